@@ -1,0 +1,1 @@
+"""The gateway, and what gateway and workers share. Never imports torch."""
