@@ -1,0 +1,178 @@
+"""Every metric is recomputed here by loops in float64 on small cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from models import metrics
+from models.bootstrap import resampled_means
+from models.metrics import Metric
+
+METRICS: list[Metric] = ["cosine", "l2", "ip"]
+
+
+def naive_score(q: np.ndarray, g: np.ndarray, metric: Metric) -> float:
+    q64, g64 = q.astype(np.float64), g.astype(np.float64)
+    if metric == "ip":
+        return float(q64 @ g64)
+    if metric == "l2":
+        return -float(((q64 - g64) ** 2).sum())
+    if not g64.any():
+        return -math.inf
+    norm = float(np.linalg.norm(q64) * np.linalg.norm(g64))
+    return float(q64 @ g64) / norm if norm else 0.0
+
+
+def naive_ranking(q: np.ndarray, gallery: np.ndarray, metric: Metric, excluded: int) -> list[int]:
+    rows = [i for i in range(len(gallery)) if i != excluded]
+    return sorted(rows, key=lambda i: (-naive_score(q, gallery[i], metric), i))
+
+
+def naive_average_precision(ranking: Sequence[int], matches: set[int]) -> float:
+    hits, total = 0, 0.0
+    for place, row in enumerate(ranking, start=1):
+        if row in matches:
+            hits += 1
+            total += hits / place
+    return total / hits if hits else math.nan
+
+
+@pytest.fixture
+def case() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    gallery = rng.normal(size=(60, 5)).astype(np.float32)
+    gallery[[4, 33]] = 0
+    gallery_labels = np.array([f"l{i % 7}" for i in range(60)], dtype=object)
+    gallery_labels[[8, 9]] = None
+    queries = np.concatenate([gallery[:20], rng.normal(size=(15, 5)).astype(np.float32)])
+    query_labels = np.array([*gallery_labels[:20], *["l1", "l2", "absent"] * 5], dtype=object)
+    exclude = np.array([*range(20), *[-1] * 15])
+    queries[4] = 1  # a zero vector is no query
+    return queries, query_labels, gallery, gallery_labels, exclude
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("scores_in_memory", [60, 200, 10_000])
+def test_rankings_equal_loops(case, metric, scores_in_memory, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(metrics, "SCORES_IN_MEMORY", scores_in_memory)
+    queries, query_labels, gallery, gallery_labels, exclude = case
+    found = metrics.top_k(queries, gallery, 6, metric, exclude)
+    ranks = metrics.ranks_of_first_match(queries, query_labels, gallery, gallery_labels, metric, exclude)
+    precision = metrics.average_precision(queries, query_labels, gallery, gallery_labels, metric, exclude)
+    for i, query in enumerate(queries):
+        ranking = naive_ranking(query, gallery, metric, int(exclude[i]))
+        assert found[i].tolist() == ranking[:6]
+        matches = {
+            j
+            for j in range(60)
+            if query_labels[i] is not None and gallery_labels[j] == query_labels[i] and j != exclude[i]
+        }
+        first = next((place for place, row in enumerate(ranking, start=1) if row in matches), metrics.NO_MATCH)
+        assert ranks[i] == first
+        assert precision[i] == pytest.approx(naive_average_precision(ranking, matches), nan_ok=True)
+
+
+def test_equal_scores_are_ordered_by_gallery_row() -> None:
+    gallery = np.ones((9, 4), np.float32)
+    query = np.ones((1, 4), np.float32)
+    labels = np.array([0, 0, 0, 0, 1, 0, 1, 0, 0])
+    assert metrics.top_k(query, gallery, 4, "cosine").tolist() == [[0, 1, 2, 3]]
+    assert metrics.top_k(query, gallery, 4, "cosine", np.array([1])).tolist() == [[0, 2, 3, 4]]
+    assert metrics.ranks_of_first_match(query, np.array([1]), gallery, labels, "l2").tolist() == [5]
+    assert metrics.average_precision(query, np.array([1]), gallery, labels, "ip")[0] == pytest.approx(
+        (1 / 5 + 2 / 7) / 2
+    )
+
+
+def test_gallery_equal_to_its_queries_does_not_score_100_percent() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 8)).astype(np.float32)
+    labels = rng.integers(0, 10, 200)
+    ranks = metrics.ranks_of_first_match(rows, labels, rows, labels, "cosine", np.arange(200))
+    assert metrics.cmc(ranks, 1).mean() < 0.3
+    found = metrics.top_k(rows, rows, 5, "cosine", np.arange(200))
+    assert not (found == np.arange(200)[:, None]).any()
+
+
+def test_zero_vector_ranks_last_under_cosine() -> None:
+    gallery = np.array([[0, 0], [-1, 0], [1, 0]], np.float32)
+    assert metrics.top_k(np.array([[1, 0]], np.float32), gallery, 3, "cosine").tolist() == [[2, 1, 0]]
+
+
+def test_small_gallery_pads_and_padding_does_not_count() -> None:
+    gallery = np.eye(2, dtype=np.float32)
+    found = metrics.top_k(gallery, gallery, 3, "ip", np.arange(2))
+    assert found.tolist() == [[1, -1, -1], [0, -1, -1]]
+    assert metrics.recall_at_k(found, found).tolist() == [1.0, 1.0]
+    assert metrics.top_k(gallery, gallery[:0], 2, "ip").tolist() == [[-1, -1], [-1, -1]]
+
+
+def test_recall_counts_the_truth_that_was_found() -> None:
+    found = np.array([[1, 2, 3], [4, 5, 6]])
+    truth = np.array([[3, 9, 1], [7, 8, 9]])
+    assert metrics.recall_at_k(found, truth).tolist() == pytest.approx([2 / 3, 0])
+
+
+def test_cmc_counts_ranks_up_to_k_and_no_match_never() -> None:
+    assert metrics.cmc(np.array([1, 5, 6, metrics.NO_MATCH]), 5).tolist() == [True, True, False, False]
+
+
+def test_flips_count_both_directions() -> None:
+    assert metrics.flips([1, 1, 0, 0, 1], [0, 1, 1, 1, 0]) == metrics.Flips(negative=2, positive=2, total=5)
+
+
+def test_update_gain_is_null_where_the_new_model_gains_nothing() -> None:
+    assert metrics.update_gain(0.6, 0.5, 0.7) == pytest.approx(0.5)
+    assert metrics.update_gain(0.6, 0.5, 0.5) is None
+
+
+def test_dimension_mismatch_is_refused() -> None:
+    with pytest.raises(ValueError, match="dimension"):
+        metrics.top_k(np.ones((1, 3), np.float32), np.ones((2, 4), np.float32), 1, "ip")
+
+
+def test_bootstrap_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    held = [
+        (i := metrics.bootstrap_mean(rng.random(200) < 0.3, seed=s, resamples=400)).low <= 0.3 <= i.high
+        for s in range(200)
+    ]
+    assert 0.88 <= np.mean(held) <= 0.99
+
+
+def test_clustered_bootstrap_is_wider_where_rows_of_a_group_agree() -> None:
+    groups = np.repeat(np.arange(20), 50)
+    values = (groups % 2).astype(float)
+    rows, classes = metrics.bootstrap_mean(values), metrics.bootstrap_mean(values, groups=groups)
+    assert rows.mean == classes.mean == 0.5
+    assert classes.high - classes.low > 4 * (rows.high - rows.low)
+
+
+def test_weights_shift_the_mean() -> None:
+    interval = metrics.bootstrap_mean([0.0, 1.0], weights=[1.0, 3.0])
+    assert interval.mean == pytest.approx(0.75)
+
+
+def test_pairing_removes_what_both_share() -> None:
+    rng = np.random.default_rng(2)
+    shared = rng.normal(size=500)
+    interval = metrics.paired_bootstrap(shared + 0.1, shared)
+    assert interval.low == pytest.approx(0.1)
+    assert interval.high == pytest.approx(0.1)
+
+
+def test_bootstrap_draws_do_not_depend_on_the_memory_limit(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    values = np.random.default_rng(0).random(50)
+    whole, _ = resampled_means(values, seed=5, resamples=100)
+    monkeypatch.setattr("models.bootstrap.DRAWS_IN_MEMORY", 170)
+    pieces, _ = resampled_means(values, seed=5, resamples=100)
+    assert whole.tolist() == pieces.tolist()
+
+
+def test_bootstrap_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="non-empty"):
+        metrics.bootstrap_mean([])
