@@ -1,0 +1,38 @@
+"""A fitted transformation as plain arrays: applied, pushed into the query, saved and loaded with numpy alone.
+
+The gateway imports only this package of the learning core; it knows neither torch nor how a transformation was learned.
+Nothing is ever unpickled: an artifact is one safetensors file and one JSON card.
+
+    PortableError
+    ├── ArtifactError
+    │   ├── CorruptArtifact      checksum, shapes, dtypes or card are wrong: learn or copy the artifact again
+    │   └── WrongDirection       a sound artifact, but between other spaces than the caller's
+    └── NotPushable              (also a ValueError) this transformation cannot be pushed into the query
+"""
+
+from models.portable.artifact import load, save
+from models.portable.card import Card, Metric, Space
+from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
+from models.portable.layers import Affine, Array, Dense, Network, as_indexed
+from models.portable.pushing import PushedQueries
+from models.portable.transformation import Transformation
+
+__all__ = [
+    "Affine",
+    "Array",
+    "ArtifactError",
+    "Card",
+    "CorruptArtifact",
+    "Dense",
+    "Metric",
+    "Network",
+    "NotPushable",
+    "PortableError",
+    "PushedQueries",
+    "Space",
+    "Transformation",
+    "WrongDirection",
+    "as_indexed",
+    "load",
+    "save",
+]

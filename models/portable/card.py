@@ -1,0 +1,65 @@
+"""Spaces, and the card that says what a transformation is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from models.portable.errors import CorruptArtifact
+
+Metric = Literal["cosine", "l2", "ip"]
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """Where the vectors of one embedding model live."""
+
+    model: str
+    dimension: int
+    metric: Metric
+
+    def __str__(self) -> str:
+        return f"{self.model} ({self.dimension}-d, {self.metric})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a transformation is, from where to where, and how it was learned.
+
+    `pairs` is the number of rows learned from, `settings` the hyper-parameters chosen, `metrics` held-out measurements,
+    `created_at` ISO 8601 in UTC, `sha256` the checksum of the weights file (empty until saved).
+    """
+
+    method: str
+    source: Space
+    target: Space
+    side_dimension: int | None
+    pairs: int
+    settings: Mapping[str, float | int | str | bool]
+    metrics: Mapping[str, float]
+    created_at: str
+    sha256: str = ""
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The card as JSON text, keys sorted."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Reads a card; raises CorruptArtifact where a field is missing, unknown or of the wrong kind."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            fields["source"], fields["target"] = Space(**fields["source"]), Space(**fields["target"])
+            card = cls(**fields)
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorruptArtifact(f"card is unreadable: {error}") from error
+        if not isinstance(card.sha256, str):
+            raise CorruptArtifact(f"card has checksum {card.sha256!r}, which is no text")
+        if card.format != FORMAT:
+            raise CorruptArtifact(f"card has format {card.format!r}; this version reads format {FORMAT}")
+        return card

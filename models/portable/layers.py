@@ -1,0 +1,93 @@
+"""The two kinds of arithmetic a transformation is made of, and how an index of each metric holds its rows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portable.card import Metric
+
+Array = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """y = W·p + V·s + b; weight (d_new, d_old), side_weight (d_new, d_side) or None, bias (d_new,), all float32."""
+
+    weight: Array
+    bias: Array
+    side_weight: Array | None = None
+
+    def __call__(self, inputs: Array, side: Array | None) -> Array:
+        """(n, d_old), (n, d_side) → (n, d_new) float32."""
+        outputs: Array = inputs @ self.weight.T
+        if self.side_weight is not None and side is not None:
+            outputs += side @ self.side_weight.T
+        outputs += self.bias
+        return outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """One layer, W·x + b; weight (d_out, d_in), bias (d_out,), float32. Normalisation is folded into it."""
+
+    weight: Array
+    bias: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Two branches and a trunk of dense layers, ReLU after every layer but the trunk's last.
+
+    The old branch reads p; the side branch reads s, or p as well where there is no side-information. A branch without
+    layers passes its input on. The trunk reads both outputs, concatenated.
+    """
+
+    old: tuple[Dense, ...]
+    side: tuple[Dense, ...]
+    trunk: tuple[Dense, ...]
+
+    def __call__(self, inputs: Array, side: Array | None) -> Array:
+        """(n, d_old), (n, d_side) → (n, d_new) float32."""
+        branches = [_rectified(inputs, self.old)]
+        if side is not None or self.side:
+            branches.append(_rectified(inputs if side is None else side, self.side))
+        *hidden, last = self.trunk
+        outputs: Array = _rectified(np.concatenate(branches, axis=1), tuple(hidden)) @ last.weight.T
+        outputs += last.bias
+        return outputs
+
+
+def as_indexed(embeddings: Array, metric: Metric) -> Array:
+    """Rows as an index of this metric holds them: a unit copy for cosine (zero rows stay zero), else the input itself.
+
+    embeddings: (n, d) float32.
+    """
+    if metric != "cosine":
+        return embeddings
+    norms = np.sqrt(squared_norms(embeddings))[:, None]
+    unit: Array = np.divide(embeddings, norms, out=np.zeros_like(embeddings), where=norms > 0)
+    return unit
+
+
+def squared_norms(rows: Array) -> Array:
+    """(n, d) float32 → (n,) float32."""
+    return np.asarray(np.einsum("ij,ij->i", rows, rows), np.float32)
+
+
+def checked(values: Array, dimension: int, name: str) -> Array:
+    """`values` as (n, dimension) float32; raises ValueError, naming them, where the shape is another."""
+    matrix = np.asarray(values, np.float32)
+    if matrix.ndim != 2 or matrix.shape[1] != dimension:
+        raise ValueError(f"{name} must have shape (n, {dimension}), not {matrix.shape}")
+    return matrix
+
+
+def _rectified(inputs: Array, layers: tuple[Dense, ...]) -> Array:
+    for layer in layers:
+        inputs = inputs @ layer.weight.T
+        inputs += layer.bias
+        np.maximum(inputs, 0, out=inputs)
+    return inputs

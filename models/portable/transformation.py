@@ -1,0 +1,119 @@
+"""The transformation itself: what is applied to old vectors, with numpy alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from models.portable.card import Card
+from models.portable.errors import NotPushable
+from models.portable.layers import Affine, Array, Dense, Network, as_indexed, checked
+from models.portable.pushing import PushedQueries, push
+
+CHUNK = 8192  # rows per matrix product: large enough for full speed, small enough for the caches
+
+
+@dataclasses.dataclass(frozen=True)
+class Transformation:
+    """h: old space → new space, h = affine + network, of which either may be absent.
+
+    p is the old vector as its index holds it: of unit length where the source is cosine, else as given.
+    """
+
+    card: Card
+    affine: Affine | None
+    network: Network | None = None
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+
+    @property
+    def linear(self) -> bool:
+        """Whether h is affine in p and the side-information."""
+        return self.network is None
+
+    @property
+    def pushable(self) -> bool:
+        """Whether `push` works: affine, and without side-information."""
+        return self.linear and self.card.side_dimension is None
+
+    def apply(self, embeddings: Array, side_information: Array | None = None) -> Array:
+        """What to store and index in the new space in the place of these old vectors.
+
+        embeddings: (n, d_old) float32, side_information: (n, d_side) float32 → (n, d_new) float32, unit rows where the
+        target is cosine (zero rows stay zero). Inputs are not modified. Raises ValueError where a dimension is wrong,
+        or side-information is missing or not expected.
+        """
+        rows = checked(embeddings, self.card.source.dimension, f"old vectors of {self.card.source}")
+        side = self._side(side_information, len(rows))
+        outputs = np.empty((len(rows), self.card.target.dimension), np.float32)
+        for start in range(0, len(rows), CHUNK):
+            part = slice(start, start + CHUNK)
+            inputs = as_indexed(rows[part], self.card.source.metric)
+            beside = None if side is None else side[part]
+            moved = [h(inputs, beside) for h in (self.affine, self.network) if h is not None]
+            outputs[part] = as_indexed(sum(moved[1:], start=moved[0]), self.card.target.metric)
+        return outputs
+
+    def push(self, queries: Array) -> PushedQueries:
+        """Queries of the new space, (m, d_new) float32, turned so that the index over the old vectors answers them.
+
+        Raises NotPushable for a network or for side-information, ValueError for a wrong dimension.
+        """
+        if self.network is not None:
+            raise NotPushable(f"{self.card.method} is not linear: only the transformed gallery can answer")
+        if self.card.side_dimension is not None or self.affine is None:
+            raise NotPushable("the transformation reads side-information, which the old index does not hold")
+        rows = checked(queries, self.card.target.dimension, f"queries of {self.card.target}")
+        return push(self.affine, self.card.source.metric, self.card.target.metric, rows)
+
+    def _side(self, side: Array | None, rows: int) -> Array | None:
+        expected = self.card.side_dimension
+        if expected is None:
+            if side is not None:
+                raise ValueError("side-information is not expected: the transformation was learned without it")
+            return None
+        if side is None:
+            raise ValueError(f"side-information of dimension {expected} is missing")
+        beside = checked(side, expected, "side-information")
+        if len(beside) != rows:
+            raise ValueError(f"{len(beside)} rows of side-information for {rows} old vectors")
+        return beside
+
+
+def _check_shapes(h: Transformation) -> None:
+    """Raises ValueError unless every array is finite float32 of the shape that the card and its neighbours ask for."""
+    old, new, beside = h.card.source.dimension, h.card.target.dimension, h.card.side_dimension
+    if h.affine is None and h.network is None:
+        raise ValueError("a transformation needs an affine part or a network")
+    if h.affine is not None:
+        _check(h.affine.weight, (new, old))
+        _check(h.affine.bias, (new,))
+        if h.affine.side_weight is not None:
+            if beside is None:
+                raise ValueError("weights for side-information, and a card without it")
+            _check(h.affine.side_weight, (new, beside))
+        elif h.network is None and beside is not None:
+            raise ValueError("no weights for the side-information that the card names")
+    if h.network is not None:
+        width = _check_layers(h.network.old, old)
+        if beside is not None or h.network.side:
+            width += _check_layers(h.network.side, old if beside is None else beside)
+        if not h.network.trunk or _check_layers(h.network.trunk, width) != new:
+            raise ValueError(f"the trunk must end in {new} dimensions")
+
+
+def _check_layers(layers: tuple[Dense, ...], width: int) -> int:
+    for layer in layers:
+        _check(layer.weight, (len(layer.bias), width))
+        _check(layer.bias, (len(layer.bias),))
+        width = len(layer.bias)
+    return width
+
+
+def _check(array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.dtype != np.float32:
+        raise ValueError(f"weights are {array.shape} {array.dtype}, not {shape} float32")
+    if not np.isfinite(array).all():
+        raise ValueError("weights are not finite")

@@ -1,0 +1,101 @@
+"""Artifacts survive the round trip and nothing else is taken for one."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.portable import Affine, Card, CorruptArtifact, Dense, Network, Space, Transformation, WrongDirection
+from models.portable import load as load_artifact
+from models.portable import save as save_artifact
+
+OLD, NEW = Space("old", 5, "cosine"), Space("new", 4, "l2")
+
+
+def transformation(seed: int = 0) -> Transformation:
+    rng = np.random.default_rng(seed)
+    card = Card("fct", OLD, NEW, 2, 100, {"epochs": 3, "tied": True}, {"cmc@1": 0.5}, "2026-01-01T00:00:00Z")
+
+    def dense(d_out: int, d_in: int) -> Dense:
+        return Dense(
+            rng.standard_normal((d_out, d_in)).astype(np.float32), rng.standard_normal(d_out).astype(np.float32)
+        )
+
+    network = Network((dense(6, 5),), (dense(3, 2), dense(3, 3)), (dense(8, 9), dense(4, 8)))
+    affine = Affine(dense(4, 5).weight, dense(4, 5).bias, dense(4, 2).weight)
+    return Transformation(card, affine, network)
+
+
+def test_saved_transformation_loads_and_computes_the_same(tmp_path: Path) -> None:
+    h = transformation()
+    card = save_artifact(h, tmp_path / "artifact")
+    back = load_artifact(tmp_path / "artifact", source=OLD, target=NEW)
+    rng = np.random.default_rng(1)
+    old, side = rng.standard_normal((9, 5)).astype(np.float32), rng.standard_normal((9, 2)).astype(np.float32)
+    np.testing.assert_array_equal(back.apply(old, side), h.apply(old, side))
+    assert back.card == card == dataclasses.replace(h.card, sha256=card.sha256)
+
+
+def test_saving_is_deterministic_and_replaces_the_artifact_before(tmp_path: Path) -> None:
+    first = save_artifact(transformation(0), tmp_path)
+    second = save_artifact(transformation(1), tmp_path)
+    assert save_artifact(transformation(1), tmp_path) == second != first
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_reversed_and_foreign_directions_are_refused(tmp_path: Path) -> None:
+    save_artifact(transformation(), tmp_path)
+    with pytest.raises(WrongDirection, match="cannot be reversed"):
+        load_artifact(tmp_path, source=NEW, target=OLD)
+    with pytest.raises(WrongDirection, match="other"):
+        load_artifact(tmp_path, source=OLD, target=Space("other", 4, "l2"))
+    with pytest.raises(WrongDirection):
+        load_artifact(tmp_path, source=OLD, target=dataclasses.replace(NEW, metric="ip"))
+
+
+def flip_last_byte(folder: Path) -> None:
+    weights = next(folder.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+
+
+def edit_card(folder: Path, **changes: object) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | changes))
+
+
+def test_every_kind_of_damage_is_recognised(tmp_path: Path) -> None:
+    def cut(folder: Path) -> None:
+        weights = next(folder.glob("*.safetensors"))
+        weights.write_bytes(weights.read_bytes()[:-8])
+
+    damages: dict[str, Callable[[Path], object]] = {
+        "flip": flip_last_byte,
+        "cut": cut,
+        "no-weights": lambda folder: next(folder.glob("*.safetensors")).unlink(),
+        "no-card": lambda folder: (folder / "card.json").unlink(),
+        "not-json": lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe{"),
+        "not-an-object": lambda folder: (folder / "card.json").write_text("[]"),
+        "unknown-field": lambda folder: edit_card(folder, colour="red"),
+        "other-format": lambda folder: edit_card(folder, format=99),
+        "other-direction": lambda folder: edit_card(folder, target=dataclasses.asdict(OLD)),
+        "other-metrics": lambda folder: edit_card(folder, metrics={"cmc@1": 1.0}),
+        "checksum-of-nothing": lambda folder: edit_card(folder, sha256=7),
+    }
+    for name, damage in damages.items():
+        save_artifact(transformation(), tmp_path / name)
+        damage(tmp_path / name)
+        with pytest.raises(CorruptArtifact):
+            load_artifact(tmp_path / name, source=OLD, target=NEW)
+
+
+def test_applying_needs_neither_torch_nor_the_rest_of_the_learning_core() -> None:
+    program = "import sys, models.portable; print('torch' in sys.modules, 'models.transformations' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["False", "False"]
