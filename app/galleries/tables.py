@@ -1,0 +1,55 @@
+"""Rows of the galleries resource: a gallery, and its generations."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Base, utc_now
+
+
+class GalleryRow(Base):
+    """A gallery and the generation that it points at."""
+
+    __tablename__ = "galleries"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    side_dimension: Mapped[int | None]
+    index_options: Mapped[dict[str, Any]]
+    active: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class GenerationRow(Base):
+    """One searchable state of a gallery: a space, and how to get its vectors from the items.
+
+    `parent` and `transformation` say where the vectors come from: generation 1 holds the vectors as they were given;
+    every other holds the parent's, transformed. Everything else is derived and can be made again.
+    """
+
+    __tablename__ = "generations"
+
+    gallery: Mapped[str] = mapped_column(ForeignKey("galleries.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    model: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    parent: Mapped[int | None]
+    upgrade: Mapped[str | None] = mapped_column(String(64))
+    transformation: Mapped[str | None] = mapped_column(String(255))
+    state: Mapped[str] = mapped_column(String(16))
+    store_version: Mapped[int | None]
+    index_name: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ready_at: Mapped[datetime | None]
+
+    # One upgrade makes at most one generation of a gallery, however often its step is repeated.
+    __table_args__ = (
+        Index(
+            "uq_generations_gallery_upgrade",
+            "gallery",
+            "upgrade",
+            unique=True,
+            sqlite_where=text("upgrade IS NOT NULL"),
+        ),
+    )

@@ -1,0 +1,220 @@
+"""One Lance dataset of rows keyed by `id`: the store under galleries and datasets.
+
+A table's version is its clock: every committed write moves it, `changes(since)` lists what happened after a version,
+and a tag keeps a version readable. Rows keep their 64-bit row id through updates and compaction (stable row ids), so
+the row id serves as the key of everything derived from a row.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+# Lance rejects merges that would both insert the same key only where the schema names the key.
+_ID = pa.field("id", pa.string(), nullable=False, metadata={b"lance-schema:unenforced-primary-key": b"true"})
+_EMBEDDING_PREFIX = "embedding@"
+_FRAGMENTS_BEFORE_COMPACTION = 64
+_KEEP_VERSIONS = timedelta(hours=1)
+ROW_ID = "_rowid"
+
+
+def embedding_column(model: str) -> str:
+    """The column that holds a model's vectors. Lance takes no dot in a name; a colon is in no model id."""
+    return _EMBEDDING_PREFIX + model.replace(".", ":")
+
+
+def embedding_model(column: str) -> str | None:
+    """The model whose vectors a column holds, or None where it is no embedding column."""
+    return column.removeprefix(_EMBEDDING_PREFIX).replace(":", ".") if column.startswith(_EMBEDDING_PREFIX) else None
+
+
+def vector_type(dimension: int) -> pa.DataType:
+    return pa.list_(pa.float32(), dimension)
+
+
+def vectors_of(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """The non-null vectors of a fixed-size-list column: `(indices (m,) int64, vectors (m, d) float32)`."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    indices = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    return indices, np.asarray(flat, np.float32).reshape(len(indices), array.type.list_size)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an upsert did, and the version that holds it."""
+
+    inserted: int
+    updated: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What happened between two versions: rows gone, and the rows written as they are now."""
+
+    version: int
+    removed: np.ndarray
+    written: list[pa.RecordBatch]
+
+    def __bool__(self) -> bool:
+        return bool(len(self.removed) or self.written)
+
+
+class VersionGone(LookupError):
+    """The version to compare with was cleaned up: whoever derived something from it must begin anew."""
+
+
+class Table:
+    """Rows keyed by `id`, on local disk or wherever Lance can write."""
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+        self._dataset = lance.dataset(self.uri)
+        self._compacting = threading.Lock()
+
+    @classmethod
+    def create(cls, uri: str | Path, columns: Sequence[pa.Field]) -> "Table":
+        """An empty table; one that is there already is opened, so that creating twice is harmless."""
+        schema = pa.schema([_ID, *columns])
+        if not cls.exists(uri):
+            lance.write_dataset(schema.empty_table(), str(uri), mode="create", enable_stable_row_ids=True)
+        return cls(uri)
+
+    @staticmethod
+    def exists(uri: str | Path) -> bool:
+        return (Path(uri) / "_versions").is_dir()
+
+    @property
+    def version(self) -> int:
+        """The newest committed version, whoever committed it."""
+        return int(self._dataset.latest_version)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._latest().schema
+
+    def has(self, column: str) -> bool:
+        return column in self.schema.names
+
+    def ensure_column(self, field: pa.Field) -> None:
+        """Adds a column of nulls; where another writer came first, theirs is as good."""
+        if self.has(field.name):
+            return
+        try:
+            self._latest().add_columns(field)
+        except (OSError, ValueError):
+            if not self.has(field.name):
+                raise
+
+    def upsert(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Written:
+        """Inserts or updates by `id`, in one commit. Columns left out keep their values in rows that are there."""
+        dataset = self._latest()
+        reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
+        merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+        done = merge.execute(reader)
+        self._maintain()
+        return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Removes rows by id, in one commit; how many there were."""
+        keys = pa.table({"id": pa.array(sorted(set(ids)), pa.string())})
+        done = self._latest().merge_insert("id").when_matched_delete().execute(keys)
+        return int(done["num_deleted_rows"])
+
+    def count(self, where: str | None = None, *, version: int | None = None) -> int:
+        return int(self._at(version).count_rows(where))
+
+    def by_id(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by id, in no order, with their row ids."""
+        quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in ids)
+        return self.where(f"id IN ({quoted})", columns) if ids else self.where("false", columns)
+
+    def by_row(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Rows by row id, in no order, with their row ids; rows deleted since are left out."""
+        listed = ", ".join(map(str, rows.tolist()))
+        return self.where(f"{ROW_ID} IN ({listed})" if listed else "false", columns)
+
+    def where(self, condition: str, columns: Sequence[str] | None = None) -> pa.Table:
+        return self._latest().to_table(filter=condition, columns=_listed(columns), with_row_id=True)
+
+    def scan(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        version: int | None = None,
+        batch_rows: int = 8192,
+    ) -> Iterator[pa.RecordBatch]:
+        """Streams rows with their row ids."""
+        scanner = self._at(version).scanner(
+            columns=_listed(columns), filter=where, with_row_id=True, batch_size=batch_rows
+        )
+        yield from scanner.to_batches()
+
+    def fragments(self, version: int) -> list[lance.LanceFragment]:
+        """The pieces of a version, each scanned on its own: the unit of work shared among workers."""
+        return list(self._at(version).get_fragments())
+
+    def changes(self, since: int, columns: Sequence[str] | None = None) -> Changes:
+        """What was inserted, updated and deleted after version `since`, up to now.
+
+        Raises VersionGone where `since` is older than what is kept and was not tagged.
+        """
+        dataset = lance.dataset(self.uri)
+        now = int(dataset.version)
+        if now <= since:
+            return Changes(now, np.empty(0, np.int64), [])
+        try:
+            delta = dataset.delta(compared_against=since)
+            removed = delta.get_deleted_row_ids().read_all().column(ROW_ID).to_numpy().astype(np.int64)
+            written = [batch for reader in (delta.get_inserted_rows(), delta.get_updated_rows()) for batch in reader]
+        except (OSError, RuntimeError, ValueError) as error:
+            if since in {int(known["version"]) for known in dataset.versions()}:
+                raise
+            raise VersionGone(f"version {since} of {self.uri} is no longer kept") from error
+        if columns is not None:
+            kept = [ROW_ID, *(name for name in columns if name in dataset.schema.names)]
+            written = [batch.select(kept) for batch in written]
+        return Changes(now, removed, [batch for batch in written if batch.num_rows])
+
+    def tag(self, name: str, version: int) -> None:
+        """Keeps a version readable until `untag`; tagging again moves the tag."""
+        tags = self._latest().tags
+        if name in tags.list():
+            tags.update(name, version)
+        else:
+            tags.create(name, version)
+
+    def untag(self, name: str) -> None:
+        tags = self._latest().tags
+        if name in tags.list():
+            tags.delete(name)
+
+    def _maintain(self) -> None:
+        """Merges small fragments once there are many: every write adds one, and every read opens them all."""
+        if not self._compacting.acquire(blocking=False):
+            return
+        try:
+            dataset = self._latest()
+            if len(dataset.get_fragments()) >= _FRAGMENTS_BEFORE_COMPACTION:
+                dataset.optimize.compact_files()
+                dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+        finally:
+            self._compacting.release()
+
+    def _latest(self) -> lance.LanceDataset:
+        """A handle of this call's own at the newest version: handles move, and threads share this object."""
+        return lance.dataset(self.uri)
+
+    def _at(self, version: int | None) -> lance.LanceDataset:
+        return lance.dataset(self.uri, version=version)
+
+
+def _listed(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else list(columns)
