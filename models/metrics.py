@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from models.portable import Metric, as_indexed
 
 __all__ = [
     "Flips",
@@ -31,7 +32,6 @@ __all__ = [
     "update_gain",
 ]
 
-Metric = Literal["cosine", "l2", "ip"]
 Floats = NDArray[np.float32]
 Labels = NDArray[Any]
 
@@ -55,7 +55,8 @@ def top_k(
 ) -> NDArray[np.int64]:
     """The k nearest gallery rows of every query, nearest first: (m, k) int64, -1 where the gallery holds fewer.
 
-    queries: (m, d); gallery: (n, d); exclude: (m,) the gallery row that is the query itself, -1 for none.
+    queries: (m, d); gallery: (n, d); exclude: (m,) or (m, e) gallery rows that each query must
+    not find (itself, and what would not be there for a real query), -1 for none.
     """
     found = np.full((len(queries), k), -1, np.int64)
     width = min(k, len(gallery))
@@ -179,11 +180,12 @@ def _score_blocks(
 ) -> Iterator[tuple[int, Floats]]:
     """(first query, scores (b, n) float32), block after block of queries; each block overwrites the last one's array.
 
-    The excluded entry scores −inf; a zero gallery row under cosine scores below every other row.
+    Excluded entries score −inf; a zero gallery row under cosine scores below every other row.
     """
     if queries.shape[1:] != gallery.shape[1:]:
         raise ValueError(f"queries have dimension {queries.shape[1:]}, the gallery {gallery.shape[1:]}")
     gallery = np.asarray(gallery, np.float32)
+    excluded = exclude[:, None] if exclude is not None and exclude.ndim == 1 else exclude
     squared = np.einsum("ij,ij->i", gallery, gallery)
     with np.errstate(divide="ignore"):
         scale = np.where(squared > 0, 1 / np.sqrt(squared), 0).astype(np.float32)
@@ -191,23 +193,14 @@ def _score_blocks(
     step = int(np.clip(SCORES_IN_MEMORY // max(len(gallery), 1), 1, QUERIES_PER_BLOCK))
     buffer = np.empty((min(step, len(queries)), len(gallery)), np.float32)
     for start in range(0, len(queries), step):
-        block = _unit_rows(queries[start : start + step]) if metric == "cosine" else queries[start : start + step]
-        scores = np.matmul(np.asarray(block, np.float32), gallery.T, out=buffer[: len(block)])
+        block = as_indexed(np.asarray(queries[start : start + step], np.float32), metric)
+        scores = np.matmul(block, gallery.T, out=buffer[: len(block)])
         if metric == "cosine":
             scores *= scale
             scores[:, zero] = BELOW_EVERY_COSINE
         elif metric == "l2":
             scores -= squared / 2
-        if exclude is not None:
-            own = exclude[start : start + step]
-            known = np.flatnonzero(own >= 0)
-            scores[known, own[known]] = -np.inf
+        if excluded is not None:
+            query, place = np.nonzero(excluded[start : start + step] >= 0)
+            scores[query, excluded[start + query, place]] = -np.inf
         yield start, scores
-
-
-def _unit_rows(rows: Floats) -> Floats:
-    rows = np.asarray(rows, np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = np.zeros_like(rows)
-    np.divide(rows, norms, out=unit, where=norms > 0)
-    return unit

@@ -10,7 +10,7 @@ import pytest
 
 from models import metrics
 from models.bootstrap import resampled_means
-from models.metrics import Metric
+from models.portable import Metric
 
 METRICS: list[Metric] = ["cosine", "l2", "ip"]
 
@@ -101,6 +101,12 @@ def test_gallery_equal_to_its_queries_does_not_score_100_percent() -> None:
 def test_zero_vector_ranks_last_under_cosine() -> None:
     gallery = np.array([[0, 0], [-1, 0], [1, 0]], np.float32)
     assert metrics.top_k(np.array([[1, 0]], np.float32), gallery, 3, "cosine").tolist() == [[2, 1, 0]]
+
+
+def test_several_rows_can_be_excluded_for_each_query() -> None:
+    gallery = np.array([[3], [2], [1]], np.float32)
+    queries = np.ones((2, 1), np.float32)
+    assert metrics.top_k(queries, gallery, 2, "ip", np.array([[0, 1], [1, -1]])).tolist() == [[2, -1], [0, 2]]
 
 
 def test_small_gallery_pads_and_padding_does_not_count() -> None:
