@@ -15,6 +15,7 @@ class GalleryRow(Base):
     __tablename__ = "galleries"
 
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    folder: Mapped[str] = mapped_column(String(80), unique=True)
     model: Mapped[str] = mapped_column(ForeignKey("models.id"))
     side_dimension: Mapped[int | None]
     index_options: Mapped[dict[str, Any]]

@@ -1,0 +1,129 @@
+"""What can be done with datasets: register, fill, describe, remove."""
+
+import secrets
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.database import Database
+from app.datasets import schemas
+from app.datasets.store import DatasetStore
+from app.datasets.tables import DatasetRow
+from app.galleries.schemas import SideInformation, Upserted
+from app.lance_table import embedding_column
+from app.problems import IdTaken, InUse, NotFound
+from app.registry.service import Models
+from app.settings import Settings
+from app.uploads import Expected, Rows
+
+
+class Datasets:
+    """The datasets resource."""
+
+    def __init__(self, settings: Settings, database: Database, models: Models) -> None:
+        self._settings = settings
+        self._database = database
+        self._models = models
+
+    def create(self, new: schemas.NewDataset) -> tuple[schemas.Dataset, bool]:
+        """Registers a dataset; the same body again finds the one that is there. Returns it, and whether it is new.
+
+        Raises IdTaken where the id has another body.
+        """
+        if (there := self._find(new.id)) is not None:
+            return self._unless_other(there, new), False
+        side = new.side_information.dimension if new.side_information else None
+        folder = f"{new.id}-{secrets.token_hex(4)}"
+        store = DatasetStore.create(self._settings.datasets_dir / folder, side)
+        row = DatasetRow(id=new.id, folder=folder, side_dimension=side, description=new.description)
+        try:
+            with self._database.session() as session:
+                session.add(row)
+        except IntegrityError:  # registered by somebody else in the same moment
+            store.destroy()
+            return self._unless_other(self._row(new.id), new), False
+        return self.get(new.id), True
+
+    def get(self, dataset: str) -> schemas.Dataset:
+        """Raises NotFound."""
+        return self._wire(self._row(dataset))
+
+    def rows_after(self, cursor: str | None, limit: int) -> list[schemas.Dataset]:
+        """Up to `limit` datasets in order of their ids, after the one named by the cursor."""
+        with self._database.read() as session:
+            query = select(DatasetRow).order_by(DatasetRow.id).limit(limit)
+            found = session.scalars(query.where(DatasetRow.id > cursor) if cursor else query).all()
+        return [self._wire(row) for row in found]
+
+    def delete(self, dataset: str, used_by: Sequence[str] = ()) -> None:
+        """Removes a dataset. Raises NotFound, and InUse where a running upgrade learns from it."""
+        row = self._row(dataset)
+        if used_by:
+            raise InUse(f"Dataset {dataset!r} is in use by {', '.join(used_by)}.", used_by=list(used_by))
+        with self._database.session() as session:
+            if (there := session.get(DatasetRow, dataset)) is not None:
+                session.delete(there)
+        self._store(row).destroy()
+
+    def expected(self, dataset: str) -> Expected:
+        """What a bulk body of rows must look like: a vector column for any registered model. Raises NotFound."""
+        row = self._row(dataset)
+        return Expected.rows(self._models.dimensions(), row.side_dimension)
+
+    def put(self, dataset: str, rows: Rows) -> Upserted:
+        """Upserts validated rows; durable when it returns. Columns left out keep their values in rows there are."""
+        written = self.store(dataset).put(rows.schema, rows.batches())
+        return Upserted(inserted=written.inserted, updated=written.updated)
+
+    def store(self, dataset: str) -> DatasetStore:
+        """Raises NotFound."""
+        return self._store(self._row(dataset))
+
+    def using_model(self, _session: Session, model: str) -> list[str]:
+        """What uses a model here, for the registry."""
+        with self._database.read() as session:
+            rows = session.scalars(select(DatasetRow)).all()
+        return [f"dataset {row.id}" for row in rows if self._holds(row, model)]
+
+    def _holds(self, row: DatasetRow, model: str) -> bool:
+        table, column = self._store(row).rows, embedding_column(model)
+        return table.has(column) and table.count(f"`{column}` IS NOT NULL") > 0
+
+    def _find(self, dataset: str) -> DatasetRow | None:
+        with self._database.read() as session:
+            return session.get(DatasetRow, dataset)
+
+    def _row(self, dataset: str) -> DatasetRow:
+        found = self._find(dataset)
+        if found is None:
+            raise NotFound(f"There is no dataset {dataset!r}. Register it with POST /datasets.")
+        return found
+
+    def _store(self, row: DatasetRow) -> DatasetStore:
+        return DatasetStore(self._settings.datasets_dir / row.folder)
+
+    def _unless_other(self, there: DatasetRow, new: schemas.NewDataset) -> schemas.Dataset:
+        found = self._wire(there)
+        differing = [name for name, value in new.model_dump().items() if found.model_dump()[name] != value]
+        if differing:
+            raise IdTaken(
+                f"Dataset {new.id!r} is registered with another {', '.join(differing)}. Choose another id, or "
+                f"DELETE /datasets/{new.id} first.",
+                differing=differing,
+            )
+        return found
+
+    def _wire(self, row: DatasetRow) -> schemas.Dataset:
+        store = self._store(row)
+        counts = {model: store.rows.count(f"`{embedding_column(model)}` IS NOT NULL") for model in store.models()}
+        return schemas.Dataset(
+            id=row.id,
+            side_information=SideInformation(dimension=row.side_dimension) if row.side_dimension else None,
+            description=row.description,
+            rows=store.rows.count(),
+            labelled=store.rows.count("label IS NOT NULL"),
+            embeddings=counts,
+            created_at=row.created_at,
+        )

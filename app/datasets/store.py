@@ -1,0 +1,58 @@
+"""The rows of one dataset: `id`, `label`?, `side_information`?, `text`?, `image`?, one embedding column a model."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from app.lance_table import Table, Written, embedding_column, embedding_model, vector_type
+
+_WIRE_PREFIX = "embedding."
+
+
+class DatasetStore:
+    """The files of one dataset."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows = Table(folder / "rows.lance")
+
+    @classmethod
+    def create(cls, folder: Path, side_dimension: int | None) -> "DatasetStore":
+        """Lays out an empty dataset; one that is there already is opened."""
+        columns = [
+            pa.field("label", pa.string()),
+            pa.field("text", pa.large_string()),
+            pa.field("image", pa.large_binary()),
+        ]
+        if side_dimension is not None:
+            columns.append(pa.field("side_information", vector_type(side_dimension)))
+        Table.create(folder / "rows.lance", columns)
+        return cls(folder)
+
+    def destroy(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def put(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Written:
+        """Upserts rows as they come from a bulk body (`embedding.<model>` columns), in one commit."""
+        fields = [field.with_name(stored_name(field.name)) for field in schema]
+        for field in fields:
+            if embedding_model(field.name) is not None:
+                self.rows.ensure_column(field)
+        written = pa.schema([self._as_stored(field) for field in fields])
+        stored = (pa.record_batch(batch.columns, schema=schema).rename_columns(written.names) for batch in batches)
+        return self.rows.upsert(written, (batch.cast(written) for batch in stored))
+
+    def models(self) -> list[str]:
+        """The models that some row may have a vector of."""
+        return [model for name in self.rows.schema.names if (model := embedding_model(name)) is not None]
+
+    def _as_stored(self, field: pa.Field) -> pa.Field:
+        return self.rows.schema.field(field.name)
+
+
+def stored_name(column: str) -> str:
+    """The store's name for a column of a bulk body."""
+    model = column.removeprefix(_WIRE_PREFIX)
+    return embedding_column(model) if column.startswith(_WIRE_PREFIX) else column

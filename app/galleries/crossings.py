@@ -1,0 +1,27 @@
+"""Fitted crossings on disk: an upgrade's artifact folder, opened for the gateway and the workers alike.
+
+artifacts/<upgrade>/chosen    the transformation that was selected
+artifacts/<upgrade>/plain     the best one without side-information (also the one pushed into the query)
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from app.galleries.lineage import Crossing
+from models.portable import Space, load
+
+CHOSEN = "chosen"
+PLAIN = "plain"
+_KEPT_OPEN = 64
+
+
+@lru_cache(maxsize=_KEPT_OPEN)
+def open_crossing(folder: Path, source: Space, target: Space) -> Crossing:
+    """The crossing of an upgrade; artifacts never change, so one read serves the process.
+
+    Raises CorruptArtifact where a checksum is wrong and WrongDirection where the spaces are others.
+    """
+    return Crossing(
+        chosen=load(folder / CHOSEN, source=source, target=target),
+        plain=load(folder / PLAIN, source=source, target=target),
+    )

@@ -1,0 +1,125 @@
+"""Wire shapes of the galleries resource."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.ids import ResourceId
+from app.index import IndexOptions
+
+
+class SideInformation(BaseModel):
+    """An auxiliary vector stored with every item, from whatever encoder the user has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dimension: Annotated[int, Field(ge=1, le=65_536, examples=[64])]
+
+
+class IndexChoice(BaseModel):
+    """How a gallery is indexed. `auto` is exact up to a size, and an inverted file tuned by measured recall above."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["auto", "flat", "ivf_flat", "hnsw"] = "auto"
+
+    def options(self, exact_rows: int) -> IndexOptions:
+        return IndexOptions(kind=self.kind, exact_rows=exact_rows)
+
+
+class NewGallery(BaseModel):
+    """What registers a gallery."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"id": "faq", "model": "tfidf-v1", "side_information": {"dimension": 2}}],
+        },
+    )
+
+    id: ResourceId
+    model: Annotated[ResourceId, Field(description="The model whose vectors the gallery is filled with.")]
+    side_information: SideInformation | None = None
+    index: IndexChoice = IndexChoice()
+
+
+class Gallery(NewGallery):
+    """A gallery as it is now."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={})
+
+    active_generation: Annotated[int, Field(description="The generation that searches are answered from.")]
+    active_model: Annotated[str, Field(description="The model whose space that generation is in.")]
+    items: Annotated[int, Field(description="How many items there are.")]
+    created_at: datetime
+
+
+class Generation(BaseModel):
+    """One searchable state of a gallery."""
+
+    number: int
+    model: str
+    state: Annotated[Literal["building", "ready"], Field(description="Only a ready one can be activated.")]
+    active: bool
+    parent: Annotated[int | None, Field(description="The generation whose vectors were transformed into this one's.")]
+    upgrade: Annotated[str | None, Field(description="The upgrade that made it.")]
+    native_items: Annotated[int, Field(description="Items with a vector that this generation's model really made.")]
+    transformed_items: Annotated[int, Field(description="Items with a vector transformed from an older model's.")]
+    missing_items: Annotated[
+        int, Field(description="Items that only newer models have vectors of: kept, but not found in this generation.")
+    ]
+    created_at: datetime
+    ready_at: datetime | None
+
+
+class GenerationList(BaseModel):
+    """A gallery's generations, oldest first; there are never more than a few."""
+
+    items: list[Generation]
+
+
+class Activation(BaseModel):
+    """Which generation to point a gallery at."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"generation": 1}]})
+
+    generation: Annotated[int, Field(ge=1)]
+
+
+class Upserted(BaseModel):
+    """What a bulk upsert did. The rows are durable, and the next search sees them."""
+
+    inserted: int
+    updated: int
+
+
+class ItemIds(BaseModel):
+    """Items to delete."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": ["q-3"]}]})
+
+    ids: Annotated[list[str], Field(min_length=1, max_length=100_000)]
+
+
+class Deleted(BaseModel):
+    """How many of the items were there to be deleted."""
+
+    deleted: int
+
+
+class Item(BaseModel):
+    """One item: what was stored, with the vector of every model that embedded it."""
+
+    id: str
+    label: str | None
+    payload: dict[str, Any] | None
+    side_information: list[float] | None
+    embeddings: Annotated[dict[str, list[float]], Field(description="By the id of the model that made it.")]
+
+
+class Sample(BaseModel):
+    """Which items to embed with the new model, so that the crossing is learned best (k-means over what is stored)."""
+
+    ids: list[str]
+    weights: Annotated[list[float], Field(description="The share of the gallery that each item stands for.")]

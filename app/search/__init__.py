@@ -1,0 +1,1 @@
+"""Search: new queries answered against vectors that another model made, never silently across spaces."""

@@ -1,0 +1,276 @@
+"""What can be done with upgrades: start, follow, switch, roll back, cancel; and what their steps report back."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.database import Database
+from app.datasets.service import Datasets
+from app.galleries.info import GalleryInfo
+from app.galleries.service import Galleries
+from app.jobs.service import Jobs
+from app.lance_table import embedding_column
+from app.problems import Conflict, NotFound, Unprocessable, WrongState
+from app.registry.service import Models
+from app.upgrades import states
+from app.upgrades.report import report_of
+from app.upgrades.schemas import NewUpgrade, Progress, Upgrade
+from app.upgrades.states import Event, ImpossibleTransition, State
+from app.upgrades.tables import UpgradeRow
+
+FIRST_STEP = "train"
+
+
+class Upgrades:
+    """The upgrades resource."""
+
+    def __init__(self, database: Database, models: Models, galleries: Galleries, datasets: Datasets, jobs: Jobs) -> None:
+        self._database = database
+        self._models = models
+        self._galleries = galleries
+        self._datasets = datasets
+        self._jobs = jobs
+
+    def start(self, session: Session, source: str, asked: NewUpgrade) -> Upgrade:
+        """Starts an upgrade inside the caller's transaction; its first job is rung after the commit.
+
+        Raises NotFound for a model, dataset or gallery that is not there, Unprocessable for a request that cannot be
+        carried out, and Conflict where a gallery is being upgraded already.
+        """
+        galleries = self._checked(source, asked)
+        self._refuse_second(session, galleries)
+        row = UpgradeRow(
+            id=_new_id(),
+            source=source,
+            target=asked.to,
+            request=asked.model_dump(mode="json"),
+            galleries=galleries,
+            state=State.QUEUED,
+        )
+        session.add(row)
+        session.flush()
+        self._jobs.enqueue(session, FIRST_STEP, row.id)
+        return self._wire(session, row)
+
+    def get(self, upgrade: str) -> Upgrade:
+        """Raises NotFound."""
+        with self._database.read() as session:
+            return self._wire(session, self._row(session, upgrade))
+
+    def rows_after(self, cursor: str | None, limit: int) -> list[Upgrade]:
+        """Up to `limit` upgrades, oldest first, after the one named by the cursor."""
+        query = select(UpgradeRow).order_by(UpgradeRow.id).limit(limit)
+        with self._database.read() as session:
+            found = session.scalars(query.where(UpgradeRow.id > cursor) if cursor else query)
+            return [self._wire(session, row) for row in found]
+
+    def activate(self, upgrade: str) -> Upgrade:
+        """Points every gallery of the upgrade at the generation that it made, in one transaction.
+
+        Raises NotFound, and WrongState unless it is ready or was rolled back.
+        """
+        with self._database.session() as session:
+            row = self._locked(session, upgrade)
+            if row.state != State.ACTIVE:
+                self._advance(row, Event.ACTIVATED)
+                self._point(session, row)
+            return self._wire(session, row)
+
+    def roll_back(self, upgrade: str) -> Upgrade:
+        """Points every gallery of the upgrade at the generation before it. What was written since is kept.
+
+        Raises NotFound, and WrongState unless it is active and nothing was built on it since.
+        """
+        with self._database.session() as session:
+            row = self._locked(session, upgrade)
+            if row.state != State.ROLLED_BACK:
+                self._advance(row, Event.ROLLED_BACK)
+                for name, number, parent in self._made(row):
+                    info = self._galleries.info(name)
+                    if info.active != number:
+                        raise WrongState(
+                            f"Gallery {name!r} has moved on to generation {info.active}. Roll that back first, or "
+                            f"choose one: POST /galleries/{name}/activate."
+                        )
+                    self._galleries.point(session, name, parent)
+            return self._wire(session, row)
+
+    def switch(self, gallery: str, number: int) -> None:
+        """Points one gallery at one of its generations, and brings the upgrades that made them into line."""
+        with self._database.session() as session:
+            self._galleries.point(session, gallery, number)
+            info = self._galleries.info(gallery)
+            reached = {step.upgrade for step in info.ancestry(number)}
+            for step in info.generations.values():
+                if step.upgrade is None:
+                    continue
+                row = self._locked(session, step.upgrade)
+                if step.upgrade in reached and row.state in (State.READY, State.ROLLED_BACK):
+                    self._advance(row, Event.ACTIVATED)
+                elif step.upgrade not in reached and row.state == State.ACTIVE and len(row.galleries) == 1:
+                    self._advance(row, Event.ROLLED_BACK)
+
+    def cancel(self, upgrade: str) -> Upgrade:
+        """Stops an upgrade; every gallery is as it was. Raises NotFound, and WrongState once it is active or ended."""
+        with self._database.session() as session:
+            row = self._locked(session, upgrade)
+            if row.state != State.CANCELLED:
+                self._advance(row, Event.CANCELLED)
+                self._galleries.abandon(session, row.id)
+                self._jobs.request_cancel(session, row.id)
+            return self._wire(session, row)
+
+    def crossable(self, gallery: GalleryInfo) -> dict[str, str]:
+        """The proved upgrades of a gallery from its active generation's model, by the model that they lead to."""
+        query = select(UpgradeRow).where(
+            UpgradeRow.source == gallery.current.space.model, UpgradeRow.state.in_(states.CROSSABLE)
+        )
+        with self._database.read() as session:
+            rows = session.scalars(query.order_by(UpgradeRow.id)).all()
+        return {row.target: row.id for row in rows if gallery.id in row.galleries}
+
+    def working_on(self, *, gallery: str | None = None, dataset: str | None = None) -> list[str]:
+        """The upgrades under way that need a gallery or a dataset."""
+        with self._database.read() as session:
+            rows = session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(states.RUNNING))).all()
+        return [
+            f"upgrade {row.id}"
+            for row in rows
+            if gallery in row.galleries or (dataset and dataset in (row.request["dataset"], row.request["evaluation"]))
+        ]
+
+    def using_model(self, session: Session, model: str) -> list[str]:
+        """What uses a model here, for the registry: an upgrade is history, and history names its models."""
+        rows = session.scalars(select(UpgradeRow).where((UpgradeRow.source == model) | (UpgradeRow.target == model)))
+        return [f"upgrade {row.id}" for row in rows]
+
+    # What the steps of an upgrade do, each inside the transaction that ends its job.
+
+    def advance(self, session: Session, upgrade: str, event: Event, next_step: str | None = None, **found: Any) -> None:
+        """Moves an upgrade on, keeps what its step `found` (columns of its row), and enqueues what comes next."""
+        row = self._locked(session, upgrade)
+        self._advance(row, event)
+        for name, value in found.items():
+            setattr(row, name, value)
+        if next_step is not None:
+            self._jobs.enqueue(session, next_step, upgrade)
+
+    def begin(self, upgrade: str) -> UpgradeRow:
+        """The upgrade as its first step finds it: training from now on."""
+        with self._database.session() as session:
+            row = self._locked(session, upgrade)
+            if row.state == State.QUEUED:
+                self._advance(row, Event.STARTED)
+            return row
+
+    def row(self, upgrade: str) -> UpgradeRow:
+        """For the steps: the whole row. Raises NotFound."""
+        with self._database.read() as session:
+            return self._row(session, upgrade)
+
+    def fail(self, session: Session, upgrade: str, reason: str) -> None:
+        """Ends an upgrade whose step failed for good; every gallery is as it was."""
+        row = self._locked(session, upgrade)
+        self._advance(row, Event.FAILED)
+        row.reason = reason
+        self._galleries.abandon(session, upgrade)
+
+    def finish(self, session: Session, upgrade: str) -> None:
+        """The indexes are published: ready, and switched at once where that was asked for."""
+        row = self._locked(session, upgrade)
+        self._advance(row, Event.INDEXED)
+        if row.request["activate"] == "when_accepted":
+            self._advance(row, Event.ACTIVATED)
+            self._point(session, row)
+
+    def _checked(self, source: str, asked: NewUpgrade) -> list[str]:
+        old, new = self._models.get(source), self._models.get(asked.to)
+        if old.id == new.id:
+            raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
+        for dataset in filter(None, (asked.dataset, asked.evaluation)):
+            rows = self._datasets.store(dataset).rows
+            column = embedding_column(new.id)
+            if not rows.has(column) or rows.count(f"`{column}` IS NOT NULL") == 0:
+                raise Unprocessable(
+                    f"Dataset {dataset!r} has no vectors of model {new.id!r}, so nothing can be learned from it. Embed "
+                    f"some items with {new.id!r} (GET /galleries/<id>/sample names the best ones) and "
+                    f"PUT /datasets/{dataset}/rows with a column embedding.{new.id}."
+                )
+        galleries = asked.galleries or self._galleries.in_space(source)
+        if not galleries:
+            raise Unprocessable(f"No gallery is in the space of model {source!r}, so there is nothing to upgrade.")
+        for name in galleries:
+            space = self._galleries.info(name).current.space
+            if space.model != source:
+                raise Unprocessable(
+                    f"Gallery {name!r} is in the space of model {space.model!r}, not of {source!r}. "
+                    f"POST /models/{space.model}/upgrade upgrades it."
+                )
+        return sorted(set(galleries))
+
+    def _refuse_second(self, session: Session, galleries: Sequence[str]) -> None:
+        running = session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(states.RUNNING | {State.READY})))
+        for row in running:
+            if shared := sorted(set(galleries) & set(row.galleries)):
+                raise Conflict(
+                    f"Gallery {shared[0]!r} is being upgraded by {row.id}. Wait for it, or "
+                    f"POST /upgrades/{row.id}/cancel.",
+                    upgrade=row.id,
+                )
+
+    def _advance(self, row: UpgradeRow, event: Event) -> None:
+        try:
+            row.state = states.after(State(row.state), event)
+        except ImpossibleTransition as error:
+            raise WrongState(f"Upgrade {row.id}: {error}.", state=row.state) from None
+
+    def _made(self, row: UpgradeRow) -> list[tuple[str, int, int]]:
+        """Gallery, generation and parent generation, for every gallery that the upgrade built a generation of."""
+        infos = map(self._galleries.info, row.galleries)
+        return [
+            (info.id, step.number, step.parent)
+            for info in infos
+            for step in info.generations.values()
+            if step.upgrade == row.id and step.parent is not None
+        ]
+
+    def _point(self, session: Session, row: UpgradeRow) -> None:
+        for name, number, _ in self._made(row):
+            self._galleries.point(session, name, number)
+
+    def _locked(self, session: Session, upgrade: str) -> UpgradeRow:
+        return _found(session.get(UpgradeRow, upgrade, with_for_update=True), upgrade)
+
+    def _row(self, session: Session, upgrade: str) -> UpgradeRow:
+        return _found(session.get(UpgradeRow, upgrade), upgrade)
+
+    def _wire(self, session: Session, row: UpgradeRow) -> Upgrade:
+        asked = NewUpgrade.model_validate(row.request)
+        progress = self._jobs.progress(session, row.id) if row.state in states.RUNNING else None
+        return Upgrade(
+            **{"from": row.source},
+            id=row.id,
+            **asked.model_dump(exclude={"galleries"}),
+            galleries=row.galleries,
+            state=State(row.state),
+            reason=row.reason,
+            progress=Progress(**progress) if progress else None,
+            report=report_of(row.learned, row.proofs),
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+def _found(row: UpgradeRow | None, upgrade: str) -> UpgradeRow:
+    if row is None:
+        raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
+    return row
+
+
+def _new_id() -> str:
+    """Sorts by time of creation, so that listing in order of ids is listing in order of age."""
+    return f"upg-{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"

@@ -1,0 +1,28 @@
+"""Rows of the upgrades resource."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Base, utc_now
+from app.upgrades.states import State
+
+
+class UpgradeRow(Base):
+    """An upgrade: what was asked, how far it is, and what was found."""
+
+    __tablename__ = "upgrades"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    source: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    target: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    request: Mapped[dict[str, Any]]
+    galleries: Mapped[list[Any]]
+    state: Mapped[str] = mapped_column(String(16), default=State.QUEUED, index=True)
+    reason: Mapped[str | None] = mapped_column(Text)
+    learned: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    proofs: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
