@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 DRAWS_IN_MEMORY = 4_000_000
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -36,8 +38,16 @@ def bootstrap_mean(
     values: (m,); groups: (m,), rows of one group are drawn together (cluster bootstrap); weights: (m,), non-negative.
     Raises ValueError where there are no values.
     """
-    draws, mean = resampled_means(values, groups=groups, weights=weights, seed=seed, resamples=resamples)
-    return percentile_interval(mean, draws, confidence)
+    x = np.asarray(values, np.float64)
+    if x.ndim != 1 or len(x) == 0:
+        raise ValueError("a bootstrap needs a non-empty vector of values")
+    w = np.ones_like(x) if weights is None else np.asarray(weights, np.float64)
+    parts = group_sums(np.column_stack([w * x, w]), groups)
+    total, weight = parts.sum(0)
+    drawn = resampled_sums(parts, seed=seed, resamples=resamples)
+    means = np.full(resamples, total / weight)  # kept by a draw of weightless rows only
+    np.divide(drawn[:, 0], drawn[:, 1], out=means, where=drawn[:, 1] > 0)
+    return percentile_interval(float(total / weight), means, confidence)
 
 
 def paired_bootstrap(
@@ -57,39 +67,34 @@ def paired_bootstrap(
     )
 
 
-def resampled_means(
-    values: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
-) -> tuple[NDArray[np.float64], float]:
-    """The (weighted) mean in each resample, (resamples,) float64, and the mean itself.
+def group_sums(parts: Floats, groups: ArrayLike | None) -> Floats:
+    """The rows of each group added up: (m, s) → (groups, s); every row its own group where `groups` is None."""
+    if groups is None:
+        return parts
+    code = np.unique(np.asarray(groups), return_inverse=True)[1]
+    summed = np.zeros((int(code.max()) + 1, parts.shape[1]))
+    np.add.at(summed, code, parts)
+    return summed
 
-    The same seed draws the same rows for all `values` of one length: draws of two measures on the same queries pair up.
+
+def resampled_sums(parts: Floats, *, seed: int = 0, resamples: int = 2000) -> Floats:
+    """The columns' sums in each resample of the rows with replacement: (n, s) → (resamples, s) float64.
+
+    The same seed draws the same rows for any table of as many rows.
     """
-    x = np.asarray(values, np.float64)
-    if x.ndim != 1 or len(x) == 0:
-        raise ValueError("a bootstrap needs a non-empty vector of values")
-    w = np.ones_like(x) if weights is None else np.asarray(weights, np.float64)
-    top, bottom = w * x, w
-    if groups is not None:
-        code = np.unique(np.asarray(groups), return_inverse=True)[1]
-        top = np.bincount(code, top).astype(np.float64)
-        bottom = np.bincount(code, bottom).astype(np.float64)
-    mean = float(top.sum() / bottom.sum())
-    draws = np.empty(resamples)
+    n = len(parts)
     rng = np.random.default_rng(seed)
-    step = max(1, DRAWS_IN_MEMORY // len(top))
+    drawn = np.empty((resamples, parts.shape[1]))
+    step = max(1, DRAWS_IN_MEMORY // n)
     for start in range(0, resamples, step):
-        rows = rng.integers(0, len(top), (min(step, resamples - start), len(top)))
-        with np.errstate(invalid="ignore"):  # a resample of weightless rows only
-            draws[start : start + step] = top[rows].sum(1) / bottom[rows].sum(1)
-    return np.where(np.isnan(draws), mean, draws), mean
+        size = min(step, resamples - start)
+        rows = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        counts = np.bincount(rows.ravel(), minlength=size * n).reshape(size, n)
+        drawn[start : start + size] = counts.astype(np.float64) @ parts
+    return drawn
 
 
-def percentile_interval(mean: float, draws: NDArray[np.float64], confidence: float = 0.95) -> Interval:
+def percentile_interval(mean: float, draws: Floats, confidence: float = 0.95) -> Interval:
     """`mean` with the central share `confidence` of the bootstrap `draws` around it."""
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(mean, float(low), float(high))
