@@ -1,0 +1,1 @@
+"""Transformations h: old space → new space, and how the best one is selected."""

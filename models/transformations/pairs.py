@@ -1,0 +1,90 @@
+"""What a transformation is learned from: rows embedded by both models, and their common preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portable import Affine, Array, Card, Space, as_indexed
+
+Settings = Mapping[str, float | int | str | bool]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows known in both spaces: old (n, d_old), new (n, d_new), side (n, d_side) or None, float32; label (n,) or None.
+
+    Raises ValueError where the numbers of rows differ or there are none.
+    """
+
+    old: Array
+    new: Array
+    side: Array | None = None
+    label: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        counts = {len(part) for part in (self.old, self.new, self.side, self.label) if part is not None}
+        if len(counts) != 1 or counts == {0}:
+            raise ValueError(f"pairs need equally many rows, at least one, in every part; got {sorted(counts)}")
+
+    def __len__(self) -> int:
+        return len(self.old)
+
+    def subset(self, rows: NDArray[np.int64]) -> Pairs:
+        """These rows, in this order; rows: (k,) int64."""
+        side = None if self.side is None else self.side[rows]
+        return Pairs(self.old[rows], self.new[rows], side, None if self.label is None else self.label[rows])
+
+    def without_side(self) -> Pairs:
+        """The same rows, their side-information forgotten."""
+        return replace(self, side=None)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Pairs as a regression sees them: inputs (n, d_old + d_side) = [p ; factor·s], outputs (n, d_new), float32.
+
+    p and the outputs are as their indexes hold them (unit rows for cosine). The factor gives side-information as a
+    whole the spread of the old vectors, so that one strength of regularisation suits both.
+    """
+
+    inputs: Array
+    outputs: Array
+    old_dimension: int
+    factor: float
+
+    def affine(self, weight: NDArray[Any], bias: NDArray[Any]) -> Affine:
+        """weight (d_old + d_side, d_new) on the inputs, bias (d_new,) → the affine map of p and s themselves."""
+        old = np.ascontiguousarray(weight[: self.old_dimension].T, np.float32)
+        side = np.ascontiguousarray(weight[self.old_dimension :].T * self.factor, np.float32)
+        return Affine(old, np.asarray(bias, np.float32), side if side.shape[1] else None)
+
+
+def design(pairs: Pairs, source: Space, target: Space) -> Design:
+    """Preprocesses pairs for learning source → target; raises ValueError where a dimension is not the space's."""
+    for rows, space in ((pairs.old, source), (pairs.new, target)):
+        if rows.ndim != 2 or rows.shape[1] != space.dimension:
+            raise ValueError(f"vectors of {space} must have shape (n, {space.dimension}), not {rows.shape}")
+    old = as_indexed(np.asarray(pairs.old, np.float32), source.metric)
+    outputs = as_indexed(np.asarray(pairs.new, np.float32), target.metric)
+    if pairs.side is None:
+        return Design(old, outputs, source.dimension, 1.0)
+    side = np.asarray(pairs.side, np.float32)
+    factor = np.float32(_spread(old) / (_spread(side) or 1.0) or 1.0)
+    return Design(np.concatenate([old, factor * side], axis=1), outputs, source.dimension, float(factor))
+
+
+def describe(method: str, pairs: Pairs, source: Space, target: Space, settings: Settings) -> Card:
+    """The card of a transformation just learned from these pairs; measurements are added by whoever makes them."""
+    side = None if pairs.side is None else pairs.side.shape[1]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Card(method, source, target, side, len(pairs), dict(settings), {}, now)
+
+
+def _spread(rows: Array) -> float:
+    return float(np.sqrt(np.var(rows, axis=0, dtype=np.float64).sum()))
