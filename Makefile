@@ -1,0 +1,39 @@
+# Everything sets itself up: Python 3.11 or newer is all that a machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+READY := $(VENV)/.ready-$(EXTRA)
+
+.PHONY: demo test lint serve bench clean
+
+demo: $(READY)
+	$(BIN)/crosswalk demo $(ARGS)
+
+test: lint
+	$(BIN)/pytest -n auto --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+serve: $(READY)
+	$(BIN)/crosswalk serve $(ARGS)
+
+# make bench DATA=/path/to/data: the figures of benchmarks/RESULTS.md, made again.
+bench: $(READY)
+	$(BIN)/python -m benchmarks.crossing --data $(DATA)
+	$(BIN)/python -m benchmarks.fit_speed
+	$(BIN)/python -m benchmarks.verdict --data $(DATA)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA),dev]"
+	touch $@
