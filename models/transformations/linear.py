@@ -152,7 +152,7 @@ def choose_rank(spectrum: Spectrum, d: Design, basis: Floats, strength: float, m
     """Of `RANK_SHARES` of the full rank, the one of the best held-out retrieval; the smallest of equals."""
     search = _HeldOutSearch(d.outputs, metric, seed)
     left_out = spectrum.left_out(strength, search.gallery, search.outputs) - spectrum.y_mean.astype(np.float32)
-    ranks = sorted({max(1, round(share * basis.shape[1])) for share in RANK_SHARES})
+    ranks: list[int] = sorted({max(1, round(share * basis.shape[1])) for share in RANK_SHARES})
     recalls: list[float] = []
     for rank in ranks:
         kept = basis[:, :rank].astype(np.float32)

@@ -1,0 +1,40 @@
+"""The transformation of forward-compatible training, h(old, side) → new (FCT, arXiv 2112.02805, §4.1)."""
+
+from __future__ import annotations
+
+import torch
+
+from models.portable import Space, Transformation
+from models.transformations.networks import BranchedNetwork
+from models.transformations.pairs import Pairs, describe, design
+from models.transformations.training import Progress, Schedule, silent, train
+
+
+def fct(
+    pairs: Pairs,
+    source: Space,
+    target: Space,
+    *,
+    epochs: int = 80,
+    batch: int = 1024,
+    width: int = 2048,
+    device: torch.device,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Transformation:
+    """Old branch d_old → 2·d_old → 2·d_new, side branch likewise, trunk 4·d_new → width → width → d_new.
+
+    Without side-information the old vector feeds both branches. Raises ValueError for fewer than 4 pairs.
+    """
+    d = design(pairs, source, target)
+    beside = d.inputs.shape[1] - d.old_dimension or d.old_dimension
+    new = target.dimension
+
+    def build() -> BranchedNetwork:
+        branches = [(width_in, 2 * width_in, 2 * new) for width_in in (d.old_dimension, beside)]
+        return BranchedNetwork(branches[0], branches[1], (width, width, new))
+
+    schedule = Schedule(epochs=epochs, batch=batch)
+    network = train(build, d, d.outputs, schedule, device=device, seed=seed, progress=progress)
+    settings = {"epochs": epochs, "batch": batch, "width": width}
+    return Transformation(describe("fct", pairs, source, target, settings), None, network)

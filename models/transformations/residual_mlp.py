@@ -1,0 +1,50 @@
+"""Ridge, corrected by a small network: what a linear map misses, if there are pairs enough to learn it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from models.portable import Space, Transformation
+from models.transformations.linear import choose_strength, decompose
+from models.transformations.networks import BranchedNetwork
+from models.transformations.pairs import Pairs, describe, design
+from models.transformations.training import Progress, Schedule, silent, train
+
+
+def residual_mlp(
+    pairs: Pairs,
+    source: Space,
+    target: Space,
+    *,
+    strength: float | None = None,
+    epochs: int = 40,
+    batch: int = 1024,
+    width: int = 1024,
+    device: torch.device,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Transformation:
+    """y = ridge(p, s) + network(p, s), one hidden layer, its last layer zero at first, so that it starts as the ridge.
+
+    The network learns the ridge's leave-one-out residuals: the fitted residuals of few pairs are nearly zero and teach
+    nothing. Raises ValueError for fewer than 4 pairs.
+    """
+    d = design(pairs, source, target)
+    spectrum = decompose(d)
+    if strength is None:
+        strength = choose_strength(spectrum, d, target.metric, seed)
+    weight, bias = spectrum.solution(strength)
+    residuals = d.outputs - spectrum.left_out(strength, np.arange(len(pairs)), d.outputs)
+
+    def build() -> BranchedNetwork:
+        beside = d.inputs.shape[1] - d.old_dimension
+        network = BranchedNetwork((d.old_dimension,), (beside,) if beside else (), (width, target.dimension))
+        torch.nn.init.zeros_(network.last.weight)
+        torch.nn.init.zeros_(network.last.bias)
+        return network
+
+    schedule = Schedule(epochs=epochs, batch=batch)
+    network = train(build, d, residuals, schedule, device=device, seed=seed, progress=progress)
+    settings = {"strength": strength, "epochs": epochs, "batch": batch, "width": width}
+    return Transformation(describe("residual_mlp", pairs, source, target, settings), d.affine(weight, bias), network)

@@ -1,0 +1,148 @@
+"""One training loop for every network: features computed once and kept on the device, MSE towards the new features."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.portable import Array, Network
+from models.transformations.networks import BranchedNetwork
+from models.transformations.pairs import Design
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Adam with cosine decay after a linear warm-up, as in FCT, arXiv 2112.02805, §4.2; its figures are the defaults.
+
+    BatchNorm keeps its statistics from half of the epochs on. Small data gets smaller batches, at least `min_steps` to
+    an epoch. Training ends early when `patience` (a share of the epochs) brings nothing on the `held_out` share.
+    """
+
+    epochs: int = 80
+    batch: int = 1024
+    learning_rate: float = 5e-4
+    weight_decay: float = 2**-15
+    warm_up: int = 5
+    min_steps: int = 16
+    held_out: float = 0.1
+    patience: float = 0.25
+
+
+def silent(done: int, total: int) -> None:
+    """The progress callback that tells nobody."""
+
+
+def train(
+    build: Callable[[], BranchedNetwork],
+    d: Design,
+    outputs: Array,
+    schedule: Schedule,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Network:
+    """Trains build() on d.inputs → outputs (n, d_new) float32; returns it folded, answering in the outputs' own scale.
+
+    Deterministic for a seed on one device and thread count. `progress` counts epochs. Raises ValueError for fewer than
+    4 rows.
+    """
+    if len(outputs) < 4:
+        raise ValueError(f"a network needs at least 4 pairs, not {len(outputs)}")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _tensor_cores():
+        torch.manual_seed(seed)
+        network = build().to(device)
+        shift = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
+        scale = float(np.sqrt(np.mean(np.square(outputs - shift, dtype=np.float64)))) or 1.0
+        data = _Data.on(device, d, (outputs - shift) / np.float32(scale), schedule.held_out, seed)
+        _descend(network, data, schedule, seed, progress)
+    return network.eval().exported(d.factor, scale, shift)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Rows on the device, the last `held_out` of them kept for validation."""
+
+    old: Tensor
+    side: Tensor | None
+    outputs: Tensor
+    held_out: int
+
+    @classmethod
+    def on(cls, device: torch.device, d: Design, outputs: Array, held_out: float, seed: int) -> _Data:
+        order = np.random.default_rng(seed).permutation(len(outputs))
+        inputs = torch.from_numpy(d.inputs[order]).to(device)
+        side = inputs[:, d.old_dimension :].contiguous() if d.inputs.shape[1] > d.old_dimension else None
+        count = min(max(1, round(held_out * len(outputs))), 5000)
+        return cls(inputs[:, : d.old_dimension].contiguous(), side, torch.from_numpy(outputs[order]).to(device), count)
+
+    def loss(self, network: nn.Module, rows: Tensor | slice) -> Tensor:
+        side = None if self.side is None else self.side[rows]
+        return nn.functional.mse_loss(network(self.old[rows], side), self.outputs[rows])
+
+
+def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: int, progress: Progress) -> None:
+    """Trains in place and leaves the weights of the epoch that was best on the held-out rows."""
+    rows = len(data.outputs) - data.held_out
+    steps = max(min(schedule.min_steps, rows // 2), math.ceil(rows / schedule.batch), 1)
+    total, warm = steps * schedule.epochs, steps * min(schedule.warm_up, schedule.epochs // 2)
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
+    shuffle = torch.Generator(data.old.device).manual_seed(seed)
+    validation = slice(rows, None)
+    best, best_state, stale = math.inf, copy.deepcopy(network.state_dict()), 0
+    for epoch in range(schedule.epochs):
+        _set_mode(network, statistics_move=epoch < schedule.epochs / 2)
+        order = torch.randperm(rows, generator=shuffle, device=data.old.device)
+        for step, batch in enumerate(order.tensor_split(steps), start=epoch * steps):
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate * _decay(step, warm, total)
+            optimizer.zero_grad(set_to_none=True)
+            data.loss(network, batch).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        network.eval()
+        with torch.no_grad():
+            loss = float(data.loss(network, validation))
+        stale = 0 if loss < best else stale + 1
+        if loss < best:
+            best, best_state = loss, copy.deepcopy(network.state_dict())
+        progress(epoch + 1, schedule.epochs)
+        if stale >= max(3, schedule.patience * schedule.epochs):
+            break
+    network.load_state_dict(best_state)
+    progress(schedule.epochs, schedule.epochs)
+
+
+def _decay(step: int, warm: int, total: int) -> float:
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def _set_mode(network: nn.Module, *, statistics_move: bool) -> None:
+    network.train()
+    if not statistics_move:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
+
+
+@contextmanager
+def _tensor_cores() -> Iterator[None]:
+    """TF32 products while training: ten bits of mantissa are plenty for a gradient."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
