@@ -77,20 +77,20 @@ def group_sums(parts: Floats, groups: ArrayLike | None) -> Floats:
     return summed
 
 
-def resampled_sums(parts: Floats, *, seed: int = 0, resamples: int = 2000) -> Floats:
-    """The columns' sums in each resample of the rows with replacement: (n, s) → (resamples, s) float64.
+def resampled_sums(parts: Floats, *, seed: int = 0, resamples: int = 2000, size: int | None = None) -> Floats:
+    """The columns' sums over `size` rows drawn with replacement (default n): (n, s) → (resamples, s) float64.
 
     The same seed draws the same rows for any table of as many rows.
     """
-    n = len(parts)
+    n, size = len(parts), size or len(parts)
     rng = np.random.default_rng(seed)
     drawn = np.empty((resamples, parts.shape[1]))
-    step = max(1, DRAWS_IN_MEMORY // n)
+    step = max(1, DRAWS_IN_MEMORY // max(n, size))
     for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        rows = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        counts = np.bincount(rows.ravel(), minlength=size * n).reshape(size, n)
-        drawn[start : start + size] = counts.astype(np.float64) @ parts
+        many = min(step, resamples - start)
+        rows = rng.integers(0, n, (many, size)) + n * np.arange(many)[:, None]
+        counts = np.bincount(rows.ravel(), minlength=many * n).reshape(many, n)
+        drawn[start : start + many] = counts.astype(np.float64) @ parts
     return drawn
 
 

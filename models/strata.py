@@ -1,0 +1,119 @@
+"""The parts of a gallery and the queries that speak for each: learned from, never seen, evaluated by the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.coverage import Coverage
+from models.estimate import Draws, Known, Sample, estimate
+from models.evidence import METRICS, MetricName, Scores
+
+Codes = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Queries and how both models did on them: cell (m,), weight (m,), cluster (m,), old and cross (m, 4)."""
+
+    cell: Codes
+    weight: Floats
+    cluster: Codes
+    old: Scores
+    cross: Scores
+
+    def take(self, chosen: NDArray[np.bool_]) -> Judged:
+        """The queries where `chosen`, (m,) bool."""
+        return Judged(
+            self.cell[chosen], self.weight[chosen], self.cluster[chosen], self.old[chosen], self.cross[chosen]
+        )
+
+
+@dataclass(frozen=True)
+class OldKnown:
+    """The old model's self test on gallery rows drawn at random: cell (q,), cluster (q,), scores (q, 4)."""
+
+    cell: Codes
+    cluster: Codes
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stratum: its cells (c,) bool, its share of the gallery, and its queries.
+
+    by_cell: the queries come from other cells, held out whole, and whole cells are the units of inference.
+    known: the old model on the stratum's own rows, where the queries are a sample of the like.
+    """
+
+    name: str
+    judged_on: str
+    cells: NDArray[np.bool_]
+    share: float
+    judged: Judged
+    by_cell: bool
+    known: OldKnown | None
+
+    def draws(self, metric: MetricName, size: Codes, seed: int) -> Draws:
+        """The figures of this stratum; size: (c,) gallery rows of every cell."""
+        column = METRICS.index(metric)
+        known = None
+        if self.known is not None and not np.isnan(self.known.scores[:, column]).any():
+            mine = self.cells[self.known.cell]
+            if mine.any():
+                known = Known(self.known.scores[mine, column], np.ones(mine.sum()), self.known.cluster[mine])
+        j = self.judged
+        if not self.by_cell:
+            return estimate(Sample(j.old[:, column], j.cross[:, column], j.weight, j.cluster), known, seed=seed)
+        cells, code = np.unique(j.cell, return_inverse=True)
+        weight = np.bincount(code, j.weight)
+        old, cross = (np.bincount(code, j.weight * v[:, column]) / weight for v in (j.old, j.cross))
+        here = size[self.cells].astype(np.float64)
+        population = max(1, round(float(here.sum() ** 2 / (here**2).sum())))
+        return estimate(Sample(old, cross, size[cells].astype(np.float64), None, population), known, seed=seed)
+
+
+def strata(
+    coverage: Coverage,
+    row_judged: Judged | None,
+    cell_judged: Judged | None,
+    evaluated: Judged | None,
+    known: OldKnown | None,
+) -> list[Part]:
+    """Cuts the gallery into parts, each judged by the most direct evidence there is.
+
+    row_judged: the pairs, rows held out; cell_judged: the pairs, whole cells held out; evaluated: a separate set that
+    nothing was learned from. A part with fewer than two units of evidence is left out: then shares sum to less than 1.
+    """
+    parts: list[Part] = []
+    total = coverage.size.sum()
+    rest = coverage.size > 0
+
+    def add(
+        name: str, judged_on: str, cells: NDArray[np.bool_], judged: Judged, by_cell: bool, like: OldKnown | None
+    ) -> None:
+        nonlocal rest
+        units = len(np.unique(judged.cell)) if by_cell else len(np.unique(judged.cluster))
+        cells = cells & rest
+        if units >= 2 and cells.any():
+            parts.append(Part(name, judged_on, cells, float(coverage.size[cells].sum() / total), judged, by_cell, like))
+            rest &= ~cells
+
+    if evaluated is not None:
+        seen = np.zeros(len(rest), bool)
+        seen[evaluated.cell[evaluated.cell >= 0]] = True
+        real = evaluated.cell >= 0
+        on = real & coverage.covered[evaluated.cell]
+        add("covered", "evaluation set", coverage.covered, evaluated.take(on), False, None)
+        add("evaluated, not covered", "evaluation set", seen, evaluated.take(real & ~on), False, None)
+    if row_judged is not None:
+        on = (row_judged.cell >= 0) & coverage.covered[row_judged.cell] & (row_judged.weight > 0)
+        add("covered", "pairs, rows held out", coverage.covered, row_judged.take(on), False, known)
+    if cell_judged is not None:
+        on = (cell_judged.cell >= 0) & coverage.covered[cell_judged.cell] & (cell_judged.weight > 0)
+        what = "classes" if coverage.by == "label" else "regions"
+        add("not covered", f"pairs, whole {what} held out", ~coverage.covered, cell_judged.take(on), True, known)
+    return parts

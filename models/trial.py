@@ -1,0 +1,216 @@
+"""Setting up a proof: labels or regions, the gallery to search, what each query must not find, and the folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.coverage import Coverage, cover_by_density, cover_by_label
+from models.dependence import WritingOrder, dependence_range, writing_order
+from models.evidence import Bench, Codes, Gallery, Scores, label_scores
+from models.portable import Space
+from models.strata import Judged, OldKnown
+from models.transformations.pairs import Pairs
+
+LABELLED_ENOUGH = 0.5
+RUN_PER_REACH = 4  # rows held out together, in units of the dependence range: long enough that few siblings stay behind
+
+Labels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Pairs and where they stand: row (n,) int64 gallery rows, -1 for an item that is not in the gallery.
+
+    weight: (n,) what each stands for, where the rows were chosen and not drawn at random (`models.sampling`).
+    """
+
+    pairs: Pairs
+    row: Codes
+    weight: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Gallery rows searched, pairs used as queries, and folds over rows and over whole cells, all at most."""
+
+    gallery: int = 100_000
+    queries: int = 10_000
+    row_folds: int = 20
+    cell_folds: int = 20
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A proof's setting. row_fold, cell_fold, cluster, weight: (n,) per pair; gallery_row: (N',) rows searched.
+
+    cell_fold is all -1 where the pairs are of fewer than two cells: then nothing is known of cells without pairs.
+    """
+
+    bench: Bench
+    evaluation: Bench | None
+    coverage: Coverage
+    order: WritingOrder
+    reach: int
+    gallery_row: Codes
+    pair_row: Codes
+    row_fold: Codes
+    cell_fold: Codes
+    weight: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+    def runs(self, rows: Codes) -> Codes:
+        """Which rows depend on each other: (m,) int64 cluster codes of gallery rows, -1 being a row of its own."""
+        return self.order.runs(rows, max(1, RUN_PER_REACH * self.reach))
+
+    def judged(self, old: Scores, cross: Scores) -> Judged:
+        """Scores (m, 4) of the bench's queries, with cells, weights and clusters."""
+        rows = self.bench.judged
+        cell = self.coverage.pair_cell[rows]
+        return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross)
+
+    def evaluated(self, old: Scores, cross: Scores) -> Judged:
+        """The same for the evaluation set, every query counting alike."""
+        if self.evaluation is None:
+            raise ValueError("there is no evaluation set")
+        cell = self.coverage.evaluation_cell[self.evaluation.judged]
+        return Judged(cell, np.ones(len(cell)), np.arange(len(cell)), old, cross)
+
+    def old_known(self, queries: int, seed: int) -> OldKnown | None:
+        """The old model's self test on up to `queries` gallery rows; None where nothing is labelled."""
+        if not self.bench.labelled:
+            return None
+        rng = np.random.default_rng(seed)
+        rows = np.flatnonzero(self.bench.gallery_code >= 0)
+        rows = np.sort(rng.permutation(rows)[:queries])
+        near = _renumber(self.order.within(self.gallery_row[rows], self.reach), self.gallery_row, len(self.order.place))
+        old, codes = self.bench.gallery.old, self.bench.gallery_code
+        scores = label_scores(old[rows], codes[rows], old, codes, self.bench.source.metric, near)
+        return OldKnown(codes[rows], self.runs(self.gallery_row[rows]), scores)
+
+
+def prepare(
+    gallery: Gallery,
+    learned_from: Evidence,
+    evaluation: Evidence | None,
+    source: Space,
+    target: Space,
+    limits: Limits,
+    seed: int,
+) -> Trial:
+    """Everything that can be decided before anything is measured; raises ValueError where there is too little data."""
+    rng = np.random.default_rng(seed)
+    notes: list[str] = []
+    if evaluation is not None:
+        evaluation = _unlearned(evaluation, learned_from, notes)
+    pairs, pair_row = learned_from.pairs, learned_from.row
+    labels, pair_labels, query_labels = _labels(gallery, learned_from, evaluation)
+    share = float(np.mean([label is not None for label in labels.tolist()]))
+    labelled = share >= LABELLED_ENOUGH and any(label is not None for label in pair_labels.tolist())
+    if labelled:
+        coverage = cover_by_label(labels, pair_labels, query_labels)
+        if share < 1:
+            notes.append(f"{1 - share:.0%} of the gallery has no label; it is taken to be like the rest.")
+    else:
+        no_rows = np.empty((0, source.dimension), np.float32)
+        queries = no_rows if evaluation is None else evaluation.pairs.old
+        coverage = cover_by_density(gallery.old, pairs.old, queries, source.metric, seed=seed)
+        notes.append(
+            f"{share:.0%} of the gallery is labelled, too little to say which answers are right: judged by neighbours"
+            " alone, by how many of those that full re-embedding would find are found. Whether the new model is itself"
+            " better than the old cannot be known from that."
+        )
+    order = writing_order(coverage.gallery_cell)
+    reach = dependence_range(gallery.old, order, seed=seed) if labelled else 0
+    if reach:
+        notes.append(
+            f"Items written within {reach} places of each other resemble each other more than their label explains; a"
+            " query from outside has no such siblings, so they were not searched, and were held out together."
+        )
+    searched = np.arange(len(gallery))
+    if len(gallery) > limits.gallery:
+        searched = np.sort(rng.permutation(len(gallery))[: limits.gallery])
+        notes.append(f"{limits.gallery} of {len(gallery)} gallery rows, drawn at random, were searched.")
+    part = gallery if len(searched) == len(gallery) else gallery.subset(searched)
+    code = coverage.gallery_cell[searched] if labelled else np.full(len(searched), -1)
+
+    def bench(e: Evidence, cells: Codes, limit: int) -> Bench:
+        near = _renumber(order.within(e.row, reach), searched, len(gallery))
+        usable = np.flatnonzero(cells >= 0)
+        judged = np.sort(rng.permutation(usable)[:limit])
+        if len(judged) < len(usable):
+            notes.append(f"{len(judged)} of {len(usable)} pairs, drawn at random, were queries.")
+        return Bench(
+            part, e.pairs, code, cells if labelled else np.full(len(cells), -1), near, judged, source, target, labelled
+        )
+
+    main = bench(learned_from, coverage.pair_cell, limits.queries)
+    if len(main.judged) < 2:
+        raise ValueError("a proof needs at least two pairs, of labels that the gallery holds where it is labelled")
+    runs = order.runs(pair_row, max(1, RUN_PER_REACH * reach))
+    held = np.zeros(len(pairs), bool)
+    held[main.judged] = True
+    return Trial(
+        bench=main,
+        evaluation=None if evaluation is None else bench(evaluation, coverage.evaluation_cell, limits.queries),
+        coverage=coverage,
+        order=order,
+        reach=reach,
+        gallery_row=searched,
+        pair_row=pair_row,
+        row_fold=np.where(held, _folds(runs, limits.row_folds, rng), -1),
+        cell_fold=_folds(coverage.pair_cell, limits.cell_folds, rng),
+        weight=coverage.pair_weights(learned_from.weight),
+        notes=tuple(notes),
+    )
+
+
+def _labels(gallery: Gallery, learned_from: Evidence, evaluation: Evidence | None) -> tuple[Labels, Labels, Labels]:
+    """Labels of gallery, pairs and evaluation set as objects; the same item's labels fill each other's gaps."""
+    labels = np.full(len(gallery), None, object) if gallery.label is None else gallery.label.astype(object)
+    found = []
+    for e in (learned_from, evaluation):
+        if e is None:
+            found.append(np.empty(0, object))
+            continue
+        own = np.full(len(e.pairs), None, object) if e.pairs.label is None else e.pairs.label.astype(object)
+        stored = e.row >= 0
+        missing = stored & np.array([label is None for label in own], bool)
+        own[missing] = labels[e.row[missing]]
+        untold = np.flatnonzero(stored)
+        untold = untold[[labels[row] is None for row in e.row[untold]]]
+        labels[e.row[untold]] = own[untold]
+        found.append(own)
+    return labels, found[0], found[1]
+
+
+def _unlearned(evaluation: Evidence, learned_from: Evidence, notes: list[str]) -> Evidence | None:
+    """The evaluation set without the rows that were learned from; None where nothing is left."""
+    fresh = np.flatnonzero((evaluation.row < 0) | ~np.isin(evaluation.row, learned_from.row))
+    if len(fresh) < len(evaluation.row):
+        dropped = len(evaluation.row) - len(fresh)
+        notes.append(f"{dropped} rows of the evaluation set were learned from as well, and were left out of it.")
+    if len(fresh) < 2:
+        return None
+    return Evidence(evaluation.pairs.subset(fresh), evaluation.row[fresh])
+
+
+def _renumber(rows: Codes, kept: Codes, total: int) -> Codes:
+    """Gallery rows, -1 for none, as places in `kept`, -1 where a row was not kept."""
+    place = np.full(total + 1, -1, np.int64)
+    place[kept] = np.arange(len(kept))
+    return place[rows]
+
+
+def _folds(units: Codes, most: int, rng: np.random.Generator) -> Codes:
+    """Folds of whole units, equally many in each: (n,) int64; -1 for unit -1, and for all where there is one unit."""
+    names, code = np.unique(units, return_inverse=True)
+    real = names >= 0
+    if real.sum() < 2:
+        return np.full(len(units), -1)
+    fold = np.full(len(names), -1)
+    fold[real] = rng.permutation(real.sum()) % min(most, int(real.sum()))
+    return fold[code]
