@@ -33,7 +33,7 @@ class Schedule:
     weight_decay: float = 2**-15
     warm_up: int = 5
     min_steps: int = 16
-    held_out: float = 0.1
+    held_out: float = 0.05
     patience: float = 0.25
 
 

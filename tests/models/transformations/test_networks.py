@@ -42,7 +42,7 @@ def test_exported_network_equals_torch_in_evaluation_mode(old: tuple[int, ...], 
     network = BranchedNetwork(old, side, (16, 9, 5))
     x, s = 3 * torch.randn(64, 6) + 1, torch.randn(64, 3) if side else None
     for _ in range(20):  # moves the statistics and the affine part of BatchNorm away from their beginnings
-        network(x, s).square().mean().backward()  # type: ignore[no-untyped-call]
+        network(x, s).square().mean().backward()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -1,0 +1,37 @@
+"""What training a network costs, estimated from its size alone, so that the same machine always decides alike."""
+
+from __future__ import annotations
+
+import torch
+
+from models.transformations.methods import MethodName
+
+RATE_PER_CPU_THREAD = 5e10  # floating-point operations per second that training reaches, rounded down
+RATE_OF_GPU = 2e13
+WANTED_EPOCHS: dict[MethodName, int] = {"residual_mlp": 40, "fct": 80}
+
+
+def epochs_within(
+    budget_seconds: float,
+    method: MethodName,
+    rows: int,
+    dimensions: tuple[int, int, int],
+    fits: int,
+    device: torch.device,
+) -> int:
+    """How many epochs of `method` on `rows` pairs, learned `fits` times, fit in the budget; at most those it wants.
+
+    dimensions: (d_old, d_side or 0, d_new). Each weight costs six operations per row and epoch.
+    """
+    rate = RATE_OF_GPU if device.type == "cuda" else RATE_PER_CPU_THREAD * torch.get_num_threads()
+    seconds = 6.0 * weights(method, *dimensions) * rows * fits / rate
+    return min(WANTED_EPOCHS[method], int(budget_seconds / seconds))
+
+
+def weights(method: MethodName, d_old: int, d_side: int, d_new: int, width: int = 0) -> int:
+    """The number of weights of a network's matrices, at its default width where none is given."""
+    if method == "residual_mlp":
+        return (width or 1024) * (d_old + d_side + d_new)
+    width = width or 2048
+    branches = sum(2 * d * d + 4 * d * d_new for d in (d_old, d_side or d_old))
+    return branches + width * (4 * d_new + width + d_new)

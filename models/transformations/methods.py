@@ -1,0 +1,67 @@
+"""The methods by name, and what a recipe needs to be learned again from other pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+
+from models.portable import Space, Transformation
+from models.transformations.fct import fct
+from models.transformations.linear import low_rank, orthogonal, ridge
+from models.transformations.pairs import Pairs
+from models.transformations.residual_mlp import residual_mlp
+from models.transformations.training import Progress, silent
+
+MethodName = Literal["orthogonal", "ridge", "low_rank", "residual_mlp", "fct"]
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
+NETWORKS: tuple[MethodName, ...] = ("residual_mlp", "fct")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method, whether it reads side-information, and its settings; those left out are chosen when it is learned."""
+
+    method: MethodName
+    uses_side: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """As reports show it."""
+        return f"{self.method} + side-information" if self.uses_side else self.method
+
+    @property
+    def pushes(self) -> bool:
+        """Whether what is learned can be pushed into the query."""
+        return self.method not in NETWORKS and not self.uses_side
+
+
+def learn(
+    recipe: Recipe,
+    pairs: Pairs,
+    source: Space,
+    target: Space,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Transformation:
+    """Learns source → target from these pairs; raises ValueError where they lack what the recipe asks for."""
+    if recipe.uses_side and pairs.side is None:
+        raise ValueError(f"{recipe.name} needs pairs with side-information")
+    rows = pairs if recipe.uses_side else pairs.without_side()
+    settings = dict(recipe.settings)
+    match recipe.method:
+        case "orthogonal":
+            return orthogonal(rows, source, target)
+        case "ridge":
+            return ridge(rows, source, target, seed=seed, **settings)
+        case "low_rank":
+            return low_rank(rows, source, target, seed=seed, **settings)
+        case "residual_mlp":
+            return residual_mlp(rows, source, target, device=device, seed=seed, progress=progress, **settings)
+        case "fct":
+            return fct(rows, source, target, device=device, seed=seed, progress=progress, **settings)

@@ -1,0 +1,278 @@
+"""Chooses a transformation by held-out retrieval, trying the cheapest first, and learns it from all pairs.
+
+A dearer candidate replaces a cheaper one only where it is better beyond doubt: where the paired bootstrap interval of
+the difference in the metric, or in its finer form if the metric is no worse, lies above zero. What cannot be told from
+the cheaper one is worth neither its cost nor the loss of pushing into the query.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+
+from models.device import Device, resolve
+from models.metrics import Interval, bootstrap_mean, paired_bootstrap
+from models.portable import Space, Transformation
+from models.transformations.cost import epochs_within
+from models.transformations.held_out import MANY, HeldOut, Measured
+from models.transformations.methods import METHODS, NETWORKS, MethodName, Recipe, learn
+from models.transformations.pairs import Pairs
+from models.transformations.training import Progress, silent
+
+FEWEST_PAIRS: dict[MethodName, int] = {"residual_mlp": 100, "fct": MANY}
+FEWEST_EPOCHS = 5
+CURVE_SHARES = (0.125, 0.25, 0.5)
+
+Refit = Callable[[Pairs], Transformation]
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """What became of one candidate; intervals are of the selection's metric, from 0 to 1.
+
+    `pushed` is for candidates that push: pushed queries searching the old vectors. `skipped` says why it was not tried.
+    """
+
+    name: str
+    uses_side: bool
+    pushes: bool
+    fit_seconds: float = 0.0
+    held_out: Interval | None = None
+    pushed: Interval | None = None
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The transformation chosen, learned from all pairs, and the evidence that it was chosen by.
+
+    `instant` is the best one to push into the query, the same object as `chosen` where that is the one. For the recipe
+    chosen, `learning_curve` holds (pairs learned from, held-out metric). `refit` and `refit_instant` learn the same
+    recipes, with the settings chosen, from other pairs, and leave side-information aside where the recipe does.
+    """
+
+    chosen: Transformation
+    instant: Transformation
+    metric: Literal["cmc@1", "recall@10"]
+    candidates: tuple[CandidateResult, ...]
+    learning_curve: tuple[tuple[int, float], ...]
+    refit: Refit
+    refit_instant: Refit
+
+
+def select(
+    pairs: Pairs,
+    source: Space,
+    target: Space,
+    *,
+    method: MethodName | Literal["auto"] = "auto",
+    device: Device = "auto",
+    seed: int = 0,
+    budget_seconds: float = 900.0,
+    progress: Progress = silent,
+) -> Selection:
+    """Tries every method, or the one named, and keeps the best on held-out rows.
+
+    `budget_seconds` bounds each network by an estimate of its cost: it gets fewer epochs, or under "auto" is skipped.
+    `progress` counts shares of the work. Raises ValueError for fewer than two pairs, an unknown method, an absent
+    device, or dimensions that are not the spaces'.
+    """
+    ground = _Ground(pairs, source, target, resolve(device), seed, HeldOut(pairs, target, seed))
+    plan = _plan(method, pairs.side is not None)
+    work = [_WORK[recipe.method] for recipe in plan]
+    meter = _Meter(progress, sum(work) + max(work))
+    entries: list[_Entry] = []
+    results: list[CandidateResult] = []
+    for recipe, share in zip(plan, work, strict=True):
+        tried = ground.prepared(recipe, entries, budget_seconds, choosing=method == "auto")
+        if isinstance(tried, str):
+            results.append(CandidateResult(recipe.name, recipe.uses_side, recipe.pushes, skipped=tried))
+        else:
+            entries.append(ground.tried(tried, meter.within(share)))
+            results.append(_result(entries[-1], seed))
+        meter.advance(share)
+    best = _best([entry for entry in entries if method in ("auto", entry.recipe.method)], seed)
+    pushed = _best([entry.as_pushed() for entry in entries if entry.pushed is not None], seed)
+    chosen = ground.learned(best, meter.within(max(work)))
+    curve = ground.curve(best)
+    meter.advance(max(work))
+    return Selection(
+        chosen=chosen,
+        instant=chosen if pushed.recipe == best.recipe else ground.learned(pushed, silent),
+        metric=ground.held_out.metric,
+        candidates=tuple(results),
+        learning_curve=curve,
+        refit=ground.learner(best.recipe),
+        refit_instant=ground.learner(pushed.recipe),
+    )
+
+
+_WORK: dict[MethodName, int] = {"orthogonal": 1, "ridge": 1, "low_rank": 1, "residual_mlp": 10, "fct": 40}
+
+
+def _plan(method: MethodName | Literal["auto"], side: bool) -> list[Recipe]:
+    """What is tried, cheapest first. A named method is joined by those that push, for the instant answer alone."""
+    if method != "auto":
+        if method not in METHODS:
+            raise ValueError(f"unknown method {method!r}; there are auto, {', '.join(METHODS)}")
+        named = [Recipe(method, True)] if side else []
+        plain = [Recipe(m) for m in ("orthogonal", "ridge", method) if m not in NETWORKS or not side]
+        return list({recipe.name: recipe for recipe in [*plain, *named]}.values())
+    variants = (False, True) if side else (False,)
+    return [Recipe("orthogonal")] + [Recipe(m, uses) for m in METHODS[1:] for uses in variants]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A candidate that was tried: its recipe with the settings chosen, and its measurements."""
+
+    recipe: Recipe
+    measured: Measured
+    pushed: Measured | None
+    transformation: Transformation | None
+    seconds: float
+
+    def as_pushed(self) -> _Entry:
+        assert self.pushed is not None
+        return dataclasses.replace(self, measured=self.pushed)
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What stays the same for every candidate."""
+
+    pairs: Pairs
+    source: Space
+    target: Space
+    device: torch.device
+    seed: int
+    held_out: HeldOut
+
+    def learner(self, recipe: Recipe, progress: Progress = silent) -> Refit:
+        return partial(
+            learn,
+            recipe,
+            source=self.source,
+            target=self.target,
+            device=self.device,
+            seed=self.seed,
+            progress=progress,
+        )
+
+    def prepared(
+        self, recipe: Recipe, entries: Sequence[_Entry], budget_seconds: float, *, choosing: bool
+    ) -> Recipe | str:
+        """The recipe with the settings that are known beforehand, or why it is skipped."""
+        if recipe.method not in NETWORKS:
+            return recipe
+        side = 0 if not recipe.uses_side or self.pairs.side is None else self.pairs.side.shape[1]
+        epochs = epochs_within(
+            budget_seconds,
+            recipe.method,
+            len(self.pairs),
+            (self.source.dimension, side, self.target.dimension),
+            len(self.held_out.folds) + 1,
+            self.device,
+        )
+        if choosing and (reason := self._reason_to_skip(recipe, entries, epochs)):
+            return reason
+        known = {entry.recipe.name: entry.recipe.settings for entry in entries}
+        ridge = known.get(Recipe("ridge", recipe.uses_side).name, {}) if recipe.method == "residual_mlp" else {}
+        return dataclasses.replace(recipe, settings={**ridge, "epochs": max(epochs, FEWEST_EPOCHS)})
+
+    def _reason_to_skip(self, recipe: Recipe, entries: Sequence[_Entry], epochs: int) -> str | None:
+        fewest, pairs = FEWEST_PAIRS[recipe.method], len(self.pairs)
+        if pairs < fewest:
+            return f"{pairs} pairs are too few for this network, which is tried from {fewest} on"
+        of = {(entry.recipe.method, entry.recipe.uses_side): entry for entry in entries}
+        if ("ridge", True) in of and _better(of["ridge", True], of["ridge", False], self.seed) != recipe.uses_side:
+            with_or_without = "without" if recipe.uses_side else "with"
+            return f"ridge does best {with_or_without} side-information, so networks are tried {with_or_without} it"
+        if epochs < FEWEST_EPOCHS:
+            return f"the time allowed is enough for {epochs} epochs, and fewer than {FEWEST_EPOCHS} teach nothing"
+        small = of.get(("residual_mlp", recipe.uses_side))
+        if recipe.method == "fct" and small and not _better(small, of["ridge", recipe.uses_side], self.seed):
+            return "the residual MLP found nothing that ridge misses, so a larger network has nothing to find"
+        return None
+
+    def tried(self, recipe: Recipe, progress: Progress) -> _Entry:
+        """Learns the candidate: a linear one from all pairs, for its settings, and then once per fold."""
+        start = time.perf_counter()
+        whole = None if recipe.method in NETWORKS else self.learner(recipe)(self.pairs)
+        if whole is not None:
+            recipe = dataclasses.replace(recipe, settings=whole.card.settings)
+        models = self.held_out.models(self.learner(recipe, progress))
+        recipe = dataclasses.replace(recipe, settings=models[0].card.settings)
+        seconds = time.perf_counter() - start
+        pushed = self.held_out.measure_pushed(models) if recipe.pushes else None
+        return _Entry(recipe, self.held_out.measure(models), pushed, whole, seconds)
+
+    def learned(self, entry: _Entry, progress: Progress) -> Transformation:
+        """The entry's transformation from all pairs, the held-out measurement on its card."""
+        h = entry.transformation or self.learner(entry.recipe, progress)(self.pairs)
+        metrics = {f"held-out {self.held_out.metric}": float(entry.measured.hits.mean())}
+        return dataclasses.replace(h, card=dataclasses.replace(h.card, metrics=metrics))
+
+    def curve(self, entry: _Entry) -> tuple[tuple[int, float], ...]:
+        """(pairs, held-out metric), the last point being the entry's own."""
+        available = min(len(others) for others, _ in self.held_out.folds)
+        points = []
+        for share in CURVE_SHARES:
+            if available * share >= 8:
+                models = self.held_out.models(self.learner(entry.recipe), share)
+                points.append((models[0].card.pairs, float(self.held_out.measure(models).hits.mean())))
+        return (*points, (available, float(entry.measured.hits.mean())))
+
+
+def _best(entries: Sequence[_Entry], seed: int) -> _Entry:
+    """The last of a chain of entries of which each is better than the one before."""
+    best = entries[0]
+    for entry in entries[1:]:
+        if _better(entry, best, seed):
+            best = entry
+    return best
+
+
+def _better(challenger: _Entry, champion: _Entry, seed: int) -> bool:
+    """Whether the challenger beats the champion beyond doubt, in the metric or, with it no worse, in its finer form."""
+    new, old = challenger.measured, champion.measured
+    if paired_bootstrap(new.hits, old.hits, seed=seed).low > 0:
+        return True
+    return new.hits.mean() >= old.hits.mean() and paired_bootstrap(new.finer, old.finer, seed=seed).low > 0
+
+
+def _result(entry: _Entry, seed: int) -> CandidateResult:
+    recipe, pushed = entry.recipe, entry.pushed
+    return CandidateResult(
+        recipe.name,
+        recipe.uses_side,
+        recipe.pushes,
+        entry.seconds,
+        bootstrap_mean(entry.measured.hits, seed=seed),
+        None if pushed is None else bootstrap_mean(pushed.hits, seed=seed),
+    )
+
+
+class _Meter:
+    """Adds the progress of parts up to one count."""
+
+    RESOLUTION = 100
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total * self.RESOLUTION, 0
+
+    def advance(self, share: int) -> None:
+        self._done += share * self.RESOLUTION
+        self._progress(self._done, self._total)
+
+    def within(self, share: int) -> Progress:
+        """A callback whose count, ever rising, is worth at most `share` of the whole."""
+        return lambda done, total: self._progress(
+            self._done + share * self.RESOLUTION * done // (total + 1), self._total
+        )
