@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from models.metrics import top_k
 from models.portable import Array, Metric, as_indexed
 
-PAIRS_PER_REGION = 20  # expected under even sampling: a region with next to none is then no accident
-MOST_REGIONS = 256
+PAIRS_PER_REGION = 10  # expected under even sampling: a region with next to none is then no accident
+MOST_REGIONS = 512
 SPARSE = 0.1  # a region is not covered under this share of the pairs that it would hold under even sampling
 LEARNING_ROWS = 20_000
 ITERATIONS = 15

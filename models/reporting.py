@@ -77,7 +77,7 @@ def write_report(trial: Trial, measured: Measured, gate: Gate, seed: int) -> Pro
         uncovered_share=unseen_share,
         uncovered_rows=int(coverage.size[~coverage.covered].sum()),
         gallery_rows=len(coverage.gallery_cell),
-        new_is_worse=backfilled is not None and backfilled.gain.mean <= 0,
+        new_is_worse=_new_is_worse(backfilled, difference),
         gain=None if backfilled is None else backfilled.gain,
         instant=None if instant is None else _quantity(instant.predicted_cross(), basis),
         instant_passes=instant is not None and gate.passed(instant.predicted_cross(), instant.difference()),
@@ -197,6 +197,17 @@ def _backfilled(
         Backfilled(metric, self_test, quantity(by_cross), new_new, quantity(by_new - by_old), gain),
         mean(by_new - by_cross),
     )
+
+
+def _new_is_worse(backfilled: Backfilled | None, difference: Quantity) -> bool:
+    """Whether the new model is worse than the old, or shows no gain where the crossing does not either.
+
+    Where the pairs alone are so easy that the old model makes no mistake, they cannot tell.
+    """
+    if backfilled is None:
+        return False
+    gain, perfect = backfilled.gain, backfilled.old_old.mean >= 1
+    return gain.high < 0 or (gain.mean <= 0 and difference.low <= 0 and not perfect)
 
 
 def _losing(trial: Trial, parts: Sequence[Part], draws: dict[str, Draws], metric: MetricName) -> tuple[Group, ...]:
