@@ -1,0 +1,116 @@
+"""A body on disk → the same rows in canonical form on disk, or the problem with it. Memory holds a chunk at a time."""
+
+import errno
+from collections import Counter
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+import pyarrow as pa
+
+from app.problems import InvalidUpload, TooLarge, Unavailable
+from app.uploads import media_types
+from app.uploads.arrow import read_arrow
+from app.uploads.columns import canonical, check_type, refuse_columns
+from app.uploads.expected import Column, Expected, Limits
+from app.uploads.json_rows import read_json
+from app.uploads.npz import read_npz
+from app.uploads.offences import TOLD, Chunk, Offences
+from app.uploads.parquet import read_parquet
+from app.uploads.raw import Raw
+from app.uploads.rows import Rows
+from app.uploads.unique import Ids
+
+Reader = Callable[[Path, Expected, Limits, Offences], Raw]
+_READERS: dict[str, Reader] = {
+    media_types.PARQUET: read_parquet,
+    media_types.ARROW: read_arrow,
+    media_types.NPZ: read_npz,
+    media_types.JSON: read_json,
+}
+_COLUMNS_NAMED = 20
+
+
+def decode(body: Path, media_type: str, expected: Expected, limits: Limits, into: Path) -> Rows:
+    """Reads a body, checks everything, and writes it as canonical rows to `into`.
+
+    Raises InvalidUpload, InvalidRows and TooLarge, and Unavailable where the disk is full.
+    """
+    if body.stat().st_size == 0:
+        raise InvalidUpload("The body is empty.")
+    try:
+        return _decode(body, media_type, expected, limits, into)
+    except MemoryError:
+        raise TooLarge(
+            "Decoding the body takes more memory than its rows can justify. Write it in smaller pieces (Parquet pages, "
+            "Arrow record batches) or send it in parts."
+        ) from None
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise _too_long(limits) from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable("The service has no disk space left for uploads. Try again later.") from error
+        raise
+
+
+def _decode(body: Path, media_type: str, expected: Expected, limits: Limits, into: Path) -> Rows:
+    offences = Offences()
+    raw = _READERS[media_type](body, expected, limits, offences)
+    columns = _check_columns(raw.schema, expected)
+    schema = pa.schema([column.field for column in columns])
+    ids, count = Ids(), 0
+    with pa.OSFile(str(into), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for batch in raw.chunks:
+            _check_size(count + batch.num_rows, sink.tell(), limits)
+            chunk = Chunk(count, batch.column("id") if "id" in schema.names else None, offences)
+            arrays = [canonical(column, batch.column(column.name), chunk) for column in columns]
+            offences.settle()
+            if not offences:
+                checked = pa.record_batch(arrays, schema=schema)
+                ids.add(checked)
+                writer.write_batch(checked)
+            count += batch.num_rows
+    offences.raise_if_any()
+    rows = Rows(into, schema, count)
+    ids.refuse_repeated(rows, offences)
+    offences.settle()
+    offences.raise_if_any()
+    return rows
+
+
+def _check_size(rows: int, written: int, limits: Limits) -> None:
+    if rows > limits.rows:
+        raise TooLarge(
+            f"The body holds more than {limits.rows} rows, the most of one request. Send it in parts.",
+            limit=limits.rows,
+        )
+    if written > limits.decoded_bytes:
+        raise _too_long(limits)
+
+
+def _too_long(limits: Limits) -> TooLarge:
+    return TooLarge(
+        f"Decoded, the body takes more than {limits.decoded_bytes} bytes, the most of one request. Send it in parts.",
+        limit=limits.decoded_bytes,
+    )
+
+
+def _check_columns(schema: pa.Schema, expected: Expected) -> list[Column]:
+    """The expected columns that are there. Raises InvalidRows: a column misspelt must not be lost in silence."""
+    unknown = [name for name in schema.names if expected.column(name) is None][:TOLD]
+    refuse_columns([(name, _unknown(name, expected)) for name in unknown])
+    refuse_columns([(name, "is there twice") for name, times in Counter(schema.names).items() if times > 1])
+    present = [column for column in expected.columns if column.name in schema.names]
+    errors = [(c.name, "is missing") for c in expected.columns if c.required and c not in present]
+    checked = [(column.name, check_type(column, schema.field(column.name).type)) for column in present]
+    errors += [(name, wrong) for name, wrong in checked if wrong is not None]
+    refuse_columns(errors)
+    return present
+
+
+def _unknown(name: str, expected: Expected) -> str:
+    names = [column.name for column in expected.columns]
+    close = get_close_matches(name[:80], names, 1)
+    if close:
+        return f"is not known here (did you mean {close[0]!r}?)"
+    return f"is not known here; there are {', '.join(names[:_COLUMNS_NAMED])}"

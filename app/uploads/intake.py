@@ -1,0 +1,86 @@
+"""The one way in for bulk bodies: from a request to validated rows."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import numpy as np
+from anyio.to_thread import run_sync
+
+from app.problems import InvalidRows, Unprocessable, UnsupportedMediaType
+from app.uploads import media_types
+from app.uploads.decoding import decode
+from app.uploads.expected import Expected, Limits
+from app.uploads.guard import decode_guarded
+from app.uploads.queries import vectors_of_npy, vectors_of_rows
+from app.uploads.receiving import receive, sweep
+from app.uploads.rows import Rows
+
+if TYPE_CHECKING:  # see `expected`
+    from app.settings import Settings
+
+_DECODERS = 2
+_SMALL_JSON_BYTES = 2**20
+
+
+class Uploads:
+    """Takes bodies in: streams them to disk, has them decoded by at most two guarded processes at a time."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self._directory = settings.uploads_dir
+        self._limits = Limits.of(settings)
+        self._queries_limit = settings.search_queries_limit
+        self._decoders = anyio.CapacityLimiter(_DECODERS)
+        sweep(self._directory)
+
+    @asynccontextmanager
+    async def rows(
+        self, stream: AsyncIterator[bytes], headers: Mapping[str, str], expected: Expected
+    ) -> AsyncIterator[Rows]:
+        """The rows of a bulk body, every one of them checked; they can be read while the context is open.
+
+        Raises UnsupportedMediaType, TooLarge, InvalidUpload and InvalidRows.
+        """
+        media_type = _media_type(headers, media_types.BULK)
+        limit = self._limits.body(media_type)
+        async with receive(stream, self._directory, limit, _length(headers)) as body:
+            yield await self._decode(body, media_type, expected, self._limits)
+
+    async def queries(self, stream: AsyncIterator[bytes], headers: Mapping[str, str], dimension: int) -> np.ndarray:
+        """The query vectors of a body, npy or Arrow with one column `vector`: (n, dimension) float32, finite.
+
+        Raises UnsupportedMediaType, TooLarge, InvalidUpload and Unprocessable.
+        """
+        media_type = _media_type(headers, media_types.QUERIES)
+        limits = replace(self._limits, rows=self._queries_limit)
+        async with receive(stream, self._directory, limits.json_bytes, _length(headers)) as body:
+            if media_type == media_types.NPY:
+                return await run_sync(vectors_of_npy, body, dimension, limits.rows)
+            try:
+                rows = await self._decode(body, media_type, Expected.queries(dimension), limits)
+            except InvalidRows as problem:
+                raise Unprocessable(problem.detail, **problem.members) from None
+            return await run_sync(vectors_of_rows, rows, dimension)
+
+    async def _decode(self, body: Path, media_type: str, expected: Expected, limits: Limits) -> Rows:
+        into = body.with_name("rows")
+        # A small JSON body cannot grow into much, and is decoded without native code: it is not worth a process.
+        if media_type == media_types.JSON and body.stat().st_size <= _SMALL_JSON_BYTES:
+            return await run_sync(decode, body, media_type, expected, limits, into)
+        return await run_sync(decode_guarded, body, media_type, expected, limits, into, limiter=self._decoders)
+
+
+def _media_type(headers: Mapping[str, str], taken: tuple[str, ...]) -> str:
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not taken; send the body as it is.")
+    return media_types.accepted(headers.get("content-type"), taken)
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    """What Content-Length announces; the body is counted all the same."""
+    announced = headers.get("content-length", "")
+    return int(announced) if announced.isascii() and announced.isdigit() else None

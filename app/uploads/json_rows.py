@@ -1,0 +1,171 @@
+"""JSON bodies: a list of rows, alone or as the one member `items` or `rows`.
+
+`[{"id", "embedding", …}]` for galleries, `[{"id", "embeddings": {model: […]}, …}]` for datasets.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from app.problems import InvalidUpload, TooLarge
+from app.uploads.columns import RepeatedMember, unique_members
+from app.uploads.expected import Column, Expected, Kind, Limits, chunk_rows
+from app.uploads.offences import Chunk, Offences
+from app.uploads.raw import Raw
+
+_EMBEDDINGS = "embeddings"
+_PREFIX = "embedding."
+
+
+class _Wrong(ValueError):
+    """Why a value is not what its column holds."""
+
+
+def read_json(path: Path, expected: Expected, limits: Limits, offences: Offences) -> Raw:
+    """Raises InvalidUpload and TooLarge. NaN and infinities are let through here, so that their rows can be named."""
+    rows = _rows(_parse(path.read_bytes()), expected.noun)
+    if len(rows) > limits.rows:
+        raise TooLarge(f"The body holds {len(rows)} rows; one request may hold {limits.rows}. Send it in parts.")
+    present = {column.name for column in expected.columns if column.required}.union(*rows)
+    columns = [column for column in expected.columns if column.name in present]
+    unknown = sorted(present - {column.name for column in columns})
+    fields = [pa.field(column.name, _raw_type(column)) for column in columns]
+    schema = pa.schema([*fields, *(pa.field(name, pa.null()) for name in unknown)])
+    size = chunk_rows(tuple(columns))
+
+    def chunks() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            chunk = Chunk(start, None, offences)
+            yield pa.record_batch([_array(column, part, chunk) for column in columns], schema=schema)
+
+    return Raw(schema, chunks())
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body.decode(), object_pairs_hook=unique_members)
+    except UnicodeDecodeError as error:
+        raise InvalidUpload(f"The body is not UTF-8, first at byte {error.start}.") from None
+    except json.JSONDecodeError as error:
+        raise InvalidUpload(f"The body is not JSON: {error}.") from None
+    except RepeatedMember as error:
+        raise InvalidUpload(f"An object of the JSON body {error}.") from None
+    except RecursionError:
+        raise InvalidUpload("The JSON body is nested too deeply.") from None
+    except ValueError:  # Python refuses to read integers of thousands of digits
+        raise InvalidUpload("The JSON body holds an integer of thousands of digits.") from None
+
+
+def _rows(body: Any, noun: str) -> list[dict[str, Any]]:
+    """The list of rows, with `embeddings` spread over one column a model."""
+    if isinstance(body, dict) and set(body) == {noun}:
+        body = body[noun]
+    if not isinstance(body, list):
+        raise InvalidUpload(f'The JSON body is neither {{"{noun}": […]}} nor a list.')
+    return [_flat(row, number) for number, row in enumerate(body)]
+
+
+def _flat(row: Any, number: int) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise InvalidUpload(f"Row {number} of the JSON body is {_a(row)}; a row is an object. Rows count from 0.")
+    if _EMBEDDINGS not in row:
+        return row
+    flat = {name: value for name, value in row.items() if name != _EMBEDDINGS}
+    vectors = row[_EMBEDDINGS]
+    if vectors is not None and not isinstance(vectors, dict):
+        raise InvalidUpload(f"`embeddings` of row {number} is {_a(vectors)}; it is an object of vectors by model id.")
+    for model, vector in (vectors or {}).items():
+        if flat.setdefault(_PREFIX + model, vector) is not vector:
+            raise InvalidUpload(f"Row {number} has two vectors of model {model[:80]!r}.")
+    return flat
+
+
+def _raw_type(column: Column) -> pa.DataType:
+    return {"vector": pa.list_(pa.float64()), "image": pa.binary()}.get(column.kind, pa.string())
+
+
+def _array(column: Column, rows: list[dict[str, Any]], chunk: Chunk) -> pa.Array:
+    """One column of some rows. What is of a wrong type is noted, and left null."""
+    cells: list[Any] = []
+    read = _READ[column.kind]
+    for place, row in enumerate(rows):
+        value = row.get(column.name)
+        try:
+            cells.append(None if value is None else read(value))
+        except _Wrong as error:
+            name = row.get("id")
+            chunk.offences.add(chunk.start + place, name, column.name, str(error))
+            cells.append(None)
+    return pa.array(cells, _raw_type(column))
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Wrong(f"is {_a(value)}; it is a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _Wrong("holds a lone surrogate, which is no character") from None
+    return value
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise _Wrong(f"is {_a(value)}; labels are strings or integers")
+    return _string(value)
+
+
+def _payload(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if not isinstance(value, dict):
+        raise _Wrong(f"is {_a(value)}; a payload is an object")
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        raise _Wrong("is nested too deeply") from None
+
+
+def _vector(value: Any) -> np.ndarray:
+    if not isinstance(value, list):
+        raise _Wrong(f"is {_a(value)}; a vector is a list of numbers")
+    if not set(map(type, value)) <= {int, float}:
+        other = next(entry for entry in value if type(entry) not in (int, float))
+        raise _Wrong(f"holds {_a(other)}; a vector is a list of numbers")
+    try:
+        return np.array(value, np.float64)
+    except OverflowError:
+        raise _Wrong("holds a number too large for float32") from None
+
+
+def _image(value: Any) -> bytes:
+    try:
+        return base64.b64decode(_string(value), validate=True)
+    except ValueError as error:
+        raise _Wrong(str(error) if isinstance(error, _Wrong) else "is not base64") from None
+
+
+_READ: dict[Kind, Callable[[Any], Any]] = {
+    "id": _string,
+    "label": _label,
+    "payload": _payload,
+    "vector": _vector,
+    "image": _image,
+    "text": _string,
+}
+
+
+def _a(value: Any) -> str:
+    """What a JSON value is, in JSON's words."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    names = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number"}
+    return names[type(value)]

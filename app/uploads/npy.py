@@ -1,0 +1,77 @@
+"""Headers of numpy's npy format: read without trusting a number in them, and without ever unpickling."""
+
+import io
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+from app.problems import InvalidUpload
+
+_HEADER_BYTES = 10_000
+_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
+_KINDS = "fiuUS"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an npy file says that follows its header."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    bytes: int
+    """Of the header itself."""
+
+    @property
+    def row_bytes(self) -> int:
+        """What one row, an entry of the first axis, takes."""
+        size = self.dtype.itemsize
+        for length in self.shape[1:]:
+            size *= length
+        return size
+
+    @property
+    def total_bytes(self) -> int:
+        """What header and array take together."""
+        return self.bytes + self.shape[0] * self.row_bytes
+
+
+def read_header(file: IO[bytes], name: str) -> Header:
+    """The header of an npy file, which is left at its first row. Raises InvalidUpload.
+
+    Taken are arrays of one or two axes, in C order, of floats, integers or strings.
+    """
+    magic = file.read(8)
+    if magic[:6] != np.lib.format.MAGIC_PREFIX:
+        raise InvalidUpload(f"{name} is not in npy format: it does not start with \\x93NUMPY.")
+    version = (magic[6], magic[7]) if len(magic) == 8 else (0, 0)
+    if version not in _LENGTH_BYTES:
+        raise InvalidUpload(f"{name} is in npy version {version[0]}.{version[1]}, which is not known here.")
+    prefix = file.read(_LENGTH_BYTES[version])
+    length = int.from_bytes(prefix, "little")
+    if length > _HEADER_BYTES:
+        raise InvalidUpload(f"{name} says that its header takes {length} bytes; at most {_HEADER_BYTES} are read.")
+    text = file.read(length)
+    if len(text) < length:
+        raise InvalidUpload(f"{name} is cut short: it ends within its header.")
+    shape, fortran, dtype = _parse(version, prefix + text, name)
+    if dtype.hasobject or dtype.kind not in _KINDS or dtype.itemsize == 0:
+        raise InvalidUpload(
+            f"{name} is of dtype {dtype}; floats, integers and strings (U, S) are taken. Objects are never unpickled."
+        )
+    if not 1 <= len(shape) <= 2 or any(isinstance(n, bool) or n < 0 for n in shape):
+        raise InvalidUpload(f"{name} has shape {shape}; arrays of one or two axes are taken.")
+    if fortran and len(shape) == 2 and min(shape) > 1:
+        raise InvalidUpload(f"{name} is in Fortran order. Save numpy.ascontiguousarray(array).")
+    return Header(shape, dtype, len(magic) + len(prefix) + length)
+
+
+def _parse(version: tuple[int, int], rest: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    # Version 3 is version 2 with utf8 field names, and a dtype with fields is refused anyway.
+    parse = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        return parse(io.BytesIO(rest), max_header_size=_HEADER_BYTES)
+    except (
+        Exception
+    ) as error:  # numpy evaluates a Python literal and a dtype: there is no closed list of what they raise
+        raise InvalidUpload(f"{name} has no valid npy header.") from error

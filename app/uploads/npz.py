@@ -1,0 +1,182 @@
+"""npz archives: one npy file a column, all rows bounded by their headers, then streamed side by side.
+
+numpy has neither nulls nor byte strings that end in zeros: an empty string in `label`, `payload` or `text` stands for
+null, vectors are never null, and images do not come this way.
+"""
+
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from app.problems import InvalidUpload, TooLarge
+from app.uploads.columns import refuse_columns
+from app.uploads.expected import Column, Expected, Limits, chunk_rows
+from app.uploads.npy import Header, read_header
+from app.uploads.offences import Chunk, Offences
+from app.uploads.raw import Raw, bound, unreadable
+
+_WHAT = "an npz archive"
+_SUFFIX = ".npy"
+_ENCRYPTED = 0x1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_FORMAT_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
+_CHUNK_BYTES = 64 * 2**20
+_SURROGATES = (0xD800, 0xDFFF)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One array of the archive, opened at its first row."""
+
+    name: str
+    header: Header
+    file: IO[bytes]
+
+
+def read_npz(path: Path, expected: Expected, limits: Limits, offences: Offences) -> Raw:
+    """Raises InvalidUpload, here and while the chunks are read, InvalidRows and TooLarge."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except _FORMAT_ERRORS as error:
+        unreadable(_WHAT, error)
+    entries = _entries(archive)
+    refuse_columns([(name, "is not known here") for name in entries if expected.column(name) is None])
+    columns = [column for column in expected.columns if column.name in entries]
+    members = [_open(archive, entries[column.name], column) for column in columns]
+    counts = {member.name: member.header.shape[0] for member in members}
+    if len(set(counts.values())) > 1:
+        raise InvalidUpload(f"The arrays have unequal numbers of rows: {counts}.")
+    count = max(counts.values(), default=0)
+    bound(count, tuple(columns), limits)
+    total = sum(member.header.total_bytes for member in members)
+    if total > limits.decoded_bytes:
+        raise TooLarge(f"The arrays take {total} bytes; one request may hold {limits.decoded_bytes}. Send it in parts.")
+    widest = max((member.header.row_bytes for member in members), default=1)
+    rows = max(1, min(chunk_rows(tuple(columns)), _CHUNK_BYTES // max(1, widest)))
+    schema = pa.schema(
+        [pa.field(column.name, _raw_type(column, m)) for column, m in zip(columns, members, strict=True)]
+    )
+
+    def chunks() -> Iterator[pa.RecordBatch]:
+        for start in range(0, count, rows):
+            size = min(rows, count - start)
+            chunk = Chunk(start, None, offences)
+            arrays = [_array(column, m, size, chunk) for column, m in zip(columns, members, strict=True)]
+            yield pa.record_batch(arrays, schema=schema)
+        for member in members:
+            _check_end(member)
+
+    return Raw(schema, chunks())
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The archive's members by column name."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name, shown = info.filename.removesuffix(_SUFFIX), repr(info.filename[:80])
+        if info.flag_bits & _ENCRYPTED:
+            raise InvalidUpload(f"Member {shown} is encrypted. Send it in the clear, over TLS.")
+        if info.compress_type not in _METHODS:
+            raise InvalidUpload(f"Member {shown} is compressed by a method that numpy.savez does not use.")
+        if not info.filename.endswith(_SUFFIX):
+            raise InvalidUpload(f"Member {shown} is no npy file. An npz archive holds one a column, and nothing else.")
+        if name in entries:
+            raise InvalidUpload(f"Member {shown} is there twice.")
+        entries[name] = info
+    return entries
+
+
+def _open(archive: zipfile.ZipFile, info: zipfile.ZipInfo, column: Column) -> _Member:
+    try:
+        file = archive.open(info)
+        header = read_header(file, f"Member {info.filename!r}")
+    except _FORMAT_ERRORS as error:
+        unreadable(_WHAT, error)
+    if info.file_size != header.total_bytes:
+        raise InvalidUpload(
+            f"Member {info.filename!r} says that it inflates to {info.file_size} bytes, but shape {header.shape} of "
+            f"{header.dtype} makes {header.total_bytes}."
+        )
+    if (wrong := _check(column, header)) is not None:
+        refuse_columns([(column.name, wrong)])
+    return _Member(column.name, header, file)
+
+
+def _check(column: Column, header: Header) -> str | None:
+    """What is wrong with an array's type or shape, or None."""
+    said = f"has shape {header.shape} and dtype {header.dtype}"
+    if column.kind == "image":
+        return "cannot come as npz: numpy's byte strings lose their trailing zeros. Send Parquet, Arrow or JSON"
+    if column.kind == "vector":
+        fits = header.dtype.kind == "f" and header.dtype.itemsize <= 8 and header.shape[1:] == (column.dimension,)
+        return None if fits else f"{said}; (n, {column.dimension}) of float16, float32 or float64 is expected"
+    kinds = "USiu" if column.kind == "label" else "US"
+    fits = header.dtype.kind in kinds and len(header.shape) == 1
+    return None if fits else f"{said}; (n,) of strings (U or S) {'or integers ' * (kinds != 'US')}is expected"
+
+
+def _raw_type(column: Column, member: _Member) -> pa.DataType:
+    dtype = member.header.dtype
+    if column.kind == "vector":
+        return pa.list_(pa.from_numpy_dtype(dtype.newbyteorder("=")), column.dimension)
+    return pa.from_numpy_dtype(dtype.newbyteorder("=")) if dtype.kind in "iu" else pa.string()
+
+
+def _array(column: Column, member: _Member, rows: int, chunk: Chunk) -> pa.Array:
+    """The member's next rows."""
+    wanted = rows * member.header.row_bytes
+    try:
+        data = member.file.read(wanted)
+    except _FORMAT_ERRORS as error:
+        unreadable(_WHAT, error)
+    if len(data) < wanted:
+        _cut_short(member)
+    dtype = member.header.dtype
+    values = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="), copy=False)
+    if column.kind == "vector":
+        return pa.FixedSizeListArray.from_arrays(pa.array(values), column.dimension)
+    return pa.array(values) if dtype.kind in "iu" else _strings(column, values, chunk)
+
+
+def _strings(column: Column, values: np.ndarray, chunk: Chunk) -> pa.Array:
+    bad = ~_are_characters(values) if values.dtype.kind == "U" else np.fromiter(map(_is_not_utf8, values), bool)
+    chunk.refuse(bad, column.name, "is not valid Unicode")
+    good = np.where(bad, np.zeros_like(values), values).tolist()
+    found = [cell.decode() if isinstance(cell, bytes) else cell for cell in good]
+    return pa.array(found if column.required else [cell or None for cell in found], pa.string())
+
+
+def _are_characters(values: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether a U cell holds Unicode characters alone. numpy lets any 32 bits through, Python raises."""
+    points = values.view(np.uint32).reshape(len(values), -1)
+    surrogate = (points >= _SURROGATES[0]) & (points <= _SURROGATES[1])
+    return np.asarray(~((points > sys.maxunicode) | surrogate).any(axis=1))
+
+
+def _is_not_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _check_end(member: _Member) -> None:
+    """Reads past the last row, which is when a member's checksum is compared."""
+    try:
+        more = member.file.read(1)
+    except _FORMAT_ERRORS as error:
+        unreadable(_WHAT, error)
+    if more:
+        raise InvalidUpload(f"Member '{member.name}{_SUFFIX}' goes on after its last row.")
+
+
+def _cut_short(member: _Member) -> NoReturn:
+    raise InvalidUpload(f"Member '{member.name}{_SUFFIX}' is cut short: it ends before its last row.")

@@ -1,0 +1,121 @@
+"""Query vectors, from a URL or a body: always finite float32 of the right dimension, or a problem that says why not."""
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from app.problems import InvalidUpload, TooLarge, Unprocessable
+from app.uploads.npy import read_header
+from app.uploads.offences import TOLD
+from app.uploads.rows import Rows
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_NUMBER_CHARACTERS = 64
+
+
+def decode_query_vector(text: str, dimension: int) -> np.ndarray:
+    """The `vector` of a URL: (dimension,) float32.
+
+    Numbers with commas between them, or base64url (with or without padding) of little-endian float32.
+    Raises Unprocessable.
+    """
+    vector = _of_numbers(text) if "," in text or "." in text else _of_base64url(text)
+    if len(vector) != dimension:
+        raise _wrong(f"has {len(vector)} numbers; the model's dimension is {dimension}")
+    if not np.isfinite(vector).all():
+        raise _wrong("holds NaN, an infinity, or a number too large for float32")
+    return vector
+
+
+def vectors_of_lists(lists: Sequence[Sequence[float]], dimension: int) -> np.ndarray:
+    """The `vectors` of a JSON body: (n, dimension) float32. Raises Unprocessable."""
+    wrong = [
+        (row, f"has {len(v)} numbers; {dimension} are expected") for row, v in enumerate(lists) if len(v) != dimension
+    ]
+    _refuse(wrong)
+    try:
+        numbers = np.array(lists, np.float64).reshape(len(lists), dimension)
+    except OverflowError:
+        raise Unprocessable("`vectors` holds an integer too large for float32.") from None
+    return _finite(numbers)
+
+
+def vectors_of_npy(path: Path, dimension: int, limit_rows: int) -> np.ndarray:
+    """The array of an npy file: (n, dimension) float32; (dimension,) is one query.
+
+    Raises InvalidUpload, TooLarge and Unprocessable.
+    """
+    with path.open("rb") as file:
+        header = read_header(file, "The body")
+        if header.dtype.kind != "f" or header.dtype.itemsize > 8:
+            raise InvalidUpload(f"The body is of dtype {header.dtype}; send float16, float32 or float64.")
+        if header.shape[-1] != dimension:
+            raise Unprocessable(f"The array has shape {header.shape}; (n, {dimension}) is expected.")
+        rows = header.shape[0] if len(header.shape) == 2 else 1
+        if rows > limit_rows:
+            raise TooLarge(f"The body holds {rows} queries; one request may hold {limit_rows}.", limit=limit_rows)
+        if path.stat().st_size != header.total_bytes:
+            raise InvalidUpload(
+                f"The body takes {path.stat().st_size} bytes, but shape {header.shape} of {header.dtype} makes "
+                f"{header.total_bytes}."
+            )
+        return _finite(np.frombuffer(file.read(), header.dtype).reshape(rows, dimension))
+
+
+def vectors_of_rows(rows: Rows, dimension: int) -> np.ndarray:
+    """Validated rows of one column `vector`, as one array (n, dimension) float32."""
+    parts = [batch.column("vector").flatten().to_numpy().reshape(-1, dimension) for batch in rows.batches()]
+    return np.concatenate([np.empty((0, dimension), np.float32), *parts])
+
+
+def refuse_zero_queries(vectors: np.ndarray) -> None:
+    """For cosine, under which a zero query (n, d) has no direction. Raises Unprocessable."""
+    zero = np.flatnonzero(~vectors.any(axis=1))[:TOLD].tolist()
+    _refuse([(row, "is all zeros, which has no direction under cosine") for row in zero])
+
+
+def _finite(vectors: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        narrow = vectors.astype(np.float32)
+    endless = np.flatnonzero(~np.isfinite(narrow).all(axis=1))[:TOLD].tolist()
+    _refuse([(row, "holds NaN, an infinity, or a number too large for float32") for row in endless])
+    return narrow
+
+
+def _refuse(wrong: Sequence[tuple[int, str]]) -> None:
+    if wrong:
+        row, message = wrong[0]
+        errors = [{"row": row, "column": "vector", "message": message} for row, message in wrong[:TOLD]]
+        raise Unprocessable(f"Query {row} {message}. Queries count from 0.", errors=errors)
+
+
+def _of_numbers(text: str) -> np.ndarray:
+    numbers = text.split(",")
+    for place, number in enumerate(numbers):
+        if len(number) > _NUMBER_CHARACTERS or not _NUMBER.fullmatch(number):
+            raise _wrong(f"holds {number[:_NUMBER_CHARACTERS]!r} at position {place}, which is no finite number")
+    with np.errstate(over="ignore"):
+        return np.array([float(number) for number in numbers]).astype(np.float32)
+
+
+def _of_base64url(text: str) -> np.ndarray:
+    if not _BASE64URL.fullmatch(text):
+        raise _wrong("is neither base64url (A-Z a-z 0-9 - _) nor numbers with commas between them")
+    digits = text.rstrip("=")
+    if len(digits) % 4 == 1:
+        raise _wrong("is no base64url: it is cut short")
+    data = base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4))
+    if len(data) % 4:
+        raise _wrong(f"decodes to {len(data)} bytes, which is no whole number of float32 values")
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def _wrong(message: str) -> Unprocessable:
+    return Unprocessable(
+        f"The query vector {message}. Send base64url of little-endian float32, or numbers with commas between them.",
+        errors=[{"parameter": "vector", "message": message}],
+    )

@@ -1,0 +1,70 @@
+"""A request's body → a file, however long it is, in bounded memory."""
+
+import errno
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+
+from app.problems import TooLarge, Unavailable
+
+_PIECE_BYTES = 2**20
+_PREFIX = "upload-"
+_LEFT_BEHIND_SECONDS = 24 * 3600
+
+
+@asynccontextmanager
+async def receive(
+    stream: AsyncIterator[bytes], directory: Path, limit_bytes: int, announced_bytes: int | None = None
+) -> AsyncIterator[Path]:
+    """The body as a file in a folder of its own under `directory`, which is removed afterwards, whatever happens.
+
+    Raises TooLarge as soon as the body turns out longer than `limit_bytes`, or says so in its Content-Length
+    (`announced_bytes`), and Unavailable where the disk is full.
+    """
+    if announced_bytes is not None and announced_bytes > limit_bytes:
+        raise _too_large(limit_bytes)
+    directory.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=directory))
+    try:
+        body = folder / "body"
+        try:
+            await _write(stream, body, limit_bytes)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Unavailable("The service has no disk space left for uploads. Try again later.") from error
+            raise
+        yield body
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _write(stream: AsyncIterator[bytes], body: Path, limit_bytes: int) -> None:
+    waiting, written = bytearray(), 0
+    with body.open("wb") as file:
+        async for piece in stream:
+            waiting += piece
+            written += len(piece)
+            if written > limit_bytes:
+                raise _too_large(limit_bytes)
+            if len(waiting) >= _PIECE_BYTES:
+                await run_sync(file.write, waiting)
+                waiting = bytearray()
+        file.write(waiting)
+
+
+def sweep(directory: Path) -> None:
+    """Removes what uploads left behind that were killed more than a day ago."""
+    for folder in directory.glob(f"{_PREFIX}*"):
+        if time.time() - folder.stat().st_mtime > _LEFT_BEHIND_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(
+        f"The body is longer than {limit_bytes} bytes, the most of one request. Send it in parts.", limit=limit_bytes
+    )
