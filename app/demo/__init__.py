@@ -1,0 +1,1 @@
+"""`crosswalk demo`: a whole upgrade, driven over HTTP on real data."""

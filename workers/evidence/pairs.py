@@ -1,0 +1,81 @@
+"""The pairs of a dataset: rows known in both spaces, completed from the galleries that hold the same items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.composition import Crosswalk
+from app.galleries.lineage import SIDE_INFORMATION
+from app.lance_table import ROW_ID, embedding_column
+from app.upgrades.tables import UpgradeRow
+from models.transformations.pairs import Pairs
+from models.trial import Evidence
+from workers.context import StepFailed
+from workers.evidence.galleries import Items, items_by_id
+from workers.evidence.partial import Partial
+
+FEWEST_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class DatasetPairs:
+    """Pairs, and the ids of the items that they are rows of; ids: (n,) object."""
+
+    ids: NDArray[Any]
+    pairs: Pairs
+
+    def located(self, items: Items, weights: Mapping[str, float] | None, *, side: bool) -> Evidence:
+        """The pairs with their places in a gallery, -1 for a row that is no item of it.
+
+        weights: what each item stands for, where the items were chosen by `sample`; they are used only where they
+        speak for every pair.
+        """
+        place = {item: position for position, item in enumerate(items.id)}
+        rows = np.array([place.get(item, -1) for item in self.ids], np.int64)
+        weight = None
+        if weights is not None and all(item in weights for item in self.ids):
+            weight = np.array([weights[item] for item in self.ids], np.float64)
+        return Evidence(self.pairs if side else self.pairs.without_side(), rows, weight)
+
+
+def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str) -> DatasetPairs:
+    """The rows of a dataset with a vector of both models.
+
+    What a row lacks of the old vector, of side-information and of a label is taken from the item of the same id in the
+    upgrade's galleries. Side-information is left out as a whole unless every pair has it. Raises StepFailed where too
+    few rows are left to learn anything from.
+    """
+    rows = crosswalk.datasets.store(dataset).rows
+    table = rows.where(f"`{embedding_column(upgrade.target)}` IS NOT NULL").sort_by(ROW_ID)
+    ids = np.array(table.column("id").to_pylist(), object)
+    new = Partial.of(table, embedding_column(upgrade.target))
+    old = Partial.of(table, embedding_column(upgrade.source))
+    side = Partial.of(table, SIDE_INFORMATION)
+    label = np.array(table.column("label").to_pylist(), object)
+    position = {item: place for place, item in enumerate(ids)}
+    for name in upgrade.galleries:
+        items = items_by_id(crosswalk, crosswalk.galleries.info(name), ids.tolist())
+        places = np.array([position[item] for item in items.id], np.int64)
+        old = old.filled(places, items.vector)
+        side = side.filled(places[items.side.has], items.side.values[items.side.has])
+        unlabelled = np.array([label[place] is None for place in places], bool)
+        label[places[unlabelled]] = items.label[unlabelled]
+    known = np.flatnonzero(old.has)
+    if len(known) < FEWEST_PAIRS:
+        raise StepFailed(
+            f"Dataset {dataset!r} has {len(ids)} rows with a vector of {upgrade.target!r}; for {len(known)} of them a "
+            f"vector of {upgrade.source!r} is known as well (their own, or that of the item of the same id in "
+            f"{', '.join(upgrade.galleries)}). At least {FEWEST_PAIRS} pairs are needed, and some hundreds to do well."
+        )
+    pairs = Pairs(
+        old=old.values[known],
+        new=new.values[known],
+        side=side.values[known] if side.has[known].all() else None,
+        label=label[known] if any(value is not None for value in label[known]) else None,
+    )
+    return DatasetPairs(ids[known], pairs)

@@ -1,0 +1,86 @@
+"""Proves the crossing on every gallery of the upgrade, and has it accepted, rejected or merely reported."""
+
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.composition import Crosswalk, compose
+from app.galleries.crossings import open_crossing
+from app.upgrades.states import Event
+from app.upgrades.tables import UpgradeRow
+from models.device import resolve
+from models.portable import Transformation
+from models.proof import Crossing, Gate, Limits, ProofReport, prove
+from models.transformations.methods import Recipe, learn
+from workers.context import StepContext
+from workers.evidence.galleries import whole_gallery
+from workers.evidence.pairs import DatasetPairs, load_pairs
+
+SEED = 0
+
+
+def run(context: StepContext) -> None:
+    """One proof for each gallery: one that loses rejects the whole upgrade, and every gallery stays as it was."""
+    crosswalk = compose(context.settings)
+    upgrade = crosswalk.upgrades.row(context.lease.subject)
+    learned_from = load_pairs(crosswalk, upgrade, upgrade.request["dataset"])
+    evaluation = upgrade.request["evaluation"]
+    judged_on = load_pairs(crosswalk, upgrade, evaluation) if evaluation else None
+    reports = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
+    failed = {name: report for name, report in reports.items() if not report.accepted}
+    proofs = {name: report.to_json() for name, report in reports.items()}
+
+    def apply(session: Session) -> None:
+        if upgrade.request["dry_run"]:
+            crosswalk.upgrades.advance(
+                session, upgrade.id, Event.REPORTED, proofs=proofs, reason=_reasons(failed or reports)
+            )
+        elif failed:
+            crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=_reasons(failed))
+        else:
+            crosswalk.upgrades.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=proofs)
+
+    context.finish(apply)
+
+
+def _prove(
+    context: StepContext,
+    crosswalk: Crosswalk,
+    upgrade: UpgradeRow,
+    name: str,
+    learned_from: DatasetPairs,
+    judged_on: DatasetPairs | None,
+) -> ProofReport:
+    source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
+    crossing = open_crossing(context.settings.artifacts_dir / upgrade.id, source, target)
+    info = crosswalk.galleries.info(name)
+    items = whole_gallery(crosswalk, info, SEED)
+    weights = crosswalk.galleries.sample_weights(info)
+    side = any(h.card.side_dimension is not None for h in (crossing.chosen, crossing.plain))
+
+    def learner(h: Transformation) -> Crossing:
+        recipe = Recipe(h.card.method, h.card.side_dimension is not None, h.card.settings)
+        refit = partial(learn, recipe, source=source, target=target, device=resolve(context.settings.device), seed=SEED)
+        return Crossing(h, refit)
+
+    return prove(
+        items.as_gallery(side=side),
+        learned_from.located(items, weights, side=side),
+        learner(crossing.chosen),
+        source=source,
+        target=target,
+        gate=Gate.from_json(upgrade.request["gate"]),
+        instant=learner(crossing.plain),
+        evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
+        limits=Limits(gallery=context.settings.evaluation_gallery_limit) if crossing.chosen.linear else None,
+        seed=SEED,
+        progress=context.progress,
+    )
+
+
+def _reasons(reports: dict[str, ProofReport]) -> Any:
+    """Why, in sentences; each headed by its gallery where there are several."""
+    if len(reports) == 1:
+        return next(iter(reports.values())).reason
+    return " ".join(f"Gallery {name!r}: {report.reason}" for name, report in reports.items())

@@ -1,0 +1,81 @@
+"""Writes the new generation's vectors, fragment by fragment, from a tagged version of the items. Resumable."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.composition import Crosswalk, compose
+from app.galleries.info import GalleryInfo
+from app.galleries.lineage import Lineage, Projected
+from app.galleries.store import GalleryStore
+from app.upgrades.states import Event
+from workers.context import StepContext
+
+
+def run(context: StepContext) -> None:
+    """Transforms every gallery of the upgrade; the checkpoint holds which version and which pieces are written."""
+    crosswalk = compose(context.settings)
+    upgrade = crosswalk.upgrades.row(context.lease.subject)
+    state = dict(context.lease.checkpoint)
+    for name in upgrade.galleries:
+        if state.get(name, {}).get("committed"):
+            continue
+        _transform(context, crosswalk, upgrade.id, name, upgrade.target, state)
+
+    def apply(session: Any) -> None:
+        for name in upgrade.galleries:
+            crosswalk.galleries.stored(session, name, state[name]["generation"], state[name]["version"])
+        crosswalk.upgrades.advance(session, upgrade.id, Event.TRANSFORMED, "index")
+
+    context.finish(apply)
+
+
+def _transform(
+    context: StepContext, crosswalk: Crosswalk, upgrade: str, name: str, target: str, state: dict[str, Any]
+) -> None:
+    with crosswalk.database.session() as session:
+        number = crosswalk.galleries.build(session, name, crosswalk.models.space(target), upgrade)
+    info = crosswalk.galleries.info(name)
+    store = crosswalk.galleries.store(info)
+    mine = state.setdefault(name, {"generation": number, "version": store.items.version, "pieces": {}})
+    store.items.tag(generation_tag(number), mine["version"])
+    lineage = crosswalk.galleries.lineage(info, number)
+    total = store.items.count(version=mine["version"])
+    done = 0
+    for fragment in store.items.fragments(mine["version"]):
+        key = str(fragment.fragment_id)
+        if key not in mine["pieces"]:
+            parts = _reported(context, _project(store, lineage, fragment), done, total)
+            mine["pieces"][key] = _written(store, info, number, parts)
+            context.checkpoint(state)
+        done += fragment.count_rows()
+        context.progress(done, total)
+    pieces = [piece for written in mine["pieces"].values() for piece in written]
+    store.generation(number, lineage.dimension).commit(pieces)
+    mine["committed"] = True
+    mine["pieces"] = {}
+    context.checkpoint(state)
+
+
+def _project(store: GalleryStore, lineage: Lineage, fragment: Any) -> Iterator[Projected]:
+    columns = [name for name in lineage.columns if store.items.has(name)]
+    for batch in fragment.to_batches(columns=columns, with_row_id=True):
+        projected = lineage.project(batch)
+        if len(projected.rows):
+            yield projected
+
+
+def _reported(context: StepContext, parts: Iterator[Projected], done: int, total: int) -> Iterator[Projected]:
+    for part in parts:
+        done += len(part.rows)
+        context.progress(done, total)
+        yield part
+
+
+def _written(store: GalleryStore, info: GalleryInfo, number: int, parts: Iterator[Projected]) -> list[str]:
+    dimension = info.generations[number].space.dimension
+    return store.generation(number, dimension).write_fragment(parts)
+
+
+def generation_tag(number: int) -> str:
+    """The tag that keeps the items readable as a generation's vectors hold them."""
+    return f"generation-{number}"
