@@ -1,0 +1,61 @@
+"""A set of positions in an array, one bit each, in the layout of `faiss.IDSelectorBitmap`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bitmap:
+    """An immutable subset of `range(size)`: bit i & 7 of byte i >> 3 says whether i is in it; `count` are."""
+
+    bits: npt.NDArray[np.uint8]
+    size: int
+    count: int
+
+    @classmethod
+    def of(cls, members: npt.NDArray[np.bool_]) -> Bitmap:
+        """The positions where members (size,) bool is true."""
+        return cls(np.packbits(members, bitorder="little"), len(members), int(members.sum()))
+
+    @classmethod
+    def full(cls, size: int) -> Bitmap:
+        return cls.of(np.ones(size, bool))
+
+    def members(self) -> Positions:
+        return np.flatnonzero(np.unpackbits(self.bits, count=self.size, bitorder="little"))
+
+    def has(self, positions: Positions) -> npt.NDArray[np.bool_]:
+        """Which of the positions, all within the size, are in the set. Same shape as given."""
+        return ((self.bits[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1).astype(bool)
+
+    def with_more(self, members: npt.NDArray[np.bool_]) -> Bitmap:
+        """The set over `size + len(members)` positions, the new ones as `members` (n,) bool says."""
+        tail = self.size & ~7
+        kept = np.unpackbits(self.bits[tail >> 3 :], count=self.size - tail, bitorder="little").astype(bool)
+        bits = np.concatenate([self.bits[: tail >> 3], np.packbits(np.concatenate([kept, members]), bitorder="little")])
+        return Bitmap(bits, self.size + len(members), self.count + int(members.sum()))
+
+    def without(self, positions: Positions) -> Bitmap:
+        gone = np.unique(positions[self.has(positions)])
+        if not len(gone):
+            return self
+        bits = self.bits.copy()
+        np.bitwise_and.at(bits, gone >> 3, ~np.left_shift(1, gone & 7).astype(np.uint8))
+        return Bitmap(bits, self.size, self.count - len(gone))
+
+    def only(self, positions: Positions) -> Bitmap:
+        """Those of the positions that are in the set."""
+        members = np.zeros(self.size, bool)
+        members[positions[self.has(positions)]] = True
+        return Bitmap.of(members)
+
+    def selector(self) -> faiss.IDSelector:
+        """For FAISS, which reads `bits` in place: the set must outlive the search."""
+        return faiss.IDSelectorBitmap(len(self.bits), faiss.swig_ptr(self.bits))

@@ -1,0 +1,74 @@
+"""An immutable set of rows to search: the snapshot is one, the delta another."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.index.bitmap import Bitmap, Positions
+from app.index.exact import Propose, Scan, nearest
+from app.index.protocol import LONGEST, Hits, Metric, Rows, Vectors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Rows at positions 0 … n - 1, of which some can be found.
+
+    rows: (n,) int64 ids. vectors: (n or fewer, d) float32, unit under cosine; positions past their end have none.
+    ranked: the positions that are compared with queries. zeros: those of findable rows without a direction, which come
+    last. longest: no vector is longer.
+    """
+
+    rows: Rows
+    vectors: Vectors
+    ranked: Bitmap
+    zeros: Positions
+    longest: float
+
+    def __len__(self) -> int:
+        """How many rows can be found."""
+        return self.ranked.count + len(self.zeros)
+
+    def without(self, positions: Positions) -> Block:
+        """The same rows, those at the positions (p,) no longer found."""
+        if not len(positions):
+            return self
+        ranked = self.ranked.without(positions[positions < self.ranked.size])
+        return dataclasses.replace(self, ranked=ranked, zeros=np.setdiff1d(self.zeros, positions))
+
+    def only(self, positions: Positions) -> Block:
+        """The same rows, none found but those at the positions (p,)."""
+        ranked = self.ranked.only(positions[positions < self.ranked.size])
+        return dataclasses.replace(self, ranked=ranked, zeros=np.intersect1d(self.zeros, positions))
+
+    def search(self, queries: Vectors, k: int, score: Metric, propose: Propose | None = None) -> Hits:
+        """The k nearest ranked rows to each query (m, d), as far as `propose` looks: left out, at all of them."""
+        return nearest(
+            queries,
+            k,
+            vectors=self.vectors,
+            rows=self.rows,
+            score=score,
+            longest=self.longest,
+            selected=self.ranked,
+            propose=propose or Scan(self.vectors, score),
+        )
+
+
+def as_indexed(vectors: Vectors, metric: Metric) -> tuple[Vectors, npt.NDArray[np.bool_], float]:
+    """Vectors (n, d) as an index holds them, unit under cosine; whether each is ranked; the longest's length.
+
+    Only a zero vector under cosine is not ranked. Lengths are summed in float64 row by row, so that a vector comes out
+    the same whatever came with it. Raises ValueError where one is not finite or longer than LONGEST.
+    """
+    lengths = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
+    if not np.all(lengths <= LONGEST):
+        raise ValueError(f"vectors must be finite and no longer than {LONGEST:g}")
+    if metric != "cosine":
+        return vectors, np.ones(len(vectors), bool), float(lengths.max(initial=0))
+    ranked = lengths > 0
+    units = vectors / np.where(ranked, lengths, 1)[:, None]
+    return units.astype(np.float32), ranked, 1.0

@@ -1,0 +1,86 @@
+"""The rows written since a snapshot: appended, never moved under a reader, searched exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from app.index.bitmap import Bitmap, Positions
+from app.index.block import Block, as_indexed
+from app.index.protocol import Metric, Rows, Vectors
+
+_SMALLEST = 256  # slots
+
+
+class Delta:
+    """A growing block. One writer at a time; every block handed out stays as it was.
+
+    Slots are only ever added, so a block over the first n stays valid while later ones are filled. When the buffers are
+    full, what can still be found moves to new ones, which also drops what was replaced or removed.
+    """
+
+    def __init__(self, metric: Metric, dimension: int) -> None:
+        self._metric = metric
+        self._rows: Rows = np.empty(0, np.int64)
+        self._vectors: Vectors = np.empty((0, dimension), np.float32)
+        self._slot: dict[int, int] = {}
+        self.block = Block(self._rows, self._vectors, Bitmap.full(0), np.empty(0, np.int64), 0.0)
+
+    @property
+    def nbytes(self) -> int:
+        return self._rows.nbytes + self._vectors.nbytes + self.block.ranked.bits.nbytes
+
+    def upsert(self, rows: Rows, vectors: Vectors) -> None:
+        """Adds rows (n,), no id twice, with vectors (n, d). Raises ValueError as `as_indexed`; nothing changed then."""
+        units, ranked, longest = as_indexed(vectors, self._metric)
+        self.remove(rows)
+        self._append(rows, units, ranked, longest)
+
+    def remove(self, rows: Rows) -> None:
+        """Takes out those of the rows that are here."""
+        slots = self._slots(rows)
+        for row in rows.tolist():
+            self._slot.pop(row, None)
+        self.block = self.block.without(slots)
+
+    def only(self, rows: Rows) -> Delta:
+        """A delta of its own with those of the rows that can be found here, to the bit as they are."""
+        other, slots = Delta(self._metric, self._vectors.shape[1]), self._slots(rows)
+        block = self.block
+        other._append(block.rows[slots], block.vectors[slots], block.ranked.has(slots), block.longest)
+        return other
+
+    def _append(self, rows: Rows, vectors: Vectors, ranked: npt.NDArray[np.bool_], longest: float) -> None:
+        if len(self.block.rows) + len(rows) > len(self._rows):
+            self._move(len(rows))
+        block = self.block
+        start, end = len(block.rows), len(block.rows) + len(rows)
+        self._rows[start:end], self._vectors[start:end] = rows, vectors
+        self._slot.update(zip(rows.tolist(), range(start, end), strict=True))
+        self.block = Block(
+            self._rows[:end],
+            self._vectors[:end],
+            block.ranked.with_more(ranked),
+            np.concatenate([block.zeros, start + np.flatnonzero(~ranked)]),
+            max(block.longest, longest),
+        )
+
+    def _move(self, more: int) -> None:
+        kept = np.sort(np.concatenate([self.block.ranked.members(), self.block.zeros]))
+        ranked = self.block.ranked.has(kept)
+        capacity = max(_SMALLEST, 2 * (len(kept) + more))
+        rows, vectors = np.empty(capacity, np.int64), np.empty((capacity, self._vectors.shape[1]), np.float32)
+        rows[: len(kept)], vectors[: len(kept)] = self._rows[kept], self._vectors[kept]
+        self._rows, self._vectors = rows, vectors
+        self._slot = {row: slot for slot, row in enumerate(rows[: len(kept)].tolist())}
+        self.block = Block(
+            rows[: len(kept)],
+            vectors[: len(kept)],
+            Bitmap.of(ranked),
+            np.flatnonzero(~ranked),
+            self.block.longest,
+        )
+
+    def _slots(self, rows: Rows) -> Positions:
+        slots = (self._slot.get(row) for row in rows.tolist())
+        return np.array([slot for slot in slots if slot is not None], np.int64)

@@ -1,0 +1,163 @@
+"""The nearest rows of an array, the same to the last bit whatever the batch, the BLAS and the threads.
+
+A fast pass proposes candidates; its rounding depends on how the queries were batched. Every candidate is then scored
+again, pair by pair, by one kernel. A query is answered once its k-th score is better than anything left out can be,
+rounding included; until then more candidates are asked for. So ranks and scores are a function of the query and the
+rows alone, and stay the same when a row moves from the delta into the snapshot.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from app.index.bitmap import Bitmap, Positions
+from app.index.protocol import PADDING, WORST, Hits, Metric, Rows, Vectors
+
+# FAISS chooses between BLAS and SIMD by the size of a call, by a rule that changed between releases and that favours
+# SIMD far too long. With 1 it takes BLAS unless a selector is given, so the choice is made here.
+faiss.cvar.distance_compute_blas_threshold = 1
+
+_MARGIN = 8  # candidates asked for beyond k: what lets most queries be answered in one pass
+_GROWTH = 8  # how many times more are asked for in the next pass
+_BLAS_QUERIES = 4  # from how many queries on BLAS wins
+_BLAS_SHARE = 0.25  # share of selected rows below which BLAS wastes more than it wins
+_PAIRS = 2**20  # scored at once, which bounds memory
+_LAST = np.iinfo(np.int64).max
+
+
+class Propose(Protocol):
+    """A fast pass over some rows."""
+
+    def __call__(self, queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
+        """At least `fetch` candidates for each query, where there are so many.
+
+        Returns positions (m, f) int64, all selected, -1 where there is none; and (m,) float32, the similarity (inner
+        product, or squared distance negated) that no row left out exceeds, as this pass rounds; -inf: none left out.
+        """
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs FAISS in the calling thread alone: searches are many, and OpenMP's threads spin while they wait."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+class Scan:
+    """The fast pass that looks at every row of vectors (n, d) float32."""
+
+    def __init__(self, vectors: Vectors, score: Metric) -> None:
+        self._vectors = vectors
+        self._score = score
+
+    def __call__(self, queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
+        share = selected.count / selected.size
+        if len(queries) < _BLAS_QUERIES or share < _BLAS_SHARE:
+            similarity, positions = self._knn(queries, fetch, selected.selector())
+            return positions, left_out(similarity, positions)
+        similarity, positions = self._knn(queries, min(int(fetch / share), len(self._vectors)), None)
+        bound = left_out(similarity, positions)
+        if share < 1:
+            positions[~selected.has(positions)] = PADDING
+        return positions, bound
+
+    def _knn(
+        self, queries: Vectors, fetch: int, selector: faiss.IDSelector | None
+    ) -> tuple[npt.NDArray[np.float32], Positions]:
+        (m, d), n, at = queries.shape, len(self._vectors), faiss.swig_ptr
+        values, positions = np.empty((m, fetch), np.float32), np.empty((m, fetch), np.int64)
+        sizes = (d, m, n, fetch)
+        if self._score == "l2":
+            faiss.knn_L2sqr(at(queries), at(self._vectors), *sizes, at(values), at(positions), None, selector)
+            np.negative(values, out=values)
+        else:
+            faiss.knn_inner_product(at(queries), at(self._vectors), *sizes, at(values), at(positions), selector)
+        return values, positions
+
+
+def left_out(similarity: npt.NDArray[np.float32], positions: Positions) -> npt.NDArray[np.float32]:
+    """What no row left out exceeds, of similarities (m, f) that descend: the last, or -inf where there was no other."""
+    return np.where(positions[:, -1] < 0, np.float32(-np.inf), similarity[:, -1])
+
+
+def nearest(
+    queries: Vectors,
+    k: int,
+    *,
+    vectors: Vectors,
+    rows: Rows,
+    score: Metric,
+    longest: float,
+    selected: Bitmap,
+    propose: Propose,
+) -> Hits:
+    """The k nearest of the selected vectors (n, d) to each query (m, d), as far as `propose` looks.
+
+    Cosine takes unit vectors and unit queries. rows: (n,) the ids to answer with. longest: no vector is longer.
+    """
+    found = Hits(np.full((len(queries), k), PADDING), np.full((len(queries), k), WORST[score], np.float32))
+    slack = _rounding(queries, longest, score)
+    pending, fetch = np.arange(len(queries) if selected.count else 0), k + _MARGIN
+    while len(pending):
+        everything = 2 * fetch >= selected.count
+        width = selected.count if everything else fetch
+        unsure = []
+        for part in np.array_split(pending, min(len(pending), -(-len(pending) * width // _PAIRS))):
+            batch = queries[part]
+            if everything:
+                positions = np.broadcast_to(selected.members(), (len(part), width))
+                bound = np.full(len(part), -np.inf, np.float32)
+            else:
+                positions, bound = propose(batch, fetch, selected)
+            best = best_of(rows[positions], _pair_scores(batch, vectors, positions, score), positions >= 0, k, score)
+            kth = best.scores[:, -1].astype(np.float64)
+            sure = (bound == -np.inf) | ((-(kth**2) if score == "l2" else kth) > bound + slack[part])
+            found.rows[part[sure]], found.scores[part[sure]] = best.rows[sure], best.scores[sure]
+            unsure.append(part[~sure])
+        pending, fetch = np.concatenate(unsure), fetch * _GROWTH
+    return found
+
+
+def best_of(rows: Rows, scores: Vectors, real: npt.NDArray[np.bool_], k: int, score: Metric) -> Hits:
+    """The k best of (m, f) scored rows, ties by row id, padded where fewer are `real`."""
+    rows, scores = np.where(real, rows, _LAST), np.where(real, scores, np.float32(WORST[score]))
+    order = np.lexsort((rows, scores if score == "l2" else -scores), axis=-1)[:, :k]
+    rows, scores = np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    missing = ((0, 0), (0, k - rows.shape[1]))
+    return Hits(
+        np.pad(np.where(rows == _LAST, PADDING, rows), missing, constant_values=PADDING),
+        np.pad(scores, missing, constant_values=WORST[score]),
+    )
+
+
+def _pair_scores(queries: Vectors, vectors: Vectors, positions: Positions, score: Metric) -> Vectors:
+    """The score of each query with each of its (m, f) positions, by a kernel that sees one pair at a time."""
+    known = np.ascontiguousarray(np.maximum(positions, 0))
+    scores, at = np.empty(known.shape, np.float32), faiss.swig_ptr
+    kernel = faiss.fvec_L2sqr_by_idx if score == "l2" else faiss.fvec_inner_products_by_idx
+    kernel(at(scores), at(queries), at(vectors), at(known), queries.shape[1], *known.shape)
+    if score == "cosine":
+        return np.clip(scores, -1, 1)
+    return np.sqrt(scores) if score == "l2" else scores
+
+
+def _rounding(queries: Vectors, longest: float, score: Metric) -> npt.NDArray[np.float64]:
+    """How far two float32 evaluations of one similarity can lie apart, for each query: (m,) float64.
+
+    Either errs by at most γ_n·Σ|xᵢyᵢ|, γ_n ≈ n·2⁻²⁴, in any order of summation (Higham, Accuracy and Stability of
+    Numerical Algorithms, 2nd ed., eq. 3.5); ‖q‖·‖x‖ bounds the sum for ip, (‖q‖ + ‖x‖)² for l2 as BLAS expands it. The
+    16 more are for the few operations after the sum; the last term is for what underflows.
+    """
+    lengths = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
+    dimension = queries.shape[1]
+    relative = (dimension + 16) * 2.0**-23
+    magnitude = np.square(lengths + longest) if score == "l2" else lengths * longest
+    return relative * magnitude + dimension * 2.0**-126

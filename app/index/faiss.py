@@ -1,0 +1,173 @@
+"""The FAISS engine: an immutable snapshot, the writes since then, and the switch from one snapshot to the next."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.index.block import Block, as_indexed
+from app.index.delta import Delta
+from app.index.exact import best_of, one_thread
+from app.index.protocol import PADDING, Hits, MemoryUse, Metric, Rows, Vectors
+from app.index.row_ids import RowIds
+from app.index.snapshot import Snapshot
+
+_REBUILD_SHARE = 0.1  # of the snapshot's rows
+_REBUILD_LEAST, _REBUILD_MOST = 10_000, 200_000  # rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _State:
+    """What a search sees: swapped as one, never changed. `base` is the snapshot's block without what was rewritten."""
+
+    version: int
+    snapshot: Snapshot | None
+    base: Block | None
+    delta: Block
+
+
+class LiveIndex:
+    """A `VectorIndex` over a snapshot and an exact delta.
+
+    Searches take no lock, run on the calling thread alone and release the GIL while they compare. Without a snapshot
+    every row is in the delta: an exact index in memory.
+    """
+
+    def __init__(self, metric: Metric, dimension: int, *, snapshot: Snapshot | None = None, version: int = 0) -> None:
+        """version: that of the store when it held nothing, where there is no snapshot. Raises ValueError as `swap`."""
+        self.metric: Metric = metric
+        self.dimension = dimension
+        self.scores: frozenset[Metric] = frozenset({metric, "ip", "l2"})
+        self._writing = threading.Lock()
+        self._delta = Delta(metric, dimension)
+        self._written: dict[int, int] = {}  # row → version of its last write since the snapshot
+        self._state = _State(version, None, None, self._delta.block)
+        self._since = version
+        if snapshot is not None:
+            self.swap(snapshot)
+
+    @property
+    def version(self) -> int:
+        return self._state.version
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What the index was opened with or last swapped to."""
+        return self._state.snapshot
+
+    @property
+    def rebuild_due(self) -> bool:
+        """Whether so much was written since the snapshot that a new one should be published from the store."""
+        snapshot = self._state.snapshot
+        rows = snapshot.manifest.rows if snapshot else 0
+        return len(self._written) > min(max(_REBUILD_LEAST, _REBUILD_SHARE * rows), _REBUILD_MOST)
+
+    def __len__(self) -> int:
+        state = self._state
+        return len(state.delta) + (len(state.base) if state.base else 0)
+
+    def search(self, queries: Vectors, k: int, *, score_as: Metric | None = None, allowed: Rows | None = None) -> Hits:
+        state, score = self._state, score_as or self.metric
+        if score not in self.scores:
+            raise ValueError(f"this index scores by {', '.join(sorted(self.scores))}, not by {score}")
+        if k < 1:
+            raise ValueError(f"k is at least 1, not {k}")
+        queries, ranked, _ = as_indexed(self._matrix(queries), score)
+        if not ranked.all():
+            raise ValueError("a zero query has no cosine with anything")
+        delta, base = state.delta, state.base
+        if allowed is not None:
+            delta = delta.only(np.flatnonzero(np.isin(delta.rows, allowed)))
+        found = []
+        with one_thread():
+            found.append(delta.search(queries, k, score))
+            if state.snapshot is not None and base is not None:
+                if allowed is not None:
+                    base = base.only(state.snapshot.ids.positions(allowed))
+                found.append(state.snapshot.search(base, queries, k, score))
+        zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
+        return _with_zeros(_merged(found, k, score), np.sort(np.concatenate(zeros)), queries, score)
+
+    def upsert(self, rows: Rows, vectors: Vectors, *, version: int) -> None:
+        rows, vectors = np.asarray(rows, np.int64), self._matrix(vectors)
+        if rows.shape != (len(vectors),):
+            raise ValueError(f"one row id per vector: {rows.shape} ids for {len(vectors)} vectors")
+        RowIds(rows)
+        with self._writing:
+            self._check(version)
+            self._delta.upsert(rows, vectors)
+            self._publish(rows, version)
+
+    def remove(self, rows: Rows, *, version: int) -> None:
+        rows = np.unique(np.asarray(rows, np.int64))
+        with self._writing:
+            self._check(version)
+            self._delta.remove(rows)
+            self._publish(rows, version)
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Puts a newer snapshot under the writes that came after its version; searches go on meanwhile.
+
+        Raises ValueError where it is of another metric or dimension, or older than what the delta began from.
+        """
+        manifest = snapshot.manifest
+        if (manifest.metric, manifest.dimension) != (self.metric, self.dimension):
+            raise ValueError(f"a snapshot of {manifest.metric} in {manifest.dimension} dimensions does not fit")
+        with self._writing:
+            if snapshot.version < self._since:
+                raise ValueError(f"version {snapshot.version} is older than {self._since}, which the index began from")
+            self._written = {row: version for row, version in self._written.items() if version > snapshot.version}
+            later = np.fromiter(self._written, np.int64, len(self._written))
+            self._delta = self._delta.only(later)
+            self._since = snapshot.version
+            base = snapshot.block.without(snapshot.ids.positions(later))
+            version = max(self._state.version, snapshot.version)
+            self._state = _State(version, snapshot, base, self._delta.block)
+
+    def memory(self) -> MemoryUse:
+        state = self._state
+        use = state.snapshot.memory() if state.snapshot else MemoryUse(0, 0)
+        return MemoryUse(use.mapped, use.resident + self._delta.nbytes)
+
+    def _matrix(self, vectors: Vectors) -> Vectors:
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise ValueError(f"vectors are (n, {self.dimension}), not {vectors.shape}")
+        return vectors
+
+    def _check(self, version: int) -> None:
+        if version < self._state.version:
+            raise ValueError(f"the index is at version {self._state.version}, past {version}")
+
+    def _publish(self, rows: Rows, version: int) -> None:
+        state = self._state
+        base = state.base
+        if state.snapshot is not None and base is not None:
+            base = base.without(state.snapshot.ids.positions(rows))
+        self._written.update(dict.fromkeys(rows.tolist(), version))
+        self._state = _State(version, state.snapshot, base, self._delta.block)
+
+
+def _merged(parts: list[Hits], k: int, score: Metric) -> Hits:
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    return best_of(rows, scores, rows != PADDING, k, score)
+
+
+def _with_zeros(hits: Hits, zeros: Rows, queries: Vectors, score: Metric) -> Hits:
+    """The zero rows of a cosine index, by row id, in the places that the others left empty."""
+    if not len(zeros):
+        return hits
+    lengths = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
+    worst = {"cosine": np.full(len(queries), -1.0), "ip": -lengths, "l2": lengths + 1}[score].astype(np.float32)
+    query, place = np.nonzero(hits.rows == PADDING)
+    place_among_zeros = place - (hits.rows != PADDING).sum(axis=1)[query]
+    fits = place_among_zeros < len(zeros)
+    query, place = query[fits], place[fits]
+    hits.rows[query, place] = zeros[place_among_zeros[fits]]
+    hits.scores[query, place] = worst[query]
+    return hits

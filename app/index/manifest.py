@@ -1,0 +1,78 @@
+"""What a published index says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.index.protocol import CorruptIndex, IndexOptions, Kind, Metric
+
+FILE = "manifest.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A file's length in bytes and its SHA-256 in hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Digest:
+        with path.open("rb") as file:
+            return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """rows: how many there are, `zero_rows` of them without a direction. kind: what `options` came to. longest: length
+    of the longest vector. effort: the nprobe or ef_search in use, and recall the recall@10 measured with it under the
+    index's metric; None where the index is exact. version: the store version it was built from. created_at: ISO 8601.
+    files: name → digest.
+    """
+
+    version: int
+    metric: Metric
+    dimension: int
+    rows: int
+    zero_rows: int
+    longest: float
+    kind: Kind
+    options: IndexOptions
+    effort: int | None
+    recall: float | None
+    created_at: str
+    files: dict[str, Digest]
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of everything the manifest says, the files' digests included."""
+        return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()
+
+    def dump(self) -> str:
+        return json.dumps(self._plain() | {"checksum": self.checksum}, indent=2)
+
+    @classmethod
+    def load(cls, directory: Path) -> Manifest:
+        """Raises CorruptIndex where the manifest is missing, unreadable, or not as it was written."""
+        try:
+            plain: dict[str, Any] = json.loads((directory / FILE).read_bytes())
+            said = plain.pop("checksum")
+            if plain.pop("format") != _FORMAT:
+                raise CorruptIndex(f"{directory}: the manifest is of another format")
+            options = IndexOptions(**plain.pop("options"))
+            files = {name: Digest(**digest) for name, digest in plain.pop("files").items()}
+            manifest = cls(**plain, options=options, files=files)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptIndex(f"{directory}: no readable manifest: {error}") from error
+        if manifest.checksum != said:
+            raise CorruptIndex(f"{directory}: the manifest is not as it was written")
+        return manifest
+
+    def _plain(self) -> dict[str, Any]:
+        return {"format": _FORMAT} | dataclasses.asdict(self)

@@ -1,0 +1,151 @@
+"""What every index engine does, and the plain data that goes in and comes out.
+
+A score has one meaning per metric, whatever the engine:
+
+| metric | score | nearer is |
+|---|---|---|
+| cosine | cosine similarity, in [-1, 1] | higher |
+| ip | inner product | higher |
+| l2 | Euclidean distance, not squared | lower |
+
+An index holds unit rows where its metric is cosine, and the rows as given otherwise. A search may ask for another score
+over those same rows (`score_as`), as a query pushed into the old space does (METHODS section 6): a cosine index serves
+`cosine`, `ip` and `l2`, where the last two take the query as it is; the others serve `ip` and `l2`.
+
+A zero vector has no direction, so in a cosine index it ranks after every other row, whatever the score, and its score
+is the worst a unit row could get: -1 under cosine, -‖q‖ under ip, ‖q‖ + 1 under l2.
+
+Ties in the score go to the smaller row id.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Metric = Literal["cosine", "l2", "ip"]
+Kind = Literal["flat", "ivf_flat", "hnsw"]
+Rows = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+
+PADDING = -1
+LONGEST = 1e18  # no vector may be longer: squared distances would leave float32
+WORST: dict[Metric, float] = {"cosine": -np.inf, "ip": -np.inf, "l2": np.inf}
+
+
+class CorruptIndex(Exception):
+    """A published index is not what its manifest says: build it anew from the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """How a gallery is indexed. Raises ValueError where a parameter is out of its range.
+
+    kind: `flat` compares with every row; `ivf_flat` with the rows of the `nprobe` nearest of `nlist` clusters; `hnsw`
+    walks a graph of `m` links per row, built with a beam of `ef_construction` and searched with one of `ef_search`;
+    `auto` is flat up to `exact_rows` rows and ivf_flat above. Left out, `nlist` is 4·√rows, and `nprobe` or `ef_search`
+    the smallest whose measured recall@10 reaches `recall`.
+    """
+
+    kind: Literal["auto", "flat", "ivf_flat", "hnsw"] = "auto"
+    exact_rows: int = 200_000
+    nlist: int | None = None
+    nprobe: int | None = None
+    m: int = 32
+    ef_construction: int = 200
+    ef_search: int | None = None
+    recall: float = 0.99
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("auto", "flat", "ivf_flat", "hnsw"):
+            raise ValueError(f"kind is auto, flat, ivf_flat or hnsw, not {self.kind!r}")
+        _within("exact_rows", self.exact_rows, 0, 2**40)
+        _within("nlist", self.nlist, 1, 2**20)
+        _within("nprobe", self.nprobe, 1, self.nlist or 2**20)
+        _within("m", self.m, 2, 256)
+        _within("ef_construction", self.ef_construction, 1, 4096)
+        _within("ef_search", self.ef_search, 1, 4096)
+        if not 0 < self.recall <= 1:
+            raise ValueError(f"recall lies in (0, 1], not {self.recall}")
+
+    def kind_for(self, rows: int) -> Kind:
+        """The kind an index of so many rows gets."""
+        if self.kind == "auto":
+            return "flat" if rows <= self.exact_rows else "ivf_flat"
+        return self.kind
+
+
+def _within(name: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:
+        raise ValueError(f"{name} lies in [{low}, {high}], not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The nearest rows of m queries, nearest first.
+
+    rows: (m, k) int64 row ids; -1 pads where fewer than k rows can be found. scores: (m, k) float32; padding has the
+    worst score there is, -inf or, under l2, +inf.
+    """
+
+    rows: Rows
+    scores: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Bytes an index occupies: `mapped` from files, which the system may drop and read again, and `resident`."""
+
+    mapped: int
+    resident: int
+
+
+class VectorIndex(Protocol):
+    """A searchable set of vectors, each under the 64-bit row id that its store gives it.
+
+    Searches may run in many threads while another writes; each sees the state after some write, never half of one, and
+    a write is seen by every search that begins after it returned. A query's rows and scores do not depend on the
+    queries that it came in with.
+    """
+
+    @property
+    def metric(self) -> Metric:
+        """What the rows are compared by, unless a search says otherwise."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of every vector."""
+
+    @property
+    def version(self) -> int:
+        """The store version that the index has caught up with."""
+
+    @property
+    def scores(self) -> frozenset[Metric]:
+        """What `score_as` can be."""
+
+    def __len__(self) -> int:
+        """How many rows can be found."""
+
+    def search(self, queries: Vectors, k: int, *, score_as: Metric | None = None, allowed: Rows | None = None) -> Hits:
+        """The k nearest rows of each query, among the rows `allowed` where given.
+
+        queries: (m, d) float32, m >= 0, finite, none longer than LONGEST; under cosine of any length but zero.
+        score_as: one of `scores`; left out, the index's metric. allowed: (a,) row ids in any order; unknown ones are
+        ignored. Raises ValueError where an argument is otherwise.
+        """
+
+    def upsert(self, rows: Rows, vectors: Vectors, *, version: int) -> None:
+        """Adds rows, or replaces those of the same id, as the store did in `version`.
+
+        rows: (n,) int64, not negative, no id twice. vectors: (n, d) float32, finite, none longer than LONGEST; zero
+        rows are legal. version: not below the index's own. Raises ValueError where an argument is otherwise; nothing
+        is changed then.
+        """
+
+    def remove(self, rows: Rows, *, version: int) -> None:
+        """Takes rows out, as the store did in `version`; unknown ids are ignored. Raises ValueError as `upsert`."""
+
+    def memory(self) -> MemoryUse:
+        """What the index occupies now."""

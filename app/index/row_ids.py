@@ -1,0 +1,35 @@
+"""Where a row id stands in an array of row ids."""
+
+import numpy as np
+import numpy.typing as npt
+
+from app.index.protocol import Rows
+
+
+class RowIds:
+    """Finds positions by binary search; keeps a sorted copy only where the ids do not ascend already.
+
+    rows: (n,) int64. Raises ValueError where an id is negative or appears twice.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        ascending = bool(np.all(rows[1:] > rows[:-1]))
+        self._order = None if ascending else np.argsort(rows, kind="stable")
+        self._sorted = rows if self._order is None else rows[self._order]
+        if len(rows) and self._sorted[0] < 0:
+            raise ValueError(f"row ids are not negative: {self._sorted[0]}")
+        twice = self._sorted[1:][self._sorted[1:] == self._sorted[:-1]]
+        if len(twice):
+            raise ValueError(f"row id {twice[0]} appears twice")
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self._order is None else self._order.nbytes + self._sorted.nbytes
+
+    def positions(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Positions of those of the rows (m,) that are here, in the order asked."""
+        if not len(self._sorted):
+            return np.empty(0, np.int64)
+        at = np.searchsorted(self._sorted, rows).clip(max=len(self._sorted) - 1)
+        at = at[self._sorted[at] == rows]
+        return at if self._order is None else self._order[at]
