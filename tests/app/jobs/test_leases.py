@@ -1,0 +1,233 @@
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.jobs.leases import CancelRequested, LeaseLost
+from app.jobs.tables import JobRow
+from app.jobs.values import JobState, Lease, Progress
+from tests.app.jobs.conftest import STEPS, World
+
+
+def claimed(world: World) -> Lease:
+    lease = world.leases.claim(STEPS)
+    assert lease is not None
+    return lease
+
+
+def cancel(world: World) -> bool:
+    with world.database.session() as session:
+        return world.jobs.request_cancel(session, "s")
+
+
+def never(session: Session) -> None:
+    raise AssertionError("nothing may be applied")
+
+
+def test_lease_says_what_to_do(world: World) -> None:
+    job = world.enqueue("s", number=1)
+    lease = claimed(world)
+    assert (lease.job_id, lease.step, lease.subject, lease.arguments) == (job.id, "work", "s", {"number": 1})
+    assert (lease.attempt, lease.checkpoint) == (1, {})
+    assert world.leases.taken(lease.job_id, lease.token) == lease
+
+
+def test_held_job_is_not_claimed_again(world: World) -> None:
+    world.enqueue()
+    claimed(world)
+    assert world.leases.claim(STEPS) is None
+
+
+def test_jobs_are_claimed_oldest_first(world: World) -> None:
+    expected = [world.enqueue().id for _ in range(3)]
+    assert [claimed(world).job_id for _ in range(3)] == expected
+
+
+def test_step_that_the_worker_does_not_know_is_left_for_another(world: World) -> None:
+    world.enqueue()
+    assert world.leases.claim(["other"]) is None
+    assert claimed(world).step == "work"
+
+
+def test_many_threads_claim_each_job_once(world: World) -> None:
+    expected = {world.enqueue(f"s{number}").id for number in range(20)}
+
+    def claim_all(_: int) -> list[str]:
+        # Rows locked by others are skipped, so that one look may find nothing while work remains.
+        leases = [world.leases.claim(STEPS) for _ in range(60)]
+        return [lease.job_id for lease in leases if lease is not None]
+
+    with ThreadPoolExecutor(8) as threads:
+        counts = Counter(job for got in threads.map(claim_all, range(8)) for job in got)
+    assert counts == Counter(expected)
+
+
+def test_expired_lease_goes_to_another_with_the_checkpoint(world: World) -> None:
+    world.enqueue()
+    first = claimed(world)
+    world.leases.checkpoint(first, {"rows": 500})
+    world.an_hour_passes()
+    second = claimed(world)
+    assert (second.job_id, second.attempt, second.checkpoint) == (first.job_id, 2, {"rows": 500})
+    assert second.token != first.token
+
+
+def test_renewed_lease_does_not_expire(world: World) -> None:
+    world.enqueue()
+    lease = claimed(world)
+    world.an_hour_passes()
+    assert world.leases.renew(lease) is False
+    assert world.leases.claim(STEPS) is None
+
+
+def test_holder_of_a_lost_lease_can_change_nothing(world: World) -> None:
+    world.enqueue()
+    lost = claimed(world)
+    world.an_hour_passes()
+    claimed(world)
+    before = world.job()
+    for attempt in (
+        lambda: world.leases.taken(lost.job_id, lost.token),
+        lambda: world.leases.renew(lost, Progress(step="work", done=9, total=9, eta_seconds=0.0)),
+        lambda: world.leases.checkpoint(lost, {"rows": 9}),
+        lambda: world.leases.finish(lost, never),
+        lambda: world.leases.fail(lost, "because"),
+        lambda: world.leases.release(lost, "because"),
+        lambda: world.leases.hand_back(lost),
+        lambda: world.leases.cancel_requested(lost),
+    ):
+        with pytest.raises(LeaseLost):
+            attempt()
+    assert world.job() == before
+
+
+def test_lease_lost_while_results_are_applied_takes_them_back(world: World) -> None:
+    """Between the look at the lease and the lock on it: what was applied is undone with everything else."""
+    if world.database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time: nobody can claim while results are applied")
+    world.enqueue()
+    slow = claimed(world)
+    world.an_hour_passes()
+
+    def apply(session: Session) -> None:
+        world.jobs.enqueue(session, "work", "next")
+        claimed(world)
+
+    with pytest.raises(LeaseLost):
+        world.leases.finish(slow, apply)
+    with world.database.read() as session:
+        assert world.jobs.of(session, "next") == []
+    assert world.job().state == JobState.RUNNING
+
+
+def test_results_and_success_are_one_transaction(world: World) -> None:
+    world.enqueue()
+    lease = claimed(world)
+
+    def broken(session: Session) -> None:
+        world.jobs.enqueue(session, "work", "next")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        world.leases.finish(lease, broken)
+    assert world.job().state == JobState.RUNNING
+
+    def whole(session: Session) -> None:
+        world.jobs.enqueue(session, "work", "next")
+
+    world.leases.finish(lease, whole)
+    assert world.job().state == JobState.SUCCEEDED
+    assert world.job("next").state == JobState.QUEUED
+    with pytest.raises(LeaseLost):
+        world.leases.finish(lease, never)
+
+
+def test_crashed_job_waits_and_is_tried_again(world: World) -> None:
+    world.enqueue()
+    assert world.leases.release(claimed(world), "it crashed") == JobState.QUEUED
+    assert (world.job().error, world.job().attempts) == ("it crashed", 1)
+    world.an_hour_passes()
+    lease = claimed(world)
+    world.leases.finish(lease, lambda session: None)
+    assert (world.job().state, world.job().error) == (JobState.SUCCEEDED, None)
+
+
+def test_back_off_keeps_a_crashed_job_from_being_tried_at_once(world: World) -> None:
+    world.enqueue()
+    lease = claimed(world)
+    world.leases.release(lease, "it crashed")
+    before = world.job()
+    with world.database.session() as session:
+        (row,) = session.query(JobRow)
+        assert row.available_at > before.created_at
+
+
+def test_job_that_always_crashes_fails_with_the_reason_and_tells_its_subject(world: World) -> None:
+    world.enqueue()
+    for expected in (JobState.QUEUED, JobState.QUEUED, JobState.FAILED):
+        assert world.leases.release(claimed(world), "it crashed") == expected
+        world.an_hour_passes()
+    reason = "it crashed (attempt 3 of 3)"
+    assert world.told == [("s", reason)]
+    assert world.job().error == reason
+    assert world.leases.claim(STEPS) is None
+
+
+def test_job_whose_workers_always_vanish_is_given_up_on(world: World) -> None:
+    world.enqueue()
+    for _ in range(3):
+        claimed(world)
+        world.leases.bury()
+        assert world.told == []
+        world.an_hour_passes()
+    assert world.leases.claim(STEPS) is None
+    world.leases.bury()
+    assert world.job().state == JobState.FAILED
+    assert world.told == [("s", "The worker vanished during 'work', attempt 3 of 3.")]
+
+
+def test_permanent_failure_is_not_tried_again(world: World) -> None:
+    world.enqueue()
+    assert world.leases.fail(claimed(world), "no pairs in the dataset") == JobState.FAILED
+    assert world.told == [("s", "no pairs in the dataset")]
+    world.an_hour_passes()
+    assert world.leases.claim(STEPS) is None
+
+
+def test_handing_back_costs_no_attempt(world: World) -> None:
+    world.enqueue()
+    for _ in range(5):
+        lease = claimed(world)
+        assert lease.attempt == 1
+        world.leases.hand_back(lease)
+
+
+def test_cancelled_job_can_not_finish(world: World) -> None:
+    world.enqueue()
+    lease = claimed(world)
+    assert cancel(world) is True
+    assert world.leases.renew(lease) is True
+    assert world.leases.cancel_requested(lease) is True
+    with pytest.raises(CancelRequested):
+        world.leases.finish(lease, never)
+
+
+@pytest.mark.parametrize("end", ["release", "fail", "hand_back", "bury"])
+def test_cancelled_job_ends_as_cancelled_however_it_is_let_go(world: World, end: str) -> None:
+    world.enqueue()
+    lease = claimed(world)
+    cancel(world)
+    match end:
+        case "release":
+            world.leases.release(lease, "killed")
+        case "fail":
+            world.leases.fail(lease, "killed")
+        case "hand_back":
+            world.leases.hand_back(lease)
+        case "bury":
+            world.an_hour_passes()
+            assert world.leases.claim(STEPS) is None
+            world.leases.bury()
+    assert world.job().state == JobState.CANCELLED
+    assert world.told == []

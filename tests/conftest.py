@@ -1,0 +1,74 @@
+"""What every test may ask for: settings of its own, and databases and a broker that are the real thing."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import app
+from app.database import Base, Database
+from app.settings import Settings
+from tests.services import RedisServer, postgres_database, postgres_server
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The embedded arrangement in a folder of its own, impatient."""
+    return Settings(data_dir=tmp_path / "data", sweep_seconds=0.2, heartbeat_seconds=0.2)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """SQLite with every table, empty."""
+    yield from _with_tables(settings.sqlalchemy_url)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server, started when the first test needs it."""
+    with postgres_server() as uri:
+        yield uri
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """SQLAlchemy URL of an empty PostgreSQL database of the test's own."""
+    with postgres_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """The settings twice: on SQLite, and on PostgreSQL."""
+    if request.param == "sqlite":
+        return settings
+    return settings.model_copy(update={"database_url": request.getfixturevalue("postgres_url")})
+
+
+@pytest.fixture
+def each_database(each_settings: Settings) -> Iterator[Database]:
+    """SQLite and PostgreSQL in turn, with every table, empty."""
+    yield from _with_tables(each_settings.sqlalchemy_url)
+
+
+def _with_tables(url: str) -> Iterator[Database]:
+    for module in sorted(Path(app.__file__).parent.glob("*/tables.py")):
+        import_module(f"app.{module.parent.name}.tables")
+    database = Database(url)
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()

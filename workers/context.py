@@ -1,0 +1,75 @@
+"""What a step is given, and what it may say: progress, checkpoint, finish."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.database import Database
+from app.jobs.leases import CancelRequested, Leases
+from app.jobs.values import Lease, Progress
+from app.settings import Settings
+from workers.heartbeat import Heartbeat
+
+
+class StepFailed(Exception):
+    """The step cannot succeed, however often it is tried; the reason is for the person who asked for it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class StepContext:
+    """One attempt at one step.
+
+    A step may be cut off at any instant and started again with its last checkpoint: whatever it does outside `finish`
+    must be harmless when done twice, also while a former attempt that lost its lease is still dying.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, leases: Leases, lease: Lease, heartbeat: Heartbeat
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.lease = lease
+        self.finished = False
+        self._leases = leases
+        self._heartbeat = heartbeat
+        self._began: tuple[float, int] | None = None
+
+    def progress(self, done: int, total: int, *, step: str | None = None) -> None:
+        """Says how far the step has come, in its own unit; as often as it likes: the next heartbeat carries it.
+
+        The time left is reckoned from the pace since this attempt's first report. Raises CancelRequested.
+        """
+        self.check_cancelled()
+        now = time.monotonic()
+        if self._began is None or done < self._began[1]:
+            self._began = now, done
+        since, first = self._began
+        eta = (total - done) * (now - since) / (done - first) if done > first else None
+        self._heartbeat.progress = Progress(step=step or self.lease.step, done=done, total=total, eta_seconds=eta)
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Keeps what the next attempt finds in `lease.checkpoint`: small, JSON, written before this returns.
+
+        Raises LeaseLost, and CancelRequested.
+        """
+        self.check_cancelled()
+        self._leases.checkpoint(self.lease, state, self._heartbeat.progress)
+
+    def check_cancelled(self) -> None:
+        """Raises CancelRequested once someone has asked for the job to stop; the process is killed soon anyway."""
+        if self._heartbeat.cancel_requested:
+            raise CancelRequested(self.lease.job_id)
+
+    def finish(self, apply: Callable[[Session], None]) -> None:
+        """Ends the step: its results and the job's success are one transaction. The last thing that a step does.
+
+        `apply` only writes rows (locking its subject first) and enqueues what comes next. Raises LeaseLost, and
+        CancelRequested; nothing is written then.
+        """
+        self._leases.finish(self.lease, apply)
+        self.finished = True

@@ -1,0 +1,58 @@
+"""Keeps a step's lease while the step works, and ends the process at once when the lease or the supervisor is gone."""
+
+import os
+import threading
+import time
+from types import TracebackType
+
+import structlog
+
+from app.jobs.leases import LeaseLost, Leases
+from app.jobs.values import Lease, Progress
+from app.settings import Settings
+
+LEASE_LOST = 75
+"""The exit status of a step that no longer holds its job (sysexits' EX_TEMPFAIL)."""
+
+log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """Renews the lease from a thread of its own, carrying the latest progress."""
+
+    def __init__(self, leases: Leases, lease: Lease, settings: Settings, supervisor: int) -> None:
+        self.progress: Progress | None = None
+        self.cancel_requested = False
+        self._leases = leases
+        self._lease = lease
+        self._settings = settings
+        self._supervisor = supervisor
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> "Heartbeat":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+
+    def _beat(self) -> None:
+        renewed = time.monotonic()
+        while not self._ended.wait(self._settings.heartbeat_seconds):
+            # Where the kernel cannot tell us that the supervisor died, this does.
+            if os.getppid() != self._supervisor:
+                os._exit(LEASE_LOST)
+            try:
+                self.cancel_requested = self._leases.renew(self._lease, self.progress)
+                renewed = time.monotonic()
+            except LeaseLost:
+                # Not by an exception in the main thread: that may be inside a long call that hears of none.
+                if not self._ended.is_set():
+                    os._exit(LEASE_LOST)
+            except Exception as error:  # A database that is away for a moment has not taken the lease.
+                log.warning("lease not renewed", job=self._lease.job_id, error=repr(error))
+                if time.monotonic() - renewed > self._settings.lease_seconds:
+                    os._exit(LEASE_LOST)

@@ -1,0 +1,11 @@
+"""The steps, and where each is done. Modules are named, not imported: only a step's own process loads it, and torch."""
+
+from collections.abc import Mapping
+
+STEPS: Mapping[str, str] = {
+    "train": "workers.steps.train",
+    "evaluate": "workers.steps.evaluate",
+    "transform": "workers.steps.transform",
+    "index": "workers.steps.index",
+}
+"""A step's name → its module, whose `run(context: StepContext) -> None` ends with `context.finish(apply)`."""
