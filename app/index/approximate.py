@@ -30,13 +30,16 @@ _SEED = 5
 class Approximate(Protocol):
     """A structure over n vectors that proposes candidates at an effort of choice."""
 
+    def add(self, vectors: Vectors) -> None:
+        """Takes in vectors (m, d) float32 at positions n … n + m - 1."""
+
     def efforts(self) -> Iterator[int]:
         """The efforts worth trying, rising."""
 
-    def propose(self, score: Metric, effort: int, selected: int) -> Propose | None:
-        """A fast pass for so many selected rows; None where looking at each of them is the better way.
+    def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
+        """A fast pass for `count` selected rows; None where looking at each of them is the better way.
 
-        Where fewer are selected than there are, the effort is raised so that as many of them are looked at.
+        Where they are not all, the effort is raised so that as many of them are looked at.
         """
 
     def write(self, path: Path) -> None: ...
@@ -82,21 +85,26 @@ class InvertedFile:
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # else every search starts 32 threads
         return cls(index)
 
+    def add(self, vectors: Vectors) -> None:
+        _add(self._index, vectors)
+        for view in self._views.values():
+            view.ntotal = self._index.ntotal
+
     def efforts(self) -> Iterator[int]:
         return _rising(1, self._index.nlist)
 
-    def propose(self, score: Metric, effort: int, selected: int) -> Propose | None:
-        nprobe = math.ceil(effort * self._index.ntotal / max(selected, 1))
+    def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
+        nprobe = math.ceil(effort * self._index.ntotal / max(count, 1))
         if nprobe >= self._index.nlist:
             return None
         view = self._views[_faiss_metric(score)]
         by: Metric = "l2" if score == "l2" else "ip"
 
-        def probe(queries: Vectors, fetch: int, chosen: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
+        def probe(queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
             # Chosen here, not by FAISS, whose choice of lists may turn on how the queries were batched.
             lists, m, at = self._centroids.search(queries, nprobe, by), len(queries), faiss.swig_ptr
-            every = chosen.count == chosen.size
-            how = faiss.SearchParametersIVF(nprobe=nprobe, sel=None if every else chosen.selector())
+            every = selected.count == selected.size
+            how = faiss.SearchParametersIVF(nprobe=nprobe, sel=None if every else selected.selector())
             values, positions = np.empty((m, fetch), np.float32), np.empty((m, fetch), np.int64)
             out = (at(values), at(positions))
             view.search_preassigned_c(m, at(queries), fetch, at(lists.rows), at(lists.scores), *out, False, how)
@@ -130,17 +138,20 @@ class Graph:
     def load(cls, path: Path) -> Graph:
         return cls(faiss.read_index(str(path)))
 
+    def add(self, vectors: Vectors) -> None:
+        _add(self._index, vectors)
+
     def efforts(self) -> Iterator[int]:
         return _rising(16, 4096)
 
-    def propose(self, score: Metric, effort: int, selected: int) -> Propose | None:
+    def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
         """None, too, where the graph was built for another score."""
-        share = selected / max(self._index.ntotal, 1)
+        share = count / max(self._index.ntotal, 1)
         if share < _GRAPH_SHARE or _faiss_metric(score) != self._index.metric_type:
             return None
 
-        def follow(queries: Vectors, fetch: int, chosen: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
-            selector = None if chosen.count == chosen.size else chosen.selector()
+        def follow(queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
+            selector = None if selected.count == selected.size else selected.selector()
             how = faiss.SearchParametersHNSW(efSearch=math.ceil(max(effort, fetch) / share), sel=selector)
             values, positions = self._index.search(queries, fetch, params=how)
             return positions, left_out(-values if score == "l2" else values, positions)

@@ -33,7 +33,8 @@ class Bitmap:
 
     def has(self, positions: Positions) -> npt.NDArray[np.bool_]:
         """Which of the positions, all within the size, are in the set. Same shape as given."""
-        return ((self.bits[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1).astype(bool)
+        bits = (self.bits[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1
+        return np.asarray(bits, bool)
 
     def with_more(self, members: npt.NDArray[np.bool_]) -> Bitmap:
         """The set over `size + len(members)` positions, the new ones as `members` (n,) bool says."""

@@ -30,18 +30,17 @@ class Delta:
     def nbytes(self) -> int:
         return self._rows.nbytes + self._vectors.nbytes + self.block.ranked.bits.nbytes
 
-    def upsert(self, rows: Rows, vectors: Vectors) -> None:
-        """Adds rows (n,), no id twice, with vectors (n, d). Raises ValueError as `as_indexed`; nothing changed then."""
-        units, ranked, longest = as_indexed(vectors, self._metric)
-        self.remove(rows)
-        self._append(rows, units, ranked, longest)
+    def replace(self, gone: Rows, rows: Rows, vectors: Vectors) -> None:
+        """Takes out those of the rows `gone` (g,) that are here, then adds others, all of them in `gone`.
 
-    def remove(self, rows: Rows) -> None:
-        """Takes out those of the rows that are here."""
-        slots = self._slots(rows)
-        for row in rows.tolist():
+        rows: (n,), no id twice, with vectors (n, d). Raises ValueError as `as_indexed`; nothing is changed then.
+        """
+        units, ranked, longest = as_indexed(vectors, self._metric)
+        self.block = self.block.without(self._slots(gone))
+        for row in gone.tolist():
             self._slot.pop(row, None)
-        self.block = self.block.without(slots)
+        if len(rows):
+            self._append(rows, units, ranked, longest)
 
     def only(self, rows: Rows) -> Delta:
         """A delta of its own with those of the rows that can be found here, to the bit as they are."""

@@ -160,4 +160,4 @@ def _rounding(queries: Vectors, longest: float, score: Metric) -> npt.NDArray[np
     dimension = queries.shape[1]
     relative = (dimension + 16) * 2.0**-23
     magnitude = np.square(lengths + longest) if score == "l2" else lengths * longest
-    return relative * magnitude + dimension * 2.0**-126
+    return np.asarray(relative * magnitude + dimension * 2.0**-126, np.float64)

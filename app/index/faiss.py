@@ -90,22 +90,29 @@ class LiveIndex:
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
         return _with_zeros(_merged(found, k, score), np.sort(np.concatenate(zeros)), queries, score)
 
-    def upsert(self, rows: Rows, vectors: Vectors, *, version: int) -> None:
+    def apply(self, rows: Rows, vectors: Vectors, removed: Rows, *, version: int) -> None:
         rows, vectors = np.asarray(rows, np.int64), self._matrix(vectors)
         if rows.shape != (len(vectors),):
             raise ValueError(f"one row id per vector: {rows.shape} ids for {len(vectors)} vectors")
-        RowIds(rows)
+        RowIds(rows)  # refuses ids that are negative or come twice
+        touched = np.union1d(rows, np.asarray(removed, np.int64))
         with self._writing:
-            self._check(version)
-            self._delta.upsert(rows, vectors)
-            self._publish(rows, version)
+            state = self._state
+            if version < state.version:
+                raise ValueError(f"the index is at version {state.version}, past {version}")
+            self._delta.replace(touched, rows, vectors)
+            self._written.update(dict.fromkeys(touched.tolist(), version))
+            base = state.base
+            if state.snapshot is not None and base is not None:
+                base = base.without(state.snapshot.ids.positions(touched))
+            self._state = _State(version, state.snapshot, base, self._delta.block)
+
+    def upsert(self, rows: Rows, vectors: Vectors, *, version: int) -> None:
+        self.apply(rows, vectors, np.empty(0, np.int64), version=version)
 
     def remove(self, rows: Rows, *, version: int) -> None:
-        rows = np.unique(np.asarray(rows, np.int64))
-        with self._writing:
-            self._check(version)
-            self._delta.remove(rows)
-            self._publish(rows, version)
+        none = np.empty(0, np.int64)
+        self.apply(none, np.empty((0, self.dimension), np.float32), rows, version=version)
 
     def swap(self, snapshot: Snapshot) -> None:
         """Puts a newer snapshot under the writes that came after its version; searches go on meanwhile.
@@ -136,18 +143,6 @@ class LiveIndex:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise ValueError(f"vectors are (n, {self.dimension}), not {vectors.shape}")
         return vectors
-
-    def _check(self, version: int) -> None:
-        if version < self._state.version:
-            raise ValueError(f"the index is at version {self._state.version}, past {version}")
-
-    def _publish(self, rows: Rows, version: int) -> None:
-        state = self._state
-        base = state.base
-        if state.snapshot is not None and base is not None:
-            base = base.without(state.snapshot.ids.positions(rows))
-        self._written.update(dict.fromkeys(rows.tolist(), version))
-        self._state = _State(version, state.snapshot, base, self._delta.block)
 
 
 def _merged(parts: list[Hits], k: int, score: Metric) -> Hits:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from app.index.protocol import CorruptIndex, IndexOptions, Kind, Metric
 
@@ -29,11 +29,18 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuned:
+    """The nprobe or ef_search that a score is searched with, and the recall@10 measured with it."""
+
+    effort: int
+    recall: float
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """rows: how many there are, `zero_rows` of them without a direction. kind: what `options` came to. longest: length
-    of the longest vector. effort: the nprobe or ef_search in use, and recall the recall@10 measured with it under the
-    index's metric; None where the index is exact. version: the store version it was built from. created_at: ISO 8601.
-    files: name → digest.
+    of the longest vector. tuned: for ip (and so cosine) and l2, unless the index is exact. version: the store version
+    it was built from. created_at: ISO 8601. files: name → digest.
     """
 
     version: int
@@ -44,10 +51,19 @@ class Manifest:
     longest: float
     kind: Kind
     options: IndexOptions
-    effort: int | None
-    recall: float | None
+    tuned: dict[Literal["ip", "l2"], Tuned]
     created_at: str
     files: dict[str, Digest]
+
+    def tuning(self, score: Metric) -> Tuned | None:
+        """How the index is searched by a score; None where it is exact."""
+        return self.tuned.get("l2" if score == "l2" else "ip")
+
+    @property
+    def recall(self) -> float:
+        """The share of the true 10 nearest that is found, by the index's own metric: 1 where it is exact."""
+        tuned = self.tuning(self.metric)
+        return tuned.recall if tuned else 1.0
 
     @property
     def checksum(self) -> str:
@@ -67,7 +83,8 @@ class Manifest:
                 raise CorruptIndex(f"{directory}: the manifest is of another format")
             options = IndexOptions(**plain.pop("options"))
             files = {name: Digest(**digest) for name, digest in plain.pop("files").items()}
-            manifest = cls(**plain, options=options, files=files)
+            tuned = {score: Tuned(**found) for score, found in plain.pop("tuned").items()}
+            manifest = cls(**plain, options=options, files=files, tuned=tuned)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptIndex(f"{directory}: no readable manifest: {error}") from error
         if manifest.checksum != said:

@@ -30,6 +30,7 @@ Rows = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 
 PADDING = -1
+_FEW = 1000  # rows
 LONGEST = 1e18  # no vector may be longer: squared distances would leave float32
 WORST: dict[Metric, float] = {"cosine": -np.inf, "ip": -np.inf, "l2": np.inf}
 
@@ -44,8 +45,8 @@ class IndexOptions:
 
     kind: `flat` compares with every row; `ivf_flat` with the rows of the `nprobe` nearest of `nlist` clusters; `hnsw`
     walks a graph of `m` links per row, built with a beam of `ef_construction` and searched with one of `ef_search`;
-    `auto` is flat up to `exact_rows` rows and ivf_flat above. Left out, `nlist` is 4·√rows, and `nprobe` or `ef_search`
-    the smallest whose measured recall@10 reaches `recall`.
+    `auto` is flat up to `exact_rows` rows and ivf_flat above. Under 1,000 rows every kind is flat. Left out, `nlist` is
+    4·√rows, and `nprobe` or `ef_search` the smallest whose measured recall@10 reaches `recall`.
     """
 
     kind: Literal["auto", "flat", "ivf_flat", "hnsw"] = "auto"
@@ -71,9 +72,9 @@ class IndexOptions:
 
     def kind_for(self, rows: int) -> Kind:
         """The kind an index of so many rows gets."""
-        if self.kind == "auto":
-            return "flat" if rows <= self.exact_rows else "ivf_flat"
-        return self.kind
+        if rows < _FEW or (self.kind == "auto" and rows <= self.exact_rows):
+            return "flat"
+        return "ivf_flat" if self.kind == "auto" else self.kind
 
 
 def _within(name: str, value: int | None, low: int, high: int) -> None:
@@ -135,6 +136,9 @@ class VectorIndex(Protocol):
         score_as: one of `scores`; left out, the index's metric. allowed: (a,) row ids in any order; unknown ones are
         ignored. Raises ValueError where an argument is otherwise.
         """
+
+    def apply(self, rows: Rows, vectors: Vectors, removed: Rows, *, version: int) -> None:
+        """Everything that the store did up to `version`, at once: takes rows out, then `upsert`s others."""
 
     def upsert(self, rows: Rows, vectors: Vectors, *, version: int) -> None:
         """Adds rows, or replaces those of the same id, as the store did in `version`.

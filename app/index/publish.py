@@ -4,13 +4,13 @@ Files are written into a folder of their own and synced, the manifest with their
 name, which ends in the manifest's checksum. What was published before stays until `prune`.
 """
 
-import dataclasses
 import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,10 +18,10 @@ from app.index.approximate import BUILT, Approximate
 from app.index.bitmap import Bitmap
 from app.index.block import Block, as_indexed
 from app.index.exact import one_thread
-from app.index.manifest import FILE, Digest, Manifest
+from app.index.manifest import FILE, Digest, Manifest, Tuned
 from app.index.protocol import IndexOptions, Metric, Rows, Vectors
 from app.index.row_ids import RowIds
-from app.index.snapshot import INDEX, ROWS, VECTORS, map_vectors
+from app.index.snapshot import INDEX, ROWS, VECTORS
 
 _PARTIAL = ".partial-"
 _NEIGHBOURS = 10  # recall is measured at
@@ -49,24 +49,30 @@ def publish(
     partial = folder / f"{_PARTIAL}{uuid.uuid4().hex}"
     partial.mkdir()
     try:
-        block = _write_rows(partial, batches, metric, dimension)
-        kind = options.kind_for(len(block)) if block.ranked.count else "flat"
-        effort, recall = None, None
+        rows, zeros, longest = _spool(partial / VECTORS, batches, metric, dimension)
+        kind = options.kind_for(len(rows))
+        tuned: dict[Literal["ip", "l2"], Tuned] = {}
         if kind != "flat":
-            approximate = BUILT[kind].build(block.vectors, metric, options)
+            vectors = np.memmap(partial / VECTORS, np.float32, "r+", shape=(len(rows), dimension))
+            _sample_last(rows, vectors)
+            approximate = BUILT[kind].build(vectors[:-_SAMPLE], metric, options)
+            tuned = {score: _tuned(approximate, vectors, longest, score, options) for score in ("ip", "l2")}
+            approximate.add(vectors[-_SAMPLE:])
             approximate.write(partial / INDEX)
-            effort, recall = _tuned(approximate, block, metric, options)
+            vectors.flush()
+        every = np.concatenate([rows, zeros])
+        RowIds(every)  # refuses ids that are negative or come twice
+        every.tofile(partial / ROWS)
         manifest = Manifest(
             version=version,
             metric=metric,
             dimension=dimension,
-            rows=len(block),
-            zero_rows=len(block.zeros),
-            longest=block.longest,
+            rows=len(every),
+            zero_rows=len(zeros),
+            longest=longest,
             kind=kind,
             options=options,
-            effort=effort,
-            recall=recall,
+            tuned=tuned,
             created_at=datetime.now(UTC).isoformat(),
             files={path.name: Digest.of(path) for path in sorted(partial.iterdir())},
         )
@@ -93,55 +99,57 @@ def prune(folder: Path, keep: Collection[str]) -> None:
             shutil.rmtree(path)
 
 
-def _write_rows(directory: Path, batches: Iterable[tuple[Rows, Vectors]], metric: Metric, dimension: int) -> Block:
-    """Streams rows and vectors into their files, rows without a direction last."""
+def _spool(
+    path: Path, batches: Iterable[tuple[Rows, Vectors]], metric: Metric, dimension: int
+) -> tuple[Rows, Rows, float]:
+    """Streams the vectors that have a direction into a file; their rows, the other rows, and the greatest length."""
     ranked_rows: list[Rows] = [np.empty(0, np.int64)]
     zero_rows: list[Rows] = [np.empty(0, np.int64)]
     longest = 0.0
-    with (directory / VECTORS).open("wb") as file:
+    with path.open("wb") as file:
         for batch, given in batches:
             rows, vectors = np.asarray(batch, np.int64), np.ascontiguousarray(given, np.float32)
             if vectors.shape != (len(rows), dimension):
                 raise ValueError(f"vectors are ({len(rows)}, {dimension}), not {vectors.shape}")
-            units, ranked, length = as_indexed(vectors, metric)
+            indexed, ranked, length = as_indexed(vectors, metric)
             longest = max(longest, length)
             ranked_rows.append(rows[ranked])
             zero_rows.append(rows[~ranked])
-            units[ranked].tofile(file)
-    rows, zeros = np.concatenate(ranked_rows), np.concatenate(zero_rows)
-    every = np.concatenate([rows, zeros])
-    RowIds(every)
-    every.tofile(directory / ROWS)
-    vectors = map_vectors(directory / VECTORS, len(rows), dimension)
-    return Block(every, vectors, Bitmap.full(len(rows)), np.arange(len(rows), len(every)), longest)
+            indexed[ranked].tofile(file)
+    return np.concatenate(ranked_rows), np.concatenate(zero_rows), longest
 
 
-def _tuned(approximate: Approximate, block: Block, metric: Metric, options: IndexOptions) -> tuple[int, float]:
-    """The effort asked for, or the least that reaches the recall asked for; and the recall@10 measured with it.
+def _sample_last(rows: Rows, vectors: Vectors) -> None:
+    """Exchanges the last rows for a random sample, in place: queries that the index has not seen when it is tuned."""
+    random = np.random.default_rng(_SEED)
+    for last in range(len(rows) - 1, len(rows) - 1 - _SAMPLE, -1):
+        other = int(random.integers(last + 1))
+        rows[[last, other]], vectors[[last, other]] = rows[[other, last]], vectors[[other, last]]
 
-    Queries are rows of the index, each without itself as an answer.
+
+def _tuned(
+    approximate: Approximate, vectors: Vectors, longest: float, score: Literal["ip", "l2"], options: IndexOptions
+) -> Tuned:
+    """The effort asked for, or the least that reaches the recall asked for, and the recall@10 measured with it.
+
+    Queries are the last of the vectors (n, d), which the index does not hold yet.
     """
-    count = block.ranked.count
-    chosen = np.sort(np.random.default_rng(_SEED).choice(count, min(count, _SAMPLE), replace=False))
-    queries = np.ascontiguousarray(block.vectors[chosen])
-    positions = dataclasses.replace(block, rows=np.arange(count))
-    k = min(_NEIGHBOURS + 1, count)
+    seen = len(vectors) - _SAMPLE
+    block = Block(np.arange(seen), vectors[:seen], Bitmap.full(seen), np.empty(0, np.int64), longest)
+    queries = np.ascontiguousarray(vectors[seen:])
 
-    def neighbours(effort: int | None) -> Rows:
-        propose = None if effort is None else approximate.propose(metric, effort, count)
-        found = positions.search(queries, k, metric, propose).rows
-        return np.where(found == chosen[:, None], -1, found)
+    def recall(effort: int) -> float:
+        found = block.search(queries, _NEIGHBOURS, score, approximate.propose(score, effort, seen)).rows
+        return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
 
     with one_thread():
-        truth = neighbours(None)
-        given = options.nprobe if options.kind != "hnsw" else options.ef_search
+        truth = block.search(queries, _NEIGHBOURS, score).rows
+        given = options.ef_search if options.kind == "hnsw" else options.nprobe
         for effort in [given] if given else approximate.efforts():
-            found = neighbours(effort)
-            hit = (truth[:, :, None] == found[:, None, :]).any(axis=2) & (truth >= 0)
-            recall = float(hit.sum() / max((truth >= 0).sum(), 1))
-            if recall >= options.recall:
+            measured = recall(effort)
+            if measured >= options.recall:
                 break
-    return effort, recall
+    return Tuned(effort, measured)
 
 
 def _sync(path: Path) -> None:

@@ -31,5 +31,5 @@ class RowIds:
         if not len(self._sorted):
             return np.empty(0, np.int64)
         at = np.searchsorted(self._sorted, rows).clip(max=len(self._sorted) - 1)
-        at = at[self._sorted[at] == rows]
-        return at if self._order is None else self._order[at]
+        here: npt.NDArray[np.int64] = at[self._sorted[at] == rows]
+        return here if self._order is None else self._order[here]

@@ -61,9 +61,9 @@ class Snapshot:
 
         Where few are left, or the approximate index finds fewer than there are, every row is looked at.
         """
-        propose = None
-        if self.approximate and self.manifest.effort:
-            propose = self.approximate.propose(score, self.manifest.effort, block.ranked.count)
+        tuned, propose = self.manifest.tuning(score), None
+        if self.approximate and tuned:
+            propose = self.approximate.propose(score, tuned.effort, block.ranked.count)
         hits = block.search(queries, k, score, propose)
         if propose and block.ranked.count:
             short = hits.rows[:, min(k, block.ranked.count) - 1] == PADDING
