@@ -62,7 +62,8 @@ class EmbeddedWorker:
     def _listen(self) -> None:
         while not self._stopping.is_set():
             app = celery_app(self._settings)
-            app.task(self._supervisor.wake, name=DOORBELL, ignore_result=True)
+            # Shared, it would be registered with every Celery app of the process, and only the first one kept.
+            app.task(self._supervisor.wake, name=DOORBELL, shared=False)
             controller = app.WorkController(
                 pool_cls="solo",  # A ring takes microseconds; the work is done elsewhere.
                 concurrency=1,

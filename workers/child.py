@@ -16,7 +16,7 @@ from app.settings import Settings
 from workers.program import Program
 
 _GRACE_SECONDS = 1.0
-_LAST_LINES = 8
+_LAST_LINES = 3
 _LONGEST_LINE = 2_000
 _LONGEST_REASON = 1_000
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -81,9 +81,12 @@ class Child:
             while line := output.readline(_LONGEST_LINE):
                 # PostgreSQL's text holds no NUL, and this may become the reason in a row.
                 text = line.decode(errors="replace").replace("\0", "").rstrip()
-                if text:
+                if not text:
+                    continue
+                log.info(text, job=self._lease.job_id, step=self._lease.step)
+                # Of a traceback, what happened; where it happened is in the log.
+                if not text.startswith((" ", "Traceback")):
                     self._last_lines.append(text)
-                    log.info(text, job=self._lease.job_id, step=self._lease.step)
 
 
 def environment(settings: Settings) -> dict[str, str]:
