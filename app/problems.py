@@ -24,11 +24,17 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """An error as the client sees it: a stable `type`, a sentence on what was wrong and what to do, and members."""
+    """An error as the client sees it: a stable `type`, a sentence on what was wrong and what to do, and members.
+
+    `remedy` is the general advice that the page at `type` gives; `detail` is about the case at hand.
+    """
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Something went wrong inside Crosswalk"
+    remedy: ClassVar[str] = (
+        "This is a fault of the service. Report it with the answer's request_id: the log has the rest."
+    )
 
     def __init__(self, detail: str, **members: Any) -> None:
         super().__init__(detail)
@@ -49,66 +55,85 @@ class Problem(Exception):
 
 class BadRequest(Problem):
     status, slug, title = 400, "bad-request", "The request could not be understood"
+    remedy = "Correct the request as `detail` says. Repeating it unchanged gives the same answer."
 
 
 class InvalidUpload(BadRequest):
     slug, title = "invalid-upload", "The uploaded body is not what it says it is"
+    remedy = (
+        "The file is truncated, damaged, or not of the media type that Content-Type names. Write it again. "
+        "Nothing was stored."
+    )
 
 
 class Unauthorized(Problem):
     status, slug, title = 401, "unauthorized", "A valid API key is needed"
+    remedy = "Send a valid key as `Authorization: Bearer <key>`."
 
 
 class Forbidden(Problem):
     status, slug, title = 403, "forbidden", "This API key may not do that"
+    remedy = "Use a key with the scope that `detail` names."
 
 
 class NotFound(Problem):
     status, slug, title = 404, "not-found", "There is no such resource"
+    remedy = "Check the path and the ids in it; the list of the resource shows what there is."
 
 
 class MethodNotAllowed(Problem):
     status, slug, title = 405, "method-not-allowed", "This resource does not take that method"
+    remedy = "Use one of the methods in the Allow header."
 
 
 class Conflict(Problem):
     status, slug, title = 409, "conflict", "The request clashes with what is there"
+    remedy = "Look at what is there now, and decide which of the two you want."
 
 
 class IdTaken(Conflict):
     slug, title = "id-taken", "That id is registered with another body"
+    remedy = "`differing` names the fields. Choose another id, or delete what has this one."
 
 
 class InUse(Conflict):
     slug, title = "in-use", "Something still uses this resource"
+    remedy = "`used_by` names what needs it. Delete or finish that first."
 
 
 class NoRoute(Conflict):
     slug, title = "no-route", "No route leads from the query's model to this gallery"
+    remedy = "Vectors of different models are never compared. `detail` names the upgrade that would make a route."
 
 
 class WrongState(Conflict):
     slug, title = "wrong-state", "The operation is not possible in this state"
+    remedy = "Look at `state`, and wait or act as `detail` says."
 
 
 class TooLarge(Problem):
     status, slug, title = 413, "too-large", "The body is larger than this service takes"
+    remedy = "Send it in parts: `limit` is the most bytes of one request."
 
 
 class UnsupportedMediaType(Problem):
     status, slug, title = 415, "unsupported-media-type", "This media type is not taken here"
+    remedy = "Send Content-Type with a media type that the operation's documentation lists."
 
 
 class Unprocessable(Problem):
     status, slug, title = 422, "validation-error", "The request was understood, but something in it is wrong"
+    remedy = "`errors` says what is wrong and where. Correct it and send the request again."
 
 
 class InvalidRows(Unprocessable):
     slug, title = "invalid-rows", "Some rows break a rule; nothing was stored"
+    remedy = "The answer names the first offending rows. Correct or leave them out, and send the whole request again."
 
 
 class KeyReused(Unprocessable):
     slug, title = "idempotency-key-reused", "This Idempotency-Key was used with another request"
+    remedy = "Use a new Idempotency-Key for a new request, and the old one only to repeat the old request."
 
 
 class InternalError(Problem):
@@ -117,6 +142,7 @@ class InternalError(Problem):
 
 class Unavailable(Problem):
     status, slug, title = 503, "unavailable", "Not able to answer right now; try again"
+    remedy = "Wait a few seconds and try again. GET /readyz says which part is not ready."
 
 
 def all_problems() -> list[type[Problem]]:

@@ -1,0 +1,177 @@
+"""Whatever goes wrong, the client gets an `application/problem+json` answer that says what, and nothing internal."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import (
+    MEDIA_TYPE,
+    BadRequest,
+    Forbidden,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    Unprocessable,
+    UnsupportedMediaType,
+)
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_ERRORS_SHOWN = 20
+_BY_STATUS: Mapping[int, type[Problem]] = {
+    kind.status: kind
+    for kind in (BadRequest, Unauthorized, Forbidden, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
+}
+
+log = structlog.get_logger(__name__)
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Has every error that a route of `app` raises answered as a problem."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that a problem makes."""
+    body = problem.to_json(instance=request.url.path) | {"request_id": getattr(request.state, "request_id", None)}
+    text = json.dumps(_writable(body), ensure_ascii=False, allow_nan=False, default=str)
+    # What UTF-8 cannot write (a lone surrogate that the client sent) becomes \udXXX, which is JSON's own escape.
+    return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers, MEDIA_TYPE)
+
+
+class LastResort:
+    """Middleware: an error that nothing else answered is logged with its traceback, and answered without it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except ClientDisconnect:
+            log.info("the client went away in the middle of its request")
+        except Exception:
+            log.exception("unhandled error")
+            if started:
+                raise  # the answer is half sent: only breaking the connection tells the client
+            problem = InternalError(
+                "The service failed while answering. Its log has the details, under the request_id."
+            )
+            await answer(problem, Request(scope))(scope, receive, send)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    headers = {"Retry-After": "2"} if isinstance(error, Unavailable) else None
+    return answer(error, request, headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return answer(_from_validation(error, request), request)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, Problem):  # raised while FastAPI was reading the body
+        return answer(error.__cause__, request)
+    if error.status_code == NotFound.status:
+        return answer(NotFound(f"There is nothing at {request.url.path}. GET /docs shows what there is."), request)
+    if error.status_code == MethodNotAllowed.status:
+        allowed = ", ".join(_allowed(request))
+        return answer(
+            MethodNotAllowed(f"{request.url.path} takes {allowed}, not {request.method}."), request, {"Allow": allowed}
+        )
+    if error.status_code == BadRequest.status and error.__cause__ is not None:
+        return answer(BadRequest(f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
+    kind = _BY_STATUS.get(error.status_code, BadRequest if error.status_code < 500 else InternalError)
+    return answer(kind(str(error.detail)), request, error.headers)
+
+
+def _from_validation(error: RequestValidationError, request: Request) -> Problem:
+    found = error.errors()
+    first = found[0]
+    if first["type"] == "json_invalid":
+        return BadRequest(f"The body is not valid JSON: {first['ctx']['error']}, at character {first['loc'][-1]}.")
+    if isinstance(error.body, bytes) and error.body and any(one["loc"] == ("body",) for one in found):
+        sent = request.headers.get("content-type")
+        return UnsupportedMediaType(
+            f"The body has Content-Type {sent[:80]!r}; send application/json."
+            if sent
+            else "The body has no Content-Type; send application/json."
+        )
+    errors = [_one(one) for one in found[:_ERRORS_SHOWN]]
+    count = "One thing is" if len(found) == 1 else f"{len(found)} things are"
+    where = errors[0].get("pointer") or errors[0].get("parameter")
+    return Unprocessable(
+        f"{count} wrong with the request{', first' if len(found) > 1 else ''}: {where or 'the body'}: "
+        f"{errors[0]['message']}.",
+        errors=errors,
+    )
+
+
+def _one(error: Mapping[str, Any]) -> dict[str, str]:
+    """Where (a JSON pointer into the body, or the name of a parameter) and what; never the input itself."""
+    place, *path = error["loc"]
+    message = str(error["msg"])
+    if place == "body":
+        return {"pointer": "".join(f"/{_escaped(str(step))}" for step in path), "message": message}
+    return {"parameter": ".".join(map(str, path)), "message": message}
+
+
+def _escaped(step: str) -> str:
+    return step[:200].replace("~", "~0").replace("/", "~1")
+
+
+def _why_unreadable(error: BaseException) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "it is not the JSON that its Content-Type promises"
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method that some route takes at this path: the router stops at the first route with the path."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
+def _writable(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null stands for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _writable(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_writable(member) for member in value]
+    return value

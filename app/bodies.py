@@ -1,0 +1,63 @@
+"""How much of a request is read. Ordinary bodies are parsed in memory, and must be short; bulk bodies are streamed."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import TooLarge
+
+_ALLOWANCE = "crosswalk.body_allowance"
+
+
+@dataclass
+class _Allowance:
+    limit: int | None
+    taken: int = 0
+
+    def take(self, count: int) -> None:
+        self.taken += count
+        if self.limit is not None and self.taken > self.limit:
+            raise TooLarge(
+                f"The body is longer than {self.limit} bytes, the most that this operation takes.", limit=self.limit
+            )
+
+
+class BodyLimit:
+    """Middleware: refuses a body once it is longer than `limit_bytes`, counted as it comes.
+
+    A Content-Length beyond the limit is refused before anything is read, and no Content-Length is believed.
+    """
+
+    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        allowance = scope[_ALLOWANCE] = _Allowance(self.limit_bytes)
+        announced = Headers(scope=scope).get("content-length", "")
+        declared = int(announced[:20]) if announced.isascii() and announced.isdigit() else 0
+
+        async def counted() -> Message:
+            if allowance.limit is not None and declared > allowance.limit:
+                allowance.take(declared)
+            message = await receive()
+            allowance.take(len(message.get("body", b"")))
+            return message
+
+        await self.app(scope, counted, send)
+
+
+def _bulk(request: Request) -> AsyncIterator[bytes]:
+    request.scope[_ALLOWANCE].limit = None
+    return request.stream()
+
+
+BulkBody = Annotated[AsyncIterator[bytes], Depends(_bulk)]
+"""What a route takes that streams its body to `app.uploads`, which has limits of its own."""

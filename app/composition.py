@@ -1,0 +1,77 @@
+"""The one place that puts the parts together."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.database import Database
+from app.datasets.service import Datasets
+from app.galleries.rebuilds import Rebuilds
+from app.galleries.samples import Samples
+from app.galleries.service import Galleries
+from app.jobs.service import Jobs
+from app.queue import Doorbell
+from app.registry.service import Models, Usages
+from app.search.live import LiveIndexes
+from app.search.service import Search
+from app.settings import Settings
+from app.upgrades.service import Upgrades
+from app.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Crosswalk:
+    """The service without HTTP: what the gateway's routes and the workers' steps are given."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+    models: Models
+    datasets: Datasets
+    galleries: Galleries
+    samples: Samples
+    upgrades: Upgrades
+    live: LiveIndexes
+    search: Search
+    uploads: Uploads
+
+    def close(self) -> None:
+        self.doorbell.close()
+        self.database.close()
+
+
+def compose(settings: Settings) -> Crosswalk:
+    """Builds every part from the settings. Nothing is opened, created or started yet."""
+    usages: list[Usages] = []
+    database = Database(settings.sqlalchemy_url)
+    doorbell = Doorbell(settings)
+    jobs = Jobs(doorbell.ring)
+    models = Models(database, usages)
+    datasets = Datasets(settings, database, models)
+    galleries = Galleries(settings, database, models)
+    upgrades = Upgrades(database, models, galleries, datasets, jobs)
+    live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
+    usages += [galleries.using_model, datasets.using_model, upgrades.using_model]
+    return Crosswalk(
+        settings=settings,
+        database=database,
+        doorbell=doorbell,
+        models=models,
+        datasets=datasets,
+        galleries=galleries,
+        samples=Samples(database, galleries, jobs),
+        upgrades=upgrades,
+        live=live,
+        search=Search(settings, models, galleries, upgrades, live),
+        uploads=Uploads(settings),
+    )
+
+
+def _parts(request: Request) -> Crosswalk:
+    crosswalk: Crosswalk = request.app.state.crosswalk
+    return crosswalk
+
+
+Parts = Annotated[Crosswalk, Depends(_parts)]
+"""What a route takes to reach the service."""

@@ -1,0 +1,72 @@
+"""Pages for people: the Swagger UI from packaged assets, what each problem means, and where to begin."""
+
+from html import escape
+from importlib import resources
+
+from fastapi import APIRouter
+from fastapi.openapi.docs import get_swagger_ui_html
+from pydantic import BaseModel
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from app.composition import Parts
+from app.health import check
+from app.openapi import problems
+from app.problems import NotFound, all_problems
+
+ASSETS = "/assets/swagger"
+
+router = APIRouter(tags=["service"])
+
+_LANDING = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Crosswalk</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="{assets}/favicon.png">
+<style>body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}
+td {{ padding: 0 1.5rem 0 0 }}</style></head>
+<body><h1>Crosswalk</h1>
+<p>Upgrades the embedding model behind a vector search without re-embedding the gallery.</p>
+<p><a href="/docs">API, with examples to try</a> · <a href="/openapi.json">OpenAPI</a> ·
+<a href="/metrics">metrics</a> · <a href="/readyz">readiness</a></p>
+<table>{rows}</table></body></html>"""
+
+
+class Explanation(BaseModel):
+    """What one kind of problem means, and what to do about it."""
+
+    type: str
+    title: str
+    status: int
+    remedy: str
+
+
+def assets() -> StaticFiles:
+    """The Swagger UI's script and style, which `fastapi-offline` packages."""
+    return StaticFiles(directory=str(resources.files("fastapi_offline") / "static"))
+
+
+@router.get("/", include_in_schema=False)
+def landing(parts: Parts) -> HTMLResponse:
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(state)}</td></tr>" for name, state in check(parts).items())
+    return HTMLResponse(_LANDING.format(assets=ASSETS, rows=rows))
+
+
+@router.get("/docs", include_in_schema=False)
+async def swagger_ui() -> HTMLResponse:
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Crosswalk: API",
+        swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{ASSETS}/favicon.png",
+        # Swagger UI would show the document to a validator on the internet.
+        swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True, "displayRequestDuration": True},
+    )
+
+
+@router.get("/problems/{slug}", summary="Explain a kind of problem", responses=problems(NotFound))
+async def explain_problem(slug: str) -> Explanation:
+    """What the `type` of a problem answer leads to."""
+    for kind in all_problems():
+        if kind.slug == slug:
+            return Explanation(type=kind.type_uri(), title=kind.title, status=kind.status, remedy=kind.remedy)
+    raise NotFound(f"There is no kind of problem {slug!r}.")

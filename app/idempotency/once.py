@@ -1,0 +1,130 @@
+"""Does the work of a POST at most once for each key, in one transaction with the memory of having done it.
+
+Two requests with one key at the same moment meet at the key's row: the database lets one insert it, and the other waits
+until the first has committed, and then finds the answer. A request that failed leaves nothing, its key neither.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from pydantic import BaseModel
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.database import Database, utc_now
+from app.idempotency.tables import IdempotencyKeyRow
+from app.problems import KeyReused
+
+KEPT = timedelta(hours=24)
+REPLAYED = "Idempotent-Replayed"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is answered, and stored under the key."""
+
+    content: BaseModel
+    status: int = 202
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OncePerKey:
+    """One request to do something once. Without a key it is simply done."""
+
+    database: Database
+    key: str | None
+    operation: str
+    fingerprint: str
+
+    def run(self, work: Callable[[Session], Answer]) -> Response:
+        """The answer of `work`, done in one transaction that has committed when this returns; or the stored answer.
+
+        Raises what `work` raises, with nothing done, and KeyReused where the key came with another body before.
+        """
+        try:
+            with self.database.session() as session:
+                row = self._claim(session)
+                done = work(session)
+                body = done.content.model_dump_json(by_alias=True).encode()
+                if row is not None:
+                    row.status, row.headers, row.body = done.status, dict(done.headers), body
+        except _Known as known:
+            return self._replay(known.row)
+        return _response(done.status, body, done.headers)
+
+    def _claim(self, session: Session) -> IdempotencyKeyRow | None:
+        if self.key is None:
+            return None
+        session.execute(delete(IdempotencyKeyRow).where(IdempotencyKeyRow.created_at < utc_now() - KEPT))
+        if (there := self._stored(session)) is not None:
+            raise _Known(there)
+        row = IdempotencyKeyRow(key=self.key, operation=self.operation, fingerprint=self.fingerprint)
+        try:
+            with session.begin_nested():
+                session.add(row)
+        except IntegrityError:
+            there = self._stored(session)
+            if there is None:
+                raise
+            raise _Known(there) from None
+        return row
+
+    def _stored(self, session: Session) -> IdempotencyKeyRow | None:
+        return session.get(IdempotencyKeyRow, (self.key, self.operation))
+
+    def _replay(self, row: IdempotencyKeyRow) -> Response:
+        if row.fingerprint != self.fingerprint:
+            raise KeyReused(
+                f"Idempotency-Key {self.key!r} came with another body before. Use a new key for a new request."
+            )
+        assert row.status is not None
+        assert row.body is not None
+        return _response(row.status, row.body, dict(row.headers or {}) | {REPLAYED: "true"})
+
+
+class _Known(Exception):
+    def __init__(self, row: IdempotencyKeyRow) -> None:
+        super().__init__(row.key)
+        self.row = row
+
+
+async def _once(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Sent again within 24 hours with the same body, the first answer is repeated, and nothing is "
+            "started twice.",
+        ),
+    ] = None,
+) -> OncePerKey:
+    database: Database = request.app.state.crosswalk.database
+    operation = f"{request.method} {request.url.path}"
+    return OncePerKey(database, idempotency_key, operation, _fingerprint(await request.body()))
+
+
+Once = Annotated[OncePerKey, Depends(_once)]
+"""What a route takes that starts work: `once.run(lambda session: Answer(service.start(session, …)))`."""
+
+
+def _fingerprint(body: bytes) -> str:
+    """The same for JSON bodies that say the same: a client that tries again may write it in another order."""
+    with suppress(ValueError, RecursionError):
+        body = json.dumps(json.loads(body), sort_keys=True).encode()
+    return hashlib.sha256(body).hexdigest()
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+    return Response(body, status, dict(headers), "application/json")

@@ -1,0 +1,74 @@
+"""Builds the FastAPI application: middleware, routes, and what happens before the first request and after the last."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+
+from app import __version__, docs, health
+from app.answers import LastResort, answer_problems
+from app.bodies import BodyLimit
+from app.composition import Crosswalk, compose
+from app.datasets.routes import router as datasets
+from app.galleries.routes import router as galleries
+from app.migrate import migrate
+from app.openapi import DESCRIPTION, TAGS, Documented
+from app.registry.routes import router as models
+from app.search.routes import router as search
+from app.settings import Settings
+from app.telemetry import Metrics, Telemetry
+from app.upgrades.routes import router as upgrades
+from app.upgrades.routes import starting
+
+Worker = Callable[[Settings], AbstractContextManager[object]]
+"""Makes the worker that lives inside the service process in the embedded arrangement."""
+
+
+def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
+    """The gateway. `worker`, if given, works for as long as the application runs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
+            yield
+            await run_in_threadpool(stack.close)
+
+    metrics = Metrics()
+    app = Documented(
+        title="Crosswalk",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.metrics = metrics
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
+    app.add_middleware(LastResort)
+    app.add_middleware(Telemetry, metrics=metrics)
+    answer_problems(app)
+    for router in (models, galleries, datasets, starting, upgrades, search, health.router, docs.router):
+        app.include_router(router)
+    app.mount("/assets/swagger", docs.assets())
+    return app
+
+
+def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crosswalk:
+    """Everything there is to open, in order; `stack` closes it in reverse."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    crosswalk = compose(settings)
+    stack.callback(crosswalk.close)
+    migrate(crosswalk.database)
+    if worker is not None:
+        stack.enter_context(worker(settings))
+    return crosswalk
+
+
+def _operation_id(route: APIRoute) -> str:
+    return f"{route.tags[0]}_{route.name.rstrip('_')}" if route.tags else route.name

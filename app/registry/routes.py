@@ -1,0 +1,47 @@
+"""HTTP of the registry."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Response
+
+from app.composition import Parts
+from app.ids import ModelId, ResourceId
+from app.openapi import problems
+from app.pagination import Page, Paging
+from app.problems import BadRequest, IdTaken, InUse, NotFound
+from app.registry.schemas import EXAMPLES, UNUSED, Model, NewModel
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+
+@router.post(
+    "",
+    summary="Register a model version",
+    status_code=201,
+    responses={200: {"model": Model, "description": "Registered before, with this very body"}, **problems(IdTaken)},
+)
+def create(new: Annotated[NewModel, Body(openapi_examples=EXAMPLES)], parts: Parts, response: Response) -> Model:
+    """Says that there is an embedding model, how long its vectors are and how they are compared. Doing it twice is
+    harmless: the same body answers 200, another body 409."""
+    model, created = parts.models.create(new)
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/models/{model.id}"
+    return model
+
+
+@router.get("", summary="List the model versions", responses=problems(BadRequest))
+def list_(paging: Paging, parts: Parts) -> Page[Model]:
+    """In order of their ids, a page at a time."""
+    return paging.page(parts.models.rows_after, key=lambda model: model.id)
+
+
+@router.get("/{model}", summary="Look up a model version", responses=problems(NotFound))
+def get(model: ModelId, parts: Parts) -> Model:
+    """One model version as registered."""
+    return parts.models.get(model)
+
+
+@router.delete("/{model}", summary="Remove a model version", status_code=204, responses=problems(NotFound, InUse))
+def delete(model: Annotated[ResourceId, Path(description="A model's id.", examples=[UNUSED])], parts: Parts) -> None:
+    """Forgets a model version. One that a gallery, dataset or upgrade needs stays; the answer names what needs it."""
+    parts.models.delete(model)

@@ -1,0 +1,71 @@
+"""Wire shapes of the registry."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi.openapi.models import Example
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.ids import Line, ResourceId
+
+UNUSED = "tfidf-v0"
+EXAMPLES: dict[str, Example] = {
+    "old": {
+        "summary": "The model that the gallery is filled with",
+        "value": {"id": "tfidf-v1", "dimension": 4, "metric": "cosine", "modality": "text"},
+    },
+    "new": {
+        "summary": "The model to cross to",
+        "value": {
+            "id": "minilm-v2",
+            "dimension": 3,
+            "metric": "cosine",
+            "modality": "text",
+            "description": "Sentence embeddings; replaces tfidf-v1.",
+        },
+    },
+    "unused": {
+        "summary": "A model that nothing uses, to be removed",
+        "value": {"id": UNUSED, "dimension": 4, "metric": "cosine"},
+    },
+}
+
+Metric = Literal["cosine", "l2", "ip"]
+
+
+class NewModel(BaseModel):
+    """What registers one version of an embedding model. It may be a black box of which only vectors are known."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "tfidf-v1",
+                    "dimension": 4,
+                    "metric": "cosine",
+                    "modality": "text",
+                    "description": "The old one.",
+                }
+            ]
+        },
+    )
+
+    id: ResourceId
+    dimension: Annotated[int, Field(strict=True, ge=1, le=65_536, description="Components of one of its vectors.")]
+    metric: Annotated[
+        Metric,
+        Field(description="How its vectors are compared: cosine similarity, Euclidean distance or inner product."),
+    ]
+    modality: Annotated[Line | None, Field(max_length=64, description="What it embeds: text, image, …")] = None
+    description: Line | None = None
+
+
+class Model(NewModel):
+    """A model version as registered."""
+
+    trained_by: Annotated[str | None, Field(description="The upgrade that trained it here.")]
+    compatible_with: Annotated[
+        str | None, Field(description="The older model whose galleries can be searched with its vectors directly.")
+    ]
+    created_at: datetime

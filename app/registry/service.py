@@ -1,0 +1,111 @@
+"""What can be done with models: register, look up, remove."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.database import Database
+from app.problems import IdTaken, InUse, NotFound
+from app.registry.schemas import Metric, Model, NewModel
+from app.registry.tables import ModelRow
+from models.portable import Space
+
+Usages = Callable[[Session, str], Sequence[str]]
+"""What uses a model, in words ("gallery faq"), as another resource sees it."""
+
+
+class Models:
+    """The registry of model versions. `usages` is read when a model is deleted, so that it may be filled later."""
+
+    def __init__(self, database: Database, usages: Sequence[Usages] = ()) -> None:
+        self._database = database
+        self._usages = usages
+
+    def create(self, new: NewModel) -> tuple[Model, bool]:
+        """Registers a model; the same body again finds the one that is there. Returns it, and whether it is new.
+
+        Raises IdTaken where the id has another body.
+        """
+        try:
+            with self._database.session() as session:
+                if (there := session.get(ModelRow, new.id)) is not None:
+                    return _unless_other(_wire(there), new), False
+                row = ModelRow(**new.model_dump())
+                session.add(row)
+                session.flush()
+                return _wire(row), True
+        except IntegrityError:  # registered by somebody else in the same moment
+            return _unless_other(self.get(new.id), new), False
+
+    def get(self, model: str) -> Model:
+        """Raises NotFound."""
+        with self._database.read() as session:
+            return _wire(_found(session.get(ModelRow, model), model))
+
+    def rows_after(self, cursor: str | None, limit: int) -> list[Model]:
+        """Up to `limit` models in order of their ids, after the one named by the cursor."""
+        query = select(ModelRow).order_by(ModelRow.id).limit(limit)
+        with self._database.read() as session:
+            rows = session.scalars(query.where(ModelRow.id > cursor) if cursor is not None else query)
+            return [_wire(row) for row in rows]
+
+    def delete(self, model: str) -> None:
+        """Removes a model. Raises NotFound, and InUse where something still needs it."""
+        try:
+            with self._database.session() as session:
+                row = _found(session.get(ModelRow, model, with_for_update=True), model)
+                if used_by := [use for usages in self._usages for use in usages(session, model)]:
+                    raise _in_use(model, used_by)
+                session.delete(row)
+        except IntegrityError:  # put to use by somebody else in the same moment
+            with self._database.read() as session:
+                used_by = [use for usages in self._usages for use in usages(session, model)]
+            raise _in_use(model, used_by) from None
+
+    def space(self, model: str) -> Space:
+        """Where a model's vectors live. Raises NotFound."""
+        found = self.get(model)
+        return Space(found.id, found.dimension, found.metric)
+
+    def dimensions(self) -> dict[str, int]:
+        """Components of a vector, by model."""
+        with self._database.read() as session:
+            return {row.id: row.dimension for row in session.scalars(select(ModelRow))}
+
+
+def _found(row: ModelRow | None, model: str) -> ModelRow:
+    if row is None:
+        raise NotFound(f"There is no model {model!r}. Register it with POST /models.")
+    return row
+
+
+def _in_use(model: str, used_by: Sequence[str]) -> InUse:
+    users = ", ".join(used_by) or "something registered this moment"
+    return InUse(f"Model {model!r} is in use by {users}.", used_by=list(used_by))
+
+
+def _unless_other(there: Model, new: NewModel) -> Model:
+    differing = [name for name, value in new.model_dump().items() if getattr(there, name) != value]
+    if differing:
+        raise IdTaken(
+            f"Model {new.id!r} is registered with another {', '.join(differing)}. A model version never changes: "
+            f"choose another id, or DELETE /models/{new.id} first.",
+            differing=differing,
+        )
+    return there
+
+
+def _wire(row: ModelRow) -> Model:
+    metric: Metric = row.metric  # type: ignore[assignment]  # written from a Metric
+    return Model(
+        id=row.id,
+        dimension=row.dimension,
+        metric=metric,
+        modality=row.modality,
+        description=row.description,
+        trained_by=row.trained_by,
+        compatible_with=row.compatible_with,
+        created_at=row.created_at,
+    )

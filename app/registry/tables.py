@@ -1,0 +1,23 @@
+"""Rows of the registry."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Base, utc_now
+
+
+class ModelRow(Base):
+    """One version of an embedding model. `trained_by` is the upgrade that trained it here, if one did."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    dimension: Mapped[int]
+    metric: Mapped[str] = mapped_column(String(8))
+    modality: Mapped[str | None] = mapped_column(String(64))
+    description: Mapped[str | None] = mapped_column(Text)
+    trained_by: Mapped[str | None] = mapped_column(String(64))
+    compatible_with: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

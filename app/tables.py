@@ -1,0 +1,22 @@
+"""Every table there is, imported in one place so that migrations and tests see them all."""
+
+from app.database import Base
+from app.datasets.tables import DatasetRow
+from app.galleries.tables import GalleryRow, GenerationRow
+from app.idempotency.tables import IdempotencyKeyRow
+from app.jobs.tables import JobRow
+from app.registry.tables import ModelRow
+from app.upgrades.tables import UpgradeRow
+
+metadata = Base.metadata
+
+__all__ = [
+    "DatasetRow",
+    "GalleryRow",
+    "GenerationRow",
+    "IdempotencyKeyRow",
+    "JobRow",
+    "ModelRow",
+    "UpgradeRow",
+    "metadata",
+]

@@ -1,0 +1,126 @@
+"""What the service tells of itself: a request id for everything, one log line a request, and Prometheus metrics."""
+
+import logging
+import re
+import secrets
+import sys
+import time
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_ID = "X-Request-Id"
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_QUIET = {"/healthz", "/readyz", "/metrics"}
+
+log = structlog.get_logger(__name__)
+
+
+def configure_logging(log_format: Literal["console", "json"]) -> None:
+    """Sends every log line of the process to stderr in one format, the libraries' lines too."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for chatty in ("alembic", "uvicorn.error", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _renderers(log_format: Literal["console", "json"]) -> list[structlog.types.Processor]:
+    if log_format == "console":
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+
+
+class Metrics:
+    """The process's metrics. Other parts may register their own in `registry`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        labels = ("method", "route")
+        self.requests = Counter(
+            "crosswalk_http_requests", "Requests answered.", (*labels, "status"), registry=self.registry
+        )
+        self.latency = Histogram(
+            "crosswalk_http_request_seconds",
+            "Seconds until the answer began.",
+            labels,
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("crosswalk_http_requests_in_flight", "Requests being answered.", registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """Prometheus's text format."""
+        return generate_latest(self.registry)
+
+
+class Telemetry:
+    """Middleware, outermost: gives each request its id, and logs and measures its answer.
+
+    Measured by the template of its route: a path is the client's choice, and there is no end of paths.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID))
+        scope.setdefault("state", {})["request_id"] = request_id
+        begun = time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                self._tell(scope, message["status"], time.perf_counter() - begun)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id), self.metrics.in_flight.track_inprogress():
+            await self.app(scope, receive, watched)
+
+    def _tell(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path_format", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        self.metrics.requests.labels(method, route, status).inc()
+        self.metrics.latency.labels(method, route).observe(seconds)
+        tell = log.debug if route in _QUIET else log.info
+        tell("answered", method=method, path=scope["path"], status=status, milliseconds=round(1000 * seconds, 1))
+
+
+def _request_id(sent: str | None) -> str:
+    """The client's, where it could not disturb a log; else a new one."""
+    return sent if sent is not None and _SANE_REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
