@@ -191,6 +191,10 @@ class Table:
         else:
             tags.create(name, version)
 
+    def tags(self) -> list[str]:
+        """The names of all tags."""
+        return list(self._latest().tags.list())
+
     def untag(self, name: str) -> None:
         tags = self._latest().tags
         if name in tags.list():

@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("crosswalk-data"), description="Folder of the database, store and indexes.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; left out, SQLite under data_dir.")
     broker_url: str = Field(default=MEMORY_BROKER, description="Celery broker; memory:// runs the worker in-process.")
-    device: str = Field(default="auto", description="Where learning runs: auto, cpu, cuda or cuda:N.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where learning runs.")
 
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")

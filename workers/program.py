@@ -24,7 +24,7 @@ class Program:
 def _tell_upgrade(settings: Settings) -> Failed:
     from app.composition import compose  # The service's parts: the supervisor of a test's program has others.
 
-    return compose(settings).upgrades.fail
+    return compose(settings).upgrades.step_failed
 
 
 CROSSWALK = Program("workers.step", STEPS, _tell_upgrade)

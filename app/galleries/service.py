@@ -18,6 +18,7 @@ from app.galleries.info import BUILDING, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
+from app.index import IndexOptions
 from app.lance_table import embedding_column, embedding_model
 from app.problems import Conflict, IdTaken, InUse, NotFound, Unprocessable, WrongState
 from app.registry.service import Models
@@ -161,9 +162,10 @@ class Galleries:
         """Notes that a generation's vectors hold the items as of a version."""
         self._generation(session, gallery, number).store_version = version
 
-    def published(self, session: Session, gallery: str, number: int, index_name: str) -> None:
-        """Points a generation at its published index; it can be activated from now on."""
+    def published(self, session: Session, gallery: str, number: int, version: int, index_name: str) -> None:
+        """Points a generation at its published index, of the items as of a version; it can be activated from now on."""
         generation = self._generation(session, gallery, number)
+        generation.store_version = version
         generation.index_name = index_name
         generation.state = READY
         generation.ready_at = generation.ready_at or _now()
@@ -183,6 +185,10 @@ class Galleries:
 
     def store(self, info: GalleryInfo) -> GalleryStore:
         return GalleryStore(self._settings.galleries_dir / info.folder)
+
+    def index_options(self, info: GalleryInfo) -> IndexOptions:
+        """How a gallery's generations are indexed."""
+        return schemas.IndexChoice(**info.index_options).options(self._settings.index_exact_rows)
 
     def lineage(self, info: GalleryInfo, number: int) -> Lineage:
         """How to get a generation's vectors from the items. Raises CorruptArtifact."""

@@ -1,25 +1,24 @@
 """Which route answers a query: pure, from a gallery's generations and the crossings proved so far.
 
-    direct        the query's model made the generation's vectors
-    transformed   the generation holds h(old), partly or wholly backfilled, in the query's space
-    instant       the generation is in the old space; a linear h is pushed into the query
+direct        the query's model made the generation's vectors
+transformed   the generation holds h(old), partly or wholly backfilled, in the query's space
+instant       the generation is in the old space; a linear h is pushed into the query
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from app.galleries.info import GalleryInfo
 
-DIRECT = "direct"
-TRANSFORMED = "transformed"
-INSTANT = "instant"
+RouteName = Literal["direct", "instant", "transformed"]
 
 
 @dataclass(frozen=True)
 class Route:
     """How a query reaches a gallery: the generation that answers, and the crossing pushed into the query, if any."""
 
-    name: str
+    name: RouteName
     generation: int
     pushed: str | None = None
 
@@ -34,7 +33,7 @@ def find_route(gallery: GalleryInfo, model: str, crossable: Mapping[str, str]) -
     """
     for step in reversed(gallery.ancestry(gallery.active)):
         if step.space.model == model:
-            return Route(DIRECT if step.parent is None else TRANSFORMED, step.number)
+            return Route("direct" if step.parent is None else "transformed", step.number)
     if model in crossable:
-        return Route(INSTANT, gallery.active, pushed=crossable[model])
+        return Route("instant", gallery.active, pushed=crossable[model])
     return None

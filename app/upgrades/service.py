@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -28,7 +28,9 @@ FIRST_STEP = "train"
 class Upgrades:
     """The upgrades resource."""
 
-    def __init__(self, database: Database, models: Models, galleries: Galleries, datasets: Datasets, jobs: Jobs) -> None:
+    def __init__(
+        self, database: Database, models: Models, galleries: Galleries, datasets: Datasets, jobs: Jobs
+    ) -> None:
         self._database = database
         self._models = models
         self._galleries = galleries
@@ -133,6 +135,20 @@ class Upgrades:
             rows = session.scalars(query.order_by(UpgradeRow.id)).all()
         return {row.target: row.id for row in rows if gallery.id in row.galleries}
 
+    def way_to(self, gallery: GalleryInfo, model: str) -> str:
+        """What to call so that queries of `model` can search a gallery that they cannot search now."""
+        space = gallery.current.space.model
+        why = f"Gallery {gallery.id!r} is in the space of model {space!r}, and nothing leads there from {model!r}."
+        query = select(UpgradeRow).where(UpgradeRow.source == space, UpgradeRow.target == model)
+        with self._database.read() as session:
+            rows = session.scalars(query.order_by(UpgradeRow.id.desc())).all()
+        for row in rows:
+            if gallery.id in row.galleries and row.state == State.ROLLED_BACK:
+                return f"{why} It was rolled back: POST /upgrades/{row.id}/activate switches to it again."
+            if gallery.id in row.galleries and row.state in states.RUNNING:
+                return f"{why} Upgrade {row.id} may change that; it is {row.state}: GET /upgrades/{row.id}."
+        return f'{why} Learn a crossing: POST /models/{space}/upgrade with {{"to": "{model}", "dataset": …}}.'
+
     def working_on(self, *, gallery: str | None = None, dataset: str | None = None) -> list[str]:
         """The upgrades under way that need a gallery or a dataset."""
         with self._database.read() as session:
@@ -172,20 +188,31 @@ class Upgrades:
         with self._database.read() as session:
             return self._row(session, upgrade)
 
-    def fail(self, session: Session, upgrade: str, reason: str) -> None:
-        """Ends an upgrade whose step failed for good; every gallery is as it was."""
-        row = self._locked(session, upgrade)
+    def step_failed(self, session: Session, subject: str, reason: str) -> None:
+        """Ends an upgrade whose step failed for good; every gallery is as it was.
+
+        A subject that is no upgrade (a sample, an index) has nothing to end: its job says why.
+        """
+        row = session.get(UpgradeRow, subject, with_for_update=True)
+        if row is None:
+            return
         self._advance(row, Event.FAILED)
         row.reason = reason
-        self._galleries.abandon(session, upgrade)
+        self._galleries.abandon(session, subject)
 
-    def finish(self, session: Session, upgrade: str) -> None:
-        """The indexes are published: ready, and switched at once where that was asked for."""
+    def finish(self, session: Session, upgrade: str, indexes: Mapping[str, tuple[int, int, str]]) -> None:
+        """The indexes are published: ready, and switched at once where that was asked for.
+
+        indexes: by gallery, the generation, the version of the items that its index holds, and the index's name.
+        """
         row = self._locked(session, upgrade)
         self._advance(row, Event.INDEXED)
+        for name, (number, version, index) in indexes.items():
+            self._galleries.published(session, name, number, version, index)
         if row.request["activate"] == "when_accepted":
             self._advance(row, Event.ACTIVATED)
-            self._point(session, row)
+            for name, (number, _, _) in indexes.items():
+                self._galleries.point(session, name, number)
 
     def _checked(self, source: str, asked: NewUpgrade) -> list[str]:
         old, new = self._models.get(source), self._models.get(asked.to)
@@ -252,10 +279,17 @@ class Upgrades:
         asked = NewUpgrade.model_validate(row.request)
         progress = self._jobs.progress(session, row.id) if row.state in states.RUNNING else None
         return Upgrade(
-            **{"from": row.source},
             id=row.id,
-            **asked.model_dump(exclude={"galleries"}),
+            source=row.source,
+            to=asked.to,
+            strategy=asked.strategy,
+            method=asked.method,
+            dataset=asked.dataset,
+            evaluation=asked.evaluation,
             galleries=row.galleries,
+            gate=asked.gate,
+            activate=asked.activate,
+            dry_run=asked.dry_run,
             state=State(row.state),
             reason=row.reason,
             progress=Progress(**progress) if progress else None,

@@ -20,6 +20,14 @@ METHODS: tuple[MethodName, ...] = get_args(MethodName)
 NETWORKS: tuple[MethodName, ...] = ("residual_mlp", "fct")
 
 
+def method_named(name: str) -> MethodName:
+    """The method that a card names; raises ValueError for one that this version does not know."""
+    for method in METHODS:
+        if method == name:
+            return method
+    raise ValueError(f"unknown method {name!r}; there are {', '.join(METHODS)}")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A method, whether it reads side-information, and its settings; those left out are chosen when it is learned."""

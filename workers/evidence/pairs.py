@@ -32,14 +32,11 @@ class DatasetPairs:
     def located(self, items: Items, weights: Mapping[str, float] | None, *, side: bool) -> Evidence:
         """The pairs with their places in a gallery, -1 for a row that is no item of it.
 
-        weights: what each item stands for, where the items were chosen by `sample`; they are used only where they
-        speak for every pair.
+        weights: what each item stands for, where the items were chosen by `sample`.
         """
         place = {item: position for position, item in enumerate(items.id)}
         rows = np.array([place.get(item, -1) for item in self.ids], np.int64)
-        weight = None
-        if weights is not None and all(item in weights for item in self.ids):
-            weight = np.array([weights[item] for item in self.ids], np.float64)
+        weight = None if weights is None else np.array([weights[item] for item in self.ids], np.float64)
         return Evidence(self.pairs if side else self.pairs.without_side(), rows, weight)
 
 

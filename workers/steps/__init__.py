@@ -7,5 +7,7 @@ STEPS: Mapping[str, str] = {
     "evaluate": "workers.steps.evaluate",
     "transform": "workers.steps.transform",
     "index": "workers.steps.index",
+    "sample": "workers.steps.sample",
+    "reindex": "workers.steps.reindex",
 }
 """A step's name → its module, whose `run(context: StepContext) -> None` ends with `context.finish(apply)`."""

@@ -12,7 +12,7 @@ from app.upgrades.tables import UpgradeRow
 from models.device import resolve
 from models.portable import Transformation
 from models.proof import Crossing, Gate, Limits, ProofReport, prove
-from models.transformations.methods import Recipe, learn
+from models.transformations.methods import Recipe, learn, method_named
 from workers.context import StepContext
 from workers.evidence.galleries import whole_gallery
 from workers.evidence.pairs import DatasetPairs, load_pairs
@@ -56,11 +56,11 @@ def _prove(
     crossing = open_crossing(context.settings.artifacts_dir / upgrade.id, source, target)
     info = crosswalk.galleries.info(name)
     items = whole_gallery(crosswalk, info, SEED)
-    weights = crosswalk.galleries.sample_weights(info)
+    weights = crosswalk.samples.weights(info, learned_from.ids)
     side = any(h.card.side_dimension is not None for h in (crossing.chosen, crossing.plain))
 
     def learner(h: Transformation) -> Crossing:
-        recipe = Recipe(h.card.method, h.card.side_dimension is not None, h.card.settings)
+        recipe = Recipe(method_named(h.card.method), h.card.side_dimension is not None, h.card.settings)
         refit = partial(learn, recipe, source=source, target=target, device=resolve(context.settings.device), seed=SEED)
         return Crossing(h, refit)
 

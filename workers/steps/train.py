@@ -1,4 +1,4 @@
-"""Learns the crossing: fits the candidates on the dataset's pairs, keeps the best, saves it as the upgrade's artifact."""
+"""Learns the crossing: tries the candidates on the dataset's pairs, keeps the best, saves it as an artifact."""
 
 from dataclasses import asdict
 from typing import Any

@@ -9,6 +9,7 @@ from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
 from app.upgrades.states import Event
 from workers.context import StepContext
+from workers.indexing import hold
 
 
 def run(context: StepContext) -> None:
@@ -22,9 +23,9 @@ def run(context: StepContext) -> None:
         _transform(context, crosswalk, upgrade.id, name, upgrade.target, state)
 
     def apply(session: Any) -> None:
+        crosswalk.upgrades.advance(session, upgrade.id, Event.TRANSFORMED, "index")
         for name in upgrade.galleries:
             crosswalk.galleries.stored(session, name, state[name]["generation"], state[name]["version"])
-        crosswalk.upgrades.advance(session, upgrade.id, Event.TRANSFORMED, "index")
 
     context.finish(apply)
 
@@ -37,7 +38,7 @@ def _transform(
     info = crosswalk.galleries.info(name)
     store = crosswalk.galleries.store(info)
     mine = state.setdefault(name, {"generation": number, "version": store.items.version, "pieces": {}})
-    store.items.tag(generation_tag(number), mine["version"])
+    hold(store, number, mine["version"])
     lineage = crosswalk.galleries.lineage(info, number)
     total = store.items.count(version=mine["version"])
     done = 0
@@ -74,8 +75,3 @@ def _reported(context: StepContext, parts: Iterator[Projected], done: int, total
 def _written(store: GalleryStore, info: GalleryInfo, number: int, parts: Iterator[Projected]) -> list[str]:
     dimension = info.generations[number].space.dimension
     return store.generation(number, dimension).write_fragment(parts)
-
-
-def generation_tag(number: int) -> str:
-    """The tag that keeps the items readable as a generation's vectors hold them."""
-    return f"generation-{number}"

@@ -1,0 +1,80 @@
+"""HTTP of the datasets resource."""
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request, Response
+
+from app.bodies import BulkBody
+from app.composition import Parts
+from app.datasets.schemas import Dataset, NewDataset
+from app.galleries.bulk import bulk_body
+from app.galleries.schemas import Upserted
+from app.ids import DatasetId
+from app.openapi import problems
+from app.pagination import Page, Paging
+from app.problems import (
+    BadRequest,
+    IdTaken,
+    InUse,
+    InvalidRows,
+    InvalidUpload,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+
+@router.post(
+    "",
+    summary="Register a dataset",
+    status_code=201,
+    responses={200: {"model": Dataset, "description": "Registered before, with this very body"}, **problems(IdTaken)},
+)
+def create(new: NewDataset, parts: Parts, response: Response) -> Dataset:
+    """A dataset holds rows to learn and to evaluate from. Doing it twice is harmless: the same body answers 200."""
+    dataset, created = parts.datasets.create(new)
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/datasets/{dataset.id}"
+    return dataset
+
+
+@router.get("", summary="List the datasets", responses=problems(BadRequest))
+def list_(paging: Paging, parts: Parts) -> Page[Dataset]:
+    """In order of their ids, a page at a time."""
+    return paging.page(parts.datasets.rows_after, key=lambda dataset: dataset.id)
+
+
+@router.get("/{dataset}", summary="Look up a dataset", responses=problems(NotFound))
+def get(dataset: DatasetId, parts: Parts) -> Dataset:
+    """How many rows it has, and of which models it holds vectors."""
+    return parts.datasets.get(dataset)
+
+
+@router.delete("/{dataset}", summary="Remove a dataset", status_code=204, responses=problems(NotFound, InUse))
+def delete(dataset: DatasetId, parts: Parts) -> None:
+    """Removes it with its rows. One that a running upgrade learns from stays."""
+    parts.datasets.delete(dataset, used_by=parts.upgrades.working_on(dataset=dataset))
+
+
+@router.put(
+    "/{dataset}/rows",
+    summary="Upsert rows in bulk",
+    responses=problems(NotFound, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    openapi_extra=bulk_body(
+        "Columns: `id`; optionally `label`, `side_information`, `text`, `image` (encoded bytes), and for each model "
+        "one `embedding.<model id>` (in JSON: `embeddings`, an object by model id). A row that lacks the old model's "
+        "vector, side-information or label takes them from the gallery item of the same id.",
+        {
+            "rows": [
+                {"id": "q-1", "label": "billing", "embeddings": {"minilm-v2": [0.1, 0.9, 0.2]}},
+                {"id": "q-2", "label": "shipping", "embeddings": {"minilm-v2": [0.7, 0.1, 0.6]}},
+            ]
+        },
+    ),
+)
+async def put_rows(dataset: DatasetId, body: BulkBody, request: Request, parts: Parts) -> Upserted:
+    """Inserts rows, or updates those of the same id: columns left out keep their values. All of it, or nothing."""
+    expected = await run_sync(parts.datasets.expected, dataset)
+    async with parts.uploads.rows(body, request.headers, expected) as rows:
+        return await run_sync(parts.datasets.put, dataset, rows)

@@ -1,0 +1,21 @@
+"""Asks for a new index where the live one has grown a long tail of writes, or what was published is corrupt."""
+
+from app.database import Database
+from app.jobs.service import Jobs
+
+STEP = "reindex"
+
+
+class Rebuilds:
+    """One rebuild of a generation's index at a time, however many searches notice that it is due."""
+
+    def __init__(self, database: Database, jobs: Jobs) -> None:
+        self._database = database
+        self._jobs = jobs
+
+    def ask(self, gallery: str, generation: int) -> None:
+        """Enqueues the rebuild, unless one is under way."""
+        subject = f"index {gallery} {generation}"
+        with self._database.session() as session:
+            if self._jobs.progress(session, subject) is None:
+                self._jobs.enqueue(session, STEP, subject, {"gallery": gallery, "generation": generation})

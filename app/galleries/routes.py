@@ -1,0 +1,180 @@
+"""HTTP of the galleries resource."""
+
+import time
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
+
+from app.bodies import BulkBody
+from app.composition import Parts
+from app.galleries.bulk import bulk_body
+from app.galleries.schemas import (
+    Activation,
+    Deleted,
+    Gallery,
+    GenerationList,
+    Item,
+    ItemIds,
+    NewGallery,
+    Sample,
+    Upserted,
+)
+from app.ids import GalleryId, ResourceId
+from app.openapi import problems
+from app.pagination import Page, Paging
+from app.problems import (
+    BadRequest,
+    IdTaken,
+    InUse,
+    InvalidRows,
+    InvalidUpload,
+    NotFound,
+    TooLarge,
+    Unprocessable,
+    UnsupportedMediaType,
+    WrongState,
+)
+
+router = APIRouter(prefix="/galleries", tags=["galleries"])
+
+_SAMPLE_PATIENCE_SECONDS = 20.0
+_SAMPLE_LOOK_SECONDS = 0.1
+
+
+@router.post(
+    "",
+    summary="Register a gallery",
+    status_code=201,
+    responses={
+        200: {"model": Gallery, "description": "Registered before, with this very body"},
+        **problems(NotFound, IdTaken),
+    },
+)
+def create(new: NewGallery, parts: Parts, response: Response) -> Gallery:
+    """A gallery holds the items searched against, every vector stamped with the model that made it. Doing it twice is
+    harmless: the same body answers 200, another body 409."""
+    gallery, created = parts.galleries.create(new)
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/galleries/{gallery.id}"
+    return gallery
+
+
+@router.get("", summary="List the galleries", responses=problems(BadRequest))
+def list_(paging: Paging, parts: Parts) -> Page[Gallery]:
+    """In order of their ids, a page at a time."""
+    return paging.page(parts.galleries.rows_after, key=lambda gallery: gallery.id)
+
+
+@router.get("/{gallery}", summary="Look up a gallery", responses=problems(NotFound))
+def get(gallery: GalleryId, parts: Parts) -> Gallery:
+    """How many items it holds, and which generation answers."""
+    return parts.galleries.get(gallery)
+
+
+@router.delete("/{gallery}", summary="Remove a gallery", status_code=204, responses=problems(NotFound, InUse))
+def delete(gallery: GalleryId, parts: Parts) -> None:
+    """Removes it with its items. One that is being upgraded stays."""
+    info = parts.galleries.info(gallery)
+    parts.galleries.delete(gallery, used_by=parts.upgrades.working_on(gallery=gallery))
+    parts.live.forget(info)
+
+
+@router.put(
+    "/{gallery}/items",
+    summary="Upsert items in bulk",
+    responses=problems(NotFound, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    openapi_extra=bulk_body(
+        "Columns: `id` and `embedding`; optionally `side_information`, `label`, `payload` (a JSON object).",
+        {
+            "items": [
+                {
+                    "id": "q-1",
+                    "embedding": [0.9, 0.1, 0.0, 0.2],
+                    "side_information": [0.5, 0.1],
+                    "label": "billing",
+                    "payload": {"text": "Where is my invoice?"},
+                },
+                {
+                    "id": "q-2",
+                    "embedding": [0.1, 0.8, 0.3, 0.0],
+                    "side_information": [0.2, 0.9],
+                    "label": "shipping",
+                    "payload": {"text": "Where is my parcel?"},
+                },
+                {"id": "q-3", "embedding": [0.2, 0.7, 0.5, 0.1], "side_information": [0.1, 0.8], "label": "shipping"},
+            ]
+        },
+    ),
+)
+async def put_items(
+    gallery: GalleryId,
+    model: Annotated[ResourceId, Query(description="The model that made these vectors.", examples=["tfidf-v1"])],
+    body: BulkBody,
+    request: Request,
+    parts: Parts,
+    background: BackgroundTasks,
+) -> Upserted:
+    """Inserts items, or updates those of the same id: columns left out keep their values. All of it, or nothing;
+    durable when it answers, and seen by every search after that."""
+    info = await run_sync(parts.galleries.info, gallery)
+    expected = await run_sync(parts.galleries.expected, info, model)
+    async with parts.uploads.rows(body, request.headers, expected) as rows:
+        done = await run_sync(parts.galleries.put, info, model, rows)
+    background.add_task(parts.search.warm, gallery)
+    return done
+
+
+@router.get("/{gallery}/items/{item:path}", summary="Read an item", responses=problems(NotFound))
+def item(
+    gallery: GalleryId, item: Annotated[str, Path(description="The item's id.", examples=["q-1"])], parts: Parts
+) -> Item:
+    """What was stored of it, with the vector of every model that embedded it."""
+    return parts.galleries.item(gallery, item)
+
+
+@router.post("/{gallery}/items/delete", summary="Delete items", responses=problems(NotFound))
+def delete_items(gallery: GalleryId, which: ItemIds, parts: Parts) -> Deleted:
+    """Deletes many items at once, in every generation; ids that are not there are passed over."""
+    return Deleted(deleted=parts.galleries.delete_items(gallery, which.ids))
+
+
+@router.get("/{gallery}/generations", summary="List what can be searched", responses=problems(NotFound))
+def generations(gallery: GalleryId, parts: Parts) -> GenerationList:
+    """Every state that the gallery can be switched to, oldest first."""
+    return GenerationList(items=parts.galleries.generations(gallery))
+
+
+@router.post("/{gallery}/activate", summary="Switch to a generation", responses=problems(NotFound, WrongState))
+def activate(gallery: GalleryId, which: Activation, parts: Parts) -> Gallery:
+    """Points the gallery at a generation, forward or back, in one transaction. What was written since is kept."""
+    parts.upgrades.switch(gallery, which.generation)
+    return parts.galleries.get(gallery)
+
+
+@router.get(
+    "/{gallery}/sample",
+    summary="Choose items to embed with the new model",
+    responses={
+        202: {"description": "Being chosen: ask again after `Retry-After` seconds", "content": {}},
+        **problems(NotFound, Unprocessable),
+    },
+)
+def sample(
+    gallery: GalleryId,
+    n: Annotated[int, Query(ge=1, le=100_000, description="How many items.", examples=[2])],
+    parts: Parts,
+    response: Response,
+) -> Sample | None:
+    """The n items from which a crossing is learned best, before any pair exists: spread by k-means over what is stored,
+    one item nearest to each centre. The same question on the same items has the same answer."""
+    wanted = parts.samples.wanted(gallery, n)
+    deadline = time.monotonic() + _SAMPLE_PATIENCE_SECONDS
+    while (found := parts.samples.find(wanted)) is None:
+        parts.samples.ask(wanted)
+        if time.monotonic() > deadline:
+            response.status_code = 202
+            response.headers["Retry-After"] = "2"
+            return None
+        time.sleep(_SAMPLE_LOOK_SECONDS)
+    return found

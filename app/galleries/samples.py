@@ -1,0 +1,77 @@
+"""Samples of a gallery: chosen by a step, since that is heavy work, and kept, so that asking again costs nothing.
+
+galleries/<id>/samples/<items' version>-<n>.json
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.database import Database
+from app.galleries.info import GalleryInfo
+from app.galleries.schemas import Sample
+from app.galleries.service import Galleries
+from app.jobs.service import Jobs
+from app.jobs.values import JobState
+from app.problems import InternalError, Unprocessable
+
+STEP = "sample"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A sample of n items of a gallery as of one version of its items."""
+
+    gallery: str
+    version: int
+    n: int
+
+    @property
+    def subject(self) -> str:
+        """What its job is about."""
+        return f"sample {self.gallery} {self.version} {self.n}"
+
+    def path(self, folder: Path) -> Path:
+        return folder / "samples" / f"{self.version}-{self.n}.json"
+
+
+class Samples:
+    """Which items to embed with the new model."""
+
+    def __init__(self, database: Database, galleries: Galleries, jobs: Jobs) -> None:
+        self._database = database
+        self._galleries = galleries
+        self._jobs = jobs
+
+    def wanted(self, gallery: str, n: int) -> Wanted:
+        """The sample that a request means. Raises NotFound, and Unprocessable for an empty gallery."""
+        items = self._galleries.store(self._galleries.info(gallery)).items
+        if not items.count():
+            raise Unprocessable(f"Gallery {gallery!r} is empty. PUT /galleries/{gallery}/items first.")
+        return Wanted(gallery, items.version, n)
+
+    def find(self, wanted: Wanted) -> Sample | None:
+        """The sample, where it was chosen already."""
+        path = wanted.path(self._galleries.store(self._galleries.info(wanted.gallery)).folder)
+        return Sample.model_validate_json(path.read_text()) if path.exists() else None
+
+    def ask(self, wanted: Wanted) -> None:
+        """Has it chosen, unless that is under way. Raises InternalError where it was tried and failed."""
+        with self._database.session() as session:
+            jobs = self._jobs.of(session, wanted.subject)
+            if jobs and jobs[-1].state == JobState.FAILED:
+                raise InternalError(f"The sample could not be chosen: {jobs[-1].error}")
+            if not jobs:
+                arguments = {"gallery": wanted.gallery, "version": wanted.version, "n": wanted.n}
+                self._jobs.enqueue(session, STEP, wanted.subject, arguments)
+
+    def weights(self, info: GalleryInfo, ids: Iterable[str]) -> Mapping[str, float] | None:
+        """What each of these items stands for, where they are of one sample; None where they were not chosen so."""
+        asked = set(ids)
+        folder = self._galleries.store(info).folder / "samples"
+        for path in sorted(folder.glob("*.json")):
+            sample = json.loads(path.read_text())
+            if asked <= set(sample["ids"]):
+                return dict(zip(sample["ids"], sample["weights"], strict=True))
+        return None

@@ -1,0 +1,116 @@
+"""The indexes that this process searches: opened on first use, and kept level with the items at every search."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import structlog
+
+from app.galleries.info import GalleryInfo
+from app.galleries.service import Galleries
+from app.galleries.store import GalleryStore
+from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
+from app.lance_table import VersionGone
+
+log = structlog.get_logger(__name__)
+
+AskForRebuild = Callable[[str, int], None]
+"""Called with a gallery and a generation whose published index is missing, wrong, or far behind."""
+
+
+class LiveIndexes:
+    """One live index for each generation that was searched. The items are the truth: an index only follows them."""
+
+    def __init__(self, galleries: Galleries, ask_for_rebuild: AskForRebuild) -> None:
+        self._galleries = galleries
+        self._ask = ask_for_rebuild
+        self._opening = threading.Lock()
+        self._open: dict[tuple[str, int], _Followed] = {}
+
+    def index(self, info: GalleryInfo, number: int) -> VectorIndex:
+        """The index of a generation, with everything in it that was acknowledged before this call."""
+        key = (info.folder, number)
+        followed = self._open.get(key)
+        if followed is None:
+            with self._opening:
+                followed = self._open.setdefault(key, _Followed(self._galleries, info, number, self._ask))
+        return followed.level(info)
+
+    def forget(self, info: GalleryInfo) -> None:
+        """Lets go of a gallery that is no more."""
+        with self._opening:
+            self._open = {key: followed for key, followed in self._open.items() if key[0] != info.folder}
+
+
+class _Followed:
+    """One generation's live index, and how far it has followed the items."""
+
+    def __init__(self, galleries: Galleries, info: GalleryInfo, number: int, ask: AskForRebuild) -> None:
+        self._store: GalleryStore = galleries.store(info)
+        self._lineage = galleries.lineage(info, number)
+        self._number = number
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._index: LiveIndex | None = None
+        self._published: str | None = None
+        self._asked_at: int | None = None
+
+    def level(self, info: GalleryInfo) -> VectorIndex:
+        """The index, level with the items as they are now. Those who come while it catches up wait for it."""
+        published = info.generations[self._number].index_name
+        index = self._index
+        if index is not None and published == self._published and index.version >= self._store.items.version:
+            return index
+        with self._lock:
+            if self._index is None or published != self._published:
+                self._index = self._renewed(info, self._index, published)
+                self._published = published
+            try:
+                self._follow(self._index)
+            except VersionGone:
+                # Idle for so long that what happened since is no longer known: begin anew from the items.
+                self._index = self._opened(info, None)
+            self._ask_if_due(info, self._index)
+            return self._index
+
+    def _renewed(self, info: GalleryInfo, index: LiveIndex | None, published: str | None) -> LiveIndex:
+        """With the newly published snapshot under it, if that can be; else opened anew."""
+        if index is not None and published is not None:
+            try:
+                index.swap(Snapshot.load(self._store.index_folder(self._number) / published))
+            except (CorruptIndex, ValueError) as error:
+                log.warning("published index not taken over", gallery=info.id, index=published, error=str(error))
+            else:
+                return index
+        return self._opened(info, published)
+
+    def _opened(self, info: GalleryInfo, published: str | None) -> LiveIndex:
+        metric, dimension = info.generations[self._number].space.metric, self._lineage.dimension
+        if published is not None:
+            try:
+                snapshot = Snapshot.load(self._store.index_folder(self._number) / published)
+                return LiveIndex(metric, dimension, snapshot=snapshot)
+            except CorruptIndex as error:
+                log.error("published index is corrupt; searching exactly until it is rebuilt", error=str(error))
+                self._ask(info.id, self._number)
+        index = LiveIndex(metric, dimension)
+        version = self._store.items.version
+        for part in self._store.project(self._lineage, version=version):
+            index.upsert(part.rows, part.vectors, version=version)
+        return index
+
+    def _follow(self, index: LiveIndex) -> None:
+        if self._store.items.version <= index.version:
+            return
+        changes, written = self._store.changes(self._lineage, index.version)
+        rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in written)])
+        nothing = np.empty((0, index.dimension), np.float32)
+        vectors = np.concatenate([nothing, *(part.vectors for part in written)])
+        index.apply(rows, vectors, changes.removed, version=changes.version)
+
+    def _ask_if_due(self, info: GalleryInfo, index: LiveIndex) -> None:
+        if index.rebuild_due and self._asked_at is None:
+            self._asked_at = index.version
+            self._ask(info.id, self._number)
+        elif not index.rebuild_due:
+            self._asked_at = None

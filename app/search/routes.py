@@ -1,0 +1,90 @@
+"""HTTP of search."""
+
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from app.composition import Parts
+from app.ids import ResourceId
+from app.openapi import problems
+from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
+from app.search.schemas import EXAMPLE, SearchAnswer, SearchAnswers, SearchRequest
+from app.uploads import decode_query_vector, media_types, vectors_of_lists
+
+router = APIRouter(prefix="/search", tags=["search"])
+
+_K = Annotated[int, Query(ge=1, description="How many items to find.")]
+_GALLERY = Annotated[ResourceId, Query(description="Where to search.", examples=["faq"])]
+_MODEL = Annotated[ResourceId, Query(description="The model that made the query's vector.", examples=["tfidf-v1"])]
+
+
+@router.get("", summary="Search with one query", responses=problems(NotFound, NoRoute, Unprocessable))
+def search_one(
+    gallery: _GALLERY,
+    model: _MODEL,
+    vector: Annotated[
+        str,
+        Query(
+            description="base64url (with or without padding) of little-endian float32, or numbers with commas between.",
+            examples=["0.9,0.1,0.0,0.2"],
+        ),
+    ],
+    parts: Parts,
+    k: _K = 10,
+) -> SearchAnswer:
+    """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
+    from the query's model to the gallery, 409 says what would make one."""
+    query = decode_query_vector(vector, parts.search.dimension(gallery, model))
+    found = parts.search.search(gallery, model, k, query[None, :])
+    return SearchAnswer(**found.model_dump(exclude={"results"}), results=found.results[0])
+
+
+@router.post(
+    "",
+    summary="Search with many queries",
+    responses=problems(NotFound, NoRoute, Unprocessable, InvalidUpload, TooLarge, UnsupportedMediaType),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "JSON; or the vectors alone, as npy or as an Arrow stream with one column `vector`, with "
+            "`gallery`, `model` and `k` in the URL.",
+            "content": {
+                media_types.JSON: {
+                    "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
+                    "example": EXAMPLE,
+                },
+                media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
+                media_types.ARROW: {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    },
+)
+async def search_many(
+    request: Request,
+    parts: Parts,
+    gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
+    model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
+    k: Annotated[int, Query(ge=1, description="With npy or Arrow: how many items to find.")] = 10,
+) -> SearchAnswers:
+    """The nearest items of each query, in the order of the queries."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == media_types.JSON:
+        asked = _asked(await request.body())
+        dimension = await run_sync(parts.search.dimension, asked.gallery, asked.model)
+        vectors = vectors_of_lists(asked.vectors, dimension)
+        return await run_sync(parts.search.search, asked.gallery, asked.model, asked.k, vectors, asked.filter)
+    if gallery is None or model is None:
+        raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
+    dimension = await run_sync(parts.search.dimension, gallery, model)
+    vectors = await parts.uploads.queries(request.stream(), request.headers, dimension)
+    return await run_sync(parts.search.search, gallery, model, k, vectors)
+
+
+def _asked(body: bytes) -> SearchRequest:
+    try:
+        return SearchRequest.model_validate_json(body)
+    except ValidationError as error:
+        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+        raise RequestValidationError(found) from None

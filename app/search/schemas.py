@@ -1,0 +1,75 @@
+"""Wire shapes of search."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.ids import ResourceId
+from app.search.routing import RouteName
+
+
+EXAMPLE: dict[str, Any] = {"gallery": "faq", "model": "tfidf-v1", "k": 2, "vectors": [[0.9, 0.1, 0.0, 0.0]]}
+
+
+class Filter(BaseModel):
+    """Which items may be found: all that is given must hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: Annotated[list[str] | None, Field(description="Only these items.", max_length=10_000)] = None
+    labels: Annotated[list[str] | None, Field(description="Only items with one of these labels.", max_length=1_000)] = (
+        None
+    )
+
+
+class SearchRequest(BaseModel):
+    """Many queries at once."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
+
+    gallery: ResourceId
+    model: Annotated[ResourceId, Field(description="The model that made the query vectors.")]
+    k: Annotated[int, Field(ge=1)] = 10
+    vectors: Annotated[list[list[float]], Field(min_length=1)]
+    filter: Filter | None = None
+
+
+class Hit(BaseModel):
+    """One item found."""
+
+    id: str
+    score: Annotated[
+        float,
+        Field(
+            description="cosine: cosine similarity, higher is nearer. ip: inner product, higher is nearer. l2: "
+            "Euclidean distance, lower is nearer. On an inexact `instant` route, an approximation of it."
+        ),
+    ]
+    label: str | None = None
+    payload: dict[str, Any] | None = None
+
+
+class Answered(BaseModel):
+    """What every answer of search says of itself."""
+
+    gallery: str
+    model: str
+    generation: Annotated[int, Field(description="The generation that answered.")]
+    route: Annotated[RouteName, Field(description="How the query reached it.")]
+    exact: Annotated[
+        bool,
+        Field(description="Whether the ranking is that of searching the query's own space exactly as the route says."),
+    ]
+    note: Annotated[str | None, Field(description="What is approximated, where something is.")] = None
+
+
+class SearchAnswer(Answered):
+    """The nearest items of one query, nearest first."""
+
+    results: list[Hit]
+
+
+class SearchAnswers(Answered):
+    """The nearest items of each query, in the order of the queries."""
+
+    results: list[list[Hit]]
