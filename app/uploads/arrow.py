@@ -8,7 +8,7 @@ import pyarrow as pa
 from app.problems import InvalidUpload
 from app.uploads.expected import Expected, Limits, chunk_rows
 from app.uploads.offences import Offences
-from app.uploads.raw import Raw, known, slices, unreadable
+from app.uploads.raw import Raw, known, reading, slices
 
 _WHAT = "an Arrow stream"
 _FILE_MAGIC = b"ARROW1"
@@ -21,10 +21,8 @@ def read_arrow(path: Path, expected: Expected, limits: Limits, offences: Offence
     if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
         raise InvalidUpload("The body is an Arrow file, not a stream. Write it with pyarrow.ipc.new_stream.")
     source.seek(0)
-    try:
+    with reading(_WHAT):
         reader = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(use_threads=False))
-    except (pa.ArrowException, OSError) as error:
-        unreadable(_WHAT, error)
     rows = chunk_rows(known(expected, reader.schema) or expected.columns)
 
     def chunks() -> Iterator[pa.RecordBatch]:
@@ -40,14 +38,11 @@ def read_arrow(path: Path, expected: Expected, limits: Limits, offences: Offence
 
 
 def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
-    try:
-        batch = reader.read_next_batch()
-        batch.validate(full=True)
-    except StopIteration:
-        return None
-    except (pa.ArrowException, OSError) as error:
-        unreadable(_WHAT, error)
-    return batch
+    with reading(_WHAT):
+        batch = next(reader, None)
+        if batch is not None:
+            batch.validate(full=True)
+        return batch
 
 
 def _check_end(source: pa.NativeFile, read: int) -> None:

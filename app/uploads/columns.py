@@ -122,13 +122,13 @@ def _vector(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
         vectors = values.astype(np.float32, copy=False)
     rows = np.flatnonzero(valid)
 
-    holes = missing.reshape(-1, column.dimension).any(axis=1)
+    holes = np.asarray(missing.reshape(-1, column.dimension).any(axis=1))
     chunk.refuse(_spread(holes, rows, len(valid)), column.name, "has a null among its numbers")
     endless = ~np.isfinite(vectors).all(axis=1)
     if endless.any():
         place_of = dict(zip(rows.tolist(), range(len(rows)), strict=True))
         chunk.refuse(
-            _spread(np.asarray(endless), rows, len(valid)),
+            _spread(endless, rows, len(valid)),
             column.name,
             lambda place: _not_finite(values[place_of[place]]),
         )
@@ -236,8 +236,8 @@ def _object(value: Any, *, parse: bool) -> str | None:
         raise _BadPayload(f"holds what JSON has not: {error}") from None
     except _BadPayload:
         raise
-    except ValueError as error:  # NaN and infinities, and integers of thousands of digits
-        raise _BadPayload(f"holds a number that JSON has not: {error}") from None
+    except ValueError:  # NaN and infinities, and integers of thousands of digits
+        raise _BadPayload("holds NaN, an infinity, or an integer of thousands of digits") from None
     if size > PAYLOAD_BYTES:
         raise _BadPayload(f"takes {size} bytes as JSON; at most {PAYLOAD_BYTES} are taken")
     return text

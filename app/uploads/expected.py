@@ -113,7 +113,7 @@ class Limits:
 
 def chunk_rows(columns: tuple[Column, ...]) -> int:
     """How many rows of these columns are decoded at a time, so that a chunk stays near 8 MiB."""
-    return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // sum(column.planned_bytes for column in columns)))
+    return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(1, sum(column.planned_bytes for column in columns))))
 
 
 _ID = Column("id", "id", required=True)

@@ -6,7 +6,6 @@ null, vectors are never null, and images do not come this way.
 
 import sys
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,12 @@ from app.uploads.columns import refuse_columns
 from app.uploads.expected import Column, Expected, Limits, chunk_rows
 from app.uploads.npy import Header, read_header
 from app.uploads.offences import Chunk, Offences
-from app.uploads.raw import Raw, bound, unreadable
+from app.uploads.raw import Raw, bound, reading
 
 _WHAT = "an npz archive"
 _SUFFIX = ".npy"
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_FORMAT_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
 _CHUNK_BYTES = 64 * 2**20
 _SURROGATES = (0xD800, 0xDFFF)
 
@@ -42,12 +40,9 @@ class _Member:
 
 def read_npz(path: Path, expected: Expected, limits: Limits, offences: Offences) -> Raw:
     """Raises InvalidUpload, here and while the chunks are read, InvalidRows and TooLarge."""
-    try:
+    with reading(_WHAT):
         archive = zipfile.ZipFile(path)
-    except _FORMAT_ERRORS as error:
-        unreadable(_WHAT, error)
     entries = _entries(archive)
-    refuse_columns([(name, "is not known here") for name in entries if expected.column(name) is None])
     columns = [column for column in expected.columns if column.name in entries]
     members = [_open(archive, entries[column.name], column) for column in columns]
     counts = {member.name: member.header.shape[0] for member in members}
@@ -94,11 +89,9 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _open(archive: zipfile.ZipFile, info: zipfile.ZipInfo, column: Column) -> _Member:
-    try:
+    with reading(_WHAT):
         file = archive.open(info)
         header = read_header(file, f"Member {info.filename!r}")
-    except _FORMAT_ERRORS as error:
-        unreadable(_WHAT, error)
     if info.file_size != header.total_bytes:
         raise InvalidUpload(
             f"Member {info.filename!r} says that it inflates to {info.file_size} bytes, but shape {header.shape} of "
@@ -132,10 +125,8 @@ def _raw_type(column: Column, member: _Member) -> pa.DataType:
 def _array(column: Column, member: _Member, rows: int, chunk: Chunk) -> pa.Array:
     """The member's next rows."""
     wanted = rows * member.header.row_bytes
-    try:
+    with reading(_WHAT):
         data = member.file.read(wanted)
-    except _FORMAT_ERRORS as error:
-        unreadable(_WHAT, error)
     if len(data) < wanted:
         _cut_short(member)
     dtype = member.header.dtype
@@ -170,10 +161,8 @@ def _is_not_utf8(value: bytes) -> bool:
 
 def _check_end(member: _Member) -> None:
     """Reads past the last row, which is when a member's checksum is compared."""
-    try:
+    with reading(_WHAT):
         more = member.file.read(1)
-    except _FORMAT_ERRORS as error:
-        unreadable(_WHAT, error)
     if more:
         raise InvalidUpload(f"Member '{member.name}{_SUFFIX}' goes on after its last row.")
 

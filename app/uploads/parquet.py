@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from app.problems import InvalidUpload, TooLarge
 from app.uploads.expected import Column, Expected, Limits, chunk_rows
 from app.uploads.offences import Offences
-from app.uploads.raw import Raw, bound, known, unreadable
+from app.uploads.raw import Raw, bound, known, reading
 
 _WHAT = "Parquet"
 _MAGIC, _ENCRYPTED_MAGIC = b"PAR1", b"PARE"
@@ -23,7 +23,7 @@ _CELL_BYTES = 2  # the least that a cell takes once decoded: a float16
 def read_parquet(path: Path, expected: Expected, limits: Limits, offences: Offences) -> Raw:
     """Raises InvalidUpload, here and while the chunks are read, and TooLarge."""
     _check_footer(path)
-    try:
+    with reading(_WHAT):
         file = pq.ParquetFile(
             str(path),
             memory_map=False,
@@ -34,24 +34,27 @@ def read_parquet(path: Path, expected: Expected, limits: Limits, offences: Offen
             page_checksum_verification=True,
         )
         schema = file.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        unreadable(_WHAT, error)
     columns = known(expected, schema)
     _check_metadata(file.metadata, columns, limits)
 
     def chunks() -> Iterator[pa.RecordBatch]:
         read = 0
-        try:
-            for batch in file.iter_batches(batch_size=chunk_rows(columns), use_threads=False):
-                batch.validate(full=True)
-                read += batch.num_rows
-                yield batch
-        except (pa.ArrowException, OSError) as error:
-            unreadable(_WHAT, error)
+        batches = file.iter_batches(batch_size=chunk_rows(columns), use_threads=False)
+        while (batch := _next(batches)) is not None:
+            read += batch.num_rows
+            yield batch
         if read != file.metadata.num_rows:
             raise InvalidUpload(f"The Parquet footer says {file.metadata.num_rows} rows; the pages hold {read}.")
 
     return Raw(schema, chunks())
+
+
+def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    with reading(_WHAT):
+        batch = next(batches, None)
+        if batch is not None:
+            batch.validate(full=True)
+        return batch
 
 
 def _check_footer(path: Path) -> None:

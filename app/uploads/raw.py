@@ -1,8 +1,10 @@
 """What the readers of the formats have in common: a schema known before a row is read, then chunks of rows."""
 
+import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
 
 import pyarrow as pa
 
@@ -10,6 +12,16 @@ from app.problems import InvalidUpload, TooLarge
 from app.uploads.expected import Column, Expected, Limits
 
 _SAID = 200
+_DECODERS_RAISE = (
+    pa.ArrowException,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,13 @@ def bound(rows: int, columns: tuple[Column, ...], limits: Limits) -> None:
         )
 
 
-def unreadable(what: str, error: Exception) -> NoReturn:
-    """Raises InvalidUpload for what a decoder said."""
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:_SAID]
-    raise InvalidUpload(f"The body is not readable as {what}: {said}") from error
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Around every call of a decoder: what it raises becomes InvalidUpload; want of memory stays MemoryError."""
+    try:
+        yield
+    except MemoryError:  # pyarrow's is an ArrowException too
+        raise
+    except _DECODERS_RAISE as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:_SAID]
+        raise InvalidUpload(f"The body is not readable as {what}: {said}") from error
