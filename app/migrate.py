@@ -16,7 +16,7 @@ _LOCK = 0x43726F737377616C
 
 def migrate(database: Database) -> None:
     """Applies the migrations that are missing, in one transaction: all of them, or none."""
-    config = _config()
+    config = configuration()
     with database.engine.begin() as connection:
         # SQLite's transaction is the lock: it begins IMMEDIATE.
         if connection.dialect.name == "postgresql":
@@ -29,10 +29,11 @@ def pending(database: Database) -> bool:
     """Whether the database lacks a migration that this version of the code needs, or has one that it does not know."""
     with database.read() as session:
         current = MigrationContext.configure(session.connection()).get_current_heads()
-    return set(current) != set(ScriptDirectory.from_config(_config()).get_heads())
+    return set(current) != set(ScriptDirectory.from_config(configuration()).get_heads())
 
 
-def _config() -> Config:
+def configuration() -> Config:
+    """Where the revisions lie; `attributes["connection"]` must be given a connection in a transaction."""
     config = Config()
     config.set_main_option("script_location", str(resources.files("migrations")).replace("%", "%%"))
     return config

@@ -21,6 +21,14 @@ METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LONGEST_PATH = 500
+_CHATTY = {
+    "alembic": logging.WARNING,
+    "celery": logging.WARNING,
+    "httpx": logging.WARNING,
+    "kombu": logging.ERROR,  # warns that memory:// names no host
+    "uvicorn": logging.WARNING,
+}
 _QUIET = {"/healthz", "/readyz", "/metrics"}
 
 log = structlog.get_logger(__name__)
@@ -50,14 +58,17 @@ def configure_logging(log_format: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for chatty in ("alembic", "uvicorn.error", "httpx"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for chatty, level in _CHATTY.items():
+        logging.getLogger(chatty).setLevel(level)
 
 
 def _renderers(log_format: Literal["console", "json"]) -> list[structlog.types.Processor]:
     if log_format == "console":
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        # Plain tracebacks: the decorated ones print local variables, and with them what clients sent.
+        return [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
 class Metrics:
@@ -118,7 +129,9 @@ class Telemetry:
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.latency.labels(method, route).observe(seconds)
         tell = log.debug if route in _QUIET else log.info
-        tell("answered", method=method, path=scope["path"], status=status, milliseconds=round(1000 * seconds, 1))
+        # As it was sent: decoded, it may hold line breaks, and forge lines of the log.
+        path = scope["raw_path"][:_LONGEST_PATH].decode("latin-1")
+        tell("answered", method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
 
 
 def _request_id(sent: str | None) -> str:

@@ -1,0 +1,5 @@
+"""`python -m app.cli` is `crosswalk`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,116 @@
+"""The processes of the service: gateway, worker, migration."""
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+import uvicorn
+from sqlalchemy import make_url
+
+from app import migrate as migrations
+from app.database import Database
+from app.main import create_app
+from app.settings import Settings
+from app.telemetry import configure_logging
+
+_FINISH_SECONDS = 10
+"""How long requests may still take once the service was asked to stop."""
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, url: str, settings: Settings) -> None:
+        super().__init__(config)
+        self._url = url
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            typer.echo(f"Crosswalk listens on {self._url}")
+            typer.echo(f"  Swagger UI  {self._url}/docs")
+            typer.echo(f"  data        {self._settings.data_dir.resolve()}")
+            typer.echo(f"  worker      {'in this process' if self._settings.embedded else 'apart: crosswalk worker'}")
+
+
+def serve(host: str, port: int, data_dir: Path | None) -> None:
+    """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
+    settings = _settings(data_dir)
+    configure_logging(settings.log_format)
+    listener = _listen(host, port)
+    if settings.embedded:
+        from workers.celery import EmbeddedWorker
+
+        application = create_app(settings, EmbeddedWorker)
+    else:
+        application = create_app(settings)
+    config = uvicorn.Config(
+        application, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=_FINISH_SECONDS
+    )
+    server = _Server(config, _url(host, listener), settings)
+    with listener, suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def work(data_dir: Path | None) -> None:
+    """Works until SIGINT or SIGTERM."""
+    from workers.celery import run_worker
+
+    settings = _settings(data_dir)
+    configure_logging(settings.log_format)
+    if settings.embedded:
+        typer.echo(
+            "A worker of its own needs a broker that it shares with the service: set CROSSWALK_BROKER_URL, for example "
+            "to redis://localhost:6379/0. Without one, `crosswalk serve` works in its own process.",
+            err=True,
+        )
+        raise typer.Exit(1)
+    _migrate(settings)
+    run_worker(settings)
+
+
+def migrate(data_dir: Path | None) -> None:
+    """Migrates, and says what."""
+    settings = _settings(data_dir)
+    configure_logging(settings.log_format)
+    _migrate(settings)
+    typer.echo(f"{make_url(settings.sqlalchemy_url).render_as_string(hide_password=True)} is at the newest schema.")
+
+
+def _migrate(settings: Settings) -> None:
+    database = Database(settings.sqlalchemy_url)
+    migrations.migrate(database)
+    database.close()
+
+
+def _settings(data_dir: Path | None) -> Settings:
+    given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+    return Settings(**given)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; taken before anything is opened, so that a second service on the port touches nothing."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address, family=family, backlog=2048)
+    except OSError as error:
+        # An address's own error numbers are not the system's.
+        known = error.errno is not None and not isinstance(error, socket.gaierror)
+        typer.echo(
+            f"Cannot listen on {host}, port {port}: {os.strerror(error.errno) if known else error.strerror}. "
+            "Stop what listens there, or choose another with --port (0 takes any that is free).",
+            err=True,
+        )
+        raise typer.Exit(1) from None
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}"
