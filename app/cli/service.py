@@ -101,9 +101,10 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
         # An address's own error numbers are not the system's.
-        known = error.errno is not None and not isinstance(error, socket.gaierror)
+        number = None if isinstance(error, socket.gaierror) else error.errno
+        reason = error.strerror if number is None else os.strerror(number)
         typer.echo(
-            f"Cannot listen on {host}, port {port}: {os.strerror(error.errno) if known else error.strerror}. "
+            f"Cannot listen on {host}, port {port}: {reason}. "
             "Stop what listens there, or choose another with --port (0 takes any that is free).",
             err=True,
         )

@@ -1,0 +1,23 @@
+"""A client of the real service, for every test of the gateway."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from app.settings import Settings
+from tests.serving import serving
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[httpx.Client]:
+    """On SQLite, with nothing registered, and no worker."""
+    with serving(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def each_client(each_settings: Settings) -> Iterator[httpx.Client]:
+    """The same on SQLite and on PostgreSQL."""
+    with serving(each_settings) as client:
+        yield client

@@ -1,0 +1,32 @@
+"""The real service on loopback, in a thread of the test's process."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+
+from app.main import Worker, create_app
+from app.settings import Settings
+from tests.services import eventually
+
+
+@contextmanager
+def serving(settings: Settings, worker: Worker | None = None) -> Iterator[httpx.Client]:
+    """A client of a service that listens while the context is open."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(settings, worker), log_config=None, access_log=False, lifespan="on")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        eventually(lambda: server.started or not thread.is_alive(), "the service to start or fail")
+        assert server.started
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
