@@ -34,7 +34,7 @@ class Approximate(Protocol):
         """Takes in vectors (m, d) float32 at positions n … n + m - 1."""
 
     def efforts(self) -> Iterator[int]:
-        """The efforts worth trying, rising."""
+        """The efforts worth trying, rising; not from 1, as queries may lie further out than the rows it is tuned on."""
 
     def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
         """A fast pass for `count` selected rows; None where looking at each of them is the better way.
@@ -91,7 +91,7 @@ class InvertedFile:
             view.ntotal = self._index.ntotal
 
     def efforts(self) -> Iterator[int]:
-        return _rising(1, self._index.nlist)
+        return _rising(min(8, self._index.nlist), self._index.nlist)
 
     def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
         nprobe = math.ceil(effort * self._index.ntotal / max(count, 1))
@@ -142,7 +142,7 @@ class Graph:
         _add(self._index, vectors)
 
     def efforts(self) -> Iterator[int]:
-        return _rising(16, 4096)
+        return _rising(64, 4096)
 
     def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
         """None, too, where the graph was built for another score."""

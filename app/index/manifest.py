@@ -70,6 +70,11 @@ class Manifest:
         """SHA-256 of everything the manifest says, the files' digests included."""
         return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def name(self) -> str:
+        """What the directory is called: whoever points at it by name points at these very bytes."""
+        return f"{self.version}-{self.checksum[:16]}"
+
     def dump(self) -> str:
         return json.dumps(self._plain() | {"checksum": self.checksum}, indent=2)
 
@@ -89,6 +94,8 @@ class Manifest:
             raise CorruptIndex(f"{directory}: no readable manifest: {error}") from error
         if manifest.checksum != said:
             raise CorruptIndex(f"{directory}: the manifest is not as it was written")
+        if directory.name != manifest.name:
+            raise CorruptIndex(f"{directory}: the name is of another index")
         return manifest
 
     def _plain(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ over those same rows (`score_as`), as a query pushed into the old space does (ME
 A zero vector has no direction, so in a cosine index it ranks after every other row, whatever the score, and its score
 is the worst a unit row could get: -1 under cosine, -‖q‖ under ip, ‖q‖ + 1 under l2.
 
-Ties in the score go to the smaller row id.
+Ties in the score go to the smaller row id. Scores are float32: a square or product under 1e-38 counts as 0.
 """
 
 from dataclasses import dataclass

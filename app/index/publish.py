@@ -79,7 +79,7 @@ def publish(
         (partial / FILE).write_text(manifest.dump())
         for path in (*partial.iterdir(), partial):
             _sync(path)
-        published = folder / f"{version}-{manifest.checksum[:16]}"
+        published = folder / manifest.name
         partial.rename(published)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

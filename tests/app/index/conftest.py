@@ -1,0 +1,96 @@
+"""Index engines under the contract: each makes an index that holds given rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.index import IndexOptions, LiveIndex, Metric, Rows, Snapshot, VectorIndex, Vectors, publish
+from tests.app.index.oracle import Oracle
+
+DIMENSION = 12
+COUNT = 2_400
+METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+
+Make = Callable[[Metric, Rows, Vectors, Path], VectorIndex]
+
+
+def in_memory(metric: Metric, rows: Rows, vectors: Vectors, folder: Path) -> LiveIndex:
+    index = LiveIndex(metric, vectors.shape[1])
+    index.upsert(rows, vectors, version=1)
+    return index
+
+
+def published(options: IndexOptions) -> Make:
+    def make(metric: Metric, rows: Rows, vectors: Vectors, folder: Path) -> LiveIndex:
+        batches = zip(np.array_split(rows, 5), np.array_split(vectors, 5), strict=True)
+        directory = publish(folder, batches, metric=metric, dimension=vectors.shape[1], version=1, options=options)
+        return LiveIndex(metric, vectors.shape[1], snapshot=Snapshot.load(directory))
+
+    return make
+
+
+def half_written_since(metric: Metric, rows: Rows, vectors: Vectors, folder: Path) -> LiveIndex:
+    """Half the snapshot is stale, a part of it gone, and the delta holds what is true now."""
+    half = len(rows) // 2
+    stale = np.concatenate([vectors[:half], vectors[:half][::-1]])
+    gone = np.arange(50) + int(rows.max(initial=0)) + 1
+    ones = np.ones((50, vectors.shape[1]), np.float32)
+    batches = [(np.concatenate([rows[: len(stale)], gone]), np.concatenate([stale, ones]))]
+    directory = publish(folder, batches, metric=metric, dimension=vectors.shape[1], version=1)
+    index = LiveIndex(metric, vectors.shape[1], snapshot=Snapshot.load(directory))
+    index.apply(rows[half:], vectors[half:], gone, version=2)
+    return index
+
+
+EXACT: dict[str, Make] = {
+    "delta": in_memory,
+    "snapshot": published(IndexOptions(kind="flat")),
+    "snapshot and delta": half_written_since,
+}
+APPROXIMATE: dict[str, Make] = {
+    "inverted file": published(IndexOptions(kind="ivf_flat", nlist=60)),
+    "graph": published(IndexOptions(kind="hnsw", m=16, ef_construction=60)),
+}
+ENGINES = EXACT | APPROXIMATE
+
+
+@pytest.fixture(params=METRICS)
+def metric(request: pytest.FixtureRequest) -> Metric:
+    chosen: Metric = request.param
+    return chosen
+
+
+@pytest.fixture(params=EXACT)
+def exact(request: pytest.FixtureRequest) -> Make:
+    return EXACT[request.param]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Make:
+    return ENGINES[request.param]
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+def gallery(random: np.random.Generator, count: int = COUNT) -> tuple[Rows, Vectors]:
+    """Clustered vectors of unlike lengths, under ids that are neither dense nor in order."""
+    centres = random.standard_normal((20, DIMENSION))
+    vectors = centres[random.integers(20, size=count)] + 0.6 * random.standard_normal((count, DIMENSION))
+    rows = random.choice(2**40, count, replace=False) + 2**61
+    return rows, vectors.astype(np.float32)
+
+
+def questions(random: np.random.Generator, count: int = 24) -> Vectors:
+    return (2 * random.standard_normal((count, DIMENSION))).astype(np.float32)
+
+
+@pytest.fixture
+def filled(engine: Make, metric: Metric, random: np.random.Generator, tmp_path: Path) -> tuple[VectorIndex, Oracle]:
+    """An index of any engine, and the oracle that knows what is in it."""
+    rows, vectors = gallery(random)
+    return engine(metric, rows, vectors, tmp_path), Oracle(metric, rows, vectors)

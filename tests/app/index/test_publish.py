@@ -1,0 +1,206 @@
+"""Published wholly or not at all, verified when loaded, and never cleared before the next is there."""
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.index import CorruptIndex, IndexOptions, LiveIndex, Rows, Snapshot, Vectors, prune, publish
+from tests.app.index.conftest import DIMENSION, gallery, questions
+from tests.app.index.oracle import assert_same
+
+KINDS = {
+    "flat": IndexOptions(kind="flat"),
+    "ivf_flat": IndexOptions(kind="ivf_flat", nlist=40),
+    "hnsw": IndexOptions(kind="hnsw", m=8, ef_construction=40),
+}
+FILES = [
+    *((kind, name) for kind in KINDS for name in ("vectors.f32", "rows.i64", "manifest.json")),
+    ("ivf_flat", "index.faiss"),
+    ("hnsw", "index.faiss"),
+]
+
+
+def published(folder: Path, kind: str = "flat", version: int = 1, count: int = 1_500) -> Path:
+    rows, vectors = gallery(np.random.default_rng(1), count)
+    vectors[:2] = 0
+    batches = [(rows[:700], vectors[:700]), (rows[700:], vectors[700:])]
+    return publish(folder, batches, metric="cosine", dimension=DIMENSION, version=version, options=KINDS[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loaded_snapshot_answers_as_before_the_restart(kind: str, tmp_path: Path) -> None:
+    directory, queries = published(tmp_path, kind), questions(np.random.default_rng(2))
+    once, again = (LiveIndex("cosine", DIMENSION, snapshot=Snapshot.load(directory)) for _ in range(2))
+    assert_same(once.search(queries, 10), again.search(queries, 10))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_manifest_says_what_was_built(kind: str, tmp_path: Path) -> None:
+    manifest = Snapshot.load(published(tmp_path, kind, version=12)).manifest
+    assert (manifest.version, manifest.metric, manifest.dimension) == (12, "cosine", DIMENSION)
+    assert (manifest.rows, manifest.zero_rows) == (1_500, 2)
+    assert (manifest.kind, manifest.options) == (kind, KINDS[kind])
+    assert set(manifest.tuned) == (set() if kind == "flat" else {"ip", "l2"})
+    assert manifest.recall >= 0.97
+
+
+def test_recall_is_reached_unless_the_effort_is_fixed(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows, vectors = np.arange(4_000), random.standard_normal((4_000, 24)).astype(np.float32)
+
+    def recall(**options: int | float) -> float:
+        chosen = IndexOptions(kind="ivf_flat", **options)  # type: ignore[arg-type]
+        path = publish(tmp_path, [(rows, vectors)], metric="l2", dimension=24, version=1, options=chosen)
+        return Snapshot.load(path).manifest.recall
+
+    assert recall(nprobe=1) < 0.5
+    assert recall() >= 0.99
+    assert 0.7 <= recall(recall=0.7) < recall()
+
+
+def test_auto_is_exact_up_to_a_size_and_an_inverted_file_above(tmp_path: Path) -> None:
+    rows, vectors = gallery(np.random.default_rng(0), 1_600)
+    for exact_rows, kind in ((1_600, "flat"), (1_599, "ivf_flat")):
+        options = IndexOptions(exact_rows=exact_rows)
+        path = publish(tmp_path, [(rows, vectors)], metric="l2", dimension=DIMENSION, version=1, options=options)
+        assert Snapshot.load(path).manifest.kind == kind
+    assert {IndexOptions(kind=kind).kind_for(999) for kind in ("auto", "flat", "ivf_flat", "hnsw")} == {"flat"}
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_any_flipped_byte_is_noticed(kind: str, name: str, tmp_path: Path) -> None:
+    path = published(tmp_path, kind) / name
+    whole = path.read_bytes()
+    for at in np.random.default_rng(3).integers(len(whole), size=6).tolist():
+        flipped = bytes([whole[at] ^ 0x01])
+        path.write_bytes(whole[:at] + flipped + whole[at + 1 :])
+        with pytest.raises(CorruptIndex):
+            Snapshot.load(path.parent)
+    path.write_bytes(whole)
+    Snapshot.load(path.parent)
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_a_file_cut_short_grown_or_gone_is_noticed(kind: str, name: str, tmp_path: Path) -> None:
+    path = published(tmp_path, kind) / name
+    whole = path.read_bytes()
+    for spoiled in (whole[:-1], whole[: len(whole) // 2], b"", whole + b"x"):
+        path.write_bytes(spoiled)
+        with pytest.raises(CorruptIndex):
+            Snapshot.load(path.parent)
+    path.unlink()
+    with pytest.raises(CorruptIndex):
+        Snapshot.load(path.parent)
+
+
+@pytest.mark.parametrize("manifest", ["[]", "null", "7", '{"format": 1}', '{"checksum": 1, "format": 2}', "\x00"])
+def test_a_manifest_that_is_none_is_noticed(manifest: str, tmp_path: Path) -> None:
+    directory = published(tmp_path)
+    (directory / "manifest.json").write_text(manifest)
+    with pytest.raises(CorruptIndex):
+        Snapshot.load(directory)
+
+
+def test_a_manifest_rewritten_to_fit_other_files_no_longer_fits_its_name(tmp_path: Path) -> None:
+    one, other = published(tmp_path, version=1), published(tmp_path, version=2)
+    for path in other.iterdir():
+        (one / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(CorruptIndex, match="name"):
+        Snapshot.load(one)
+
+
+def test_a_half_written_directory_is_no_index(tmp_path: Path) -> None:
+    directory = published(tmp_path)
+    with pytest.raises(CorruptIndex):
+        Snapshot.load(tmp_path / "1-nowhere")
+    (directory / "manifest.json").unlink()
+    with pytest.raises(CorruptIndex):
+        Snapshot.load(directory)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_that_breaks_publishes_nothing_and_leaves_the_old_index(kind: str, tmp_path: Path) -> None:
+    before = published(tmp_path, kind)
+    rows, vectors = gallery(np.random.default_rng(1))
+
+    def broken() -> Iterator[tuple[Rows, Vectors]]:
+        yield rows, vectors
+        raise ConnectionError("the store went away")
+
+    def publish_these(batches: Iterator[tuple[Rows, Vectors]]) -> None:
+        publish(tmp_path, batches, metric="cosine", dimension=DIMENSION, version=2, options=KINDS[kind])
+
+    with pytest.raises(ConnectionError):
+        publish_these(broken())
+    for wrong in [
+        (rows, np.where(vectors > 2, np.nan, vectors)),
+        (np.zeros_like(rows), vectors),
+        (-rows, vectors),
+        (rows[1:], vectors),
+        (rows, vectors[:, 1:]),
+    ]:
+        with pytest.raises(ValueError, match=r"."):
+            publish_these(iter([wrong]))
+    assert list(tmp_path.iterdir()) == [before]
+    Snapshot.load(before)
+
+
+def test_the_old_index_goes_only_when_told_and_serves_on_where_it_is_open(tmp_path: Path) -> None:
+    old = published(tmp_path, version=1)
+    index, queries = LiveIndex("cosine", DIMENSION, snapshot=Snapshot.load(old)), questions(np.random.default_rng(2))
+    before = index.search(queries, 10)
+    new = published(tmp_path, version=2)
+    (tmp_path / ".partial-left-by-a-crash").mkdir()
+    assert old.exists()
+    prune(tmp_path, {new.name})
+    assert list(tmp_path.iterdir()) == [new]
+    assert_same(index.search(queries, 10), before)
+
+
+def test_the_same_version_published_twice_gets_two_names(tmp_path: Path) -> None:
+    assert published(tmp_path) != published(tmp_path)
+
+
+def test_vectors_stay_on_disk(tmp_path: Path) -> None:
+    snapshot = Snapshot.load(published(tmp_path))
+    assert isinstance(snapshot.block.vectors, np.memmap)
+    assert not snapshot.block.vectors.flags.writeable
+    assert snapshot.memory().mapped == 1_498 * DIMENSION * 4
+
+
+def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
+    random, size, count = np.random.default_rng(0), 2_000, 60
+    tracemalloc.start()
+    batches = (
+        (np.arange(at * size, (at + 1) * size), random.standard_normal((size, 64)).astype(np.float32))
+        for at in range(count)
+    )
+    publish(tmp_path, batches, metric="cosine", dimension=64, version=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.3 * size * count * 64 * 4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "pq"},
+        {"exact_rows": -1},
+        {"nlist": 0},
+        {"nprobe": 0},
+        {"nlist": 10, "nprobe": 11},
+        {"m": 1},
+        {"ef_construction": 0},
+        {"ef_search": 5_000},
+        {"recall": 0},
+        {"recall": 1.1},
+    ],
+    ids=json.dumps,
+)
+def test_options_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(reversed(wrong))):
+        IndexOptions(**wrong)  # type: ignore[arg-type]
