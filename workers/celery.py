@@ -62,6 +62,7 @@ class EmbeddedWorker:
     def _listen(self) -> None:
         while not self._stopping.is_set():
             app = celery_app(self._settings)
+            app.set_current()  # Of this thread: the solo pool looks its tasks up there.
             # Shared, it would be registered with every Celery app of the process, and only the first one kept.
             app.task(self._supervisor.wake, name=DOORBELL, shared=False)
             controller = app.WorkController(

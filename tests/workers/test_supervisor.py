@@ -115,3 +115,16 @@ def test_worker_can_be_started_again_in_the_same_process(bench: Bench) -> None:
         with EmbeddedWorker(bench.settings, SAMPLE):
             bench.enqueue("count", n=1)
             bench.all_end(number + 1)
+
+
+def test_step_that_does_not_notice_its_lost_lease_still_writes_nothing(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"heartbeat_seconds": 600.0})
+    with EmbeddedWorker(settings, SAMPLE):
+        bench.enqueue("linger")
+        eventually(lambda: bool(bench.diary()), "the step to begin")
+        pid = only_step()
+        bench.give_lease_to_another()
+        bench.open_gate("linger")
+        eventually(lambda: not alive(pid), "the step to end")
+    assert bench.results() == []
+    assert bench.job().state == JobState.RUNNING

@@ -1,12 +1,17 @@
+import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
+from sqlalchemy import Column, MetaData, String, Table, insert, select
 from sqlalchemy.orm import Session
 
-from app.jobs.leases import CancelRequested, LeaseLost
+from app.database import Database
+from app.jobs.leases import CancelRequested, LeaseLost, Leases
 from app.jobs.tables import JobRow
 from app.jobs.values import JobState, Lease, Progress
+from app.settings import Settings
 from tests.app.jobs.conftest import STEPS, World
 
 
@@ -61,6 +66,18 @@ def test_many_threads_claim_each_job_once(world: World) -> None:
     with ThreadPoolExecutor(8) as threads:
         counts = Counter(job for got in threads.map(claim_all, range(8)) for job in got)
     assert counts == Counter(expected)
+
+
+def test_many_processes_claim_each_job_once(world: World) -> None:
+    expected = {world.enqueue(f"s{number}").id for number in range(20)}
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as processes:
+        counts = Counter(job for got in processes.map(claim_all_from, [world.database.url] * 3) for job in got)
+    assert counts == Counter(expected)
+
+
+def claim_all_from(url: str) -> list[str]:
+    leases = Leases(Database(url), Settings(), lambda session, subject, reason: None)
+    return [lease.job_id for lease in (leases.claim(STEPS) for _ in range(60)) if lease is not None]
 
 
 def test_expired_lease_goes_to_another_with_the_checkpoint(world: World) -> None:
@@ -141,6 +158,34 @@ def test_results_and_success_are_one_transaction(world: World) -> None:
     assert world.job("next").state == JobState.QUEUED
     with pytest.raises(LeaseLost):
         world.leases.finish(lease, never)
+
+
+def test_cancel_that_waits_for_a_finishing_step_reaches_what_the_step_enqueued(world: World) -> None:
+    """Both lock the subject first: neither blocks the other for good, and nothing slips through between them."""
+    subjects = Table("locked_subjects", MetaData(), Column("id", String(8), primary_key=True))
+    subjects.create(world.database.engine)
+    with world.database.session() as session:
+        session.execute(insert(subjects).values(id="s"))
+    world.enqueue()
+    lease = claimed(world)
+
+    def lock_and_cancel() -> None:
+        with world.database.session() as session:
+            session.execute(select(subjects).with_for_update())
+            world.jobs.request_cancel(session, "s")
+
+    with ThreadPoolExecutor(1) as thread:
+
+        def apply(session: Session) -> None:
+            session.execute(select(subjects).with_for_update())
+            world.jobs.enqueue(session, "work", "s")
+            thread.submit(lock_and_cancel)
+            time.sleep(0.3)  # By now it waits for the subject.
+
+        world.leases.finish(lease, apply)
+    with world.database.read() as session:
+        states = [job.state for job in world.jobs.of(session, "s")]
+    assert states == [JobState.SUCCEEDED, JobState.CANCELLED]
 
 
 def test_crashed_job_waits_and_is_tried_again(world: World) -> None:
