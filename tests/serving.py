@@ -2,11 +2,12 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from app.main import Worker, create_app
 from app.settings import Settings
@@ -14,10 +15,14 @@ from tests.services import eventually
 
 
 @contextmanager
-def serving(settings: Settings, worker: Worker | None = None) -> Iterator[httpx.Client]:
-    """A client of a service that listens while the context is open."""
+def serving(
+    settings: Settings, worker: Worker | None = None, *, more: Callable[[FastAPI], None] = lambda _: None
+) -> Iterator[httpx.Client]:
+    """A client of a service that listens while the context is open; `more` may add routes to it."""
+    application = create_app(settings, worker)
+    more(application)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings, worker), log_config=None, access_log=False, lifespan="on")
+    config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

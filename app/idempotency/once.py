@@ -58,43 +58,42 @@ class OncePerKey:
                 if row is not None:
                     row.status, row.headers, row.body = done.status, dict(done.headers), body
         except _Known as known:
-            return self._replay(known.row)
+            return self._replay(known)
         return _response(done.status, body, done.headers)
 
     def _claim(self, session: Session) -> IdempotencyKeyRow | None:
         if self.key is None:
             return None
         session.execute(delete(IdempotencyKeyRow).where(IdempotencyKeyRow.created_at < utc_now() - KEPT))
-        if (there := self._stored(session)) is not None:
-            raise _Known(there)
+        self._raise_if_known(session)
         row = IdempotencyKeyRow(key=self.key, operation=self.operation, fingerprint=self.fingerprint)
         try:
             with session.begin_nested():
                 session.add(row)
         except IntegrityError:
-            there = self._stored(session)
-            if there is None:
-                raise
-            raise _Known(there) from None
+            self._raise_if_known(session)
+            raise
         return row
 
-    def _stored(self, session: Session) -> IdempotencyKeyRow | None:
-        return session.get(IdempotencyKeyRow, (self.key, self.operation))
+    def _raise_if_known(self, session: Session) -> None:
+        row = session.get(IdempotencyKeyRow, (self.key, self.operation))
+        if row is not None and row.status is not None and row.body is not None:
+            raise _Known(row.fingerprint, row.status, dict(row.headers or {}), row.body)
 
-    def _replay(self, row: IdempotencyKeyRow) -> Response:
-        if row.fingerprint != self.fingerprint:
+    def _replay(self, known: "_Known") -> Response:
+        if known.fingerprint != self.fingerprint:
             raise KeyReused(
                 f"Idempotency-Key {self.key!r} came with another body before. Use a new key for a new request."
             )
-        assert row.status is not None
-        assert row.body is not None
-        return _response(row.status, row.body, dict(row.headers or {}) | {REPLAYED: "true"})
+        return _response(known.status, known.body, known.headers | {REPLAYED: "true"})
 
 
 class _Known(Exception):
-    def __init__(self, row: IdempotencyKeyRow) -> None:
-        super().__init__(row.key)
-        self.row = row
+    """Leaves the transaction, which has nothing to commit, with what an earlier one stored."""
+
+    def __init__(self, fingerprint: str, status: int, headers: dict[str, str], body: bytes) -> None:
+        super().__init__()
+        self.fingerprint, self.status, self.headers, self.body = fingerprint, status, headers, body
 
 
 async def _once(

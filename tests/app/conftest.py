@@ -16,6 +16,13 @@ def client(settings: Settings) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One service for a module's tests that leave nothing behind in it."""
+    with serving(Settings(data_dir=tmp_path_factory.mktemp("data"), json_limit_bytes=100_000)) as client:
+        yield client
+
+
 @pytest.fixture
 def each_client(each_settings: Settings) -> Iterator[httpx.Client]:
     """The same on SQLite and on PostgreSQL."""

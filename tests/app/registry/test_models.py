@@ -95,8 +95,10 @@ def test_pages_together_are_the_whole_list_whatever_is_written_meanwhile(each_cl
         ({"descripton": "a typo"}, "/descripton"),
     ],
 )
-def test_a_field_that_breaks_a_rule_is_named(client: httpx.Client, change: dict[str, object], pointer: str) -> None:
-    answer = client.post("/models", json=OLD | change)
+def test_a_field_that_breaks_a_rule_is_named(
+    shared_client: httpx.Client, change: dict[str, object], pointer: str
+) -> None:
+    answer = shared_client.post("/models", json=OLD | change)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
-    assert client.get("/models").json()["items"] == []
+    assert shared_client.get("/models").json()["items"] == []

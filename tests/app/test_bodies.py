@@ -1,0 +1,55 @@
+"""Ordinary bodies are short; their length is counted, not believed."""
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import psutil
+
+LIMIT = 100_000
+JSON = {"content-type": "application/json"}
+
+
+def _padded(length: int) -> bytes:
+    model = b'{"id": "m", "dimension": 4, "metric": "cosine", "modality": 7}'
+    return model + b" " * (length - len(model))
+
+
+def _pieces(total: int) -> Iterator[bytes]:
+    for _ in range(total // 10_000):
+        yield b" " * 10_000
+
+
+def test_the_longest_body_is_taken_and_one_byte_more_is_not(shared_client: httpx.Client) -> None:
+    assert shared_client.post("/models", content=_padded(LIMIT), headers=JSON).status_code == 422
+    answer = shared_client.post("/models", content=_padded(LIMIT + 1), headers=JSON)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "/problems/too-large"
+    assert answer.json()["limit"] == LIMIT
+
+
+def test_a_body_of_unknown_length_is_counted_as_it_comes(shared_client: httpx.Client) -> None:
+    before = psutil.Process().memory_info().rss
+    answer = shared_client.post("/models", content=_pieces(200_000_000), headers=JSON)
+    assert answer.status_code == 413
+    assert psutil.Process().memory_info().rss - before < 50_000_000
+
+
+def test_an_announced_length_is_refused_before_it_is_sent(shared_client: httpx.Client) -> None:
+    address = (str(shared_client.base_url.host), shared_client.base_url.port)
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(
+            b"POST /models HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 99999999999\r\n\r\n"
+        )
+        assert b" 413 " in connection.recv(1_000).split(b"\r\n")[0]
+
+
+def test_a_client_that_goes_away_in_the_middle_harms_nobody(shared_client: httpx.Client) -> None:
+    address = (str(shared_client.base_url.host), shared_client.base_url.port)
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(
+            b"POST /models HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+        )
+    assert shared_client.get("/models").status_code == 200

@@ -1,0 +1,61 @@
+"""Readiness names what is missing."""
+
+import shutil
+
+import httpx
+from sqlalchemy import text
+
+from app.database import Database
+from app.settings import Settings
+from tests.services import RedisServer
+from tests.serving import serving
+
+
+def _unready(client: httpx.Client) -> dict[str, str]:
+    """The parts that are not ready, with their states."""
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "/problems/unavailable"
+    checks: dict[str, str] = answer.json()["checks"]
+    assert set(checks) == {"database", "migrations", "store", "queue"}
+    return {name: state for name, state in checks.items() if state != "ok"}
+
+
+def test_a_fresh_service_is_ready(each_client: httpx.Client) -> None:
+    assert each_client.get("/healthz").json() == {"status": "ok"}
+    answer = each_client.get("/readyz")
+    assert answer.status_code == 200
+    assert set(answer.json()["checks"].values()) == {"ok"}
+
+
+def test_a_store_that_cannot_be_written_is_named(client: httpx.Client, settings: Settings) -> None:
+    shutil.rmtree(settings.data_dir)
+    assert "store" in _unready(client)
+    assert client.get("/healthz").status_code == 200
+
+
+def test_pending_migrations_are_named(client: httpx.Client, settings: Settings) -> None:
+    database = Database(settings.sqlalchemy_url)
+    with database.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    database.close()
+    assert _unready(client) == {"migrations": "pending"}
+
+
+def test_a_broker_that_went_away_is_named_and_found_again(settings: Settings) -> None:
+    redis = RedisServer()
+    redis.start()
+    with serving(settings.model_copy(update={"broker_url": redis.url})) as client:
+        assert client.get("/readyz").status_code == 200
+        redis.kill()
+        assert _unready(client) == {"queue": "unreachable"}
+        redis.start()
+        assert client.get("/readyz").status_code == 200
+        redis.kill()
+
+
+def test_the_landing_page_shows_the_state_and_leads_to_the_documentation(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert 'href="/docs"' in page.text
+    assert "<td>database</td><td>ok</td>" in page.text
