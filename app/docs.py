@@ -2,8 +2,9 @@
 
 from html import escape
 from importlib import resources
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from fastapi.openapi.docs import get_swagger_ui_html
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse
@@ -64,7 +65,9 @@ async def swagger_ui() -> HTMLResponse:
 
 
 @router.get("/problems/{slug}", summary="Explain a kind of problem", responses=problems(NotFound))
-async def explain_problem(slug: str) -> Explanation:
+async def explain_problem(
+    slug: Annotated[str, Path(description="The last part of a problem's `type`.", examples=[NotFound.slug])],
+) -> Explanation:
     """What the `type` of a problem answer leads to."""
     for kind in all_problems():
         if kind.slug == slug:

@@ -29,7 +29,8 @@ Crosswalk upgrades the embedding model behind a vector search without re-embeddi
 5. **Search with the new model's queries** (`GET /search`), and roll back at once if you want to
    (`POST /upgrades/{id}/rollback`).
 
-The examples run as they stand, from top to bottom, on a service that holds nothing yet. Every error is an
+The examples run as they stand, from top to bottom, on a service that holds nothing yet (leave the deletions for last;
+an upgrade's id is in the answer that started it). Every error is an
 `application/problem+json` object (RFC 9457) whose `type` leads to an explanation. Lists are paged by cursors. `POST`s
 that start work honour an `Idempotency-Key`.
 """
@@ -76,6 +77,7 @@ class Documented(FastAPI):
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
+            _hoist_definitions(document["paths"], schemas)
             for operation in _operations(document["paths"]):
                 _document_problems(operation)
             for unused in ("HTTPValidationError", "ValidationError"):
@@ -86,6 +88,14 @@ class Documented(FastAPI):
 
 def _operations(paths: Mapping[str, Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
     return (operation for path in paths.values() for operation in path.values())
+
+
+def _hoist_definitions(node: Any, schemas: dict[str, Any]) -> None:
+    """A schema that a route wrote out by hand brings its definitions along; they belong with all the others."""
+    if isinstance(node, dict):
+        schemas.update(node.pop("$defs", {}))
+    for member in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _hoist_definitions(member, schemas)
 
 
 def _document_problems(operation: dict[str, Any]) -> None:
