@@ -50,6 +50,17 @@ def migrate(data_dir: DataDir = None) -> None:
     migrate(data_dir)
 
 
+@commands.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service up at the end, until Ctrl+C.")] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of its service; any free one.")] = None,
+) -> None:
+    """Drives a whole upgrade over HTTP, on real data and a service of its own, and prints what was gained."""
+    from app.demo.run import run
+
+    raise typer.Exit(run(keep=keep, port=port))
+
+
 def main() -> None:
     """The entry point that the package installs."""
     commands()

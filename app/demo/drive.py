@@ -67,13 +67,13 @@ class Driver:
         return str(started["id"])
 
     def follow(self, upgrade: str) -> Iterator[dict[str, Any]]:
-        """The upgrade each time that it changed, until it has ended."""
+        """The upgrade each time that its state changed, until it has ended."""
         seen = None
         while True:
             now = _checked(self._client.get(f"/upgrades/{upgrade}")).json()
-            if (now["state"], now["progress"]) != seen:
+            if now["state"] != seen:
                 yield now
-            seen = (now["state"], now["progress"])
+            seen = now["state"]
             if now["state"] in ("active", "ready", "rejected", "failed", "cancelled"):
                 return
             time.sleep(0.1)
@@ -108,7 +108,7 @@ class Driver:
 
 def _npz(**columns: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **columns)
+    np.savez(buffer, allow_pickle=False, **columns)
     return buffer.getvalue()
 
 

@@ -47,9 +47,7 @@ def _upgrade(console: Console, driver: Driver, url: str) -> bool:
     upgrade = driver.upgrade()
     last = {}
     for last in driver.follow(upgrade):
-        progress = last["progress"]
-        done = f"  {progress['done']}/{progress['total']}" if progress and progress["total"] else ""
-        console.print(f"  {time.monotonic() - began:5.1f} s  {last['state']}{done}", highlight=False)
+        console.print(f"  {time.monotonic() - began:5.1f} s  {last['state']}", highlight=False)
     if last["state"] != "active":
         console.print(f"[red]The upgrade ended as {last['state']}: {last['reason']}[/]")
         return False

@@ -1,6 +1,7 @@
 """Asks for a new index where the live one has grown a long tail of writes, or what was published is corrupt."""
 
 from app.database import Database
+from app.galleries.tables import GalleryRow
 from app.jobs.service import Jobs
 
 STEP = "reindex"
@@ -17,5 +18,8 @@ class Rebuilds:
         """Enqueues the rebuild, unless one is under way."""
         subject = f"index {gallery} {generation}"
         with self._database.session() as session:
+            # Two that ask at the same moment take turns here: two rebuilds of one index would prune each other's files.
+            if session.get(GalleryRow, gallery, with_for_update=True) is None:
+                return
             if self._jobs.progress(session, subject) is None:
                 self._jobs.enqueue(session, STEP, subject, {"gallery": gallery, "generation": generation})

@@ -17,7 +17,7 @@ class JobRow(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=sortable_id)
     step: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(String(64), index=True)
+    subject: Mapped[str] = mapped_column(String(128), index=True)
     arguments: Mapped[dict[str, Any]]
 
     state: Mapped[str] = mapped_column(String(16), default=JobState.QUEUED)

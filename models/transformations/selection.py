@@ -207,7 +207,7 @@ class _Ground:
         whole = None if recipe.method in NETWORKS else self.learner(recipe)(self.pairs)
         if whole is not None:
             recipe = dataclasses.replace(recipe, settings=whole.card.settings)
-        models = self.held_out.models(self.learner(recipe, progress))
+        models = self.held_out.models(self.learner(recipe, _Rounds(progress, len(self.held_out.folds))))
         recipe = dataclasses.replace(recipe, settings=models[0].card.settings)
         seconds = time.perf_counter() - start
         pushed = self.held_out.measure_pushed(models) if recipe.pushes else None
@@ -276,3 +276,15 @@ class _Meter:
         return lambda done, total: self._progress(
             self._done + share * self.RESOLUTION * done // (total + 1), self._total
         )
+
+
+class _Rounds:
+    """Counts several rounds, each of which begins at its own start again, as one."""
+
+    def __init__(self, progress: Progress, rounds: int) -> None:
+        self._progress, self._rounds, self._round, self._last = progress, rounds, 0, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._round += done < self._last
+        self._last = done
+        self._progress(min(self._round, self._rounds - 1) * total + done, self._rounds * total)
