@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli import resources
+
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -63,4 +65,5 @@ def demo(
 
 def main() -> None:
     """The entry point that the package installs."""
+    resources.register(commands)
     commands()

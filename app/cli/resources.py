@@ -1,0 +1,158 @@
+"""The client commands: `crosswalk models`, `galleries`, `datasets`, `upgrades`, `search`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.client import Client
+
+Id = Annotated[str, typer.Argument(help="The id it was, or is to be, registered with.")]
+File = Annotated[Path, typer.Argument(help=".parquet, .arrow, .npz or .json", exists=True, dir_okay=False)]
+Url = Annotated[str | None, typer.Option(help="The service. [default: $CROSSWALK_URL, or http://127.0.0.1:8000]")]
+Side = Annotated[int | None, typer.Option(help="Dimension of the side-information stored with every row.")]
+
+models = typer.Typer(help="Which versions of embedding models there are.", no_args_is_help=True)
+galleries = typer.Typer(help="The items searched against.", no_args_is_help=True)
+datasets = typer.Typer(help="Rows to learn and evaluate from.", no_args_is_help=True)
+upgrades = typer.Typer(help="From one model to another.", no_args_is_help=True)
+
+
+def register(commands: typer.Typer) -> None:
+    """Adds every client command."""
+    for name, group in (("models", models), ("galleries", galleries), ("datasets", datasets), ("upgrades", upgrades)):
+        _listing(group, name)
+        commands.add_typer(group, name=name)
+    commands.command()(search)
+
+
+def _listing(group: typer.Typer, name: str) -> None:
+    @group.command("list", help=f"Lists the {name}.")
+    def list_(cursor: Annotated[str | None, typer.Option(help="Where to go on.")] = None, url: Url = None) -> None:
+        Client(url).show("GET", f"/{name}", params={"cursor": cursor} if cursor else {})
+
+    @group.command("show", help="Looks one up.")
+    def show(id: Id, url: Url = None) -> None:
+        Client(url).show("GET", f"/{name}/{id}")
+
+    if name != "upgrades":
+
+        @group.command("delete", help="Removes one.")
+        def delete(id: Id, url: Url = None) -> None:
+            Client(url).show("DELETE", f"/{name}/{id}")
+
+
+@models.command("register")
+def register_model(
+    id: Id,
+    dimension: Annotated[int, typer.Option(help="Components of one of its vectors.")],
+    metric: Annotated[str, typer.Option(help="cosine, l2 or ip.")] = "cosine",
+    url: Url = None,
+) -> None:
+    """Registers a model version."""
+    Client(url).show("POST", "/models", json={"id": id, "dimension": dimension, "metric": metric})
+
+
+@galleries.command("register")
+def register_gallery(
+    id: Id,
+    model: Annotated[str, typer.Option(help="The model whose vectors it is filled with.")],
+    side: Side = None,
+    url: Url = None,
+) -> None:
+    """Registers a gallery."""
+    Client(url).show("POST", "/galleries", json={"id": id, "model": model, **_side(side)})
+
+
+@galleries.command("put")
+def put_items(
+    id: Id, file: File, model: Annotated[str, typer.Option(help="The model that made the vectors.")], url: Url = None
+) -> None:
+    """Upserts the items of a file."""
+    Client(url).upload(f"/galleries/{id}/items", file, model=model)
+
+
+@galleries.command("sample")
+def sample(id: Id, n: Annotated[int, typer.Argument(help="How many items.")], url: Url = None) -> None:
+    """Chooses which items to embed with the new model."""
+    Client(url).show("GET", f"/galleries/{id}/sample", params={"n": n})
+
+
+@galleries.command("activate")
+def activate_generation(id: Id, generation: int, url: Url = None) -> None:
+    """Points a gallery at one of its generations."""
+    Client(url).show("POST", f"/galleries/{id}/activate", json={"generation": generation})
+
+
+@datasets.command("register")
+def register_dataset(id: Id, side: Side = None, url: Url = None) -> None:
+    """Registers a dataset."""
+    Client(url).show("POST", "/datasets", json={"id": id, **_side(side)})
+
+
+@datasets.command("put")
+def put_rows(id: Id, file: File, url: Url = None) -> None:
+    """Upserts the rows of a file."""
+    Client(url).upload(f"/datasets/{id}/rows", file)
+
+
+@upgrades.command("start")
+def start(
+    source: Annotated[str, typer.Argument(help="The model to upgrade from.")],
+    to: Annotated[str, typer.Option(help="The model to cross to.")],
+    dataset: Annotated[str, typer.Option(help="Rows with vectors of the new model.")],
+    gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all in the old space]")] = None,
+    method: Annotated[str, typer.Option(help="auto, orthogonal, ridge, low_rank, residual_mlp or fct.")] = "auto",
+    manual: Annotated[bool, typer.Option("--manual", help="Stop at `ready`; switch later.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the report.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show progress until it settles.")] = False,
+    url: Url = None,
+) -> None:
+    """Starts an upgrade."""
+    body: dict[str, Any] = {"to": to, "dataset": dataset, "method": method, "dry_run": dry_run}
+    body |= {"galleries": gallery} if gallery else {}
+    body |= {"activate": "manually"} if manual else {}
+    client = Client(url)
+    started = client.call("POST", f"/models/{source}/upgrade", json=body).json()
+    typer.echo(started["id"])
+    if follow:
+        client.follow(started["id"])
+
+
+@upgrades.command("follow")
+def follow(id: Id, url: Url = None) -> None:
+    """Shows an upgrade's progress until it settles."""
+    Client(url).follow(id)
+
+
+@upgrades.command("activate")
+def activate(id: Id, url: Url = None) -> None:
+    """Switches to the new model."""
+    Client(url).show("POST", f"/upgrades/{id}/activate")
+
+
+@upgrades.command("rollback")
+def roll_back(id: Id, url: Url = None) -> None:
+    """Goes back to the old model, at once."""
+    Client(url).show("POST", f"/upgrades/{id}/rollback")
+
+
+@upgrades.command("cancel")
+def cancel(id: Id, url: Url = None) -> None:
+    """Stops an upgrade that is not active yet."""
+    Client(url).show("POST", f"/upgrades/{id}/cancel")
+
+
+def search(
+    gallery: Annotated[str, typer.Argument(help="Where to search.")],
+    vector: Annotated[str, typer.Argument(help="Numbers with commas between, or base64url of float32.")],
+    model: Annotated[str, typer.Option(help="The model that made the vector.")],
+    k: Annotated[int, typer.Option(help="How many items to find.")] = 10,
+    url: Url = None,
+) -> None:
+    """Searches with one query."""
+    Client(url).show("GET", "/search", params={"gallery": gallery, "model": model, "k": k, "vector": vector})
+
+
+def _side(dimension: int | None) -> dict[str, Any]:
+    return {} if dimension is None else {"side_information": {"dimension": dimension}}
