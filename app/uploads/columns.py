@@ -3,9 +3,7 @@
 A raw column is well-formed Arrow (`validate(full=True)` held), and may hold anything.
 """
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +12,7 @@ import pyarrow.compute as pc
 from app.problems import InvalidRows
 from app.uploads.expected import ID_CHARACTERS, IMAGE_BYTES, LABEL_CHARACTERS, PAYLOAD_BYTES, TEXT_BYTES, Column
 from app.uploads.offences import TOLD, Chunk
+from app.uploads.payloads import BadPayload, of_struct, of_text
 
 _CONTROL = r"\p{Cc}"
 _UTF8_BYTES = 4  # the most that a character takes
@@ -44,8 +43,8 @@ def canonical(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
 
 def check_type(column: Column, type_: pa.DataType) -> str | None:
     """What is wrong with a raw column's type, or None. Only types that `canonical` takes pass."""
-    if pa.types.is_null(type_):
-        return f"is all null; every row needs {_a(column)}" if column.required else None
+    if pa.types.is_null(type_):  # what a column without a value, or without rows, is to some writers
+        return None
     match column.kind:
         case "vector":
             return _check_vector_type(column, type_)
@@ -190,71 +189,20 @@ def _name(column: Column, raw: pa.Array, chunk: Chunk, characters: int, *, empty
     return _without(names, bad | control)
 
 
-# Payloads
-
-
 def _payload(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
-    text = not pa.types.is_struct(raw.type)
-    if text:
-        raw = _short(column, raw, chunk, 2 * PAYLOAD_BYTES)
+    struct = pa.types.is_struct(raw.type)
+    cells = raw if struct else _short(column, raw, chunk, 2 * PAYLOAD_BYTES)
     found: list[str | None] = []
     refused = 0
-    for place, cell in enumerate(raw):
+    for place, cell in enumerate(cells):
         try:
-            found.append(_object(cell.as_py(), parse=text))
-        except _BadPayload as error:
+            found.append(of_struct(cell) if struct else of_text(cell.as_py()))
+        except BadPayload as error:
             found.append(None)
             if refused < TOLD:
                 chunk.refuse_row(place, column.name, str(error))
             refused += 1
     return pa.array(found, column.type)
-
-
-class _BadPayload(ValueError):
-    """Why a cell is no payload."""
-
-
-def _object(value: Any, *, parse: bool) -> str | None:
-    """A payload as compact JSON, its members in the order given."""
-    if value is None:
-        return None
-    try:
-        content = json.loads(value, object_pairs_hook=unique_members) if parse else value
-        if not isinstance(content, dict):
-            raise _BadPayload("is no JSON object")
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        size = len(text.encode())
-    except json.JSONDecodeError as error:
-        raise _BadPayload(f"is not JSON: {error}") from None
-    except RepeatedMember as error:
-        raise _BadPayload(str(error)) from None
-    except RecursionError:
-        raise _BadPayload("is nested too deeply") from None
-    except UnicodeEncodeError:
-        raise _BadPayload("holds a lone surrogate, which is no character") from None
-    except TypeError as error:
-        raise _BadPayload(f"holds what JSON has not: {error}") from None
-    except _BadPayload:
-        raise
-    except ValueError:  # NaN and infinities, and integers of thousands of digits
-        raise _BadPayload("holds NaN, an infinity, or an integer of thousands of digits") from None
-    if size > PAYLOAD_BYTES:
-        raise _BadPayload(f"takes {size} bytes as JSON; at most {PAYLOAD_BYTES} are taken")
-    return text
-
-
-class RepeatedMember(ValueError):
-    """An object names a member twice: parsers differ on which counts, so neither does."""
-
-
-def unique_members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An `object_pairs_hook`. Raises RepeatedMember."""
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise RepeatedMember(f"names {name[:80]!r} twice")
-        members[name] = value
-    return members
 
 
 def refuse_columns(errors: Sequence[tuple[str, str]]) -> None:

@@ -92,6 +92,8 @@ class Limits:
     """Largest canonical form: compressed bodies grow, and this is how far."""
     memory_bytes: int = 768 * 2**20
     """What the decoding process may allocate above what its imports take."""
+    base_seconds: int = 60
+    """Processor time for decoding a small body; a larger one has more."""
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -107,8 +109,8 @@ class Limits:
         return min(self.json_bytes, self.body_bytes) if media_type.endswith("json") else self.body_bytes
 
     def seconds(self, body_bytes: int) -> int:
-        """Processor time that decoding a body may take: a small one a minute, a GiB six."""
-        return 60 + body_bytes // (4 * 2**20)
+        """Processor time that decoding a body may take: a second more for every 4 MiB."""
+        return self.base_seconds + body_bytes // (4 * 2**20)
 
 
 def chunk_rows(columns: tuple[Column, ...]) -> int:

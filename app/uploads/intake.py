@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # see `expected`
     from app.settings import Settings
 
 _DECODERS = 2
+_SMALL_AT_ONCE = 4
 _SMALL_JSON_BYTES = 2**20
 
 
@@ -34,6 +35,7 @@ class Uploads:
         self._limits = Limits.of(settings)
         self._queries_limit = settings.search_queries_limit
         self._decoders = anyio.CapacityLimiter(_DECODERS)
+        self._small = anyio.CapacityLimiter(_SMALL_AT_ONCE)
         sweep(self._directory)
 
     @asynccontextmanager
@@ -69,7 +71,7 @@ class Uploads:
         into = body.with_name("rows")
         # A small JSON body cannot grow into much, and is decoded without native code: it is not worth a process.
         if media_type == media_types.JSON and body.stat().st_size <= _SMALL_JSON_BYTES:
-            return await run_sync(decode, body, media_type, expected, limits, into)
+            return await run_sync(decode, body, media_type, expected, limits, into, limiter=self._small)
         return await run_sync(decode_guarded, body, media_type, expected, limits, into, limiter=self._decoders)
 
 

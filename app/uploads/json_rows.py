@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
-from app.uploads.columns import RepeatedMember, unique_members
 from app.uploads.expected import Column, Expected, Kind, Limits, chunk_rows
 from app.uploads.offences import Chunk, Offences
+from app.uploads.payloads import RepeatedMember, unique_members
 from app.uploads.raw import Raw
 
 _EMBEDDINGS = "embeddings"

@@ -55,9 +55,9 @@ def read_npz(path: Path, expected: Expected, limits: Limits, offences: Offences)
         raise TooLarge(f"The arrays take {total} bytes; one request may hold {limits.decoded_bytes}. Send it in parts.")
     widest = max((member.header.row_bytes for member in members), default=1)
     rows = max(1, min(chunk_rows(tuple(columns)), _CHUNK_BYTES // max(1, widest)))
-    schema = pa.schema(
-        [pa.field(column.name, _raw_type(column, m)) for column, m in zip(columns, members, strict=True)]
-    )
+    known = [pa.field(column.name, _raw_type(column, m)) for column, m in zip(columns, members, strict=True)]
+    unknown = [pa.field(name, pa.null()) for name in entries if expected.column(name) is None]
+    schema = pa.schema(known)
 
     def chunks() -> Iterator[pa.RecordBatch]:
         for start in range(0, count, rows):
@@ -68,7 +68,7 @@ def read_npz(path: Path, expected: Expected, limits: Limits, offences: Offences)
         for member in members:
             _check_end(member)
 
-    return Raw(schema, chunks())
+    return Raw(pa.schema([*known, *unknown]), chunks())
 
 
 def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

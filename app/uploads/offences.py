@@ -42,7 +42,7 @@ class Offences:
 
     def settle(self) -> None:
         """Called after each chunk: keeps the first offences, and ends the reading once there are enough to tell."""
-        self._found = dict(sorted(self._found.items(), key=lambda cell: cell[0][0])[:TOLD])
+        self._found = dict(sorted(self._found.items())[:TOLD])
         if len(self._found) == TOLD:
             self.raise_if_any()
 

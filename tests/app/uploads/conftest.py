@@ -1,0 +1,55 @@
+"""Takes a body in as the gateway does, or decodes it in this process, and shows what came out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from app.settings import Settings
+from app.uploads import Expected, Limits, Uploads
+from app.uploads.decoding import decode
+from app.uploads.media_types import NPY
+
+Take = Callable[[bytes, str, Expected], pa.Table]
+
+LIMITS = Limits(rows=10_000, body_bytes=2**24, json_bytes=2**22, decoded_bytes=2**26)
+_PIECE_BYTES = 1000
+
+
+async def pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _PIECE_BYTES):
+        yield body[start : start + _PIECE_BYTES]
+
+
+def decoded(folder: Path, body: bytes, media_type: str, expected: Expected, limits: Limits = LIMITS) -> pa.Table:
+    """What a body decodes to, without a process between."""
+    (folder / "body").write_bytes(body)
+    rows = decode(folder / "body", media_type, expected, limits, folder / "rows")
+    return pa.Table.from_batches(rows.batches(), rows.schema)
+
+
+@pytest.fixture
+def uploads(settings: Settings) -> Uploads:
+    return Uploads(settings)
+
+
+@pytest.fixture
+def take(uploads: Uploads, settings: Settings) -> Take:
+    """Takes a body all the way, and checks that nothing of it is left on disk."""
+
+    async def taken(body: bytes, media_type: str, expected: Expected) -> pa.Table:
+        headers = {"content-type": media_type}
+        if media_type == NPY:
+            return await uploads.queries(pieces(body), headers, expected.columns[1].dimension)
+        async with uploads.rows(pieces(body), headers, expected) as rows:
+            return pa.Table.from_batches(rows.batches(), rows.schema)
+
+    def run(body: bytes, media_type: str, expected: Expected) -> pa.Table:
+        try:
+            return asyncio.run(taken(body, media_type, expected))
+        finally:
+            assert list(settings.uploads_dir.iterdir()) == []
+
+    return run

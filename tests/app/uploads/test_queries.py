@@ -1,0 +1,123 @@
+"""Query vectors from URLs, lists, npy and Arrow."""
+
+import asyncio
+import base64
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from app.problems import InvalidUpload, TooLarge, Unprocessable, UnsupportedMediaType
+from app.uploads import Uploads, decode_query_vector, refuse_zero_queries, vectors_of_lists
+from app.uploads.media_types import ARROW, JSON, NPY
+from benchmarks.hostile_files import arrow
+from tests.app.uploads.conftest import pieces
+
+VECTOR = np.array([1.5, -2.0, 0.25], np.float32)
+_finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 8), elements=_finite), st.booleans())
+def test_base64url_round_trip_with_and_without_padding(vector: np.ndarray, padded: bool) -> None:
+    text = base64.urlsafe_b64encode(vector.astype("<f4").tobytes()).decode()
+    assert np.array_equal(decode_query_vector(text if padded else text.rstrip("="), len(vector)), vector)
+
+
+@given(hnp.arrays(np.float32, st.integers(2, 8), elements=_finite))
+def test_numbers_round_trip(vector: np.ndarray) -> None:
+    assert np.array_equal(decode_query_vector(",".join(map(repr, vector.tolist())), len(vector)), vector)
+
+
+@given(st.text())
+def test_any_other_text_is_a_problem_or_finite(text: str) -> None:
+    with contextlib.suppress(Unprocessable):
+        vector = decode_query_vector(text, 3)
+        assert vector.shape == (3,)
+        assert np.isfinite(vector).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has 0 numbers"),
+        ("1,2", "has 2 numbers; the model's dimension is 3"),
+        ("1,nan,3", "'nan' at position 1"),
+        ("1,inf,3", "'inf' at position 1"),
+        ("1,2,1e39", "too large for float32"),
+        ("1,,3", "'' at position 1"),
+        ("1_0,2,3", "'1_0' at position 0"),
+        ("AAAAA", "cut short"),
+        ("AAAA", "no whole number of float32"),
+        ("AAA+/AAAAAAAAAAA", "neither base64url"),
+        (base64.urlsafe_b64encode(np.full(3, np.nan, "<f4").tobytes()).decode(), "NaN"),
+    ],
+)
+def test_bad_query_vector_says_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(Unprocessable, match="base64url of little-endian float32, or numbers") as refused:
+        decode_query_vector(text, 3)
+    assert message in refused.value.detail
+
+
+def test_lists_become_float32() -> None:
+    assert np.array_equal(vectors_of_lists([[1, 2.5], [0, 0]], 2), np.array([[1, 2.5], [0, 0]], np.float32))
+    assert vectors_of_lists([], 2).shape == (0, 2)
+
+
+@pytest.mark.parametrize("entry", [[1.0], [1.0, float("nan")], [1.0, float("-inf")], [1.0, 1e39], [1, 10**400]])
+def test_bad_list_is_refused(entry: list[Any]) -> None:
+    with pytest.raises(Unprocessable):
+        vectors_of_lists([[0.0, 0.0], entry], 2)
+
+
+def test_zero_query_is_refused_where_it_has_no_direction() -> None:
+    refuse_zero_queries(np.array([[0.0, 1e-30]], np.float32))
+    with pytest.raises(Unprocessable, match="Query 1 is all zeros"):
+        refuse_zero_queries(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
+
+
+def _npy(array: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    np.save(sink, array)
+    return sink.getvalue()
+
+
+def _ask(uploads: Uploads, body: bytes, media_type: str) -> np.ndarray:
+    return asyncio.run(uploads.queries(pieces(body), {"content-type": media_type}, 3))
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
+def test_npy_of_every_float_is_taken(uploads: Uploads, dtype: str) -> None:
+    found = _ask(uploads, _npy(np.stack([VECTOR, VECTOR]).astype(dtype)), NPY)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, [VECTOR, VECTOR])
+
+
+def test_npy_of_one_axis_is_one_query(uploads: Uploads) -> None:
+    assert np.array_equal(_ask(uploads, _npy(VECTOR), NPY), [VECTOR])
+
+
+def test_arrow_queries_need_no_id(uploads: Uploads) -> None:
+    table = pa.table({"vector": pa.array([VECTOR.tolist()] * 2, pa.list_(pa.float32()))})
+    assert np.array_equal(_ask(uploads, arrow(table), ARROW), [VECTOR, VECTOR])
+    table = table.append_column("id", pa.array(["a", "b"]))
+    with pytest.raises(Unprocessable, match="Column 'id' is not known here"):
+        _ask(uploads, arrow(table), ARROW)
+
+
+def test_bad_query_bodies_are_refused(uploads: Uploads) -> None:
+    with pytest.raises(Unprocessable, match=r"\(n, 3\) is expected"):
+        _ask(uploads, _npy(np.ones((2, 4))), NPY)
+    with pytest.raises(InvalidUpload, match="dtype int64"):
+        _ask(uploads, _npy(np.ones((2, 3), np.int64)), NPY)
+    with pytest.raises(InvalidUpload, match="makes"):
+        _ask(uploads, _npy(np.ones((2, 3)))[:-1], NPY)
+    with pytest.raises(TooLarge, match="10000"):
+        _ask(uploads, _npy(np.ones((10_001, 3), np.float32)), NPY)
+    with pytest.raises(UnsupportedMediaType):
+        _ask(uploads, b"[]", JSON)
