@@ -49,8 +49,7 @@ class Pairs:
 class Design:
     """Pairs as a regression sees them: inputs (n, d_old + d_side) = [p ; factor·s], outputs (n, d_new), float32.
 
-    p and the outputs are as their indexes hold them (unit rows for cosine). The factor gives side-information as a
-    whole the spread of the old vectors, so that one strength of regularisation suits both.
+    p and the outputs are as their indexes hold them (unit rows for cosine); the factor is `side_factor`.
     """
 
     inputs: Array
@@ -75,7 +74,7 @@ def design(pairs: Pairs, source: Space, target: Space) -> Design:
     if pairs.side is None:
         return Design(old, outputs, source.dimension, 1.0)
     side = np.asarray(pairs.side, np.float32)
-    factor = np.float32(_spread(old) / (_spread(side) or 1.0) or 1.0)
+    factor = side_factor(old, side)
     return Design(np.concatenate([old, factor * side], axis=1), outputs, source.dimension, float(factor))
 
 
@@ -84,6 +83,11 @@ def describe(method: str, pairs: Pairs, source: Space, target: Space, settings: 
     side = None if pairs.side is None else pairs.side.shape[1]
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Card(method, source, target, side, len(pairs), dict(settings), {}, now)
+
+
+def side_factor(old: Array, side: Array) -> np.float32:
+    """What gives side (n, d_side) as a whole the spread of old (n, d_old), so that neither drowns the other."""
+    return np.float32(_spread(old) / (_spread(side) or 1.0) or 1.0)
 
 
 def _spread(rows: Array) -> float:

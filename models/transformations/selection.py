@@ -1,8 +1,9 @@
 """Chooses a transformation by held-out retrieval, trying the cheapest first, and learns it from all pairs.
 
-A dearer candidate replaces a cheaper one only where it is better beyond doubt: where the paired bootstrap interval of
-the difference in the metric, or in its finer form if the metric is no worse, lies above zero. What cannot be told from
-the cheaper one is worth neither its cost nor the loss of pushing into the query.
+A later candidate replaces an earlier one only where it is better by more than one standard error of the paired
+difference, in the metric or, if the metric is no worse, in its finer form (the rule that chooses strengths as well:
+Breiman et al., CART, 1984, §3.4.3). A tie goes to the cheaper one and to the one that pushes into the query; of two
+alike in both, ridge goes before orthogonal, which is the better pushed and the worse learner.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from models.transformations.training import Progress, silent
 
 FEWEST_PAIRS: dict[MethodName, int] = {"residual_mlp": 100, "fct": MANY}
 FEWEST_EPOCHS = 5
+ONE_STANDARD_ERROR = 0.6827  # confidence of the interval that reaches one standard error to either side
 CURVE_SHARES = (0.125, 0.25, 0.5)
 
 Refit = Callable[[Pairs], Transformation]
@@ -122,10 +124,11 @@ def _plan(method: MethodName | Literal["auto"], side: bool) -> list[Recipe]:
         if method not in METHODS:
             raise ValueError(f"unknown method {method!r}; there are auto, {', '.join(METHODS)}")
         named = [Recipe(method, True)] if side else []
-        plain = [Recipe(m) for m in ("orthogonal", "ridge", method) if m not in NETWORKS or not side]
+        plain = [Recipe(m) for m in ("ridge", "orthogonal", method) if m not in NETWORKS or not side]
         return list({recipe.name: recipe for recipe in [*plain, *named]}.values())
     variants = (False, True) if side else (False,)
-    return [Recipe("orthogonal")] + [Recipe(m, uses) for m in METHODS[1:] for uses in variants]
+    with_side = [Recipe(m, uses) for m in METHODS if m not in ("orthogonal", "ridge") for uses in variants]
+    return [Recipe("ridge"), Recipe("orthogonal"), *(Recipe("ridge", True) for _ in variants[1:]), *with_side]
 
 
 @dataclass(frozen=True)
@@ -240,11 +243,13 @@ def _best(entries: Sequence[_Entry], seed: int) -> _Entry:
 
 
 def _better(challenger: _Entry, champion: _Entry, seed: int) -> bool:
-    """Whether the challenger beats the champion beyond doubt, in the metric or, with it no worse, in its finer form."""
+    """Whether the challenger leads by over one standard error, in the metric or, that no worse, in its finer form."""
     new, old = challenger.measured, champion.measured
-    if paired_bootstrap(new.hits, old.hits, seed=seed).low > 0:
-        return True
-    return new.hits.mean() >= old.hits.mean() and paired_bootstrap(new.finer, old.finer, seed=seed).low > 0
+    hits, finer = (
+        paired_bootstrap(a, b, seed=seed, confidence=ONE_STANDARD_ERROR)
+        for a, b in ((new.hits, old.hits), (new.finer, old.finer))
+    )
+    return hits.low > 0 or (hits.mean >= 0 and finer.low > 0)
 
 
 def _result(entry: _Entry, seed: int) -> CandidateResult:

@@ -1,0 +1,152 @@
+"""Which items to embed with the new model, so that a transformation is learned best from few pairs.
+
+One item nearest to each of n k-means centroids over [old ; side-information]: the gallery's every region is seen once,
+where a random sample sees dense regions many times. numpy alone, one pass over the gallery in bounded memory: all after
+the pass works on a uniform sample of `NUMBERS_IN_MEMORY` numbers, which is the whole gallery up to that size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portable import Array, Metric, as_indexed
+from models.portable.layers import squared_norms
+from models.transformations.pairs import side_factor
+
+Rows = NDArray[np.int64]
+
+NUMBERS_IN_MEMORY = 32_000_000  # 128 MiB of float32
+OPERATIONS_FOR_CENTROIDS = 2e12  # floating-point operations that k-means may take, under a minute on one core
+ITERATIONS = 10
+BLOCK = 4_096  # rows whose distances to all centroids are in memory at once
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The items chosen, by position in the stream, ascending, and the share of the gallery that each stands for.
+
+    indices: (n,) int64, distinct; weights: (n,) float64, sum 1.
+    """
+
+    indices: Rows
+    weights: NDArray[np.float64]
+
+
+def choose(
+    batches: Iterable[tuple[Array, Array | None]], n: int, *, metric: Metric = "cosine", seed: int = 0
+) -> Sample:
+    """The n items to embed first, or all of them where there are no more than n.
+
+    batches: (rows, d_old) float32 old vectors and (rows, d_side) side-information or None, streamed once; `metric` is
+    the old model's. Deterministic for a seed, however the stream is cut. Raises ValueError for n < 1 or no items.
+    """
+    if n < 1:
+        raise ValueError(f"a sample needs at least one item, not {n}")
+    kept = _uniform_sample(batches, n, seed)
+    if len(kept.positions) <= n:
+        return Sample(np.sort(kept.positions), np.full(len(kept.positions), 1 / len(kept.positions)))
+    features = _features(kept, metric)
+    rows = _medoids(features, _centroids(features, n, np.random.default_rng(seed)))
+    rows = rows[np.argsort(kept.positions[rows])]
+    nearest, _ = _nearest(features, features[rows])
+    share = np.bincount(nearest, minlength=n) / len(features)
+    return Sample(kept.positions[rows], share)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A uniform sample of the stream in random order: positions (k,), old (k, d_old), side (k, d_side) or None."""
+
+    positions: Rows
+    old: Array
+    side: Array | None
+
+
+def _uniform_sample(batches: Iterable[tuple[Array, Array | None]], n: int, seed: int) -> _Kept:
+    """The rows of the smallest random keys, one key per row of the stream (bottom-k sampling)."""
+    generator = np.random.default_rng(seed)
+    keys, positions = np.empty(0), np.empty(0, np.int64)
+    parts: list[tuple[Array, Array | None]] = []
+    seen, largest, capacity = 0, np.inf, 0
+    for old, side in batches:
+        drawn = generator.random(len(old))
+        taken = np.flatnonzero(drawn < largest)
+        keys, positions = np.concatenate([keys, drawn[taken]]), np.concatenate([positions, seen + taken])
+        parts.append(
+            (np.asarray(old, np.float32)[taken], None if side is None else np.asarray(side, np.float32)[taken])
+        )
+        seen += len(old)
+        capacity = max(NUMBERS_IN_MEMORY // (old.shape[1] + (0 if side is None else side.shape[1])), 4 * n)
+        if len(keys) > 1.25 * capacity:
+            order = np.argsort(keys)[:capacity]
+            keys, positions, parts = keys[order], positions[order], [_rows(parts, order)]
+            largest = float(keys[-1])
+    if not len(keys):
+        raise ValueError("there are no items to choose from")
+    order = np.argsort(keys)[:capacity]
+    old, side = _rows(parts, order)
+    return _Kept(positions[order], old, side)
+
+
+def _rows(parts: list[tuple[Array, Array | None]], order: Rows) -> tuple[Array, Array | None]:
+    sides = [side for _, side in parts if side is not None]
+    return np.concatenate([old for old, _ in parts])[order], np.concatenate(sides)[order] if sides else None
+
+
+def _features(kept: _Kept, metric: Metric) -> Array:
+    """Centred [old ; side] along its principal axes, each divided by the square root of its standard deviation.
+
+    Between distances as they are, which see the widest directions alone, and whitened ones, which see mostly noise.
+    """
+    rows = as_indexed(kept.old, metric)
+    if kept.side is not None:
+        rows = np.concatenate([rows, side_factor(rows, kept.side) * kept.side], axis=1)
+    rows = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    variances, axes = np.linalg.eigh((rows.T @ rows).astype(np.float64) / len(rows))
+    floor = max(1e-3 * float(variances.mean()), float(np.finfo(np.float32).tiny))
+    return np.asarray(rows @ (axes * np.maximum(variances, floor) ** -0.25).astype(np.float32), np.float32)
+
+
+def _centroids(features: Array, n: int, generator: np.random.Generator) -> Array:
+    """k-means (Lloyd, 1982) from random rows; a centroid that loses all its rows moves to a worst served row."""
+    affordable = OPERATIONS_FOR_CENTROIDS / (2 * ITERATIONS * n * features.shape[1])
+    rows = features[: max(4 * n, int(affordable))]
+    centroids = rows[generator.choice(len(rows), n, replace=False)]
+    before: Rows = np.full(len(rows), -1)
+    for _ in range(ITERATIONS):
+        nearest, distances = _nearest(rows, centroids)
+        if np.array_equal(nearest, before):
+            break
+        order, before = np.argsort(nearest, kind="stable"), nearest
+        present, starts, counts = np.unique(nearest[order], return_index=True, return_counts=True)
+        centroids[present] = np.add.reduceat(rows[order], starts, axis=0) / counts[:, None]
+        absent = np.setdiff1d(np.arange(n), present)
+        centroids[absent] = rows[np.argsort(-distances, kind="stable")[: len(absent)]]
+    return centroids
+
+
+def _medoids(features: Array, centroids: Array) -> Rows:
+    """Of every centroid's rows the nearest, and worst served rows for centroids without any: (n,) int64, distinct."""
+    nearest, distances = _nearest(features, centroids)
+    order = np.lexsort((distances, nearest))
+    _, first = np.unique(nearest[order], return_index=True)
+    medoids = order[first]
+    distances[medoids] = -np.inf
+    return np.concatenate([medoids, np.argsort(-distances, kind="stable")[: len(centroids) - len(medoids)]])
+
+
+def _nearest(rows: Array, centroids: Array) -> tuple[Rows, Array]:
+    """The nearest centroid of every row, and its squared distance: (len(rows),) int64 and float32."""
+    nearest, distances = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
+    half = squared_norms(centroids) / 2
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        scores = part @ centroids.T - half
+        found = scores.argmax(axis=1)
+        nearest[start : start + BLOCK] = found
+        distances[start : start + BLOCK] = squared_norms(part) - 2 * scores[np.arange(len(part)), found]
+    return nearest, distances
