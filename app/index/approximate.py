@@ -21,7 +21,7 @@ from app.index.exact import Propose, left_out
 from app.index.protocol import IndexOptions, Kind, MemoryUse, Metric, Vectors
 
 _CHUNK = 65_536  # rows added at once
-_TRAINING_ROWS = 64  # per cluster
+TRAINING_ROWS = 40  # per cluster
 _TRAINING_BYTES = 2**28  # of the sample that clusters are learned from, at most
 _GRAPH_SHARE = 0.1  # of rows selected, below which a graph leads nowhere and looking at each is cheaper
 _SEED = 5
@@ -72,8 +72,8 @@ class InvertedFile:
         nlist = min(n, options.nlist or math.ceil(4 * math.sqrt(n)))
         index = faiss.IndexIVFFlat(_flat(d, metric), d, nlist, _faiss_metric(metric))
         index.cp.seed, index.cp.min_points_per_centroid = _SEED, 1
-        index.cp.max_points_per_centroid = _TRAINING_ROWS
-        size = min(n, nlist * _TRAINING_ROWS, max(nlist, _TRAINING_BYTES // (4 * d)))
+        index.cp.max_points_per_centroid = TRAINING_ROWS
+        size = min(n, nlist * TRAINING_ROWS, max(nlist, _TRAINING_BYTES // (4 * d)))
         chosen = np.sort(np.random.default_rng(_SEED).choice(n, size, replace=False))
         index.train(np.ascontiguousarray(vectors[chosen]))
         _add(index, vectors)

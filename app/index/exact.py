@@ -103,7 +103,7 @@ def nearest(
 
     Cosine takes unit vectors and unit queries. rows: (n,) the ids to answer with. longest: no vector is longer.
     """
-    found = Hits(np.full((len(queries), k), PADDING), np.full((len(queries), k), WORST[score], np.float32))
+    found = padding(len(queries), k, score)
     slack = _rounding(queries, longest, score)
     pending, fetch = np.arange(len(queries) if selected.count else 0), k + _MARGIN
     while len(pending):
@@ -130,12 +130,15 @@ def best_of(rows: Rows, scores: Vectors, real: npt.NDArray[np.bool_], k: int, sc
     """The k best of (m, f) scored rows, ties by row id, padded where fewer are `real`."""
     rows, scores = np.where(real, rows, _LAST), np.where(real, scores, np.float32(WORST[score]))
     order = np.lexsort((rows, scores if score == "l2" else -scores), axis=-1)[:, :k]
-    rows, scores = np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    missing = ((0, 0), (0, k - rows.shape[1]))
-    return Hits(
-        np.pad(np.where(rows == _LAST, PADDING, rows), missing, constant_values=PADDING),
-        np.pad(scores, missing, constant_values=WORST[score]),
-    )
+    best, filled, line = padding(len(rows), k, score), order.shape[1], np.arange(len(rows))[:, None]
+    best.rows[:, :filled] = np.where(real[line, order], rows[line, order], PADDING)
+    best.scores[:, :filled] = scores[line, order]
+    return best
+
+
+def padding(count: int, k: int, score: Metric) -> Hits:
+    """The answers to `count` queries before anything is found."""
+    return Hits(np.full((count, k), PADDING), np.full((count, k), WORST[score], np.float32))
 
 
 def _pair_scores(queries: Vectors, vectors: Vectors, positions: Positions, score: Metric) -> Vectors:

@@ -80,13 +80,14 @@ class LiveIndex:
         delta, base = state.delta, state.base
         if allowed is not None:
             delta = delta.only(np.flatnonzero(np.isin(delta.rows, allowed)))
+        if base is not None and state.snapshot is not None and allowed is not None:
+            base = base.only(state.snapshot.ids.positions(allowed))
         found = []
         with one_thread():
-            found.append(delta.search(queries, k, score))
-            if state.snapshot is not None and base is not None:
-                if allowed is not None:
-                    base = base.only(state.snapshot.ids.positions(allowed))
+            if base is not None and state.snapshot is not None:
                 found.append(state.snapshot.search(base, queries, k, score))
+            if delta.ranked.count or not found:
+                found.append(delta.search(queries, k, score))
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
         return _with_zeros(_merged(found, k, score), np.sort(np.concatenate(zeros)), queries, score)
 

@@ -124,10 +124,11 @@ def test_a_search_sees_a_state_that_was_never_half_written(tmp_path: Path) -> No
         latest = 0.0
         while not done.is_set() or latest < writes - 1:
             found = index.search(np.zeros((count, 8), np.float32), 9)
-            seen = {tuple(row) for row in found.scores.tolist()}
-            value = found.scores[0, 0]
-            if seen != {(*[value] * 8, np.inf)} or value < latest:
-                failures.append(f"after {latest}: {seen}")
+            value = float(found.scores[0, 0])
+            rows = [*first[:4].tolist(), *(first[4:] + 8 * int(value)).tolist(), PADDING]
+            whole = (found.rows == rows).all() and (found.scores == [*[value] * 8, np.inf]).all()
+            if not whole or value < latest:
+                failures.append(f"after {latest}: {found}")
                 return
             latest = value
 
