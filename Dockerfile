@@ -27,7 +27,7 @@ ENV PATH=/opt/crosswalk/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     CROSSWALK_DATA_DIR=/data \
     CROSSWALK_LOG_FORMAT=json
-USER crosswalk
+USER 10001
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
