@@ -2,8 +2,9 @@
 
 A later candidate replaces an earlier one only where it is better by more than one standard error of the paired
 difference, in the metric or, if the metric is no worse, in its finer form (the rule that chooses strengths as well:
-Breiman et al., CART, 1984, §3.4.3). A tie goes to the cheaper one and to the one that pushes into the query; of two
-alike in both, ridge goes before orthogonal, which is the better pushed and the worse learner.
+Breiman et al., CART, 1984, §3.4.3); a network, which is dear to learn and to apply, only beyond doubt: with a 95 %
+interval above zero. A tie goes to the cheaper one and to the one that pushes into the query; of two alike in both,
+ridge goes before orthogonal, which is the better pushed and the worse learner.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from models.transformations.training import Progress, silent
 
 FEWEST_PAIRS: dict[MethodName, int] = {"residual_mlp": 100, "fct": MANY}
 FEWEST_EPOCHS = 5
+BEYOND_DOUBT = 0.95
 ONE_STANDARD_ERROR = 0.6827  # confidence of the interval that reaches one standard error to either side
 CURVE_SHARES = (0.125, 0.25, 0.5)
 
@@ -243,11 +245,11 @@ def _best(entries: Sequence[_Entry], seed: int) -> _Entry:
 
 
 def _better(challenger: _Entry, champion: _Entry, seed: int) -> bool:
-    """Whether the challenger leads by over one standard error, in the metric or, that no worse, in its finer form."""
+    """Whether the challenger leads by over its margin, in the metric or, that no worse, in its finer form."""
     new, old = challenger.measured, champion.measured
+    margin = BEYOND_DOUBT if challenger.recipe.method in NETWORKS else ONE_STANDARD_ERROR
     hits, finer = (
-        paired_bootstrap(a, b, seed=seed, confidence=ONE_STANDARD_ERROR)
-        for a, b in ((new.hits, old.hits), (new.finer, old.finer))
+        paired_bootstrap(a, b, seed=seed, confidence=margin) for a, b in ((new.hits, old.hits), (new.finer, old.finer))
     )
     return hits.low > 0 or (hits.mean >= 0 and finer.low > 0)
 
