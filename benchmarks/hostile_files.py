@@ -261,6 +261,7 @@ _JSON: list[Body] = [
     ("a list as payload", "100 rows", InvalidRows, lambda: items({"payload": [1]})),
     ("100 KB of payload", "100 rows", InvalidRows, lambda: items({"payload": {"x": "x" * 100_000}})),
     ("a column misspelt", "100 rows", InvalidRows, lambda: items({"embeding": [1.0, 2.0, 3.0, 4.0]})),
+    ("a column's name no Unicode", "100 rows", InvalidUpload, lambda: items({"\ud800": 1})),
     ("nested a million deep", "1 row", InvalidUpload, lambda: b"[" * MIB),
     ("payload nested deep", "1 row", InvalidUpload, lambda: b'[{"payload":' + b'{"a":' * 99_999),
     ("a member twice", "1 row", InvalidUpload, lambda: b'[{"id":"a","id":"b","embedding":[1,2,3,4]}]'),

@@ -170,7 +170,8 @@ def _short(column: Column, raw: pa.Array, chunk: Chunk, limit_bytes: int) -> pa.
     lengths = _byte_lengths(raw)
     long = lengths > limit_bytes
     chunk.refuse(long, column.name, lambda place: f"takes {lengths[place]} bytes; at most {limit_bytes} are taken")
-    if long.any():
+    # Rebased as well: a slice of a large column casts only where the whole column is below 2 GiB.
+    if long.any() or pa.types.is_large_string(raw.type) or pa.types.is_large_binary(raw.type):
         raw = raw.take(pa.array(np.arange(len(raw)), mask=long))
     return raw
 

@@ -45,8 +45,8 @@ def decode(body: Path, media_type: str, expected: Expected, limits: Limits, into
             "Decoding the body takes more memory than its rows can justify. Write it in smaller pieces (Parquet pages, "
             "Arrow record batches) or send it in parts."
         ) from None
-    except UnicodeDecodeError:  # pyarrow decodes names only when they are asked for, and nobody validates them
-        raise InvalidUpload("The body names a column in what is not UTF-8.") from None
+    except UnicodeError:  # Arrow's names are validated by nobody, JSON's may be lone surrogates
+        raise InvalidUpload("The body names a column in what is no Unicode.") from None
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise _too_long(limits) from None

@@ -85,4 +85,4 @@ def _media_type(headers: Mapping[str, str], taken: tuple[str, ...]) -> str:
 def _length(headers: Mapping[str, str]) -> int | None:
     """What Content-Length announces; the body is counted all the same."""
     announced = headers.get("content-length", "")
-    return int(announced) if announced.isascii() and announced.isdigit() else None
+    return int(announced[:20]) if announced.isascii() and announced.isdigit() else None
