@@ -16,6 +16,7 @@ MOST_REGIONS = 512
 SPARSE = 0.1  # a region is not covered under this share of the pairs that it would hold under even sampling
 LEARNING_ROWS = 20_000
 ITERATIONS = 15
+TRIMMED_ABOVE = 2.0  # times the mean weight: a few pairs that stand for much would otherwise decide alone
 
 Codes = NDArray[np.int64]
 Labels = NDArray[Any]
@@ -42,18 +43,21 @@ class Coverage:
         """The share of the gallery's (labelled) rows in covered cells."""
         return float(self.size[self.covered].sum() / self.size.sum())
 
-    def pair_weights(self, within: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """The gallery rows each pair stands for: (n,) float64, its cell's rows shared out among the cell's pairs.
+    def pair_weights(self, chosen: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """The gallery rows each pair stands for: (n,) float64; trimmed (Potter, ASA Survey Research Methods, 1990).
 
-        within: (n,) the pairs' relative weights, where they were chosen rather than drawn at random.
+        chosen: (n,) the shares given with pairs that were chosen to stand for others; without, a cell's rows are shared
+        out among its pairs. A pair of no cell stands for nothing.
         """
-        weight = np.ones(len(self.pair_cell)) if within is None else np.asarray(within, np.float64)
         known = self.pair_cell >= 0
-        total = np.bincount(self.pair_cell[known], weight[known], minlength=len(self.names))
-        shared = np.zeros(len(weight))
         cell = self.pair_cell[known]
-        shared[known] = weight[known] * self.size[cell] / np.maximum(total[cell], np.finfo(np.float64).tiny)
-        return shared
+        weight = np.zeros(len(known))
+        if chosen is None:
+            weight[known] = (self.size / np.maximum(np.bincount(cell, minlength=len(self.names)), 1))[cell]
+        else:
+            weight[known] = chosen[known]
+        trimmed: NDArray[np.float64] = np.minimum(weight, TRIMMED_ABOVE * weight.mean())
+        return trimmed
 
 
 def cover_by_label(gallery: Labels, pairs: Labels, evaluation: Labels) -> Coverage:

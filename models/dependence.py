@@ -17,7 +17,7 @@ from models.portable import Array, as_indexed
 
 LONGEST = 50  # rows; dependence beyond is drift, not a run
 SMALLEST_RUNS_PER_LABEL = 8
-NEGLIGIBLE = 0.1  # of the excess similarity of adjacent rows
+NEGLIGIBLE = 0.05  # of the excess similarity of adjacent rows
 PROBES = 50_000
 
 
@@ -72,7 +72,7 @@ def dependence_range(vectors: Array, order: WritingOrder, *, seed: int = 0) -> i
     """How many places apart rows of a label are still more alike than any two of its rows; 0 where order is noise.
 
     vectors: (N, d) float32, the gallery in the old space. Similarity is cosine; a lag counts while its excess over the
-    label's mean similarity is significant (two standard errors) and above a tenth of the excess of adjacent rows.
+    label's mean similarity is significant (two standard errors) and above a twentieth of the excess of adjacent rows.
     """
     if len(order.row) < 2:
         return 0

@@ -1,8 +1,9 @@
 """From measured queries to statements about a gallery: strata weighted by their shares, with one interval.
 
-A stratum is a part of the gallery with queries that speak for it. Where the old model's figure is known for the whole
-stratum and not only for those queries, the crossing's is corrected by regression on it (Cochran, "Sampling Techniques",
-1977, ch. 7). Uncertainty is bootstrapped over queries, in runs or whole classes as they depend on each other.
+A stratum is a part of the gallery with queries that speak for it. What is known of the whole stratum and not only of
+those queries (how the old model does there, how far its items are from what was learned) corrects the crossing's figure
+by regression (Cochran, "Sampling Techniques", 1977, ch. 7; Särndal, Swensson and Wretman, "Model Assisted Survey
+Sampling", 1992, ch. 6). Uncertainty is bootstrapped over queries, in runs or whole classes as they depend.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from numpy.typing import NDArray
 from models.bootstrap import Interval, group_sums, percentile_interval, resampled_sums
 
 RESAMPLES = 2000
-UNITS_FOR_A_SLOPE = 20  # with fewer the slope is taken as 1: the plain paired difference
-TINY = np.finfo(np.float64).tiny
+UNITS_FOR_A_SLOPE = 20  # with fewer, the crossing is taken to move with the old model, and distance is left aside
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -27,23 +27,25 @@ Codes = NDArray[np.int64]
 class Sample:
     """Measured units, queries or whole classes: the old model's figure, the crossing's, weight, cluster; (m,) each.
 
-    population: how many units the stratum is itself made of, where they are so few that their own mean scatters around
-    that of all units that could be (classes without pairs); None for queries.
+    distance: (m,) to what was learned, where that is known. population: how many units the stratum is itself made of,
+    where they are so few that their own mean scatters around that of all units that could be (classes without pairs);
+    None for queries.
     """
 
     old: Floats
     cross: Floats
     weight: Floats
     cluster: Codes | None = None
+    distance: Floats | None = None
     population: int | None = None
 
 
 @dataclass(frozen=True)
 class Known:
-    """The old model's figure measured on the stratum's own gallery rows: value, weight, cluster; (q,) each."""
+    """What is known on the stratum's own gallery rows: the old model's figure, the distance, cluster; (q,) each."""
 
-    old: Floats
-    weight: Floats
+    old: Floats | None = None
+    distance: Floats | None = None
     cluster: Codes | None = None
 
 
@@ -75,26 +77,35 @@ class Draws:
 
 
 def estimate(sample: Sample, known: Known | None, *, seed: int, resamples: int = RESAMPLES) -> Draws:
-    """The stratum's figures from its sample and from what is known of the old model on the whole of it."""
-    parts = _moments(sample)
-    old_mean, cross_mean, slope = (float(v[0]) for v in _regression(parts.sum(0)[None], len(parts)))
-    drawn_old, drawn_cross, drawn_slope = _regression(resampled_sums(parts, seed=seed, resamples=resamples), len(parts))
-    again_old, again_cross, _ = _regression(
-        resampled_sums(parts, seed=seed + 1, resamples=resamples, size=sample.population), len(parts)
+    """The stratum's figures from its sample and from what is known of the whole of it; at least two units."""
+    known = known or Known()
+    covariates = [
+        (mine, whole)
+        for mine, whole in ((sample.old, known.old), (sample.distance, known.distance))
+        if mine is not None and whole is not None
+    ]
+    moments = _moments(sample, [mine for mine, _ in covariates])
+    units = len(moments)
+    widening = _student(units)
+    mean, slope = _regression(moments.sum(0)[None], units, known.old is not None)
+    drawn, drawn_slope = _regression(
+        resampled_sums(moments, seed=seed, resamples=resamples), units, known.old is not None
     )
-    widening = _student(len(parts))
-    scatter_old, scatter_cross = widening * (again_old - old_mean), widening * (again_cross - cross_mean)
-    drawn_old, drawn_cross = (m + widening * (d - m) for m, d in ((old_mean, drawn_old), (cross_mean, drawn_cross)))
-    realised = sample.population is not None
-    stratum_mean, stratum = old_mean, drawn_old + scatter_old * realised
-    if known is not None:
-        stratum_mean, stratum = _known(known, seed + 2, resamples)
-    cross_mean += slope * (stratum_mean - old_mean)
-    cross = drawn_cross + drawn_slope * (stratum - drawn_old)
-    if realised:
-        cross += scatter_cross - slope * scatter_old
-        return Draws(stratum_mean, cross_mean, stratum, cross, stratum, cross)
-    return Draws(stratum_mean, cross_mean, stratum, cross, stratum + scatter_old, cross + scatter_cross)
+    again, _ = _regression(
+        resampled_sums(moments, seed=seed + 1, resamples=resamples, size=sample.population),
+        units,
+        known.old is not None,
+    )
+    drawn, scatter = mean + widening * (drawn - mean), widening * (again - mean)
+    stratum_mean, stratum = _stratum([whole for _, whole in covariates], known.cluster, seed + 2, resamples)
+    cross_mean = mean[0, -2] + slope[0] @ (stratum_mean - mean[0, :-2])
+    cross = drawn[:, -2] + np.einsum("rk,rk->r", drawn_slope, stratum - drawn[:, :-2])
+    old_mean, old = (mean[0, -1], drawn[:, -1]) if known.old is None else (stratum_mean[0], stratum[:, 0])
+    if sample.population is None:
+        return Draws(float(old_mean), float(cross_mean), old, cross, old + scatter[:, -1], cross + scatter[:, -2])
+    cross = cross + scatter[:, -2] - scatter[:, :-2] @ slope[0]
+    old = old + scatter[:, -1] if known.old is None else old
+    return Draws(float(old_mean), float(cross_mean), old, cross, old, cross)
 
 
 def combine(strata: Sequence[tuple[float, Draws]]) -> Draws:
@@ -109,27 +120,39 @@ def combine(strata: Sequence[tuple[float, Draws]]) -> Draws:
     )
 
 
-def _moments(s: Sample) -> Floats:
-    parts = np.column_stack([s.weight * v for v in (np.ones_like(s.old), s.old, s.cross, s.old**2, s.old * s.cross)])
-    return group_sums(parts, s.cluster)
+def _moments(s: Sample, covariates: list[Floats]) -> Floats:
+    """Weighted products of [1, covariates…, cross, old] with each other, summed by cluster: (units, p²)."""
+    values = np.column_stack([np.ones_like(s.old), *covariates, s.cross, s.old])
+    products = s.weight[:, None, None] * values[:, :, None] * values[:, None, :]
+    return group_sums(products.reshape(len(values), -1), s.cluster)
 
 
-def _regression(sums: Floats, units: int) -> tuple[Floats, Floats, Floats]:
-    """Means of old and cross and the slope of cross on old, from (r, 5) sums of w, w·x, w·y, w·x², w·x·y."""
-    weight = np.maximum(sums[:, 0], TINY)
-    old, cross, old_old, old_cross = (sums[:, i] / weight for i in range(1, 5))
-    slope = np.ones(len(sums))
+def _regression(sums: Floats, units: int, with_old: bool) -> tuple[Floats, Floats]:
+    """From (r, p²) sums of products: means of [covariates…, cross, old], (r, k + 2), and cross' slopes, (r, k)."""
+    p = round(np.sqrt(sums.shape[1]))
+    table = sums.reshape(-1, p, p)
+    table = table / np.maximum(table[:, :1, :1], np.finfo(np.float64).tiny)
+    mean = table[:, 0, 1:]
+    k = p - 3
+    slope = np.zeros((len(table), k))
     if units >= UNITS_FOR_A_SLOPE:
-        variance = old_old - old**2
-        np.divide(old_cross - old * cross, variance, out=slope, where=variance > 1e-9)
-    return old, cross, slope
+        covariance = table[:, 1:, 1:] - mean[:, :, None] * mean[:, None, :]
+        spread = np.maximum(np.einsum("rkk->rk", covariance[:, :k, :k]), 1e-9)
+        ridge = 1e-6 * spread[:, :, None] * np.eye(k)
+        slope = np.linalg.solve(covariance[:, :k, :k] + ridge, covariance[:, :k, k, None])[:, :, 0]
+    elif with_old:
+        slope[:, 0] = 1
+    return mean, slope
 
 
-def _known(known: Known, seed: int, resamples: int) -> tuple[float, Floats]:
-    parts = group_sums(np.column_stack([known.weight * known.old, known.weight]), known.cluster)
+def _stratum(columns: list[Floats], cluster: Codes | None, seed: int, resamples: int) -> tuple[Floats, Floats]:
+    """The covariates' means over the whole stratum, (k,), and resampled, (resamples, k)."""
+    if not columns:
+        return np.zeros(0), np.zeros((resamples, 0))
+    parts = group_sums(np.column_stack([np.ones_like(columns[0]), *columns]), cluster)
     drawn = resampled_sums(parts, seed=seed, resamples=resamples)
-    top, bottom = parts.sum(0)
-    return float(top / bottom), drawn[:, 0] / np.maximum(drawn[:, 1], TINY)
+    total = parts.sum(0)
+    return total[1:] / total[0], drawn[:, 1:] / drawn[:, :1]
 
 
 def _student(units: int) -> float:
@@ -137,8 +160,6 @@ def _student(units: int) -> float:
 
     The quantile by the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5), the variance by n / (n − 1).
     """
-    if units < 2:
-        return np.inf
     z, v = 1.959964, units - 1
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
     return float(t / z * np.sqrt(units / v))

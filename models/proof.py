@@ -77,7 +77,7 @@ def _measure(
     needs_cells = trial.coverage.share < 1 and bool((trial.cell_fold >= 0).any())
     folds = [int(fold.max()) + 1 for fold in (trial.row_fold, *([trial.cell_fold] if needs_cells else []))]
     parts_done = _shares_of(progress, folds)
-    known, old = trial.old_known(queries, seed), old_scores(trial.bench)
+    known, old = trial.gallery_known(queries, seed), old_scores(trial.bench)
     rows = held_out(trial.bench, trial.row_fold, chosen.refit, progress=parts_done[0])
     cells = None
     if needs_cells:
@@ -90,8 +90,8 @@ def _measure(
         return tuple(
             strata(
                 trial.coverage,
-                trial.judged(old, by_row),
-                None if by_cell is None else trial.judged(old, by_cell),
+                trial.judged(old, by_row, by_row=True),
+                None if by_cell is None else trial.judged(old, by_cell, by_row=False),
                 None if evaluated is None or direct_old is None else trial.evaluated(direct_old, evaluated),
                 known,
             )

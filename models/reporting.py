@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.advice import Findings, Gate, advise, verdict
-from models.bootstrap import Interval, group_sums, percentile_interval, resampled_sums
+from models.bootstrap import Interval, bootstrap_mean, group_sums, percentile_interval, resampled_sums
 from models.estimate import RESAMPLES, Draws, combine
 from models.evidence import BY_LABEL, METRICS, HeldOut, MetricName, among_pairs
 from models.metrics import flips
@@ -64,7 +64,7 @@ def write_report(trial: Trial, measured: Measured, gate: Gate, seed: int) -> Pro
     backfilled, gap = _backfilled(trial, measured.rows, gate.metric, seed)
     re_embed = _shifted(seen, gap, "predicted: covered part, plus what full re-embedding adds on the pairs")
     unseen_share = 1 - coverage.share
-    losing = _losing(trial, parts, draws, gate.metric)
+    losing = _losing(trial, parts, gate.metric, seed)
     instant = None if measured.instant is None else _overall(trial, measured.instant, gate.metric, seed)
     findings = Findings(
         gate=gate,
@@ -210,25 +210,26 @@ def _new_is_worse(backfilled: Backfilled | None, difference: Quantity) -> bool:
     return gain.high < 0 or (gain.mean <= 0 and difference.low <= 0 and not perfect)
 
 
-def _losing(trial: Trial, parts: Sequence[Part], draws: dict[str, Draws], metric: MetricName) -> tuple[Group, ...]:
-    """Groups that lose: by a sign test where they have queries; where not, if whole groups held out lose as well."""
+def _losing(trial: Trial, parts: Sequence[Part], metric: MetricName, seed: int) -> tuple[Group, ...]:
+    """Groups that lose: by a sign test where they have queries; where not, if groups held out whole stay below them."""
     coverage, column = trial.coverage, METRICS.index(metric)
     pairs = np.bincount(coverage.pair_cell[coverage.pair_cell >= 0], minlength=len(coverage.names))
     found: list[Group] = []
     for part in parts:
         j, known = part.judged, part.known
-        whole = draws[part.name]
         if part.by_cell:
-            if whole.difference().high >= 0:
-                continue
+            expected = bootstrap_mean(j.cross[:, column], groups=j.cell, weights=j.weight, seed=seed)
+            unseen = float(np.average(j.old[:, column], weights=j.weight))
             for cell in np.flatnonzero(part.cells).tolist():
-                mine = known is not None and known.cell == cell
+                mine = np.zeros(0, bool) if known is None else known.cell == cell
                 before = (
-                    float(known.scores[mine, column].mean()) if known is not None and np.any(mine) else whole.old_mean
+                    unseen
+                    if known is None or not mine.any() or not trial.bench.labelled
+                    else float(known.scores[mine, column].mean())
                 )
-                if before > whole.cross_mean:
+                if before > expected.high:
                     by = f"predicted: {part.judged_on}"
-                    found.append(_group(trial, cell, pairs, before, whole.cross_mean, by))
+                    found.append(_group(trial, cell, pairs, before, expected.mean, by))
             continue
         for cell in np.unique(j.cell).tolist():
             mine = j.cell == cell

@@ -17,28 +17,40 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Judged:
-    """Queries and how both models did on them: cell (m,), weight (m,), cluster (m,), old and cross (m, 4)."""
+    """Queries and how both models did on them: cell, weight, cluster (m,) each, old and cross (m, 4).
+
+    distance: (m,) float64 from each query's item to what was learned when it was judged; None where that is not asked.
+    """
 
     cell: Codes
     weight: Floats
     cluster: Codes
     old: Scores
     cross: Scores
+    distance: Floats | None = None
 
     def take(self, chosen: NDArray[np.bool_]) -> Judged:
         """The queries where `chosen`, (m,) bool."""
         return Judged(
-            self.cell[chosen], self.weight[chosen], self.cluster[chosen], self.old[chosen], self.cross[chosen]
+            self.cell[chosen],
+            self.weight[chosen],
+            self.cluster[chosen],
+            self.old[chosen],
+            self.cross[chosen],
+            None if self.distance is None else self.distance[chosen],
         )
 
 
 @dataclass(frozen=True)
-class OldKnown:
-    """The old model's self test on gallery rows drawn at random: cell (q,), cluster (q,), scores (q, 4)."""
+class GalleryKnown:
+    """What is known of gallery rows drawn at random: cell, cluster (q,) each; the old model's self test, scores (q, 4),
+    NaN where nothing is labelled; distance (q,) to the nearest pair.
+    """
 
     cell: Codes
     cluster: Codes
     scores: Scores
+    distance: Floats
 
 
 @dataclass(frozen=True)
@@ -55,25 +67,32 @@ class Part:
     share: float
     judged: Judged
     by_cell: bool
-    known: OldKnown | None
+    known: GalleryKnown | None
 
     def draws(self, metric: MetricName, size: Codes, seed: int) -> Draws:
         """The figures of this stratum; size: (c,) gallery rows of every cell."""
         column = METRICS.index(metric)
-        known = None
-        if self.known is not None and not np.isnan(self.known.scores[:, column]).any():
-            mine = self.cells[self.known.cell]
-            if mine.any():
-                known = Known(self.known.scores[mine, column], np.ones(mine.sum()), self.known.cluster[mine])
-        j = self.judged
+        j, known = self.judged, self._known(column)
         if not self.by_cell:
-            return estimate(Sample(j.old[:, column], j.cross[:, column], j.weight, j.cluster), known, seed=seed)
+            sample = Sample(j.old[:, column], j.cross[:, column], j.weight, j.cluster, j.distance)
+            return estimate(sample, known, seed=seed)
         cells, code = np.unique(j.cell, return_inverse=True)
         weight = np.bincount(code, j.weight)
         old, cross = (np.bincount(code, j.weight * v[:, column]) / weight for v in (j.old, j.cross))
         here = size[self.cells].astype(np.float64)
         population = max(1, round(float(here.sum() ** 2 / (here**2).sum())))
-        return estimate(Sample(old, cross, size[cells].astype(np.float64), None, population), known, seed=seed)
+        sample = Sample(old, cross, size[cells].astype(np.float64), population=population)
+        return estimate(sample, known, seed=seed)
+
+    def _known(self, column: int) -> Known | None:
+        if self.known is None:
+            return None
+        mine = self.cells[self.known.cell]
+        if not mine.any():
+            return None
+        old = self.known.scores[mine, column]
+        distance = None if self.judged.distance is None else self.known.distance[mine]
+        return Known(None if np.isnan(old).any() else old, distance, self.known.cluster[mine])
 
 
 def strata(
@@ -81,7 +100,7 @@ def strata(
     row_judged: Judged | None,
     cell_judged: Judged | None,
     evaluated: Judged | None,
-    known: OldKnown | None,
+    known: GalleryKnown | None,
 ) -> list[Part]:
     """Cuts the gallery into parts, each judged by the most direct evidence there is.
 
@@ -93,7 +112,7 @@ def strata(
     rest = coverage.size > 0
 
     def add(
-        name: str, judged_on: str, cells: NDArray[np.bool_], judged: Judged, by_cell: bool, like: OldKnown | None
+        name: str, judged_on: str, cells: NDArray[np.bool_], judged: Judged, by_cell: bool, like: GalleryKnown | None
     ) -> None:
         nonlocal rest
         units = len(np.unique(judged.cell)) if by_cell else len(np.unique(judged.cluster))

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from models.coverage import Coverage, cover_by_density, cover_by_label
 from models.dependence import WritingOrder, dependence_range, writing_order
-from models.evidence import Bench, Codes, Gallery, Scores, label_scores
-from models.portable import Space
-from models.strata import Judged, OldKnown
+from models.evidence import METRICS, Bench, Codes, Gallery, Scores, label_scores
+from models.nearness import distance_to_pairs, features
+from models.portable import Array, Space
+from models.strata import GalleryKnown, Judged
 from models.transformations.pairs import Pairs
 
 LABELLED_ENOUGH = 0.5
@@ -66,11 +67,21 @@ class Trial:
         """Which rows depend on each other: (m,) int64 cluster codes of gallery rows, -1 being a row of its own."""
         return self.order.runs(rows, max(1, RUN_PER_REACH * self.reach))
 
-    def judged(self, old: Scores, cross: Scores) -> Judged:
-        """Scores (m, 4) of the bench's queries, with cells, weights and clusters."""
+    def judged(self, old: Scores, cross: Scores, *, by_row: bool) -> Judged:
+        """Scores (m, 4) of the bench's queries, with cells, weights and clusters; `by_row` where rows were held out."""
         rows = self.bench.judged
         cell = self.coverage.pair_cell[rows]
-        return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross)
+        distance = None
+        if by_row:
+            pairs, fold = self._features(self.bench.pairs.old, self.bench.pairs.side), self.row_fold
+
+            def learned(mine: Codes, theirs: Codes) -> NDArray[np.bool_]:
+                return np.not_equal.outer(fold[rows[mine]], fold[theirs])
+
+            distance = distance_to_pairs(
+                pairs[rows], self._label(cell), pairs, self._label(self.coverage.pair_cell), learned
+            )
+        return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross, distance)
 
     def evaluated(self, old: Scores, cross: Scores) -> Judged:
         """The same for the evaluation set, every query counting alike."""
@@ -79,17 +90,41 @@ class Trial:
         cell = self.coverage.evaluation_cell[self.evaluation.judged]
         return Judged(cell, np.ones(len(cell)), np.arange(len(cell)), old, cross)
 
-    def old_known(self, queries: int, seed: int) -> OldKnown | None:
-        """The old model's self test on up to `queries` gallery rows; None where nothing is labelled."""
-        if not self.bench.labelled:
-            return None
+    def gallery_known(self, most: int, seed: int) -> GalleryKnown:
+        """What is known of up to `most` gallery rows: the old model's self test, the distance to the nearest pair."""
         rng = np.random.default_rng(seed)
-        rows = np.flatnonzero(self.bench.gallery_code >= 0)
-        rows = np.sort(rng.permutation(rows)[:queries])
-        near = _renumber(self.order.within(self.gallery_row[rows], self.reach), self.gallery_row, len(self.order.place))
-        old, codes = self.bench.gallery.old, self.bench.gallery_code
-        scores = label_scores(old[rows], codes[rows], old, codes, self.bench.source.metric, near)
-        return OldKnown(codes[rows], self.runs(self.gallery_row[rows]), scores)
+        cells = self.coverage.gallery_cell[self.gallery_row]
+        rows = np.sort(rng.permutation(np.flatnonzero(cells >= 0))[:most])
+        stored = self.gallery_row[rows]
+        gallery, codes = self.bench.gallery, self.bench.gallery_code
+        scores = np.full((len(rows), len(METRICS)), np.nan)
+        if self.bench.labelled:
+            near = _renumber(self.order.within(stored, self.reach), self.gallery_row, len(self.order.place))
+            scores = label_scores(gallery.old[rows], codes[rows], gallery.old, codes, self.bench.source.metric, near)
+        place = self.order.place
+        pair_place = np.where(self.pair_row >= 0, place[self.pair_row], -1 - self.reach - len(place))
+
+        def apart(mine: Codes, theirs: Codes) -> NDArray[np.bool_]:
+            between: NDArray[np.int64] = np.subtract.outer(place[stored[mine]], pair_place[theirs])
+            return np.abs(between) > self.reach
+
+        distance = distance_to_pairs(
+            self._features(gallery.old[rows], None if gallery.side is None else gallery.side[rows]),
+            self._label(cells[rows]),
+            self._features(self.bench.pairs.old, self.bench.pairs.side),
+            self._label(self.coverage.pair_cell),
+            apart,
+        )
+        return GalleryKnown(cells[rows], self.runs(stored), scores, distance)
+
+    def _features(self, old: Array, side: Array | None) -> Array:
+        pairs = self.bench.pairs
+        side = None if self.bench.gallery.side is None else side
+        return features(old, side, self.bench.source.metric, (pairs.old, pairs.side))
+
+    def _label(self, cell: Codes) -> Codes:
+        """Cells that nearness stays within: labels, but not regions, whose borders mean nothing."""
+        return cell if self.coverage.by == "label" else np.zeros_like(cell)
 
 
 def prepare(

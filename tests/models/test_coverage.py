@@ -35,7 +35,12 @@ def test_integer_labels_are_labels() -> None:
 def test_pairs_stand_for_the_rows_of_their_label() -> None:
     c = cover_by_label(labels(*"aaaabb"), labels("a", "a", "b", None), labels())
     assert c.pair_weights().tolist() == [2, 2, 2, 0]
-    assert c.pair_weights(np.array([1.0, 3.0, 5.0, 1.0])).tolist() == [1, 3, 2, 0]
+    assert c.pair_weights(np.array([1.0, 1.5, 0.5, 1.0])).tolist() == [1, 1.5, 0.5, 0]
+
+
+def test_no_pair_stands_for_more_than_twice_the_mean() -> None:
+    c = cover_by_label(labels(*"aaaaaaaaab"), labels("a", "b", "b"), labels())
+    assert c.pair_weights().tolist() == pytest.approx([2 * 10 / 3, 0.5, 0.5])
 
 
 def clusters(rng: np.random.Generator, each: int) -> tuple[np.ndarray, np.ndarray]:

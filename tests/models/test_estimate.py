@@ -8,7 +8,7 @@ from models.estimate import Known, Sample, combine, estimate
 
 def sample(rng: np.random.Generator, m: int = 300, population: int | None = None) -> Sample:
     old = rng.random(m)
-    return Sample(old, 0.2 + 0.6 * old + 0.1 * rng.normal(size=m), np.ones(m), None, population)
+    return Sample(old, 0.2 + 0.6 * old + 0.1 * rng.normal(size=m), np.ones(m), population=population)
 
 
 def test_estimate_without_knowledge_is_the_weighted_mean() -> None:
@@ -18,15 +18,24 @@ def test_estimate_without_knowledge_is_the_weighted_mean() -> None:
 
 def test_knowledge_of_the_old_model_corrects_the_crossing_by_regression() -> None:
     rng = np.random.default_rng(0)
-    known = Known(np.full(500, 0.9), np.ones(500))
+    known = Known(np.full(500, 0.9))
     d = estimate(sample(rng), known, seed=0)
     assert d.old_mean == pytest.approx(0.9)
     assert d.cross_mean == pytest.approx(0.2 + 0.6 * 0.9, abs=0.03)
 
 
+def test_distance_to_what_was_learned_corrects_the_crossing_and_not_the_old_model() -> None:
+    rng = np.random.default_rng(5)
+    distance = rng.random(400) + 1
+    s = Sample(np.full(400, 0.5), 1 - 0.3 * distance, np.ones(400), None, distance)
+    d = estimate(s, Known(distance=np.full(100, 0.5)), seed=0)
+    assert d.cross_mean == pytest.approx(1 - 0.3 * 0.5, abs=1e-3)
+    assert d.old_mean == pytest.approx(0.5)
+
+
 def test_few_units_are_paired_instead() -> None:
     s = Sample(np.array([0.2, 0.4, 0.6]), np.array([0.5, 0.7, 0.9]), np.ones(3))
-    d = estimate(s, Known(np.full(50, 0.8), np.ones(50)), seed=0)
+    d = estimate(s, Known(np.full(50, 0.8)), seed=0)
     assert d.cross_mean == pytest.approx(0.8 + 0.3)
 
 

@@ -1,0 +1,50 @@
+"""How far an item is from what was learned: the distance to the nearest pair, of its own label where there are labels.
+
+A crossing does best next to what it learned from, and a held-out pair is farther from the rest than a gallery item is
+from all pairs, most of all where the pairs were chosen to be spread out. Knowing both distances corrects for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portable import Array, Metric, as_indexed
+from models.portable.layers import squared_norms
+from models.transformations.pairs import side_factor
+
+Codes = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Allowed = Callable[[Codes, Codes], NDArray[np.bool_]]  # (rows (a,), pairs (b,)) → (a, b) whether the pair may count
+
+BLOCK = 2048
+
+
+def features(old: Array, side: Array | None, metric: Metric, like: tuple[Array, Array | None]) -> Array:
+    """Where distances are taken: [old ; side] with side-information given the spread of the old vectors of `like`."""
+    rows = as_indexed(np.asarray(old, np.float32), metric)
+    if side is None or like[1] is None:
+        return rows
+    factor = side_factor(as_indexed(np.asarray(like[0], np.float32), metric), np.asarray(like[1], np.float32))
+    return np.concatenate([rows, factor * np.asarray(side, np.float32)], axis=1)
+
+
+def distance_to_pairs(rows: Array, cell: Codes, pairs: Array, pair_cell: Codes, allowed: Allowed) -> Floats:
+    """Each row's distance to the nearest allowed pair of its cell, or two random pairs' distance where there is none.
+
+    rows: (m, d), pairs: (n, d) float32; cell: (m,), pair_cell: (n,) int64; → (m,) float64.
+    """
+    far = 2 * float(np.var(pairs, axis=0, dtype=np.float64).sum())
+    squared = np.full(len(rows), far)
+    for code in np.unique(cell):
+        there = np.flatnonzero(pair_cell == code)
+        mine = np.flatnonzero(cell == code)
+        for start in range(0, len(mine) if len(there) else 0, BLOCK):
+            here = mine[start : start + BLOCK]
+            gap = squared_norms(rows[here])[:, None] + squared_norms(pairs[there]) - 2 * rows[here] @ pairs[there].T
+            nearest = np.where(allowed(here, there), gap, np.inf).min(axis=1)
+            squared[here] = np.where(np.isfinite(nearest), np.maximum(nearest, 0), far)
+    distance: Floats = np.sqrt(squared)
+    return distance
