@@ -24,6 +24,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from app.vectors import LONGEST as LONGEST
+
 Metric = Literal["cosine", "l2", "ip"]
 Kind = Literal["flat", "ivf_flat", "hnsw"]
 Rows = npt.NDArray[np.int64]
@@ -31,7 +33,6 @@ Vectors = npt.NDArray[np.float32]
 
 PADDING = -1
 _FEW = 1000  # rows
-LONGEST = 1e18  # no vector may be longer: squared distances would leave float32
 WORST: dict[Metric, float] = {"cosine": -np.inf, "ip": -np.inf, "l2": np.inf}
 
 

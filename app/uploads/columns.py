@@ -13,6 +13,7 @@ from app.problems import InvalidRows
 from app.uploads.expected import ID_CHARACTERS, IMAGE_BYTES, LABEL_CHARACTERS, PAYLOAD_BYTES, TEXT_BYTES, Column
 from app.uploads.offences import TOLD, Chunk
 from app.uploads.payloads import BadPayload, of_struct, of_text
+from app.vectors import largest_component
 
 _CONTROL = r"\p{Cc}"
 _UTF8_BYTES = 4  # the most that a character takes
@@ -123,7 +124,8 @@ def _vector(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
 
     holes = np.asarray(missing.reshape(-1, column.dimension).any(axis=1))
     chunk.refuse(_spread(holes, rows, len(valid)), column.name, "has a null among its numbers")
-    endless = ~np.isfinite(vectors).all(axis=1)
+    # Written so that NaN, which compares as false, counts as too large.
+    endless = ~(np.abs(vectors).max(axis=1, initial=0) <= largest_component(column.dimension))
     if endless.any():
         place_of = dict(zip(rows.tolist(), range(len(rows)), strict=True))
         chunk.refuse(
@@ -150,7 +152,7 @@ def _not_finite(vector: np.ndarray) -> str:
         return f"holds NaN, first at position {np.flatnonzero(np.isnan(vector))[0]}"
     if np.isinf(vector).any():
         return f"holds an infinity, first at position {np.flatnonzero(np.isinf(vector))[0]}"
-    return "holds a number too large for float32"
+    return "is too long to be compared with others in float32"
 
 
 # Strings and bytes

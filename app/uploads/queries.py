@@ -11,10 +11,12 @@ from app.problems import InvalidUpload, TooLarge, Unprocessable
 from app.uploads.npy import read_header
 from app.uploads.offences import TOLD
 from app.uploads.rows import Rows
+from app.vectors import largest_component
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _NUMBER_CHARACTERS = 64
+_UNUSABLE = "NaN, an infinity, or a number too large for distances in float32"
 
 
 def decode_query_vector(text: str, dimension: int) -> np.ndarray:
@@ -26,8 +28,8 @@ def decode_query_vector(text: str, dimension: int) -> np.ndarray:
     vector = _of_numbers(text) if "," in text or "." in text else _of_base64url(text)
     if len(vector) != dimension:
         raise _wrong(f"has {len(vector)} numbers; the model's dimension is {dimension}")
-    if not np.isfinite(vector).all():
-        raise _wrong("holds NaN, an infinity, or a number too large for float32")
+    if not (np.abs(vector) <= largest_component(dimension)).all():
+        raise _wrong(f"holds {_UNUSABLE}")
     return vector
 
 
@@ -81,8 +83,9 @@ def refuse_zero_queries(vectors: np.ndarray) -> None:
 def _finite(vectors: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         narrow = vectors.astype(np.float32)
-    endless = np.flatnonzero(~np.isfinite(narrow).all(axis=1))[:TOLD].tolist()
-    _refuse([(row, "holds NaN, an infinity, or a number too large for float32") for row in endless])
+    usable = np.abs(narrow).max(axis=1, initial=0) <= largest_component(max(1, narrow.shape[1]))
+    endless = np.flatnonzero(~usable)[:TOLD].tolist()
+    _refuse([(row, f"holds {_UNUSABLE}") for row in endless])
     return narrow
 
 

@@ -20,7 +20,7 @@ from benchmarks.hostile_files import arrow
 from tests.app.uploads.conftest import pieces
 
 VECTOR = np.array([1.5, -2.0, 0.25], np.float32)
-_finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+_finite = st.floats(-(2.0**56), 2.0**56, width=32)
 
 
 @given(hnp.arrays(np.float32, st.integers(1, 8), elements=_finite), st.booleans())
@@ -49,7 +49,8 @@ def test_any_other_text_is_a_problem_or_finite(text: str) -> None:
         ("1,2", "has 2 numbers; the model's dimension is 3"),
         ("1,nan,3", "'nan' at position 1"),
         ("1,inf,3", "'inf' at position 1"),
-        ("1,2,1e39", "too large for float32"),
+        ("1,2,1e39", "too large for distances"),
+        ("1,2,1e18", "too large for distances"),
         ("1,,3", "'' at position 1"),
         ("1_0,2,3", "'1_0' at position 0"),
         ("AAAAA", "cut short"),
@@ -121,3 +122,8 @@ def test_bad_query_bodies_are_refused(uploads: Uploads) -> None:
         _ask(uploads, _npy(np.ones((10_001, 3), np.float32)), NPY)
     with pytest.raises(UnsupportedMediaType):
         _ask(uploads, b"[]", JSON)
+
+
+def test_a_list_too_long_for_distances_is_refused() -> None:
+    with pytest.raises(Unprocessable, match="too large for distances"):
+        vectors_of_lists([[1.0, 0.0, 0.0], [1e18, 0.0, 0.0]], 3)
