@@ -5,7 +5,6 @@ and a tag keeps a version readable. Rows keep their 64-bit row id through update
 the row id serves as the key of everything derived from a row.
 """
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +13,9 @@ from pathlib import Path
 import lance
 import numpy as np
 import pyarrow as pa
+import structlog
+
+log = structlog.get_logger(__name__)
 
 # Lance rejects merges that would both insert the same key only where the schema names the key.
 _ID = pa.field("id", pa.string(), nullable=False, metadata={b"lance-schema:unenforced-primary-key": b"true"})
@@ -76,7 +78,6 @@ class Table:
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
         self._dataset = lance.dataset(self.uri)
-        self._compacting = threading.Lock()
 
     @classmethod
     def create(cls, uri: str | Path, columns: Sequence[pa.Field]) -> "Table":
@@ -201,16 +202,20 @@ class Table:
             tags.delete(name)
 
     def _maintain(self) -> None:
-        """Merges small fragments once there are many: every write adds one, and every read opens them all."""
-        if not self._compacting.acquire(blocking=False):
+        """Merges small fragments once there are many: every write adds one, and every read opens them all.
+
+        Where another writer comes in between, that write is kept and the merging is left to the next one.
+        """
+        dataset = self._latest()
+        if len(dataset.get_fragments()) < _FRAGMENTS_BEFORE_COMPACTION:
             return
         try:
-            dataset = self._latest()
-            if len(dataset.get_fragments()) >= _FRAGMENTS_BEFORE_COMPACTION:
-                dataset.optimize.compact_files()
-                dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
-        finally:
-            self._compacting.release()
+            dataset.optimize.compact_files()
+            dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+        except OSError as error:
+            if "commit conflict" not in str(error):
+                raise
+            log.info("fragments not merged: another write came first", table=self.uri)
 
     def _latest(self) -> lance.LanceDataset:
         """A handle of this call's own at the newest version: handles move, and threads share this object."""
