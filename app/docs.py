@@ -60,7 +60,12 @@ async def swagger_ui() -> HTMLResponse:
         swagger_css_url=f"{ASSETS}/swagger-ui.css",
         swagger_favicon_url=f"{ASSETS}/favicon.png",
         # Swagger UI would show the document to a validator on the internet.
-        swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True, "displayRequestDuration": True},
+        swagger_ui_parameters={
+            "validatorUrl": None,
+            "tryItOutEnabled": True,
+            "displayRequestDuration": True,
+            "defaultModelsExpandDepth": 0,
+        },
     )
 
 

@@ -31,7 +31,7 @@ Crosswalk upgrades the embedding model behind a vector search without re-embeddi
 
 The examples run as they stand, from top to bottom, on a service that holds nothing yet (leave the deletions for last;
 an upgrade's id is in the answer that started it). Every error is an
-`application/problem+json` object (RFC 9457) whose `type` leads to an explanation. Lists are paged by cursors. `POST`s
+`application/problem+json` object (RFC 9457) whose `type` leads to an explanation. Lists are paged by cursors. Calls
 that start work honour an `Idempotency-Key`.
 """
 
@@ -80,6 +80,7 @@ class Documented(FastAPI):
             _hoist_definitions(document["paths"], schemas)
             for operation in _operations(document["paths"]):
                 _document_problems(operation)
+                _show_examples(operation)
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
         assert self.openapi_schema is not None
@@ -107,6 +108,13 @@ def _document_problems(operation: dict[str, Any]) -> None:
         for kind in (BadRequest, TooLarge, UnsupportedMediaType, Unprocessable):
             _add(responses, str(kind.status), kind)
     responses["default"] = {"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": _reference()}}}
+
+
+def _show_examples(operation: dict[str, Any]) -> None:
+    """Swagger UI fills a parameter in from its own example, and not from its schema's."""
+    for parameter in operation.get("parameters", ()):
+        if examples := parameter["schema"].get("examples"):
+            parameter.setdefault("example", examples[0])
 
 
 def _add(responses: dict[Any, dict[str, Any]], status: int | str, kind: type[Problem]) -> None:

@@ -1,0 +1,163 @@
+"""The Swagger UI in a real browser that cannot reach the network: it is complete, and its examples run as shown."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, Request, Route, expect, sync_playwright
+
+from app.settings import Settings
+from tests.services import eventually
+from tests.serving import serving
+from workers.celery import EmbeddedWorker
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A fresh service with its worker."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), sweep_seconds=0.2, heartbeat_seconds=0.2)
+    with serving(settings, EmbeddedWorker) as client:
+        yield client
+
+
+class Browser:
+    """A page, and what it did that it should not have."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.foreign: list[str] = []
+        self.errors: list[str] = []
+        page.route("**/*", self._allow_loopback_alone)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("requestfailed", self._failed)
+
+    def _allow_loopback_alone(self, route: Route) -> None:
+        if urlsplit(route.request.url).hostname == "127.0.0.1" or route.request.url.startswith("data:"):
+            route.continue_()
+        else:
+            self.foreign.append(route.request.url)
+            route.abort()
+
+    def _failed(self, request: Request) -> None:
+        self.errors.append(f"{request.url}: {request.failure}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        if "CI" in os.environ:
+            pytest.fail(f"continuous integration must have a browser: one of {', '.join(BROWSERS)}")
+        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)} was found")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=executable,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-proxy-server",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            ],
+        )
+        page = chromium.new_page(viewport={"width": 1280, "height": 1600})
+        page.set_default_timeout(SECONDS)
+        yield Browser(page)
+        chromium.close()
+
+
+def test_every_operation_is_shown_with_the_network_off(browser: Browser, service: httpx.Client, tmp_path: Path) -> None:
+    page = _opened(browser, service)
+    document = service.get("/openapi.json").json()
+    expected = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert {_name(block) for block in page.locator(".opblock").all()} == expected
+    assert page.locator(".title").inner_text().startswith(document["info"]["title"])
+    screenshot = page.screenshot(path=tmp_path / "docs.png", full_page=True)
+    assert len(screenshot) > 50_000  # an empty page compresses to much less
+    assert (browser.foreign, browser.errors) == ([], [])
+
+
+def test_every_example_runs_as_it_stands(browser: Browser, service: httpx.Client) -> None:
+    page = _opened(browser, service)
+    blocks = {_name(block): block for block in page.locator(".opblock").all()}
+    upgrade = ""
+    for name in sorted(blocks, key=lambda name: name.startswith("DELETE")):  # deletions last, else as they are listed
+        block = blocks[name]
+        block.locator(".opblock-summary-control").click()
+        block.locator("button.execute").wait_for()
+        if "{upgrade}" in name:
+            _fill_in(block.locator("tr[data-param-name=upgrade] input"), upgrade)
+        for example in _examples(block):
+            if example:
+                _choose(block, example)
+            status, body = _executed(page, block)
+            taken = (200, 409) if name in DEPENDING_ON_THE_STATE else (200, 201, 202, 204)
+            assert status in taken, f"{name} {example}: {status} {body}"
+            if name == "POST /models/{model}/upgrade":
+                upgrade = service.get("/upgrades").json()["items"][0]["id"]
+        block.locator(".opblock-summary-control").click()
+    assert [service.get(f"/{kind}").json()["items"] for kind in ("galleries", "datasets")] == [[], []]
+    assert (browser.foreign, browser.errors) == ([], [])
+
+
+DEPENDING_ON_THE_STATE = {
+    f"{method} /upgrades/{{upgrade}}/{action}"
+    for method, action in (("GET", "report"), ("POST", "activate"), ("POST", "rollback"), ("POST", "cancel"))
+}
+"""Two items teach nothing, so the example's upgrade is rejected, and there is nothing to switch to."""
+
+
+def _opened(browser: Browser, service: httpx.Client) -> Page:
+    browser.page.goto(f"{service.base_url}/docs")
+    browser.page.locator(".opblock").first.wait_for()
+    return browser.page
+
+
+def _name(block: Locator) -> str:
+    method = block.locator(".opblock-summary-method").inner_text()
+    return f"{method} {block.locator('.opblock-summary-path').inner_text().replace(chr(0x200B), '')}"
+
+
+def _examples(block: Locator) -> list[str]:
+    """The named examples of the body; one nameless where there is no choice."""
+    options = block.locator(".opblock-section-request-body .examples-select-element option")
+    return [str(option.get_attribute("value")) for option in options.all()] or [""]
+
+
+def _choose(block: Locator, example: str) -> None:
+    body = block.locator("textarea.body-param__text")
+    before = body.input_value()
+    select = block.locator(".opblock-section-request-body .examples-select-element")
+    if select.input_value() != example:
+        select.select_option(example)
+        expect(body).not_to_have_value(before)
+
+
+def _fill_in(field: Locator, text: str) -> None:
+    """Swagger UI takes over what was typed a third of a second later, and may have drawn the field anew by then."""
+    eventually(lambda: _still_there_after_filling_in(field, text), "the field to keep what was typed")
+
+
+def _still_there_after_filling_in(field: Locator, text: str) -> bool:
+    field.fill(text)
+    field.blur()
+    field.page.wait_for_timeout(500)
+    return field.input_value() == text
+
+
+def _executed(page: Page, block: Locator) -> tuple[int, str]:
+    """Presses Execute; the answer's status and what is shown of it."""
+    # The browser asks for the icon anew whenever Swagger UI changes the address.
+    with page.expect_response(lambda response: "/assets/" not in response.url) as response:
+        block.locator("button.execute").click()
+    response.value.finished()
+    shown = block.locator(".live-responses-table .response").first
+    shown.locator(".response-col_status", has_text=str(response.value.status)).wait_for()
+    return response.value.status, shown.locator(".response-col_description").inner_text()[:500]
