@@ -5,7 +5,7 @@ galleries/<id>/samples/<items' version>-<n>.json
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.database import Database
@@ -21,16 +21,20 @@ STEP = "sample"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A sample of n items of a gallery as of one version of its items."""
+    """A sample of n items of a gallery as of one version of its items.
+
+    folder: the gallery's, which another gallery that is later registered under the same id does not share.
+    """
 
     gallery: str
+    folder: str
     version: int
     n: int
 
     @property
     def subject(self) -> str:
         """What its job is about."""
-        return f"sample {self.gallery} {self.version} {self.n}"
+        return f"sample {self.folder} {self.version} {self.n}"
 
     def path(self, folder: Path) -> Path:
         return folder / "samples" / f"{self.version}-{self.n}.json"
@@ -46,10 +50,11 @@ class Samples:
 
     def wanted(self, gallery: str, n: int) -> Wanted:
         """The sample that a request means. Raises NotFound, and Unprocessable for an empty gallery."""
-        items = self._galleries.store(self._galleries.info(gallery)).items
+        info = self._galleries.info(gallery)
+        items = self._galleries.store(info).items
         if not items.count():
             raise Unprocessable(f"Gallery {gallery!r} is empty. PUT /galleries/{gallery}/items first.")
-        return Wanted(gallery, items.version, n)
+        return Wanted(gallery, info.folder, items.version, n)
 
     def find(self, wanted: Wanted) -> Sample | None:
         """The sample, where it was chosen already."""
@@ -63,8 +68,7 @@ class Samples:
             if jobs and jobs[-1].state == JobState.FAILED:
                 raise InternalError(f"The sample could not be chosen: {jobs[-1].error}")
             if not jobs:
-                arguments = {"gallery": wanted.gallery, "version": wanted.version, "n": wanted.n}
-                self._jobs.enqueue(session, STEP, wanted.subject, arguments)
+                self._jobs.enqueue(session, STEP, wanted.subject, asdict(wanted))
 
     def weights(self, info: GalleryInfo, ids: Iterable[str]) -> Mapping[str, float] | None:
         """What each of these items stands for, where they are of one sample; None where they were not chosen so."""

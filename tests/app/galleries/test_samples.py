@@ -1,0 +1,79 @@
+"""Samples: kept on disk, chosen once however often they are asked for, and recognised when pairs come back."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from app.composition import Crosswalk, compose
+from app.database import Database
+from app.galleries.samples import STEP, Wanted
+from app.galleries.schemas import NewGallery, Sample
+from app.jobs.leases import Leases
+from app.jobs.tables import JobRow
+from app.problems import InternalError, NotFound, Unprocessable
+from app.registry.schemas import NewModel
+from app.settings import Settings
+
+
+@pytest.fixture
+def crosswalk(each_settings: Settings, each_database: Database) -> Iterator[Crosswalk]:
+    found = compose(each_settings)
+    found.models.create(NewModel(id="m", dimension=2, metric="ip"))
+    found.galleries.create(NewGallery(id="g", model="m"))
+    yield found
+    found.close()
+
+
+def keep(crosswalk: Crosswalk, wanted: Wanted, **weights: float) -> Sample:
+    """What the step leaves behind."""
+    sample = Sample(ids=list(weights), weights=list(weights.values()))
+    path = wanted.path(crosswalk.galleries.store(crosswalk.galleries.info("g")).folder)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(sample.model_dump_json())
+    return sample
+
+
+def jobs(crosswalk: Crosswalk) -> list[JobRow]:
+    with crosswalk.database.read() as session:
+        return list(session.query(JobRow))
+
+
+def test_sample_of_an_empty_or_unknown_gallery_is_refused(crosswalk: Crosswalk) -> None:
+    with pytest.raises(Unprocessable):
+        crosswalk.samples.wanted("g", 3)
+    with pytest.raises(NotFound):
+        crosswalk.samples.wanted("nowhere", 3)
+
+
+def test_asking_again_waits_for_the_first_job(crosswalk: Crosswalk) -> None:
+    wanted = Wanted("g", "g-1", 1, 3)
+    assert crosswalk.samples.find(wanted) is None
+    for _ in range(3):
+        crosswalk.samples.ask(wanted)
+    crosswalk.samples.ask(Wanted("g", "g-1", 1, 4))
+    found = jobs(crosswalk)
+    assert [job.step for job in found] == [STEP, STEP]
+    assert found[0].arguments == {"gallery": "g", "folder": "g-1", "version": 1, "n": 3}
+    kept = keep(crosswalk, wanted, a=0.75, b=0.25)
+    assert crosswalk.samples.find(wanted) == kept
+
+
+def test_sample_that_could_not_be_chosen_says_why(crosswalk: Crosswalk) -> None:
+    crosswalk.samples.ask(Wanted("g", "g-1", 1, 3))
+    leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.upgrades.step_failed)
+    lease = leases.claim([STEP])
+    assert lease is not None
+    leases.fail(lease, "no room")
+    with pytest.raises(InternalError, match="no room"):
+        crosswalk.samples.ask(Wanted("g", "g-1", 1, 3))
+
+
+def test_weights_are_those_of_the_sample_that_the_pairs_came_from(crosswalk: Crosswalk) -> None:
+    info = crosswalk.galleries.info("g")
+    assert crosswalk.samples.weights(info, ["a"]) is None
+    keep(crosswalk, Wanted("g", "g-1", 1, 2), a=0.75, b=0.25)
+    keep(crosswalk, Wanted("g", "g-1", 2, 2), b=0.5, c=0.5)
+    assert crosswalk.samples.weights(info, ["a"]) == {"a": 0.75, "b": 0.25}
+    assert crosswalk.samples.weights(info, ["c", "b"]) == {"b": 0.5, "c": 0.5}
+    assert crosswalk.samples.weights(info, ["a", "c"]) is None
+    assert crosswalk.samples.weights(info, ["a", "stranger"]) is None
