@@ -1,0 +1,122 @@
+"""A generation's vectors, computed from a batch at once, against the same computed item by item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from app.galleries.lineage import SIDE_INFORMATION, Crossing, Lineage
+from app.lance_table import ROW_ID, embedding_column, vector_type
+from models.portable import Transformation
+from tests.app.crossings import affine, space
+
+SPACES = (space("a", 3), space("b", 4), space("c", 2))
+SIDE = 5
+ITEMS = 40
+
+
+def lineage(*with_side: bool) -> Lineage:
+    """a → b → c as far as there are crossings; each with side-information or without."""
+    crossings = []
+    for hop, side in enumerate(with_side):
+        plain = affine(SPACES[hop], SPACES[hop + 1], seed=hop)
+        chosen = affine(SPACES[hop], SPACES[hop + 1], SIDE, seed=10 + hop) if side else plain
+        crossings.append(Crossing(chosen, plain))
+    spaces = SPACES[: len(with_side) + 1]
+    return Lineage(tuple(s.model for s in spaces), tuple(s.dimension for s in spaces), tuple(crossings))
+
+
+def items(known: dict[str, float], seed: int = 0) -> pa.RecordBatch:
+    """Rows of which each column's share is known. A share of -1 leaves the column out of the table."""
+    rng = np.random.default_rng(seed)
+    dimensions = {embedding_column(s.model): s.dimension for s in SPACES} | {SIDE_INFORMATION: SIDE}
+    columns: dict[str, Any] = {ROW_ID: pa.array(rng.permutation(1000)[:ITEMS], pa.uint64())}
+    for name, dimension in dimensions.items():
+        share = known.get(name.removeprefix("embedding@"), -1)
+        if share >= 0:
+            values = rng.normal(size=(ITEMS, dimension)).astype(np.float32).tolist()
+            there = rng.random(ITEMS) < share
+            cells = [value if has else None for value, has in zip(values, there, strict=True)]
+            columns[name] = pa.array(cells, vector_type(dimension))
+    return pa.record_batch(columns)
+
+
+def one_by_one(line: Lineage, batch: pa.RecordBatch) -> dict[int, tuple[np.ndarray, bool]]:
+    """From its newest model's vector on, each item through each crossing left: vector and whether native, by row."""
+    found = {}
+    for item in batch.to_pylist():
+        vectors = [item.get(embedding_column(model)) for model in line.models]
+        newest = max((place for place, vector in enumerate(vectors) if vector is not None), default=None)
+        if newest is None:
+            continue
+        vector = np.array(vectors[newest], np.float64)
+        for crossing in line.crossings[newest:]:
+            side = item.get(SIDE_INFORMATION)
+            with_side = crossing.chosen.card.side_dimension is not None and side is not None
+            vector = _h(crossing.chosen if with_side else crossing.plain, vector, side if with_side else None)
+        found[item[ROW_ID]] = (vector, newest == len(vectors) - 1)
+    return found
+
+
+def _h(transformation: Transformation, vector: np.ndarray, side: list[float] | None) -> np.ndarray:
+    h = transformation.affine
+    assert h is not None
+    outputs = [
+        bias + sum(w * x for w, x in zip(row, vector, strict=True))
+        for row, bias in zip(h.weight.astype(np.float64), h.bias.astype(np.float64), strict=True)
+    ]
+    if side is not None and h.side_weight is not None:
+        outputs = [
+            y + sum(v * s for v, s in zip(row, side, strict=True))
+            for y, row in zip(outputs, h.side_weight.astype(np.float64), strict=True)
+        ]
+    return np.array(outputs)
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        (lineage(), {"a": 1}),
+        (lineage(), {"a": 0.5, "b": 0.5}),
+        (lineage(False), {"a": 1}),
+        (lineage(False), {"a": 0.6, "b": 0.3}),
+        (lineage(False), {"b": 0.7}),
+        (lineage(True), {"a": 1, SIDE_INFORMATION: 1}),
+        (lineage(True), {"a": 0.8, "b": 0.4, SIDE_INFORMATION: 0.5}),
+        (lineage(True), {"a": 1, SIDE_INFORMATION: 0}),
+        (lineage(True), {"a": 1}),
+        (lineage(False, True), {"a": 0.5, "b": 0.5, "c": 0.5, SIDE_INFORMATION: 0.5}),
+        (lineage(True, True), {"a": 0.7, "c": 0.2, SIDE_INFORMATION: 0.7}),
+        (lineage(True, False), {"a": 0.3, "b": 0.3, "c": 0.3, SIDE_INFORMATION: 0.3}),
+        (lineage(True, False), {"a": 0, "b": 0, "c": 0}),
+    ],
+)
+def test_projection_of_a_batch_is_that_of_its_items(line: Lineage, known: dict[str, float]) -> None:
+    batch = items(known)
+    projected, expected = line.project(batch), one_by_one(line, batch)
+    assert projected.rows.tolist() == [row for row in batch.column(ROW_ID).to_pylist() if row in expected]
+    assert projected.vectors.dtype == np.float32
+    assert projected.vectors.shape == (len(expected), line.dimension)
+    for row, vector, native in zip(projected.rows.tolist(), projected.vectors, projected.native, strict=True):
+        np.testing.assert_allclose(vector, expected[row][0], rtol=1e-4, atol=1e-4)
+        assert bool(native) == expected[row][1]
+
+
+def test_projection_of_nothing_is_empty() -> None:
+    projected = lineage(True).project(items({"a": 1, SIDE_INFORMATION: 1}).slice(0, 0))
+    assert projected.vectors.shape == (0, 4)
+
+
+def test_projection_reads_side_information_only_where_a_crossing_does() -> None:
+    assert SIDE_INFORMATION not in lineage(False, False).columns
+    assert lineage(False, True).columns == [*map(embedding_column, "abc"), SIDE_INFORMATION]
+
+
+def test_native_vectors_are_kept_to_the_bit() -> None:
+    batch = items({"a": 1, "b": 1, SIDE_INFORMATION: 1})
+    projected = lineage(True).project(batch)
+    assert projected.native.all()
+    assert projected.vectors.tolist() == batch.column(embedding_column("b")).to_pylist()

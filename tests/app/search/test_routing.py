@@ -1,0 +1,64 @@
+"""Which route answers a query, over every shape that a gallery's history can take."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from app.galleries.info import BUILDING, READY, GalleryInfo, GenerationInfo
+from app.search.routing import Route, find_route
+from models.portable import Space
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def gallery(active: int, *steps: tuple[str, int | None], state: str = READY) -> GalleryInfo:
+    """Generations by model and parent, numbered from 1; `state` is that of the last."""
+    generations = {
+        number: GenerationInfo(
+            number=number,
+            space=Space(model, 4, "cosine"),
+            parent=parent,
+            upgrade=None if parent is None else f"upgrade-{number}",
+            transformation=None if parent is None else f"upgrade-{number}",
+            state=state if number == len(steps) else READY,
+            store_version=None,
+            index_name=None,
+            created_at=NOW,
+            ready_at=NOW,
+        )
+        for number, (model, parent) in enumerate(steps, 1)
+    }
+    return GalleryInfo("g", "g", steps[0][0], None, {}, active, NOW, generations)
+
+
+CHAIN = (("a", None), ("b", 1), ("c", 2))
+BRANCH = (("a", None), ("b", 1), ("c", 1))
+
+
+@pytest.mark.parametrize(
+    ("info", "model", "crossable", "expected"),
+    [
+        (gallery(1, ("a", None)), "a", {}, Route("direct", 1)),
+        (gallery(1, ("a", None)), "b", {}, None),
+        (gallery(1, ("a", None)), "b", {"b": "u"}, Route("instant", 1, "u")),
+        (gallery(1, ("a", None)), "a", {"a": "u"}, Route("direct", 1)),
+        (gallery(1, ("a", None), ("b", 1), state=BUILDING), "b", {"b": "u"}, Route("instant", 1, "u")),
+        (gallery(1, ("a", None), ("b", 1)), "b", {}, None),
+        (gallery(2, ("a", None), ("b", 1)), "b", {}, Route("transformed", 2)),
+        (gallery(2, ("a", None), ("b", 1)), "a", {}, Route("direct", 1)),
+        (gallery(3, *CHAIN), "a", {}, Route("direct", 1)),
+        (gallery(3, *CHAIN), "b", {}, Route("transformed", 2)),
+        (gallery(3, *CHAIN), "c", {}, Route("transformed", 3)),
+        (gallery(2, *CHAIN), "c", {}, None),
+        (gallery(2, *CHAIN), "c", {"c": "u"}, Route("instant", 2, "u")),
+        (gallery(3, *BRANCH), "b", {}, None),
+        (gallery(3, *BRANCH), "c", {}, Route("transformed", 3)),
+        (gallery(3, *BRANCH), "d", {"e": "u"}, None),
+    ],
+)
+def test_route_leads_to_the_active_generation_or_one_that_it_was_derived_from(
+    info: GalleryInfo, model: str, crossable: dict[str, str], expected: Route | None
+) -> None:
+    assert find_route(info, model, crossable) == expected
