@@ -36,7 +36,7 @@ def put(store: GalleryStore, model: str, dimension: int, stale: tuple[str, ...] 
 
 
 def projected(store: GalleryStore, line: Lineage) -> dict[int, list[float]]:
-    found = {}
+    found: dict[int, list[float]] = {}
     for part in store.project(line):
         found |= dict(zip(part.rows.tolist(), part.vectors.tolist(), strict=True))
     return found
