@@ -54,6 +54,12 @@ def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None
     return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers, MEDIA_TYPE)
 
 
+async def refuse_nul(request: Request) -> None:
+    """Dependency of every route: nothing is named with the NUL character, which PostgreSQL cannot even compare with."""
+    if "\0" in request.url.path:
+        raise NotFound("No id holds the NUL character.")
+
+
 class LastResort:
     """Middleware: an error that nothing else answered is logged with its traceback, and answered without it."""
 

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__, docs, health
-from app.answers import LastResort, answer_problems
+from app.answers import LastResort, answer_problems, refuse_nul
 from app.bodies import BodyLimit
 from app.composition import Crosswalk, compose
 from app.datasets.routes import router as datasets
@@ -45,6 +45,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(refuse_nul)],
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics

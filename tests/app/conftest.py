@@ -6,20 +6,38 @@ import httpx
 import pytest
 
 from app.settings import Settings
+from tests.services import postgres_database
 from tests.serving import serving
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[httpx.Client]:
-    """On SQLite, with nothing registered, and no worker."""
-    with serving(settings) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
 def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One service for a module's tests that leave nothing behind in it."""
     with serving(Settings(data_dir=tmp_path_factory.mktemp("data"), json_limit_bytes=100_000)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def each_shared_client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """The same on SQLite and on PostgreSQL."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
+    if request.param == "sqlite":
+        with serving(settings) as client:
+            yield client
+        return
+    with (
+        postgres_database(request.getfixturevalue("postgres")) as url,
+        serving(settings.model_copy(update={"database_url": url})) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[httpx.Client]:
+    """On SQLite, with nothing registered, and no worker."""
+    with serving(settings) as client:
         yield client
 
 

@@ -1,6 +1,7 @@
 """Every error is a problem (RFC 9457), whatever went wrong."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -101,6 +102,20 @@ def test_each_type_leads_to_its_explanation(shared_client: httpx.Client) -> None
     assert explained.status_code == 200
     assert explained.json().items() >= {key: kind[key] for key in ("type", "title", "status")}.items()
     _problem(shared_client.get("/problems/no-such-kind"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "hostile", ["%00", "a%00b", "%ED%A0%80", "%F0%9F%A6%84", "%0A", "%2e%2e", "'", "%25s", "x" * 5_000]
+)
+def test_no_path_makes_a_fault(each_shared_client: httpx.Client, hostile: str) -> None:
+    document = each_shared_client.get("/openapi.json").json()
+    paths = [path for path in document["paths"] if "{" in path]
+    assert len(paths) > 10
+    for path in paths:
+        for method in document["paths"][path]:
+            url = re.sub(r"\{\w+\}", hostile, path)
+            answer = each_shared_client.request(method, url, json={} if method in ("post", "put") else None)
+            assert 400 <= answer.status_code < 500, f"{method} {url}: {answer.text}"
 
 
 def test_a_fault_inside_tells_nothing_of_itself(settings: Settings) -> None:

@@ -3,7 +3,8 @@
 import shutil
 
 import httpx
-from sqlalchemy import text
+import psycopg
+from sqlalchemy import make_url, text
 
 from app.database import Database
 from app.settings import Settings
@@ -52,6 +53,23 @@ def test_a_broker_that_went_away_is_named_and_found_again(settings: Settings) ->
         redis.start()
         assert client.get("/readyz").status_code == 200
         redis.kill()
+
+
+def test_a_database_that_went_away_is_named_and_found_again(
+    settings: Settings, postgres_url: str, postgres: str
+) -> None:
+    name = make_url(postgres_url).database
+    with (
+        serving(settings.model_copy(update={"database_url": postgres_url})) as client,
+        psycopg.connect(postgres, autocommit=True) as server,
+    ):
+        assert client.get("/readyz").status_code == 200
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        assert _unready(client) == {"database": "failing", "migrations": "failing"}
+        assert client.get("/models").status_code == 500
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+        assert client.get("/readyz").status_code == 200
 
 
 def test_the_landing_page_shows_the_state_and_leads_to_the_documentation(client: httpx.Client) -> None:
