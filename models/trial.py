@@ -17,7 +17,6 @@ from models.strata import GalleryKnown, Judged
 from models.transformations.pairs import Pairs
 
 LABELLED_ENOUGH = 0.5
-RUN_PER_REACH = 4  # rows held out together, in units of the dependence range: long enough that few siblings stay behind
 
 Labels = NDArray[Any]
 
@@ -64,8 +63,11 @@ class Trial:
     notes: tuple[str, ...]
 
     def runs(self, rows: Codes) -> Codes:
-        """Which rows depend on each other: (m,) int64 cluster codes of gallery rows, -1 being a row of its own."""
-        return self.order.runs(rows, max(1, RUN_PER_REACH * self.reach))
+        """Which rows depend on each other: (m,) int64 cluster codes of gallery rows, -1 being a row of its own.
+
+        The few siblings that runs of this length leave to learn from show in the distance that is corrected for.
+        """
+        return self.order.runs(rows, max(1, self.reach))
 
     def judged(self, old: Scores, cross: Scores, *, by_row: bool) -> Judged:
         """Scores (m, 4) of the bench's queries, with cells, weights and clusters; `by_row` where rows were held out."""
@@ -185,7 +187,7 @@ def prepare(
     main = bench(learned_from, coverage.pair_cell, limits.queries)
     if len(main.judged) < 2:
         raise ValueError("a proof needs at least two pairs, of labels that the gallery holds where it is labelled")
-    runs = order.runs(pair_row, max(1, RUN_PER_REACH * reach))
+    runs = order.runs(pair_row, max(1, reach))
     held = np.zeros(len(pairs), bool)
     held[main.judged] = True
     return Trial(
