@@ -168,7 +168,8 @@ def crossed(task: Task, pairs: str, method: str, side: bool, options: argparse.N
         h = learn(recipe, rows, task.source, task.target, device=device, seed=options.seed)
     seconds = time.perf_counter() - start
     gallery = h.apply(task.gallery.old, task.gallery.side if h.card.side_dimension else None)
-    learned = f"{h.card.method} {dict(h.card.settings)}"
+    chosen = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in h.card.settings.items())
+    learned = f"{h.card.method}{' + side' if h.card.side_dimension else ''} {chosen}"
     told = {"pairs": pairs, "method": method, "side": side, "seconds": seconds, "learned": learned}
     return measured(task, gallery, task.queries.new, options.seed, **told)
 
@@ -198,7 +199,7 @@ def main() -> None:
     options = parser.parse_args()
     known = json.loads(options.json.read_text()) if options.json.exists() else {}
     results: dict[str, Result] = {key: Result(**fields) for key, fields in known.items()}
-    console = Console()
+    console = Console(width=150)
 
     def keep(result: Result) -> None:
         results[result.key] = result
