@@ -1,10 +1,14 @@
 """The OpenAPI document is complete: everything is explained, and every error shape is there."""
 
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+import app
 
 METHODS = ("get", "put", "post", "delete", "patch")
 
@@ -68,6 +72,11 @@ def test_every_documented_problem_type_is_explained(document: dict[str, Any], sh
     assert len(types) > 8
     for kind in types:
         assert shared_client.get(kind).status_code == 200
+
+
+def test_the_version_is_the_packages(document: dict[str, Any]) -> None:
+    project = tomllib.loads((Path(app.__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert document["info"]["version"] == project["version"]
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
