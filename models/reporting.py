@@ -61,8 +61,8 @@ def write_report(trial: Trial, measured: Measured, gate: Gate, seed: int) -> Pro
     draws = {part.name: part.draws(gate.metric, coverage.size, seed + 10 * i) for i, part in enumerate(parts)}
     summaries = tuple(_stratum(trial, part, draws[part.name]) for part in parts)
     seen, unseen = draws.get("covered"), draws.get("not covered")
-    backfilled, gap = _backfilled(trial, measured.rows, gate.metric, seed)
-    re_embed = _shifted(seen, gap, "predicted: covered part, plus what full re-embedding adds on the pairs")
+    backfilled, left = _backfilled(trial, measured.rows, gate.metric, seed)
+    re_embed = _without_errors(seen, left)
     unseen_share = 1 - coverage.share
     losing = _losing(trial, parts, gate.metric, seed)
     instant = None if measured.instant is None else _overall(trial, measured.instant, gate.metric, seed)
@@ -170,7 +170,7 @@ def _flips(part: Part) -> FlipCount:
 def _backfilled(
     trial: Trial, rows: HeldOut, metric: MetricName, seed: int
 ) -> tuple[Backfilled | None, tuple[float, Floats] | None]:
-    """M(new, new) where it can be known, and what re-embedding adds to the crossing there: (mean, draws)."""
+    """M(new, new) where it can be known, and the share of the crossing's errors that it leaves there: (mean, draws)."""
     if metric not in BY_LABEL:
         return None, None
     bench, column = trial.bench, METRICS.index(metric)
@@ -182,20 +182,21 @@ def _backfilled(
     weight, runs = trial.weight[bench.judged], trial.runs(trial.pair_row[bench.judged])
     basis = f"{len(new)} pairs as queries and gallery"
 
-    def mean(values: Floats) -> tuple[float, Floats]:
-        parts = group_sums(np.column_stack([weight * values, weight]), runs)
-        drawn = resampled_sums(parts, seed=seed, resamples=RESAMPLES)
-        top, bottom = parts.sum(0)
-        return float(top / bottom), drawn[:, 0] / np.maximum(drawn[:, 1], np.finfo(np.float64).tiny)
+    def ratio(top: Floats, bottom: Floats) -> tuple[float, Floats]:
+        parts = group_sums(np.column_stack([weight * top, weight * bottom]), runs)
+        drawn = np.vstack([parts.sum(0), resampled_sums(parts, seed=seed, resamples=RESAMPLES)])
+        ratios = np.ones(len(drawn))  # where there is nothing to divide by, nothing changes
+        np.divide(drawn[:, 0], drawn[:, 1], out=ratios, where=drawn[:, 1] > 0)
+        return float(ratios[0]), ratios[1:]
 
     def quantity(values: Floats) -> Quantity:
-        return _quantity(percentile_interval(*mean(values)), basis)
+        return _quantity(percentile_interval(*ratio(values, np.ones_like(values))), basis)
 
     self_test, new_new = quantity(by_old), quantity(by_new)
     gain = new_new.mean / self_test.mean if self_test.mean > 0 else None
     return (
         Backfilled(metric, self_test, quantity(by_cross), new_new, quantity(by_new - by_old), gain),
-        mean(by_new - by_cross),
+        ratio(1 - by_new, 1 - by_cross),
     )
 
 
@@ -263,11 +264,16 @@ def _wanted(trial: Trial) -> tuple[Wanted, ...]:
     return tuple(Wanted(c.names[i], int(c.size[i]), min(usual, int(c.size[i]))) for i in cells)
 
 
-def _shifted(seen: Draws | None, gap: tuple[float, Floats] | None, basis: str) -> Quantity | None:
-    if seen is None or gap is None:
+def _without_errors(seen: Draws | None, left: tuple[float, Floats] | None) -> Quantity | None:
+    """Full re-embedding of the gallery: the covered part's errors, in the proportion that it leaves on the pairs.
+
+    The pairs alone are a sparser and harder gallery, so their figures cannot be taken over as they are.
+    """
+    if seen is None or left is None:
         return None
-    mean, draws = gap
-    return _clipped(percentile_interval(seen.cross_mean + mean, seen.fresh_cross + draws), basis)
+    mean, draws = left
+    interval = percentile_interval(1 - mean * (1 - seen.cross_mean), 1 - draws * (1 - seen.fresh_cross))
+    return _clipped(interval, "predicted: errors of the covered part, in the proportion left by re-embedding the pairs")
 
 
 def _mixed(seen: Draws | None, re_embed: Quantity | None, share: float) -> Quantity | None:

@@ -292,3 +292,13 @@ def test_every_fold_learns_without_its_own_queries() -> None:
         assert part.label is not None
         left_out = set(e.pairs.label) - set(part.label)
         assert len(left_out) == 1
+
+
+def test_full_re_embedding_is_predicted_near_what_it_would_measure(most: ProofReport) -> None:
+    rung = next(r for r in most.advice if r.name == "re_embed")
+    assert rung.quality is not None
+    assert rung.predicted
+    assert rung.items_to_re_embed == 800
+    assert most.metrics[0].cross.mean < rung.quality.mean <= 1
+    assert most.backfilled is not None
+    assert rung.quality.high >= 0.99  # the world's new model makes no mistake on its whole gallery
