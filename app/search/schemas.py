@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.ids import ResourceId
 from app.search.routing import RouteName
 
-
 EXAMPLE: dict[str, Any] = {"gallery": "faq", "model": "tfidf-v1", "k": 2, "vectors": [[0.9, 0.1, 0.0, 0.0]]}
 
 
