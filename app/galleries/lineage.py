@@ -83,14 +83,20 @@ class Lineage:
         vectors = np.zeros((count, self.dimensions[0]), np.float32)
         for step, model in enumerate(self.models):
             own, has_own = _optional(batch, embedding_column(model))
-            moved = np.zeros((count, self.dimensions[step]), np.float32)
             carried = valid & ~has_own
-            if step and carried.any():
-                beside = None if side is None else side[carried]
-                moved[carried] = self.crossings[step - 1].apply(vectors[carried], beside, has_side[carried])
-            if own is not None:
-                moved[has_own] = own[has_own]
-            vectors, native, valid = moved, has_own, valid | has_own
+            if own is not None and has_own.all():
+                vectors = own
+            elif step and carried.all():
+                vectors = self.crossings[step - 1].apply(vectors, side, has_side)
+            else:
+                moved = np.zeros((count, self.dimensions[step]), np.float32)
+                if step and carried.any():
+                    beside = None if side is None else side[carried]
+                    moved[carried] = self.crossings[step - 1].apply(vectors[carried], beside, has_side[carried])
+                if own is not None:
+                    moved[has_own] = own[has_own]
+                vectors = moved
+            native, valid = has_own, valid | has_own
         rows = batch.column(ROW_ID).to_numpy().astype(np.int64)
         if valid.all():
             return Projected(rows, vectors, native)
