@@ -10,6 +10,7 @@ from app.galleries.store import GalleryStore
 from app.upgrades.states import Event
 from workers.context import StepContext
 from workers.indexing import hold
+from workers.parallel import side_by_side
 
 
 def run(context: StepContext) -> None:
@@ -59,8 +60,8 @@ def _transform(
 
 def _project(store: GalleryStore, lineage: Lineage, fragment: Any) -> Iterator[Projected]:
     columns = [name for name in lineage.columns if store.items.has(name)]
-    for batch in fragment.to_batches(columns=columns, with_row_id=True):
-        projected = lineage.project(batch)
+    batches = fragment.to_batches(columns=columns, with_row_id=True)
+    for projected in side_by_side(lineage.project, batches):
         if len(projected.rows):
             yield projected
 

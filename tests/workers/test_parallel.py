@@ -1,0 +1,72 @@
+"""A stream worked on side by side comes out as if one item had been done after the other."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from workers.parallel import side_by_side
+
+
+def _blas_threads() -> set[int]:
+    return {int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_results_come_in_the_order_of_their_items() -> None:
+    later_done = threading.Event()
+
+    def done(item: int) -> int:
+        if item == 0:
+            assert later_done.wait(30)
+        else:
+            later_done.set()
+        return item * item
+
+    with threadpool_limits(2, "blas"):
+        assert list(side_by_side(done, range(50))) == [item * item for item in range(50)]
+
+
+def test_no_more_is_read_ahead_than_there_are_threads() -> None:
+    read = 0
+
+    def items() -> Iterator[int]:
+        nonlocal read
+        while read < 100:
+            read += 1
+            yield read
+
+    with threadpool_limits(3, "blas"):
+        for taken, item in enumerate(side_by_side(lambda item: item, items()), start=1):
+            assert item == taken
+            assert read <= taken + 3
+
+
+def test_what_the_function_raises_comes_in_the_place_of_its_item() -> None:
+    def halved(item: int) -> int:
+        if item % 2:
+            raise ValueError(f"{item} is odd")
+        return item // 2
+
+    results = side_by_side(halved, iter([2, 4, 5, 6]))
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(ValueError, match="5 is odd"):
+        next(results)
+
+
+def test_blas_takes_one_thread_meanwhile_and_its_own_again_afterwards() -> None:
+    with threadpool_limits(2, "blas"):
+        before = _blas_threads()
+        squares = side_by_side(lambda item: np.full((2, 2), item) @ np.eye(2), range(4))
+        assert [(int(square[0, 0]), _blas_threads()) for square in squares] == [(item, {1}) for item in range(4)]
+        assert _blas_threads() == before
+
+
+def test_a_stream_left_half_read_leaves_blas_as_it_was() -> None:
+    with threadpool_limits(2, "blas"):
+        before = _blas_threads()
+        results = side_by_side(lambda item: item, range(100))
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+        assert _blas_threads() == before
