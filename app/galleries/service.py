@@ -135,6 +135,11 @@ class Galleries:
             raise WrongState(f"Generation {number} of gallery {gallery!r} is still {generation.state}.")
         row.active = number
 
+    def lock(self, session: Session, galleries: Sequence[str]) -> None:
+        """Keeps galleries from being switched, upgraded or deleted by others until the caller's transaction ends."""
+        wanted = select(GalleryRow.id).where(GalleryRow.id.in_(galleries)).order_by(GalleryRow.id)
+        session.execute(wanted.with_for_update()).all()
+
     def build(self, session: Session, gallery: str, space: Space, upgrade: str) -> int:
         """The generation that an upgrade builds on the active one, made if need be; its number."""
         row = session.get(GalleryRow, gallery, with_for_update=True)
@@ -171,10 +176,9 @@ class Galleries:
         generation.ready_at = generation.ready_at or _now()
 
     def abandon(self, session: Session, upgrade: str) -> None:
-        """Forgets generations that an upgrade did not finish. Their files are swept with the gallery."""
+        """Forgets the generations of an upgrade that will never be switched to. Their files go with the gallery."""
         for row in session.scalars(select(GenerationRow).where(GenerationRow.upgrade == upgrade)):
-            if row.state == BUILDING:
-                session.delete(row)
+            session.delete(row)
 
     def info(self, gallery: str) -> GalleryInfo:
         """A gallery and its generations as plain data. Raises NotFound."""

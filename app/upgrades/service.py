@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -44,6 +44,8 @@ class Upgrades:
         carried out, and Conflict where a gallery is being upgraded already.
         """
         galleries = self._checked(source, asked)
+        self._galleries.lock(session, galleries)  # Two that start at the same moment take turns.
+        self._refuse_elsewhere(source, galleries)
         self._refuse_second(session, galleries)
         row = UpgradeRow(
             id=_new_id(),
@@ -73,13 +75,16 @@ class Upgrades:
     def activate(self, upgrade: str) -> Upgrade:
         """Points every gallery of the upgrade at the generation that it made, in one transaction.
 
-        Raises NotFound, and WrongState unless it is ready or was rolled back.
+        Raises NotFound, and WrongState unless it is ready or was rolled back and no other upgrade is under way there.
         """
         with self._database.session() as session:
             row = self._locked(session, upgrade)
             if row.state != State.ACTIVE:
                 self._advance(row, Event.ACTIVATED)
-                self._point(session, row)
+                self._refuse_while_running(session, row.galleries)
+                for name, number, _ in self._made(row):
+                    self._align(session, self._galleries.info(name), number)
+                    self._galleries.point(session, name, number)
             return self._wire(session, row)
 
     def roll_back(self, upgrade: str) -> Upgrade:
@@ -91,6 +96,7 @@ class Upgrades:
             row = self._locked(session, upgrade)
             if row.state != State.ROLLED_BACK:
                 self._advance(row, Event.ROLLED_BACK)
+                self._refuse_while_running(session, row.galleries)
                 for name, number, parent in self._made(row):
                     info = self._galleries.info(name)
                     if info.active != number:
@@ -102,19 +108,16 @@ class Upgrades:
             return self._wire(session, row)
 
     def switch(self, gallery: str, number: int) -> None:
-        """Points one gallery at one of its generations, and brings the upgrades that made them into line."""
+        """Points one gallery at one of its generations, and brings the upgrades that made them into line.
+
+        Raises NotFound, and WrongState for a generation that is not ready or while an upgrade is under way.
+        """
         with self._database.session() as session:
-            self._galleries.point(session, gallery, number)
             info = self._galleries.info(gallery)
-            reached = {step.upgrade for step in info.ancestry(number)}
-            for step in info.generations.values():
-                if step.upgrade is None:
-                    continue
-                row = self._locked(session, step.upgrade)
-                if step.upgrade in reached and row.state in (State.READY, State.ROLLED_BACK):
-                    self._advance(row, Event.ACTIVATED)
-                elif step.upgrade not in reached and row.state == State.ACTIVE and len(row.galleries) == 1:
-                    self._advance(row, Event.ROLLED_BACK)
+            self._refuse_while_running(session, [gallery])
+            if number in info.generations:
+                self._align(session, info, number)
+            self._galleries.point(session, gallery, number)
 
     def cancel(self, upgrade: str) -> Upgrade:
         """Stops an upgrade; every gallery is as it was. Raises NotFound, and WrongState once it is active or ended."""
@@ -230,6 +233,9 @@ class Upgrades:
         galleries = asked.galleries or self._galleries.in_space(source)
         if not galleries:
             raise Unprocessable(f"No gallery is in the space of model {source!r}, so there is nothing to upgrade.")
+        return sorted(set(galleries))
+
+    def _refuse_elsewhere(self, source: str, galleries: Sequence[str]) -> None:
         for name in galleries:
             space = self._galleries.info(name).current.space
             if space.model != source:
@@ -237,17 +243,40 @@ class Upgrades:
                     f"Gallery {name!r} is in the space of model {space.model!r}, not of {source!r}. "
                     f"POST /models/{space.model}/upgrade upgrades it."
                 )
-        return sorted(set(galleries))
 
     def _refuse_second(self, session: Session, galleries: Sequence[str]) -> None:
-        running = session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(states.RUNNING | {State.READY})))
-        for row in running:
-            if shared := sorted(set(galleries) & set(row.galleries)):
-                raise Conflict(
-                    f"Gallery {shared[0]!r} is being upgraded by {row.id}. Wait for it, or "
-                    f"POST /upgrades/{row.id}/cancel.",
-                    upgrade=row.id,
-                )
+        for name, row in self._working_on(session, galleries, states.RUNNING | {State.READY}):
+            raise Conflict(
+                f"Gallery {name!r} is being upgraded by {row.id}. Wait for it, or POST /upgrades/{row.id}/cancel.",
+                upgrade=row.id,
+            )
+
+    def _refuse_while_running(self, session: Session, galleries: Sequence[str]) -> None:
+        """An upgrade builds on the generation that was active when it started: that must not change under it."""
+        for name, row in self._working_on(session, galleries, states.RUNNING):
+            raise WrongState(
+                f"Gallery {name!r} is being upgraded by {row.id}, which is {row.state}. Wait for it, or "
+                f"POST /upgrades/{row.id}/cancel first.",
+                state=row.state,
+                upgrade=row.id,
+            )
+
+    def _working_on(
+        self, session: Session, galleries: Sequence[str], of: Collection[State]
+    ) -> Iterator[tuple[str, UpgradeRow]]:
+        for row in session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(of)).order_by(UpgradeRow.id)):
+            for name in sorted(set(galleries) & set(row.galleries)):
+                yield name, row
+
+    def _align(self, session: Session, info: GalleryInfo, number: int) -> None:
+        """Brings the states of all upgrades of a gallery into line with its being pointed at a generation."""
+        reached = {step.upgrade for step in info.ancestry(number)}
+        for upgrade in sorted({step.upgrade for step in info.generations.values()} - {None}, key=str):
+            row = self._locked(session, str(upgrade))
+            if upgrade in reached and row.state in (State.READY, State.ROLLED_BACK):
+                self._advance(row, Event.ACTIVATED)
+            elif upgrade not in reached and row.state == State.ACTIVE and len(row.galleries) == 1:
+                self._advance(row, Event.ROLLED_BACK)
 
     def _advance(self, row: UpgradeRow, event: Event) -> None:
         try:
@@ -264,10 +293,6 @@ class Upgrades:
             for step in info.generations.values()
             if step.upgrade == row.id and step.parent is not None
         ]
-
-    def _point(self, session: Session, row: UpgradeRow) -> None:
-        for name, number, _ in self._made(row):
-            self._galleries.point(session, name, number)
 
     def _locked(self, session: Session, upgrade: str) -> UpgradeRow:
         return _found(session.get(UpgradeRow, upgrade, with_for_update=True), upgrade)
