@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/crosswalk demo $(ARGS)
 
 test: lint
-	$(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
