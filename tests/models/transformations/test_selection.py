@@ -110,7 +110,7 @@ def test_tie_goes_to_the_one_that_pushes_without_the_side_information() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_named_method_is_the_one_chosen(method: str) -> None:
-    picked = select(world(60, side=8), SOURCE, TARGET, method=method_named(method), device="cpu", budget_seconds=0.01)
+    picked = select(world(12, side=8), SOURCE, TARGET, method=method_named(method), device="cpu", budget_seconds=0.01)
     assert picked.chosen.card.method == method
     assert picked.instant.pushable
 
