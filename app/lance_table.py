@@ -100,6 +100,10 @@ class Table:
     def schema(self) -> pa.Schema:
         return self._latest().schema
 
+    def columns(self, version: int | None = None) -> list[str]:
+        """The names of the columns that a version has, or the newest one."""
+        return list(self._at(version).schema.names)
+
     def has(self, column: str) -> bool:
         return column in self.schema.names
 

@@ -66,7 +66,9 @@ class GalleryStore:
 
     def project(self, lineage: Lineage, *, version: int | None = None) -> Iterator[Projected]:
         """Streams every item in a generation's space, computed from the items."""
-        for batch in self.items.scan(self._present(lineage), version=version):
+        known = self.items.columns(version)
+        columns = [name for name in lineage.columns if name in known]
+        for batch in self.items.scan(columns, version=version):
             yield lineage.project(batch)
 
     def changes(self, lineage: Lineage, since: int) -> tuple[Changes, list[Projected]]:
@@ -82,10 +84,6 @@ class GalleryStore:
         ]
         removed = np.concatenate([changes.removed, *emptied])
         return Changes(changes.version, removed, changes.written), [part for part in projected if len(part.rows)]
-
-    def _present(self, lineage: Lineage) -> list[str]:
-        known = self.items.schema.names
-        return [name for name in lineage.columns if name in known]
 
 
 def _stored_name(column: str, model: str) -> str:

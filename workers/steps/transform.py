@@ -46,7 +46,7 @@ def _transform(
     for fragment in store.items.fragments(mine["version"]):
         key = str(fragment.fragment_id)
         if key not in mine["pieces"]:
-            parts = _reported(context, _project(store, lineage, fragment), done, total)
+            parts = _reported(context, _project(lineage, fragment), done, total)
             mine["pieces"][key] = _written(store, info, number, parts)
             context.checkpoint(state)
         done += fragment.count_rows()
@@ -58,8 +58,9 @@ def _transform(
     context.checkpoint(state)
 
 
-def _project(store: GalleryStore, lineage: Lineage, fragment: Any) -> Iterator[Projected]:
-    columns = [name for name in lineage.columns if store.items.has(name)]
+def _project(lineage: Lineage, fragment: Any) -> Iterator[Projected]:
+    # The fragment's own: a column may have been added to the items since their version was tagged.
+    columns = [name for name in lineage.columns if name in fragment.schema.names]
     batches = fragment.to_batches(columns=columns, with_row_id=True)
     for projected in side_by_side(lineage.project, batches):
         if len(projected.rows):

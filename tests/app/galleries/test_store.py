@@ -88,3 +88,12 @@ def test_item_that_lost_every_vector_of_a_space_is_among_the_removed(store: Gall
     assert changes.removed.tolist() == [row]
     assert written == []
     assert np.array_equal(list(projected(store, FIRST)), [row])
+
+
+def test_version_is_read_with_the_columns_that_it_had(store: GalleryStore) -> None:
+    put(store, "a", 2, x=1.0)
+    version, before = store.items.version, projected(store, SECOND)
+    put(store, "b", 3, x=2.0)
+    found = [part for part in store.project(SECOND, version=version) if len(part.rows)]
+    assert [part.vectors.tolist() for part in found] == [list(before.values())]
+    assert not found[0].native.any()
