@@ -37,6 +37,12 @@ class Items:
     def labelled(self) -> bool:
         return any(label is not None for label in self.label)
 
+    def having_side(self) -> Items:
+        """Those with side-information: what a transformation that reads it is proved on."""
+        has = self.side.has
+        side = Partial(self.side.values[has], self.side.has[has])
+        return Items(self.row[has], self.id[has], self.label[has], self.vector[has], side)
+
     def as_gallery(self, *, side: bool) -> Gallery:
         """For a proof, with side-information or without. Raises ValueError where an item lacks what is asked for."""
         if side and not self.side.has.all():

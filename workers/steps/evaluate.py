@@ -13,7 +13,7 @@ from models.device import resolve
 from models.portable import Transformation
 from models.proof import Crossing, Gate, Limits, ProofReport, prove
 from models.transformations.methods import Recipe, learn, method_named
-from workers.context import StepContext
+from workers.context import StepContext, StepFailed
 from workers.evidence.galleries import whole_gallery
 from workers.evidence.pairs import DatasetPairs, load_pairs
 
@@ -58,6 +58,11 @@ def _prove(
     items = whole_gallery(crosswalk, info, SEED)
     weights = crosswalk.samples.weights(info, learned_from.ids)
     side = any(h.card.side_dimension is not None for h in (crossing.chosen, crossing.plain))
+    if side:  # Every item had it when the crossing was learned; one written since may lack it.
+        items = items.having_side()
+        check_side(learned_from, upgrade.request["dataset"])
+        if judged_on is not None:
+            check_side(judged_on, upgrade.request["evaluation"])
 
     def learner(h: Transformation) -> Crossing:
         recipe = Recipe(method_named(h.card.method), h.card.side_dimension is not None, h.card.settings)
@@ -77,6 +82,15 @@ def _prove(
         seed=SEED,
         progress=context.progress,
     )
+
+
+def check_side(rows: DatasetPairs, dataset: str) -> None:
+    """Raises StepFailed where a crossing that reads side-information is to be judged on rows without it."""
+    if rows.pairs.side is None:
+        raise StepFailed(
+            f"The crossing reads side-information, and some rows of dataset {dataset!r} have none, neither of their own "
+            f"nor from an item of the same id. PUT /datasets/{dataset}/rows with side_information, or leave them out."
+        )
 
 
 def _reasons(reports: dict[str, ProofReport]) -> Any:
