@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import structlog
 
-from app.galleries.info import GalleryInfo
+from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
 from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
@@ -53,18 +53,19 @@ class _Followed:
         self._lock = threading.Lock()
         self._index: LiveIndex | None = None
         self._published: str | None = None
+        self._published_version = 0
         self._asked_at: int | None = None
 
     def level(self, info: GalleryInfo) -> VectorIndex:
         """The index, level with the items as they are now. Those who come while it catches up wait for it."""
-        published = info.generations[self._number].index_name
+        step = info.generations[self._number]
         index = self._index
-        if index is not None and published == self._published and index.version >= self._store.items.version:
+        if index is not None and not self._newly_published(step) and index.version >= self._store.items.version:
             return index
         with self._lock:
-            if self._index is None or published != self._published:
-                self._index = self._renewed(info, self._index, published)
-                self._published = published
+            if self._index is None or self._newly_published(step):
+                self._index = self._renewed(info, self._index, step.index_name)
+                self._published, self._published_version = step.index_name, step.store_version or 0
             try:
                 self._follow(self._index)
             except VersionGone:
@@ -72,6 +73,11 @@ class _Followed:
                 self._index = self._opened(info, None)
             self._ask_if_due(info, self._index)
             return self._index
+
+    def _newly_published(self, step: GenerationInfo) -> bool:
+        """Whether there is another index than the one taken. What was read before that one was published, and comes
+        here late, may name one before it, which is pruned already."""
+        return step.index_name != self._published and (step.store_version or 0) >= self._published_version
 
     def _renewed(self, info: GalleryInfo, index: LiveIndex | None, published: str | None) -> LiveIndex:
         """With the newly published snapshot under it, if that can be; else opened anew."""

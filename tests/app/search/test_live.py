@@ -1,0 +1,119 @@
+"""The indexes that a process searches: level with the items, and renewed when another is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from app.composition import Crosswalk, compose
+from app.database import Database
+from app.galleries.info import GalleryInfo
+from app.galleries.schemas import NewGallery
+from app.index import Snapshot
+from app.lance_table import vector_type
+from app.registry.schemas import NewModel
+from app.search.live import LiveIndexes
+from app.settings import Settings
+from workers.indexing import Built, build_index, settle
+
+
+@dataclass
+class Bench:
+    """A gallery with one generation, its live index, and who asked for a rebuild of it."""
+
+    crosswalk: Crosswalk
+    asked: list[tuple[str, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.live = LiveIndexes(self.crosswalk.galleries, lambda *which: self.asked.append(which))
+
+    @property
+    def info(self) -> GalleryInfo:
+        return self.crosswalk.galleries.info("g")
+
+    def put(self, **vectors: float) -> None:
+        schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(2))])
+        cells = pa.array([[value, 1.0] for value in vectors.values()], vector_type(2))
+        batch = pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)
+        self.crosswalk.galleries.store(self.info).put("m", 2, (), schema, iter([batch]))
+
+    def delete(self, *names: str) -> None:
+        self.crosswalk.galleries.delete_items("g", names)
+
+    def publish(self) -> Built:
+        built = build_index(self.crosswalk, self.info, 1, lambda *_: None)
+        with self.crosswalk.database.session() as session:
+            self.crosswalk.galleries.published(session, "g", 1, built.version, built.index)
+        settle(self.crosswalk, "g", built)
+        return built
+
+    def found(self, info: GalleryInfo | None = None) -> list[float]:
+        """The first components of all that is found, highest first."""
+        index = self.live.index(info or self.info, 1)
+        query = np.array([[1.0, 0.0]], np.float32)
+        return [float(score) for score in index.search(query, max(1, len(index))).scores[0] if np.isfinite(score)]
+
+
+@pytest.fixture
+def bench(settings: Settings, database: Database) -> Iterator[Bench]:
+    crosswalk = compose(settings)
+    crosswalk.models.create(NewModel(id="m", dimension=2, metric="ip"))
+    crosswalk.galleries.create(NewGallery(id="g", model="m"))
+    yield Bench(crosswalk)
+    crosswalk.close()
+
+
+def test_every_write_is_seen_by_the_next_search_before_and_after_an_index_is_published(bench: Bench) -> None:
+    assert bench.found() == []
+    bench.put(x=1, y=2, z=3)
+    assert bench.found() == [3, 2, 1]
+    bench.publish()
+    assert bench.found() == [3, 2, 1]
+    bench.put(y=5)
+    bench.delete("z")
+    assert bench.found() == [5, 1]
+    bench.publish()
+    assert bench.found() == [5, 1]
+    assert bench.asked == []
+
+
+def test_search_that_looked_before_an_index_was_published_keeps_to_the_newer_one(bench: Bench) -> None:
+    bench.put(x=1, y=2)
+    bench.publish()
+    early = bench.info
+    assert bench.found() == [2, 1]
+    bench.put(z=3)
+    newer = bench.publish()
+    assert bench.found() == [3, 2, 1]
+    assert bench.found(early) == [3, 2, 1]
+    index = bench.live.index(early, 1)
+    snapshot = getattr(index, "snapshot", None)
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.directory.name == newer.index
+    assert bench.asked == []
+
+
+def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench: Bench) -> None:
+    bench.put(x=1, y=2)
+    built = bench.publish()
+    path = bench.crosswalk.galleries.store(bench.info).index_folder(1) / built.index / "vectors.f32"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    assert bench.found() == [2, 1]
+    bench.put(z=3)
+    assert bench.found() == [3, 2, 1]
+    assert bench.asked == [("g", 1)]
+    bench.publish()
+    assert bench.found() == [3, 2, 1]
+    assert bench.asked == [("g", 1)]
+
+
+def test_forgotten_gallery_is_opened_anew(bench: Bench) -> None:
+    bench.put(x=1)
+    first = bench.live.index(bench.info, 1)
+    assert bench.live.index(bench.info, 1) is first
+    bench.live.forget(bench.info)
+    assert bench.live.index(bench.info, 1) is not first
