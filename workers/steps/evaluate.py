@@ -88,8 +88,8 @@ def check_side(rows: DatasetPairs, dataset: str) -> None:
     """Raises StepFailed where a crossing that reads side-information is to be judged on rows without it."""
     if rows.pairs.side is None:
         raise StepFailed(
-            f"The crossing reads side-information, and some rows of dataset {dataset!r} have none, neither of their own "
-            f"nor from an item of the same id. PUT /datasets/{dataset}/rows with side_information, or leave them out."
+            f"The crossing reads side-information, and some rows of dataset {dataset!r} have none, neither their own "
+            f"nor that of an item of their id. PUT /datasets/{dataset}/rows with side_information, or leave those out."
         )
 
 
