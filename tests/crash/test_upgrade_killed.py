@@ -1,0 +1,200 @@
+"""kill -9 in the middle of upgrades: what ends, ends as if undisturbed, and what was acknowledged is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.service import Service
+from tests.e2e.user import Scene
+from tests.services import eventually
+from tests.worlds import Items, World, world
+
+ITEMS, PAIRS = 6_000, 300
+PUTS = 4
+LOOSE = {"metric": "cmc@1", "require": {"at_least": 0.5}}
+STATES = ("training", "evaluating", "transforming", "indexing")
+
+
+@pytest.fixture(scope="module")
+def lasting() -> World:
+    return world(ITEMS, dimension=96)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Embedded: gateway, worker and steps die together."""
+    running = Service(tmp_path_factory.mktemp("crash"), {"CROSSWALK_LEASE_SECONDS": "6"}).start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def undisturbed(client: httpx.Client, lasting: World) -> Scene:
+    """The world's gallery, upgraded without a disturbance."""
+    scene = filled(Scene(client, lasting))
+    scene.reaches(scene.start(gate=LOOSE), "active")
+    return scene
+
+
+def filled(scene: Scene) -> Scene:
+    """In several puts, so that there are several fragments to transform."""
+    gallery = scene.world.gallery
+    for start in range(0, len(gallery), len(gallery) // PUTS):
+        scene.put(gallery.take(slice(start, start + len(gallery) // PUTS)))
+    scene.put_pairs(scene.world.pairs(PAIRS))
+    return scene
+
+
+def test_upgrade_whose_step_is_killed_in_each_state_ends_as_if_undisturbed(
+    service: Service, client: httpx.Client, lasting: World, undisturbed: Scene
+) -> None:
+    scene = filled(Scene(client, lasting))
+    upgrade = scene.start(gate=LOOSE)
+    killed = {state: kill_step(service, scene, upgrade, state) for state in STATES}
+    found = scene.reaches(upgrade, "active")
+    assert len(set(killed.values())) == len(STATES)
+    same(scene, undisturbed)
+    (quiet,) = [one for one in scene.get("/upgrades", limit=100)["items"] if one["galleries"] == [undisturbed.gallery]]
+    assert found["report"]["learned"]["settings"] == quiet["report"]["learned"]["settings"]
+
+
+def test_service_killed_in_the_middle_ends_its_upgrade_when_it_is_back(
+    service: Service, client: httpx.Client, lasting: World, undisturbed: Scene
+) -> None:
+    scene = filled(Scene(client, lasting))
+    upgrade = scene.start(gate=LOOSE)
+    for state in ("evaluating", "transforming"):
+        step = caught(service, scene, upgrade, state)
+        service.kill()
+        gone(step)
+        service.start()
+    scene.reaches(upgrade, "active")
+    same(scene, undisturbed)
+
+
+def test_items_are_there_after_a_kill_right_after_they_were_acknowledged(
+    service: Service, client: httpx.Client, lasting: World
+) -> None:
+    scene = Scene(client, lasting)
+    kept: list[Items] = []
+    for start in range(0, 2_000, 1_000):
+        items = lasting.gallery.take(slice(start, start + 1_000))
+        scene.put(items)
+        service.kill()
+        kept.append(items)
+        service.start()
+        assert scene.get(f"/galleries/{scene.gallery}")["items"] == 1_000 * len(kept)
+    ids = [name for items in kept for name in items.id]
+    first = lasting.gallery.take(slice(0, 2_000))
+    assert scene.search(first.old[::100], scene.old, k=1).ids == [[name] for name in ids[::100]]
+
+
+def test_corrupt_index_is_noticed_answered_around_and_rebuilt(service: Service, undisturbed: Scene) -> None:
+    scene = undisturbed
+    before = scene.ask(scene.new)
+    folder = index_folder(service, scene)
+    (published,) = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    service.stop()
+    flip_a_byte(published / "vectors.f32")
+    service.start()
+    assert scene.ask(scene.new) == before
+    eventually(lambda: renewed(folder, published), "the index to be rebuilt", 120)
+    assert scene.ask(scene.new) == before
+    service.stop()
+    service.start()
+    assert scene.ask(scene.new) == before
+
+
+def kill_step(service: Service, scene: Scene, upgrade: str, state: str) -> int:
+    """kill -9 of the process that works in a state; its pid."""
+    step = caught(service, scene, upgrade, state)
+    step.kill()
+    gone(step)
+    return int(step.pid)
+
+
+def gone(step: psutil.Process) -> None:
+    eventually(lambda: not step.is_running() or step.status() == psutil.STATUS_ZOMBIE, "the step to die")
+
+
+def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.Process:
+    """The step that is at work in a state, stopped in the middle of it.
+
+    It runs in slices and is looked at between them, so that it does not slip past while we look.
+    """
+    found: list[psutil.Process] = []
+
+    def at_work() -> bool:
+        now = scene.upgrade(upgrade)
+        assert now["state"] in ("queued", *STATES[: STATES.index(state) + 1]), f"{now['state']} after {state}"
+        step = service.step()
+        if now["state"] != state or step is None:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            step.suspend()
+            now = scene.upgrade(upgrade)
+            if now["state"] == state and begun(service, scene, now):
+                found.append(step)
+                return True
+            step.resume()
+        return False
+
+    eventually(at_work, f"a step to be at work in {state}", 120)
+    return found[0]
+
+
+def begun(service: Service, scene: Scene, now: dict[str, Any]) -> bool:
+    """Whether the work of a state has begun, as far as it shows from outside."""
+    match now["state"]:
+        case "training":
+            return True  # it is the step that says so
+        case "evaluating":
+            return bool(now["progress"] and now["progress"]["total"])
+        case "transforming":
+            return (gallery_folder(service, scene) / "generations" / "2.lance").is_dir()
+        case _:
+            return index_folder(service, scene).is_dir()
+
+
+def gallery_folder(service: Service, scene: Scene) -> Path:
+    (folder,) = service.data.glob(f"galleries/{scene.gallery}-*")
+    return folder
+
+
+def index_folder(service: Service, scene: Scene) -> Path:
+    return gallery_folder(service, scene) / "indexes" / "2"
+
+
+def renewed(folder: Path, published: Path) -> bool:
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    return bool(names) and published.name not in names
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def same(scene: Scene, other: Scene) -> None:
+    """Both galleries answer alike to the bit, in both models."""
+    assert scene.ask(scene.old) == other.ask(other.old)
+    assert scene.ask(scene.new) == other.ask(other.new)
+    counted = ("native_items", "transformed_items", "missing_items", "state", "active")
+    generations = [
+        [[generation[name] for name in counted] for generation in one.generations().values()] for one in (scene, other)
+    ]
+    assert generations[0] == generations[1]
