@@ -62,11 +62,11 @@ def test_the_service_serves_without_torch_in_little_memory_and_keeps_everything(
         assert f"{address}/docs" in (tmp_path / "log").read_text()
         with httpx.Client(base_url=address, timeout=60) as client:
             assert client.get("/readyz").status_code == 200
+            assert psutil.Process(process.pid).memory_info().rss < IDLE_BYTES
             _fill_and_search(client)
         loaded = Path(f"/proc/{process.pid}/maps").read_text()
         assert "python" in loaded
         assert "torch" not in loaded
-        assert psutil.Process(process.pid).memory_info().rss < IDLE_BYTES
         process.send_signal(signal.SIGTERM)
         process.wait(30)
     with _running(tmp_path / "log", *arguments) as process:
@@ -130,6 +130,7 @@ def test_gateway_and_worker_run_apart(tmp_path: Path, redis_server: RedisServer,
     ):
         with httpx.Client(base_url=_address(tmp_path / "gateway", gateway), timeout=60) as client:
             assert client.get("/readyz").status_code == 200
+            assert psutil.Process(process.pid).memory_info().rss < IDLE_BYTES
             _fill_and_search(client)
             # Choosing a sample is work: only the worker can have done it.
             eventually(lambda: client.get("/galleries/g/sample", params={"n": 1}).status_code == 200, "the worker")
