@@ -130,7 +130,6 @@ def test_gateway_and_worker_run_apart(tmp_path: Path, redis_server: RedisServer,
     ):
         with httpx.Client(base_url=_address(tmp_path / "gateway", gateway), timeout=60) as client:
             assert client.get("/readyz").status_code == 200
-            assert psutil.Process(process.pid).memory_info().rss < IDLE_BYTES
             _fill_and_search(client)
             # Choosing a sample is work: only the worker can have done it.
             eventually(lambda: client.get("/galleries/g/sample", params={"n": 1}).status_code == 200, "the worker")
