@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.worlds import Items, World, world
 ITEMS, PAIRS = 6_000, 300
 PUTS = 4
 LOOSE = {"metric": "cmc@1", "require": {"at_least": 0.5}}
-STATES = ("training", "evaluating", "transforming", "indexing")
+STEPS = {"training": "train", "evaluating": "evaluate", "transforming": "transform", "indexing": "index"}
+STATES = tuple(STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,8 @@ def test_service_killed_in_the_middle_ends_its_upgrade_when_it_is_back(
     for state in ("evaluating", "transforming"):
         step = caught(service, scene, upgrade, state)
         service.kill()
+        with suppress(psutil.NoSuchProcess):
+            step.resume()  # stopped so early that nobody had told it yet to die with its parent, it must find out itself
         gone(step)
         service.start()
     scene.reaches(upgrade, "active")
@@ -146,7 +150,7 @@ def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.P
         with suppress(psutil.NoSuchProcess):
             step.suspend()
             now = scene.upgrade(upgrade)
-            if now["state"] == state and begun(service, scene, now):
+            if now["state"] == state and begun(service, step, now):
                 found.append(step)
                 return True
             step.resume()
@@ -156,17 +160,14 @@ def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.P
     return found[0]
 
 
-def begun(service: Service, scene: Scene, now: dict[str, Any]) -> bool:
-    """Whether the work of a state has begun, as far as it shows from outside."""
-    match now["state"]:
-        case "training":
-            return True  # it is the step that says so
-        case "evaluating":
-            return bool(now["progress"] and now["progress"]["total"])
-        case "transforming":
-            return (gallery_folder(service, scene) / "generations" / "2.lance").is_dir()
-        case _:
-            return index_folder(service, scene).is_dir()
+def begun(service: Service, step: psutil.Process, now: dict[str, Any]) -> bool:
+    """Whether this process does the work of the state and, where that lasts, is in the middle of it."""
+    _, job, *_ = step.cmdline()[step.cmdline().index("workers.step") :]
+    with closing(sqlite3.connect(service.data / "crosswalk.db")) as database:
+        (name,) = database.execute("SELECT step FROM jobs WHERE id = ?", (job,)).fetchone()
+    if name != STEPS[now["state"]]:
+        return False
+    return now["state"] != "evaluating" or bool(now["progress"] and now["progress"]["total"])
 
 
 def gallery_folder(service: Service, scene: Scene) -> Path:
