@@ -82,7 +82,7 @@ def test_service_killed_in_the_middle_ends_its_upgrade_when_it_is_back(
         step = caught(service, scene, upgrade, state)
         service.kill()
         with suppress(psutil.NoSuchProcess):
-            step.resume()  # stopped so early that nobody had told it yet to die with its parent, it must find out itself
+            step.resume()  # stopped before it asked to die with its parent, it must find out itself
         gone(step)
         service.start()
     scene.reaches(upgrade, "active")
