@@ -14,6 +14,7 @@ from models.portable.artifact import load, save
 from models.portable.card import Card, Metric, Space
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Network, as_indexed
+from models.portable.publishing import publish
 from models.portable.pushing import PushedQueries
 from models.portable.transformation import Transformation
 
@@ -34,5 +35,6 @@ __all__ = [
     "WrongDirection",
     "as_indexed",
     "load",
+    "publish",
     "save",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from safetensors.numpy import save as save_arrays
 from models.portable.card import Card, Space
 from models.portable.errors import CorruptArtifact, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Network
+from models.portable.publishing import publish
 from models.portable.transformation import Transformation
 
 CARD = "card.json"
@@ -31,8 +31,8 @@ def save(transformation: Transformation, directory: Path) -> Card:
     card = dataclasses.replace(transformation.card, sha256="")
     weights = save_arrays(dict(_named(transformation)), metadata={"card": card.to_json()})
     card = dataclasses.replace(card, sha256=hashlib.sha256(weights).hexdigest())
-    _publish(directory / weights_name(card), weights)
-    _publish(directory / CARD, card.to_json().encode())
+    publish(directory / weights_name(card), weights)
+    publish(directory / CARD, card.to_json().encode())
     for stale in set(directory.glob("weights-*.safetensors")) - {directory / weights_name(card)}:
         stale.unlink()
     return card
@@ -105,18 +105,3 @@ def _check_direction(card: Card, source: Space, target: Space) -> None:
     asked, found = f"{source} → {target}", f"{card.source} → {card.target}"
     hint = "; it is the other way round, and a transformation cannot be reversed" if card.source == target else ""
     raise WrongDirection(f"the artifact leads {found}, not {asked}{hint}")
-
-
-def _publish(path: Path, content: bytes) -> None:
-    """Write → fsync → rename → fsync of the folder, so that `path` is never seen half-written."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
