@@ -96,6 +96,8 @@ class Findings:
     judgeable: bool
     losing: tuple[Group, ...]
     wanted: tuple[Wanted, ...]
+    trained: bool = False
+    """Whether the new model was trained to be compatible, so that no vector is rewritten."""
 
 
 def verdict(f: Findings) -> tuple[bool, str]:
@@ -133,20 +135,11 @@ def advise(f: Findings, accepted: bool) -> tuple[Rung, ...]:
     """The rungs from doing nothing to re-embedding everything, one of them recommended."""
     n = f.gallery_rows
     instant_suffices = accepted and f.instant is not None and f.instant_passes and f.instant.mean >= f.cross.mean
-    best = "stay" if not accepted else "instant" if instant_suffices else "transform"
-    unseen = "re-embed the items of groups without pairs, transform the rest"
+    crossing = "compatible" if f.trained else "instant" if instant_suffices else "transform"
+    best = crossing if accepted else "stay"
     rungs: list[tuple[Any, ...]] = [
         ("stay", f.old_old, False, 0, 0, "keep the old model"),
-        ("instant", f.instant, False, 0, 0, f.instant_note),
-        ("transform", f.cross, f.uncovered_rows > 0, 0, n, "rewrite the gallery's vectors, re-embed nothing"),
-        (
-            "backfill",
-            f.backfill,
-            True,
-            f.uncovered_rows,
-            n,
-            unseen if f.uncovered_rows else "no group is without pairs",
-        ),
+        *_crossing_rungs(f),
         ("re_embed", f.re_embed, True, n, n, "embed every item with the new model"),
     ]
     return tuple(
@@ -155,11 +148,25 @@ def advise(f: Findings, accepted: bool) -> tuple[Rung, ...]:
     )
 
 
+def _crossing_rungs(f: Findings) -> list[tuple[Any, ...]]:
+    n, predicted = f.gallery_rows, f.uncovered_rows > 0
+    if f.trained:
+        return [
+            ("compatible", f.cross, predicted, 0, 0, "new queries search the old vectors, zero-padded, as they are")
+        ]
+    unseen = "re-embed the items of groups without pairs, transform the rest"
+    return [
+        ("instant", f.instant, False, 0, 0, f.instant_note),
+        ("transform", f.cross, predicted, 0, n, "rewrite the gallery's vectors, re-embed nothing"),
+        ("backfill", f.backfill, True, f.uncovered_rows, n, unseen if predicted else "no group is without pairs"),
+    ]
+
+
 def _ask(f: Findings) -> str:
     total = sum(w.pairs for w in f.wanted)
-    names = _names([w.group for w in f.wanted])
+    names, rows = _names([w.group for w in f.wanted]), "training rows" if f.trained else "pairs"
     return (
-        f"Add about {total} pairs for the {len(f.wanted)} groups without enough ({names}) and try again;"
+        f"Add about {total} {rows} for the {len(f.wanted)} groups without enough ({names}) and try again;"
         " until then stay with the old model."
     )
 

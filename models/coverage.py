@@ -60,11 +60,11 @@ class Coverage:
         return trimmed
 
 
-def cover_by_label(gallery: Labels, pairs: Labels, evaluation: Labels) -> Coverage:
-    """A label of the gallery is covered where it has a pair.
+def cover_by_label(gallery: Labels, pairs: Labels, evaluation: Labels, learned_from: Labels | None = None) -> Coverage:
+    """A label of the gallery is covered where it was learned from: where it has a pair, unless `learned_from` says.
 
-    gallery: (N,), pairs: (n,), evaluation: (e,) labels, strings or integers, None for none. A label that the gallery
-    does not hold counts as none: nothing could be found for it.
+    gallery: (N,), pairs: (n,), evaluation: (e,) labels, strings or integers, None for none; learned_from: labels too. A
+    label that the gallery does not hold counts as none: nothing could be found for it.
     """
     codes = {label: code for code, label in enumerate(dict.fromkeys(v for v in gallery.tolist() if v is not None))}
     gallery, pair, query = (
@@ -72,7 +72,10 @@ def cover_by_label(gallery: Labels, pairs: Labels, evaluation: Labels) -> Covera
         for labels in (gallery, pairs, evaluation)
     )
     size = np.bincount(gallery[gallery >= 0], minlength=len(codes))
-    covered = np.bincount(pair[pair >= 0], minlength=len(codes)) > 0
+    if learned_from is None:
+        covered = np.bincount(pair[pair >= 0], minlength=len(codes)) > 0
+    else:
+        covered = np.isin(np.array(list(codes), object), learned_from)
     return Coverage("label", tuple(map(str, codes)), gallery, pair, query, covered, size)
 
 

@@ -86,12 +86,14 @@ def _measure(
     if trial.evaluation is not None:
         direct, direct_old = fixed(trial.evaluation, chosen.transformation), old_scores(trial.evaluation)
 
+    learned = trial.coverage.covered[trial.coverage.pair_cell[trial.bench.judged]]
+
     def cut(by_row: Scores, by_cell: Scores | None, evaluated: Scores | None) -> tuple[Part, ...]:
         return tuple(
             strata(
                 trial.coverage,
                 trial.judged(old, by_row, by_row=True),
-                None if by_cell is None else trial.judged(old, by_cell, by_row=False),
+                None if by_cell is None else trial.judged(old, by_cell, by_row=False).take(learned),
                 None if evaluated is None or direct_old is None else trial.evaluated(direct_old, evaluated),
                 known,
             )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from models.evidence import MetricName
 
-RungName = Literal["stay", "instant", "transform", "backfill", "re_embed"]
+RungName = Literal["stay", "compatible", "instant", "transform", "backfill", "re_embed"]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measured:
-    """The strata under the crossing and under its instant form, and the pairs as held-out rows saw them."""
+    """The strata under the crossing and under its instant form, and the pairs as held-out rows saw them.
+
+    trained: the crossing is a model trained to be compatible, not a transformation.
+    """
 
     parts: tuple[Part, ...]
     instant: tuple[Part, ...] | None
@@ -43,6 +46,7 @@ class Measured:
     rows: HeldOut
     row_folds: int
     cell_folds: int
+    trained: bool = False
 
 
 def write_report(trial: Trial, measured: Measured, gate: Gate, seed: int) -> ProofReport:
@@ -87,6 +91,7 @@ def write_report(trial: Trial, measured: Measured, gate: Gate, seed: int) -> Pro
         judgeable=judgeable,
         losing=losing,
         wanted=_wanted(trial),
+        trained=measured.trained,
     )
     accepted, reason = verdict(findings)
     return ProofReport(

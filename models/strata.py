@@ -132,7 +132,7 @@ def strata(
         on = (row_judged.cell >= 0) & coverage.covered[row_judged.cell] & (row_judged.weight > 0)
         add("covered", "pairs, rows held out", coverage.covered, row_judged.take(on), False, known)
     if cell_judged is not None:
-        on = (cell_judged.cell >= 0) & coverage.covered[cell_judged.cell] & (cell_judged.weight > 0)
+        on = (cell_judged.cell >= 0) & (cell_judged.weight > 0)
         what = "classes" if coverage.by == "label" else "regions"
         add("not covered", f"pairs, whole {what} held out", ~coverage.covered, cell_judged.take(on), True, known)
     return parts

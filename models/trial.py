@@ -137,8 +137,12 @@ def prepare(
     target: Space,
     limits: Limits,
     seed: int,
+    learned_labels: Labels | None = None,
 ) -> Trial:
-    """Everything that can be decided before anything is measured; raises ValueError where there is too little data."""
+    """Everything that can be decided before anything is measured; raises ValueError where there is too little data.
+
+    learned_labels: what was learned from, where that is not the pairs themselves; it decides what is covered.
+    """
     rng = np.random.default_rng(seed)
     notes: list[str] = []
     if evaluation is not None:
@@ -148,7 +152,7 @@ def prepare(
     share = float(np.mean([label is not None for label in labels.tolist()]))
     labelled = share >= LABELLED_ENOUGH and any(label is not None for label in pair_labels.tolist())
     if labelled:
-        coverage = cover_by_label(labels, pair_labels, query_labels)
+        coverage = cover_by_label(labels, pair_labels, query_labels, learned_labels)
         if share < 1:
             notes.append(f"{1 - share:.0%} of the gallery has no label; it is taken to be like the rest.")
     else:
