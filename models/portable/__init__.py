@@ -10,16 +10,19 @@ Nothing is ever unpickled: an artifact is one safetensors file and one JSON card
     └── NotPushable              (also a ValueError) this transformation cannot be pushed into the query
 """
 
+from models.portable.architectures import Architecture
 from models.portable.artifact import load, save
 from models.portable.card import Card, Metric, Space
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Network, as_indexed
+from models.portable.padding import zero_padding
 from models.portable.publishing import publish
 from models.portable.pushing import PushedQueries
 from models.portable.transformation import Transformation
 
 __all__ = [
     "Affine",
+    "Architecture",
     "Array",
     "ArtifactError",
     "Card",
@@ -37,4 +40,5 @@ __all__ = [
     "load",
     "publish",
     "save",
+    "zero_padding",
 ]

@@ -1,0 +1,8 @@
+"""Raw input to tensors: images decoded and augmented, texts tokenised, in worker processes."""
+
+from models.inputs.arrow_column import ArrowColumn
+from models.inputs.loader import Batch, Loader
+from models.inputs.preparing import BadInput, Inputs
+from models.inputs.preprocessing import Preprocessing
+
+__all__ = ["ArrowColumn", "BadInput", "Batch", "Inputs", "Loader", "Preprocessing"]

@@ -1,0 +1,98 @@
+"""Batches prepared ahead, in processes that last: PyTorch's DataLoader, fed with a plan instead of a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from models.inputs.preparing import BadInput, Inputs, prepare
+from models.inputs.preprocessing import Preprocessing
+
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """rows: (b,) int64, the rows of the inputs that the tensors are of."""
+
+    rows: NDArray[np.int64]
+    tensors: dict[str, Tensor]
+
+
+_Job = tuple[NDArray[np.int64], bool, int]
+
+
+class Loader:
+    """Prepares batches of `inputs` in `workers` processes (0: in this one), which live until it is closed."""
+
+    def __init__(self, inputs: Inputs, preprocessing: Preprocessing, workers: int = 0) -> None:
+        self._plan = _Plan()
+        options: dict[str, Any] = {}
+        if workers:
+            options = {
+                "multiprocessing_context": "spawn",  # threads of this process must not be copied half-way
+                "persistent_workers": True,
+                "prefetch_factor": _AHEAD,
+            }
+        self._loader = DataLoader(
+            _Rows(inputs, preprocessing),
+            batch_size=None,
+            sampler=self._plan,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes."""
+        if (iterator := self._loader._iterator) is not None and hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+        self._loader._iterator = None
+
+    def batches(self, plan: Sequence[NDArray[np.int64]], *, augment: bool, seed: int) -> Iterator[Batch]:
+        """The batches of a plan in its order. Raises BadInput for a row that cannot be prepared."""
+        self._plan.jobs = [(rows, augment, seed) for rows in plan]
+        for rows, tensors in self._loader:
+            if isinstance(tensors, BadInput):
+                raise tensors
+            yield Batch(rows.numpy(), tensors)
+
+
+class _Plan:
+    """What a sampler is to DataLoader: the jobs of the next pass."""
+
+    jobs: Sequence[_Job] = ()
+
+    def __iter__(self) -> Iterator[_Job]:
+        return iter(self.jobs)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+
+class _Rows(Dataset[Any]):
+    def __init__(self, inputs: Inputs, preprocessing: Preprocessing) -> None:
+        self._inputs, self._preprocessing = inputs, preprocessing
+
+    def __getitem__(self, job: _Job) -> tuple[Tensor, dict[str, Tensor] | BadInput]:
+        rows, augment, seed = job
+        try:
+            prepared: dict[str, Tensor] | BadInput = prepare(
+                self._inputs, rows, self._preprocessing, augment=augment, seed=seed
+            )
+        except BadInput as error:  # as a value: DataLoader would raise another error in its place
+            prepared = error
+        return torch.from_numpy(rows), prepared

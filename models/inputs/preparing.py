@@ -1,0 +1,143 @@
+"""One batch of raw rows to arrays: what a worker process does."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import tokenizers
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from models.inputs.preprocessing import SMALL, Preprocessing
+
+Inputs = Sequence[bytes] | Sequence[str]
+Pixels = NDArray[np.uint8]
+Codes = NDArray[np.int64]
+
+MOST_PIXELS = 64_000_000
+PADDED = 1 / 8  # of a small image's side, on every edge, before it is cropped
+SCALES, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al., CVPR 2015, §6
+
+
+class BadInput(ValueError):
+    """Row `row` cannot be turned into a tensor; `reason` says why."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(row, reason)
+        self.row, self.reason = row, reason
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.reason}"
+
+
+def prepare(inputs: Inputs, rows: Codes, how: Preprocessing, *, augment: bool, seed: int) -> dict[str, Tensor]:
+    """The tensors of a batch, as the embedder takes them. Depends on row and seed alone, not on the batch.
+
+    Raises BadInput.
+    """
+    if how.modality == "text":
+        return _texts([_text(inputs, row) for row in rows.tolist()], how)
+    images = np.stack([_image(inputs, row, how.image_size, augment, seed) for row in rows.tolist()])
+    if augment:
+        images = _flipped(_shifted(images, rows, seed) if how.image_size <= SMALL else images, rows, seed)
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)  # channels last in memory
+    return {"pixels": pixels}
+
+
+def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pixels:
+    raw = inputs[row]
+    if not isinstance(raw, bytes):
+        raise BadInput(row, "an encoded image is expected, not a text")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(raw)) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise BadInput(row, f"an image of {image.width} × {image.height} pixels; at most {MOST_PIXELS:,}")
+                if image.size == (size, size) and (not augment or size <= SMALL):
+                    return np.asarray(image.convert("RGB"))
+                box = _anywhere(image, row, seed) if augment and size > SMALL else _middle(image)
+                fitted = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+                return np.asarray(fitted)
+    except BadInput:
+        raise
+    except Exception as error:  # a decoder of many formats raises whatever it likes at hostile bytes
+        raise BadInput(row, f"not an image that can be decoded ({error})") from None
+
+
+def _middle(image: Image.Image) -> tuple[float, float, float, float]:
+    """The largest square in the middle."""
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return left, top, left + side, top + side
+
+
+def _anywhere(image: Image.Image, row: int, seed: int) -> tuple[float, float, float, float]:
+    """A part of random scale and shape; the middle where none was found in ten draws."""
+    rng = np.random.default_rng([seed, row])
+    for _ in range(10):
+        area = image.width * image.height * rng.uniform(*SCALES)
+        ratio = np.exp(rng.uniform(*np.log(RATIOS)))
+        width, height = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        if width <= image.width and height <= image.height:
+            left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
+            return float(left), float(top), float(left + width), float(top + height)
+    return _middle(image)
+
+
+def _shifted(images: Pixels, rows: Codes, seed: int) -> Pixels:
+    """A random crop of the zero-padded image, for the whole batch at once."""
+    size = images.shape[1]
+    pad = max(1, round(PADDED * size))
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
+    drawn = (_draw(rows, seed, np.array([[1], [2]])) % np.uint64(2 * pad + 1)).astype(np.int64)
+    shifted: Pixels = windows[np.arange(len(images)), drawn[0], drawn[1]].transpose(0, 2, 3, 1)
+    return shifted
+
+
+def _flipped(images: Pixels, rows: Codes, seed: int) -> Pixels:
+    """Every image mirrored or not, with equal chance."""
+    mirrored = (_draw(rows, seed, np.array([[0]])) & np.uint64(1)).astype(bool)[0]
+    flipped: Pixels = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+    return flipped
+
+
+def _draw(rows: Codes, seed: int, purpose: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Random numbers of (row, seed, purpose): splitmix64's finaliser (Steele et al., OOPSLA 2014), vectorised."""
+    with np.errstate(over="ignore"):
+        x = rows.astype(np.uint64)[None, :] + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
+        x = x * np.uint64(8) + purpose.astype(np.uint64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+        return (x ^ (x >> np.uint64(31))) >> np.uint64(8)
+
+
+def _text(inputs: Inputs, row: int) -> str:
+    raw = inputs[row]
+    if not isinstance(raw, str):
+        raise BadInput(row, "a text is expected, not bytes")
+    return raw
+
+
+def _texts(texts: list[str], how: Preprocessing) -> dict[str, Tensor]:
+    encoded = _tokenizer(how.tokenizer or "", how.tokens).encode_batch(texts)
+    ids = torch.tensor([each.ids for each in encoded], dtype=torch.int64)
+    mask = torch.tensor([each.attention_mask for each in encoded], dtype=torch.int64)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(saved: str, tokens: int) -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer.from_str(saved)
+    tokenizer.enable_truncation(tokens)
+    pad = tokenizer.padding or {}
+    found = next((i for name in ("[PAD]", "<pad>") if (i := tokenizer.token_to_id(name)) is not None), 0)
+    tokenizer.enable_padding(pad_id=pad.get("pad_id", found), pad_token=pad.get("pad_token", "[PAD]"))
+    return tokenizer

@@ -1,0 +1,177 @@
+"""What a model to be trained is built like: plain data that the gateway checks and the worker builds from.
+
+"resnet50"                                       a preset
+{"type": "resnet", "config": {…}, "stem": …}     a family of Hugging Face transformers, from its configuration
+{"local": "my-encoder"}                          a folder of weights below the service's backbones folder
+{"timm": "resnet18"}                             an image model of timm, where that is installed
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Modality = Literal["image", "text"]
+Source = Literal["config", "local", "timm"]
+
+IMAGE_TYPES = ("resnet", "convnext", "convnextv2", "regnet", "vit", "deit", "swin", "mobilenet_v2", "dinov2")
+TEXT_TYPES = ("bert", "roberta", "distilbert", "mpnet", "electra", "modernbert", "xlm-roberta")
+STEMS = ("small",)
+POOLINGS = ("mean", "cls")
+
+MOST_WIDTH, MOST_LAYERS = 16_384, 512
+MOST: Mapping[str, int] = {"depths": MOST_LAYERS, "vocab_size": 262_144}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_WIDTHS = ("hidden_size", "dim", "d_model")
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "resnet18": {"config": {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"}},
+    "resnet34": {"config": {"hidden_sizes": [64, 128, 256, 512], "depths": [3, 4, 6, 3], "layer_type": "basic"}},
+    "resnet50": {
+        "config": {"hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3], "layer_type": "bottleneck"}
+    },
+    "small-resnet": {
+        "stem": "small",
+        "config": {
+            "embedding_size": 16,
+            "hidden_sizes": [16, 32, 64, 128],
+            "depths": [1, 1, 1, 1],
+            "layer_type": "basic",
+        },
+    },
+    "small-bert": {
+        "type": "bert",
+        "config": {
+            "hidden_size": 256,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "intermediate_size": 1024,
+            "vocab_size": 8192,
+            "max_position_embeddings": 128,
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a backbone is built. name: its family, folder or timm name; config: JSON text, keys sorted.
+
+    stem: "small" for images under 64 px: a 3×3 convolution without pooling in the place of the usual one (resnet).
+    pooling: how a text's token vectors become one; None for the family's usual way.
+    """
+
+    source: Source
+    name: str
+    config: str = "{}"
+    stem: str | None = None
+    pooling: str | None = None
+    modality: Modality = "image"
+
+    @classmethod
+    def from_json(cls, value: object) -> Architecture:
+        """Reads one of the forms above. Raises ValueError that says what is wrong and what is allowed."""
+        if isinstance(value, str):
+            if value not in PRESETS:
+                raise ValueError(f"unknown architecture {value!r}; the presets are {', '.join(PRESETS)}")
+            value = {"type": "resnet", **PRESETS[value]}
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                'an architecture is a preset\'s name or an object: {"type", "config"}, {"local"} or {"timm"}'
+            )
+        if "local" in value:
+            return cls._named("local", value, {"local", "modality", "pooling"})
+        if "timm" in value:
+            return cls._named("timm", value, {"timm"})
+        return cls._configured(value)
+
+    @classmethod
+    def _configured(cls, value: Mapping[str, Any]) -> Architecture:
+        _refuse_unknown(value, {"type", "config", "stem", "pooling"})
+        family, config = value.get("type"), value.get("config", {})
+        if family not in (*IMAGE_TYPES, *TEXT_TYPES):
+            raise ValueError(f"unknown type {family!r}; known are {', '.join((*IMAGE_TYPES, *TEXT_TYPES))}")
+        if not isinstance(config, Mapping):
+            raise ValueError(f"`config` is an object of the family's settings, not {config!r}")
+        _check_sizes(config)
+        modality: Modality = "text" if family in TEXT_TYPES else "image"
+        stem = _one_of("stem", value.get("stem"), STEMS)
+        if stem is not None and family != "resnet":
+            raise ValueError(f'`stem` is of type "resnet" alone, not of {family!r}')
+        pooling = _pooling(value, modality)
+        return cls("config", str(family), json.dumps(dict(config), sort_keys=True), stem, pooling, modality)
+
+    @classmethod
+    def _named(cls, source: Literal["local", "timm"], value: Mapping[str, Any], known: set[str]) -> Architecture:
+        _refuse_unknown(value, known)
+        name = value[source]
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
+            raise ValueError(f"`{source}` is a plain name of letters, digits, '.', '_' and '-', not {name!r}")
+        modality = _one_of("modality", value.get("modality"), ("image", "text")) or "image"
+        return cls(source, name, pooling=_pooling(value, modality), modality="text" if modality == "text" else "image")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The family's configuration."""
+        found: dict[str, Any] = json.loads(self.config)
+        return found
+
+    @property
+    def width(self) -> int | None:
+        """Components of the pooled features; None where only building it tells."""
+        config = self.settings
+        if isinstance(config.get("hidden_sizes"), list):
+            return int(config["hidden_sizes"][-1])
+        found = [config[key] for key in _WIDTHS if key in config]
+        return int(found[0]) if found else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object form, which `from_json` reads."""
+        if self.source == "config":
+            value: dict[str, Any] = {"type": self.name, "config": self.settings}
+        else:
+            value = {self.source: self.name}
+            if self.source == "local":
+                value["modality"] = self.modality
+        return value | {key: said for key in ("stem", "pooling") if (said := getattr(self, key)) is not None}
+
+
+def _pooling(value: Mapping[str, Any], modality: Modality) -> str | None:
+    pooling = _one_of("pooling", value.get("pooling"), POOLINGS)
+    if pooling is not None and modality != "text":
+        raise ValueError("`pooling` is of text models alone")
+    return pooling
+
+
+def _one_of(key: str, value: object, allowed: tuple[str, ...]) -> str | None:
+    if value is not None and value not in allowed:
+        raise ValueError(f"`{key}` is {' or '.join(map(repr, allowed))}, or left out; not {value!r}")
+    return None if value is None else str(value)
+
+
+def _refuse_unknown(value: Mapping[str, Any], known: set[str]) -> None:
+    if unknown := sorted(set(map(str, value)) - known):
+        raise ValueError(f"unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+
+def _check_sizes(config: Mapping[str, Any]) -> None:
+    """Every number of a configuration is bounded: it comes over HTTP, and memory is allocated by it."""
+    for key, value in config.items():
+        numbers = value if isinstance(value, list) else [value]
+        if isinstance(value, Mapping) or any(isinstance(number, list | Mapping) for number in numbers):
+            raise ValueError(f"`config.{key}` is a number, a text or a list of them")
+        for number in numbers:
+            most = (
+                MOST_LAYERS
+                if key == "depths" or key.startswith("num_")
+                else max(MOST_WIDTH, 262_144 * (key == "vocab_size"))
+            )
+            if isinstance(number, int | float) and not isinstance(number, bool) and not 0 <= number <= most:
+                raise ValueError(f"`config.{key}` is {number}; at most {most} is taken")
+        if key == "hidden_sizes" and not (numbers and all(isinstance(n, int) and n > 0 for n in numbers)):
+            raise ValueError("`config.hidden_sizes` is a list of positive numbers")
+        if key in _WIDTHS and not (isinstance(value, int) and value > 0):
+            raise ValueError(f"`config.{key}` is a positive number")
