@@ -124,13 +124,13 @@ class _SmallStem(nn.Module):
 
 
 def _from_config(architecture: Architecture) -> _Images | _Texts:
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.for_model(architecture.name, **architecture.settings)
         with torch.device("meta"):
-            _check_size(AutoModel.from_config(config, trust_remote_code=False))
-        model = AutoModel.from_config(config, trust_remote_code=False, **_options(architecture))
+            _check_size(_model_of(config, architecture))
+        model = _model_of(config, architecture)
     except CannotBuild:
         raise
     except Exception as error:  # whatever a wrong configuration makes a library of many models raise
@@ -171,6 +171,13 @@ def local_folder(architecture: Architecture, backbones_dir: Path | None) -> Path
         where = "the backbones folder" if backbones_dir is None else str(backbones_dir)
         raise CannotBuild(f"there is no model {architecture.name!r} in {where}: a folder with config.json is expected")
     return backbones_dir / architecture.name
+
+
+def _model_of(config: Any, architecture: Architecture) -> Any:
+    from transformers import AutoModel
+
+    make: Any = AutoModel.from_config  # untyped
+    return make(config, trust_remote_code=False, **_options(architecture))
 
 
 def _options(architecture: Architecture) -> dict[str, Any]:

@@ -110,8 +110,9 @@ class Architecture:
         name = value[source]
         if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
             raise ValueError(f"`{source}` is a plain name of letters, digits, '.', '_' and '-', not {name!r}")
-        modality = _one_of("modality", value.get("modality"), ("image", "text")) or "image"
-        return cls(source, name, pooling=_pooling(value, modality), modality="text" if modality == "text" else "image")
+        texts = _one_of("modality", value.get("modality"), ("image", "text")) == "text"
+        modality: Modality = "text" if texts else "image"
+        return cls(source, name, pooling=_pooling(value, modality), modality=modality)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,23 @@
+"""Compatible training: a new model whose queries search the old gallery directly.
+
+The old model is a black box: its vectors on the training rows are all that is known of it. A frozen pseudo-classifier
+made of them (`models.pseudo_classifier`) pulls the new features into the old space while the new model learns its own
+classifier. Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission).
+"""
+
+from models.compatible_training.data import Rows
+from models.compatible_training.loop import Epoch
+from models.compatible_training.settings import METHODS, PSEUDO_METHODS, Method, TrainingSettings
+from models.compatible_training.training import NotTrainable, Trained, train
+
+__all__ = [
+    "METHODS",
+    "PSEUDO_METHODS",
+    "Epoch",
+    "Method",
+    "NotTrainable",
+    "Rows",
+    "Trained",
+    "TrainingSettings",
+    "train",
+]

@@ -1,0 +1,40 @@
+"""The learning rate of every step: a pure function, so that nothing of it needs to be kept in a checkpoint."""
+
+from __future__ import annotations
+
+import math
+
+from models.compatible_training.settings import TrainingSettings
+
+_RISING = 0.3  # of a one-cycle schedule
+_START = 1 / 25
+_DECAY = 0.1
+
+
+def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+    """The rate of the step numbered `step` from the beginning of training."""
+    total = settings.epochs * steps_per_epoch
+    return settings.learning_rate * min(_warmth(settings, step, steps_per_epoch), _shape(settings, step, total))
+
+
+def _warmth(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+    warm = settings.warm_up_epochs * steps_per_epoch
+    return (step + 1) / warm if step < warm else 1.0
+
+
+def _shape(settings: TrainingSettings, step: int, total: int) -> float:
+    match settings.schedule:
+        case "step":
+            every = settings.decay_every or max(1, settings.epochs // 3)
+            return float(_DECAY ** (step * settings.epochs // total // every))
+        case "cosine":
+            return _cosine(step / total)
+        case "one_cycle":  # Smith and Topin, "Super-Convergence" (2019)
+            rising = _RISING * total
+            if step < rising:
+                return _START + (1 - _START) * (1 - _cosine(step / rising))
+            return _cosine((step - rising) / (total - rising))
+
+
+def _cosine(share: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * share))

@@ -1,0 +1,182 @@
+"""Training a model that lands in the old space: from rows to an embedder and what was found on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models import pseudo_classifier
+from models.backbones import Embedder, build
+from models.compatible_training import checkpoint
+from models.compatible_training.data import Rows
+from models.compatible_training.loop import Epoch, Progress, Task
+from models.compatible_training.objective import Student
+from models.compatible_training.processes import train_on
+from models.compatible_training.settings import PSEUDO_METHODS, TrainingSettings
+from models.inputs import Preprocessing
+from models.portable import Architecture, Array, Space, as_indexed
+from models.pseudo_classifier import PseudoClassifier
+
+_ROWS_AT_ONCE = 65_536
+
+
+class NotTrainable(ValueError):
+    """Nothing compatible can be trained from what was given; the text says why."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave.
+
+    embedder: in evaluation mode, on the CPU. pseudo: None for the baselines. epochs: one record each. best_epoch: from
+    1, the one whose weights were kept. instance_weights: (n, 2) float32 log scales of the rows' own term and of the
+    compatibility term, None without them. old_accuracy: the share of training rows that the pseudo-classifier puts into
+    their class by their old vectors, None for the baselines.
+    """
+
+    embedder: Embedder
+    pseudo: PseudoClassifier | None
+    epochs: tuple[Epoch, ...]
+    best_epoch: int
+    instance_weights: Array | None
+    old_accuracy: float | None
+
+
+def train(
+    training: Rows,
+    held_out: Rows,
+    *,
+    classes: int,
+    old: Space,
+    architecture: Architecture,
+    dimension: int,
+    preprocessing: Preprocessing,
+    settings: TrainingSettings,
+    device: torch.device,
+    folder: Path,
+    backbones_dir: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    processes: int | None = None,
+) -> Trained:
+    """Trains a model of `dimension` whose first d_old coordinates are searched against the old gallery.
+
+    training, held_out: rows with classes 0 … classes − 1; the second only measures (it may be empty). folder: where the
+    checkpoint lies that a second call with the same arguments goes on from. progress: steps done, of all. processes:
+    that share the work, one a GPU by default.
+
+    Raises NotTrainable where d_new < d_old, or no class has a usable column, or there is too little to train on.
+    """
+    _check(training, classes, old, dimension)
+    pseudo = _pseudo_classifier(training, classes, old, settings, device)
+    task = Task(
+        training=training,
+        held_out=held_out,
+        classes=classes,
+        metric=old.metric,
+        architecture=architecture,
+        dimension=dimension,
+        preprocessing=preprocessing,
+        pseudo=pseudo,
+        settings=settings,
+        backbones_dir=backbones_dir,
+        folder=folder,
+        fingerprint=_fingerprint(training, classes, old, architecture, dimension, preprocessing, settings),
+    )
+    train_on(task, device, progress, processes)
+    return _collected(task)
+
+
+def _check(training: Rows, classes: int, old: Space, dimension: int) -> None:
+    if dimension < old.dimension:
+        raise NotTrainable(
+            f"A compatible model needs at least the {old.dimension} dimensions of {old.model}, whose vectors are "
+            f"zero-padded; {dimension} are too few."
+        )
+    if len(training) < 2 or classes < 2:
+        raise NotTrainable(f"{len(training)} rows of {classes} classes are too few to train on: at least 2 of each.")
+
+
+def _pseudo_classifier(
+    training: Rows, classes: int, old: Space, settings: TrainingSettings, device: torch.device
+) -> PseudoClassifier | None:
+    if settings.method not in PSEUDO_METHODS or not settings.constrained:
+        return None
+    pseudo = pseudo_classifier.build(
+        settings.method,
+        training.old,
+        training.codes,
+        classes,
+        old.metric,
+        damping=settings.damping,
+        temperature=settings.temperature,
+        scale=settings.scale,
+        device=device,
+        seed=settings.seed,
+    )
+    if pseudo.usable.sum() < 2:
+        raise NotTrainable(
+            f"Of {classes} classes, {int(pseudo.usable.sum())} have old vectors with a direction to aim at; at least 2 "
+            "are needed. Are the old vectors all zero?"
+        )
+    return pseudo
+
+
+def _collected(task: Task) -> Trained:
+    found = checkpoint.read(task.folder, task.fingerprint)
+    if found is None:
+        raise RuntimeError("training left no checkpoint")
+    epochs = tuple(Epoch(**epoch) for epoch in found.record["epochs"])
+    embedder = build(task.architecture, task.dimension, backbones_dir=task.backbones_dir)
+    student = Student(embedder, task.classes, task.metric, task.settings.scale)
+    best = found.part("best")
+    student.load_state_dict(best or found.part("student"))
+    pseudo, values = task.pseudo, found.part("instance_weights")
+    return Trained(
+        embedder=student.embedder.eval(),
+        pseudo=pseudo,
+        epochs=epochs,
+        best_epoch=(found.record["best_epoch"] if best else len(epochs) - 1) + 1,
+        instance_weights=values["values"].numpy() if values else None,
+        old_accuracy=None if pseudo is None else _accuracy(pseudo, task),
+    )
+
+
+def _accuracy(pseudo: PseudoClassifier, task: Task) -> float:
+    """The share of training rows whose old vector the pseudo-classifier puts into their class."""
+    right, rows = 0, task.training
+    bias = np.where(pseudo.usable, pseudo.bias, -np.inf)
+    scale = task.settings.scale if task.metric == "cosine" else 1.0
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        logits = scale * as_indexed(rows.old[part], task.metric) @ pseudo.columns.T + bias
+        right += int((np.argmax(logits, axis=1) == rows.codes[part]).sum())
+    return right / len(rows)
+
+
+def _fingerprint(
+    training: Rows,
+    classes: int,
+    old: Space,
+    architecture: Architecture,
+    dimension: int,
+    preprocessing: Preprocessing,
+    settings: TrainingSettings,
+) -> str:
+    """Of all that determines the weights, but for how many processes prepare the batches."""
+    said = {
+        "classes": classes,
+        "old": asdict(old),
+        "architecture": architecture.to_json(),
+        "dimension": dimension,
+        "preprocessing": preprocessing.to_json(),
+        "settings": asdict(replace(settings, workers=0)),
+    }
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(training.codes).tobytes())
+    digest.update(np.ascontiguousarray(training.old).tobytes())
+    return digest.hexdigest()

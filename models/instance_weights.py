@@ -1,0 +1,100 @@
+"""Instance-level task parameters: one learnable log scale for every training row and loss term.
+
+A reconstruction from the abstract of "Instance-level task parameters: a robust multi-task weighting framework"
+(arXiv 2106.06129) and from Data Parameters (Saxena, Tuzel and DeCoste, NeurIPS 2019): the former's text is not public.
+
+    L = mean_i Σ_t m_it·[exp(−s_it)·ℓ_it + s_it] + ½·wd·Σ s²
+
+A row whose loss stays high raises its s and so weighs less: that is how wrong labels show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+TASKS = 2
+CLAMP = math.log(20)
+
+
+@dataclass(frozen=True)
+class InstanceWeightSettings:
+    """How s moves: momentum SGD with a rate of its own, weight decay in the log domain, `warm_up` epochs at 0.
+
+    The gradient of a row is that of its own terms, not divided by the batch: how far s moves in one visit must not
+    depend on how many rows share the batch.
+    """
+
+    learning_rate: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warm_up: int = 1
+
+    def __post_init__(self) -> None:
+        if not (self.learning_rate > 0 and 0 <= self.momentum < 1 and self.weight_decay >= 0 and self.warm_up >= 0):
+            raise ValueError(f"learning_rate > 0, 0 <= momentum < 1, weight_decay and warm_up >= 0 are needed: {self}")
+
+
+class InstanceWeights:
+    """s of all rows, (rows, 2) float32, with their momentum; only rows that are visited move."""
+
+    def __init__(self, rows: int, settings: InstanceWeightSettings, device: torch.device) -> None:
+        self.settings = settings
+        self._values = torch.zeros(rows, TASKS, device=device)
+        self._momentum = torch.zeros(rows, TASKS, device=device)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """s as it stands: (rows, 2) float32."""
+        found: NDArray[np.float32] = self._values.cpu().numpy()
+        return found
+
+    def weigh(self, losses: Tensor, used: Tensor, rows: Tensor) -> Tensor:
+        """What the network minimises: mean_i Σ_t m_it·exp(−s_it)·ℓ_it, a scalar; s is constant here.
+
+        losses: (b, 2) float32; used: m, (b, 2) bool; rows: (b,) int64.
+        """
+        scale = torch.exp(-self._values[rows.to(self._values.device)])
+        return torch.where(used, scale * losses, 0.0).sum(1).mean()
+
+    def gradients(self, losses: Tensor, used: Tensor, rows: Tensor) -> Tensor:
+        """∂L/∂s of the rows' own terms, weight decay left to `step`: m_it·(1 − exp(−s_it)·ℓ_it), (b, 2) float32."""
+        scale = torch.exp(-self._values[rows.to(self._values.device)])
+        return torch.where(used, 1 - scale * losses.detach(), 0.0)
+
+    def step(self, rows: Tensor, gradients: Tensor) -> None:
+        """Moves these rows, (b,) without repetition, by their gradients (b, 2)."""
+        rows = rows.to(self._values.device)
+        values = self._values[rows]
+        momentum = self.settings.momentum * self._momentum[rows] + gradients + self.settings.weight_decay * values
+        self._momentum[rows] = momentum
+        self._values[rows] = (values - self.settings.learning_rate * momentum).clamp_(-CLAMP, CLAMP)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {"values": self._values, "momentum": self._momentum}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a checkpoint."""
+        self._values.copy_(state["values"])
+        self._momentum.copy_(state["momentum"])
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Per row, (n,) float32 each, higher is more so: the label is wrong; the old model is poor there."""
+
+    suspect_label: NDArray[np.float32]
+    old_model_poor: NDArray[np.float32]
+
+
+def suspects(values: NDArray[np.float32]) -> Suspects:
+    """Reads s, (n, 2), own term first: high on both, a suspect label; high on compatibility alone, a poor old model."""
+    own, compatibility = values[:, 0], values[:, 1]
+    return Suspects(suspect_label=np.minimum(own, compatibility), old_model_poor=compatibility - own)
