@@ -165,6 +165,30 @@ def _from_timm(architecture: Architecture) -> _Images:
     return _Images(model, int(model.num_features))
 
 
+def described(architecture: Architecture, embedder: Embedder) -> Architecture:
+    """The architecture without reference to a folder, so that weights kept elsewhere can be put into it again.
+
+    Raises CannotBuild for a family that is not among the known ones.
+    """
+    if architecture.source != "local":
+        return architecture
+    said: dict[str, Any] = embedder.backbone.model.config.to_diff_dict()
+    plain = {key: value for key, value in said.items() if _is_plain(value) and key not in ("model_type", "dtype")}
+    form = {"type": said.get("model_type"), "config": plain, "pooling": architecture.pooling}
+    try:
+        found = Architecture.from_json({key: value for key, value in form.items() if value is not None})
+    except ValueError as error:
+        raise CannotBuild(f"the model in {architecture.name!r} is of no known family: {error}") from error
+    if found.modality != architecture.modality:
+        raise CannotBuild(f"the model in {architecture.name!r} embeds {found.modality}s, not {architecture.modality}s")
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(each, int | float | str | bool) for each in values)
+
+
 def local_folder(architecture: Architecture, backbones_dir: Path | None) -> Path:
     """The folder of a local architecture. Raises CannotBuild where there is none."""
     if backbones_dir is None or not (backbones_dir / architecture.name / "config.json").is_file():

@@ -1,0 +1,8 @@
+"""A trained embedding model as a citizen: weights, card and preprocessing in one folder, to embed with anywhere."""
+
+from models.embedding_model.artifact import load, save, zipped
+from models.embedding_model.card import ModelCard, TrainedOn
+from models.embedding_model.model import EmbeddingModel
+from models.embedding_model.onnx import NotExported, export_onnx
+
+__all__ = ["EmbeddingModel", "ModelCard", "NotExported", "TrainedOn", "export_onnx", "load", "save", "zipped"]

@@ -1,0 +1,101 @@
+"""A trained model on disk: `card.json`, `weights-<checksum>.safetensors`, and all of it as one zip file.
+
+Nothing is ever unpickled. The card is replaced last, so a crash leaves this model or the one before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from models.backbones import CannotBuild, Embedder, build
+from models.embedding_model.card import ModelCard
+from models.embedding_model.model import EmbeddingModel
+from models.inputs import Preprocessing
+from models.portable import Architecture, CorruptArtifact, publish
+
+CARD = "card.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_MOST_CARD_BYTES = 64 * 2**20  # a text model's card holds its tokenizer
+
+
+def save(model: EmbeddingModel, folder: Path) -> ModelCard:
+    """Writes the model; returns its card as saved. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.embedder.state_dict().items()}
+    weights = save_tensors(state)
+    card = dataclasses.replace(model.card, sha256=hashlib.sha256(weights).hexdigest())
+    publish(folder / weights_name(card), weights)
+    publish(folder / CARD, card.to_json().encode())
+    for stale in set(folder.glob("weights-*.safetensors")) - {folder / weights_name(card)}:
+        stale.unlink()
+    return card
+
+
+def load(path: Path) -> EmbeddingModel:
+    """Reads a model from its folder or zip file. Raises CorruptArtifact where anything is not as its card says."""
+    if path.is_file():
+        with tempfile.TemporaryDirectory(prefix="crosswalk-model-") as folder:
+            _unzip(path, Path(folder))
+            return load(Path(folder))
+    try:
+        card = ModelCard.from_json((path / CARD).read_text())
+        weights = (path / weights_name(card)).read_bytes()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(f"{path} is no readable model: {error}") from error
+    if hashlib.sha256(weights).hexdigest() != card.sha256:
+        raise CorruptArtifact(f"{weights_name(card)} does not have the checksum that its card names")
+    return EmbeddingModel(card, _embedder(card, weights), Preprocessing.from_json(card.preprocessing))
+
+
+def zipped(folder: Path, path: Path) -> None:
+    """Writes a saved model as one zip file; the same model gives the same bytes."""
+    card = ModelCard.from_json((folder / CARD).read_text())
+    partial = path.with_name(f".{path.name}.partial")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        for name in (CARD, weights_name(card)):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.file_size = (folder / name).stat().st_size
+            with archive.open(entry, "w") as into, (folder / name).open("rb") as source:
+                shutil.copyfileobj(source, into)
+    partial.replace(path)
+
+
+def weights_name(card: ModelCard) -> str:
+    """The file that holds a saved card's weights."""
+    return f"weights-{card.sha256[:16]}.safetensors"
+
+
+def _embedder(card: ModelCard, weights: bytes) -> Embedder:
+    try:
+        architecture = Architecture.from_json(card.architecture)
+        embedder = build(architecture, card.dimension)
+        embedder.load_state_dict(load_tensors(weights))
+    except (CannotBuild, SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        raise CorruptArtifact(f"the weights do not fit the card: {error}") from error
+    return embedder.eval()
+
+
+def _unzip(path: Path, folder: Path) -> None:
+    """Takes out a card and the weights that it names, and nothing else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(CARD).file_size > _MOST_CARD_BYTES:
+                raise CorruptArtifact(f"the card in {path} is too large to be one")
+            text = archive.read(CARD)
+            name = weights_name(ModelCard.from_json(text.decode()))
+            weights = archive.getinfo(name)
+            if weights.compress_type != zipfile.ZIP_STORED:
+                raise CorruptArtifact(f"{name} in {path} is compressed: this is not how a model is packed")
+            (folder / CARD).write_bytes(text)
+            (folder / name).write_bytes(archive.read(name))
+    except (zipfile.BadZipFile, KeyError, OSError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(f"{path} is no readable model: {error}") from error

@@ -1,0 +1,95 @@
+"""A trained model as ONNX, checked against PyTorch before anybody uses it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from models.embedding_model.model import EmbeddingModel
+
+TOLERANCE = 1e-4
+_TRACED, _CHECKED = 2, 5  # rows: the graph must not remember how many it was traced with
+
+
+class NotExported(RuntimeError):
+    """The graph could not be made, or does not compute what the model does."""
+
+
+class _Positional(nn.Module):
+    """The embedder with a tensor for every input, and the index's length of its outputs."""
+
+    def __init__(self, model: EmbeddingModel, names: list[str]) -> None:
+        super().__init__()
+        self._embedder, self._names = model.embedder, names
+        self._unit = model.card.metric == "cosine"
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        features: Tensor = self._embedder(dict(zip(self._names, tensors, strict=True)))
+        return normalize(features) if self._unit else features
+
+
+def export_onnx(model: EmbeddingModel, path: Path) -> float:
+    """Writes the graph; returns its largest difference from PyTorch, as a share of the largest component.
+
+    Inputs are what the embedder takes (uint8 pixels, or token ids with their mask), so normalisation is inside; the
+    number of rows, and of tokens, is free. Raises NotExported where the difference is above 1e-4.
+    """
+    import onnxruntime
+
+    traced, checked = _probe(model, _TRACED, seed=0), _probe(model, _CHECKED, seed=1)
+    module = _Positional(model, list(traced)).cpu().eval()
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        _write(module, traced, partial)
+        session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
+        with torch.inference_mode():
+            expected = module(*checked.values()).numpy()
+        (found,) = session.run(None, {name: tensor.numpy() for name, tensor in checked.items()})
+    except Exception as error:  # exporter and runtime raise whatever their many parts raise
+        partial.unlink(missing_ok=True)
+        raise NotExported(f"the model cannot be written as ONNX: {error}") from error
+    difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    if not difference <= TOLERANCE:
+        partial.unlink(missing_ok=True)
+        raise NotExported(f"the ONNX graph differs from PyTorch by {difference:.1e} of the largest component")
+    os.replace(partial, path)
+    return difference
+
+
+def _write(module: nn.Module, traced: Mapping[str, Tensor], path: Path) -> None:
+    rows = torch.export.Dim.DYNAMIC
+    free = tuple(dict.fromkeys((0,) if tensor.ndim == 4 else (0, 1), rows) for tensor in traced.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            tuple(traced.values()),
+            str(path),
+            input_names=list(traced),
+            output_names=["crosswalk_embedding"],
+            dynamic_shapes=(free,),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _probe(model: EmbeddingModel, rows: int, seed: int) -> dict[str, Tensor]:
+    """Random input of the kind that the model takes."""
+    draw = torch.Generator().manual_seed(seed)
+    how = model.preprocessing
+    if how.modality == "image":
+        shape = (rows, 3, how.image_size, how.image_size)
+        return {"pixels": torch.randint(0, 256, shape, generator=draw, dtype=torch.int64).to(torch.uint8)}
+    tokens = min(how.tokens, 4 + rows)
+    ids = torch.randint(0, 5, (rows, tokens), generator=draw)
+    mask = torch.ones(rows, tokens, dtype=torch.int64)
+    mask[0, tokens // 2 :] = 0
+    return {"input_ids": ids, "attention_mask": mask}
