@@ -6,6 +6,7 @@ classifier. Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submis
 """
 
 from models.compatible_training.data import Rows
+from models.compatible_training.holding_out import Split, hold_out
 from models.compatible_training.loop import Epoch
 from models.compatible_training.settings import METHODS, PSEUDO_METHODS, Method, TrainingSettings
 from models.compatible_training.training import NotTrainable, Trained, train
@@ -17,7 +18,9 @@ __all__ = [
     "Method",
     "NotTrainable",
     "Rows",
+    "Split",
     "Trained",
     "TrainingSettings",
+    "hold_out",
     "train",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,19 @@ from models.portable import Array
 
 Inputs = Sequence[bytes] | Sequence[str]
 Codes = NDArray[np.int64]
+
+
+class Taken(Sequence[Any]):
+    """Some of the inputs, without a copy."""
+
+    def __init__(self, inputs: Inputs, rows: Codes) -> None:
+        self._inputs, self._rows = inputs, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._inputs[int(self._rows[place])]
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,10 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def take(self, rows: Codes) -> Rows:
+        """These rows, in this order; the inputs stay where they are."""
+        return Rows(Taken(self.inputs, rows), self.codes[rows], self.old[rows])
 
 
 def steps_per_epoch(rows: int, batch: int) -> int:

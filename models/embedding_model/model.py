@@ -59,7 +59,7 @@ def features(
     precision: Precision,
     progress: Progress = lambda done, total: None,
 ) -> Array:
-    """The raw features of every row in order, (rows, d) float32; the embedder is left on `device`, in evaluation mode."""
+    """The raw features of every row in order, (rows, d) float32; the embedder stays on `device`, in evaluation mode."""
     embedder.to(device).eval()
     dtype = reduced(precision, device)
     plan = np.array_split(np.arange(rows), max(1, math.ceil(rows / batch)))
