@@ -16,7 +16,9 @@ from app.registry.service import Models, Usages
 from app.search.live import LiveIndexes
 from app.search.service import Search
 from app.settings import Settings
+from app.upgrades.artifacts import Artifacts
 from app.upgrades.service import Upgrades
+from app.upgrades.ways import Ways
 from app.uploads import Uploads
 
 
@@ -32,6 +34,7 @@ class Crosswalk:
     galleries: Galleries
     samples: Samples
     upgrades: Upgrades
+    artifacts: Artifacts
     live: LiveIndexes
     search: Search
     uploads: Uploads
@@ -62,8 +65,9 @@ def compose(settings: Settings) -> Crosswalk:
         galleries=galleries,
         samples=Samples(database, galleries, jobs),
         upgrades=upgrades,
+        artifacts=Artifacts(settings, models, upgrades),
         live=live,
-        search=Search(settings, models, galleries, upgrades, live),
+        search=Search(settings, models, galleries, Ways(database), live),
         uploads=Uploads(settings),
     )
 

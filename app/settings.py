@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("crosswalk-data"), description="Folder of the database, store and indexes.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; left out, SQLite under data_dir.")
     broker_url: str = Field(default=MEMORY_BROKER, description="Celery broker; memory:// runs the worker in-process.")
+    backbones: Path | None = Field(
+        default=None, description="Folder of local backbones, a folder each; left out, backbones under data_dir."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where learning runs.")
 
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
@@ -60,6 +63,10 @@ class Settings(BaseSettings):
     @property
     def artifacts_dir(self) -> Path:
         return self.data_dir / "artifacts"
+
+    @property
+    def backbones_dir(self) -> Path:
+        return self.backbones or self.data_dir / "backbones"
 
     @property
     def uploads_dir(self) -> Path:

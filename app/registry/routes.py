@@ -3,12 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Response
+from fastapi.responses import FileResponse
 
 from app.composition import Parts
 from app.ids import ModelId, ResourceId
 from app.openapi import problems
 from app.pagination import Page, Paging
-from app.problems import BadRequest, IdTaken, InUse, NotFound
+from app.problems import BadRequest, IdTaken, InUse, NotFound, WrongState
+from app.registry.downloads import etag
 from app.registry.schemas import EXAMPLES, UNUSED, Model, NewModel
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -37,8 +39,25 @@ def list_(paging: Paging, parts: Parts) -> Page[Model]:
 
 @router.get("/{model}", summary="Look up a model version", responses=problems(NotFound))
 def get(model: ModelId, parts: Parts) -> Model:
-    """One model version as registered."""
+    """One model version; where it was trained here, by which upgrade, and which model it is compatible with."""
     return parts.models.get(model)
+
+
+@router.head("/{model}/artifact", include_in_schema=False)
+@router.get(
+    "/{model}/artifact",
+    summary="Download a model trained here",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+        **problems(NotFound, WrongState),
+    },
+)
+def artifact(model: ModelId, parts: Parts) -> FileResponse:
+    """Weights (safetensors), configuration, what its input must look like, and a card that says what it was trained on
+    and how well it does: one zip. Ranges can be asked for, and `ETag` is the file's SHA-256."""
+    path = parts.artifacts.model(model)
+    return FileResponse(path, filename=f"{model}.zip", media_type="application/zip", headers={"ETag": etag(path)})
 
 
 @router.delete("/{model}", summary="Remove a model version", status_code=204, responses=problems(NotFound, InUse))

@@ -44,6 +44,35 @@ class Models:
         with self._database.read() as session:
             return _wire(_found(session.get(ModelRow, model), model))
 
+    def find(self, session: Session, model: str) -> Model | None:
+        """A model as the caller's transaction sees it, kept from changing until that ends."""
+        row = session.get(ModelRow, model, with_for_update=True)
+        return None if row is None else _wire(row)
+
+    def hold(self, session: Session, model: str) -> None:
+        """Keeps a model from being deleted until the caller's transaction ends. Raises NotFound."""
+        _found(session.get(ModelRow, model, with_for_update={"read": True}), model)
+
+    def train(self, session: Session, new: NewModel, upgrade: str) -> None:
+        """Registers a model that an upgrade will train, in its transaction; one whose training came to nothing is taken
+        over. Raises IdTaken where somebody else registers the id in the same moment."""
+        row = session.get(ModelRow, new.id, with_for_update=True)
+        if row is not None:
+            row.modality, row.description = new.modality, new.description
+            row.trained_by, row.compatible_with = upgrade, None
+            return
+        try:
+            with session.begin_nested():
+                session.add(ModelRow(**new.model_dump(), trained_by=upgrade))
+        except IntegrityError:
+            raise IdTaken(
+                f"Model {new.id!r} was registered this moment. Choose another id.", differing=["id"]
+            ) from None
+
+    def prove_compatible(self, session: Session, model: str, old: str) -> None:
+        """Notes that a model's queries may search the galleries of an old model. Raises NotFound."""
+        _found(session.get(ModelRow, model, with_for_update=True), model).compatible_with = old
+
     def rows_after(self, cursor: str | None, limit: int) -> list[Model]:
         """Up to `limit` models in order of their ids, after the one named by the cursor."""
         query = select(ModelRow).order_by(ModelRow.id).limit(limit)

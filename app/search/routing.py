@@ -2,38 +2,51 @@
 
 direct        the query's model made the generation's vectors
 transformed   the generation holds h(old), partly or wholly backfilled, in the query's space
+compatible    the query's model was trained to be searched against the old model's vectors, which the generation holds
 instant       the generation is in the old space; a linear h is pushed into the query
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.galleries.info import GalleryInfo
+from app.galleries.info import GalleryInfo, GenerationInfo
 
-RouteName = Literal["direct", "instant", "transformed"]
+RouteName = Literal["direct", "compatible", "instant", "transformed"]
 
 
 @dataclass(frozen=True)
 class Route:
-    """How a query reaches a gallery: the generation that answers, and the crossing pushed into the query, if any."""
+    """How a query reaches a gallery: the generation that answers, and the upgrade pushed into the query, if any."""
 
     name: RouteName
     generation: int
     pushed: str | None = None
 
 
-def find_route(gallery: GalleryInfo, model: str, crossable: Mapping[str, str]) -> Route | None:
+def find_route(
+    gallery: GalleryInfo, model: str, compatible: Mapping[str, str], crossable: Mapping[str, str]
+) -> Route | None:
     """The route of a query of `model`, or None where there is none.
 
+    compatible: the upgrades that trained `model`, by the old model that it is compatible with.
     crossable: the upgrades proved from the active generation's model, by the model that they lead to.
 
     The active generation answers first. Behind it, those that it was derived from still answer clients that have not
     moved on to the new model. A generation that was never activated, or was rolled back from, does not answer.
     """
-    for step in reversed(gallery.ancestry(gallery.active)):
+    reached = gallery.ancestry(gallery.active)[::-1]
+    for step in reached:
         if step.space.model == model:
             return Route("direct" if step.parent is None else "transformed", step.number)
+    if found := _compatible(reached[:1], compatible):
+        return found
     if model in crossable:
         return Route("instant", gallery.active, pushed=crossable[model])
-    return None
+    return _compatible(reached[1:], compatible)
+
+
+def _compatible(steps: Sequence[GenerationInfo], compatible: Mapping[str, str]) -> Route | None:
+    """The first of the generations in whose space the query's model lands."""
+    landing = (step for step in steps if step.space.model in compatible)
+    return next((Route("compatible", step.number, pushed=compatible[step.space.model]) for step in landing), None)

@@ -59,7 +59,10 @@ class Answered(BaseModel):
         bool,
         Field(description="Whether the ranking is that of searching the query's own space exactly as the route says."),
     ]
-    note: Annotated[str | None, Field(description="What is approximated, where something is.")] = None
+    note: Annotated[
+        str | None,
+        Field(description="What is approximated, where something is; how vectors of two models were aligned."),
+    ] = None
 
 
 class SearchAnswer(Answered):

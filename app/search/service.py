@@ -16,7 +16,7 @@ from app.search.live import LiveIndexes
 from app.search.routing import Route, find_route
 from app.search.schemas import Filter, Hit, SearchAnswers
 from app.settings import Settings
-from app.upgrades.service import Upgrades
+from app.upgrades.ways import Ways
 from app.uploads import refuse_zero_queries
 from models.portable import PushedQueries
 
@@ -24,13 +24,11 @@ from models.portable import PushedQueries
 class Search:
     """Search over every gallery."""
 
-    def __init__(
-        self, settings: Settings, models: Models, galleries: Galleries, upgrades: Upgrades, live: LiveIndexes
-    ) -> None:
+    def __init__(self, settings: Settings, models: Models, galleries: Galleries, ways: Ways, live: LiveIndexes) -> None:
         self._settings = settings
         self._models = models
         self._galleries = galleries
-        self._upgrades = upgrades
+        self._ways = ways
         self._live = live
 
     def dimension(self, gallery: str, model: str) -> int:
@@ -61,7 +59,7 @@ class Search:
             generation=route.generation,
             route=route.name,
             exact=pushed is None or pushed.exact,
-            note=None if pushed is None or pushed.exact else pushed.reason,
+            note=None if pushed is None else self._note(info, model, route, pushed),
             results=self._joined(info, hits),
         )
 
@@ -80,9 +78,11 @@ class Search:
 
     def _route(self, info: GalleryInfo, model: str) -> Route:
         self._models.get(model)
-        route = find_route(info, model, {}) or find_route(info, model, self._upgrades.crossable(info))
+        route = find_route(info, model, {}, {}) or find_route(
+            info, model, self._ways.compatible(model), self._ways.crossable(info)
+        )
         if route is None:
-            raise NoRoute(self._upgrades.way_to(info, model), gallery=info.id, generation=info.active, model=model)
+            raise NoRoute(self._ways.missing(info, model), gallery=info.id, generation=info.active, model=model)
         return route
 
     def _pushed(self, info: GalleryInfo, model: str, route: Route, vectors: Vectors) -> PushedQueries | None:
@@ -90,6 +90,14 @@ class Search:
             return None
         source, target = info.generations[route.generation].space, self._models.space(model)
         return open_crossing(self._settings.artifacts_dir / route.pushed, source, target).plain.push(vectors)
+
+    def _note(self, info: GalleryInfo, model: str, route: Route, pushed: PushedQueries) -> str | None:
+        if route.name != "compatible":
+            return None if pushed.exact else pushed.reason
+        source, target = info.generations[route.generation].space, self._models.space(model)
+        if source.dimension == target.dimension:
+            return f"vectors of {source.model} taken as they are: {model} was trained to land in their space"
+        return f"vectors of {source.model} zero-padded from {source.dimension} to {target.dimension} dimensions"
 
     def _allowed(self, info: GalleryInfo, only: Filter | None) -> Rows | None:
         """The row ids that a filter lets through; None where there is no filter."""

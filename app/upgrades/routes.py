@@ -5,7 +5,7 @@ from typing import Annotated
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -15,16 +15,18 @@ from app.idempotency import Answer, Once
 from app.ids import ModelId
 from app.openapi import problems
 from app.pagination import Page, Paging
-from app.problems import BadRequest, Conflict, KeyReused, NotFound, Unprocessable, WrongState
+from app.problems import BadRequest, Conflict, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
 from app.upgrades import states
 from app.upgrades.page import page_of
-from app.upgrades.schemas import NewUpgrade, Upgrade
+from app.upgrades.rows_csv import as_csv
+from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
 from app.upgrades.states import State
 
 router = APIRouter(prefix="/upgrades", tags=["upgrades"])
 starting = APIRouter(prefix="/models", tags=["upgrades"])
 
 _LOOK_SECONDS = 0.25
+_ROWS_LIMIT = 100_000
 _SETTLED = states.ENDED | {State.READY, State.ACTIVE, State.ROLLED_BACK}
 
 UpgradeId = Annotated[str, Path(description="The id that starting it answered.")]
@@ -83,15 +85,45 @@ def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dic
     return found.report
 
 
+@router.get(
+    "/{upgrade}/rows",
+    summary="List suspicious rows",
+    response_model=list[TrainingRow],
+    responses={200: {"content": {"text/csv": {}}}, **problems(NotFound, WrongState)},
+)
+def rows(
+    upgrade: UpgradeId,
+    request: Request,
+    parts: Parts,
+    order: Annotated[
+        RowOrder,
+        Query(
+            description="`suspect_label`: rows whose label is likely to be wrong. `old_model_poor`: rows on which the "
+            "old model does badly. Both come of instance weights. `outlier`: rows unlike the others of their class."
+        ),
+    ] = "suspect_label",
+    limit: Annotated[int, Query(ge=1, le=_ROWS_LIMIT, description="How many, at most.")] = 100,
+) -> Response | list[TrainingRow]:
+    """What training a compatible model found out about its rows, the most suspicious first: JSON, or a file to those
+    that `Accept` text/csv."""
+    found = parts.artifacts.rows(upgrade, order, limit)
+    if "text/csv" in request.headers.get("accept", ""):
+        headers = {"Content-Disposition": f'attachment; filename="{upgrade}-{order}.csv"'}
+        return Response(as_csv(found), headers=headers, media_type="text/csv")
+    return found
+
+
 @router.post("/{upgrade}/activate", summary="Switch to the new model", responses=problems(NotFound, WrongState))
 def activate(upgrade: UpgradeId, parts: Parts) -> Upgrade:
-    """Points every gallery of the upgrade at its new generation, in one transaction. Doing it twice is harmless."""
+    """Points every gallery of the upgrade at its new generation, in one transaction; one of strategy `compatible` lets
+    its model's queries search the galleries as they are. Doing it twice is harmless."""
     return parts.upgrades.activate(upgrade)
 
 
 @router.post("/{upgrade}/rollback", summary="Roll back", responses=problems(NotFound, WrongState))
 def roll_back(upgrade: UpgradeId, parts: Parts) -> Upgrade:
-    """Points every gallery at the generation before, at once. What was written since is kept."""
+    """Points every gallery at the generation before, at once. What was written since is kept. The queries of a
+    compatible model have no route any more; no gallery changes."""
     return parts.upgrades.roll_back(upgrade)
 
 
@@ -106,11 +138,14 @@ def cancel(upgrade: UpgradeId, parts: Parts) -> Upgrade:
     summary="Start an upgrade from this model",
     status_code=202,
     response_model=Upgrade,
-    responses=problems(NotFound, Conflict, KeyReused, Unprocessable),
+    responses=problems(NotFound, Conflict, IdTaken, KeyReused, Unprocessable),
 )
-def start(model: ModelId, asked: NewUpgrade, parts: Parts, once: Once) -> Response:
-    """Learns the crossing to another model, proves it on your own data, and, where it is good enough, rewrites the
-    galleries and switches to them; nothing is re-embedded. Long work: `Location` names what to follow."""
+def start(
+    model: ModelId, asked: Annotated[NewUpgrade, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once
+) -> Response:
+    """`forward` learns the crossing to another model, proves it on your own data, and, where it is good enough,
+    rewrites the galleries and switches to them; nothing is re-embedded. `compatible` trains a new model whose queries
+    search the galleries as they are, and proves that. Long work: `Location` names what to follow."""
 
     def work(session: Session) -> Answer:
         upgrade = parts.upgrades.start(session, model, asked)

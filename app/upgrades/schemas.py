@@ -1,71 +1,78 @@
 """Wire shapes of the upgrades resource."""
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.openapi.models import Example
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
-from app.ids import ResourceId
+from app.upgrades.asked import Gate, wrong
+from app.upgrades.compatible import CompatibleUpgrade, InstanceWeights, Training
+from app.upgrades.forward import ForwardUpgrade
 from app.upgrades.states import State
 
-Method = Literal["auto", "orthogonal", "ridge", "low_rank", "residual_mlp", "fct"]
-
-
-class AtLeast(BaseModel):
-    """A quality that must be reached, whatever the old model's is."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    at_least: Annotated[float, Field(ge=0, le=1)]
-
-
-class Gate(BaseModel):
-    """What a crossing must reach to be accepted; the verdict is about the whole interval, not its middle."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    metric: Literal["cmc@1", "cmc@5", "map", "recall@10"] = "cmc@1"
-    require: Literal["better_than_old", "not_worse_than_old"] | AtLeast = "better_than_old"
-
-
-class NewUpgrade(BaseModel):
-    """What starts an upgrade from the model in the path."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"to": "minilm-v2", "method": "auto", "dataset": "pairs", "galleries": ["faq"]}]
+EXAMPLES: dict[str, Example] = {
+    "forward": {
+        "summary": "Cross to a model that there is already",
+        "value": {"to": "minilm-v2", "method": "auto", "dataset": "pairs", "galleries": ["faq"]},
+    },
+    "compatible": {
+        "summary": "Train a new model that searches the gallery as it is",
+        "value": {
+            "to": {"id": "encoder-v3", "architecture": "small-bert"},
+            "strategy": "compatible",
+            "method": "random_walk",
+            "dataset": "pairs",
+            "galleries": ["faq"],
+            "training": {"epochs": 2, "batch": 64},
         },
-    )
+    },
+}
 
-    to: Annotated[ResourceId, Field(description="The model to cross to.")]
-    strategy: Annotated[Literal["forward"], Field(description="`forward` learns h from the old space to the new.")] = (
-        "forward"
-    )
-    method: Annotated[
-        Method, Field(description="`auto` fits every candidate and keeps the best by held-out retrieval.")
-    ] = "auto"
-    dataset: Annotated[
-        ResourceId,
-        Field(
-            description="Rows with a vector of the new model. A row without one of the old model takes it, its "
-            "side-information and its label from the item of the same id in the galleries."
-        ),
-    ]
-    evaluation: Annotated[
-        ResourceId | None,
-        Field(description="A dataset to judge on; left out, rows and whole classes are held out of `dataset`."),
-    ] = None
-    galleries: Annotated[
-        list[ResourceId] | None,
-        Field(min_length=1, description="Left out: every gallery in the old model's space."),
-    ] = None
-    gate: Gate = Gate()
-    activate: Annotated[
-        Literal["when_accepted", "manually"],
-        Field(description="`manually` stops at `ready`: POST /upgrades/{id}/activate switches."),
-    ] = "when_accepted"
-    dry_run: Annotated[bool, Field(description="Stop after the report: nothing is transformed.")] = False
+_SHAPES: dict[str, type[ForwardUpgrade | CompatibleUpgrade]] = {
+    "forward": ForwardUpgrade,
+    "compatible": CompatibleUpgrade,
+}
+
+
+def _by_strategy(body: Any, _validate: Any) -> ForwardUpgrade | CompatibleUpgrade:
+    """Validated as its own strategy alone, so that the places that errors name are those of the body."""
+    if isinstance(body, ForwardUpgrade | CompatibleUpgrade):
+        return body
+    strategy = body.get("strategy", "forward") if isinstance(body, dict) else "forward"
+    if not isinstance(strategy, str) or strategy not in _SHAPES:
+        raise wrong(f"a strategy is one of {', '.join(_SHAPES)}", "strategy")
+    for message, field in _misplaced(strategy, body if isinstance(body, dict) else {}):
+        raise wrong(message, field)
+    return _SHAPES[strategy].model_validate(body)
+
+
+def _misplaced(strategy: str, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What belongs to the other strategy, and where."""
+    other = "compatible" if strategy == "forward" else "forward"
+    shape, its = _SHAPES[strategy].model_fields, _SHAPES[other].model_fields
+    for field in sorted((its.keys() - shape.keys()) & body.keys()):
+        yield f"`{field}` is of strategy `{other}`, and this is `{strategy}`", field
+    if isinstance(method := body.get("method"), str):
+        mine, theirs = (set(get_args(fields["method"].annotation)) for fields in (shape, its))
+        if method in theirs - mine:
+            yield f"{method!r} is a method of strategy `{other}`, and this is `{strategy}`", "method"
+    if strategy == "forward" and isinstance(body.get("to"), dict):
+        yield "an object describes a model to be trained, which is strategy `compatible`; here it is a model's id", "to"
+    if strategy == "compatible" and isinstance(body.get("to"), str):
+        yield 'strategy `compatible` trains a new model: give {"id", "architecture"}, not the id of one', "to"
+
+
+NewUpgrade = Annotated[ForwardUpgrade | CompatibleUpgrade, WrapValidator(_by_strategy)]
+"""What starts an upgrade from the model in the path."""
+
+_NEW_UPGRADE: TypeAdapter[ForwardUpgrade | CompatibleUpgrade] = TypeAdapter(NewUpgrade)
+
+
+def asked_by(request: dict[str, Any]) -> ForwardUpgrade | CompatibleUpgrade:
+    """A stored request as it was asked."""
+    return _NEW_UPGRADE.validate_python(request)
 
 
 class Progress(BaseModel):
@@ -87,6 +94,9 @@ class Upgrade(BaseModel):
     to: str
     strategy: str
     method: str
+    architecture: Annotated[dict[str, Any] | None, Field(description="Of the model that it trains, if it does.")]
+    training: Annotated[Training | None, Field(description="How it trains, if it does.")]
+    instance_weights: InstanceWeights | None
     dataset: str
     evaluation: str | None
     galleries: list[str]
@@ -99,3 +109,20 @@ class Upgrade(BaseModel):
     report: Annotated[dict[str, Any] | None, Field(description="What was learned and what was proved, by gallery.")]
     created_at: datetime
     updated_at: datetime
+
+
+RowOrder = Literal["suspect_label", "old_model_poor", "outlier"]
+
+
+class TrainingRow(BaseModel):
+    """A row that a model was trained on, and what training says of it; null where it says nothing."""
+
+    id: str
+    label: str
+    outlier: Annotated[
+        float | None, Field(description="Weight in its class's column; 1 is the average, near 0 an outlier.")
+    ]
+    suspect_label: Annotated[float | None, Field(description="Higher: its label is more likely to be wrong.")]
+    old_model_poor: Annotated[
+        float | None, Field(description="Higher: the old model does worse on it; re-embed it first.")
+    ]

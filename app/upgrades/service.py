@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -13,16 +13,18 @@ from app.datasets.service import Datasets
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.jobs.service import Jobs
-from app.lance_table import embedding_column
-from app.problems import Conflict, NotFound, Unprocessable, WrongState
+from app.problems import NotFound, WrongState
 from app.registry.service import Models
 from app.upgrades import states
+from app.upgrades.checks import Checks
+from app.upgrades.compatible import CompatibleUpgrade
+from app.upgrades.forward import ForwardUpgrade
 from app.upgrades.report import report_of
-from app.upgrades.schemas import NewUpgrade, Progress, Upgrade
+from app.upgrades.schemas import Progress, Upgrade, asked_by
 from app.upgrades.states import Event, ImpossibleTransition, State
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.tables import COMPATIBLE, FORWARD, UpgradeRow
 
-FIRST_STEP = "train"
+FIRST_STEP = {FORWARD: "train", COMPATIBLE: "train_compatible"}
 
 
 class Upgrades:
@@ -34,30 +36,32 @@ class Upgrades:
         self._database = database
         self._models = models
         self._galleries = galleries
-        self._datasets = datasets
         self._jobs = jobs
+        self._checks = Checks(models, galleries, datasets)
 
-    def start(self, session: Session, source: str, asked: NewUpgrade) -> Upgrade:
+    def start(self, session: Session, source: str, asked: ForwardUpgrade | CompatibleUpgrade) -> Upgrade:
         """Starts an upgrade inside the caller's transaction; its first job is rung after the commit.
 
         Raises NotFound for a model, dataset or gallery that is not there, Unprocessable for a request that cannot be
-        carried out, and Conflict where a gallery is being upgraded already.
+        carried out, Conflict where a gallery is being upgraded already, and IdTaken where a model that is to be trained
+        has an id that another has.
         """
-        galleries = self._checked(source, asked)
-        self._galleries.lock(session, galleries)  # Two that start at the same moment take turns.
-        self._refuse_elsewhere(source, galleries)
-        self._refuse_second(session, galleries)
-        row = UpgradeRow(
-            id=_new_id(),
-            source=source,
-            target=asked.to,
-            request=asked.model_dump(mode="json"),
-            galleries=galleries,
-            state=State.QUEUED,
-        )
+        row = UpgradeRow(id=_new_id(), source=source, target=asked.target, request=asked.model_dump(mode="json"))
+        row.state = State.QUEUED
+        if isinstance(asked, CompatibleUpgrade):
+            new = self._checks.compatible(source, asked)
+            self._checks.may_train(session, source, new)
+            self._models.train(session, new, row.id)
+        else:
+            self._checks.forward(source, asked)
+            self._models.hold(session, asked.to)
+        row.galleries = self._checks.galleries(source, asked)
+        self._galleries.lock(session, row.galleries)  # Two that start at the same moment take turns.
+        self._checks.in_space(source, row.galleries)
+        self._checks.free(session, row.galleries)
         session.add(row)
         session.flush()
-        self._jobs.enqueue(session, FIRST_STEP, row.id)
+        self._jobs.enqueue(session, FIRST_STEP[row.strategy], row.id)
         return self._wire(session, row)
 
     def get(self, upgrade: str) -> Upgrade:
@@ -81,8 +85,9 @@ class Upgrades:
             row = self._locked(session, upgrade)
             if row.state != State.ACTIVE:
                 self._advance(row, Event.ACTIVATED)
-                self._refuse_while_running(session, row.galleries)
-                for name, number, _ in self._made(row):
+                made = self._made(row)
+                self._checks.at_rest(session, [name for name, _, _ in made])
+                for name, number, _ in made:
                     self._align(session, self._galleries.info(name), number)
                     self._galleries.point(session, name, number)
             return self._wire(session, row)
@@ -96,8 +101,9 @@ class Upgrades:
             row = self._locked(session, upgrade)
             if row.state != State.ROLLED_BACK:
                 self._advance(row, Event.ROLLED_BACK)
-                self._refuse_while_running(session, row.galleries)
-                for name, number, parent in self._made(row):
+                made = self._made(row)
+                self._checks.at_rest(session, [name for name, _, _ in made])
+                for name, number, parent in made:
                     info = self._galleries.info(name)
                     if info.active != number:
                         raise WrongState(
@@ -114,7 +120,7 @@ class Upgrades:
         """
         with self._database.session() as session:
             info = self._galleries.info(gallery)
-            self._refuse_while_running(session, [gallery])
+            self._checks.at_rest(session, [gallery])
             if number in info.generations:
                 self._align(session, info, number)
             self._galleries.point(session, gallery, number)
@@ -129,29 +135,6 @@ class Upgrades:
                 self._jobs.request_cancel(session, row.id)
             return self._wire(session, row)
 
-    def crossable(self, gallery: GalleryInfo) -> dict[str, str]:
-        """The proved upgrades of a gallery from its active generation's model, by the model that they lead to."""
-        query = select(UpgradeRow).where(
-            UpgradeRow.source == gallery.current.space.model, UpgradeRow.state.in_(states.CROSSABLE)
-        )
-        with self._database.read() as session:
-            rows = session.scalars(query.order_by(UpgradeRow.id)).all()
-        return {row.target: row.id for row in rows if gallery.id in row.galleries}
-
-    def way_to(self, gallery: GalleryInfo, model: str) -> str:
-        """What to call so that queries of `model` can search a gallery that they cannot search now."""
-        space = gallery.current.space.model
-        why = f"Gallery {gallery.id!r} is in the space of model {space!r}, and nothing leads there from {model!r}."
-        query = select(UpgradeRow).where(UpgradeRow.source == space, UpgradeRow.target == model)
-        with self._database.read() as session:
-            rows = session.scalars(query.order_by(UpgradeRow.id.desc())).all()
-        for row in rows:
-            if gallery.id in row.galleries and row.state == State.ROLLED_BACK:
-                return f"{why} It was rolled back: POST /upgrades/{row.id}/activate switches to it again."
-            if gallery.id in row.galleries and row.state in states.RUNNING:
-                return f"{why} Upgrade {row.id} may change that; it is {row.state}: GET /upgrades/{row.id}."
-        return f'{why} Learn a crossing: POST /models/{space}/upgrade with {{"to": "{model}", "dataset": …}}.'
-
     def working_on(self, *, gallery: str | None = None, dataset: str | None = None) -> list[str]:
         """The upgrades under way that need a gallery or a dataset."""
         with self._database.read() as session:
@@ -163,9 +146,12 @@ class Upgrades:
         ]
 
     def using_model(self, session: Session, model: str) -> list[str]:
-        """What uses a model here, for the registry: an upgrade is history, and history names its models."""
+        """What uses a model here, for the registry: an upgrade is history, and history names its models.
+
+        One that was to train the model and ended before it had needs it no longer.
+        """
         rows = session.scalars(select(UpgradeRow).where((UpgradeRow.source == model) | (UpgradeRow.target == model)))
-        return [f"upgrade {row.id}" for row in rows]
+        return [f"upgrade {row.id}" for row in rows if row.source == model or not _came_to_nothing(row)]
 
     # What the steps of an upgrade do, each inside the transaction that ends its job.
 
@@ -217,56 +203,17 @@ class Upgrades:
             for name, (number, _, _) in indexes.items():
                 self._galleries.point(session, name, number)
 
-    def _checked(self, source: str, asked: NewUpgrade) -> list[str]:
-        old, new = self._models.get(source), self._models.get(asked.to)
-        if old.id == new.id:
-            raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
-        for dataset in filter(None, (asked.dataset, asked.evaluation)):
-            rows = self._datasets.store(dataset).rows
-            column = embedding_column(new.id)
-            if not rows.has(column) or rows.count(f"`{column}` IS NOT NULL") == 0:
-                raise Unprocessable(
-                    f"Dataset {dataset!r} has no vectors of model {new.id!r}, so nothing can be learned from it. Embed "
-                    f"some items with {new.id!r} (GET /galleries/<id>/sample names the best ones) and "
-                    f"PUT /datasets/{dataset}/rows with a column embedding.{new.id}."
-                )
-        galleries = asked.galleries or self._galleries.in_space(source)
-        if not galleries:
-            raise Unprocessable(f"No gallery is in the space of model {source!r}, so there is nothing to upgrade.")
-        return sorted(set(galleries))
+    def finish_compatible(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> None:
+        """The gate accepted a trained model: it is compatible, ready, and in use at once where that was asked for.
 
-    def _refuse_elsewhere(self, source: str, galleries: Sequence[str]) -> None:
-        for name in galleries:
-            space = self._galleries.info(name).current.space
-            if space.model != source:
-                raise Unprocessable(
-                    f"Gallery {name!r} is in the space of model {space.model!r}, not of {source!r}. "
-                    f"POST /models/{space.model}/upgrade upgrades it."
-                )
-
-    def _refuse_second(self, session: Session, galleries: Sequence[str]) -> None:
-        for name, row in self._working_on(session, galleries, states.RUNNING | {State.READY}):
-            raise Conflict(
-                f"Gallery {name!r} is being upgraded by {row.id}. Wait for it, or POST /upgrades/{row.id}/cancel.",
-                upgrade=row.id,
-            )
-
-    def _refuse_while_running(self, session: Session, galleries: Sequence[str]) -> None:
-        """An upgrade builds on the generation that was active when it started: that must not change under it."""
-        for name, row in self._working_on(session, galleries, states.RUNNING):
-            raise WrongState(
-                f"Gallery {name!r} is being upgraded by {row.id}, which is {row.state}. Wait for it, or "
-                f"POST /upgrades/{row.id}/cancel first.",
-                state=row.state,
-                upgrade=row.id,
-            )
-
-    def _working_on(
-        self, session: Session, galleries: Sequence[str], of: Collection[State]
-    ) -> Iterator[tuple[str, UpgradeRow]]:
-        for row in session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(of)).order_by(UpgradeRow.id)):
-            for name in sorted(set(galleries) & set(row.galleries)):
-                yield name, row
+        proofs: the reports by gallery, as JSON. No gallery is touched: search finds the model's way to them.
+        """
+        row = self._locked(session, upgrade)
+        self._advance(row, Event.PROVED)
+        row.proofs = dict(proofs)
+        self._models.prove_compatible(session, row.target, row.source)
+        if row.request["activate"] == "when_accepted":
+            self._advance(row, Event.ACTIVATED)
 
     def _align(self, session: Session, info: GalleryInfo, number: int) -> None:
         """Brings the states of all upgrades of a gallery into line with its being pointed at a generation."""
@@ -286,6 +233,8 @@ class Upgrades:
 
     def _made(self, row: UpgradeRow) -> list[tuple[str, int, int]]:
         """Gallery, generation and parent generation, for every gallery that the upgrade built a generation of."""
+        if row.strategy == COMPATIBLE:
+            return []
         infos = map(self._galleries.info, row.galleries)
         return [
             (info.id, step.number, step.parent)
@@ -301,14 +250,18 @@ class Upgrades:
         return _found(session.get(UpgradeRow, upgrade), upgrade)
 
     def _wire(self, session: Session, row: UpgradeRow) -> Upgrade:
-        asked = NewUpgrade.model_validate(row.request)
+        asked = asked_by(row.request)
+        trains = asked if isinstance(asked, CompatibleUpgrade) else None
         progress = self._jobs.progress(session, row.id) if row.state in states.RUNNING else None
         return Upgrade(
             id=row.id,
             source=row.source,
-            to=asked.to,
+            to=row.target,
             strategy=asked.strategy,
             method=asked.method,
+            architecture=trains.to.architecture if trains else None,
+            training=trains.training if trains else None,
+            instance_weights=trains.instance_weights if trains else None,
             dataset=asked.dataset,
             evaluation=asked.evaluation,
             galleries=row.galleries,
@@ -328,6 +281,11 @@ def _found(row: UpgradeRow | None, upgrade: str) -> UpgradeRow:
     if row is None:
         raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
     return row
+
+
+def _came_to_nothing(row: UpgradeRow) -> bool:
+    """Whether an upgrade was to train a model and ended without."""
+    return row.strategy == COMPATIBLE and row.state in states.ENDED and row.learned is None
 
 
 def _new_id() -> str:

@@ -1,7 +1,8 @@
 """The upgrade's states, and which event leads from which to which. Pure: no database, no clock.
 
 queued → training → evaluating → transforming → indexing → ready → active ⇄ rolled_back
-                         ├→ rejected       the crossing is not good enough; every gallery is as it was
+                         ├→ ready          a compatible model is good enough: galleries need no work
+                         ├→ rejected       it is not good enough; every gallery is as it was
                          └→ evaluated      a dry run ends here: reported, nothing done
 failed, cancelled: from anywhere before active
 """
@@ -28,6 +29,7 @@ class Event(StrEnum):
     STARTED = "started"
     TRAINED = "trained"
     ACCEPTED = "accepted"
+    PROVED = "proved"
     REJECTED = "rejected"
     REPORTED = "reported"
     TRANSFORMED = "transformed"
@@ -49,13 +51,14 @@ class ImpossibleTransition(ValueError):
 
 RUNNING = frozenset({State.QUEUED, State.TRAINING, State.EVALUATING, State.TRANSFORMING, State.INDEXING})
 ENDED = frozenset({State.REJECTED, State.EVALUATED, State.FAILED, State.CANCELLED})
-# The crossing has been proved and may answer: pushed into the query until the gallery is switched.
+# What was learned has been proved and may answer: a crossing pushed into the query until the gallery is switched.
 CROSSABLE = frozenset({State.TRANSFORMING, State.INDEXING, State.READY, State.ACTIVE})
 
 _NEXT = {
     (State.QUEUED, Event.STARTED): State.TRAINING,
     (State.TRAINING, Event.TRAINED): State.EVALUATING,
     (State.EVALUATING, Event.ACCEPTED): State.TRANSFORMING,
+    (State.EVALUATING, Event.PROVED): State.READY,
     (State.EVALUATING, Event.REJECTED): State.REJECTED,
     (State.EVALUATING, Event.REPORTED): State.EVALUATED,
     (State.TRANSFORMING, Event.TRANSFORMED): State.INDEXING,

@@ -9,15 +9,20 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.database import Base, utc_now
 from app.upgrades.states import State
 
+FORWARD, COMPATIBLE = "forward", "compatible"
+
 
 class UpgradeRow(Base):
-    """An upgrade: what was asked, how far it is, and what was found."""
+    """An upgrade: what was asked, how far it is, and what was found.
+
+    `target` names a model that may be no more: one that was to be trained and never was can be deleted.
+    """
 
     __tablename__ = "upgrades"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     source: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
-    target: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    target: Mapped[str] = mapped_column(String(63), index=True)
     request: Mapped[dict[str, Any]]
     galleries: Mapped[list[Any]]
     state: Mapped[str] = mapped_column(String(16), default=State.QUEUED, index=True)
@@ -26,3 +31,7 @@ class UpgradeRow(Base):
     proofs: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+    @property
+    def strategy(self) -> str:
+        return str(self.request["strategy"])

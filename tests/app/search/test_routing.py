@@ -61,4 +61,4 @@ BRANCH = (("a", None), ("b", 1), ("c", 1))
 def test_route_leads_to_the_active_generation_or_one_that_it_was_derived_from(
     info: GalleryInfo, model: str, crossable: dict[str, str], expected: Route | None
 ) -> None:
-    assert find_route(info, model, crossable) == expected
+    assert find_route(info, model, {}, crossable) == expected

@@ -11,6 +11,7 @@ WAY = [
     (State.QUEUED, Event.STARTED, State.TRAINING),
     (State.TRAINING, Event.TRAINED, State.EVALUATING),
     (State.EVALUATING, Event.ACCEPTED, State.TRANSFORMING),
+    (State.EVALUATING, Event.PROVED, State.READY),
     (State.EVALUATING, Event.REJECTED, State.REJECTED),
     (State.EVALUATING, Event.REPORTED, State.EVALUATED),
     (State.TRANSFORMING, Event.TRANSFORMED, State.INDEXING),
@@ -42,7 +43,7 @@ def test_nothing_leads_out_of_an_end() -> None:
 
 
 def test_crossings_answer_only_after_they_were_accepted() -> None:
-    accepted = {State.TRANSFORMING}
+    accepted = {State.TRANSFORMING, State.READY}
     while more := {then for (state, _), then in POSSIBLE.items() if state in accepted} - accepted:
         accepted |= more
     assert accepted >= states.CROSSABLE

@@ -1,0 +1,17 @@
+"""What names the content of a file that is downloaded."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+
+def etag(path: Path) -> str:
+    """The file's SHA-256 as an HTTP entity tag; computed anew only where the file is another."""
+    stat = path.stat()
+    return f'"{_sha256(path, stat.st_mtime_ns, stat.st_size)}"'
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, _modified: int, _size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

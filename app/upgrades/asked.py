@@ -1,0 +1,50 @@
+"""What every upgrade is asked with, whichever its strategy."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from app.ids import ResourceId
+
+
+class AtLeast(BaseModel):
+    """A quality that must be reached, whatever the old model's is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    at_least: Annotated[float, Field(ge=0, le=1)]
+
+
+class Gate(BaseModel):
+    """What a crossing must reach to be accepted; the verdict is about the whole interval, not its middle."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    metric: Literal["cmc@1", "cmc@5", "map", "recall@10"] = "cmc@1"
+    require: Literal["better_than_old", "not_worse_than_old"] | AtLeast = "better_than_old"
+
+
+class Asked(BaseModel):
+    """What an upgrade learns from, what it is for, and what it must reach."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: ResourceId
+    evaluation: ResourceId | None = None
+    galleries: Annotated[
+        list[ResourceId] | None,
+        Field(min_length=1, description="Left out: every gallery in the old model's space."),
+    ] = None
+    gate: Gate = Gate()
+    activate: Annotated[
+        Literal["when_accepted", "manually"],
+        Field(description="`manually` stops at `ready`: POST /upgrades/{id}/activate switches."),
+    ] = "when_accepted"
+    dry_run: Annotated[bool, Field(description="Stop after the report: nothing else is done.")] = False
+
+
+def wrong(message: str, *path: str) -> ValidationError:
+    """A validation error at a place of the body, to be raised by a validator."""
+    error = PydanticCustomError("wrong", "{message}", {"message": message})
+    return ValidationError.from_exception_data("upgrade", [InitErrorDetails(type=error, loc=path, input=None)])

@@ -1,0 +1,150 @@
+"""What refuses an upgrade before it starts: everything that can be known at once is said at once."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.datasets.service import Datasets
+from app.galleries.service import Galleries
+from app.lance_table import embedding_column
+from app.problems import Conflict, IdTaken, Unprocessable, WrongState
+from app.registry.schemas import Model, NewModel
+from app.registry.service import Models
+from app.upgrades import states
+from app.upgrades.asked import Asked
+from app.upgrades.compatible import CompatibleUpgrade
+from app.upgrades.forward import ForwardUpgrade
+from app.upgrades.states import State
+from app.upgrades.tables import UpgradeRow
+
+
+class Checks:
+    """Whether what was asked can be carried out, going by what is registered and stored."""
+
+    def __init__(self, models: Models, galleries: Galleries, datasets: Datasets) -> None:
+        self._models = models
+        self._galleries = galleries
+        self._datasets = datasets
+
+    def forward(self, source: str, asked: ForwardUpgrade) -> None:
+        """Raises NotFound, and Unprocessable for the same model twice or a dataset without the new one's vectors."""
+        old, new = self._models.get(source), self._models.get(asked.to)
+        if old.id == new.id:
+            raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
+        for dataset in filter(None, (asked.dataset, asked.evaluation)):
+            if not self._has(dataset, embedding_column(new.id)):
+                raise Unprocessable(
+                    f"Dataset {dataset!r} has no vectors of model {new.id!r}, so nothing can be learned from it. Embed "
+                    f"some items with {new.id!r} (GET /galleries/<id>/sample names the best ones) and "
+                    f"PUT /datasets/{dataset}/rows with a column embedding.{new.id}."
+                )
+
+    def compatible(self, source: str, asked: CompatibleUpgrade) -> NewModel:
+        """The model to be registered. Raises NotFound, and Unprocessable where it cannot be compatible with the old one
+        or a dataset has nothing to train it on."""
+        old, to = self._models.get(source), asked.to
+        if to.metric not in (None, old.metric):
+            raise _wrong(
+                f"Model {source!r} is compared by {old.metric}, and a model that searches its galleries must be too, "
+                f"not by {to.metric}. Leave `metric` out.",
+                "/to/metric",
+            )
+        if (to.dimension or 0) < old.dimension:
+            raise _wrong(
+                f"A compatible model needs at least as many dimensions as the old one, whose vectors are zero-padded: "
+                f"{source!r} has {old.dimension}, and {to.id!r} would have {to.dimension}. Give a larger `dimension`.",
+                "/to/dimension",
+            )
+        for field, dataset in (("dataset", asked.dataset), ("evaluation", asked.evaluation)):
+            for column in (str(to.modality), "label") if dataset is not None else ():
+                if not self._has(str(dataset), column):
+                    raise _wrong(
+                        f"Dataset {dataset!r} has no row with `{column}`; {to.id!r} is trained and judged on rows with "
+                        f"`{to.modality}` and `label`. PUT /datasets/{dataset}/rows with a column `{column}`.",
+                        f"/{field}",
+                    )
+        return NewModel(
+            id=to.id,
+            dimension=to.dimension or old.dimension,
+            metric=old.metric,
+            modality=to.modality,
+            description=to.description,
+        )
+
+    def galleries(self, source: str, asked: Asked) -> list[str]:
+        """The galleries that the upgrade is for. Raises NotFound, and Unprocessable where there is none."""
+        galleries = asked.galleries or self._galleries.in_space(source)
+        if not galleries:
+            raise Unprocessable(f"No gallery is in the space of model {source!r}, so there is nothing to upgrade.")
+        return sorted(set(galleries))
+
+    def in_space(self, source: str, galleries: Sequence[str]) -> None:
+        """Raises NotFound, and Unprocessable for a gallery in the space of another model."""
+        for name in galleries:
+            space = self._galleries.info(name).current.space
+            if space.model != source:
+                raise Unprocessable(
+                    f"Gallery {name!r} is in the space of model {space.model!r}, not of {source!r}. "
+                    f"POST /models/{space.model}/upgrade upgrades it."
+                )
+
+    def free(self, session: Session, galleries: Sequence[str]) -> None:
+        """Raises Conflict where another upgrade is under way, or waits to be switched to."""
+        for name, row in _working_on(session, galleries, states.RUNNING | {State.READY}):
+            raise Conflict(
+                f"Gallery {name!r} is being upgraded by {row.id}. Wait for it, or POST /upgrades/{row.id}/cancel.",
+                upgrade=row.id,
+            )
+
+    def at_rest(self, session: Session, galleries: Sequence[str]) -> None:
+        """An upgrade builds on the generation that was active when it started: that must not change under it.
+
+        Raises WrongState where one is under way.
+        """
+        for name, row in _working_on(session, galleries, states.RUNNING):
+            raise WrongState(
+                f"Gallery {name!r} is being upgraded by {row.id}, which is {row.state}. Wait for it, or "
+                f"POST /upgrades/{row.id}/cancel first.",
+                state=row.state,
+                upgrade=row.id,
+            )
+
+    def may_train(self, session: Session, source: str, new: NewModel) -> None:
+        """Raises IdTaken unless the id is free, or of a model whose former training came to nothing."""
+        there = self._models.find(session, new.id)
+        if there is None:
+            return
+        if why := self._taken(session, source, new, there):
+            differing = [name for name in ("dimension", "metric") if getattr(there, name) != getattr(new, name)]
+            raise IdTaken(
+                f"Model {new.id!r} is there already: {why}. Choose another id in `to`.", differing=differing or ["id"]
+            )
+
+    def _taken(self, session: Session, source: str, new: NewModel, there: Model) -> str | None:
+        """Why a model that is there cannot be trained anew."""
+        former = session.get(UpgradeRow, there.trained_by) if there.trained_by else None
+        if former is None:
+            return "it was registered, not trained here"
+        if former.source != source:
+            return f"upgrade {former.id} trained it to be compatible with {former.source!r}, not with {source!r}"
+        if former.state not in states.ENDED:
+            return f"upgrade {former.id}, which trains it, is {former.state}"
+        if (there.dimension, there.metric) != (new.dimension, new.metric):
+            return f"it has {there.dimension} dimensions and is compared by {there.metric}"
+        users = [*self._galleries.using_model(session, new.id), *self._datasets.using_model(session, new.id)]
+        return f"{', '.join(users)} holds vectors of it" if users else None
+
+    def _has(self, dataset: str, column: str) -> bool:
+        rows = self._datasets.store(dataset).rows
+        return rows.has(column) and rows.count(f"`{column}` IS NOT NULL") > 0
+
+
+def _working_on(session: Session, galleries: Sequence[str], of: Collection[State]) -> Iterator[tuple[str, UpgradeRow]]:
+    for row in session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(of)).order_by(UpgradeRow.id)):
+        for name in sorted(set(galleries) & set(row.galleries)):
+            yield name, row
+
+
+def _wrong(message: str, pointer: str) -> Unprocessable:
+    return Unprocessable(message, errors=[{"pointer": pointer, "message": message}])
