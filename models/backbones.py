@@ -172,7 +172,8 @@ def described(architecture: Architecture, embedder: Embedder) -> Architecture:
     """
     if architecture.source != "local":
         return architecture
-    said: dict[str, Any] = embedder.backbone.model.config.to_diff_dict()
+    backbone: Any = embedder.backbone  # a wrapped model of transformers
+    said: dict[str, Any] = backbone.model.config.to_diff_dict()
     plain = {key: value for key, value in said.items() if _is_plain(value) and key not in ("model_type", "dtype")}
     form = {"type": said.get("model_type"), "config": plain, "pooling": architecture.pooling}
     try:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 TASKS = 2
 CLAMP = math.log(20)
+TWICE = math.log(2)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,16 @@ class Suspects:
 
     suspect_label: NDArray[np.float32]
     old_model_poor: NDArray[np.float32]
+
+    @property
+    def is_suspect(self) -> NDArray[np.bool_]:
+        """(n,) bool: rows whose both losses stay at twice the median row's."""
+        return self.suspect_label > np.median(self.suspect_label) + TWICE
+
+    @property
+    def is_poor(self) -> NDArray[np.bool_]:
+        """(n,) bool: rows whose compatibility loss, next to their own, stays at twice the median row's."""
+        return self.old_model_poor > np.median(self.old_model_poor) + TWICE
 
 
 def suspects(values: NDArray[np.float32]) -> Suspects:

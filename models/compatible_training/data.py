@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.inputs import Inputs, Taken
 from models.portable import Array
 
-Inputs = Sequence[bytes] | Sequence[str]
 Codes = NDArray[np.int64]
-
-
-class Taken(Sequence[Any]):
-    """Some of the inputs, without a copy."""
-
-    def __init__(self, inputs: Inputs, rows: Codes) -> None:
-        self._inputs, self._rows = inputs, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self._inputs[int(self._rows[place])]
 
 
 @dataclass(frozen=True)

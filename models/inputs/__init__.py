@@ -2,7 +2,8 @@
 
 from models.inputs.arrow_column import ArrowColumn
 from models.inputs.loader import Batch, Loader
-from models.inputs.preparing import BadInput, Inputs
-from models.inputs.preprocessing import Preprocessing
+from models.inputs.preparing import BadInput
+from models.inputs.preprocessing import Preprocessing, learn_tokenizer
+from models.inputs.taken import Inputs, Taken
 
-__all__ = ["ArrowColumn", "BadInput", "Batch", "Inputs", "Loader", "Preprocessing"]
+__all__ = ["ArrowColumn", "BadInput", "Batch", "Inputs", "Loader", "Preprocessing", "Taken", "learn_tokenizer"]

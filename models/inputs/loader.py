@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models.inputs.preparing import BadInput, Inputs, prepare
+from models.inputs.preparing import BadInput, prepare
 from models.inputs.preprocessing import Preprocessing
+from models.inputs.taken import Inputs
 
 _AHEAD = 4
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from models.inputs.preprocessing import SMALL, Preprocessing
+from models.inputs.taken import Inputs, origin
 
-Inputs = Sequence[bytes] | Sequence[str]
 Pixels = NDArray[np.uint8]
 Codes = NDArray[np.int64]
 
@@ -26,7 +25,7 @@ SCALES, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al., CVPR 2015, §6
 
 
 class BadInput(ValueError):
-    """Row `row` cannot be turned into a tensor; `reason` says why."""
+    """Row `row` cannot be turned into a tensor; `reason` says why. Of taken inputs, the row is that of the first ones."""
 
     def __init__(self, row: int, reason: str) -> None:
         super().__init__(row, reason)
@@ -53,13 +52,16 @@ def prepare(inputs: Inputs, rows: Codes, how: Preprocessing, *, augment: bool, s
 def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pixels:
     raw = inputs[row]
     if not isinstance(raw, bytes):
-        raise BadInput(row, "an encoded image is expected, not a text")
+        raise BadInput(origin(inputs, row), "an encoded image is expected, not a text")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(raw)) as image:
                 if image.width * image.height > MOST_PIXELS:
-                    raise BadInput(row, f"an image of {image.width} × {image.height} pixels; at most {MOST_PIXELS:,}")
+                    raise BadInput(
+                        origin(inputs, row),
+                        f"an image of {image.width} × {image.height} pixels; at most {MOST_PIXELS:,}",
+                    )
                 if image.size == (size, size) and (not augment or size <= SMALL):
                     return np.asarray(image.convert("RGB"))
                 box = _anywhere(image, row, seed) if augment and size > SMALL else _middle(image)
@@ -68,7 +70,7 @@ def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pix
     except BadInput:
         raise
     except Exception as error:  # a decoder of many formats raises whatever it likes at hostile bytes
-        raise BadInput(row, f"not an image that can be decoded ({error})") from None
+        raise BadInput(origin(inputs, row), f"not an image that can be decoded ({error})") from None
 
 
 def _middle(image: Image.Image) -> tuple[float, float, float, float]:
@@ -122,7 +124,7 @@ def _draw(rows: Codes, seed: int, purpose: NDArray[np.int64]) -> NDArray[np.uint
 def _text(inputs: Inputs, row: int) -> str:
     raw = inputs[row]
     if not isinstance(raw, str):
-        raise BadInput(row, "a text is expected, not bytes")
+        raise BadInput(origin(inputs, row), "a text is expected, not bytes")
     return raw
 
 

@@ -6,6 +6,7 @@ read what the interrupted one read.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,14 @@ class LabelledRows:
     old: Array
     version: int
     left_out: int
+
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, labels, inputs and old vectors."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.old).tobytes())
+        for place, (row, label) in enumerate(zip(self.id, self.label, strict=True)):
+            raw = self.inputs[place]
+            digest.update(f"{row}\0{label}\0".encode() + (raw.encode() if isinstance(raw, str) else raw))
+        return digest.hexdigest()
 
 
 def labelled_rows(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, column: str, path: Path) -> LabelledRows:

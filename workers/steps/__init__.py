@@ -5,6 +5,8 @@ from collections.abc import Mapping
 STEPS: Mapping[str, str] = {
     "train": "workers.steps.train",
     "evaluate": "workers.steps.evaluate",
+    "train_compatible": "workers.steps.train_compatible",
+    "evaluate_compatible": "workers.steps.evaluate_compatible",
     "transform": "workers.steps.transform",
     "index": "workers.steps.index",
     "sample": "workers.steps.sample",

@@ -34,10 +34,10 @@ def run(context: StepContext) -> None:
     def apply(session: Session) -> None:
         if upgrade.request["dry_run"]:
             crosswalk.upgrades.advance(
-                session, upgrade.id, Event.REPORTED, proofs=proofs, reason=_reasons(failed or reports)
+                session, upgrade.id, Event.REPORTED, proofs=proofs, reason=reasons(failed or reports)
             )
         elif failed:
-            crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=_reasons(failed))
+            crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=reasons(failed))
         else:
             crosswalk.upgrades.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=proofs)
 
@@ -93,7 +93,7 @@ def check_side(rows: DatasetPairs, dataset: str) -> None:
         )
 
 
-def _reasons(reports: dict[str, ProofReport]) -> Any:
+def reasons(reports: dict[str, ProofReport]) -> Any:
     """Why, in sentences; each headed by its gallery where there are several."""
     if len(reports) == 1:
         return next(iter(reports.values())).reason

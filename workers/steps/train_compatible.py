@@ -1,0 +1,145 @@
+"""Trains a new model to land in the old space, and saves it with all that was found on the way."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from app.composition import Crosswalk, compose
+from app.galleries.crossings import CHOSEN, PLAIN
+from app.upgrades.states import Event
+from app.upgrades.tables import UpgradeRow
+from models import embedding_model
+from models.backbones import CannotBuild, described, local_folder
+from models.compatible_training import NotTrainable, Rows, Split, Trained, TrainingSettings, train
+from models.device import resolve
+from models.embedding_model import EmbeddingModel
+from models.inputs import BadInput, Preprocessing, learn_tokenizer
+from models.instance_weights import InstanceWeightSettings
+from models.portable import Architecture, Space, save, zero_padding
+from workers.context import StepContext, StepFailed
+from workers.evidence.labelled_rows import LabelledRows, labelled_rows
+from workers.evidence.splitting import split_rows
+from workers.evidence.training_rows import write_training_rows
+from workers.trained_model import card_of, summary_of
+
+FEWEST_ROWS, FEWEST_CLASSES = 16, 2
+_VOCABULARY = 30_522
+
+
+def run(context: StepContext) -> None:
+    """From rows to an artifact. A resumed attempt reads the same rows and goes on from the last epoch."""
+    crosswalk = compose(context.settings)
+    upgrade = crosswalk.upgrades.begin(context.lease.subject)
+    folder = context.settings.artifacts_dir / upgrade.id
+    source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
+    architecture = Architecture.from_json(upgrade.request["to"]["architecture"])
+    rows = read_rows(crosswalk, upgrade, upgrade.request["dataset"], architecture, folder)
+    labels, codes = np.unique(rows.label.astype(str), return_inverse=True)
+    _check(rows, labels, upgrade)
+    split = split_rows(crosswalk, upgrade, codes, labels, folder / "training" / "split.npz")
+    try:
+        trained, preprocessing, settings = _train(
+            context, upgrade, rows, codes, split, architecture, source, target.dimension
+        )
+        architecture = described(architecture, trained.embedder)
+    except (NotTrainable, CannotBuild) as error:
+        raise StepFailed(str(error)) from error
+    except BadInput as error:
+        raise StepFailed(
+            f"Row {rows.id[error.row]!r} of dataset {upgrade.request['dataset']!r} cannot be trained on: "
+            f"{error.reason}. Replace or remove it, and start the upgrade again."
+        ) from error
+    now = datetime.now(UTC).isoformat()
+    for name in (CHOSEN, PLAIN):
+        save(zero_padding(source, target, created_at=now), folder / name)
+    card = card_of(upgrade, rows, split, trained, architecture, preprocessing, settings, source, target, now)
+    embedding_model.save(EmbeddingModel(card, trained.embedder, preprocessing), folder / "model")
+    embedding_model.zipped(folder / "model", folder / "model.zip")
+    write_training_rows(folder / "rows.parquet", rows, split.training, trained)
+    learned = summary_of(card, trained, split, resolve(context.settings.device))
+
+    def apply(session: Session) -> None:
+        crosswalk.upgrades.advance(session, upgrade.id, Event.TRAINED, "evaluate_compatible", learned=learned)
+
+    context.finish(apply)
+
+
+def read_rows(
+    crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, architecture: Architecture, folder: Path
+) -> LabelledRows:
+    """The rows of a dataset as they were when the upgrade first read them."""
+    return labelled_rows(crosswalk, upgrade, dataset, architecture.modality, folder / "training" / f"{dataset}.arrow")
+
+
+def _check(rows: LabelledRows, labels: NDArray[Any], upgrade: UpgradeRow) -> None:
+    if len(rows.id) < FEWEST_ROWS or len(labels) < FEWEST_CLASSES:
+        raise StepFailed(
+            f"Dataset {upgrade.request['dataset']!r} has {len(rows.id)} rows of {len(labels)} labels with everything "
+            f"that training needs: an input, a label and a vector of {upgrade.source!r} (its own, or that of the item "
+            f"of the same id in {', '.join(upgrade.galleries)}); {rows.left_out} more lack a label or that vector. At "
+            f"least {FEWEST_ROWS} rows of {FEWEST_CLASSES} labels are needed, and some hundreds a label to do well."
+        )
+
+
+def _train(
+    context: StepContext,
+    upgrade: UpgradeRow,
+    rows: LabelledRows,
+    codes: NDArray[np.int64],
+    split: Split,
+    architecture: Architecture,
+    source: Space,
+    dimension: int,
+) -> tuple[Trained, Preprocessing, TrainingSettings]:
+    seen = np.cumsum(~split.unseen) - 1  # classes trained on, numbered without the others
+    everything = Rows(rows.inputs, seen[codes], rows.old)
+    seen_held_out = split.held_out[~split.unseen[codes[split.held_out]]]
+    settings = training_settings(upgrade.request)
+    training = everything.take(split.training)
+    preprocessing = _preprocessing(context, upgrade.request["training"], architecture, training)
+    trained = train(
+        training,
+        everything.take(seen_held_out),
+        classes=int((~split.unseen).sum()),
+        old=source,
+        architecture=architecture,
+        dimension=dimension,
+        preprocessing=preprocessing,
+        settings=settings,
+        device=resolve(context.settings.device),
+        folder=context.settings.artifacts_dir / upgrade.id / "training",
+        backbones_dir=context.settings.backbones_dir,
+        progress=context.progress,
+    )
+    return trained, preprocessing, settings
+
+
+def training_settings(request: dict[str, Any]) -> TrainingSettings:
+    """The settings that were asked for."""
+    asked = dict(request["training"])
+    weights = request["instance_weights"]
+    for key in ("validation", "image_size", "tokens"):  # said of the data, not of the loop
+        asked.pop(key)
+    return TrainingSettings(
+        method=request["method"], instance_weights=InstanceWeightSettings(**weights) if weights else None, **asked
+    )
+
+
+def _preprocessing(
+    context: StepContext, asked: dict[str, Any], architecture: Architecture, training: Rows
+) -> Preprocessing:
+    if architecture.modality == "image":
+        return Preprocessing.images(asked["image_size"])
+    if architecture.source == "local":
+        path = local_folder(architecture, context.settings.backbones_dir) / "tokenizer.json"
+        if not path.is_file():
+            raise StepFailed(f"The local model {architecture.name!r} has no tokenizer.json. Put it beside its weights.")
+        return Preprocessing.texts(path.read_text(), asked["tokens"])
+    vocabulary = int(architecture.settings.get("vocab_size", _VOCABULARY))
+    return Preprocessing.texts(learn_tokenizer(training.inputs, vocabulary), asked["tokens"])  # type: ignore[arg-type]
