@@ -26,6 +26,9 @@ Crosswalk upgrades the embedding model behind a vector search without re-embeddi
    and put them into a dataset (`POST /datasets`, `PUT /datasets/{id}/rows`).
 4. **Start the upgrade** (`POST /models/{old}/upgrade`). It learns the crossing, proves on your data whether it is good
    enough, and either says why not, or switches the gallery without downtime. `GET /upgrades/{id}` shows how far it is.
+   Or **train a new model** that needs no crossing: with `"strategy": "compatible"` and a labelled dataset of images or
+   texts, it lands in the old space, and its queries search the gallery as it is. `GET /models/{id}/artifact` downloads
+   it.
 5. **Search with the new model's queries** (`GET /search`), and roll back at once if you want to
    (`POST /upgrades/{id}/rollback`).
 

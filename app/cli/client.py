@@ -4,6 +4,7 @@ import json
 import mimetypes
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ class Client:
         with file.open("rb") as body:
             self.show("PUT", path, params=parameters, content=body, headers={"content-type": media_type})
 
+    def download(self, path: str, file: Path) -> None:
+        """Streams an answer into a file, which is there only once it is whole."""
+        partial = file.with_name(f".{file.name}.partial")
+        with closing(self.call("GET", path, stream=True)) as answer, partial.open("wb") as out:
+            for part in answer.iter_bytes():
+                out.write(part)
+        partial.replace(file)
+
     def follow(self, upgrade: str) -> None:
         """Prints an upgrade's states and progress as they change; status 1 unless it ends well."""
         said = None
@@ -61,14 +70,16 @@ class Client:
         if now["state"] in ("rejected", "failed", "cancelled"):
             raise typer.Exit(1)
 
-    def call(self, method: str, path: str, **given: Any) -> httpx.Response:
-        """The answer; a problem, or no service at all, ends the command."""
+    def call(self, method: str, path: str, *, stream: bool = False, **given: Any) -> httpx.Response:
+        """The answer, its body still to be read where it is a stream; a problem, or no service at all, ends the
+        command."""
         try:
-            answer = self._http.request(method, path, **given)
+            answer = self._http.send(self._http.build_request(method, path, **given), stream=stream)
         except httpx.TransportError as error:
             typer.echo(f"No answer from {self._http.base_url}: {error}. Is `crosswalk serve` running?", err=True)
             raise typer.Exit(1) from None
         if answer.is_error:
+            answer.read()
             typer.echo(answer.text, err=True)
             raise typer.Exit(1)
         return answer

@@ -1,5 +1,6 @@
 """The client commands: `crosswalk models`, `galleries`, `datasets`, `upgrades`, `search`."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +52,16 @@ def register_model(
 ) -> None:
     """Registers a model version."""
     Client(url).show("POST", "/models", json={"id": id, "dimension": dimension, "metric": metric})
+
+
+@models.command("artifact")
+def artifact(
+    id: Id,
+    out: Annotated[Path, typer.Option(help="Where to write it.", dir_okay=False)],
+    url: Url = None,
+) -> None:
+    """Downloads a model that was trained here: weights, configuration and card, as a zip file."""
+    Client(url).download(f"/models/{id}/artifact", out)
 
 
 @galleries.command("register")
@@ -108,15 +119,60 @@ def start(
     follow: Annotated[bool, typer.Option("--follow", help="Show progress until it settles.")] = False,
     url: Url = None,
 ) -> None:
-    """Starts an upgrade."""
+    """Starts an upgrade to a model that there is already; `train` trains one."""
     body: dict[str, Any] = {"to": to, "dataset": dataset, "method": method, "dry_run": dry_run}
-    body |= {"galleries": gallery} if gallery else {}
-    body |= {"activate": "manually"} if manual else {}
-    client = Client(url)
-    started = client.call("POST", f"/models/{source}/upgrade", json=body).json()
-    typer.echo(started["id"])
-    if follow:
-        client.follow(started["id"])
+    _start(source, body, gallery, manual, follow, url)
+
+
+@upgrades.command("train")
+def train(
+    source: Annotated[str, typer.Argument(help="The model that the new one is to be compatible with.")],
+    to: Annotated[str, typer.Option(help="The id of the model to be trained.")],
+    architecture: Annotated[str, typer.Option(help="A preset, such as resnet18 or small-bert; or JSON.")],
+    dataset: Annotated[str, typer.Option(help="Rows with a label and an image or a text.")],
+    dimension: Annotated[int | None, typer.Option(help="At least the old model's. [default: the backbone's]")] = None,
+    gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all in the old space]")] = None,
+    method: Annotated[
+        str, typer.Option(help="random_walk, averaged_normalised, averaged, trained, l2 or none.")
+    ] = "random_walk",
+    instance_weights: Annotated[
+        bool, typer.Option("--instance-weights", help="Learn how far to trust each row; finds wrong labels.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(help="How many, at most. [default: 90]")] = None,
+    training: Annotated[str, typer.Option(help='More of how to train, as JSON: {"learning_rate": 0.05}.')] = "{}",
+    manual: Annotated[bool, typer.Option("--manual", help="Stop at `ready`; switch later.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the report.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show progress until it settles.")] = False,
+    url: Url = None,
+) -> None:
+    """Trains a new model whose queries search the old model's galleries as they are."""
+    model: dict[str, Any] = {
+        "id": to,
+        "architecture": _json("architecture", architecture) if architecture.startswith("{") else architecture,
+    }
+    model |= {} if dimension is None else {"dimension": dimension}
+    settings = _json("training", training) | ({} if epochs is None else {"epochs": epochs})
+    body: dict[str, Any] = {
+        "strategy": "compatible",
+        "to": model,
+        "dataset": dataset,
+        "method": method,
+        "instance_weights": instance_weights,
+        "training": settings,
+        "dry_run": dry_run,
+    }
+    _start(source, body, gallery, manual, follow, url)
+
+
+@upgrades.command("rows")
+def rows(
+    id: Id,
+    order: Annotated[str, typer.Option(help="suspect_label, old_model_poor or outlier.")] = "suspect_label",
+    limit: Annotated[int, typer.Option(help="How many, at most.")] = 100,
+    url: Url = None,
+) -> None:
+    """Lists the rows that training a compatible model found suspicious."""
+    Client(url).show("GET", f"/upgrades/{id}/rows", params={"order": order, "limit": limit})
 
 
 @upgrades.command("follow")
@@ -156,3 +212,25 @@ def search(
 
 def _side(dimension: int | None) -> dict[str, Any]:
     return {} if dimension is None else {"side_information": {"dimension": dimension}}
+
+
+def _start(
+    source: str, body: dict[str, Any], galleries: list[str] | None, manual: bool, follow: bool, url: str | None
+) -> None:
+    body |= {"galleries": galleries} if galleries else {}
+    body |= {"activate": "manually"} if manual else {}
+    client = Client(url)
+    started = client.call("POST", f"/models/{source}/upgrade", json=body).json()
+    typer.echo(started["id"])
+    if follow:
+        client.follow(started["id"])
+
+
+def _json(option: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint=f"--{option}") from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter("not a JSON object", param_hint=f"--{option}")
+    return value

@@ -67,8 +67,18 @@ def delete(dataset: DatasetId, parts: Parts) -> None:
         "vector, side-information or label takes them from the gallery item of the same id.",
         {
             "rows": [
-                {"id": "q-1", "label": "billing", "embeddings": {"minilm-v2": [0.1, 0.9, 0.2]}},
-                {"id": "q-2", "label": "shipping", "embeddings": {"minilm-v2": [0.7, 0.1, 0.6]}},
+                {
+                    "id": "q-1",
+                    "label": "billing",
+                    "text": "Where is my bill?",
+                    "embeddings": {"minilm-v2": [0.1, 0.9, 0.2]},
+                },
+                {
+                    "id": "q-2",
+                    "label": "shipping",
+                    "text": "Where is my parcel?",
+                    "embeddings": {"minilm-v2": [0.7, 0.1, 0.6]},
+                },
             ]
         },
     ),
