@@ -14,6 +14,9 @@ from models.portable.architectures import PRESETS
 IMAGE_SIZE, SMALL_IMAGE_SIZE = 224, 32
 """Pixels a side of what an image model is given: usually, and where its stem is made for small images."""
 
+PATIENT = 10
+"""Epochs that training goes on at least without a better cross test."""
+
 
 def _architecture(value: object) -> dict[str, Any]:
     """The object form, so that what was trained is known even where a preset has changed since."""
@@ -99,7 +102,8 @@ class Training(BaseModel):
         Field(
             ge=1,
             description="Epochs without a better cross test on the rows held out after which training ends and the "
-            "best epoch's weights are kept; null: never. Left out, a third of the epochs.",
+            "best epoch's weights are kept; null: never, and the last epoch's are. Left out, a third of the epochs and "
+            f"at least {PATIENT} with `step`, and null with the others, which gain most at their end.",
             json_schema_extra=lambda schema: schema.pop("default", None),
         ),
     ] = None
@@ -126,7 +130,7 @@ class Training(BaseModel):
     @model_validator(mode="after")
     def _resolve(self) -> "Training":
         if "patience" not in self.model_fields_set:
-            self.patience = max(1, self.epochs // 3)
+            self.patience = max(PATIENT, self.epochs // 3) if self.schedule == "step" else None
         return self
 
 

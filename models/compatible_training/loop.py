@@ -199,7 +199,7 @@ class _Trainer:
         return torch.where(used, losses.detach(), 0.0).sum(0)
 
     def _validated(self, epoch: Epoch) -> Epoch:
-        if self.settings.patience is None or not len(self.task.held_out):
+        if not len(self.task.held_out):
             return epoch
         embedder = self.student.embedder
         features = embed(embedder, self.held_out, len(self.task.held_out), self.settings.batch, self.device, self.dtype)
@@ -233,8 +233,8 @@ class _Trainer:
     def _keep(self) -> None:
         """Writes the checkpoint that the next attempt begins from."""
         state = self.student.state_dict()
-        best = self._best()
-        if best == len(self.epochs) - 1:
+        best = self._best() if self.settings.patience is not None else None
+        if best is not None and best == len(self.epochs) - 1:
             self.best, self.best_epoch = copy.deepcopy(state), best
         momentum = {
             name: self.optimizer.state[parameter]["momentum_buffer"]

@@ -115,7 +115,8 @@ def _completed(
             label[places[unlabelled]] = items.label[unlabelled]
     complete = np.flatnonzero(old.has & (label != None))  # noqa: E711
     if len(complete):
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(old.values[complete].ravel()), schema.field("old").type)
+        flat = pa.array(old.values[complete].ravel())
+        vectors = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("old").type)
         columns = [
             pa.array([ids[place] for place in complete], pa.string()),
             pa.array(label[complete].tolist(), pa.string()),
