@@ -62,3 +62,27 @@ def test_route_leads_to_the_active_generation_or_one_that_it_was_derived_from(
     info: GalleryInfo, model: str, crossable: dict[str, str], expected: Route | None
 ) -> None:
     assert find_route(info, model, {}, crossable) == expected
+
+
+@pytest.mark.parametrize(
+    ("info", "compatible", "crossable", "expected"),
+    [
+        (gallery(1, ("a", None)), {"a": "t"}, {}, Route("compatible", 1, "t")),
+        (gallery(1, ("a", None)), {"b": "t"}, {}, None),
+        (gallery(1, ("a", None)), {"a": "t"}, {"q": "u"}, Route("compatible", 1, "t")),
+        (gallery(1, ("q", None)), {"a": "t"}, {}, Route("direct", 1)),
+        (gallery(2, ("a", None), ("q", 1)), {"a": "t"}, {}, Route("transformed", 2)),
+        (gallery(2, ("a", None), ("b", 1)), {"b": "t"}, {}, Route("compatible", 2, "t")),
+        (gallery(2, ("a", None), ("b", 1)), {"a": "t"}, {}, Route("compatible", 1, "t")),
+        (gallery(2, ("a", None), ("b", 1)), {"a": "t", "b": "s"}, {}, Route("compatible", 2, "s")),
+        # The generation behind lacks what was written in the new space: the active one answers where it can.
+        (gallery(2, ("a", None), ("b", 1)), {"a": "t"}, {"q": "u"}, Route("instant", 2, "u")),
+        (gallery(1, ("a", None), ("b", 1)), {"b": "t"}, {}, None),
+        (gallery(3, *CHAIN), {"b": "t"}, {}, Route("compatible", 2, "t")),
+        (gallery(3, *BRANCH), {"b": "t"}, {}, None),
+    ],
+)
+def test_compatible_route_leads_to_the_newest_generation_in_whose_space_the_model_lands(
+    info: GalleryInfo, compatible: dict[str, str], crossable: dict[str, str], expected: Route | None
+) -> None:
+    assert find_route(info, "q", compatible, crossable) == expected
