@@ -73,3 +73,27 @@ def test_processes_that_migrate_at_once_all_succeed(empty: Database) -> None:
         assert starter.returncode == 0, errors.decode()
     assert not pending(empty)
     empty.close()
+
+
+def test_upgrades_of_an_older_database_are_kept(empty: Database) -> None:
+    config = configuration()
+    with empty.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        now = "'2026-01-01 00:00:00'"
+        for model in ("old", "new"):
+            connection.execute(
+                text(f"INSERT INTO models (id, dimension, metric, created_at) VALUES ('{model}', 2, 'ip', {now})")
+            )
+        connection.execute(
+            text(
+                "INSERT INTO upgrades (id, source, target, request, galleries, state, created_at, updated_at) "
+                f"VALUES ('u', 'old', 'new', '{{}}', '[]', 'active', {now}, {now})"
+            )
+        )
+    migrate(empty)
+    with empty.read() as session:
+        assert session.execute(text("SELECT id, source, target FROM upgrades")).all() == [("u", "old", "new")]
+        tied = {key["constrained_columns"][0] for key in inspect(session.connection()).get_foreign_keys("upgrades")}
+    assert tied == {"source"}
+    empty.close()
