@@ -22,13 +22,17 @@ PseudoMethod = Literal["trained", "averaged", "averaged_normalised", "random_wal
 METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
 
 _EPOCHS, _STEPS_AT_LEAST, _BATCH, _RATE, _DECAY = 30, 1500, 1024, 1e-2, 1e-5
+_CALIBRATED_ON = 10_000
+_SCALES = np.geomspace(1, 64, 49, dtype=np.float32)
 
 Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class PseudoClassifier:
-    """logits = φ·columnsᵀ + bias. columns: (C, d_old) float32; bias: (C,) float32.
+    """logits = scale·φ·columnsᵀ + bias. columns: (C, d_old) float32; bias: (C,) float32.
+
+    scale: 1 but for cosine columns of unit length: there the one under which the classifier is calibrated on φ_old.
 
     usable: (C,) bool, False for a class without rows or whose mean has no direction (its column is zero). outlier: m·π
     of every row, (n,) float32, ≪ 1 for an outlier, NaN for a row of no class; None where rows are not weighed.
@@ -39,6 +43,7 @@ class PseudoClassifier:
     bias: Array
     usable: NDArray[np.bool_]
     outlier: Array | None = None
+    scale: float = 1.0
 
 
 def build(
@@ -50,14 +55,12 @@ def build(
     *,
     damping: float = DAMPING,
     temperature: float = TEMPERATURE,
-    scale: float = 16.0,
     device: torch.device | None = None,
     seed: int = 0,
 ) -> PseudoClassifier:
     """Makes the columns from features (n, d_old) float32 and codes (n,) int64, -1 for no class.
 
-    Under cosine, features are taken at unit length; `scale` then multiplies the cosine that `trained` is fitted with.
-    Deterministic for a seed. Raises ValueError where a feature is not finite.
+    Under cosine, features are taken at unit length. Deterministic for a seed. Raises ValueError where a feature is not finite.
     """
     rows = as_indexed(np.ascontiguousarray(features, np.float32), metric)
     if not np.isfinite(rows).all():
@@ -66,7 +69,7 @@ def build(
     bias, outlier = np.zeros(classes, np.float32), None
     match method:
         case "trained":
-            columns, bias = _fitted(rows, codes, classes, scale if metric == "cosine" else 1.0, device, seed)
+            columns, bias = _fitted(rows, codes, classes, device, seed)
             columns[counts == 0] = 0
         case "averaged":
             columns = _means(rows, codes, counts)
@@ -77,7 +80,8 @@ def build(
             columns = found.columns
             outlier = np.where(codes >= 0, found.weights * counts[codes], np.nan).astype(np.float32)
     usable = (counts > 0) & (np.linalg.norm(columns, axis=1) > 0)
-    return PseudoClassifier(method, columns, bias, usable, outlier)
+    scale = _calibrated(rows, codes, columns, usable, seed) if metric == "cosine" and method != "trained" else 1.0
+    return PseudoClassifier(method, columns, bias, usable, outlier, scale)
 
 
 def _means(rows: Array, codes: Codes, counts: Codes) -> Array:
@@ -91,9 +95,7 @@ def _means(rows: Array, codes: Codes, counts: Codes) -> Array:
     return np.asarray(sums / np.maximum(counts, 1)[:, None], np.float32)
 
 
-def _fitted(
-    rows: Array, codes: Codes, classes: int, scale: float, device: torch.device | None, seed: int
-) -> tuple[Array, Array]:
+def _fitted(rows: Array, codes: Codes, classes: int, device: torch.device | None, seed: int) -> tuple[Array, Array]:
     """Multinomial logistic regression by Adam with cosine decay, on standardised rows folded back into the weights."""
     known = np.flatnonzero(codes >= 0)
     spread = float(np.sqrt(np.mean(np.var(rows[known], axis=0)))) or 1.0
@@ -117,5 +119,29 @@ def _fitted(
             schedule.step()
     columns = weight.detach().cpu().numpy() / np.float32(spread)
     offset = bias.detach().cpu().numpy() - columns @ centre
-    # Influence multiplies columns (and not the bias) by the scale of a cosine head.
-    return np.asarray(columns / np.float32(scale), np.float32), np.asarray(offset, np.float32)
+    return np.asarray(columns, np.float32), np.asarray(offset, np.float32)
+
+
+def _calibrated(rows: Array, codes: Codes, columns: Array, usable: NDArray[np.bool_], seed: int) -> float:
+    """The scale of the cosine that gives the old vectors' own classes the highest likelihood (temperature scaling, Guo
+    et al., ICML 2017), each row left out of its class's mean.
+
+    A softmax sharper than the old vectors bear out would push new vectors past their column, away from its neighbours,
+    to where no old vector lies.
+    """
+    known = np.flatnonzero((codes >= 0) & usable[codes])
+    drawn = np.sort(np.random.default_rng(seed).permutation(known)[:_CALIBRATED_ON])
+    x, y = rows[drawn], codes[drawn]
+    counts = np.bincount(codes[codes >= 0], minlength=len(columns))
+    without = as_indexed(counts[y, None] * _means(rows, codes, counts)[y] - x, "cosine")
+    cosines = np.where(usable, x @ columns.T, -np.inf)
+    lengths = np.linalg.norm(columns[y], axis=1)
+    cosines[np.arange(len(y)), y] = lengths * np.einsum("ij,ij->i", without, x)
+    losses = [_log_loss(scale * cosines, y) for scale in _SCALES]
+    return float(_SCALES[int(np.argmin(losses))])
+
+
+def _log_loss(logits: NDArray[np.float32], codes: Codes) -> float:
+    highest = logits.max(1)
+    total = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
+    return float(np.mean(total - logits[np.arange(len(codes)), codes]))

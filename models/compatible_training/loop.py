@@ -109,7 +109,7 @@ class _Trainer:
             self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # known to be faster
         self.tie: Tie | None = None
         if task.pseudo is not None:
-            self.tie = Influence(task.pseudo, task.metric, settings.scale).to(device)
+            self.tie = Influence(task.pseudo, task.metric).to(device)
         elif settings.constrained:
             self.tie = Regression(task.metric).to(device)
         self.weights = None

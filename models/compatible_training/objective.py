@@ -52,19 +52,18 @@ class Influence(nn.Module):
     bias: Tensor
     usable: Tensor
 
-    def __init__(self, pseudo: PseudoClassifier, metric: Metric, scale: float) -> None:
+    def __init__(self, pseudo: PseudoClassifier, metric: Metric) -> None:
         super().__init__()
-        columns = torch.from_numpy(pseudo.columns)
-        self._scale = scale if metric == "cosine" else None
+        self._directions = metric == "cosine"
         usable = torch.from_numpy(pseudo.usable)
         bias = torch.from_numpy(pseudo.bias).masked_fill(~usable, -math.inf)
-        self.register_buffer("columns", columns if self._scale is None else scale * columns)
+        self.register_buffer("columns", pseudo.scale * torch.from_numpy(pseudo.columns))
         self.register_buffer("bias", bias)
         self.register_buffer("usable", usable)
 
     def forward(self, features: Tensor, codes: Tensor, old: Tensor) -> Tensor:
         inherited = features[:, : self.columns.shape[1]]
-        if self._scale is not None:
+        if self._directions:
             inherited = normalize(inherited)
         logits = inherited @ self.columns.T + self.bias
         # A class without a column has no loss; a column of its own choosing keeps the gradient finite.

@@ -114,7 +114,6 @@ def _pseudo_classifier(
         old.metric,
         damping=settings.damping,
         temperature=settings.temperature,
-        scale=settings.scale,
         device=device,
         seed=settings.seed,
     )
@@ -150,10 +149,9 @@ def _accuracy(pseudo: PseudoClassifier, task: Task) -> float:
     """The share of training rows whose old vector the pseudo-classifier puts into their class."""
     right, rows = 0, task.training
     bias = np.where(pseudo.usable, pseudo.bias, -np.inf)
-    scale = task.settings.scale if task.metric == "cosine" else 1.0
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
-        logits = scale * as_indexed(rows.old[part], task.metric) @ pseudo.columns.T + bias
+        logits = pseudo.scale * as_indexed(rows.old[part], task.metric) @ pseudo.columns.T + bias
         right += int((np.argmax(logits, axis=1) == rows.codes[part]).sum())
     return right / len(rows)
 

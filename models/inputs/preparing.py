@@ -25,7 +25,7 @@ SCALES, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al., CVPR 2015, §6
 
 
 class BadInput(ValueError):
-    """Row `row` cannot be turned into a tensor; `reason` says why. Of taken inputs, the row is that of the first ones."""
+    """Row `row` cannot be turned into a tensor; `reason` says why. Of taken inputs, that of the first ones."""
 
     def __init__(self, row: int, reason: str) -> None:
         super().__init__(row, reason)
