@@ -60,7 +60,8 @@ def build(
 ) -> PseudoClassifier:
     """Makes the columns from features (n, d_old) float32 and codes (n,) int64, -1 for no class.
 
-    Under cosine, features are taken at unit length. Deterministic for a seed. Raises ValueError where a feature is not finite.
+    Under cosine, features are taken at unit length. Deterministic for a seed. Raises ValueError where a feature is not
+    finite.
     """
     rows = as_indexed(np.ascontiguousarray(features, np.float32), metric)
     if not np.isfinite(rows).all():
