@@ -96,7 +96,8 @@ def environment(settings: Settings) -> dict[str, str]:
         mode="json", exclude_none=True
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = str(max(1, cores // settings.worker_concurrency))
+    # One count for all: PyTorch takes MKL's for its own, and two threads too many wait for each other at every step.
+    share = ours.get(_THREAD_COUNTS[0], str(max(1, cores // settings.worker_concurrency)))
     return {
         **dict.fromkeys(_THREAD_COUNTS, share),
         **ours,
