@@ -20,6 +20,7 @@ from models.portable import Architecture
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 MOST_PARAMETERS = 4_000_000_000
+_OWN_POOLING = ("bert", "roberta", "xlm-roberta", "mpnet", "vit", "deit")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which published weights were trained with
 
 
@@ -127,10 +128,15 @@ def _from_config(architecture: Architecture) -> _Images | _Texts:
     from transformers import AutoConfig
 
     try:
+        known = _known_settings(architecture.name)
+        if unknown := sorted(set(architecture.settings) - known):
+            raise CannotBuild(
+                f"a {architecture.name} has no settings {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            )
         config = AutoConfig.for_model(architecture.name, **architecture.settings)
         with torch.device("meta"):
-            _check_size(_model_of(config, architecture))
-        model = _model_of(config, architecture)
+            _check_size(_model_of(config))
+        model = _model_of(config)
     except CannotBuild:
         raise
     except Exception as error:  # whatever a wrong configuration makes a library of many models raise
@@ -141,16 +147,26 @@ def _from_config(architecture: Architecture) -> _Images | _Texts:
 
 
 def _from_folder(architecture: Architecture, backbones_dir: Path | None) -> _Images | _Texts:
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
 
     folder = local_folder(architecture, backbones_dir)
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model = AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **_options(architecture)
+        config = AutoConfig.from_pretrained(folder, **here)
+        model, found = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **here,
+            **_options(config.model_type),
         )
     except Exception as error:
         raise CannotBuild(f"the model in {architecture.name!r} cannot be read: {error}") from error
-    return _wrapped(architecture, model.float())
+    if missing := sorted(found["missing_keys"]):
+        raise CannotBuild(f"the model in {architecture.name!r} has no weights for {', '.join(missing[:5])}")
+    return _wrapped(architecture, model)
 
 
 def _from_timm(architecture: Architecture) -> _Images:
@@ -174,9 +190,11 @@ def described(architecture: Architecture, embedder: Embedder) -> Architecture:
         return architecture
     backbone: Any = embedder.backbone  # a wrapped model of transformers
     said: dict[str, Any] = backbone.model.config.to_diff_dict()
-    plain = {key: value for key, value in said.items() if _is_plain(value) and key not in ("model_type", "dtype")}
-    form = {"type": said.get("model_type"), "config": plain, "pooling": architecture.pooling}
+    family = str(said.get("model_type"))
     try:
+        known = _known_settings(family)
+        plain = {key: value for key, value in said.items() if _is_plain(value) and key in known}
+        form = {"type": family, "config": plain, "pooling": architecture.pooling}
         found = Architecture.from_json({key: value for key, value in form.items() if value is not None})
     except ValueError as error:
         raise CannotBuild(f"the model in {architecture.name!r} is of no known family: {error}") from error
@@ -198,21 +216,31 @@ def local_folder(architecture: Architecture, backbones_dir: Path | None) -> Path
     return backbones_dir / architecture.name
 
 
-def _model_of(config: Any, architecture: Architecture) -> Any:
+def _known_settings(family: str) -> set[str]:
+    """What a family can be configured by; not what every family shares, which says nothing of how it is built."""
+    from transformers import AutoConfig, PretrainedConfig
+
+    config = AutoConfig.for_model(family)
+    return {*config.to_dict(), *type(config).attribute_map} - set(PretrainedConfig().to_dict())
+
+
+def _model_of(config: Any) -> Any:
     from transformers import AutoModel
 
     make: Any = AutoModel.from_config  # untyped
-    return make(config, trust_remote_code=False, **_options(architecture))
+    return make(config, trust_remote_code=False, **_options(config.model_type))
 
 
-def _options(architecture: Architecture) -> dict[str, Any]:
-    """BERT-like models bring a pooling layer of their own, which is not used here and would stay untrained."""
-    return {"add_pooling_layer": False} if architecture.name in ("bert", "roberta", "xlm-roberta", "mpnet") else {}
+def _options(family: str) -> dict[str, Any]:
+    """Some families bring a dense pooling layer, which published weights often lack: tokens are pooled here instead."""
+    return {"add_pooling_layer": False} if family in _OWN_POOLING else {}
 
 
 def _wrapped(architecture: Architecture, model: Any) -> _Images | _Texts:
     config = model.config
-    width = config.hidden_sizes[-1] if getattr(config, "hidden_sizes", None) else config.hidden_size
+    widths = getattr(config, "hidden_sizes", None) or [getattr(config, "hidden_size", None)]
+    if (width := widths[-1]) is None:
+        raise CannotBuild(f"a {config.model_type} does not say how wide its features are")
     if architecture.modality == "text":
         return _Texts(model, int(width), architecture.pooling)
     return _TransformersImages(model, int(width))

@@ -17,13 +17,12 @@ from typing import Any, Literal
 Modality = Literal["image", "text"]
 Source = Literal["config", "local", "timm"]
 
-IMAGE_TYPES = ("resnet", "convnext", "convnextv2", "regnet", "vit", "deit", "swin", "mobilenet_v2", "dinov2")
+IMAGE_TYPES = ("resnet", "convnext", "convnextv2", "regnet", "vit", "deit", "swin", "dinov2")
 TEXT_TYPES = ("bert", "roberta", "distilbert", "mpnet", "electra", "modernbert", "xlm-roberta")
 STEMS = ("small",)
 POOLINGS = ("mean", "cls")
 
-MOST_WIDTH, MOST_LAYERS = 16_384, 512
-MOST: Mapping[str, int] = {"depths": MOST_LAYERS, "vocab_size": 262_144}
+MOST_WIDTH, MOST_LAYERS, MOST_TOKENS = 16_384, 512, 262_144
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _WIDTHS = ("hidden_size", "dim", "d_model")
 
@@ -162,17 +161,27 @@ def _check_sizes(config: Mapping[str, Any]) -> None:
     """Every number of a configuration is bounded: it comes over HTTP, and memory is allocated by it."""
     for key, value in config.items():
         numbers = value if isinstance(value, list) else [value]
-        if isinstance(value, Mapping) or any(isinstance(number, list | Mapping) for number in numbers):
+        if not all(isinstance(number, int | float | str) for number in numbers):
             raise ValueError(f"`config.{key}` is a number, a text or a list of them")
         for number in numbers:
-            most = (
-                MOST_LAYERS
-                if key == "depths" or key.startswith("num_")
-                else max(MOST_WIDTH, 262_144 * (key == "vocab_size"))
-            )
-            if isinstance(number, int | float) and not isinstance(number, bool) and not 0 <= number <= most:
-                raise ValueError(f"`config.{key}` is {number}; at most {most} is taken")
-        if key == "hidden_sizes" and not (numbers and all(isinstance(n, int) and n > 0 for n in numbers)):
-            raise ValueError("`config.hidden_sizes` is a list of positive numbers")
-        if key in _WIDTHS and not (isinstance(value, int) and value > 0):
-            raise ValueError(f"`config.{key}` is a positive number")
+            if not isinstance(number, str) and not 0 <= number <= _most(key):
+                raise ValueError(f"`config.{key}` is {number}; from 0 to {_most(key):,} is taken")
+        if key in ("hidden_sizes", "depths") and not (isinstance(value, list) and value and all(map(_counts, value))):
+            raise ValueError(f"`config.{key}` is a list of positive whole numbers")
+        if key in _WIDTHS and not _counts(value):
+            raise ValueError(f"`config.{key}` is a positive whole number")
+    sizes, depths = config.get("hidden_sizes"), config.get("depths")
+    if sizes is not None and depths is not None and len(sizes) != len(depths):
+        raise ValueError(
+            f"`config` has {len(sizes)} hidden_sizes and {len(depths)} depths; there is one of each a stage"
+        )
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _most(key: str) -> int:
+    if key == "vocab_size":
+        return MOST_TOKENS
+    return MOST_LAYERS if key == "depths" or key.startswith("num_") else MOST_WIDTH
