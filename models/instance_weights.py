@@ -57,12 +57,14 @@ class InstanceWeights:
         return found
 
     def weigh(self, losses: Tensor, used: Tensor, rows: Tensor) -> Tensor:
-        """What the network minimises: mean_i Σ_t m_it·exp(−s_it)·ℓ_it, a scalar; s is constant here.
+        """What the network minimises: mean_i Σ_t m_it·w_it·ℓ_it with w = exp(−s) over its mean in the batch; a scalar.
 
-        losses: (b, 2) float32; used: m, (b, 2) bool; rows: (b,) int64.
+        Only how rows compare is left to s: undivided, the rows that are learned already (s ≪ 0) would multiply the
+        network's learning rate by up to 20. losses: (b, 2) float32; used: m, (b, 2) bool; rows: (b,) int64.
         """
-        scale = torch.exp(-self._values[rows.to(self._values.device)])
-        return torch.where(used, scale * losses, 0.0).sum(1).mean()
+        scale = torch.where(used, torch.exp(-self._values[rows.to(self._values.device)]), 0.0)
+        weight = scale * used.sum(0) / scale.sum(0).clamp(min=torch.finfo(scale.dtype).tiny)
+        return torch.where(used, weight * losses, 0.0).sum(1).mean()
 
     def gradients(self, losses: Tensor, used: Tensor, rows: Tensor) -> Tensor:
         """∂L/∂s of the rows' own terms, weight decay left to `step`: m_it·(1 − exp(−s_it)·ℓ_it), (b, 2) float32."""
