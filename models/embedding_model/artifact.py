@@ -1,12 +1,14 @@
 """A trained model on disk: `card.json`, `weights-<checksum>.safetensors`, and all of it as one zip file.
 
-Nothing is ever unpickled. The card is replaced last, so a crash leaves this model or the one before.
+Nothing is ever unpickled; weights and card are checked against the checksums that the card names. The card is replaced
+last, so a crash leaves this model or the one before.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import shutil
 import tempfile
 import zipfile
@@ -22,7 +24,7 @@ from models.embedding_model.model import EmbeddingModel
 from models.inputs import Preprocessing
 from models.portable import Architecture, CorruptArtifact, publish
 
-CARD = "card.json"
+CARD, TOKENIZER = "card.json", "tokenizer.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MOST_CARD_BYTES = 64 * 2**20  # a text model's card holds its tokenizer
 
@@ -57,15 +59,24 @@ def load(path: Path) -> EmbeddingModel:
 
 
 def zipped(folder: Path, path: Path) -> None:
-    """Writes a saved model as one zip file; the same model gives the same bytes."""
-    card = ModelCard.from_json((folder / CARD).read_text())
+    """Writes a saved model as one zip file; the same model gives the same bytes.
+
+    A text model's tokenizer lies in it as `tokenizer.json` too, where other tools look for it.
+    """
+    text = (folder / CARD).read_text()
+    card = ModelCard.from_json(text)
     partial = path.with_name(f".{path.name}.partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        for name in (CARD, weights_name(card)):
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.file_size = (folder / name).stat().st_size
-            with archive.open(entry, "w") as into, (folder / name).open("rb") as source:
+    with partial.open("wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(zipfile.ZipInfo(CARD, _EPOCH), text)
+            if tokenizer := card.preprocessing["tokenizer"]:
+                archive.writestr(zipfile.ZipInfo(TOKENIZER, _EPOCH), tokenizer)
+            entry = zipfile.ZipInfo(weights_name(card), _EPOCH)
+            entry.file_size = (folder / weights_name(card)).stat().st_size
+            with archive.open(entry, "w") as into, (folder / weights_name(card)).open("rb") as source:
                 shutil.copyfileobj(source, into)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
 
 
@@ -97,5 +108,5 @@ def _unzip(path: Path, folder: Path) -> None:
                 raise CorruptArtifact(f"{name} in {path} is compressed: this is not how a model is packed")
             (folder / CARD).write_bytes(text)
             (folder / name).write_bytes(archive.read(name))
-    except (zipfile.BadZipFile, KeyError, OSError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, KeyError, OSError, RuntimeError, UnicodeDecodeError) as error:
         raise CorruptArtifact(f"{path} is no readable model: {error}") from error

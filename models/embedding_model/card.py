@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from models.inputs import Preprocessing
 from models.portable import Architecture, CorruptArtifact, Metric, Space
 
 FORMAT = 1
+MOST_DIMENSIONS = 65_536
+_CHECKSUM = "card_sha256"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +58,30 @@ class ModelCard:
         return Space(self.id, self.dimension, self.metric)
 
     def to_json(self) -> str:
-        """The card as JSON text, keys sorted."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1)
+        """The card as JSON text, keys sorted, with a checksum of all the rest."""
+        said = dataclasses.asdict(self)
+        return json.dumps(said | {_CHECKSUM: _checksum(said)}, sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Reads a card; raises CorruptArtifact where a field is missing, unknown or of the wrong kind."""
+        """Reads a saved card. Raises CorruptArtifact where it was changed, or a field is missing, unknown or wrong."""
         try:
             fields: dict[str, Any] = json.loads(text)
+            if fields.pop(_CHECKSUM) != _checksum(fields):
+                raise CorruptArtifact("the model's card does not have the checksum that it names")
             fields["compatible_with"] = Space(**fields["compatible_with"])
             fields["trained_on"] = TrainedOn(**fields["trained_on"])
             card = cls(**fields)
             Architecture.from_json(card.architecture)
-        except (ValueError, TypeError, KeyError) as error:
+            Preprocessing.from_json(card.preprocessing)
+            if not 0 < card.dimension <= MOST_DIMENSIONS or not _SHA256.fullmatch(card.sha256):
+                raise ValueError(f"dimension {card.dimension!r}, weights {card.sha256!r}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptArtifact(f"the model's card is unreadable: {error}") from error
         if card.format != FORMAT:
             raise CorruptArtifact(f"the model's card has format {card.format!r}; this version reads format {FORMAT}")
         return card
+
+
+def _checksum(said: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
