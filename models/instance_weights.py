@@ -56,14 +56,22 @@ class InstanceWeights:
         found: NDArray[np.float32] = self._values.cpu().numpy()
         return found
 
-    def weigh(self, losses: Tensor, used: Tensor, rows: Tensor) -> Tensor:
+    def totals(self, used: Tensor, rows: Tensor) -> Tensor:
+        """exp(−s) added up over the rows of each term, and how many those are: (2, 2) float32, to be added up over the
+        processes that share a batch."""
+        scale = torch.where(used, torch.exp(-self._values[rows.to(self._values.device)]), 0.0)
+        return torch.stack([scale.sum(0), used.sum(0).to(scale.dtype)])
+
+    def weigh(self, losses: Tensor, used: Tensor, rows: Tensor, totals: Tensor | None = None) -> Tensor:
         """What the network minimises: mean_i Σ_t m_it·w_it·ℓ_it with w = exp(−s) over its mean in the batch; a scalar.
 
         Only how rows compare is left to s: undivided, the rows that are learned already (s ≪ 0) would multiply the
-        network's learning rate by up to 20. losses: (b, 2) float32; used: m, (b, 2) bool; rows: (b,) int64.
+        network's learning rate by up to 20. losses: (b, 2) float32; used: m, (b, 2) bool; rows: (b,) int64; totals: of
+        the whole batch, where this is a part of it.
         """
-        scale = torch.where(used, torch.exp(-self._values[rows.to(self._values.device)]), 0.0)
-        weight = scale * used.sum(0) / scale.sum(0).clamp(min=torch.finfo(scale.dtype).tiny)
+        total, count = self.totals(used, rows) if totals is None else totals
+        mean = total.clamp(min=torch.finfo(total.dtype).tiny) / count.clamp(min=1)
+        weight = torch.exp(-self._values[rows.to(self._values.device)]) / mean
         return torch.where(used, weight * losses, 0.0).sum(1).mean()
 
     def gradients(self, losses: Tensor, used: Tensor, rows: Tensor) -> Tensor:

@@ -73,6 +73,12 @@ class Group:
     rank: int = 0
     world: int = 1
 
+    def summed(self, tensor: Tensor) -> Tensor:
+        """The sum of every process's tensor."""
+        if self.world > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
     def gathered(self, tensor: Tensor) -> Tensor:
         """The rows of every process's tensor, in order of rank; each holds as many rows, up to one."""
         if self.world == 1:
@@ -185,7 +191,7 @@ class _Trainer:
             features, logits = self.parallel(tensors)
         with record_function("losses"):
             losses, used = row_losses(features, logits, codes, old, self.tie, self.settings.influence_weight)
-            loss = mean_loss(losses, used) if self.weights is None else self.weights.weigh(losses, used, where)
+            loss = mean_loss(losses, used) if self.weights is None else self._weighed(losses, used, where, self.weights)
         self.optimizer.zero_grad(set_to_none=True)
         with record_function("backward"):
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -197,6 +203,9 @@ class _Trainer:
                 gradients = self.weights.gradients(losses.detach(), used, where)
                 self.weights.step(self.group.gathered(where), self.group.gathered(gradients))
         return torch.where(used, losses.detach(), 0.0).sum(0)
+
+    def _weighed(self, losses: Tensor, used: Tensor, rows: Tensor, weights: InstanceWeights) -> Tensor:
+        return weights.weigh(losses, used, rows, self.group.summed(weights.totals(used, rows)))
 
     def _validated(self, epoch: Epoch) -> Epoch:
         if not len(self.task.held_out):

@@ -26,7 +26,7 @@ class TrainingSettings:
     method: a pseudo-classifier, or one of the baselines `l2` (regression to φ_old) and `none`. influence_weight: λ_bc.
     damping, temperature: λ and T of the random walk. scale: of the new classifier's cosine. decay_every: epochs between
     two steps of the schedule `step`, a third of all where None. patience: epochs without a better validation cross test
-    after which training ends, and the best epoch's weights are kept; None trains to the end and keeps the last. workers:
+    after which training ends, the best epoch's weights being kept; None trains to the end and keeps the last. workers:
     processes that prepare batches.
     """
 
