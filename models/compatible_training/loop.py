@@ -173,7 +173,10 @@ class _Trainer:
         )
         self.student.train()
         sums, rows = torch.zeros(2, device=self.device), 0
-        for step, batch in enumerate(self.loader.batches(plan, augment=True, seed=seed)):
+        batches = self.loader.batches(plan, augment=True, seed=seed)
+        for step in range(len(plan)):
+            with record_function("waiting for data"):
+                batch = next(batches)
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = learning_rate(self.settings, epoch * self.steps + step, self.steps)
             sums += self._step(batch, epoch)

@@ -70,6 +70,10 @@ def trained(training: Rows, folder: Path, held_out: Rows | None = None, **given:
     )
 
 
+def _unheard(done: int, total: int) -> None:
+    """Progress that nobody follows."""
+
+
 def _png(picture: Any) -> bytes:
     content = io.BytesIO()
     Image.fromarray((picture * 15.9).astype(np.uint8)).save(content, "PNG")

@@ -30,7 +30,7 @@ def test_a_class_without_a_column_neither_counts_nor_competes() -> None:
     codes, old = torch.tensor([0, 2, 1]), torch.zeros(3, 2)
     losses, used = row_losses(features, torch.zeros(3, 3), codes, old, Influence(PSEUDO, "l2"), 1.0)
     assert used.tolist() == [[True, True], [True, False], [True, True]]
-    mean_loss(losses, used).backward()
+    mean_loss(losses, used).backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
     assert torch.isfinite(features.grad).all()
     assert torch.equal(features.grad[1], torch.zeros(4))
