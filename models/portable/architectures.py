@@ -164,8 +164,8 @@ def _check_sizes(config: Mapping[str, Any]) -> None:
         if not all(isinstance(number, int | float | str) for number in numbers):
             raise ValueError(f"`config.{key}` is a number, a text or a list of them")
         for number in numbers:
-            if not isinstance(number, str) and not 0 <= number <= _most(key):
-                raise ValueError(f"`config.{key}` is {number}; from 0 to {_most(key):,} is taken")
+            if not isinstance(number, str) and not abs(number) <= _most(key):
+                raise ValueError(f"`config.{key}` is {number}; at most {_most(key):,} is taken")
         if key in ("hidden_sizes", "depths") and not (isinstance(value, list) and value and all(map(_counts, value))):
             raise ValueError(f"`config.{key}` is a list of positive whole numbers")
         if key in _WIDTHS and not _counts(value):
