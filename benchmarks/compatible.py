@@ -204,9 +204,9 @@ class Bench:
             "old_accuracy": trained.old_accuracy,
         }
         if run.instance_weights and trained.instance_weights is not None and noisy.any():
-            suspicion = suspects(trained.instance_weights).suspect_label
-            result["auroc"] = _auroc(suspicion, noisy)
-            result["auroc_s_new"] = _auroc(trained.instance_weights[:, 0], noisy)
+            outlier = None if trained.pseudo is None else trained.pseudo.outlier
+            result["auroc"] = _auroc(suspects(trained.instance_weights, outlier).suspect_label, noisy)
+            result["auroc_weights_alone"] = _auroc(suspects(trained.instance_weights).suspect_label, noisy)
         if trained.pseudo is not None and trained.pseudo.outlier is not None and noisy.any():
             result["auroc_outlier"] = _auroc(-trained.pseudo.outlier, noisy)
         self.keep(run.key, result)

@@ -17,7 +17,7 @@ from workers.evidence.labelled_rows import LabelledRows
 def write_training_rows(path: Path, rows: LabelledRows, trained_on: np.ndarray, trained: Trained) -> None:
     """id, label, outlier (m·π), suspect_label, old_model_poor of the rows trained on; null where unknown."""
     outlier = None if trained.pseudo is None else trained.pseudo.outlier
-    found = None if trained.instance_weights is None else suspects(trained.instance_weights)
+    found = None if trained.instance_weights is None else suspects(trained.instance_weights, outlier)
     table = pa.table(
         {
             "id": pa.array(rows.id[trained_on].tolist(), pa.string()),
