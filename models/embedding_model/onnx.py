@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -89,7 +90,8 @@ def _probe(model: EmbeddingModel, rows: int, seed: int) -> dict[str, Tensor]:
         shape = (rows, 3, how.image_size, how.image_size)
         return {"pixels": torch.randint(0, 256, shape, generator=draw, dtype=torch.int64).to(torch.uint8)}
     tokens = min(how.tokens, 4 + rows)
-    ids = torch.randint(0, 5, (rows, tokens), generator=draw)
+    vocabulary = tokenizers.Tokenizer.from_str(how.tokenizer or "").get_vocab_size()
+    ids = torch.randint(0, vocabulary, (rows, tokens), generator=draw)
     mask = torch.ones(rows, tokens, dtype=torch.int64)
     mask[0, tokens // 2 :] = 0
     return {"input_ids": ids, "attention_mask": mask}
