@@ -8,7 +8,8 @@ X∞'s rows is Σ πᵢxᵢ with π = λAᵀπ + (1 − λ)/m, a personalised Pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +25,15 @@ DENSE_ROWS = 4_096
 """Classes with more rows are walked on the graph of each row's `NEIGHBOURS` most similar rows."""
 NEIGHBOURS = 64
 
-_TOLERANCE = 1e-7  # of π's change in one step, summed
+_TOLERANCE = 1e-6  # of π, summed over its rows
 _CHECKED_EVERY = 4
-_SIMILARITIES_AT_ONCE = 16_000_000
+_IN_CACHE, _AT_ONCE = 500_000, 16_000_000  # similarities held: on a CPU those of a batch stay in its cache
+_SINGLE = 0.95  # up to this damping, what single precision rounds off stays under the tolerance
 _WASTE = 1.3  # a batch's padded size over that of its smallest class
+_NO_DIRECTION = 1e-6  # a mean this short beside the rows it is made of is rounding
+
+Step = Callable[[Tensor], Tensor]
+"""Aᵀπ of every class: (b, 1, m) → (b, 1, m)."""
 
 Codes = NDArray[np.int64]
 
@@ -73,26 +79,27 @@ def refine_classes(
     ValueError where a feature is not finite, damping is outside [0, 1) or temperature is not positive.
     """
     rows = np.ascontiguousarray(features, np.float32)
-    if not np.isfinite(rows).all():
-        raise ValueError("features must be finite")
     if not 0 <= damping < 1:
         raise ValueError(f"damping must be at least 0 and under 1, not {damping}")
-    if not temperature > 0:
+    if not (temperature > 0 and np.isfinite(temperature)):
         raise ValueError(f"temperature must be above 0, not {temperature}")
+    where = device or torch.device("cpu")
     weights = np.zeros(len(rows), np.float32)
     columns = np.zeros((classes, rows.shape[1]), np.float32)
-    for members, counts in _batches(codes, classes):
-        x = torch.from_numpy(rows[members]).to(device or torch.device("cpu"))
-        there = torch.arange(x.shape[1], device=x.device) < torch.from_numpy(counts).to(x.device)[:, None]
-        found = _walk(x, there, damping, temperature)
-        means = (found.unsqueeze(1) @ x).squeeze(1)
+    for members, counts in _batches(codes, classes, _IN_CACHE if where.type == "cpu" else _AT_ONCE):
+        x = torch.from_numpy(rows[members]).to(where)
+        lengths = torch.linalg.vector_norm(x, dim=2)
+        if not bool(torch.isfinite(lengths).all()):
+            raise ValueError("features must be finite")
+        there = torch.arange(x.shape[1], device=where) < torch.from_numpy(counts).to(where)[:, None]
+        found = _walk(x, lengths, there, damping, temperature)
         placed = there.cpu().numpy()
         weights[members[placed]] = found.cpu().numpy()[placed]
-        columns[codes[members[:, 0]]] = torch.nn.functional.normalize(means).cpu().numpy()
+        columns[codes[members[:, 0]]] = _directions(x, lengths, found).cpu().numpy()
     return RefinedClasses(columns, weights)
 
 
-def _batches(codes: Codes, classes: int) -> Iterator[tuple[Codes, Codes]]:
+def _batches(codes: Codes, classes: int, at_once: int) -> Iterator[tuple[Codes, Codes]]:
     """Classes of nearly one size: rows (b, m) int64, padded with the class's first, and how many are its own (b,)."""
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(classes + 1))
@@ -104,8 +111,8 @@ def _batches(codes: Codes, classes: int) -> Iterator[tuple[Codes, Codes]]:
         last = first + 1
         while last < len(by_size):
             size = counts[by_size[last]]
-            too_many = size > DENSE_ROWS or (last + 1 - first) * size * size > _SIMILARITIES_AT_ONCE
-            if too_many or size > _WASTE * counts[by_size[first]] + 1:
+            too_many = size > DENSE_ROWS or (last + 1 - first) * size * size > at_once
+            if too_many or size > _WASTE * counts[by_size[first]]:
                 break
             last += 1
         chosen = by_size[first:last]
@@ -115,57 +122,63 @@ def _batches(codes: Codes, classes: int) -> Iterator[tuple[Codes, Codes]]:
         first = last
 
 
-def _walk(x: Tensor, there: Tensor, damping: float, temperature: float) -> Tensor:
-    """π of every class: x (b, m, d), there (b, m) bool → (b, m), zero where nothing is there."""
-    count = there.sum(1, keepdim=True)
-    uniform = there / count
-    if x.shape[1] == 1:
+def _directions(x: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
+    """Weighted means at unit length, (b, d); zeros where rows cancel."""
+    means = (weights.unsqueeze(1) @ x).squeeze(1)
+    length = torch.linalg.vector_norm(means, dim=1)
+    directed = length > _NO_DIRECTION * (weights * lengths).sum(1)
+    return means * torch.where(directed, 1 / length, 0.0)[:, None]
+
+
+def _walk(x: Tensor, lengths: Tensor, there: Tensor, damping: float, temperature: float) -> Tensor:
+    """π of every class: x (b, m, d), lengths of its rows (b, m), there (b, m) bool → (b, m), zero where not there."""
+    uniform = there / there.sum(1, keepdim=True)
+    if x.shape[1] == 1 or damping == 0:
         return uniform
-    step = _sparse(x[0], temperature) if x.shape[1] > DENSE_ROWS else _dense(x, there, temperature)
-    alone = count == 1
-    found = uniform
-    for number in range(1, _most_steps(damping) + 1):
-        moved = torch.where(alone, uniform, damping * step(found) + (1 - damping) * uniform)
-        if number % _CHECKED_EVERY == 0 and float((moved - found).abs().sum(1).max()) < _TOLERANCE:
-            return moved / moved.sum(1, keepdim=True)
+    unit = x * torch.where(lengths > 0, 1 / lengths, 0.0)[..., None]
+    if damping > _SINGLE:
+        unit, uniform = unit.double(), uniform.double()
+    step = _sparse(unit[0], temperature) if x.shape[1] > DENSE_ROWS else _dense(unit, there, temperature)
+    found = start = uniform.unsqueeze(1)
+    restart = (1 - damping) * start
+    for number in range(1, 2 + int(math.log(_TOLERANCE) / math.log(damping))):
+        moved = torch.add(restart, step(found), alpha=damping)
+        if number % _CHECKED_EVERY == 0 and _error(moved, found, damping) < _TOLERANCE:
+            break
         found = moved
-    return found / found.sum(1, keepdim=True)
+    return (moved / moved.sum(2, keepdim=True)).squeeze(1).float()
 
 
-def _most_steps(damping: float) -> int:
-    """Steps after which the geometric series is spent, whatever the graph."""
-    return 1 if damping == 0 else int(np.ceil(np.log(_TOLERANCE) / np.log(damping))) + 1
+def _error(moved: Tensor, found: Tensor, damping: float) -> float:
+    """At most how far the worst class's π is from its limit: every step contracts by the damping at least."""
+    return float((moved - found).abs().sum(2).max()) * damping / (1 - damping)
 
 
-def _dense(x: Tensor, there: Tensor, temperature: float):  # type: ignore[no-untyped-def]
-    unit = torch.nn.functional.normalize(x, dim=2)
-    walk = (unit @ unit.mT).div_(temperature)
-    walk.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+def _dense(unit: Tensor, there: Tensor, temperature: float) -> Step:
+    similar = (unit * temperature**-0.5) @ (unit * temperature**-0.5).mT
+    similar.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
     if not bool(there.all()):
-        walk.masked_fill_(~there[:, None, :], -torch.inf)
-    walk = torch.softmax(walk, 2).nan_to_num_(0.0)
-    if not bool(there.all()):
-        walk *= there[:, :, None]
-    return lambda weights: (weights.unsqueeze(1) @ walk).squeeze(1)
+        similar.masked_fill_(~there[:, None, :], -torch.inf)
+    walk = torch.softmax(similar, 2)
+    return lambda weights: weights @ walk
 
 
-def _sparse(x: Tensor, temperature: float):  # type: ignore[no-untyped-def]
-    """One large class, each row joined to its most similar rows."""
-    unit = torch.nn.functional.normalize(x)
-    m = len(x)
-    near = torch.empty(m, NEIGHBOURS, dtype=torch.int64, device=x.device)
-    share = torch.empty(m, NEIGHBOURS, device=x.device)
-    block = max(1, _SIMILARITIES_AT_ONCE // m)
+def _sparse(unit: Tensor, temperature: float) -> Step:
+    """One large class, each row joined to its most similar rows; never more than a block of similarities is held."""
+    m = len(unit)
+    near = torch.empty(m, NEIGHBOURS, dtype=torch.int64, device=unit.device)
+    share = torch.empty(m, NEIGHBOURS, dtype=unit.dtype, device=unit.device)
+    block = max(1, _AT_ONCE // m)
     for start in range(0, m, block):
         similar = unit[start : start + block] @ unit.T
-        own = torch.arange(len(similar), device=x.device)
+        own = torch.arange(len(similar), device=unit.device)
         similar[own, start + own] = -torch.inf
         value, place = similar.topk(NEIGHBOURS, dim=1)
         near[start : start + block], share[start : start + block] = place, torch.softmax(value / temperature, 1)
     target = near.flatten()
 
     def step(weights: Tensor) -> Tensor:
-        flowing = (weights[0, :, None] * share).flatten()
-        return torch.zeros(m, device=x.device).index_add_(0, target, flowing)[None]
+        flowing = (weights.view(m, 1) * share).flatten()
+        return torch.zeros_like(unit[:, 0]).index_add_(0, target, flowing).view(1, 1, m)
 
     return step
