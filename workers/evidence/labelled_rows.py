@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from app.composition import Crosswalk
@@ -89,12 +90,27 @@ def _write(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, column: str,
     known = table.columns(version)
     read = [name for name in ("id", "label", column, embedding_column(upgrade.source)) if name in known]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    as_stored, partial = (path.with_name(f".{path.name}.{name}") for name in ("stored", "partial"))
+    with pa.OSFile(str(as_stored), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in table.scan(read, where=given, version=version, batch_rows=_ROWS_AT_ONCE):
             for part in _completed(crosswalk, upgrade, batch, column, schema):
                 writer.write_batch(part)
+    _write_by_id(as_stored, partial, schema)
+    as_stored.unlink()
     partial.replace(path)
+
+
+def _write_by_id(source: Path, path: Path, schema: pa.Schema) -> None:
+    """In the order of ids: the store keeps rows as merges left them, and what is learned must not hang on that."""
+    with (
+        pa.memory_map(str(source)) as stored,
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_file(file, schema) as writer,
+    ):
+        rows = pa.ipc.open_file(stored).read_all()
+        order = pa.compute.sort_indices(rows.column("id"))
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            writer.write_table(rows.take(order[start : start + _ROWS_AT_ONCE]).combine_chunks())
 
 
 def _completed(

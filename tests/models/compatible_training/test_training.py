@@ -11,7 +11,8 @@ from models.compatible_training.validation import Validation, embed, validate
 from models.inputs import BadInput, Loader, Preprocessing, learn_tokenizer
 from models.instance_weights import InstanceWeightSettings, suspects
 from models.portable import Architecture
-from tests.models.compatible_training.pictures import CLASSES, OLD, digits, trained
+from tests.models.compatible_training.small import trained
+from tests.pictures import CLASSES, OLD, digits
 
 
 class Killed(Exception):

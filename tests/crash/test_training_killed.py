@@ -1,0 +1,82 @@
+"""kill -9 while a compatible model is trained: it goes on where it stood, to the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.crash.test_upgrade_killed import gone
+from tests.e2e.service import Service
+from tests.e2e.studio import Studio
+from tests.services import eventually
+
+ROWS, BATCH, EPOCHS = 600, 8, 4
+STEPS = ROWS * 9 // 10 // BATCH + 1  # of an epoch: a tenth of every class is held out
+TRAINING = {"epochs": EPOCHS, "batch": BATCH, "image_size": 8, "schedule": "one_cycle"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, httpx.Client]]:
+    service = Service(tmp_path_factory.mktemp("crash"), {"CROSSWALK_LEASE_SECONDS": "6"}).start()
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        yield service, client
+    service.kill()
+
+
+def test_training_killed_in_its_third_epoch_ends_with_the_weights_of_an_undisturbed_one(
+    client: tuple[Service, httpx.Client],
+) -> None:
+    service, http = client
+    killed, undisturbed = Studio(http), Studio(http)
+    for studio in (killed, undisturbed):
+        studio.put_gallery()
+        studio.put_rows(studio.dataset, range(ROWS), None)
+    upgrade = killed.train(training=TRAINING, instance_weights=True)
+    step = in_the_third_epoch(service, killed, upgrade)
+    checkpoint = service.data / "artifacts" / upgrade / "training" / "checkpoint.safetensors"
+    assert checkpoint.exists()
+    step.kill()
+    gone(step)
+    other = undisturbed.train(training=TRAINING, instance_weights=True)
+    found, expected = killed.reaches(upgrade, "active", "rejected"), undisturbed.reaches(other, "active", "rejected")
+    assert len(curve(found)) == EPOCHS
+    assert curve(found) == curve(expected)
+    assert weights(service, upgrade) == weights(service, other)
+
+
+def curve(upgrade: dict[str, Any]) -> list[dict[str, Any]]:
+    """What every epoch measured, but for how long it took."""
+    epochs = upgrade["report"]["learned"]["epochs"]
+    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs]
+
+
+def weights(service: Service, upgrade: str) -> bytes:
+    (path,) = (service.data / "artifacts" / upgrade / "model").glob("*.safetensors")
+    return path.read_bytes()
+
+
+def in_the_third_epoch(service: Service, studio: Studio, upgrade: str) -> psutil.Process:
+    """The step's process, stopped while it is there. It runs in slices and is looked at between them."""
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        now = studio.upgrade(upgrade)
+        assert now["state"] in ("queued", "training"), f"{now['state']}: {now['reason']}"
+        step = service.step()
+        if step is None or not now["progress"] or now["progress"]["done"] < 2 * STEPS:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            step.suspend()
+            done = studio.upgrade(upgrade)["progress"]["done"]
+            assert done < 3 * STEPS, f"the third epoch was over after {done} steps"
+            found.append(step)
+            return True
+        return False
+
+    eventually(there, "the third epoch", 120)
+    return found[0]
