@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,7 @@ def export_onnx(model: EmbeddingModel, path: Path) -> float:
 def _write(module: nn.Module, traced: Mapping[str, Tensor], path: Path) -> None:
     rows = torch.export.Dim.DYNAMIC
     free = tuple(dict.fromkeys((0,) if tensor.ndim == 4 else (0, 1), rows) for tensor in traced.values())
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet("torch.onnx"):  # what the exporter does without is nothing to the user
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -80,6 +82,18 @@ def _write(module: nn.Module, traced: Mapping[str, Tensor], path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Errors alone are logged under that name."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _probe(model: EmbeddingModel, rows: int, seed: int) -> dict[str, Tensor]:
