@@ -32,14 +32,15 @@ class Embedder(nn.Module):
     """Raw batch → features (b, dimension), not normalised.
 
     Images: {"pixels": (b, 3, S, S) uint8}. Texts: {"input_ids", "attention_mask"}, (b, t) int64 each. The projection is
-    there only where `dimension` differs from the backbone's width.
+    there where `dimension` differs from the backbone's width, or the architecture asks for it.
     """
 
-    def __init__(self, backbone: nn.Module, width: int, dimension: int) -> None:
+    def __init__(self, backbone: nn.Module, width: int, dimension: int, *, projection: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.dimension = dimension
-        self.projection = nn.Identity() if dimension == width else nn.Linear(width, dimension)
+        needed = projection or dimension != width
+        self.projection = nn.Linear(width, dimension) if needed else nn.Identity()
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         features: Tensor = self.projection(self.backbone(batch))
@@ -59,7 +60,8 @@ def build(architecture: Architecture, dimension: int | None = None, *, backbones
         case "timm":
             backbone = _from_timm(architecture)
     width = backbone.width
-    return Embedder(backbone, width, width if dimension is None else dimension)
+    asked = width if dimension is None else dimension
+    return Embedder(backbone, width, asked, projection=architecture.projection)
 
 
 class _Images(nn.Module):
@@ -194,7 +196,7 @@ def described(architecture: Architecture, embedder: Embedder) -> Architecture:
     try:
         known = _known_settings(family)
         plain = {key: value for key, value in said.items() if _is_plain(value) and key in known}
-        form = {"type": family, "config": plain, "pooling": architecture.pooling}
+        form = {"type": family, "config": plain, "pooling": architecture.pooling, "projection": architecture.projection}
         found = Architecture.from_json({key: value for key, value in form.items() if value is not None})
     except ValueError as error:
         raise CannotBuild(f"the model in {architecture.name!r} is of no known family: {error}") from error

@@ -19,8 +19,7 @@ def digits(many: int, *, noise: float = 0.4, start: int = 0) -> Rows:
     """Digits as PNG, and old vectors that are the class's direction under noise."""
     data = load_digits()
     codes = data.target.astype(np.int64)
-    centres = np.random.default_rng(1).normal(size=(CLASSES, OLD))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    centres = np.linalg.qr(np.random.default_rng(1).normal(size=(OLD, CLASSES)))[0].T
     rng = np.random.default_rng(2)
     old = (3 * (centres[codes] + noise * rng.normal(size=(len(codes), OLD)))).astype(np.float32)
     chosen = rng.permutation(len(codes))[start : start + many]

@@ -9,7 +9,7 @@ from models.compatible_training.data import Rows
 from models.compatible_training.holding_out import Split, hold_out
 from models.compatible_training.loop import Epoch
 from models.compatible_training.settings import METHODS, PSEUDO_METHODS, Method, TrainingSettings
-from models.compatible_training.training import NotTrainable, Trained, train
+from models.compatible_training.training import NotTrainable, Trained, reaching, train
 
 __all__ = [
     "METHODS",
@@ -22,5 +22,6 @@ __all__ = [
     "Trained",
     "TrainingSettings",
     "hold_out",
+    "reaching",
     "train",
 ]

@@ -47,6 +47,15 @@ class Trained:
     old_accuracy: float | None
 
 
+def reaching(architecture: Architecture, old: Array) -> Architecture:
+    """The architecture, with a projection where it could not reach the old vectors without.
+
+    old: (n, d_old) float32. What convolutional networks pool is rectified and never negative; the old space may be.
+    """
+    signed = architecture.modality == "image" and bool((old < 0).any())
+    return replace(architecture, projection=architecture.projection or signed)
+
+
 def train(
     training: Rows,
     held_out: Rows,

@@ -60,6 +60,7 @@ class Architecture:
     """How a backbone is built. name: its family, folder or timm name; config: JSON text, keys sorted.
 
     stem: "small" for images under 64 px: a 3×3 convolution without pooling in the place of the usual one (resnet).
+    projection: whether a linear layer ends the model even where its width is that of the vectors.
     pooling: how a text's token vectors become one; None for the family's usual way.
     """
 
@@ -69,6 +70,7 @@ class Architecture:
     stem: str | None = None
     pooling: str | None = None
     modality: Modality = "image"
+    projection: bool = False
 
     @classmethod
     def from_json(cls, value: object) -> Architecture:
@@ -82,14 +84,14 @@ class Architecture:
                 'an architecture is a preset\'s name or an object: {"type", "config"}, {"local"} or {"timm"}'
             )
         if "local" in value:
-            return cls._named("local", value, {"local", "modality", "pooling"})
+            return cls._named("local", value, {"local", "modality", "pooling", "projection"})
         if "timm" in value:
-            return cls._named("timm", value, {"timm"})
+            return cls._named("timm", value, {"timm", "projection"})
         return cls._configured(value)
 
     @classmethod
     def _configured(cls, value: Mapping[str, Any]) -> Architecture:
-        _refuse_unknown(value, {"type", "config", "stem", "pooling"})
+        _refuse_unknown(value, {"type", "config", "stem", "pooling", "projection"})
         family, config = value.get("type"), value.get("config", {})
         if family not in (*IMAGE_TYPES, *TEXT_TYPES):
             raise ValueError(f"unknown type {family!r}; known are {', '.join((*IMAGE_TYPES, *TEXT_TYPES))}")
@@ -101,7 +103,8 @@ class Architecture:
         if stem is not None and family != "resnet":
             raise ValueError(f'`stem` is of type "resnet" alone, not of {family!r}')
         pooling = _pooling(value, modality)
-        return cls("config", str(family), json.dumps(dict(config), sort_keys=True), stem, pooling, modality)
+        text = json.dumps(dict(config), sort_keys=True)
+        return cls("config", str(family), text, stem, pooling, modality, _projection(value))
 
     @classmethod
     def _named(cls, source: Literal["local", "timm"], value: Mapping[str, Any], known: set[str]) -> Architecture:
@@ -111,7 +114,8 @@ class Architecture:
             raise ValueError(f"`{source}` is a plain name of letters, digits, '.', '_' and '-', not {name!r}")
         texts = _one_of("modality", value.get("modality"), ("image", "text")) == "text"
         modality: Modality = "text" if texts else "image"
-        return cls(source, name, pooling=_pooling(value, modality), modality=modality)
+        pooling = _pooling(value, modality)
+        return cls(source, name, pooling=pooling, modality=modality, projection=_projection(value))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -136,7 +140,8 @@ class Architecture:
             value = {self.source: self.name}
             if self.source == "local":
                 value["modality"] = self.modality
-        return value | {key: said for key in ("stem", "pooling") if (said := getattr(self, key)) is not None}
+        said = {"stem": self.stem, "pooling": self.pooling, "projection": self.projection or None}
+        return value | {key: each for key, each in said.items() if each is not None}
 
 
 def _pooling(value: Mapping[str, Any], modality: Modality) -> str | None:
@@ -144,6 +149,13 @@ def _pooling(value: Mapping[str, Any], modality: Modality) -> str | None:
     if pooling is not None and modality != "text":
         raise ValueError("`pooling` is of text models alone")
     return pooling
+
+
+def _projection(value: Mapping[str, Any]) -> bool:
+    projection = value.get("projection", False)
+    if not isinstance(projection, bool):
+        raise ValueError(f"`projection` is true or false, not {projection!r}")
+    return projection
 
 
 def _one_of(key: str, value: object, allowed: tuple[str, ...]) -> str | None:

@@ -16,7 +16,7 @@ from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models import embedding_model
 from models.backbones import CannotBuild, described, local_folder
-from models.compatible_training import NotTrainable, Rows, Split, Trained, TrainingSettings, train
+from models.compatible_training import NotTrainable, Rows, Split, Trained, TrainingSettings, reaching, train
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
 from models.inputs import BadInput, Preprocessing, learn_tokenizer
@@ -42,6 +42,7 @@ def run(context: StepContext) -> None:
     rows = read_rows(crosswalk, upgrade, upgrade.request["dataset"], architecture, folder)
     labels, codes = np.unique(rows.label.astype(str), return_inverse=True)
     _check(rows, labels, upgrade)
+    architecture = reaching(architecture, rows.old)
     split = split_rows(crosswalk, upgrade, codes, labels, folder / "training" / "split.npz")
     try:
         trained, preprocessing, settings = _train(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.compatible_training import Rows, Trained, TrainingSettings, train
+from models.compatible_training import Rows, Trained, TrainingSettings, reaching, train
 from models.inputs import Preprocessing
 from models.portable import Architecture, Metric, Space
 from tests.pictures import CLASSES
@@ -25,7 +25,7 @@ SMALL = Architecture.from_json(
 def trained(training: Rows, folder: Path, held_out: Rows | None = None, **given: Any) -> Trained:
     """A small model trained on the CPU in one thread; `given` go to the settings, but for those of `train`."""
     own: dict[str, Any] = {
-        "architecture": SMALL,
+        "architecture": reaching(SMALL, training.old),
         "dimension": 24,
         "processes": None,
         "progress": lambda done, total: None,

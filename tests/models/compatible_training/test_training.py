@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.compatible_training import NotTrainable, Rows, Trained
+from models.backbones import build
+from models.compatible_training import NotTrainable, Rows, Trained, reaching
 from models.compatible_training.validation import Validation, embed, validate
 from models.inputs import BadInput, Loader, Preprocessing, learn_tokenizer
 from models.instance_weights import InstanceWeightSettings, suspects
 from models.portable import Architecture
-from tests.models.compatible_training.small import trained
+from tests.models.compatible_training.small import SMALL, trained
 from tests.pictures import CLASSES, OLD, digits
 
 
@@ -175,3 +176,12 @@ def test_a_picture_that_cannot_be_read_is_named_by_its_first_place(tmp_path: Pat
     with pytest.raises(BadInput) as raised:
         trained(broken.take(np.arange(31, 9, -1)), tmp_path)
     assert raised.value.row == 20
+
+
+def test_old_vectors_with_negative_parts_are_reached_through_a_projection() -> None:
+    signed = digits(20).old
+    assert reaching(SMALL, signed).projection
+    assert not reaching(SMALL, np.abs(signed)).projection
+    features = build(reaching(SMALL, signed), SMALL.width)({"pixels": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)})
+    assert (features < 0).any()
+    assert not (build(SMALL)({"pixels": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}) < 0).any()

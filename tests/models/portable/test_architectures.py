@@ -82,7 +82,7 @@ def test_no_hub_is_named_through_timm() -> None:
         (["resnet18"], "preset"),
         ({"type": "gpt2"}, "known are resnet"),
         ({"config": {}}, "unknown type None"),
-        ({"type": "bert", "heads": 2, "hub": "x"}, "unknown keys heads, hub; known are config, pooling, stem, type"),
+        ({"type": "bert", "heads": 2, "hub": "x"}, "heads, hub; known are config, pooling, projection, stem, type"),
         ({"local": "x", "trust_remote_code": True}, "unknown keys trust_remote_code"),
         ({"type": "bert", "config": [8]}, "`config` is an object"),
         ({"type": "bert", "pooling": "max"}, "'mean' or 'cls'"),
