@@ -47,6 +47,7 @@ def test_training_killed_in_its_third_epoch_ends_with_the_weights_of_an_undistur
     assert len(curve(found)) == EPOCHS
     assert curve(found) == curve(expected)
     assert weights(service, upgrade) == weights(service, other)
+    eventually(lambda: not checkpoint.parent.exists(), "the copy of the rows to be gone")
 
 
 def curve(upgrade: dict[str, Any]) -> list[dict[str, Any]]:

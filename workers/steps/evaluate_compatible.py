@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,7 @@ def run(context: StepContext) -> None:
             crosswalk.upgrades.finish_compatible(session, upgrade.id, said)
 
     context.finish(apply)
+    shutil.rmtree(folder, ignore_errors=True)  # the rows' copy and the checkpoint have served
 
 
 def _embedded(
