@@ -7,7 +7,7 @@ read what the interrupted one read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,10 +107,21 @@ def _write_by_id(source: Path, path: Path, schema: pa.Schema) -> None:
         pa.OSFile(str(path), "wb") as file,
         pa.ipc.new_file(file, schema) as writer,
     ):
-        rows = pa.ipc.open_file(stored).read_all()
-        order = pa.compute.sort_indices(rows.column("id"))
+        reader = pa.ipc.open_file(stored)
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        ids = pa.chunked_array([batch.column("id") for batch in batches], pa.string())
+        order = pa.compute.sort_indices(ids).to_numpy().astype(np.int64)
         for start in range(0, len(order), _ROWS_AT_ONCE):
-            writer.write_table(rows.take(order[start : start + _ROWS_AT_ONCE]).combine_chunks())
+            writer.write_batch(_gathered(batches, order[start : start + _ROWS_AT_ONCE]))
+
+
+def _gathered(batches: Sequence[pa.RecordBatch], rows: NDArray[np.int64]) -> pa.RecordBatch:
+    """These of all batches' rows, in this order, and no more in memory: Table.take would copy every batch first."""
+    starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    source = np.searchsorted(starts, rows, side="right") - 1
+    parts = [batches[number].take(pa.array(rows[source == number] - starts[number])) for number in np.unique(source)]
+    by_source = np.argsort(source, kind="stable")
+    return pa.concat_batches(parts).take(pa.array(np.argsort(by_source)))
 
 
 def _completed(
