@@ -9,7 +9,9 @@ X∞'s rows is Σ πᵢxᵢ with π = λAᵀπ + (1 − λ)/m, a personalised Pa
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +28,10 @@ DENSE_ROWS = 4_096
 NEIGHBOURS = 64
 
 _TOLERANCE = 1e-6  # of π, summed over its rows
-_CHECKED_EVERY = 4
-_IN_CACHE, _AT_ONCE = 500_000, 16_000_000  # similarities held: on a CPU those of a batch stay in its cache
+_CHECKED_EVERY = 6
+_IN_CACHE, _AT_ONCE = 500_000, 16_000_000  # similarities, or coordinates, of a batch: on a CPU they stay in its cache
 _SINGLE = 0.95  # up to this damping, what single precision rounds off stays under the tolerance
+_WARM = 1 / 64  # the exponential of a cosine over this, or over more, summed over a class, does not overflow
 _WASTE = 1.3  # a batch's padded size over that of its smallest class
 _NO_DIRECTION = 1e-6  # a mean this short beside the rows it is made of is rounding
 
@@ -86,7 +89,9 @@ def refine_classes(
     where = device or torch.device("cpu")
     weights = np.zeros(len(rows), np.float32)
     columns = np.zeros((classes, rows.shape[1]), np.float32)
-    for members, counts in _batches(codes, classes, _IN_CACHE if where.type == "cpu" else _AT_ONCE):
+
+    def refine_batch(batch: tuple[Codes, Codes]) -> None:
+        members, counts = batch
         x = torch.from_numpy(rows[members]).to(where)
         lengths = torch.linalg.vector_norm(x, dim=2)
         if not bool(torch.isfinite(lengths).all()):
@@ -96,11 +101,28 @@ def refine_classes(
         placed = there.cpu().numpy()
         weights[members[placed]] = found.cpu().numpy()[placed]
         columns[codes[members[:, 0]]] = _directions(x, lengths, found).cpu().numpy()
+
+    on_cpu = where.type == "cpu"
+    _spread(refine_batch, list(_batches(codes, classes, rows.shape[1], _IN_CACHE if on_cpu else _AT_ONCE)), on_cpu)
     return RefinedClasses(columns, weights)
 
 
-def _batches(codes: Codes, classes: int, at_once: int) -> Iterator[tuple[Codes, Codes]]:
-    """Classes of nearly one size: rows (b, m) int64, padded with the class's first, and how many are its own (b,)."""
+def _spread(work: Callable[[tuple[Codes, Codes]], None], batches: list[tuple[Codes, Codes]], on_cpu: bool) -> None:
+    """On a CPU a batch a thread, but for large classes: threads that share small work mostly wait for each other."""
+    threads = torch.get_num_threads()
+    small = [batch for batch in batches if on_cpu and batch[0].shape[1] <= DENSE_ROWS]
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            deque(pool.map(work, small), maxlen=0)
+    finally:
+        torch.set_num_threads(threads)
+    for batch in batches[len(small) :]:
+        work(batch)
+
+
+def _batches(codes: Codes, classes: int, dimension: int, at_once: int) -> Iterator[tuple[Codes, Codes]]:
+    """Classes of nearly one size, small ones first: rows (b, m) int64, padded with the class's first, and how many are
+    its own (b,)."""
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(classes + 1))
     counts = np.diff(starts)
@@ -111,7 +133,7 @@ def _batches(codes: Codes, classes: int, at_once: int) -> Iterator[tuple[Codes, 
         last = first + 1
         while last < len(by_size):
             size = counts[by_size[last]]
-            too_many = size > DENSE_ROWS or (last + 1 - first) * size * size > at_once
+            too_many = size > DENSE_ROWS or (last + 1 - first) * size * max(size, dimension) > at_once
             if too_many or size > _WASTE * counts[by_size[first]]:
                 break
             last += 1
@@ -155,12 +177,14 @@ def _error(moved: Tensor, found: Tensor, damping: float) -> float:
 
 
 def _dense(unit: Tensor, there: Tensor, temperature: float) -> Step:
-    similar = (unit * temperature**-0.5) @ (unit * temperature**-0.5).mT
-    similar.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+    unit = unit * temperature**-0.5
+    walk = unit @ unit.mT
+    walk.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
     if not bool(there.all()):
-        similar.masked_fill_(~there[:, None, :], -torch.inf)
-    walk = torch.softmax(similar, 2)
-    return lambda weights: weights @ walk
+        walk.masked_fill_(~there[:, None, :], -torch.inf)
+    walk = walk.exp_() if temperature >= _WARM else torch.softmax(walk, 2)
+    share = 1 / walk.sum(2).unsqueeze(1)
+    return lambda weights: (weights * share) @ walk
 
 
 def _sparse(unit: Tensor, temperature: float) -> Step:
