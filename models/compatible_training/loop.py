@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,11 @@ class Epoch:
     influence_loss: float | None
     cross: float | None
     self: float | None
+
+
+def diverged(epochs: Sequence[Epoch]) -> bool:
+    """Whether the loss has left the numbers, from where no further epoch brings it back."""
+    return bool(epochs) and not math.isfinite(epochs[-1].loss)
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class _Trainer:
     def run(self, progress: Progress) -> None:
         self._resume()
         total = self.settings.epochs * self.steps
-        while len(self.epochs) < self.settings.epochs and not self._stale():
+        while len(self.epochs) < self.settings.epochs and not (self._stale() or diverged(self.epochs)):
             began, number = time.monotonic(), len(self.epochs)
             progress(number * self.steps, total)
             losses = self._train(number, partial(_report, progress, number * self.steps, total))

@@ -14,7 +14,7 @@ from models import pseudo_classifier
 from models.backbones import Embedder, build
 from models.compatible_training import checkpoint
 from models.compatible_training.data import Rows
-from models.compatible_training.loop import Epoch, Progress, Task
+from models.compatible_training.loop import Epoch, Progress, Task, diverged
 from models.compatible_training.objective import Student
 from models.compatible_training.processes import train_on
 from models.compatible_training.settings import PSEUDO_METHODS, TrainingSettings
@@ -78,7 +78,8 @@ def train(
     checkpoint lies that a second call with the same arguments goes on from. progress: steps done, of all. processes:
     that share the work, one a GPU by default.
 
-    Raises NotTrainable where d_new < d_old, or no class has a usable column, or there is too little to train on.
+    Raises NotTrainable where d_new < d_old, or no class has a usable column, or there is too little to train on, or the
+    loss leaves the numbers.
     """
     _check(training, classes, old, dimension)
     pseudo = _pseudo_classifier(training, classes, old, settings, device)
@@ -139,6 +140,11 @@ def _collected(task: Task) -> Trained:
     if found is None:
         raise RuntimeError("training left no checkpoint")
     epochs = tuple(Epoch(**epoch) for epoch in found.record["epochs"])
+    if diverged(epochs):
+        raise NotTrainable(
+            f"Training diverged: in epoch {len(epochs)} the loss became {epochs[-1].loss}. Give a smaller "
+            f"`learning_rate` than {task.settings.learning_rate:g}, or some `warm_up_epochs`."
+        )
     embedder = build(task.architecture, task.dimension, backbones_dir=task.backbones_dir)
     student = Student(embedder, task.classes, task.metric, task.settings.scale)
     best = found.part("best")
