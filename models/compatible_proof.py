@@ -36,7 +36,7 @@ def prove_compatible(
 
     held_out: rows that were not trained on, with the old and the new model's vectors; evaluation: the same, given by
     the user, for the whole gallery. alignment: the zero-padding. trained_labels: of the rows trained on. Raises
-    ValueError where there are too few rows to judge anything, or shapes do not fit.
+    NothingToJudge where there are too few rows, and ValueError where shapes do not fit.
     """
     trial = prepare(gallery, held_out, evaluation, source, target, limits or Limits(), seed, trained_labels)
     return write_report(trial, _measure(trial, alignment, limits or Limits(), seed), gate or Gate(), seed)

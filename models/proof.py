@@ -28,11 +28,11 @@ from models.portable import Space, Transformation
 from models.report import ProofReport
 from models.reporting import Measured, write_report
 from models.strata import Part, strata
-from models.trial import Evidence, Limits, Trial, prepare
+from models.trial import Evidence, Limits, NothingToJudge, Trial, prepare
 
 NETWORK_FOLDS = 4
 
-__all__ = ["Crossing", "Evidence", "Gallery", "Gate", "Limits", "ProofReport", "prove"]
+__all__ = ["Crossing", "Evidence", "Gallery", "Gate", "Limits", "NothingToJudge", "ProofReport", "prove"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def prove(
 
     instant: the crossing that is pushed into the query, where there is one. evaluation: pairs that were not learned
     from; rows that were are left out. Without `limits`, a network is judged in fewer folds than a linear crossing.
-    Raises ValueError where there are too few pairs to judge anything, or shapes do not fit.
+    Raises NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
     """
     if limits is None:
         linear = chosen.transformation.linear

@@ -21,6 +21,10 @@ LABELLED_ENOUGH = 0.5
 Labels = NDArray[Any]
 
 
+class NothingToJudge(ValueError):
+    """There is too little to judge anything by; the text says of what."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Pairs and where they stand: row (n,) int64 gallery rows, -1 for an item that is not in the gallery.
@@ -139,7 +143,7 @@ def prepare(
     seed: int,
     learned_labels: Labels | None = None,
 ) -> Trial:
-    """Everything that can be decided before anything is measured; raises ValueError where there is too little data.
+    """Everything that can be decided before anything is measured; raises NothingToJudge where there is too little.
 
     learned_labels: what was learned from, where that is not the pairs themselves; it decides what is covered.
     """
@@ -190,7 +194,10 @@ def prepare(
 
     main = bench(learned_from, coverage.pair_cell, limits.queries)
     if len(main.judged) < 2:
-        raise ValueError("a proof needs at least two pairs, of labels that the gallery holds where it is labelled")
+        raise NothingToJudge(
+            f"{len(main.judged)} of {len(pairs)} pairs can be judged; a proof needs at least two, of labels that the "
+            "gallery holds where it is labelled"
+        )
     runs = order.runs(pair_row, max(1, reach))
     held = np.zeros(len(pairs), bool)
     held[main.judged] = True

@@ -1,11 +1,21 @@
+from collections.abc import Iterator
+
 import pytest
 
 from app.database import Database
 from app.settings import Settings
 from tests.workers.bench import Bench
+from tests.workers.workshop import Workshop, workshop
 
 
 @pytest.fixture
 def bench(settings: Settings, database: Database) -> Bench:
     """On SQLite; nobody rings."""
     return Bench.on(settings, database)
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Iterator[Workshop]:
+    """On SQLite, with nothing in it."""
+    with workshop(settings) as made:
+        yield made

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.composition import Crosswalk
 from app.upgrades.tables import UpgradeRow
 from models.compatible_training import Split, hold_out
+from workers.evidence.labelled_rows import LabelledRows
 
 
 def split_rows(
@@ -31,6 +32,11 @@ def split_rows(
         np.savez(partial, training=split.training, held_out=split.held_out, unseen=split.unseen)
         partial.replace(path)
     return read_split(path)
+
+
+def not_trained_on(others: LabelledRows, rows: LabelledRows, split: Split) -> NDArray[np.int64]:
+    """The places of those of the `others` that `split` does not train on under the same id."""
+    return np.flatnonzero(~np.isin(others.id.astype(str), rows.id[split.training].astype(str)))
 
 
 def read_split(path: Path) -> Split:

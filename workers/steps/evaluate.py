@@ -11,7 +11,7 @@ from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models.device import resolve
 from models.portable import Transformation
-from models.proof import Crossing, Gate, Limits, ProofReport, prove
+from models.proof import Crossing, Gate, Limits, NothingToJudge, ProofReport, prove
 from models.transformations.methods import Recipe, learn, method_named
 from workers.context import StepContext, StepFailed
 from workers.evidence.galleries import whole_gallery
@@ -69,19 +69,22 @@ def _prove(
         refit = partial(learn, recipe, source=source, target=target, device=resolve(context.settings.device), seed=SEED)
         return Crossing(h, refit)
 
-    return prove(
-        items.as_gallery(side=side),
-        learned_from.located(items, weights, side=side),
-        learner(crossing.chosen),
-        source=source,
-        target=target,
-        gate=Gate.from_json(upgrade.request["gate"]),
-        instant=learner(crossing.plain),
-        evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
-        limits=Limits(gallery=context.settings.evaluation_gallery_limit) if crossing.chosen.linear else None,
-        seed=SEED,
-        progress=context.progress,
-    )
+    try:
+        return prove(
+            items.as_gallery(side=side),
+            learned_from.located(items, weights, side=side),
+            learner(crossing.chosen),
+            source=source,
+            target=target,
+            gate=Gate.from_json(upgrade.request["gate"]),
+            instant=learner(crossing.plain),
+            evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
+            limits=Limits(gallery=context.settings.evaluation_gallery_limit) if crossing.chosen.linear else None,
+            seed=SEED,
+            progress=context.progress,
+        )
+    except NothingToJudge as error:
+        raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
 
 
 def check_side(rows: DatasetPairs, dataset: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +21,14 @@ from models.device import resolve
 from models.embedding_model import EmbeddingModel
 from models.inputs import BadInput, Taken
 from models.portable import Architecture
-from models.proof import Evidence, Gate, Limits, ProofReport
+from models.proof import Evidence, Gate, Limits, NothingToJudge, ProofReport
 from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
 from workers.evidence.galleries import Items, whole_gallery
 from workers.evidence.labelled_rows import LabelledRows, labelled_rows
-from workers.evidence.splitting import read_split
+from workers.evidence.splitting import not_trained_on, read_split
 from workers.steps.evaluate import reasons
+from workers.steps.train_compatible import FEWEST_JUDGED
 
 SEED = 0
 MOST_QUERIES = 10_000
@@ -54,17 +56,14 @@ def run(context: StepContext) -> None:
     column = Architecture.from_json(upgrade.request["to"]["architecture"]).modality
     rows = labelled_rows(crosswalk, upgrade, dataset, column, folder / f"{dataset}.arrow")
     split = read_split(folder / "split.npz")
-    held_out = _embedded(context, model, rows, split.held_out, dataset)
-    judged_on = None
+    judged_on: list[_Embedded] = []  # at least one has rows: training made sure of it
+    if len(split.held_out) >= FEWEST_JUDGED:
+        judged_on.append(_embedded(context, model, rows, split.held_out, dataset))
     if evaluation:
-        path = folder / f"{evaluation}.arrow"
-        others = labelled_rows(crosswalk, upgrade, evaluation, column, path)
-        judged_on = _embedded(context, model, others, _not_learned(others, rows, split.training), evaluation)
+        others = labelled_rows(crosswalk, upgrade, evaluation, column, folder / f"{evaluation}.arrow")
+        judged_on.append(_embedded(context, model, others, not_trained_on(others, rows, split), evaluation))
     trained_labels = np.unique(rows.label[split.training].astype(str)).astype(object)
-    proofs = {
-        name: _prove(context, crosswalk, upgrade, name, held_out, judged_on, trained_labels)
-        for name in upgrade.galleries
-    }
+    proofs = {name: _prove(context, crosswalk, upgrade, name, judged_on, trained_labels) for name in upgrade.galleries}
     failed = {name: report for name, report in proofs.items() if not report.accepted}
     said = {name: report.to_json() for name, report in proofs.items()}
 
@@ -87,11 +86,6 @@ def _embedded(
 ) -> _Embedded:
     """Up to `MOST_QUERIES` of these rows, drawn at random."""
     drawn = np.sort(np.random.default_rng(SEED).permutation(places)[:MOST_QUERIES])
-    if len(drawn) < 2:
-        raise StepFailed(
-            f"Dataset {dataset!r} has {len(drawn)} rows that the model was not trained on, to judge it on; at least 2 "
-            "are needed, and some hundreds for a verdict. Add rows, or name an `evaluation` dataset."
-        )
     try:
         new = model.embed(
             Taken(rows.inputs, drawn),
@@ -105,31 +99,29 @@ def _embedded(
     return _Embedded(rows.id[drawn], Pairs(rows.old[drawn], new, None, rows.label[drawn]))
 
 
-def _not_learned(others: LabelledRows, rows: LabelledRows, training: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of the evaluation rows that were not trained on under the same id."""
-    return np.flatnonzero(~np.isin(others.id.astype(str), rows.id[training].astype(str)))
-
-
 def _prove(
     context: StepContext,
     crosswalk: Crosswalk,
     upgrade: UpgradeRow,
     name: str,
-    held_out: _Embedded,
-    judged_on: _Embedded | None,
+    judged_on: Sequence[_Embedded],
     trained_labels: NDArray[Any],
 ) -> ProofReport:
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     items = whole_gallery(crosswalk, crosswalk.galleries.info(name), SEED)
-    return prove_compatible(
-        items.as_gallery(side=False),
-        held_out.located(items),
-        open_crossing(context.settings.artifacts_dir / upgrade.id, source, target).plain,
-        trained_labels=trained_labels,
-        source=source,
-        target=target,
-        gate=Gate.from_json(upgrade.request["gate"]),
-        evaluation=None if judged_on is None else judged_on.located(items),
-        limits=Limits(gallery=context.settings.evaluation_gallery_limit),
-        seed=SEED,
-    )
+    held_out, *evaluation = [rows.located(items) for rows in judged_on]
+    try:
+        return prove_compatible(
+            items.as_gallery(side=False),
+            held_out,
+            open_crossing(context.settings.artifacts_dir / upgrade.id, source, target).plain,
+            trained_labels=trained_labels,
+            source=source,
+            target=target,
+            gate=Gate.from_json(upgrade.request["gate"]),
+            evaluation=evaluation[0] if evaluation else None,
+            limits=Limits(gallery=context.settings.evaluation_gallery_limit),
+            seed=SEED,
+        )
+    except NothingToJudge as error:
+        raise StepFailed(f"The model cannot be judged on gallery {name!r}: {error}.") from error

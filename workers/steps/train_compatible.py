@@ -24,11 +24,11 @@ from models.instance_weights import InstanceWeightSettings
 from models.portable import Architecture, Space, save, zero_padding
 from workers.context import StepContext, StepFailed
 from workers.evidence.labelled_rows import LabelledRows, labelled_rows
-from workers.evidence.splitting import split_rows
+from workers.evidence.splitting import not_trained_on, split_rows
 from workers.evidence.training_rows import write_training_rows
 from workers.trained_model import card_of, summary_of
 
-FEWEST_ROWS, FEWEST_CLASSES = 16, 2
+FEWEST_ROWS, FEWEST_CLASSES, FEWEST_JUDGED = 16, 2, 2
 _VOCABULARY = 30_522
 
 
@@ -44,6 +44,7 @@ def run(context: StepContext) -> None:
     _check(rows, labels, upgrade)
     architecture = reaching(architecture, rows.old)
     split = split_rows(crosswalk, upgrade, codes, labels, folder / "training" / "split.npz")
+    _check_proof(crosswalk, upgrade, rows, split, architecture, folder)
     try:
         trained, preprocessing, settings = _train(
             context, upgrade, rows, codes, split, architecture, source, target.dimension
@@ -85,6 +86,32 @@ def _check(rows: LabelledRows, labels: NDArray[Any], upgrade: UpgradeRow) -> Non
             f"that training needs: an input, a label and a vector of {upgrade.source!r} (its own, or that of the item "
             f"of the same id in {', '.join(upgrade.galleries)}); {rows.left_out} more lack a label or that vector. At "
             f"least {FEWEST_ROWS} rows of {FEWEST_CLASSES} labels are needed, and some hundreds a label to do well."
+        )
+
+
+def _check_proof(
+    crosswalk: Crosswalk,
+    upgrade: UpgradeRow,
+    rows: LabelledRows,
+    split: Split,
+    architecture: Architecture,
+    folder: Path,
+) -> None:
+    """Raises StepFailed where nothing will be there to prove the model on, which training would be in vain for."""
+    for name in upgrade.galleries:
+        if not crosswalk.galleries.store(crosswalk.galleries.info(name)).items.count():
+            raise StepFailed(f"Gallery {name!r} is empty: there is nothing to upgrade. PUT /galleries/{name}/items.")
+    evaluation = upgrade.request["evaluation"]
+    if evaluation is None:
+        left, dataset, remedy = len(split.held_out), upgrade.request["dataset"], "or name an `evaluation` dataset"
+    else:
+        others = read_rows(crosswalk, upgrade, evaluation, architecture, folder)
+        left, dataset, remedy = len(not_trained_on(others, rows, split)), evaluation, "with ids of their own"
+    if left < FEWEST_JUDGED:
+        raise StepFailed(
+            f"Dataset {dataset!r} has {left} rows with everything they need that the model would not be trained on, to "
+            f"judge it by: at least {FEWEST_JUDGED} are needed, and some hundreds for a verdict. (Labels with fewer "
+            f"than three rows have none to spare.) Add rows, {remedy}."
         )
 
 

@@ -1,0 +1,93 @@
+"""A service without a worker, whose steps are done in the test's own process, one at a time."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+
+from app.composition import Crosswalk, compose
+from app.jobs.leases import Leases
+from app.settings import Settings
+from app.upgrades.tables import UpgradeRow
+from tests.e2e.studio import Studio, lists
+from tests.e2e.user import PARQUET, parquet
+from tests.serving import serving
+from tests.worlds import Floats
+from workers.context import StepContext, StepFailed
+from workers.heartbeat import Heartbeat
+from workers.program import CROSSWALK
+
+
+class CutOff(Exception):
+    """The step's process is gone, right before what it found was written down."""
+
+
+class _Cut(StepContext):
+    def finish(self, apply: Callable[..., None]) -> None:
+        raise CutOff
+
+
+class Workshop(Studio):
+    """A studio whose upgrades go on when the test says so."""
+
+    def __init__(self, client: httpx.Client, crosswalk: Crosswalk) -> None:
+        super().__init__(client)
+        self.crosswalk, self.settings = crosswalk, crosswalk.settings
+        self._leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.upgrades.step_failed)
+
+    def with_gallery(self, name: str) -> Workshop:
+        """The same, at another gallery of the old model."""
+        other = copy.copy(self)
+        other.gallery = f"{self.gallery}-{name}"
+        self.post("/galleries", {"id": other.gallery, "model": self.old}, 201)
+        return other
+
+    def put_items(self, places: Sequence[int], old: Floats | None = None, **columns: Any) -> None:
+        """Items of pictures, with their own vectors and labels unless others are given."""
+        vectors = self.pictures.old[list(places)] if old is None else old
+        self.put_body(parquet(pa.table({**self._known(places), "embedding": lists(vectors), **columns})), PARQUET)
+
+    def row(self, upgrade: str) -> UpgradeRow:
+        return self.crosswalk.upgrades.row(upgrade)
+
+    def artifacts(self, upgrade: str) -> Path:
+        return self.settings.artifacts_dir / upgrade
+
+    def step(self, *, cut_off: bool = False) -> str:
+        """Does the step that waits, as its process would; its name. `cut_off`: all of it but its last transaction."""
+        lease = self._leases.claim(CROSSWALK.steps)
+        assert lease is not None, "no step waits"
+        kind = _Cut if cut_off else StepContext
+        with Heartbeat(self._leases, lease, self.settings, os.getppid()) as heartbeat:
+            context = kind(self.settings, self.crosswalk.database, self._leases, lease, heartbeat)
+            try:
+                import_module(CROSSWALK.steps[lease.step]).run(context)
+            except StepFailed as failure:
+                self._leases.fail(lease, failure.reason)
+            except CutOff:
+                self._leases.hand_back(lease)
+        return lease.step
+
+    def ends(self, upgrade: str) -> dict[str, Any]:
+        """The upgrade when no step of it waits any more."""
+        while self.upgrade(upgrade)["state"] in ("queued", "training", "evaluating"):
+            self.step()
+        return self.upgrade(upgrade)
+
+
+@contextmanager
+def workshop(settings: Settings) -> Iterator[Workshop]:
+    """A workshop of its own, on the processor."""
+    quick = settings.model_copy(update={"device": "cpu"})
+    crosswalk = compose(quick)
+    with serving(quick) as client:
+        yield Workshop(client, crosswalk)
+    crosswalk.close()
