@@ -61,12 +61,14 @@ def build(
     """Makes the columns from features (n, d_old) float32 and codes (n,) int64, -1 for no class.
 
     Under cosine, features are taken at unit length. Deterministic for a seed. Raises ValueError where a feature is not
-    finite.
+    finite, or no row has a class.
     """
     rows = as_indexed(np.ascontiguousarray(features, np.float32), metric)
     if not np.isfinite(rows).all():
         raise ValueError("features must be finite")
     counts = np.bincount(codes[codes >= 0], minlength=classes)
+    if not counts.any():
+        raise ValueError("no row has a class")
     bias, outlier = np.zeros(classes, np.float32), None
     match method:
         case "trained":
@@ -131,6 +133,8 @@ def _calibrated(rows: Array, codes: Codes, columns: Array, usable: NDArray[np.bo
     to where no old vector lies.
     """
     known = np.flatnonzero((codes >= 0) & usable[codes])
+    if not len(known):
+        return 1.0
     drawn = np.sort(np.random.default_rng(seed).permutation(known)[:_CALIBRATED_ON])
     x, y = rows[drawn], codes[drawn]
     counts = np.bincount(codes[codes >= 0], minlength=len(columns))

@@ -78,8 +78,9 @@ def refine_classes(
 ) -> RefinedClasses:
     """Refines every class by itself, many at a time.
 
-    features: (n, d), any float type; codes: (n,) classes from 0, -1 for none. A zero row resembles nothing. Raises
-    ValueError where a feature is not finite, damping is outside [0, 1) or temperature is not positive.
+    features: (n, d), any float type; codes: (n,) classes from 0, -1 for none. A zero row resembles nothing. A class of
+    more than `DENSE_ROWS` rows is walked on its graph of nearest neighbours, so that memory stays bounded. Raises
+    ValueError where a feature is not finite in float32, damping is outside [0, 1) or temperature is not positive.
     """
     rows = np.ascontiguousarray(features, np.float32)
     if not 0 <= damping < 1:
