@@ -1,7 +1,7 @@
 """The commands and their options; what they do is in the modules beside this one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,10 @@ DataDir = Annotated[
         file_okay=False,
         show_default=False,
     ),
+]
+
+Artifact = Annotated[
+    Path, typer.Argument(help="A model that was trained here: its zip file, or the folder of it.", exists=True)
 ]
 
 commands = typer.Typer(
@@ -61,6 +65,38 @@ def demo(
     from app.demo.run import run
 
     raise typer.Exit(run(keep=keep, port=port))
+
+
+@commands.command()
+def embed(
+    artifact: Artifact,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Image files and folders of them; or one .parquet or .arrow with `id` and `image` or `text`, one .txt "
+            "with a text a line, or one .jsonl with `id` and `text`. `label` and `payload` are carried along.",
+            exists=True,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write: `id` and `embedding`.", dir_okay=False)],
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Rows computed at a time.")] = 256,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images beside this one.")] = 0,
+) -> None:
+    """Embeds images or texts with a trained model; `crosswalk galleries put` takes the file as it is."""
+    from app.cli.embed import embed
+
+    embed(artifact, files, out, device, batch, workers)
+
+
+@commands.command()
+def export(
+    artifact: Artifact, out: Annotated[Path, typer.Argument(help="The ONNX file to write.", dir_okay=False)]
+) -> None:
+    """Writes a trained model as ONNX, after checking that it computes what PyTorch does."""
+    from app.cli.embed import export
+
+    export(artifact, out)
 
 
 def main() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,32 +40,30 @@ class EmbeddingModel:
 
         workers: processes that prepare batches. Raises BadInput for a row that cannot be prepared.
         """
-        if not len(inputs):
-            return np.empty((0, self.card.dimension), np.float32)
+        vectors, done = np.empty((len(inputs), self.card.dimension), np.float32), 0
+        for part in self.stream(inputs, device=device, batch=batch, workers=workers, precision=precision):
+            vectors[done : done + len(part)] = part
+            done += len(part)
+            progress(done, len(inputs))
+        return vectors
+
+    def stream(
+        self,
+        inputs: Inputs,
+        *,
+        device: torch.device | None = None,
+        batch: int = 256,
+        workers: int = 0,
+        precision: Precision = "float32",
+    ) -> Iterator[Array]:
+        """The same vectors batch by batch, for inputs whose vectors are too many to hold: (≤ batch, d) float32 each."""
+        where = device or torch.device("cpu")
+        dtype = reduced(precision, where)
+        embedder = self.embedder.to(where).eval()
+        plan = np.split(np.arange(len(inputs)), range(batch, len(inputs), batch)) if len(inputs) else []
         with Loader(inputs, self.preprocessing, workers) as loader:
-            where = device or torch.device("cpu")
-            return as_indexed(
-                features(self.embedder, loader, len(inputs), batch, where, precision, progress), self.card.metric
-            )
-
-
-def features(
-    embedder: Embedder,
-    loader: Loader,
-    rows: int,
-    batch: int,
-    device: torch.device,
-    precision: Precision,
-    progress: Progress = lambda done, total: None,
-) -> Array:
-    """The raw features of every row in order, (rows, d) float32; the embedder stays on `device`, in evaluation mode."""
-    embedder.to(device).eval()
-    dtype = reduced(precision, device)
-    plan = np.array_split(np.arange(rows), max(1, math.ceil(rows / batch)))
-    found = np.empty((rows, embedder.dimension), np.float32)
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-        for part in loader.batches(plan, augment=False, seed=0):
-            tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in part.tensors.items()}
-            found[part.rows] = embedder(tensors).float().cpu().numpy()
-            progress(int(part.rows[-1]) + 1, rows)
-    return found
+            for part in loader.batches(plan, augment=False, seed=0):
+                tensors = {name: tensor.to(where, non_blocking=True) for name, tensor in part.tensors.items()}
+                with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=dtype is not None):
+                    features = embedder(tensors).float().cpu().numpy()
+                yield as_indexed(features, self.card.metric)

@@ -2,8 +2,18 @@
 
 from models.inputs.arrow_column import ArrowColumn
 from models.inputs.loader import Batch, Loader
-from models.inputs.preparing import BadInput
+from models.inputs.preparing import BadInput, bad_rows
 from models.inputs.preprocessing import Preprocessing, learn_tokenizer
 from models.inputs.taken import Inputs, Taken
 
-__all__ = ["ArrowColumn", "BadInput", "Batch", "Inputs", "Loader", "Preprocessing", "Taken", "learn_tokenizer"]
+__all__ = [
+    "ArrowColumn",
+    "BadInput",
+    "Batch",
+    "Inputs",
+    "Loader",
+    "Preprocessing",
+    "Taken",
+    "bad_rows",
+    "learn_tokenizer",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -49,10 +50,19 @@ def prepare(inputs: Inputs, rows: Codes, how: Preprocessing, *, augment: bool, s
     return {"pixels": pixels}
 
 
+def bad_rows(inputs: Inputs, how: Preprocessing, start: int = 0) -> Iterator[BadInput]:
+    """What `prepare` says of every row from `start` on that it cannot prepare."""
+    for row in range(start, len(inputs)):
+        try:
+            prepare(inputs, np.array([row]), how, augment=False, seed=0)
+        except BadInput as error:
+            yield error
+
+
 def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pixels:
     raw = inputs[row]
     if not isinstance(raw, bytes):
-        raise BadInput(origin(inputs, row), "an encoded image is expected, not a text")
+        raise BadInput(origin(inputs, row), _instead(raw, "an encoded image"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -124,8 +134,13 @@ def _draw(rows: Codes, seed: int, purpose: NDArray[np.int64]) -> NDArray[np.uint
 def _text(inputs: Inputs, row: int) -> str:
     raw = inputs[row]
     if not isinstance(raw, str):
-        raise BadInput(origin(inputs, row), "a text is expected, not bytes")
+        raise BadInput(origin(inputs, row), _instead(raw, "a text"))
     return raw
+
+
+def _instead(raw: object, expected: str) -> str:
+    found = "nothing" if raw is None else "a text" if isinstance(raw, str) else "bytes"
+    return f"{expected} is expected; there is {found}"
 
 
 def _texts(texts: list[str], how: Preprocessing) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Backbones: built as described, from configurations and from folders, and nothing else."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,9 @@ def test_texts_are_not_embedded_by_a_local_model_of_images(tmp_path: Path) -> No
     local = Architecture.from_json({"local": "encoder", "modality": "text"})
     with pytest.raises(CannotBuild, match="embeds images, not texts"):
         described(local, build(local, backbones_dir=tmp_path))
+
+
+def test_without_timm_its_models_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(CannotBuild, match=r"install crosswalk\[timm\]"):
+        build(Architecture.from_json({"timm": "resnet18"}))
