@@ -27,6 +27,9 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.crossing --data $(DATA)
 	$(BIN)/python -m benchmarks.fit_speed
 	$(BIN)/python -m benchmarks.verdict --data $(DATA)
+	$(BIN)/python -m benchmarks.compatible --data $(DATA)
+	$(BIN)/python -m benchmarks.training_step --data $(DATA)
+	$(BIN)/python -m benchmarks.random_walk
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
