@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.e2e.browser import Browser, installed_browser
 from tests.e2e.service import Service
 from tests.e2e.user import Answer, Scene
 from tests.services import RedisServer, postgres_database
@@ -47,6 +48,12 @@ def scene(client: httpx.Client) -> NewScene:
         return Scene(client, seen, **more)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with installed_browser() as browser:
+        yield browser
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pytest
 
 from models import embedding_model
 from models.embedding_model import EmbeddingModel
+from tests.e2e.browser import Browser
 from tests.e2e.studio import Studio
 from tests.e2e.user import Answer, checked, problem
 from tests.worlds import Floats
@@ -137,12 +138,37 @@ def test_rolling_back_closes_the_route_and_activating_opens_it(journey: Journey)
     assert s.search(journey.vectors, s.new, 5) == journey.new
 
 
-def test_report_page_tells_of_training_and_proof(journey: Journey) -> None:
+def test_the_gallery_is_bit_for_bit_as_before_training_and_after_going_back_and_forth(journey: Journey) -> None:
     s = journey.studio
-    page = s.client.get(f"/upgrades/{journey.id}/report", headers={"accept": "text/html"}).raise_for_status().text
-    assert "random_walk" in page
-    assert s.gallery in page
-    assert "compatible" in page
+    s.post(f"/upgrades/{journey.id}/rollback")
+    s.post(f"/upgrades/{journey.id}/activate")
+    assert s.search(s.queries.old, s.old, 5) == journey.old
+    assert s.generations().keys() == {1}
+    for place in range(0, 700, 100):
+        item = s.item(s.ids[place])
+        assert np.array_equal(np.array(item["embeddings"][s.old], np.float32), s.pictures.old[place])
+        assert list(item["embeddings"]) == [s.old]
+
+
+def test_report_page_is_whole_in_a_browser_and_reaches_for_nothing_else(
+    journey: Journey, browser: Browser, tmp_path: Path
+) -> None:
+    s, page = journey.studio, browser.page
+    page.goto(f"{s.client.base_url}/upgrades/{journey.id}/report")
+    text = page.locator("body").inner_text()
+    for expected in (s.old, s.new, s.gallery, "random_walk", "compatible"):
+        assert expected in text
+    curves = page.locator("svg polyline")
+    assert curves.count() == 4
+    for curve in curves.all():
+        assert (box := curve.bounding_box()) is not None
+        assert box["width"] > 200
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    links = [link.get_attribute("href") for link in page.locator("a").all()]
+    assert f"/models/{s.new}/artifact" in links
+    assert all(s.client.get(link).is_success for link in links if link and link.startswith("/"))
+    assert len(page.screenshot(path=tmp_path / "report.png", full_page=True)) > 20_000
+    assert (browser.foreign, browser.errors) == ([], [])
 
 
 def test_old_vectors_that_were_shuffled_are_rejected(upgrades: Upgrades) -> None:
@@ -155,7 +181,9 @@ def test_old_vectors_that_were_shuffled_are_rejected(upgrades: Upgrades) -> None
     assert studio.generations().keys() == {1}
 
 
-def test_texts_are_trained_on_with_a_tokenizer_of_their_own_and_a_dry_run_only_reports(upgrades: Upgrades) -> None:
+def test_texts_are_trained_on_with_a_tokenizer_of_their_own_and_a_dry_run_only_reports(
+    upgrades: Upgrades, tmp_path: Path
+) -> None:
     studio, upgrade = upgrades.text
     found = studio.reaches(upgrade, "evaluated")
     assert found["report"]["learned"]["architecture"]["type"] == "bert"
@@ -163,6 +191,12 @@ def test_texts_are_trained_on_with_a_tokenizer_of_their_own_and_a_dry_run_only_r
     assert 50 < held_out < 100
     assert found["report"]["galleries"][studio.gallery]["basis"]["queries"] == held_out
     assert studio.get(f"/models/{studio.new}")["compatible_with"] is None
+    path = tmp_path / "model.zip"
+    path.write_bytes(studio.client.get(f"/models/{studio.new}/artifact").raise_for_status().content)
+    three, also_three, seven = embedding_model.load(path).embed(
+        [f"the number {name} was drawn, drawing {place}" for name, place in (("three", 1), ("three", 2), ("seven", 1))]
+    )
+    assert np.linalg.norm(three - also_three) < np.linalg.norm(three - seven)
 
 
 def test_broken_picture_fails_the_upgrade_and_is_named(upgrades: Upgrades) -> None:

@@ -1,22 +1,17 @@
 """The Swagger UI in a real browser that cannot reach the network: it is complete, and its examples run as shown."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from app.settings import Settings
+from tests.e2e.browser import Browser
 from tests.services import eventually
 from tests.serving import serving
 from workers.celery import EmbeddedWorker
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SECONDS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -25,52 +20,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), sweep_seconds=0.2, heartbeat_seconds=0.2)
     with serving(settings, EmbeddedWorker) as client:
         yield client
-
-
-class Browser:
-    """A page, and what it did that it should not have."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.foreign: list[str] = []
-        self.errors: list[str] = []
-        page.route("**/*", self._allow_loopback_alone)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("requestfailed", self._failed)
-
-    def _allow_loopback_alone(self, route: Route) -> None:
-        if urlsplit(route.request.url).hostname == "127.0.0.1" or route.request.url.startswith("data:"):
-            route.continue_()
-        else:
-            self.foreign.append(route.request.url)
-            route.abort()
-
-    def _failed(self, request: Request) -> None:
-        self.errors.append(f"{request.url}: {request.failure}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        if "CI" in os.environ:
-            pytest.fail(f"continuous integration must have a browser: one of {', '.join(BROWSERS)}")
-        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)} was found")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=executable,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--no-proxy-server",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            ],
-        )
-        page = chromium.new_page(viewport={"width": 1280, "height": 1600})
-        page.set_default_timeout(SECONDS)
-        yield Browser(page)
-        chromium.close()
 
 
 def test_every_operation_is_shown_with_the_network_off(browser: Browser, service: httpx.Client, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""A real browser that reaches this machine alone, and remembers what it did that it should not have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, Request, Route, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MILLISECONDS = 60_000
+
+
+class Browser:
+    """A page, and what it did that it should not have."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.foreign: list[str] = []
+        self.errors: list[str] = []
+        page.route("**/*", self._allow_loopback_alone)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("requestfailed", self._failed)
+
+    def _allow_loopback_alone(self, route: Route) -> None:
+        if urlsplit(route.request.url).hostname == "127.0.0.1" or route.request.url.startswith("data:"):
+            route.continue_()
+        else:
+            self.foreign.append(route.request.url)
+            route.abort()
+
+    def _failed(self, request: Request) -> None:
+        self.errors.append(f"{request.url}: {request.failure}")
+
+
+@contextmanager
+def installed_browser() -> Iterator[Browser]:
+    """Skips the test where there is none, but in continuous integration."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        if "CI" in os.environ:
+            pytest.fail(f"continuous integration must have a browser: one of {', '.join(BROWSERS)}")
+        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)} was found")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=executable,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-proxy-server",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            ],
+        )
+        page = chromium.new_page(viewport={"width": 1280, "height": 1600})
+        page.set_default_timeout(MILLISECONDS)
+        yield Browser(page)
+        chromium.close()
