@@ -11,7 +11,7 @@ import numpy as np
 import tokenizers
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from models.inputs.preprocessing import SMALL, Preprocessing
@@ -21,6 +21,8 @@ Pixels = NDArray[np.uint8]
 Codes = NDArray[np.int64]
 
 MOST_PIXELS = 64_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""What is decoded: pictures, and no format that is a program, such as PostScript, or rarely met and seldom tested."""
 PADDED = 1 / 8  # of a small image's side, on every edge, before it is cropped
 SCALES, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al., CVPR 2015, §6
 
@@ -66,21 +68,32 @@ def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pix
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(raw)) as image:
+            with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise BadInput(
                         origin(inputs, row),
                         f"an image of {image.width} × {image.height} pixels; at most {MOST_PIXELS:,}",
                     )
                 if image.size == (size, size) and (not augment or size <= SMALL):
-                    return np.asarray(image.convert("RGB"))
+                    return np.asarray(_colours(image))
                 box = _anywhere(image, row, seed) if augment and size > SMALL else _middle(image)
-                fitted = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+                fitted = _colours(image).resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
                 return np.asarray(fitted)
     except BadInput:
         raise
+    except UnidentifiedImageError:
+        raise BadInput(
+            origin(inputs, row), f"not an image that can be decoded (known are {', '.join(FORMATS)})"
+        ) from None
     except Exception as error:  # a decoder of many formats raises whatever it likes at hostile bytes
         raise BadInput(origin(inputs, row), f"not an image that can be decoded ({error})") from None
+
+
+def _colours(image: Image.Image) -> Image.Image:
+    """Red, green and blue of 8 bits each; of 16, the upper eight (Pillow would cut off above 255)."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _middle(image: Image.Image) -> tuple[float, float, float, float]:

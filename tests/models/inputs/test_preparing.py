@@ -45,6 +45,19 @@ def test_every_mode_of_an_image_becomes_red_green_and_blue(mode: str, form: str)
     np.testing.assert_array_equal(prepared([raw])[0], expected)
 
 
+def test_sixteen_bits_of_grey_become_eight() -> None:
+    grey = np.random.default_rng(0).integers(0, 2**16, (SIDE, SIDE), np.uint16)
+    np.testing.assert_array_equal(prepared([encoded(grey)])[0], np.repeat((grey // 256)[..., None], 3, axis=2))
+
+
+def test_a_format_that_is_a_program_is_not_even_looked_at() -> None:
+    postscript = encoded(drawn(1, SIDE)[0], "EPS")
+    with Image.open(io.BytesIO(postscript)) as image:
+        assert image.format == "EPS"  # which Pillow would hand to an interpreter
+    with pytest.raises(BadInput, match="known are JPEG"):
+        prepared([postscript])
+
+
 @pytest.mark.parametrize(("height", "width"), [(24, 48), (48, 24), (7, 9)])
 def test_the_middle_of_an_oblong_image_is_what_counts(height: int, width: int) -> None:
     image = np.full((height, width, 3), 200, np.uint8)
