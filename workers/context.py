@@ -71,5 +71,6 @@ class StepContext:
         `apply` only writes rows (locking its subject first) and enqueues what comes next. Raises LeaseLost, and
         CancelRequested; nothing is written then.
         """
+        self._heartbeat.stop()
         self._leases.finish(self.lease, apply)
         self.finished = True

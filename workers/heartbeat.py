@@ -37,6 +37,10 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """No lease is renewed from now on, nor missed: said before a job ends, since an ended job has no lease."""
         self._ended.set()
 
     def _beat(self) -> None:

@@ -39,6 +39,7 @@ def main(program: Program, arguments: list[str]) -> int:
                 # Imported here, so that only the process that needs torch loads it, and while the lease is kept.
                 import_module(program.steps[lease.step]).run(context)
             except StepFailed as failure:
+                heartbeat.stop()
                 leases.fail(lease, failure.reason)
             else:
                 if not context.finished:

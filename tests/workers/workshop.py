@@ -71,8 +71,10 @@ class Workshop(Studio):
             try:
                 import_module(CROSSWALK.steps[lease.step]).run(context)
             except StepFailed as failure:
+                heartbeat.stop()
                 self._leases.fail(lease, failure.reason)
             except CutOff:
+                heartbeat.stop()
                 self._leases.hand_back(lease)
         return lease.step
 
