@@ -2,11 +2,12 @@
 
 from models.inputs.arrow_column import ArrowColumn
 from models.inputs.loader import Batch, Loader
-from models.inputs.preparing import BadInput, bad_rows
+from models.inputs.preparing import FORMATS, BadInput, bad_rows
 from models.inputs.preprocessing import Preprocessing, learn_tokenizer
 from models.inputs.taken import Inputs, Taken
 
 __all__ = [
+    "FORMATS",
     "ArrowColumn",
     "BadInput",
     "Batch",

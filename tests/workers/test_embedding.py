@@ -77,6 +77,7 @@ def test_folders_are_walked_and_images_called_by_their_paths(
     for place, content in zip(places, contents, strict=False):
         (folder / place).write_bytes(content)
     (folder / "notes.txt").write_text("no image")
+    (folder / "poster.pdf").write_bytes(b"%PDF-1.7")
     alone = tmp_path / "alone.jpg"
     alone.write_bytes(contents[3])
     remarks: list[str] = []
@@ -86,7 +87,7 @@ def test_folders_are_walked_and_images_called_by_their_paths(
     expected = images.embed([contents[1], contents[2], contents[0], contents[3]], batch=2)
     np.testing.assert_array_equal(vectors(table), expected)
     assert len(remarks) == 1
-    assert "1 files are no images" in remarks[0]
+    assert "2 files are no images" in remarks[0]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".feather"])

@@ -22,7 +22,7 @@ from app.uploads import Limits, Rows
 from app.uploads.decoding import decode
 from app.uploads.expected import Column, Expected
 from app.uploads.media_types import ARROW
-from models.inputs import ArrowColumn, Inputs
+from models.inputs import FORMATS, ArrowColumn, Inputs
 from workers.embedding.problems import CannotEmbed
 
 CARRIED = Expected("items", (Column("id", "id", required=True), Column("label", "label"), Column("payload", "payload")))
@@ -75,7 +75,7 @@ def open_source(files: Sequence[Path], modality: str, folder: Path) -> Source:
 
 
 def _images(files: Iterable[Path], folder: Path) -> Source:
-    known = set(Image.registered_extensions())
+    known = {suffix for suffix, form in Image.registered_extensions().items() if form in FORMATS}
     found: list[tuple[str, Path]] = []
     left_out = 0
     for given in files:
