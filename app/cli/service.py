@@ -31,10 +31,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            typer.echo(f"Crosswalk listens on {self._url}")
-            typer.echo(f"  Swagger UI  {self._url}/docs")
-            typer.echo(f"  data        {self._settings.data_dir.resolve()}")
-            typer.echo(f"  worker      {'in this process' if self._settings.embedded else 'apart: crosswalk worker'}")
+            # One write: who waits for the first line finds them all.
+            typer.echo(
+                f"Crosswalk listens on {self._url}\n"
+                f"  Swagger UI  {self._url}/docs\n"
+                f"  data        {self._settings.data_dir.resolve()}\n"
+                f"  worker      {'in this process' if self._settings.embedded else 'apart: crosswalk worker'}"
+            )
 
 
 def serve(host: str, port: int, data_dir: Path | None) -> None:
