@@ -5,6 +5,7 @@ Everything in it is derived from the items, so it may be thrown away and made ag
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import lance
@@ -15,9 +16,20 @@ from lance.fragment import FragmentMetadata, write_fragments
 from app.galleries.lineage import Projected
 from app.lance_table import vector_type, vectors_of
 
+_UNCERTAINTY = pa.field("uncertainty", pa.float32())
+
+
+@dataclass(frozen=True)
+class Standings:
+    """How items stand in a generation: `rows` (m,) int64, `native` (m,) bool, `uncertainty` (m,) float32 or NaN."""
+
+    rows: np.ndarray
+    native: np.ndarray
+    uncertainty: np.ndarray
+
 
 class GenerationStore:
-    """One generation's vectors: `row` (the item's row id), `embedding`, `native`."""
+    """One generation's vectors: `row` (the item's row id), `embedding`, `native`, `uncertainty` (null if unknown)."""
 
     def __init__(self, path: Path, dimension: int) -> None:
         self.path = str(path)
@@ -26,6 +38,7 @@ class GenerationStore:
                 pa.field("row", pa.int64(), nullable=False),
                 pa.field("embedding", vector_type(dimension), nullable=False),
                 pa.field("native", pa.bool_(), nullable=False),
+                _UNCERTAINTY,
             ]
         )
 
@@ -46,6 +59,8 @@ class GenerationStore:
     def apply(self, removed: np.ndarray, written: list[Projected]) -> None:
         """Carries over what happened to the items since: rows gone, and rows written."""
         dataset = lance.dataset(self.path)
+        if _UNCERTAINTY.name not in dataset.schema.names:  # Written before there was such a thing.
+            dataset.add_columns(_UNCERTAINTY)
         if written:
             reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in written))
             dataset.merge_insert("row").when_matched_update_all().when_not_matched_insert_all().execute(reader)
@@ -57,8 +72,14 @@ class GenerationStore:
         """Streams every vector."""
         for batch in lance.dataset(self.path).scanner(batch_size=batch_rows).to_batches():
             _, vectors = vectors_of(batch.column("embedding"))
-            native = batch.column("native").to_numpy(zero_copy_only=False)
-            yield Projected(batch.column("row").to_numpy(), vectors, native)
+            standing = _standing(batch)
+            yield Projected(standing.rows, vectors, standing.native, standing.uncertainty)
+
+    def standings(self) -> Standings:
+        """Every item without its vector."""
+        dataset = lance.dataset(self.path)
+        columns = [name for name in self.schema.names if name != "embedding" and name in dataset.schema.names]
+        return _standing(dataset.to_table(columns=columns).combine_chunks())
 
     def count(self, where: str | None = None) -> int:
         return int(lance.dataset(self.path).count_rows(where))
@@ -69,5 +90,16 @@ class GenerationStore:
             pa.array(part.rows, pa.int64()),
             pa.FixedSizeListArray.from_arrays(values, self.schema.field("embedding").type.list_size),
             pa.array(part.native, pa.bool_()),
+            pa.array(np.asarray(part.uncertainty, np.float32), from_pandas=True),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _standing(rows: pa.RecordBatch | pa.Table) -> Standings:
+    unknown = np.full(rows.num_rows, np.nan, np.float32)
+    known = "uncertainty" in rows.schema.names
+    return Standings(
+        rows.column("row").to_numpy(),
+        rows.column("native").to_numpy(zero_copy_only=False),
+        rows.column("uncertainty").to_numpy(zero_copy_only=False) if known else unknown,
+    )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +13,24 @@ from models.portable import Array, Transformation
 SIDE_INFORMATION = "side_information"
 
 
+class Uncertainty(Protocol):
+    """How far a transformation is expected to miss."""
+
+    def expected_error(self, old: Array, side: Array | None, moved: Array) -> Array:
+        """The expected squared distance of `moved` from the new model's vectors: (n,) float32."""
+
+
 @dataclass(frozen=True)
 class Crossing:
     """One hop between two spaces: the transformation that was chosen, and the one for items without side-information.
 
     `plain` is the best transformation that needs no side-information; the same object where `chosen` needs none.
+    `uncertainty` tells how far `chosen` is expected to miss; None where that was not learned.
     """
 
     chosen: Transformation
     plain: Transformation
+    uncertainty: Uncertainty | None = None
 
     def apply(self, embeddings: Array, side: Array | None, has_side: np.ndarray) -> Array:
         """`embeddings` (n, d_old) float32, `side` (n, d_side) with `has_side` (n,) bool → (n, d_new) float32."""
@@ -34,17 +44,35 @@ class Crossing:
         moved[has_side] = self.chosen.apply(embeddings[has_side], side[has_side])
         return moved
 
+    def expected_error(self, embeddings: Array, side: Array | None, has_side: np.ndarray, moved: Array) -> Array:
+        """The expected squared distance (n,) float32 of `moved`, what `apply` made, from what the new model would make.
+
+        NaN where it was not learned: for every item, or for those that lack the side-information that `chosen` reads.
+        """
+        errors = np.full(len(embeddings), np.nan, np.float32)
+        if self.uncertainty is None or not len(embeddings):
+            return errors
+        if self.chosen.card.side_dimension is None:
+            return self.uncertainty.expected_error(embeddings, None, moved)
+        if side is not None and has_side.any():
+            errors[has_side] = self.uncertainty.expected_error(embeddings[has_side], side[has_side], moved[has_side])
+        return errors
+
 
 @dataclass(frozen=True)
 class Projected:
     """Items in a generation's space: `rows` (m,) int64, `vectors` (m, d) float32, `native` (m,) bool.
 
-    A native vector was made by the generation's own model; every other was transformed.
+    A native vector was made by the generation's own model; every other was transformed. `uncertainty` (m,) float32 is
+    the expected squared distance of a vector from the one that the generation's model would make: 0 for a native one,
+    NaN where it is unknown. Over several hops the errors are added, as if they were independent and the next hop
+    neither enlarged nor shrank the one before.
     """
 
     rows: np.ndarray
     vectors: np.ndarray
     native: np.ndarray
+    uncertainty: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -81,26 +109,36 @@ class Lineage:
         valid = np.zeros(count, bool)
         native = np.zeros(count, bool)
         vectors = np.zeros((count, self.dimensions[0]), np.float32)
+        error = np.zeros(count, np.float32)
         for step, model in enumerate(self.models):
             own, has_own = _optional(batch, embedding_column(model))
             carried = valid & ~has_own
             if own is not None and has_own.all():
                 vectors = own
             elif step and carried.all():
-                vectors = self.crossings[step - 1].apply(vectors, side, has_side)
+                vectors, more = self._cross(step, vectors, side, has_side)
+                error += more
             else:
                 moved = np.zeros((count, self.dimensions[step]), np.float32)
                 if step and carried.any():
                     beside = None if side is None else side[carried]
-                    moved[carried] = self.crossings[step - 1].apply(vectors[carried], beside, has_side[carried])
+                    moved[carried], more = self._cross(step, vectors[carried], beside, has_side[carried])
+                    error[carried] += more
                 if own is not None:
                     moved[has_own] = own[has_own]
                 vectors = moved
+            error[has_own] = 0
             native, valid = has_own, valid | has_own
         rows = batch.column(ROW_ID).to_numpy().astype(np.int64)
         if valid.all():
-            return Projected(rows, vectors, native)
-        return Projected(rows[valid], vectors[valid], native[valid])
+            return Projected(rows, vectors, native, error)
+        return Projected(rows[valid], vectors[valid], native[valid], error[valid])
+
+    def _cross(self, step: int, vectors: Array, side: Array | None, has_side: np.ndarray) -> tuple[Array, Array]:
+        """Vectors of `models[step - 1]` in the space of `models[step]`, and the error expected of that hop."""
+        crossing = self.crossings[step - 1]
+        moved = crossing.apply(vectors, side, has_side)
+        return moved, crossing.expected_error(vectors, side, has_side, moved)
 
 
 def _optional(batch: pa.RecordBatch, column: str) -> tuple[np.ndarray | None, np.ndarray]:
