@@ -30,13 +30,13 @@ from rich.table import Table
 
 from models.bootstrap import bootstrap_mean, paired_bootstrap
 from models.compatible_training import Method, Rows, TrainingSettings, train
-from models.compatible_training.data import Codes
 from models.compatible_training.validation import embed
 from models.device import resolve
 from models.inputs import Loader, Preprocessing
 from models.instance_weights import InstanceWeightSettings, suspects
 from models.metrics import average_precision, cmc, ranks_of_first_match
 from models.portable import Architecture, Array, Space, publish
+from models.training import Codes
 
 CLASSES, OLD_SHARE = 100, 0.3
 COMPARED: tuple[Method, ...] = ("none", "l2", "trained", "averaged", "averaged_normalised", "random_walk")

@@ -7,14 +7,15 @@ classifier. Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submis
 
 from models.compatible_training.data import Rows
 from models.compatible_training.holding_out import Split, hold_out
-from models.compatible_training.loop import Epoch
+from models.compatible_training.loop import CompatibleEpoch
 from models.compatible_training.settings import METHODS, PSEUDO_METHODS, Method, TrainingSettings
-from models.compatible_training.training import NotTrainable, Trained, reaching, train
+from models.compatible_training.training import Trained, reaching, train
+from models.training import NotTrainable
 
 __all__ = [
     "METHODS",
     "PSEUDO_METHODS",
-    "Epoch",
+    "CompatibleEpoch",
     "Method",
     "NotTrainable",
     "Rows",

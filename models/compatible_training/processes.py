@@ -14,7 +14,8 @@ import torch
 import torch.distributed
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from models.compatible_training.loop import Group, Progress, Task, run
+from models.compatible_training.loop import Task, run
+from models.training import Group, Progress
 
 _Said = tuple[int, int] | None
 

@@ -12,21 +12,17 @@ import torch
 
 from models import pseudo_classifier
 from models.backbones import Embedder, build
-from models.compatible_training import checkpoint
 from models.compatible_training.data import Rows
-from models.compatible_training.loop import Epoch, Progress, Task, diverged
+from models.compatible_training.loop import CompatibleEpoch, Task
 from models.compatible_training.objective import Student
 from models.compatible_training.processes import train_on
 from models.compatible_training.settings import PSEUDO_METHODS, TrainingSettings
 from models.inputs import Preprocessing
 from models.portable import Architecture, Array, Space, as_indexed
 from models.pseudo_classifier import PseudoClassifier
+from models.training import NotTrainable, Progress, checkpoint, diverged
 
 _ROWS_AT_ONCE = 65_536
-
-
-class NotTrainable(ValueError):
-    """Nothing compatible can be trained from what was given; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Trained:
 
     embedder: Embedder
     pseudo: PseudoClassifier | None
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[CompatibleEpoch, ...]
     best_epoch: int
     instance_weights: Array | None
     old_accuracy: float | None
@@ -139,7 +135,7 @@ def _collected(task: Task) -> Trained:
     found = checkpoint.read(task.folder, task.fingerprint)
     if found is None:
         raise RuntimeError("training left no checkpoint")
-    epochs = tuple(Epoch(**epoch) for epoch in found.record["epochs"])
+    epochs = tuple(CompatibleEpoch(**epoch) for epoch in found.record["epochs"])
     if diverged(epochs):
         raise NotTrainable(
             f"Training diverged: in epoch {len(epochs)} the loss became {epochs[-1].loss}. Give a smaller "
@@ -148,7 +144,7 @@ def _collected(task: Task) -> Trained:
     embedder = build(task.architecture, task.dimension, backbones_dir=task.backbones_dir)
     student = Student(embedder, task.classes, task.metric, task.settings.scale)
     best = found.part("best")
-    student.load_state_dict(best or found.part("student"))
+    student.load_state_dict(best or found.part("network"))
     pseudo, values = task.pseudo, found.part("instance_weights")
     return Trained(
         embedder=student.embedder.eval(),

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from models.backbones import Embedder
-from models.compatible_training.precision import reduced
-from models.compatible_training.settings import Precision
 from models.embedding_model.card import ModelCard
 from models.inputs import Inputs, Loader, Preprocessing
 from models.portable import Array, as_indexed
+from models.training.precision import reduced
+from models.training.settings import Precision
 
 Progress = Callable[[int, int], None]  # (rows done, of all)
 

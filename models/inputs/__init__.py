@@ -3,7 +3,7 @@
 from models.inputs.arrow_column import ArrowColumn
 from models.inputs.loader import Batch, Loader
 from models.inputs.preparing import FORMATS, BadInput, bad_rows
-from models.inputs.preprocessing import Preprocessing, learn_tokenizer
+from models.inputs.preprocessing import Preprocessing, Views, learn_tokenizer
 from models.inputs.taken import Inputs, Taken
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Loader",
     "Preprocessing",
     "Taken",
+    "Views",
     "bad_rows",
     "learn_tokenizer",
 ]

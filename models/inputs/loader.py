@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from models.inputs.preparing import BadInput, prepare
-from models.inputs.preprocessing import Preprocessing
+from models.inputs.preprocessing import Preprocessing, Views
 from models.inputs.taken import Inputs
 
 _AHEAD = 4
@@ -21,13 +21,13 @@ _AHEAD = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """rows: (b,) int64, the rows of the inputs that the tensors are of."""
+    """rows: (b,) int64, the rows of the inputs that the tensors are of; of several views, as `prepare` orders them."""
 
     rows: NDArray[np.int64]
     tensors: dict[str, Tensor]
 
 
-_Job = tuple[NDArray[np.int64], bool, int]
+_Job = tuple[NDArray[np.int64], bool | Views, int]
 
 
 class Loader:
@@ -63,7 +63,7 @@ class Loader:
             iterator._shutdown_workers()
         self._loader._iterator = None
 
-    def batches(self, plan: Sequence[NDArray[np.int64]], *, augment: bool, seed: int) -> Iterator[Batch]:
+    def batches(self, plan: Sequence[NDArray[np.int64]], *, augment: bool | Views, seed: int) -> Iterator[Batch]:
         """The batches of a plan in its order. Raises BadInput for a row that cannot be prepared."""
         self._plan.jobs = [(rows, augment, seed) for rows in plan]
         for rows, tensors in self._loader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from models.inputs.preprocessing import SMALL, Preprocessing
+from models.inputs.preprocessing import SMALL, Preprocessing, Views
 from models.inputs.taken import Inputs, origin
 
 Pixels = NDArray[np.uint8]
@@ -38,16 +39,20 @@ class BadInput(ValueError):
         return f"row {self.row}: {self.reason}"
 
 
-def prepare(inputs: Inputs, rows: Codes, how: Preprocessing, *, augment: bool, seed: int) -> dict[str, Tensor]:
+def prepare(inputs: Inputs, rows: Codes, how: Preprocessing, *, augment: bool | Views, seed: int) -> dict[str, Tensor]:
     """The tensors of a batch, as the embedder takes them. Depends on row and seed alone, not on the batch.
 
-    Raises BadInput.
+    Of several views, the first of every row comes first, then the second of every row, and so on. Raises BadInput.
     """
     if how.modality == "text":
-        return _texts([_text(inputs, row) for row in rows.tolist()], how)
-    images = np.stack([_image(inputs, row, how.image_size, augment, seed) for row in rows.tolist()])
-    if augment:
-        images = _flipped(_shifted(images, rows, seed) if how.image_size <= SMALL else images, rows, seed)
+        texts = [_text(inputs, row) for row in rows.tolist()]
+        return _texts(texts * augment.count if isinstance(augment, Views) else texts, how)
+    if isinstance(augment, Views):
+        images = _views(inputs, rows, how.image_size, augment, seed)
+    else:
+        images = np.stack([_image(inputs, row, how.image_size, augment, seed) for row in rows.tolist()])
+        if augment:
+            images = _flipped(_shifted(images, rows, seed) if how.image_size <= SMALL else images, rows, seed)
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)  # channels last in memory
     return {"pixels": pixels}
 
@@ -62,6 +67,29 @@ def bad_rows(inputs: Inputs, how: Preprocessing, start: int = 0) -> Iterator[Bad
 
 
 def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pixels:
+    with _opened(inputs, row) as image:
+        if image.size == (size, size) and (not augment or size <= SMALL):
+            return np.asarray(_colours(image))
+        box = _anywhere(image, row, seed) if augment and size > SMALL else _middle(image)
+        return _cut(_colours(image), box, size)
+
+
+def _views(inputs: Inputs, rows: Codes, size: int, how: Views, seed: int) -> Pixels:
+    """(count · b, size, size, 3): every image is decoded once, and each view is drawn from a seed of its own."""
+    found = np.empty((how.count, len(rows), size, size, 3), np.uint8)
+    for place, row in enumerate(rows.tolist()):
+        with _opened(inputs, row) as image:
+            coloured = _colours(image)
+            for view in range(how.count):
+                found[view, place] = _cut(coloured, _anywhere(image, row, seed + view, how.least_area), size)
+    if how.mirrored:
+        found = np.stack([_flipped(images, rows, seed + view) for view, images in enumerate(found)])
+    return found.reshape(-1, size, size, 3)
+
+
+@contextmanager
+def _opened(inputs: Inputs, row: int) -> Iterator[Image.Image]:
+    """A row's image, decoded when it is first used. What goes wrong inside is this image's fault: raises BadInput."""
     raw = inputs[row]
     if not isinstance(raw, bytes):
         raise BadInput(origin(inputs, row), _instead(raw, "an encoded image"))
@@ -74,11 +102,7 @@ def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pix
                         origin(inputs, row),
                         f"an image of {image.width} × {image.height} pixels; at most {MOST_PIXELS:,}",
                     )
-                if image.size == (size, size) and (not augment or size <= SMALL):
-                    return np.asarray(_colours(image))
-                box = _anywhere(image, row, seed) if augment and size > SMALL else _middle(image)
-                fitted = _colours(image).resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-                return np.asarray(fitted)
+                yield image
     except BadInput:
         raise
     except UnidentifiedImageError:
@@ -87,6 +111,11 @@ def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pix
         ) from None
     except Exception as error:  # a decoder of many formats raises whatever it likes at hostile bytes
         raise BadInput(origin(inputs, row), f"not an image that can be decoded ({error})") from None
+
+
+def _cut(image: Image.Image, box: tuple[float, float, float, float], size: int) -> Pixels:
+    """What lies in a box, brought to size × size."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0))
 
 
 def _colours(image: Image.Image) -> Image.Image:
@@ -103,11 +132,11 @@ def _middle(image: Image.Image) -> tuple[float, float, float, float]:
     return left, top, left + side, top + side
 
 
-def _anywhere(image: Image.Image, row: int, seed: int) -> tuple[float, float, float, float]:
+def _anywhere(image: Image.Image, row: int, seed: int, least: float = SCALES[0]) -> tuple[float, float, float, float]:
     """A part of random scale and shape; the middle where none was found in ten draws."""
     rng = np.random.default_rng([seed, row])
     for _ in range(10):
-        area = image.width * image.height * rng.uniform(*SCALES)
+        area = image.width * image.height * rng.uniform(least, SCALES[1])
         ratio = np.exp(rng.uniform(*np.log(RATIOS)))
         width, height = np.sqrt(area * ratio), np.sqrt(area / ratio)
         if width <= image.width and height <= image.height:

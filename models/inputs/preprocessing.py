@@ -47,6 +47,19 @@ class Preprocessing:
         return cls(**value)
 
 
+@dataclass(frozen=True)
+class Views:
+    """Several views of every row in one batch, to be told from those of other rows.
+
+    Of an image, each is a part of it of its own, whatever its size, from `least_area` of it upwards, mirrored half the
+    time where `mirrored`; a text stands there as often, for dropout to tell its views apart.
+    """
+
+    count: int = 2
+    least_area: float = 0.08
+    mirrored: bool = True
+
+
 def learn_tokenizer(texts: Sequence[str], vocabulary: int) -> str:
     """A WordPiece tokenizer of the texts (Schuster and Nakajima, ICASSP 2012), as BERT's; its JSON.
 

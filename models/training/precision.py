@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from models.compatible_training.settings import Precision
+from models.training.settings import Precision
 
 
 def reduced(precision: Precision, device: torch.device) -> torch.dtype | None:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import math
 
-from models.compatible_training.settings import TrainingSettings
+from models.training.settings import LoopSettings
 
 _RISING = 0.3  # of a one-cycle schedule
 _START = 1 / 25
 _DECAY = 0.1
 
 
-def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+def learning_rate(settings: LoopSettings, step: int, steps_per_epoch: int) -> float:
     """The rate of the step numbered `step` from the beginning of training."""
     total = settings.epochs * steps_per_epoch
     return settings.learning_rate * min(_warmth(settings, step, steps_per_epoch), _shape(settings, step, total))
 
 
-def _warmth(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+def _warmth(settings: LoopSettings, step: int, steps_per_epoch: int) -> float:
     warm = settings.warm_up_epochs * steps_per_epoch
     return (step + 1) / warm if step < warm else 1.0
 
 
-def _shape(settings: TrainingSettings, step: int, total: int) -> float:
+def _shape(settings: LoopSettings, step: int, total: int) -> float:
     match settings.schedule:
         case "step":
             every = settings.decay_every or max(1, settings.epochs // 3)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from models.compatible_training import TrainingSettings, hold_out
-from models.compatible_training.data import epoch_plan, steps_per_epoch
-from models.compatible_training.schedule import learning_rate
+from models.compatible_training import TrainingSettings
+from models.training.plan import epoch_plan, steps_per_epoch
+from models.training.schedule import learning_rate
 
 
 def rates(settings: TrainingSettings, steps: int) -> list[float]:
@@ -36,20 +36,3 @@ def test_an_epoch_visits_every_row_once_whoever_shares_it() -> None:
     assert {len(plan) for plan in plans} == {steps_per_epoch(103, 16)} == {7}
     assert sorted(np.concatenate([rows for plan in plans for rows in plan])) == list(range(103))
     assert not np.array_equal(plans[0][0], epoch_plan(103, 16, seed=1, epoch=3, rank=0, world=3)[0])
-
-
-def test_a_share_of_every_class_is_kept_back() -> None:
-    codes = np.repeat(np.arange(4), [40, 20, 3, 2])
-    split = hold_out(codes, 4, 0.1, seed=0, whole_classes=False)
-    assert np.bincount(codes[split.held_out], minlength=4).tolist() == [4, 2, 1, 0]
-    assert np.array_equal(np.sort(np.concatenate([split.training, split.held_out])), np.arange(65))
-    assert not split.unseen.any()
-
-
-def test_whole_classes_are_kept_back_where_asked_and_two_are_left() -> None:
-    codes = np.repeat(np.arange(30), 10)
-    split = hold_out(codes, 30, 0.1, seed=0, whole_classes=True)
-    assert split.unseen.sum() == 3
-    assert not split.unseen[codes[split.training]].any()
-    assert split.unseen[codes[split.held_out]].sum() == 30
-    assert hold_out(np.arange(3), 3, 0.5, seed=0, whole_classes=True).unseen.sum() == 1

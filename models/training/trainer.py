@@ -1,0 +1,251 @@
+"""The training loop of one process: alone, or one of several that share every batch. What it learns is a subclass's."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Generic, Self, TypeVar
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import record_function
+
+from models.inputs import Batch, Loader, Views
+from models.training import checkpoint
+from models.training.checkpoint import Checkpoint
+from models.training.plan import derived_seed, epoch_plan, steps_per_epoch
+from models.training.precision import reduced
+from models.training.schedule import learning_rate
+from models.training.work import ALONE, Group, Work
+
+Progress = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+class NotTrainable(ValueError):
+    """Nothing can be trained from what was given; the text says why."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known of an epoch, numbered from 1. loss: the mean over its rows."""
+
+    epoch: int
+    seconds: float
+    loss: float
+
+
+E = TypeVar("E", bound=Epoch)
+
+
+def diverged(epochs: Sequence[Epoch]) -> bool:
+    """Whether the loss has left the numbers, from where no further epoch brings it back."""
+    return bool(epochs) and not math.isfinite(epochs[-1].loss)
+
+
+class Trainer(ABC, Generic[E]):
+    """Trains `network` until the schedule ends or patience runs out; what it learned lies in the last checkpoint.
+
+    Begins where the last checkpoint of the same work stands. On a processor the same work gives the same weights,
+    interrupted or not. augment: how the loader's rows differ from epoch to epoch.
+    """
+
+    augment: bool | Views = True
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        work: Work,
+        device: torch.device,
+        group: Group = ALONE,
+    ) -> None:
+        self.network, self.optimizer, self.work, self.device, self.group = network, optimizer, work, device, group
+        self.settings = work.settings
+        self.dtype = reduced(self.settings.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
+        self.parallel = self._parallel()
+        self.rows = len(work.inputs)
+        self.steps = steps_per_epoch(self.rows, self.settings.batch)
+        self.epochs: list[E] = []
+        self.best: dict[str, Tensor] | None = None
+        self.best_epoch: int | None = None
+        self.loader = Loader(work.inputs, work.preprocessing, self.settings.workers)
+
+    @abstractmethod
+    def step(self, batch: Batch, epoch: int) -> Tensor:
+        """Learns from one batch, by `descend`; the sums over its rows of every loss term, (terms,) float32."""
+
+    @abstractmethod
+    def passed(self, number: int, losses: list[float]) -> E:
+        """The record of the epoch numbered `number`, of which the mean of every loss term is known."""
+
+    @abstractmethod
+    def validated(self, epoch: E) -> E:
+        """The same with what held-out rows say, which only the first of several processes looks at."""
+
+    @abstractmethod
+    def recorded(self, record: Mapping[str, Any]) -> E:
+        """An epoch read back from a checkpoint."""
+
+    @abstractmethod
+    def worth(self, epoch: E) -> float | None:
+        """What early stopping looks at, greater being better; None where nothing was held out."""
+
+    def own_state(self) -> dict[str, Mapping[str, Tensor]]:
+        """What a checkpoint keeps beyond network and optimiser."""
+        return {}
+
+    def load_own_state(self, found: Checkpoint) -> None:
+        """Takes `own_state` back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes that prepare batches."""
+        self.loader.close()
+
+    def run(self, progress: Progress) -> None:
+        """Trains. progress: steps done, of all. Raises BadInput for a row that cannot be prepared."""
+        self._resume()
+        total = self.settings.epochs * self.steps
+        while len(self.epochs) < self.settings.epochs and not (self._stale() or diverged(self.epochs)):
+            began, number = time.monotonic(), len(self.epochs)
+            progress(number * self.steps, total)
+            losses = self._train(number, partial(_report, progress, number * self.steps, total))
+            epoch = self.passed(number + 1, losses)
+            if self.group.rank == 0:
+                epoch = self.validated(epoch)
+            self.epochs.append(replace(epoch, seconds=round(time.monotonic() - began, 3)))
+            self._agree()
+            if self.group.rank == 0:
+                self._keep()
+        progress(total, total)
+
+    def transferred(self, batch: Batch) -> dict[str, Tensor]:
+        """The batch's tensors on the device."""
+        with record_function("transfer"):
+            return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.tensors.items()}
+
+    def autocast(self) -> torch.autocast:
+        """Where products are computed in the reduced type."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+    def descend(self, loss: Tensor) -> None:
+        """One step of the optimiser."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with record_function("backward"):
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        with record_function("optimizer"):
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+    def _train(self, epoch: int, progress: Callable[[int], None]) -> list[float]:
+        """One pass over the rows; the mean of every loss term."""
+        seed = derived_seed(self.settings.seed, epoch)
+        torch.manual_seed(seed + self.group.rank)  # dropout
+        settings, group = self.settings, self.group
+        plan = epoch_plan(self.rows, settings.batch, settings.seed, epoch, group.rank, group.world)
+        self.network.train()
+        sums, rows = torch.zeros((), device=self.device), 0
+        batches = self.loader.batches(plan, augment=self.augment, seed=seed)
+        for step in range(len(plan)):
+            with record_function("waiting for data"):
+                batch = next(batches)
+            for parameters in self.optimizer.param_groups:
+                parameters["lr"] = learning_rate(settings, epoch * self.steps + step, self.steps)
+            sums = sums + self.step(batch, epoch)
+            rows += len(batch.rows)
+            progress(step + 1)
+        means: list[float] = (sums / rows).tolist()
+        return means
+
+    def _best(self) -> int | None:
+        """The (first) best epoch's place."""
+        known = [(worth, -place) for place, epoch in enumerate(self.epochs) if (worth := self.worth(epoch)) is not None]
+        return -max(known)[1] if known else None
+
+    def _stale(self) -> bool:
+        best = self._best()
+        if best is None or self.settings.patience is None:
+            return False
+        return len(self.epochs) - 1 - best >= self.settings.patience
+
+    def _agree(self) -> None:
+        """Only the first process validates: the others take over what it found, so that all stop together."""
+        if self.group.world > 1:
+            said = [self.epochs[-1]]
+            torch.distributed.broadcast_object_list(said)
+            self.epochs[-1] = said[0]
+
+    def _keep(self) -> None:
+        """Writes the checkpoint that the next attempt begins from."""
+        state = self.network.state_dict()
+        best = self._best() if self.settings.patience is not None else None
+        if best is not None and best == len(self.epochs) - 1:
+            self.best, self.best_epoch = copy.deepcopy(state), best
+        parts: dict[str, Mapping[str, Tensor]] = {"network": state, "optimizer": self._optimizer_state()}
+        if self.best is not None:
+            parts["best"] = self.best
+        record = {
+            "fingerprint": self.work.fingerprint,
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "best_epoch": self.best_epoch,
+            "scaler": self.scaler.state_dict(),
+        }
+        checkpoint.write(self.work.folder, parts | self.own_state(), record)
+
+    def _resume(self) -> None:
+        found = checkpoint.read(self.work.folder, self.work.fingerprint)
+        if found is None:
+            return
+        self.network.load_state_dict(found.part("network"))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in found.part("optimizer").items():
+            parameter, _, key = name.partition(".")
+            state.setdefault(int(parameter), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.load_own_state(found)
+        self.scaler.load_state_dict(dict(found.record["scaler"]))
+        self.best, self.best_epoch = found.part("best") or None, found.record["best_epoch"]
+        self.epochs = [self.recorded(epoch) for epoch in found.record["epochs"]]
+
+    def _optimizer_state(self) -> dict[str, Tensor]:
+        """What the optimiser remembers of every parameter, by the parameter's number and its own name for it."""
+        return {
+            f"{parameter}.{key}": value
+            for parameter, remembered in self.optimizer.state_dict()["state"].items()
+            for key, value in remembered.items()
+            if isinstance(value, Tensor)
+        }
+
+    def _parallel(self) -> nn.Module:
+        if self.group.world == 1:
+            return self.network
+        network = self.network
+        if self.device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(network, device_ids=devices)
+
+
+def _report(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+def to_device(network: nn.Module, device: torch.device, *, images: bool) -> nn.Module:
+    """The network on its device; of images with channels last in memory, which is known to be faster."""
+    network.to(device)
+    if images:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
