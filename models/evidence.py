@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import average_precision, cmc, ranks_of_first_match, recall_at_k, top_k
+from models.metrics import cmc, label_metrics, labelled_rows, recall_at_k, top_k
 from models.portable import Array, Metric, Space, Transformation, as_indexed
 from models.transformations.pairs import Pairs
 
@@ -82,15 +82,15 @@ def transform(h: Transformation, old: Array, side: Array | None) -> Array:
 def label_scores(
     queries: Array, codes: Codes, gallery: Array, gallery_codes: Codes, metric: Metric, exclude: Codes
 ) -> Scores:
-    """CMC@1, CMC@5 and average precision by label codes (-1: none): (k, 4), recall NaN; no match counts as 0."""
+    """CMC@1, CMC@5 and average precision by label codes (-1: none): (k, 4), recall NaN; no match counts as 0.
+
+    An item without a label is neither right nor wrong: it is not ranked.
+    """
     scores = np.full((len(queries), len(METRICS)), np.nan)
-    known = gallery_codes >= 0
-    if not known.all():  # an item without a label is neither right nor wrong
-        renumbered = np.append(np.where(known, np.cumsum(known) - 1, -1), -1)
-        gallery, gallery_codes, exclude = gallery[known], gallery_codes[known], renumbered[exclude]
-    ranks = ranks_of_first_match(queries, codes, gallery, gallery_codes, metric, exclude)
-    scores[:, 0], scores[:, 1] = cmc(ranks, 1), cmc(ranks, 5)
-    scores[:, 2] = np.nan_to_num(average_precision(queries, codes, gallery, gallery_codes, metric, exclude))
+    gallery, gallery_codes, left_out = labelled_rows(gallery_codes >= 0, gallery, gallery_codes, exclude)
+    found = label_metrics(queries, codes, gallery, gallery_codes, metric, left_out)
+    scores[:, 0], scores[:, 1] = cmc(found.ranks, 1), cmc(found.ranks, 5)
+    scores[:, 2] = np.nan_to_num(found.average_precision)
     return scores
 
 

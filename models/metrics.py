@@ -1,4 +1,4 @@
-"""Retrieval metrics: CMC top-k, mean average precision, recall@k, flips, update gain; exact and streamed.
+"""Retrieval metrics: CMC top-k, mean average precision, recall@k, flips; exact and streamed.
 
 A query that is itself in the gallery is given in `exclude`, and its own entry is left out. Scores are float32, higher
 is nearer, and equal scores are ordered by gallery row, so that every result is deterministic. Query blocks are sized so
@@ -20,16 +20,18 @@ from models.portable import Metric, as_indexed
 __all__ = [
     "Flips",
     "Interval",
+    "LabelMetrics",
     "Metric",
     "average_precision",
     "bootstrap_mean",
     "cmc",
     "flips",
+    "label_metrics",
+    "labelled_rows",
     "paired_bootstrap",
     "ranks_of_first_match",
     "recall_at_k",
     "top_k",
-    "update_gain",
 ]
 
 Floats = NDArray[np.float32]
@@ -48,6 +50,14 @@ class Flips:
     negative: int
     positive: int
     total: int
+
+
+@dataclass(frozen=True)
+class LabelMetrics:
+    """Of every query: `ranks` (m,) int64 of the first match, and `average_precision` (m,) float64."""
+
+    ranks: NDArray[np.int64]
+    average_precision: NDArray[np.float64]
 
 
 def top_k(
@@ -131,6 +141,29 @@ def average_precision(
     return result
 
 
+def label_metrics(
+    queries: Floats,
+    query_labels: Labels,
+    gallery: Floats,
+    gallery_labels: Labels,
+    metric: Metric,
+    exclude: NDArray[np.int64] | None = None,
+) -> LabelMetrics:
+    """`ranks_of_first_match` and `average_precision` of the same search; arguments as there."""
+    given = (queries, query_labels, gallery, gallery_labels, metric, exclude)
+    return LabelMetrics(ranks_of_first_match(*given), average_precision(*given))
+
+
+def labelled_rows(
+    labelled: NDArray[np.bool_], gallery: Floats, labels: Labels, exclude: NDArray[np.int64] | None
+) -> tuple[Floats, Labels, NDArray[np.int64] | None]:
+    """The gallery and its labels without the rows that are not `labelled` (n,), and `exclude` in the rows left."""
+    if labelled.all():
+        return gallery, labels, exclude
+    left = np.append(np.where(labelled, np.cumsum(labelled) - 1, -1), -1)
+    return gallery[labelled], labels[labelled], None if exclude is None else left[exclude]
+
+
 def cmc(ranks: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
     """Whether the first match is among the top k (cumulative match characteristic): (m,) bool from (m,) ranks."""
     return (ranks >= 1) & (ranks <= k)
@@ -150,11 +183,6 @@ def flips(before: ArrayLike, after: ArrayLike) -> Flips:
     """Negative and positive flips between two (m,) bool answers to the same queries."""
     b, a = np.asarray(before, bool), np.asarray(after, bool)
     return Flips(int((b & ~a).sum()), int((~b & a).sum()), len(b))
-
-
-def update_gain(cross: float, old: float, best: float) -> float | None:
-    """(M(new,old) − M(old,old)) / (M(new*,new*) − M(old,old)), None where the unconstrained new* gains nothing."""
-    return (cross - old) / (best - old) if best > old else None
 
 
 class _Matches:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.evidence import MetricName
+from models.plain import plain
 
 RungName = Literal["stay", "compatible", "instant", "transform", "backfill", "re_embed"]
 
@@ -147,17 +146,5 @@ class ProofReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and finite numbers, ready for `json.dumps`; NaN becomes None."""
-        plain: dict[str, Any] = _plain(self)
-        return plain
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
+        report: dict[str, Any] = plain(self)
+        return report

@@ -131,11 +131,6 @@ def test_flips_count_both_directions() -> None:
     assert metrics.flips([1, 1, 0, 0, 1], [0, 1, 1, 1, 0]) == metrics.Flips(negative=2, positive=2, total=5)
 
 
-def test_update_gain_is_null_where_the_new_model_gains_nothing() -> None:
-    assert metrics.update_gain(0.6, 0.5, 0.7) == pytest.approx(0.5)
-    assert metrics.update_gain(0.6, 0.5, 0.5) is None
-
-
 def test_dimension_mismatch_is_refused() -> None:
     with pytest.raises(ValueError, match="dimension"):
         metrics.top_k(np.ones((1, 3), np.float32), np.ones((2, 4), np.float32), 1, "ip")
