@@ -44,6 +44,20 @@ class Block:
         ranked = self.ranked.only(positions[positions < self.ranked.size])
         return dataclasses.replace(self, ranked=ranked, zeros=np.intersect1d(self.zeros, positions))
 
+    def finds(self, positions: Positions) -> npt.NDArray[np.bool_]:
+        """Whether the row at each of the positions (p,), -1 for none, can be found."""
+        ranked = np.zeros(len(positions), bool)
+        inside = (positions >= 0) & (positions < self.ranked.size)
+        ranked[inside] = self.ranked.has(positions[inside])
+        return ranked | np.isin(positions, self.zeros)
+
+    def vectors_at(self, positions: Positions) -> Vectors:
+        """The vectors at the positions (p,), as they are held: (p, d) float32."""
+        vectors = np.zeros((len(positions), self.vectors.shape[1]), np.float32)
+        has = positions < len(self.vectors)
+        vectors[has] = self.vectors[positions[has]]
+        return vectors
+
     def search(self, queries: Vectors, k: int, score: Metric, propose: Propose | None = None) -> Hits:
         """The k nearest ranked rows to each query (m, d), as far as `propose` looks: left out, at all of them."""
         return nearest(

@@ -23,38 +23,48 @@ class Delta:
         self._metric = metric
         self._rows: Rows = np.empty(0, np.int64)
         self._vectors: Vectors = np.empty((0, dimension), np.float32)
+        self._versions: Rows = np.empty(0, np.int64)
         self._slot: dict[int, int] = {}
         self.block = Block(self._rows, self._vectors, Bitmap.full(0), np.empty(0, np.int64), 0.0)
 
     @property
-    def nbytes(self) -> int:
-        return self._rows.nbytes + self._vectors.nbytes + self.block.ranked.bits.nbytes
+    def versions(self) -> Rows:
+        """The version of each of the block's rows: (n,) int64."""
+        return self._versions[: len(self.block.rows)]
 
-    def replace(self, gone: Rows, rows: Rows, vectors: Vectors) -> None:
+    @property
+    def nbytes(self) -> int:
+        return 2 * self._rows.nbytes + self._vectors.nbytes + self.block.ranked.bits.nbytes
+
+    def replace(self, gone: Rows, rows: Rows, vectors: Vectors, version: int) -> None:
         """Takes out those of the rows `gone` (g,) that are here, then adds others, all of them in `gone`.
 
-        rows: (n,), no id twice, with vectors (n, d). Raises ValueError as `as_indexed`; nothing is changed then.
+        rows: (n,), no id twice, as of `version`, with vectors (n, d). Raises ValueError as `as_indexed`; nothing is
+        changed then.
         """
         units, ranked, longest = as_indexed(vectors, self._metric)
         self.block = self.block.without(self._slots(gone))
         for row in gone.tolist():
             self._slot.pop(row, None)
         if len(rows):
-            self._append(rows, units, ranked, longest)
+            self._append(rows, units, np.full(len(rows), version), ranked, longest)
 
     def only(self, rows: Rows) -> Delta:
         """A delta of its own with those of the rows that can be found here, to the bit as they are."""
         other, slots = Delta(self._metric, self._vectors.shape[1]), self._slots(rows)
         block = self.block
-        other._append(block.rows[slots], block.vectors[slots], block.ranked.has(slots), block.longest)
+        ranked = block.ranked.has(slots)
+        other._append(block.rows[slots], block.vectors[slots], self._versions[slots], ranked, block.longest)
         return other
 
-    def _append(self, rows: Rows, vectors: Vectors, ranked: npt.NDArray[np.bool_], longest: float) -> None:
+    def _append(
+        self, rows: Rows, vectors: Vectors, versions: Rows, ranked: npt.NDArray[np.bool_], longest: float
+    ) -> None:
         if len(self.block.rows) + len(rows) > len(self._rows):
             self._move(len(rows))
         block = self.block
         start, end = len(block.rows), len(block.rows) + len(rows)
-        self._rows[start:end], self._vectors[start:end] = rows, vectors
+        self._rows[start:end], self._vectors[start:end], self._versions[start:end] = rows, vectors, versions
         self._slot.update(zip(rows.tolist(), range(start, end), strict=True))
         self.block = Block(
             self._rows[:end],
@@ -68,9 +78,11 @@ class Delta:
         kept = np.sort(np.concatenate([self.block.ranked.members(), self.block.zeros]))
         ranked = self.block.ranked.has(kept)
         capacity = max(_SMALLEST, 2 * (len(kept) + more))
-        rows, vectors = np.empty(capacity, np.int64), np.empty((capacity, self._vectors.shape[1]), np.float32)
-        rows[: len(kept)], vectors[: len(kept)] = self._rows[kept], self._vectors[kept]
-        self._rows, self._vectors = rows, vectors
+        rows, versions = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+        vectors = np.empty((capacity, self._vectors.shape[1]), np.float32)
+        for new, old in ((rows, self._rows), (versions, self._versions), (vectors, self._vectors)):
+            new[: len(kept)] = old[kept]
+        self._rows, self._vectors, self._versions = rows, vectors, versions
         self._slot = {row: slot for slot, row in enumerate(rows[: len(kept)].tolist())}
         self.block = Block(
             rows[: len(kept)],

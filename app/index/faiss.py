@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from app.index.bitmap import Positions
 from app.index.block import Block, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
-from app.index.protocol import PADDING, Hits, MemoryUse, Metric, Rows, Vectors
+from app.index.protocol import PADDING, Held, Hits, MemoryUse, Metric, Rows, Vectors
 from app.index.row_ids import RowIds
 from app.index.snapshot import Snapshot
 
@@ -18,14 +20,24 @@ _REBUILD_SHARE = 0.1  # of the snapshot's rows
 _REBUILD_LEAST, _REBUILD_MOST = 10_000, 200_000  # rows
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _State:
-    """What a search sees: swapped as one, never changed. `base` is the snapshot's block without what was rewritten."""
+    """What a search sees: swapped as one, never changed. `base` is the snapshot's block without what was rewritten.
+
+    versions: (n,) int64 the version of each of the delta's rows.
+    """
 
     version: int
     snapshot: Snapshot | None
     base: Block | None
     delta: Block
+    versions: Rows
+
+    @cached_property
+    def written(self) -> tuple[RowIds, Positions]:
+        """The delta's rows that can be found, and their positions: worked out when first asked for."""
+        there = np.concatenate([self.delta.ranked.members(), self.delta.zeros])
+        return RowIds(self.delta.rows[there]), there
 
 
 class LiveIndex:
@@ -43,7 +55,7 @@ class LiveIndex:
         self._writing = threading.Lock()
         self._delta = Delta(metric, dimension)
         self._written: dict[int, int] = {}  # row → version of its last write since the snapshot
-        self._state = _State(version, None, None, self._delta.block)
+        self._state = _State(version, None, None, self._delta.block, self._delta.versions)
         self._since = version
         if snapshot is not None:
             self.swap(snapshot)
@@ -91,6 +103,22 @@ class LiveIndex:
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
         return _with_zeros(_merged(found, k, score), np.sort(np.concatenate(zeros)), queries, score)
 
+    def held(self, rows: Rows) -> Held:
+        state = self._state
+        held = Held(np.zeros((len(rows), self.dimension), np.float32), np.full(len(rows), -1))
+        if state.base is not None and state.snapshot is not None:
+            places = state.snapshot.ids.located(rows)
+            there = np.flatnonzero(state.base.finds(places))
+            held.vectors[there] = state.base.vectors_at(places[there])
+            held.versions[there] = state.snapshot.version
+        ids, positions = state.written
+        places = ids.located(rows)
+        there = np.flatnonzero(places >= 0)
+        slots = positions[places[there]]
+        held.vectors[there] = state.delta.vectors_at(slots)
+        held.versions[there] = state.versions[slots]
+        return held
+
     def apply(self, rows: Rows, vectors: Vectors, removed: Rows, *, version: int) -> None:
         rows, vectors = np.asarray(rows, np.int64), self._matrix(vectors)
         if rows.shape != (len(vectors),):
@@ -101,12 +129,12 @@ class LiveIndex:
             state = self._state
             if version < state.version:
                 raise ValueError(f"the index is at version {state.version}, past {version}")
-            self._delta.replace(touched, rows, vectors)
+            self._delta.replace(touched, rows, vectors, version)
             self._written.update(dict.fromkeys(touched.tolist(), version))
             base = state.base
             if state.snapshot is not None and base is not None:
                 base = base.without(state.snapshot.ids.positions(touched))
-            self._state = _State(version, state.snapshot, base, self._delta.block)
+            self._state = _State(version, state.snapshot, base, self._delta.block, self._delta.versions)
 
     def upsert(self, rows: Rows, vectors: Vectors, *, version: int) -> None:
         self.apply(rows, vectors, np.empty(0, np.int64), version=version)
@@ -132,7 +160,7 @@ class LiveIndex:
             self._since = snapshot.version
             base = snapshot.block.without(snapshot.ids.positions(later))
             version = max(self._state.version, snapshot.version)
-            self._state = _State(version, snapshot, base, self._delta.block)
+            self._state = _State(version, snapshot, base, self._delta.block, self._delta.versions)
 
     def memory(self) -> MemoryUse:
         state = self._state

@@ -96,6 +96,18 @@ class Hits:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What an index holds of n rows.
+
+    vectors: (n, d) float32, unit under cosine; zeros for a row that cannot be found. versions: (n,) int64, the store
+    version as of which the index holds each; -1 where it cannot be found. A row of the same version is the same row.
+    """
+
+    vectors: Vectors
+    versions: Rows
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryUse:
     """Bytes an index occupies: `mapped` from files, which the system may drop and read again, and `resident`."""
 
@@ -137,6 +149,9 @@ class VectorIndex(Protocol):
         score_as: one of `scores`; left out, the index's metric. allowed: (a,) row ids in any order; unknown ones are
         ignored. Raises ValueError where an argument is otherwise.
         """
+
+    def held(self, rows: Rows) -> Held:
+        """What is held of the rows (n,) int64, in the order asked; one may come twice."""
 
     def apply(self, rows: Rows, vectors: Vectors, removed: Rows, *, version: int) -> None:
         """Everything that the store did up to `version`, at once: takes rows out, then `upsert`s others."""

@@ -28,8 +28,13 @@ class RowIds:
 
     def positions(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Positions of those of the rows (m,) that are here, in the order asked."""
+        located = self.located(rows)
+        return located[located >= 0]
+
+    def located(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """The position of each of the rows (m,), -1 where it is not here: (m,)."""
         if not len(self._sorted):
-            return np.empty(0, np.int64)
+            return np.full(len(rows), -1, np.int64)
         at = np.searchsorted(self._sorted, rows).clip(max=len(self._sorted) - 1)
-        here: npt.NDArray[np.int64] = at[self._sorted[at] == rows]
-        return here if self._order is None else self._order[here]
+        here = self._sorted[at] == rows
+        return np.where(here, at if self._order is None else self._order[at], -1)

@@ -129,6 +129,37 @@ def test_neighbours_are_found_where_most_rows_are_gone(filled: Filled, random: n
         assert_exact(index, oracle, questions(random, 5), 20, score)
 
 
+def test_rows_are_held_as_indexed_with_the_version_of_their_last_write(
+    filled: Filled, random: np.random.Generator
+) -> None:
+    index, oracle = filled
+    rows, _ = oracle.batch()
+    first = index.held(rows[:300]).versions
+    assert (first <= index.version).all()
+    assert (first >= 1).all()
+    changed, gone = rows[:200:7], rows[100:300:9]
+    changed = np.setdiff1d(changed, gone)
+    news = questions(random, len(changed))
+    news[0] = 0
+    index.apply(changed, news, gone, version=7)
+    oracle.upsert(changed, news)
+    oracle.remove(gone)
+    asked = random.permutation(np.concatenate([rows[:300], rows[:3], [5, 2**62]]))
+    held = index.held(asked)
+    there = np.array([row in oracle.vectors for row in asked.tolist()])
+    assert (held.versions >= 0).tolist() == there.tolist()
+    assert not held.vectors[~there].any()
+    expected = np.array([oracle.vectors[row] for row in asked[there].tolist()])
+    if index.metric == "cosine":
+        expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-30)
+    np.testing.assert_allclose(held.vectors[there], expected, rtol=1e-6, atol=1e-7)
+    rewritten = np.isin(asked[there], changed)
+    assert set(held.versions[there][rewritten].tolist()) == {7}
+    assert (held.versions[there][~rewritten] < 7).all()
+    nothing = index.held(np.empty(0, np.int64))
+    assert nothing.vectors.shape == (0, DIMENSION)
+
+
 def test_a_removed_row_can_come_back(filled: Filled) -> None:
     index, oracle = filled
     row, query = oracle.batch()[0][:1], np.full((1, DIMENSION), 9, np.float32)
