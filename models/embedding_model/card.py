@@ -7,10 +7,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from models.inputs import Preprocessing
 from models.portable import Architecture, CorruptArtifact, Metric, Space
+
+Role = Literal["compatible", "side_information"]
 
 FORMAT = 1
 MOST_DIMENSIONS = 65_536
@@ -20,12 +22,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclasses.dataclass(frozen=True)
 class TrainedOn:
-    """The training data: the dataset, its version, the rows and classes used, and a SHA-256 over the rows."""
+    """The training data: the dataset, its version, the rows and classes used, and a SHA-256 over the rows.
+
+    classes: None where labels played no part.
+    """
 
     dataset: str
     version: int
     rows: int
-    classes: int
+    classes: int | None
     fingerprint: str
 
 
@@ -33,7 +38,9 @@ class TrainedOn:
 class ModelCard:
     """What a trained model is.
 
-    compatible_with: the space whose vectors, zero-padded, its own are compared with. architecture: as
+    role: what its vectors are for: to be searched against another model's, or to stand beside another model's as
+    side-information. compatible_with: the space whose vectors, zero-padded, its own are compared with; None of
+    side-information. architecture: as
     `Architecture.from_json` reads it. settings: of training. metrics: measured on rows held out of training, by name.
     created_at: ISO 8601 in UTC. sha256: of the weights file, empty until saved.
     """
@@ -41,7 +48,7 @@ class ModelCard:
     id: str
     dimension: int
     metric: Metric
-    compatible_with: Space
+    compatible_with: Space | None
     architecture: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
     method: str
@@ -49,6 +56,7 @@ class ModelCard:
     trained_on: TrainedOn
     metrics: Mapping[str, float]
     created_at: str
+    role: Role = "compatible"
     sha256: str = ""
     format: int = FORMAT
 
@@ -69,7 +77,10 @@ class ModelCard:
             fields: dict[str, Any] = json.loads(text)
             if fields.pop(_CHECKSUM) != _checksum(fields):
                 raise CorruptArtifact("the model's card does not have the checksum that it names")
-            fields["compatible_with"] = Space(**fields["compatible_with"])
+            if fields.setdefault("role", "compatible") not in get_args(Role):
+                raise ValueError(f"role {fields['role']!r}")
+            searched = fields["role"] == "compatible"
+            fields["compatible_with"] = Space(**fields["compatible_with"]) if searched else None
             fields["trained_on"] = TrainedOn(**fields["trained_on"])
             card = cls(**fields)
             Architecture.from_json(card.architecture)

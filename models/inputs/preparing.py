@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from models.inputs.draws import draw
 from models.inputs.preprocessing import SMALL, Preprocessing, Views
 from models.inputs.taken import Inputs, origin
 
@@ -151,26 +152,16 @@ def _shifted(images: Pixels, rows: Codes, seed: int) -> Pixels:
     pad = max(1, round(PADDED * size))
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
-    drawn = (_draw(rows, seed, np.array([[1], [2]])) % np.uint64(2 * pad + 1)).astype(np.int64)
+    drawn = (draw(rows, seed, np.array([[1], [2]])) % np.uint64(2 * pad + 1)).astype(np.int64)
     shifted: Pixels = windows[np.arange(len(images)), drawn[0], drawn[1]].transpose(0, 2, 3, 1)
     return shifted
 
 
 def _flipped(images: Pixels, rows: Codes, seed: int) -> Pixels:
     """Every image mirrored or not, with equal chance."""
-    mirrored = (_draw(rows, seed, np.array([[0]])) & np.uint64(1)).astype(bool)[0]
+    mirrored = (draw(rows, seed, np.array([[0]])) & np.uint64(1)).astype(bool)[0]
     flipped: Pixels = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
     return flipped
-
-
-def _draw(rows: Codes, seed: int, purpose: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Random numbers of (row, seed, purpose): splitmix64's finaliser (Steele et al., OOPSLA 2014), vectorised."""
-    with np.errstate(over="ignore"):
-        x = rows.astype(np.uint64)[None, :] + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
-        x = x * np.uint64(8) + purpose.astype(np.uint64)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-        return (x ^ (x >> np.uint64(31))) >> np.uint64(8)
 
 
 def _text(inputs: Inputs, row: int) -> str:

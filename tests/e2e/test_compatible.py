@@ -123,6 +123,7 @@ def test_the_trained_model_is_registered_and_says_what_it_learned_from(journey: 
     model = s.get(f"/models/{s.new}")
     assert (model["trained_by"], model["compatible_with"], model["dimension"]) == (journey.id, s.old, 32)
     card = journey.model.card
+    assert card.compatible_with is not None
     assert (card.id, card.compatible_with.model, card.trained_on.dataset) == (s.new, s.old, s.dataset)
     assert card.trained_on.rows == journey.found["report"]["learned"]["rows"] == 1350
     assert len(card.trained_on.fingerprint) == 64

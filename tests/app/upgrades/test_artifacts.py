@@ -35,6 +35,7 @@ def test_the_downloaded_model_is_the_one_that_was_trained(training: Training, tm
     assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
     (tmp_path / "new.zip").write_bytes(answer.content)
     model = load(tmp_path / "new.zip")
+    assert model.card.compatible_with is not None
     assert (model.card.id, model.card.compatible_with.model) == ("new", "old")
     for name, weights in trained.embedder.state_dict().items():
         np.testing.assert_array_equal(model.embedder.state_dict()[name].numpy(), weights.numpy())

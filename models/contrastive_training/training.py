@@ -1,0 +1,212 @@
+"""Training an encoder on raw inputs alone: from images or texts to a model of side-information."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.backbones import Embedder, build, described
+from models.contrastive_training.loop import ContrastiveEpoch, Task, run
+from models.contrastive_training.objective import Contrast
+from models.contrastive_training.settings import ContrastiveSettings, method_of
+from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
+from models.inputs import BadInput, Inputs, Preprocessing, Taken
+from models.portable import Architecture, Metric
+from models.training import NotTrainable, Progress, checkpoint, diverged
+
+DIMENSION = 128  # of the side-information in FCT (Ramanujan et al., CVPR 2022, §5)
+FEWEST_ROWS = 4
+_MOST_HELD_OUT = 4096
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """What training gave.
+
+    embedder: in evaluation mode, on the CPU. history: one record an epoch. best_epoch: from 1, the one whose weights
+    were kept. architecture: without reference to a folder. rows: trained on, without those held out. fingerprint:
+    SHA-256 over all inputs, in order.
+    """
+
+    embedder: Embedder
+    history: tuple[ContrastiveEpoch, ...]
+    best_epoch: int
+    architecture: Architecture
+    preprocessing: Preprocessing
+    settings: ContrastiveSettings
+    rows: int
+    fingerprint: str
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the kept epoch measured, by name."""
+        said = asdict(self.history[self.best_epoch - 1])
+        return {name: said[name] for name in ("loss", *_HELD_OUT_METRICS) if said[name] is not None}
+
+    def model(
+        self, id: str, *, dataset: str, version: int, created_at: str, metric: Metric = "cosine"
+    ) -> EmbeddingModel:
+        """The encoder as a model of its own, named `id`, with a card: to be saved, served and exported like any.
+
+        dataset, version: what it was trained on. created_at: ISO 8601 in UTC.
+        """
+        card = ModelCard(
+            id=id,
+            dimension=self.embedder.dimension,
+            metric=metric,
+            compatible_with=None,
+            architecture=self.architecture.to_json(),
+            preprocessing=self.preprocessing.to_json(),
+            method=method_of(self.preprocessing.modality),
+            settings=asdict(self.settings),
+            trained_on=TrainedOn(dataset, version, self.rows, None, self.fingerprint),
+            metrics=self.metrics,
+            created_at=created_at,
+            role="side_information",
+        )
+        return EmbeddingModel(card, self.embedder, self.preprocessing)
+
+
+_HELD_OUT_METRICS = ("held_out_loss", "alignment", "uniformity")
+
+
+def train_contrastive(
+    inputs: Sequence[bytes] | Sequence[str],
+    *,
+    architecture: Architecture,
+    dimension: int = DIMENSION,
+    preprocessing: Preprocessing,
+    settings: ContrastiveSettings,
+    device: torch.device,
+    folder: Path,
+    backbones_dir: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> TrainedEncoder:
+    """Learns vectors of `dimension` that tell the inputs apart: encoded images by SimCLR, texts by SimCSE.
+
+    No label and no other model is looked at. folder: where the checkpoint lies that a second call with the same
+    arguments goes on from. progress: steps done, of all. On a processor the same arguments give the same weights,
+    interrupted or not. Of several GPUs one is used.
+
+    Raises NotTrainable where there is too little to learn from, or the loss leaves the numbers; BadInput for a row that
+    cannot be prepared; CannotBuild for an architecture that cannot be built.
+    """
+    _check(inputs, architecture, dimension, preprocessing, settings)
+    torch.manual_seed(settings.seed)
+    embedder = build(architecture, dimension, backbones_dir=backbones_dir)
+    if preprocessing.modality == "text":
+        _check_dropout(embedder)
+    own = fingerprint(inputs)
+    training, held_out = _held_out(inputs, settings)
+    task = Task(
+        training=training,
+        held_out=held_out,
+        preprocessing=preprocessing,
+        settings=settings,
+        folder=folder,
+        fingerprint=_of_everything(own, architecture, dimension, preprocessing, settings),
+    )
+    plain = described(architecture, embedder)
+    run(embedder, task, device, progress)
+    return _collected(embedder, plain, task, own)
+
+
+def fingerprint(inputs: Inputs) -> str:
+    """SHA-256 over all inputs, in order. Raises BadInput for one that is neither bytes nor text."""
+    digest = hashlib.sha256()
+    for row, raw in enumerate(inputs):
+        if not isinstance(raw, bytes | str):
+            raise BadInput(row, f"an encoded image or a text is expected, not {type(raw).__name__}")
+        content = raw.encode() if isinstance(raw, str) else raw
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
+
+
+def _check(
+    inputs: Inputs,
+    architecture: Architecture,
+    dimension: int,
+    preprocessing: Preprocessing,
+    settings: ContrastiveSettings,
+) -> None:
+    if architecture.modality != preprocessing.modality:
+        raise NotTrainable(f"A {architecture.name} embeds {architecture.modality}s, not {preprocessing.modality}s.")
+    if len(inputs) < FEWEST_ROWS:
+        raise NotTrainable(f"{len(inputs)} rows are too few to tell apart: at least {FEWEST_ROWS}, better thousands.")
+    if settings.batch < FEWEST_ROWS:
+        raise NotTrainable(
+            f"A `batch` of {settings.batch} is too small: a row is told from the others of its batch, at least "
+            f"{FEWEST_ROWS}, better hundreds."
+        )
+    if dimension < 1 or (settings.head is not None and settings.head < 1):
+        raise NotTrainable(f"`dimension` {dimension} and `head` {settings.head} are to be at least 1.")
+    if not settings.temperature > 0 or not 0 <= settings.held_out <= 0.5 or not 0 < settings.least_area <= 1:
+        raise NotTrainable(
+            f"`temperature` {settings.temperature:g} is to be above 0, `held_out` {settings.held_out:g} from 0 to 0.5, "
+            f"`least_area` {settings.least_area:g} above 0 and at most 1."
+        )
+
+
+def _check_dropout(embedder: Embedder) -> None:
+    if not any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in embedder.modules()):
+        raise NotTrainable(
+            "The views of a text differ by dropout, and this architecture has none: set its dropout in `config`, such "
+            "as `hidden_dropout_prob` of bert, to 0.1."
+        )
+
+
+def _held_out(inputs: Inputs, settings: ContrastiveSettings) -> tuple[Inputs, Inputs]:
+    """The rows to train on, and a share drawn at random that only measures."""
+    kept = min(_MOST_HELD_OUT, round(settings.held_out * len(inputs)))
+    order = np.random.default_rng(settings.seed).permutation(len(inputs))
+    return Taken(inputs, np.sort(order[kept:])), Taken(inputs, np.sort(order[:kept]))
+
+
+def _of_everything(
+    inputs: str,
+    architecture: Architecture,
+    dimension: int,
+    preprocessing: Preprocessing,
+    settings: ContrastiveSettings,
+) -> str:
+    """Of all that determines the weights, but for how many processes prepare the batches."""
+    said = {
+        "inputs": inputs,
+        "architecture": architecture.to_json(),
+        "dimension": dimension,
+        "preprocessing": preprocessing.to_json(),
+        "settings": asdict(replace(settings, workers=0)),
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _collected(embedder: Embedder, architecture: Architecture, task: Task, inputs: str) -> TrainedEncoder:
+    found = checkpoint.read(task.folder, task.fingerprint)
+    if found is None:
+        raise RuntimeError("training left no checkpoint")
+    history = tuple(ContrastiveEpoch(**epoch) for epoch in found.record["epochs"])
+    if diverged(history):
+        raise NotTrainable(
+            f"Training diverged: in epoch {len(history)} the loss became {history[-1].loss}. Give a smaller "
+            f"`learning_rate` than {task.settings.learning_rate:g}, or more `warm_up_epochs`."
+        )
+    best = found.part("best")
+    contrast = Contrast(embedder.cpu(), task.settings.head)
+    contrast.load_state_dict(best or found.part("network"))
+    return TrainedEncoder(
+        embedder=contrast.embedder.eval(),
+        history=history,
+        best_epoch=(found.record["best_epoch"] if best else len(history) - 1) + 1,
+        architecture=architecture,
+        preprocessing=task.preprocessing,
+        settings=task.settings,
+        rows=len(task.training),
+        fingerprint=inputs,
+    )
