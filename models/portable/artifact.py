@@ -15,7 +15,7 @@ from safetensors.numpy import save as save_arrays
 
 from models.portable.card import Card, Space
 from models.portable.errors import CorruptArtifact, WrongDirection
-from models.portable.layers import Affine, Array, Dense, Network
+from models.portable.layers import Affine, Array, Dense, Lengths, Network
 from models.portable.publishing import publish
 from models.portable.transformation import Transformation
 
@@ -75,6 +75,9 @@ def _named(transformation: Transformation) -> Iterator[tuple[str, Array]]:
         yield "affine.bias", np.ascontiguousarray(affine.bias)
         if affine.side_weight is not None:
             yield "affine.side_weight", np.ascontiguousarray(affine.side_weight)
+        if (lengths := affine.lengths) is not None:
+            yield "lengths.slope", np.ascontiguousarray(lengths.slope)
+            yield "lengths.scalars", np.array([lengths.scale, lengths.intercept, lengths.level])
     for name, layers in _branches(network):
         for number, layer in enumerate(layers):
             yield f"{name}.{number}.weight", np.ascontiguousarray(layer.weight)
@@ -88,7 +91,11 @@ def _branches(network: Network | None) -> list[tuple[str, tuple[Dense, ...]]]:
 def _affine(arrays: Mapping[str, Array]) -> Affine | None:
     if "affine.weight" not in arrays:
         return None
-    return Affine(arrays["affine.weight"], arrays["affine.bias"], arrays.get("affine.side_weight"))
+    lengths = None
+    if "lengths.slope" in arrays:
+        scale, intercept, level = arrays["lengths.scalars"].tolist()
+        lengths = Lengths(arrays["lengths.slope"], scale, intercept, level)
+    return Affine(arrays["affine.weight"], arrays["affine.bias"], arrays.get("affine.side_weight"), lengths)
 
 
 def _network(arrays: Mapping[str, Array]) -> Network | None:

@@ -13,12 +13,30 @@ Array = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
+class Lengths:
+    """How long Wp + b is, in terms that an index over p can rank by; slope (d_old,) float32.
+
+    Towards l2, ‖Wp + b‖² ≈ scale·‖p‖² + 2·slope·p + intercept, scale > 0; towards cosine, ‖Wp + b‖ ≈ slope·p +
+    intercept, `scale` on average, and `level` is the cosine around which answers lie.
+    """
+
+    slope: Array
+    scale: float
+    intercept: float
+    level: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Affine:
-    """y = W·p + V·s + b; weight (d_new, d_old), side_weight (d_new, d_side) or None, bias (d_new,), all float32."""
+    """y = W·p + V·s + b; weight (d_new, d_old), side_weight (d_new, d_side) or None, bias (d_new,), all float32.
+
+    lengths: what `push` needs to know of the old vectors where W and b alone do not make it exact.
+    """
 
     weight: Array
     bias: Array
     side_weight: Array | None = None
+    lengths: Lengths | None = None
 
     def __call__(self, inputs: Array, side: Array | None) -> Array:
         """(n, d_old), (n, d_side) → (n, d_new) float32."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from models.portable.card import Metric
-from models.portable.layers import Affine, Array, as_indexed, squared_norms
+from models.portable.layers import Affine, Array, Lengths, as_indexed, squared_norms
 
 TOLERANCE = 1e-4  # of float32 weights: relative deviation under which columns count as orthogonal, a bias as absent
 
@@ -36,30 +36,42 @@ def push(affine: Affine, source: Metric, target: Metric, queries: Array) -> Push
 
     Inner product: ⟨q, Wp + b⟩ = ⟨Wᵀq, p⟩ + ⟨q, b⟩, always exact. With orthogonal columns, WᵀW = c·I, so are
     L2: ‖q − Wp − b‖² = c·‖Wᵀ(q − b)/c − p‖² + ‖q − b‖² − ‖Wᵀ(q − b)‖²/c, and, where b = 0 and every p has unit length,
-    cosine, as ‖Wp‖ = √c. Otherwise L2 takes the mean squared column norm for c, and cosine leaves ‖Wp + b‖ out.
-    Columns cannot be orthogonal where d_new < d_old.
+    cosine, as ‖Wp‖ = √c. Columns cannot be orthogonal where d_new < d_old.
+
+    Otherwise `affine.lengths` says how long Wp + b is. L2, by ‖Wp + b‖² ≈ c·‖p‖² + 2⟨u, p⟩ + e, searches with
+    (Wᵀq − u)/c. Cosine is above t where ⟨q, Wp + b⟩ − t·‖Wp + b‖ is above 0, which ‖Wp + b‖ ≈ ⟨u, p⟩ + e makes linear
+    in p; t is the level around which answers lie. Without lengths, L2 takes the mean squared column norm for c and
+    Wᵀb for u, and cosine leaves ‖Wp + b‖ out.
     """
     weight, bias = affine.weight, affine.bias
     if target == "ip":
         return PushedQueries(queries @ weight, "ip", 1.0, queries @ bias, True, "inner product: always exact")
     square = _mean_squared_column_norm(weight)
     orthogonal = _columns_are_orthogonal(weight, square)
+    lengths = affine.lengths
     if target == "l2":
-        centred = queries - bias
-        pulled = np.asarray((centred @ weight) / square, np.float32)
-        offset = squared_norms(centred) - square * squared_norms(pulled)
-        reason = "orthogonal columns keep distances" if orthogonal else "‖Wp‖ is approximated: columns not orthogonal"
-        return PushedQueries(pulled, "l2", square, offset, orthogonal, reason)
-    directions, length = as_indexed(queries, "cosine"), float(np.sqrt(square))
-    pushed = (directions @ weight) / length
-    offset = (directions @ bias) / length
+        if orthogonal or lengths is None:
+            lengths = Lengths(bias @ weight, square, float(bias @ bias), 0.0)
+        reason = (
+            "orthogonal columns keep distances" if orthogonal else "‖Wp + b‖ is approximated: columns not orthogonal"
+        )
+        pulled = np.asarray((queries @ weight - lengths.slope) / lengths.scale, np.float32)
+        offset = squared_norms(queries) - 2 * (queries @ bias) + lengths.intercept
+        return PushedQueries(
+            pulled, "l2", lengths.scale, offset - lengths.scale * squared_norms(pulled), orthogonal, reason
+        )
     why = [
         *([] if orthogonal else ["columns not orthogonal"]),
-        *([] if np.linalg.norm(bias) <= TOLERANCE * length else ["there is an intercept"]),
+        *([] if np.linalg.norm(bias) <= TOLERANCE * np.sqrt(square) else ["there is an intercept"]),
         *([] if source == "cosine" else ["old vectors are not of unit length"]),
     ]
-    reason = f"the length ‖Wp + b‖ is left out: {', '.join(why)}" if why else "orthogonal columns keep angles"
-    return PushedQueries(pushed, "ip", 1.0, offset, not why, reason)
+    if not why or lengths is None:
+        lengths = Lengths(np.zeros(weight.shape[1], np.float32), float(np.sqrt(square)), 0.0, 0.0)
+    directions, level = as_indexed(queries, "cosine"), lengths.level
+    pushed = np.asarray((directions @ weight - level * lengths.slope) / lengths.scale, np.float32)
+    shift = level + (directions @ bias - level * lengths.intercept) / lengths.scale
+    reason = f"the length ‖Wp + b‖ is approximated: {', '.join(why)}" if why else "orthogonal columns keep angles"
+    return PushedQueries(pushed, "ip", 1.0, np.asarray(shift, np.float32), not why, reason)
 
 
 def _mean_squared_column_norm(weight: Array) -> float:

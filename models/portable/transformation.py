@@ -90,6 +90,10 @@ def _check_shapes(h: Transformation) -> None:
     if h.affine is not None:
         _check(h.affine.weight, (new, old))
         _check(h.affine.bias, (new,))
+        if h.affine.lengths is not None:
+            _check(h.affine.lengths.slope, (old,))
+            if not h.affine.lengths.scale > 0:
+                raise ValueError("the scale of lengths is positive")
         if h.affine.side_weight is not None:
             if beside is None:
                 raise ValueError("weights for side-information, and a card without it")

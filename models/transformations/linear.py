@@ -9,6 +9,7 @@ CART, 1984, §3.4.3): retrieval is noisy, and few pairs forgive a strong ridge s
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.metrics import recall_at_k, top_k
-from models.portable import Array, Metric, Space, Transformation
+from models.portable import Array, Card, Metric, Space, Transformation
+from models.transformations.lengths import lengths_of
 from models.transformations.pairs import Design, Pairs, describe, design
 
 Floats = NDArray[np.float64]
@@ -41,7 +43,7 @@ def orthogonal(pairs: Pairs, source: Space, target: Space) -> Transformation:
     left, values, right = np.linalg.svd((x.T @ y).astype(np.float64), full_matrices=False)
     scale = values.sum() / max(float(np.square(x, dtype=np.float64).sum()), np.finfo(np.float64).tiny)
     weight = scale * (left @ right)
-    return Transformation(describe("orthogonal", pairs, source, target, {}), d.affine(weight, y_mean - x_mean @ weight))
+    return _linear(describe("orthogonal", pairs, source, target, {}), d, weight, y_mean - x_mean @ weight)
 
 
 def ridge(
@@ -56,7 +58,7 @@ def ridge(
     if strength is None:
         strength = choose_strength(spectrum, d, target.metric, seed)
     weight, bias = spectrum.solution(strength)
-    return Transformation(describe("ridge", pairs, source, target, {"strength": strength}), d.affine(weight, bias))
+    return _linear(describe("ridge", pairs, source, target, {"strength": strength}), d, weight, bias)
 
 
 def low_rank(
@@ -83,7 +85,16 @@ def low_rank(
     kept = basis[:, :rank]
     weight = (weight @ kept) @ kept.T
     card = describe("low_rank", pairs, source, target, {"strength": strength, "rank": rank})
-    return Transformation(card, d.affine(weight, spectrum.y_mean - spectrum.x_mean @ weight))
+    return _linear(card, d, weight, spectrum.y_mean - spectrum.x_mean @ weight)
+
+
+def _linear(card: Card, d: Design, weight: Floats, bias: Floats) -> Transformation:
+    """The transformation, with what pushing it into a query needs to know of the old vectors."""
+    affine = d.affine(weight, bias)
+    if card.side_dimension is None:
+        lengths = lengths_of(affine, d.inputs, d.outputs, card.source.metric, card.target.metric)
+        affine = dataclasses.replace(affine, lengths=lengths)
+    return Transformation(card, affine)
 
 
 @dataclass(frozen=True)

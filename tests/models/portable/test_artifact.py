@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.portable import Affine, Card, CorruptArtifact, Dense, Network, Space, Transformation, WrongDirection
+from models.portable import (
+    Affine,
+    Card,
+    CorruptArtifact,
+    Dense,
+    Lengths,
+    Network,
+    Space,
+    Transformation,
+    WrongDirection,
+)
 from models.portable import load as load_artifact
 from models.portable import save as save_artifact
 
@@ -39,6 +49,20 @@ def test_saved_transformation_loads_and_computes_the_same(tmp_path: Path) -> Non
     old, side = rng.standard_normal((9, 5)).astype(np.float32), rng.standard_normal((9, 2)).astype(np.float32)
     np.testing.assert_array_equal(back.apply(old, side), h.apply(old, side))
     assert back.card == card == dataclasses.replace(h.card, sha256=card.sha256)
+
+
+def test_what_pushing_needs_to_know_is_saved_as_well(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    weight, slope = rng.standard_normal((4, 5)).astype(np.float32), rng.standard_normal(5).astype(np.float32)
+    card = dataclasses.replace(transformation().card, side_dimension=None)
+    affine = Affine(weight, np.ones(4, np.float32), None, Lengths(slope, 0.1, 1 / 3, -0.7))
+    save_artifact(Transformation(card, affine), tmp_path)
+    back = load_artifact(tmp_path, source=OLD, target=NEW)
+    queries = rng.standard_normal((3, 4)).astype(np.float32)
+    pushed, again = Transformation(card, affine).push(queries), back.push(queries)
+    np.testing.assert_array_equal(again.queries, pushed.queries)
+    np.testing.assert_array_equal(again.offset, pushed.offset)
+    assert again.scale == pushed.scale == 0.1
 
 
 def test_saving_is_deterministic_and_replaces_the_artifact_before(tmp_path: Path) -> None:

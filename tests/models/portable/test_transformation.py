@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.portable import Affine, Array, Card, Dense, Metric, Network, NotPushable, Space, Transformation
+from models.portable import Affine, Array, Card, Dense, Lengths, Metric, Network, NotPushable, Space, Transformation
 
 
 def card(old: int, new: int, side: int | None = None, source: Metric = "cosine", target: Metric = "cosine") -> Card:
@@ -133,6 +133,33 @@ def test_pushed_scores_are_the_transformed_scores_wherever_the_push_calls_itself
     assert pushed.exact is expected
     assert close is expected
     assert pushed.reason
+
+
+def test_distances_are_pushed_exactly_where_the_lengths_are_exact() -> None:
+    rng = np.random.default_rng(8)
+    weight, bias, old, queries = normal(rng, 9, 6), normal(rng, 9), orthonormal(rng, 6, 6), normal(rng, 8, 9)
+    squares = np.square(old @ weight.T + bias).sum(axis=1) - 0.7 * np.square(old).sum(axis=1) - 0.3
+    slope = np.linalg.solve(2 * old.astype(float), squares).astype(np.float32)  # of as many rows as dimensions
+    h = Transformation(card(6, 9, None, "l2", "l2"), Affine(weight, bias, None, Lengths(slope, 0.7, 0.3, 0.0)))
+    pushed = h.push(queries)
+    given = pushed.scale * np.square(pushed.queries[:, None] - old).sum(-1) + pushed.offset[:, None]
+    np.testing.assert_allclose(given, np.square(queries[:, None] - h.apply(old)).sum(-1), rtol=1e-3, atol=1e-3)
+    assert not pushed.exact
+
+
+@pytest.mark.parametrize("level", [-0.3, 0.0, 0.2, 0.6])
+def test_cosines_are_pushed_to_the_right_side_of_the_level_where_the_lengths_are_exact(level: float) -> None:
+    rng = np.random.default_rng(9)
+    weight, bias, old, queries = normal(rng, 9, 6), normal(rng, 9), normal(rng, 6, 6), normal(rng, 40, 9)
+    norms = np.linalg.norm(old @ weight.T + bias, axis=1)
+    slope = np.linalg.solve(old.astype(float), norms - 0.5).astype(np.float32)
+    lengths = Lengths(slope, float(norms.mean()), 0.5, level)
+    h = Transformation(card(6, 9, None, "l2", "cosine"), Affine(weight, bias, None, lengths))
+    pushed = h.push(queries)
+    given = pushed.queries @ old.T + pushed.offset[:, None]
+    wanted = np.array([unit(q) for q in queries]) @ h.apply(old).T
+    far = np.abs(wanted - level) > 1e-4
+    np.testing.assert_array_equal((given > level)[far], (wanted > level)[far])
 
 
 @pytest.mark.parametrize("source", ["l2", "ip"])

@@ -1,0 +1,52 @@
+"""How long a linear map makes old vectors, in terms that the index over them can rank by."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portable import Affine, Array, Lengths, Metric, as_indexed
+
+Floats = NDArray[np.float64]
+
+ROWS = 10_000  # that lengths are fitted to
+QUERIES = 256  # that the level of answers is taken from
+NEAREST = 0.01  # share of the rows that count as answers
+SHRINKAGE = 0.1  # of the ridge, in units of a feature's variance
+
+
+def lengths_of(
+    affine: Affine, old: Array, new: Array, source: Metric, target: Metric, *, seed: int = 0
+) -> Lengths | None:
+    """Ridge regression of ‖Wp + b‖² on p and ‖p‖² (towards l2), or of ‖Wp + b‖ on p (towards cosine).
+
+    old: (n, d_old), new: (n, d_new) float32, as indexed. None towards the inner product, which needs no lengths. Where
+    every p is of unit length, or ‖p‖² would count negative, its coefficient is the mean squared column norm of W.
+    """
+    if target == "ip":
+        return None
+    rows = np.random.default_rng(seed).permutation(len(old))[:ROWS]
+    inputs, moved = old[rows].astype(np.float64), affine(old[rows], None).astype(np.float64)
+    lengths = np.linalg.norm(moved, axis=1)
+    if target == "cosine":
+        slope, intercept = _ridge(inputs, lengths)
+        cosines = new[rows[:QUERIES]] @ as_indexed(moved.astype(np.float32), "cosine").T
+        level = float(np.quantile(cosines, 1 - NEAREST, axis=1).mean())
+        return Lengths(np.asarray(slope, np.float32), float(lengths.mean()) or 1.0, intercept, level)
+    squares = np.square(inputs).sum(axis=1)
+    scale = max(float(np.square(affine.weight, dtype=np.float64).sum(axis=0).mean()), float(np.finfo(np.float32).tiny))
+    if source != "cosine":
+        coefficients, _ = _ridge(np.column_stack([squares, inputs]), np.square(lengths))
+        scale = float(coefficients[0]) if coefficients[0] > 0 else scale
+    slope, intercept = _ridge(inputs, np.square(lengths) - scale * squares)
+    return Lengths(np.asarray(slope / 2, np.float32), scale, intercept, 0.0)
+
+
+def _ridge(inputs: Floats, outputs: Floats) -> tuple[Floats, float]:
+    """Coefficients (d,) and intercept, every feature shrunk by its own variance."""
+    mean, offset = inputs.mean(axis=0), float(outputs.mean())
+    spread = inputs.std(axis=0)
+    scaled = (inputs - mean) / np.where(spread > 0, spread, 1)
+    gram = scaled.T @ scaled + SHRINKAGE * len(inputs) * np.eye(inputs.shape[1])
+    coefficients = np.linalg.solve(gram, scaled.T @ (outputs - offset)) / np.where(spread > 0, spread, 1)
+    return coefficients, offset - float(mean @ coefficients)
