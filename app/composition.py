@@ -7,7 +7,9 @@ from fastapi import Depends, Request
 
 from app.database import Database
 from app.datasets.service import Datasets
+from app.galleries.backfill import Backfills
 from app.galleries.rebuilds import Rebuilds
+from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
 from app.galleries.service import Galleries
 from app.jobs.service import Jobs
@@ -17,6 +19,7 @@ from app.search.live import LiveIndexes
 from app.search.service import Search
 from app.settings import Settings
 from app.upgrades.artifacts import Artifacts
+from app.upgrades.findings import Findings
 from app.upgrades.service import Upgrades
 from app.upgrades.ways import Ways
 from app.uploads import Uploads
@@ -33,6 +36,8 @@ class Crosswalk:
     datasets: Datasets
     galleries: Galleries
     samples: Samples
+    retirement: Retirement
+    backfills: Backfills
     upgrades: Upgrades
     artifacts: Artifacts
     live: LiveIndexes
@@ -53,6 +58,7 @@ def compose(settings: Settings) -> Crosswalk:
     models = Models(database, usages)
     datasets = Datasets(settings, database, models)
     galleries = Galleries(settings, database, models)
+    retirement = Retirement(database, galleries)
     upgrades = Upgrades(database, models, galleries, datasets, jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model]
@@ -64,6 +70,8 @@ def compose(settings: Settings) -> Crosswalk:
         datasets=datasets,
         galleries=galleries,
         samples=Samples(database, galleries, jobs),
+        retirement=retirement,
+        backfills=Backfills(galleries, retirement, Findings(settings, database)),
         upgrades=upgrades,
         artifacts=Artifacts(settings, models, upgrades),
         live=live,

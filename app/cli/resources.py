@@ -89,6 +89,19 @@ def sample(id: Id, n: Annotated[int, typer.Argument(help="How many items.")], ur
     Client(url).show("GET", f"/galleries/{id}/sample", params={"n": n})
 
 
+@galleries.command("backfill")
+def backfill(
+    id: Id,
+    limit: Annotated[int, typer.Option(help="How many items, at most.")] = 100,
+    order: Annotated[
+        str, typer.Option(help="uncertainty, random, class_mean_distance or old_model_poor.")
+    ] = "uncertainty",
+    url: Url = None,
+) -> None:
+    """Lists which transformed items to re-embed next, and what that is predicted to be worth."""
+    Client(url).show("GET", f"/galleries/{id}/backfill", params={"limit": limit, "order": order})
+
+
 @galleries.command("activate")
 def activate_generation(id: Id, generation: int, url: Url = None) -> None:
     """Points a gallery at one of its generations."""

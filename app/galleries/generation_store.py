@@ -4,7 +4,7 @@ Everything in it is derived from the items, so it may be thrown away and made ag
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,27 @@ class Standings:
     rows: np.ndarray
     native: np.ndarray
     uncertainty: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[Projected]) -> "Standings":
+        """Of projected items."""
+        return cls(
+            np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)]),
+            np.concatenate([np.empty(0, bool), *(part.native for part in parts)]),
+            np.concatenate([np.empty(0, np.float32), *(part.uncertainty for part in parts)]),
+        )
+
+    def take(self, which: np.ndarray) -> "Standings":
+        """Some of them: `which` (m,) bool, or their places."""
+        return Standings(self.rows[which], self.native[which], self.uncertainty[which])
+
+    def joined(self, others: "Standings") -> "Standings":
+        """These and the others."""
+        return Standings(
+            np.concatenate([self.rows, others.rows]),
+            np.concatenate([self.native, others.native]),
+            np.concatenate([self.uncertainty, others.uncertainty]),
+        )
 
 
 class GenerationStore:

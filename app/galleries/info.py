@@ -24,6 +24,12 @@ class GenerationInfo:
     index_name: str | None
     created_at: datetime
     ready_at: datetime | None
+    retired_at: datetime | None = None
+
+    @property
+    def transforms(self) -> bool:
+        """Whether some of its vectors may be transformed ones."""
+        return self.parent is not None and self.retired_at is None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,11 @@ from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
 from app.bodies import BulkBody
 from app.composition import Parts
 from app.galleries.bulk import bulk_body
+from app.galleries.orders import Order
+from app.galleries.retirement import refuse_retired
 from app.galleries.schemas import (
     Activation,
+    Backfill,
     Deleted,
     Gallery,
     GenerationList,
@@ -83,7 +86,7 @@ def delete(gallery: GalleryId, parts: Parts) -> None:
 @router.put(
     "/{gallery}/items",
     summary="Upsert items in bulk",
-    responses=problems(NotFound, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    responses=problems(NotFound, WrongState, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
     openapi_extra=bulk_body(
         "Columns: `id` and `embedding`; optionally `side_information`, `label`, `payload` (a JSON object).",
         {
@@ -119,8 +122,10 @@ async def put_items(
     durable when it answers, and seen by every search after that."""
     info = await run_sync(parts.galleries.info, gallery)
     expected = await run_sync(parts.galleries.expected, info, model)
+    refuse_retired(info, model)
     async with parts.uploads.rows(body, request.headers, expected) as rows:
         done = await run_sync(parts.galleries.put, info, model, rows)
+    await run_sync(parts.retirement.after_put, gallery, model)
     background.add_task(parts.search.warm, gallery)
     return done
 
@@ -136,7 +141,9 @@ def item(
 @router.post("/{gallery}/items/delete", summary="Delete items", responses=problems(NotFound))
 def delete_items(gallery: GalleryId, which: ItemIds, parts: Parts) -> Deleted:
     """Deletes many items at once, in every generation; ids that are not there are passed over."""
-    return Deleted(deleted=parts.galleries.delete_items(gallery, which.ids))
+    deleted = parts.galleries.delete_items(gallery, which.ids)
+    parts.retirement.after_delete(gallery)
+    return Deleted(deleted=deleted)
 
 
 @router.get("/{gallery}/generations", summary="List what can be searched", responses=problems(NotFound))
@@ -178,3 +185,23 @@ def sample(
             return None
         time.sleep(_SAMPLE_LOOK_SECONDS)
     return found
+
+
+@router.get("/{gallery}/backfill", summary="Choose items to re-embed next", responses=problems(NotFound, WrongState))
+def backfill(
+    gallery: GalleryId,
+    parts: Parts,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="How many items, at most.")] = 100,
+    order: Annotated[
+        Order,
+        Query(
+            description="`uncertainty`: those whose transformed vector is predicted to be farthest off. `random`. "
+            "`class_mean_distance`: those farthest from the mean of their label. `old_model_poor`: those on which "
+            "compatible training found the old model poor."
+        ),
+    ] = "uncertainty",
+) -> Backfill:
+    """Which transformed items to re-embed with the new model, the most useful first, and the predicted quality at every
+    budget. PUT them with `model=` the new model: each is searched as it really is from then on. Once none is left, the
+    transformation is retired, and items of the old model are taken no longer."""
+    return parts.backfills.next(gallery, order, limit)

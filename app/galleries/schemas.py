@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.galleries.orders import Order
 from app.ids import ResourceId
 from app.index import IndexOptions
 
@@ -71,6 +72,10 @@ class Generation(BaseModel):
     ]
     created_at: datetime
     ready_at: datetime | None
+    retired_at: Annotated[
+        datetime | None,
+        Field(description="Since when all its items are native, so that the transformation is needed no longer."),
+    ]
 
 
 class GenerationList(BaseModel):
@@ -123,3 +128,43 @@ class Sample(BaseModel):
 
     ids: list[str]
     weights: Annotated[list[float], Field(description="The share of the gallery that each item stands for.")]
+
+
+class BackfillItem(BaseModel):
+    """An item that is held transformed."""
+
+    id: str
+    label: str | None
+    expected_error: Annotated[
+        float | None,
+        Field(
+            description="The squared distance of its vector from the one that the new model would make, as predicted "
+            "(of unit vectors under cosine); null where it is unknown."
+        ),
+    ]
+
+
+class BackfillPoint(BaseModel):
+    """What the metric is predicted to be once so many items are re-embedded."""
+
+    items: Annotated[int, Field(description="Items to re-embed from now on.")]
+    share: Annotated[float, Field(description="Of all items, those re-embedded by then, from 0 to 1.")]
+    mean: float
+    low: Annotated[float, Field(description="Lower end of the 95 % interval.")]
+    high: Annotated[float, Field(description="Upper end of the 95 % interval.")]
+
+
+class Backfill(BaseModel):
+    """How far a gallery's backfill is, what to re-embed next, and what that is predicted to be worth."""
+
+    gallery: str
+    generation: Annotated[int, Field(description="The active generation, whose transformed vectors are replaced.")]
+    model: Annotated[str, Field(description="Embed the items with this one, and PUT them with `model=` it.")]
+    items: Annotated[int, Field(description="How many items the generation holds.")]
+    native_items: Annotated[int, Field(description="Those whose vector the model really made.")]
+    share: Annotated[float, Field(description="native_items / items: how far the backfill is, from 0 to 1.")]
+    order: Order
+    next: Annotated[list[BackfillItem], Field(description="The most useful to re-embed first.")]
+    metric: Annotated[str | None, Field(description="What the curve is of; null where nothing could be predicted.")]
+    curve: Annotated[list[BackfillPoint], Field(description="Predicted quality against budget, from now on.")]
+    complete: Annotated[bool, Field(description="Nothing is left: the transformation is retired.")]

@@ -19,7 +19,7 @@ from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.index import IndexOptions
-from app.lance_table import embedding_column, embedding_model
+from app.lance_table import embedding_model
 from app.problems import Conflict, IdTaken, InUse, NotFound, Unprocessable, WrongState
 from app.registry.service import Models
 from app.settings import Settings
@@ -254,6 +254,7 @@ class Galleries:
             index_name=row.index_name,
             created_at=row.created_at,
             ready_at=row.ready_at,
+            retired_at=row.retired_at,
         )
 
     def _generation(self, session: Session, gallery: str, number: int) -> GenerationRow:
@@ -292,12 +293,7 @@ class Galleries:
         )
 
     def _wire_generation(self, info: GalleryInfo, step: GenerationInfo) -> schemas.Generation:
-        items = self.store(info).items
-        models = [earlier.space.model for earlier in info.ancestry(step.number)]
-        present = [f"`{name}` IS NOT NULL" for name in map(embedding_column, models) if items.has(name)]
-        own = f"`{embedding_column(step.space.model)}` IS NOT NULL"
-        native = items.count(own) if own in present else 0
-        reachable = items.count(" OR ".join(present)) if present else 0
+        counts = self.store(info).counts([earlier.space.model for earlier in info.ancestry(step.number)])
         return schemas.Generation(
             number=step.number,
             model=step.space.model,
@@ -305,11 +301,12 @@ class Galleries:
             active=step.number == info.active,
             parent=step.parent,
             upgrade=step.upgrade,
-            native_items=native,
-            transformed_items=reachable - native,
-            missing_items=items.count() - reachable,
+            native_items=counts.native,
+            transformed_items=counts.transformed,
+            missing_items=counts.missing,
             created_at=step.created_at,
             ready_at=step.ready_at,
+            retired_at=step.retired_at,
         )
 
 

@@ -6,7 +6,8 @@ galleries/<id>/indexes/<n>/<name>/      published indexes, derived
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,15 @@ import pyarrow as pa
 from app.galleries.generation_store import GenerationStore
 from app.galleries.lineage import SIDE_INFORMATION, Lineage, Projected
 from app.lance_table import Changes, Table, Written, embedding_column, vector_type
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Items of a generation with a vector of its own model, of an older one alone, and of newer ones alone."""
+
+    native: int
+    transformed: int
+    missing: int
 
 
 class GalleryStore:
@@ -84,6 +94,14 @@ class GalleryStore:
         ]
         removed = np.concatenate([changes.removed, *emptied])
         return Changes(changes.version, removed, changes.written), [part for part in projected if len(part.rows)]
+
+    def counts(self, models: Sequence[str]) -> Counts:
+        """Of a generation that comes from these models, the last being its own."""
+        present = [f"`{name}` IS NOT NULL" for name in map(embedding_column, models) if self.items.has(name)]
+        own = f"`{embedding_column(models[-1])}` IS NOT NULL"
+        native = self.items.count(own) if own in present else 0
+        reachable = self.items.count(" OR ".join(present)) if present else 0
+        return Counts(native, reachable - native, self.items.count() - reachable)
 
 
 def _stored_name(column: str, model: str) -> str:

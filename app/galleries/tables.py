@@ -43,6 +43,7 @@ class GenerationRow(Base):
     index_name: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     ready_at: Mapped[datetime | None]
+    retired_at: Mapped[datetime | None]
 
     # One upgrade makes at most one generation of a gallery, however often its step is repeated.
     __table_args__ = (

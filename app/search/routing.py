@@ -1,6 +1,6 @@
 """Which route answers a query: pure, from a gallery's generations and the crossings proved so far.
 
-direct        the query's model made the generation's vectors
+direct        the query's model made the generation's vectors, all of them
 transformed   the generation holds h(old), partly or wholly backfilled, in the query's space
 compatible    the query's model was trained to be searched against the old model's vectors, which the generation holds
 instant       the generation is in the old space; a linear h is pushed into the query
@@ -38,7 +38,7 @@ def find_route(
     reached = gallery.ancestry(gallery.active)[::-1]
     for step in reached:
         if step.space.model == model:
-            return Route("direct" if step.parent is None else "transformed", step.number)
+            return Route("transformed" if step.transforms else "direct", step.number)
     if found := _compatible(reached[:1], compatible):
         return found
     if model in crossable:

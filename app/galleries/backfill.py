@@ -1,0 +1,164 @@
+"""Backfilling: which transformed items to re-embed next, and what that is predicted to be worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from app.galleries import orders
+from app.galleries.current import Current
+from app.galleries.generation_store import Standings
+from app.galleries.info import READY, GalleryInfo, GenerationInfo
+from app.galleries.orders import Order, Urgency
+from app.galleries.retirement import Retirement
+from app.galleries.schemas import Backfill, BackfillItem, BackfillPoint
+from app.galleries.service import Galleries
+from app.lance_table import ROW_ID
+from app.problems import WrongState
+
+
+class Findings(Protocol):
+    """What upgrades found out."""
+
+    def predicted(self, upgrade: str, gallery: str) -> dict[str, Any] | None: ...
+
+    def rows_of_training(self, models: Sequence[str]) -> list[Path]: ...
+
+
+class Backfills:
+    """What to re-embed next."""
+
+    def __init__(self, galleries: Galleries, retirement: Retirement, findings: Findings) -> None:
+        self._galleries = galleries
+        self._retirement = retirement
+        self._findings = findings
+
+    def next(self, gallery: str, order: Order, limit: int) -> Backfill:
+        """Up to `limit` items that the active generation holds transformed, the most useful to re-embed first.
+
+        Raises NotFound, and WrongState where that generation is not transformed or nothing is known to order by.
+        """
+        info = self._galleries.info(gallery)
+        step = _transformed(info)
+        lineage = self._galleries.lineage(info, step.number)
+        current = Current.of(self._galleries.store(info), lineage, step.number, step.store_version or 0)
+        everyone = current.standings()
+        waiting = everyone.take(~everyone.native)
+        if not len(waiting.rows) or step.retired_at is not None:
+            self._retirement.settle(gallery, step.number)
+        chosen = waiting
+        if len(waiting.rows):
+            urgency = self._urgency(info, step, waiting, current, order)
+            chosen = waiting.take(orders.most_urgent(waiting.rows, urgency, limit))
+        share = 1 - len(waiting.rows) / max(1, len(everyone.rows))
+        metric, curve = self._curve(info, step, order, share, len(everyone.rows))
+        return Backfill(
+            gallery=gallery,
+            generation=step.number,
+            model=step.space.model,
+            items=len(everyone.rows),
+            native_items=len(everyone.rows) - len(waiting.rows),
+            share=share,
+            order=order,
+            next=self._items(info, chosen),
+            metric=metric,
+            curve=curve,
+            complete=not len(waiting.rows),
+        )
+
+    def _urgency(
+        self, info: GalleryInfo, step: GenerationInfo, waiting: Standings, current: Current, order: Order
+    ) -> Urgency:
+        match order:
+            case "uncertainty":
+                return _by_uncertainty(info, step, waiting)
+            case "random":
+                return orders.by_chance(waiting.rows)
+            case "class_mean_distance":
+                labels = self._galleries.store(info).items.where("true", ["label"])
+                return orders.by_class_mean_distance(waiting.rows, labels, current.scan)
+            case "old_model_poor":
+                return self._by_old_model_poor(info, step, waiting)
+
+    def _by_old_model_poor(self, info: GalleryInfo, step: GenerationInfo, waiting: Standings) -> Urgency:
+        """By the newest training that knows any of the items."""
+        older = [earlier.space.model for earlier in info.ancestry(step.number)[:-1]]
+        for path in self._findings.rows_of_training(older):
+            items = self._galleries.store(info).items.scan(["id"])
+            urgency = orders.by_old_model_poor(waiting.rows, items, path)
+            if np.isfinite(urgency).any():
+                return urgency
+        raise WrongState(
+            f"No training has found out where {' or '.join(map(repr, older))} is poor on items of gallery {info.id!r}. "
+            f"POST /models/{older[-1]}/upgrade with strategy `compatible`, "
+            '{"instance_weights": true} and a dataset whose ids are those of the items does; or choose another order.'
+        )
+
+    def _curve(
+        self, info: GalleryInfo, step: GenerationInfo, order: Order, share: float, items: int
+    ) -> tuple[str | None, list[BackfillPoint]]:
+        """The metric, and its predicted course from now on; none where the upgrade could not predict it."""
+        predicted = self._findings.predicted(str(step.upgrade), info.id) or {}
+        points = predicted.get("curves", {}).get(order, {}).get("points", [])
+        return predicted.get("metric"), from_now_on(points, share, items)
+
+    def _items(self, info: GalleryInfo, chosen: Standings) -> list[BackfillItem]:
+        """What is said of each; one deleted meanwhile is left out."""
+        table = self._galleries.store(info).items.by_row(chosen.rows, ["id", "label"])
+        known = {row[ROW_ID]: row for row in table.to_pylist()}
+        return [
+            BackfillItem(
+                id=known[row]["id"], label=known[row]["label"], expected_error=None if np.isnan(error) else error
+            )
+            for row, error in zip(chosen.rows.tolist(), chosen.uncertainty.tolist(), strict=True)
+            if row in known
+        ]
+
+
+def from_now_on(points: Sequence[dict[str, float]], share: float, items: int) -> list[BackfillPoint]:
+    """A curve over shares of 0 to 1 from `share` on, where it is interpolated; `items`: how many the gallery has."""
+    if not points:
+        return []
+    known = np.array([point["share"] for point in points])
+    course = {name: np.array([point[name] for point in points]) for name in ("mean", "low", "high")}
+    shares = [share, *(one for one in known.tolist() if one > share)]
+    return [
+        BackfillPoint(
+            items=round((one - share) * items),
+            share=one,
+            **{name: float(np.interp(one, known, values)) for name, values in course.items()},
+        )
+        for one in shares
+    ]
+
+
+def _transformed(info: GalleryInfo) -> GenerationInfo:
+    """The active generation. Raises WrongState where it is none that can be backfilled."""
+    step = info.current
+    if step.parent is not None:
+        return step
+    model = step.space.model
+    waiting = [one for one in info.generations.values() if one.parent == step.number and one.state == READY]
+    way = (
+        f"Switch to generation {waiting[-1].number} first: POST /galleries/{info.id}/activate."
+        if waiting
+        else f"POST /models/{model}/upgrade makes a generation that can be backfilled."
+    )
+    raise WrongState(
+        f"Nothing to backfill: generation {step.number} of gallery {info.id!r} holds the vectors of {model!r} as they "
+        f"were given. {way}"
+    )
+
+
+def _by_uncertainty(info: GalleryInfo, step: GenerationInfo, waiting: Standings) -> Urgency:
+    if np.isnan(waiting.uncertainty).all():
+        raise WrongState(
+            f"Generation {step.number} of gallery {info.id!r} does not know how far its vectors are off: upgrade "
+            f"{step.upgrade} learned no uncertainty, or its items lack the side-information that it reads. Choose "
+            "another order, such as `class_mean_distance` or `random`; or upgrade anew from generation "
+            f"{step.parent}."
+        )
+    return orders.by_uncertainty(waiting.uncertainty)

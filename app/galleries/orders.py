@@ -1,0 +1,118 @@
+"""In which order transformed items are re-embedded: each order is an urgency per item, the most urgent first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from app.galleries.lineage import Projected
+from app.lance_table import ROW_ID
+
+Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]
+Rows = NDArray[np.int64]
+Urgency = NDArray[np.float64]
+
+LEAST = -np.inf
+_POOR = "old_model_poor"
+
+
+def most_urgent(rows: Rows, urgency: Urgency, limit: int) -> Rows:
+    """The places of the `limit` most urgent rows, the most urgent first, ties in order of row; both (m,)."""
+    places = np.arange(len(rows))
+    if limit < len(rows):
+        places = np.argpartition(-urgency, limit - 1)[:limit]
+    return places[np.lexsort((rows[places], -urgency[places]))]
+
+
+def by_uncertainty(uncertainty: NDArray[np.float32]) -> Urgency:
+    """The expected error; one that is unknown goes first."""
+    return np.where(np.isnan(uncertainty), np.inf, uncertainty).astype(np.float64)
+
+
+def by_chance(rows: Rows) -> Urgency:
+    """As good as random, and the same each time: SplitMix64 (Steele et al., OOPSLA 2014, fig. 16) of the row id."""
+    with np.errstate(over="ignore"):
+        mixed = rows.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (mixed ^ (mixed >> np.uint64(31))).astype(np.float64)
+
+
+def by_class_mean_distance(rows: Rows, labels: pa.Table, scan: Callable[[], Iterator[Projected]]) -> Urgency:
+    """How far each row's vector lies from the mean of its label's; items without a label come last.
+
+    labels: `_rowid` and `label` of every item. scan: streams every vector of the generation, and is called twice.
+    """
+    codes = _Codes(labels)
+    sums = counts = None
+    for part in scan():
+        code = codes.of(part.rows)
+        if sums is None or counts is None:
+            sums, counts = np.zeros((codes.many, part.vectors.shape[1]), np.float32), np.zeros(codes.many, np.int64)
+        order = np.argsort(code, kind="stable")[np.count_nonzero(code < 0) :]
+        starts = np.flatnonzero(np.diff(code[order], prepend=-1))
+        if len(starts):
+            sums[code[order][starts]] += np.add.reduceat(part.vectors[order], starts, axis=0)
+            counts += np.bincount(code[order], minlength=codes.many)
+    if sums is None or counts is None:
+        return np.empty(0)
+    means = sums / np.maximum(counts, 1)[:, None]
+    wanted = _Places(rows)
+    urgency = np.full(len(rows), LEAST)
+    for part in scan():
+        code, place = codes.of(part.rows), wanted.of(part.rows)
+        use = (code >= 0) & (place >= 0)
+        urgency[place[use]] = np.linalg.norm(part.vectors[use] - means[code[use]], axis=1)
+    return urgency
+
+
+def by_old_model_poor(rows: Rows, items: Iterable[pa.RecordBatch], path: Path) -> Urgency:
+    """How poor training found the old model on the row of the same id; items that it was not trained on come last.
+
+    items: `_rowid` and `id` of every item. path: what training found out about its rows (`rows.parquet`).
+    """
+    found = pq.read_table(path, columns=["id", _POOR])
+    found = found.filter(pc.is_finite(found.column(_POOR)))
+    names, poor = found.column("id").combine_chunks(), np.append(found.column(_POOR).to_numpy(), LEAST)
+    wanted = _Places(rows)
+    urgency = np.full(len(rows), LEAST)
+    for batch in items:
+        place = wanted.of(batch.column(ROW_ID).to_numpy().astype(np.int64))
+        known = pc.fill_null(pc.index_in(batch.column("id"), value_set=names), len(names)).to_numpy()
+        urgency[place[place >= 0]] = poor[known[place >= 0]]
+    return urgency
+
+
+class _Places:
+    """Where rows are in an array of distinct rows; -1 where they are not."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._order = np.argsort(rows, kind="stable")
+        self._sorted = rows[self._order]
+
+    def of(self, rows: Rows) -> Rows:
+        if not len(self._sorted):
+            return np.full(len(rows), -1)
+        near = np.minimum(np.searchsorted(self._sorted, rows), len(self._sorted) - 1)
+        return np.where(self._sorted[near] == rows, self._order[near], -1)
+
+
+class _Codes:
+    """Labels as integers from 0, by row; -1 for none."""
+
+    def __init__(self, labels: pa.Table) -> None:
+        encoded = labels.column("label").combine_chunks().dictionary_encode()
+        self.many = len(encoded.dictionary)
+        codes = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)
+        self._codes = np.append(codes, -1)
+        self._places = _Places(labels.column(ROW_ID).to_numpy().astype(np.int64))
+
+    def of(self, rows: Rows) -> Rows:
+        return self._codes[self._places.of(rows)]

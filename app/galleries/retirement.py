@@ -1,0 +1,103 @@
+"""Retiring a transformation: once a generation's own model really made every vector in it, nothing is transformed.
+
+A ready, transformed generation is retired exactly while it holds items and all of them natively. Items stamped with an
+older model are refused from then on, since they would need the transformation. Nothing is thrown away: rolling back
+leads to a generation that takes old-model items again, and one that is written there makes the transformation needed
+again, so that generation is no longer retired.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from app.database import Database, utc_now
+from app.galleries.info import READY, GalleryInfo, GenerationInfo
+from app.galleries.service import Galleries
+from app.galleries.tables import GalleryRow, GenerationRow
+from app.lance_table import embedding_column
+from app.problems import WrongState
+
+_LOOKED_AT_FIRST = 64
+
+
+def refuse_retired(info: GalleryInfo, model: str) -> None:
+    """Raises WrongState for items of a model whose way into the active generation is retired."""
+    steps = info.ancestry(info.active)
+    names = [step.space.model for step in steps]
+    if model not in names:
+        return
+    for before, step in pairwise(steps):
+        if step.retired_at is not None and names.index(model) < names.index(step.space.model):
+            own = step.space.model
+            raise WrongState(
+                f"Every item of gallery {info.id!r} was re-embedded with {own!r}, and the transformation from "
+                f"{before.space.model!r} was retired at {step.retired_at.isoformat(timespec='seconds')}: vectors of "
+                f"{model!r} are not taken any more. Embed the items with {own!r} and PUT them with model={own}; to go "
+                f"back to {before.space.model!r}, POST /galleries/{info.id}/activate with "
+                f'{{"generation": {before.number}}}.',
+                retired_at=step.retired_at.isoformat(),
+            )
+
+
+class Retirement:
+    """Notes which generations need their transformation no longer, and which need it again."""
+
+    def __init__(self, database: Database, galleries: Galleries) -> None:
+        self._database = database
+        self._galleries = galleries
+
+    def after_put(self, gallery: str, model: str) -> None:
+        """To be called when items of a model were written: its own generation may be complete now, a later one not."""
+        info = self._galleries.info(gallery)
+        for step in _transformed(info):
+            made_by = [earlier.space.model for earlier in info.ancestry(step.number)]
+            # Retired or not is read under the lock: whoever retires it at this moment counted before these were there.
+            if model in made_by[:-1] or (model == made_by[-1] and step.retired_at is None):
+                self.settle(gallery, step.number)
+
+    def after_delete(self, gallery: str) -> None:
+        """To be called when items were deleted: those left may all be native."""
+        for step in _transformed(self._galleries.info(gallery)):
+            if step.retired_at is None:
+                self.settle(gallery, step.number)
+
+    def settle(self, gallery: str, number: int) -> bool:
+        """Brings the note on a transformed generation into line with its items; whether it is retired now."""
+        info = self._galleries.info(gallery)
+        step = info.generations.get(number)
+        if step is None:
+            return False
+        hopeless = self._seen_transformed(info, step)
+        with self._database.session() as session:
+            row = self._locked(session, gallery, number)
+            if row is None or (row.retired_at is None and hopeless):
+                return False
+            retired = not hopeless and self._all_native(info, step)
+            row.retired_at = (row.retired_at or utc_now()) if retired else None
+            return retired
+
+    def _locked(self, session: Session, gallery: str, number: int) -> GenerationRow | None:
+        """A generation while nobody else switches, retires or deletes its gallery."""
+        session.get(GalleryRow, gallery, with_for_update=True)
+        return session.get(GenerationRow, (gallery, number), with_for_update=True)
+
+    def _seen_transformed(self, info: GalleryInfo, step: GenerationInfo) -> bool:
+        """Whether one of a few items is transformed still: what spares counting all after nearly every write."""
+        store = self._galleries.store(info)
+        known = store.generation(step.number, step.space.dimension).standings()
+        rows = known.rows[~known.native]
+        some = np.random.default_rng(len(rows)).permutation(len(rows))[:_LOOKED_AT_FIRST]
+        own = embedding_column(step.space.model)
+        if not store.items.has(own):
+            return True
+        return bool(store.items.by_row(rows[some], [own]).column(own).null_count)
+
+    def _all_native(self, info: GalleryInfo, step: GenerationInfo) -> bool:
+        models = [earlier.space.model for earlier in info.ancestry(step.number)]
+        counts = self._galleries.store(info).counts(models)
+        return counts.native > 0 and not counts.transformed
+
+
+def _transformed(info: GalleryInfo) -> list[GenerationInfo]:
+    return [step for step in info.generations.values() if step.parent is not None and step.state == READY]
