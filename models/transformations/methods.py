@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
 
 from models.portable import Space, Transformation
+from models.transformations import labels
 from models.transformations.fct import fct
 from models.transformations.linear import low_rank, orthogonal, ridge
 from models.transformations.pairs import Pairs
@@ -30,7 +31,10 @@ def method_named(name: str) -> MethodName:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method, whether it reads side-information, and its settings; those left out are chosen when it is learned."""
+    """A method, whether it reads side-information, and its settings; those left out are chosen when it is learned.
+
+    The setting `labels`, where it is not 0, says how much labels count (`models.transformations.labels`).
+    """
 
     method: MethodName
     uses_side: bool = False
@@ -39,7 +43,18 @@ class Recipe:
     @property
     def name(self) -> str:
         """As reports show it."""
-        return f"{self.method} + side-information" if self.uses_side else self.method
+        beside = (("side-information", self.uses_side), ("labels", self.uses_labels))
+        return " + ".join([self.method, *(what for what, used in beside if used)])
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it learns from labels."""
+        return bool(self.settings.get("labels"))
+
+    def with_labels(self) -> Recipe:
+        """The same, learning from labels."""
+        counted = labels.WEIGHT if self.method in NETWORKS else labels.SHARE
+        return replace(self, settings={**self.settings, "labels": counted})
 
     @property
     def pushes(self) -> bool:
@@ -62,6 +77,11 @@ def learn(
         raise ValueError(f"{recipe.name} needs pairs with side-information")
     rows = pairs if recipe.uses_side else pairs.without_side()
     settings = dict(recipe.settings)
+    if recipe.uses_labels and recipe.method not in NETWORKS:
+        share = settings.pop("labels")
+        rows = labels.towards_class_means(rows, target, share)
+        h = learn(replace(recipe, settings=settings), rows, source, target, device=device, seed=seed, progress=progress)
+        return replace(h, card=replace(h.card, settings={**h.card.settings, "labels": share}))
     match recipe.method:
         case "orthogonal":
             return orthogonal(rows, source, target)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from models.portable import Space, Transformation
+from models.transformations.labels import codes_of
 from models.transformations.linear import choose_strength, decompose
 from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Pairs, describe, design
@@ -21,6 +22,7 @@ def residual_mlp(
     epochs: int = 40,
     batch: int = 1024,
     width: int = 1024,
+    labels: float = 0.0,
     device: torch.device,
     seed: int = 0,
     progress: Progress = silent,
@@ -28,14 +30,15 @@ def residual_mlp(
     """y = ridge(p, s) + network(p, s), one hidden layer, its last layer zero at first, so that it starts as the ridge.
 
     The network learns the ridge's leave-one-out residuals: the fitted residuals of few pairs are nearly zero and teach
-    nothing. Raises ValueError for fewer than 4 pairs.
+    nothing. `labels` weighs what they add to its MSE (`models.transformations.labels`). Raises ValueError for fewer
+    than 4 pairs.
     """
     d = design(pairs, source, target)
     spectrum = decompose(d)
     if strength is None:
         strength = choose_strength(spectrum, d, target.metric, seed)
     weight, bias = spectrum.solution(strength)
-    residuals = d.outputs - spectrum.left_out(strength, np.arange(len(pairs)), d.outputs)
+    base = spectrum.left_out(strength, np.arange(len(pairs)), d.outputs)
 
     def build() -> BranchedNetwork:
         beside = d.inputs.shape[1] - d.old_dimension
@@ -44,7 +47,16 @@ def residual_mlp(
         torch.nn.init.zeros_(network.last.bias)
         return network
 
-    schedule = Schedule(epochs=epochs, batch=batch)
-    network = train(build, d, residuals, schedule, device=device, seed=seed, progress=progress)
-    settings = {"strength": strength, "epochs": epochs, "batch": batch, "width": width}
+    network = train(
+        build,
+        d,
+        d.outputs - base,
+        Schedule(epochs=epochs, batch=batch, labels=labels),
+        codes=codes_of(pairs) if labels else None,
+        base=base,
+        device=device,
+        seed=seed,
+        progress=progress,
+    )
+    settings = {"strength": strength, "epochs": epochs, "batch": batch, "width": width, "labels": labels}
     return Transformation(describe("residual_mlp", pairs, source, target, settings), d.affine(weight, bias), network)

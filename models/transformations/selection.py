@@ -9,10 +9,9 @@ ridge goes before orthogonal, which is the better pushed and the worse learner.
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -23,6 +22,7 @@ from models.metrics import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Space, Transformation
 from models.transformations.cost import epochs_within
 from models.transformations.held_out import MANY, HeldOut, Measured
+from models.transformations.labels import tell_rows_together
 from models.transformations.methods import METHODS, NETWORKS, MethodName, Recipe, learn
 from models.transformations.pairs import Pairs
 from models.transformations.training import Progress, silent
@@ -76,6 +76,7 @@ def select(
     target: Space,
     *,
     method: MethodName | Literal["auto"] = "auto",
+    labels: bool = True,
     device: Device = "auto",
     seed: int = 0,
     budget_seconds: float = 900.0,
@@ -83,12 +84,14 @@ def select(
 ) -> Selection:
     """Tries every method, or the one named, and keeps the best on held-out rows.
 
+    labels: whether candidates may learn from the pairs' labels. They favour the classes that have pairs, and held-out
+    rows are of such classes only: say False where the gallery has others.
     `budget_seconds` bounds each network by an estimate of its cost: it gets fewer epochs, or under "auto" is skipped.
     `progress` counts shares of the work. Raises ValueError for fewer than two pairs, an unknown method, an absent
     device, or dimensions that are not the spaces'.
     """
     ground = _Ground(pairs, source, target, resolve(device), seed, HeldOut(pairs, target, seed))
-    plan = _plan(method, pairs.side is not None)
+    plan = _plan(method, side=pairs.side is not None, labels=labels and tell_rows_together(pairs))
     work = [_WORK[recipe.method] for recipe in plan]
     meter = _Meter(progress, sum(work) + max(work))
     entries: list[_Entry] = []
@@ -120,17 +123,26 @@ def select(
 _WORK: dict[MethodName, int] = {"orthogonal": 1, "ridge": 1, "low_rank": 1, "residual_mlp": 10, "fct": 40}
 
 
-def _plan(method: MethodName | Literal["auto"], side: bool) -> list[Recipe]:
+def _plan(method: MethodName | Literal["auto"], *, side: bool, labels: bool) -> list[Recipe]:
     """What is tried, cheapest first. A named method is joined by those that push, for the instant answer alone."""
     if method != "auto":
         if method not in METHODS:
             raise ValueError(f"unknown method {method!r}; there are auto, {', '.join(METHODS)}")
         named = [Recipe(method, True)] if side else []
         plain = [Recipe(m) for m in ("ridge", "orthogonal", method) if m not in NETWORKS or not side]
-        return list({recipe.name: recipe for recipe in [*plain, *named]}.values())
+        known = list({recipe.name: recipe for recipe in [*plain, *named]}.values())
+        return [*known, *_labelled(known if labels else [])]
     variants = (False, True) if side else (False,)
-    with_side = [Recipe(m, uses) for m in METHODS if m not in ("orthogonal", "ridge") for uses in variants]
-    return [Recipe("ridge"), Recipe("orthogonal"), *(Recipe("ridge", True) for _ in variants[1:]), *with_side]
+    ridges = [Recipe("ridge", uses) for uses in variants]
+    others = [Recipe(m, uses) for m in METHODS if m not in ("orthogonal", "ridge") for uses in variants]
+    plain = [ridges[0], Recipe("orthogonal"), *ridges[1:]]
+    if not labels:
+        return [*plain, *others]
+    return [*plain, *_labelled(ridges), *(r for other in others for r in (other, other.with_labels()))]
+
+
+def _labelled(recipes: Sequence[Recipe]) -> list[Recipe]:
+    return [recipe.with_labels() for recipe in recipes if recipe.method != "orthogonal"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,7 @@ class _Entry:
 
     def as_pushed(self) -> _Entry:
         assert self.pushed is not None
-        return dataclasses.replace(self, measured=self.pushed)
+        return replace(self, measured=self.pushed)
 
 
 @dataclass(frozen=True)
@@ -189,21 +201,35 @@ class _Ground:
             return reason
         known = {entry.recipe.name: entry.recipe.settings for entry in entries}
         ridge = known.get(Recipe("ridge", recipe.uses_side).name, {}) if recipe.method == "residual_mlp" else {}
-        return dataclasses.replace(recipe, settings={**ridge, "epochs": max(epochs, FEWEST_EPOCHS)})
+        return replace(recipe, settings={**ridge, **recipe.settings, "epochs": max(epochs, FEWEST_EPOCHS)})
 
     def _reason_to_skip(self, recipe: Recipe, entries: Sequence[_Entry], epochs: int) -> str | None:
         fewest, pairs = FEWEST_PAIRS[recipe.method], len(self.pairs)
         if pairs < fewest:
             return f"{pairs} pairs are too few for this network, which is tried from {fewest} on"
-        of = {(entry.recipe.method, entry.recipe.uses_side): entry for entry in entries}
-        if ("ridge", True) in of and _better(of["ridge", True], of["ridge", False], self.seed) != recipe.uses_side:
-            with_or_without = "without" if recipe.uses_side else "with"
-            return f"ridge does best {with_or_without} side-information, so networks are tried {with_or_without} it"
+        of = {entry.recipe.name: entry for entry in entries}
+        like = replace(recipe, method="ridge")
+        if reason := self._worse_as_ridge(like, of):
+            return reason
         if epochs < FEWEST_EPOCHS:
             return f"the time allowed is enough for {epochs} epochs, and fewer than {FEWEST_EPOCHS} teach nothing"
-        small = of.get(("residual_mlp", recipe.uses_side))
-        if recipe.method == "fct" and small and not _better(small, of["ridge", recipe.uses_side], self.seed):
+        small = of.get(replace(like, method="residual_mlp").name)
+        if recipe.method == "fct" and small and not _better(small, of[like.name], self.seed):
             return "the residual MLP found nothing that ridge misses, so a larger network has nothing to find"
+        return None
+
+    def _worse_as_ridge(self, like: Recipe, of: Mapping[str, _Entry]) -> str | None:
+        """A network is dear: it reads what ridge does best with, and leaves aside what ridge does no better with."""
+        plain = dict(like.settings)
+        plain.pop("labels", None)
+        for what, used, without, using in (
+            ("side-information", like.uses_side, replace(like, uses_side=False), replace(like, uses_side=True)),
+            ("labels", like.uses_labels, replace(like, settings=plain), like.with_labels()),
+        ):
+            both = of.get(using.name), of.get(without.name)
+            if both[0] and both[1] and _better(both[0], both[1], self.seed) != used:
+                how = "without" if used else "with"
+                return f"ridge does best {how} {what}, so networks are tried {how} it"
         return None
 
     def tried(self, recipe: Recipe, progress: Progress) -> _Entry:
@@ -211,9 +237,9 @@ class _Ground:
         start = time.perf_counter()
         whole = None if recipe.method in NETWORKS else self.learner(recipe)(self.pairs)
         if whole is not None:
-            recipe = dataclasses.replace(recipe, settings=whole.card.settings)
+            recipe = replace(recipe, settings=whole.card.settings)
         models = self.held_out.models(self.learner(recipe, _Rounds(progress, len(self.held_out.folds))))
-        recipe = dataclasses.replace(recipe, settings=models[0].card.settings)
+        recipe = replace(recipe, settings=models[0].card.settings)
         seconds = time.perf_counter() - start
         pushed = self.held_out.measure_pushed(models) if recipe.pushes else None
         return _Entry(recipe, self.held_out.measure(models), pushed, whole, seconds)
@@ -222,7 +248,7 @@ class _Ground:
         """The entry's transformation from all pairs, the held-out measurement on its card."""
         h = entry.transformation or self.learner(entry.recipe, progress)(self.pairs)
         metrics = {f"held-out {self.held_out.metric}": float(entry.measured.hits.mean())}
-        return dataclasses.replace(h, card=dataclasses.replace(h.card, metrics=metrics))
+        return replace(h, card=replace(h.card, metrics=metrics))
 
     def curve(self, entry: _Entry) -> tuple[tuple[int, float], ...]:
         """(pairs, held-out metric), the last point being the entry's own."""

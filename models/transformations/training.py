@@ -1,18 +1,23 @@
-"""One training loop for every network: features computed once and kept on the device, MSE towards the new features."""
+"""One training loop for every network: features computed once and kept on the device, MSE towards the new features.
+
+Products are in bfloat16 where the hardware multiplies it (`models.training.precision`): three times as fast on such a
+processor, and ten bits of mantissa or eight make no difference to retrieval.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.portable import Array, Network
+from models.training.precision import reduced
+from models.transformations.labels import Codes, supervised_contrastive
 from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Design
 
@@ -25,6 +30,7 @@ class Schedule:
 
     BatchNorm keeps its statistics from half of the epochs on. Small data gets smaller batches, at least `min_steps` to
     an epoch. Training ends early when `patience` (a share of the epochs) brings nothing on the `held_out` share.
+    `labels` is the weight of `supervised_contrastive` beside the MSE.
     """
 
     epochs: int = 80
@@ -35,6 +41,7 @@ class Schedule:
     min_steps: int = 16
     held_out: float = 0.05
     patience: float = 0.25
+    labels: float = 0.0
 
 
 def silent(done: int, total: int) -> None:
@@ -47,25 +54,57 @@ def train(
     outputs: Array,
     schedule: Schedule,
     *,
+    codes: Codes | None = None,
+    base: Array | None = None,
     device: torch.device,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Network:
     """Trains build() on d.inputs → outputs (n, d_new) float32; returns it folded, answering in the outputs' own scale.
 
-    Deterministic for a seed on one device and thread count. `progress` counts epochs. Raises ValueError for fewer than
-    4 rows.
+    codes: (n,) the rows' labels, which `schedule.labels` needs. base: (n, d_new) float32 what is added to the network's
+    answers before they are searched, where it learns residuals. Deterministic for a seed on one device and thread
+    count. `progress` counts epochs. Raises ValueError for fewer than 4 rows.
     """
     if len(outputs) < 4:
         raise ValueError(f"a network needs at least 4 pairs, not {len(outputs)}")
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _tensor_cores():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = build().to(device)
-        shift = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
-        scale = float(np.sqrt(np.mean(np.square(outputs - shift, dtype=np.float64)))) or 1.0
-        data = _Data.on(device, d, (outputs - shift) / np.float32(scale), schedule.held_out, seed)
+        shift, scale = outputs.mean(axis=0, dtype=np.float64).astype(np.float32), _deviation(outputs)
+        labels = _Labels.of(outputs, base, scale, codes, schedule.labels)
+        data = _Data.on(device, d, (outputs - shift) / np.float32(scale), labels, schedule.held_out, seed)
         _descend(network, data, schedule, seed, progress)
     return network.eval().exported(d.factor, scale, shift)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the labels' term needs: codes (n,), what is added to outputs before they are searched, (n, d_new) or None,
+    and `unit`, which brings outputs to unit variance where they are searched.
+    """
+
+    codes: Tensor
+    base: Tensor | None
+    unit: float
+    weight: float
+
+    @classmethod
+    def of(cls, outputs: Array, base: Array | None, scale: float, codes: Codes | None, weight: float) -> _Labels | None:
+        if not weight or codes is None:
+            return None
+        searched = _deviation(outputs if base is None else outputs + base)
+        added = None if base is None else torch.from_numpy(base / np.float32(searched))
+        return cls(torch.from_numpy(codes), added, scale / searched, weight)
+
+    def to(self, device: torch.device, order: Codes) -> _Labels:
+        base = None if self.base is None else self.base[order].to(device)
+        return replace(self, codes=self.codes[order].to(device), base=base)
+
+    def loss(self, answers: Tensor, outputs: Tensor, rows: Tensor | slice) -> Tensor:
+        base = 0 if self.base is None else self.base[rows]
+        found, wanted = answers * self.unit + base, outputs * self.unit + base
+        return self.weight * supervised_contrastive(found, wanted, self.codes[rows])
 
 
 @dataclass(frozen=True)
@@ -75,19 +114,28 @@ class _Data:
     old: Tensor
     side: Tensor | None
     outputs: Tensor
+    labels: _Labels | None
     held_out: int
+    products: torch.dtype | None
 
     @classmethod
-    def on(cls, device: torch.device, d: Design, outputs: Array, held_out: float, seed: int) -> _Data:
+    def on(
+        cls, device: torch.device, d: Design, outputs: Array, labels: _Labels | None, held_out: float, seed: int
+    ) -> _Data:
         order = np.random.default_rng(seed).permutation(len(outputs))
-        inputs = torch.from_numpy(d.inputs[order]).to(device)
+        inputs, wanted = (torch.from_numpy(part[order]).to(device) for part in (d.inputs, outputs))
         side = inputs[:, d.old_dimension :].contiguous() if d.inputs.shape[1] > d.old_dimension else None
         count = min(max(1, round(held_out * len(outputs))), 5000)
-        return cls(inputs[:, : d.old_dimension].contiguous(), side, torch.from_numpy(outputs[order]).to(device), count)
+        old = inputs[:, : d.old_dimension].contiguous()
+        told = None if labels is None else labels.to(device, order)
+        return cls(old, side, wanted, told, count, reduced("auto", device))
 
     def loss(self, network: nn.Module, rows: Tensor | slice) -> Tensor:
-        side = None if self.side is None else self.side[rows]
-        return nn.functional.mse_loss(network(self.old[rows], side), self.outputs[rows])
+        side, outputs = None if self.side is None else self.side[rows], self.outputs[rows]
+        with torch.autocast(self.old.device.type, self.products, enabled=self.products is not None):
+            answers = network(self.old[rows], side)
+        loss = nn.functional.mse_loss(answers.float(), outputs)
+        return loss if self.labels is None else loss + self.labels.loss(answers.float(), outputs, rows)
 
 
 def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: int, progress: Progress) -> None:
@@ -99,7 +147,7 @@ def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: in
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
     shuffle = torch.Generator(data.old.device).manual_seed(seed)
-    validation = slice(rows, None)
+    validation = [slice(start, start + schedule.batch) for start in range(rows, len(data.outputs), schedule.batch)]
     best, best_state, stale = math.inf, copy.deepcopy(network.state_dict()), 0
     for epoch in range(schedule.epochs):
         _set_mode(network, statistics_move=epoch < schedule.epochs / 2)
@@ -112,7 +160,7 @@ def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: in
             optimizer.step()
         network.eval()
         with torch.no_grad():
-            loss = float(data.loss(network, validation))
+            loss = float(np.mean([float(data.loss(network, part)) for part in validation]))
         stale = 0 if loss < best else stale + 1
         if loss < best:
             best, best_state = loss, copy.deepcopy(network.state_dict())
@@ -137,12 +185,6 @@ def _set_mode(network: nn.Module, *, statistics_move: bool) -> None:
                 module.eval()
 
 
-@contextmanager
-def _tensor_cores() -> Iterator[None]:
-    """TF32 products while training: ten bits of mantissa are plenty for a gradient."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def _deviation(rows: Array) -> float:
+    """Standard deviation of a coordinate, on the average of all."""
+    return float(np.sqrt(np.var(rows, axis=0, dtype=np.float64).mean())) or 1.0
