@@ -2,21 +2,25 @@
 
 from app.database import Base
 from app.datasets.tables import DatasetRow
+from app.evaluations.tables import EvaluationRow
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.idempotency.tables import IdempotencyKeyRow
 from app.jobs.tables import JobRow
 from app.registry.tables import ModelRow
+from app.side_information.tables import SideInformationEncoderRow
 from app.upgrades.tables import UpgradeRow
 
 metadata = Base.metadata
 
 __all__ = [
     "DatasetRow",
+    "EvaluationRow",
     "GalleryRow",
     "GenerationRow",
     "IdempotencyKeyRow",
     "JobRow",
     "ModelRow",
+    "SideInformationEncoderRow",
     "UpgradeRow",
     "metadata",
 ]

@@ -1,0 +1,1 @@
+"""Side-information made here: encoders trained on a deployed model's own data, without labels."""
