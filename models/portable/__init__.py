@@ -19,27 +19,41 @@ from models.portable.padding import zero_padding
 from models.portable.publishing import publish
 from models.portable.pushing import PushedQueries
 from models.portable.transformation import Transformation
+from models.portable.uncertainty import (
+    Calibration,
+    Head,
+    Nearest,
+    Uncertainty,
+    load_uncertainty,
+    save_uncertainty,
+)
 
 __all__ = [
     "Affine",
     "Architecture",
     "Array",
     "ArtifactError",
+    "Calibration",
     "Card",
     "CorruptArtifact",
     "Dense",
+    "Head",
     "Lengths",
     "Metric",
+    "Nearest",
     "Network",
     "NotPushable",
     "PortableError",
     "PushedQueries",
     "Space",
     "Transformation",
+    "Uncertainty",
     "WrongDirection",
     "as_indexed",
     "load",
+    "load_uncertainty",
     "publish",
     "save",
+    "save_uncertainty",
     "zero_padding",
 ]

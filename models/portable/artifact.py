@@ -1,71 +1,36 @@
-"""Artifacts on disk: one safetensors file and one JSON card, published so that a crash cannot tear them."""
+"""A transformation's arrays by name, as its artifact holds them."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
 
 from models.portable.card import Card, Space
-from models.portable.errors import CorruptArtifact, WrongDirection
+from models.portable.errors import CorruptArtifact
 from models.portable.layers import Affine, Array, Dense, Lengths, Network
-from models.portable.publishing import publish
+from models.portable.sealed import check_direction, read_sealed, write_sealed
 from models.portable.transformation import Transformation
-
-CARD = "card.json"
 
 
 def save(transformation: Transformation, directory: Path) -> Card:
     """Writes weights and card so that a crash leaves this artifact or the one before; returns the card as saved.
 
-    The weights carry the card too, so that their checksum covers the direction. Raises OSError.
+    Raises OSError.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    card = dataclasses.replace(transformation.card, sha256="")
-    weights = save_arrays(dict(_named(transformation)), metadata={"card": card.to_json()})
-    card = dataclasses.replace(card, sha256=hashlib.sha256(weights).hexdigest())
-    publish(directory / weights_name(card), weights)
-    publish(directory / CARD, card.to_json().encode())
-    for stale in set(directory.glob("weights-*.safetensors")) - {directory / weights_name(card)}:
-        stale.unlink()
-    return card
+    return write_sealed(transformation.card, dict(_named(transformation)), directory)
 
 
 def load(directory: Path, *, source: Space, target: Space) -> Transformation:
     """Reads the artifact that leads from `source` to `target`; raises CorruptArtifact or WrongDirection."""
-    try:
-        card = Card.from_json((directory / CARD).read_text())
-        weights = (directory / weights_name(card)).read_bytes()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorruptArtifact(f"artifact is unreadable: {error}") from error
-    if hashlib.sha256(weights).hexdigest() != card.sha256:
-        raise CorruptArtifact(f"{weights_name(card)} does not have the checksum that its card names")
-    try:
-        header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-        stamped = Card.from_json(header["__metadata__"]["card"])
-        arrays = load_arrays(weights)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CorruptArtifact(f"weights are unreadable: {error}") from error
-    if dataclasses.replace(stamped, sha256=card.sha256) != card:
-        raise CorruptArtifact("the card is not the one that the weights were saved with")
+    card, arrays = read_sealed(directory)
     try:
         transformation = Transformation(card, _affine(arrays), _network(arrays))
     except (ValueError, KeyError) as error:
         raise CorruptArtifact(f"weights do not fit the card: {error}") from error
-    _check_direction(card, source, target)
+    check_direction(card, source, target)
     return transformation
-
-
-def weights_name(card: Card) -> str:
-    """The file that holds a saved card's weights: named by content, so that replacing the card is the commit."""
-    return f"weights-{card.sha256[:16]}.safetensors"
 
 
 def _named(transformation: Transformation) -> Iterator[tuple[str, Array]]:
@@ -104,11 +69,3 @@ def _network(arrays: Mapping[str, Array]) -> Network | None:
         return tuple(Dense(arrays[f"{name}.{n}.weight"], arrays[f"{name}.{n}.bias"]) for n in range(count))
 
     return Network(layers("old"), layers("side"), layers("trunk")) if "trunk.0.weight" in arrays else None
-
-
-def _check_direction(card: Card, source: Space, target: Space) -> None:
-    if (card.source, card.target) == (source, target):
-        return
-    asked, found = f"{source} → {target}", f"{card.source} → {card.target}"
-    hint = "; it is the other way round, and a transformation cannot be reversed" if card.source == target else ""
-    raise WrongDirection(f"the artifact leads {found}, not {asked}{hint}")

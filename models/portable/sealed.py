@@ -1,0 +1,73 @@
+"""How every artifact lies on disk: one safetensors file and one JSON card, which no crash and no swap tears apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from models.portable.card import Card, Space
+from models.portable.errors import CorruptArtifact, WrongDirection
+from models.portable.publishing import publish
+
+CARD = "card.json"
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def write_sealed(card: Card, arrays: Arrays, directory: Path) -> Card:
+    """Writes weights and card so that a crash leaves this artifact or the one before; returns the card as saved.
+
+    The weights carry the card too, so that their checksum covers the direction. Raises OSError.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    card = dataclasses.replace(card, sha256="")
+    weights = save_arrays(dict(arrays), metadata={"card": card.to_json()})
+    card = dataclasses.replace(card, sha256=hashlib.sha256(weights).hexdigest())
+    publish(directory / weights_name(card), weights)
+    publish(directory / CARD, card.to_json().encode())
+    for stale in set(directory.glob("weights-*.safetensors")) - {directory / weights_name(card)}:
+        stale.unlink()
+    return card
+
+
+def read_sealed(directory: Path) -> tuple[Card, Arrays]:
+    """The card and the arrays as they were written together; raises CorruptArtifact."""
+    try:
+        card = Card.from_json((directory / CARD).read_text())
+        weights = (directory / weights_name(card)).read_bytes()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(f"artifact is unreadable: {error}") from error
+    if hashlib.sha256(weights).hexdigest() != card.sha256:
+        raise CorruptArtifact(f"{weights_name(card)} does not have the checksum that its card names")
+    try:
+        header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+        stamped = Card.from_json(header["__metadata__"]["card"])
+        arrays = load_arrays(weights)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifact(f"weights are unreadable: {error}") from error
+    if dataclasses.replace(stamped, sha256=card.sha256) != card:
+        raise CorruptArtifact("the card is not the one that the weights were saved with")
+    return card, arrays
+
+
+def weights_name(card: Card) -> str:
+    """The file that holds a saved card's weights: named by content, so that replacing the card is the commit."""
+    return f"weights-{card.sha256[:16]}.safetensors"
+
+
+def check_direction(card: Card, source: Space, target: Space) -> None:
+    """Raises WrongDirection unless the artifact leads from `source` to `target`."""
+    if (card.source, card.target) == (source, target):
+        return
+    asked, found = f"{source} → {target}", f"{card.source} → {card.target}"
+    hint = "; it is the other way round, and a transformation cannot be reversed" if card.source == target else ""
+    raise WrongDirection(f"the artifact leads {found}, not {asked}{hint}")

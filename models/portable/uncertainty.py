@@ -1,0 +1,209 @@
+"""How far a transformed vector is expected to lie from the one that re-embedding would make, with numpy alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portable.card import Card, Space
+from models.portable.errors import CorruptArtifact
+from models.portable.layers import Array, Dense, as_indexed, checked, squared_norms
+from models.portable.sealed import Arrays, check_direction, read_sealed, write_sealed
+
+Reads = Literal["inputs", "moved"]
+Floats = NDArray[np.float64]
+
+CHUNK = 4096
+SLOPE = 0.01  # what the calibrated logarithm still rises by, from its first knot to its last, where it is level
+BEYOND = 2.0  # ranges of the knots, as far as which it goes on rising
+NEAREST = 1e-12  # a squared distance of nothing: the logarithm stays finite
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """One number from h's output, w·h + b: the log-variance of FastFill, arXiv 2303.04766, up to calibration.
+
+    layer: weight (1, d_new), bias (1,), float32.
+    """
+
+    layer: Dense
+
+    def __call__(self, inputs: Array, moved: Array) -> Floats:
+        """(n, d_in), (n, d_new) → (n,) float64."""
+        return np.asarray((moved @ self.layer.weight.T + self.layer.bias)[:, 0], np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nearest:
+    """How far the nearest of some points is, or what the k nearest know: the logarithm of it.
+
+    points: (m, d) float32, what is read times `columns`; columns: (d,) float32. values: (m,) float32, positive, of
+    which the mean over the k nearest points is taken, or None for the squared distance of the nearest. reads: "inputs",
+    that is [p ; s], or "moved", h's output.
+    """
+
+    reads: Reads
+    points: Array
+    columns: Array
+    values: Array | None = None
+    k: int = 1
+
+    def __call__(self, inputs: Array, moved: Array) -> Floats:
+        """(n, d_old + d_side), (n, d_new) → (n,) float64."""
+        rows = (inputs if self.reads == "inputs" else moved) * self.columns
+        squared = squared_norms(rows)[:, None] + squared_norms(self.points) - 2 * rows @ self.points.T
+        if self.values is None:
+            found = np.maximum(squared.min(axis=1).astype(np.float64), NEAREST)
+        else:
+            near = np.argpartition(squared, self.k - 1, axis=1)[:, : self.k]
+            found = self.values[near].mean(axis=1, dtype=np.float64)
+        return np.asarray(np.log(found))
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """A rising curve from the raw score to the logarithm of the expected squared error, linear between knots.
+
+    at: (k,) float64, rising; log_error: (k,) float64, not falling. Where it is level it rises by a trifle (`SLOPE`), so
+    that the order of the raw scores is kept.
+    """
+
+    at: Floats
+    log_error: Floats
+
+    def __call__(self, raw: Floats) -> Array:
+        """(n,) float64 → expected squared errors, (n,) float32, positive."""
+        width = (self.at[-1] - self.at[0]) or 1.0
+        trifle = SLOPE * np.clip((raw - self.at[0]) / width, -BEYOND, 1 + BEYOND)
+        return np.asarray(np.exp(np.interp(raw, self.at, self.log_error) + trifle), np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Uncertainty:
+    """What is expected of ‖h(old) − new‖², vectors as the index of the target holds them.
+
+    The card's `method` names how it was learned, and its `settings` what else is to be known.
+    """
+
+    card: Card
+    score: Head | Nearest
+    calibration: Calibration
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+
+    @property
+    def source(self) -> Space:
+        """The space of the old vectors."""
+        return self.card.source
+
+    @property
+    def target(self) -> Space:
+        """The space of the vectors that are expected to miss."""
+        return self.card.target
+
+    @property
+    def side_dimension(self) -> int | None:
+        """What the transformation reads beside the old vectors; None for nothing."""
+        return self.card.side_dimension
+
+    def expected_error(self, old: Array, side: Array | None, moved: Array) -> Array:
+        """The expected squared distance of `moved` from the new model's vectors: (n,) float32, positive.
+
+        old: (n, d_old), side: (n, d_side) or None, moved: (n, d_new) = h(old, side), float32. Raises ValueError where a
+        dimension or a number of rows is wrong, or side-information is missing or not expected.
+        """
+        rows = checked(old, self.source.dimension, f"old vectors of {self.source}")
+        landed = checked(moved, self.target.dimension, f"transformed vectors of {self.target}")
+        if (side is None) != (self.side_dimension is None):
+            raise ValueError("side-information is missing" if side is None else "side-information is not expected")
+        beside = None if side is None or self.side_dimension is None else checked(side, self.side_dimension, "side")
+        if {len(rows), len(landed), len(rows if beside is None else beside)} != {len(rows)}:
+            raise ValueError(f"{len(rows)} old vectors and {len(landed)} transformed ones, or not as much beside them")
+        errors = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), CHUNK):
+            part = slice(start, start + CHUNK)
+            inputs = readings(rows[part], None if beside is None else beside[part], self.source)
+            errors[part] = self.calibration(self.score(inputs, as_indexed(landed[part], self.target.metric)))
+        return errors
+
+
+def readings(old: Array, side: Array | None, source: Space) -> Array:
+    """[p ; s], p as the index of its space holds it: (n, d_old), (n, d_side) → (n, d_old + d_side) float32."""
+    rows = as_indexed(old, source.metric)
+    return rows if side is None else np.concatenate([rows, side], axis=1)
+
+
+def save_uncertainty(uncertainty: Uncertainty, directory: Path) -> Card:
+    """As `models.portable.save`: a crash leaves this artifact or the one before. Raises OSError."""
+    arrays: dict[str, NDArray[Any]] = {
+        "calibration.at": uncertainty.calibration.at,
+        "calibration.log_error": uncertainty.calibration.log_error,
+    }
+    match uncertainty.score:
+        case Head(layer):
+            arrays |= {"head.weight": layer.weight, "head.bias": layer.bias}
+        case Nearest(reads, points, columns, values, k):
+            arrays |= {f"nearest.{reads}": points, "nearest.columns": columns, "nearest.k": np.array([k])}
+            if values is not None:
+                arrays["nearest.values"] = values
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return write_sealed(uncertainty.card, contiguous, directory)
+
+
+def load_uncertainty(directory: Path, *, source: Space, target: Space) -> Uncertainty:
+    """The uncertainty of a transformation from `source` to `target`; raises CorruptArtifact or WrongDirection."""
+    card, arrays = read_sealed(directory)
+    try:
+        calibration = Calibration(arrays["calibration.at"], arrays["calibration.log_error"])
+        found = Uncertainty(card, _score(arrays), calibration)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifact(f"weights do not fit the card: {error}") from error
+    check_direction(card, source, target)
+    return found
+
+
+def _score(arrays: Arrays) -> Head | Nearest:
+    if "head.weight" in arrays:
+        return Head(Dense(arrays["head.weight"], arrays["head.bias"]))
+    reads: Reads = "moved" if "nearest.moved" in arrays else "inputs"
+    return Nearest(
+        reads,
+        arrays[f"nearest.{reads}"],
+        arrays["nearest.columns"],
+        arrays.get("nearest.values"),
+        int(arrays["nearest.k"][0]),
+    )
+
+
+def _check_shapes(u: Uncertainty) -> None:
+    """Raises ValueError unless every array is finite and of the shape that the card and its neighbours ask for."""
+    at, log_error = u.calibration.at, u.calibration.log_error
+    _check(at, (len(at),), np.float64)
+    _check(log_error, (len(at),), np.float64)
+    if not len(at) or not (np.diff(at) > 0).all() or not (np.diff(log_error) >= 0).all():
+        raise ValueError("a calibration has knots that rise")
+    if isinstance(u.score, Head):
+        _check(u.score.layer.weight, (1, u.target.dimension))
+        _check(u.score.layer.bias, (1,))
+        return
+    width = u.source.dimension + (u.side_dimension or 0) if u.score.reads == "inputs" else u.target.dimension
+    _check(u.score.points, (len(u.score.points), width))
+    _check(u.score.columns, (width,))
+    if not 1 <= u.score.k <= len(u.score.points):
+        raise ValueError(f"{u.score.k} nearest of {len(u.score.points)} points")
+    if u.score.values is not None:
+        _check(u.score.values, (len(u.score.points),))
+        if not (u.score.values > 0).all():
+            raise ValueError("errors known of points are positive")
+
+
+def _check(array: NDArray[Any], shape: tuple[int, ...], dtype: type = np.float32) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"weights are {array.shape} {array.dtype}, not {shape} {np.dtype(dtype)}")
+    if not np.isfinite(array).all():
+        raise ValueError("weights are not finite")
