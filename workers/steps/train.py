@@ -13,6 +13,7 @@ from app.upgrades.tables import UpgradeRow
 from models.portable import save
 from models.transformations.selection import Selection, select
 from workers.context import StepContext
+from workers.evidence.label_cover import labels_cover
 from workers.evidence.pairs import load_pairs
 
 SEED = 0
@@ -30,6 +31,7 @@ def run(context: StepContext) -> None:
         crosswalk.models.space(upgrade.source),
         crosswalk.models.space(upgrade.target),
         method=upgrade.request["method"],
+        labels=labels_cover(crosswalk, upgrade.galleries, pairs),
         device=context.settings.device,
         seed=SEED,
         progress=context.progress,
@@ -56,6 +58,7 @@ def _summary(selection: Selection) -> dict[str, Any]:
     return {
         "method": card.method,
         "uses_side_information": card.side_dimension is not None,
+        "uses_labels": bool(card.settings.get("labels")),
         "instant_method": selection.instant.card.method,
         "pairs": card.pairs,
         "settings": dict(card.settings),
