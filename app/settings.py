@@ -41,6 +41,15 @@ class Settings(BaseSettings):
 
     evaluation_gallery_limit: int = Field(default=100_000, gt=0, description="Gallery rows a proof samples at most.")
     index_exact_rows: int = Field(default=200_000, gt=0, description="Galleries up to this size are searched exactly.")
+    cascade_overlap: float = Field(
+        default=0.99, gt=0, le=1, description="Share of the rewritten gallery's top 10 that a cascade is to find."
+    )
+    cascade_limit: int = Field(
+        default=1_000, gt=10, description="Most candidates that a cascade re-ranks for 10 answers."
+    )
+    cascade_memory_bytes: int = Field(
+        default=2**28, ge=0, description="Most memory for the transformed rows of one cascade, kept for later queries."
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 
     @property

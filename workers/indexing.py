@@ -8,6 +8,7 @@ from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
 from app.index import prune, publish
+from workers.evidence.fidelity import tune_for_crossings
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def build_index(crosswalk: Crosswalk, info: GalleryInfo, number: int, progress: 
         version=version,
         options=crosswalk.galleries.index_options(info),
     )
+    tune_for_crossings(crosswalk, info, number, path.name)
     hold(store, number, version)
     return Built(number, version, path.name)
 

@@ -1,5 +1,7 @@
 """Vector indexes: what one does (`protocol`), the FAISS engine, and how a snapshot is published."""
 
+from app.index.block import as_indexed
+from app.index.exact import ranked
 from app.index.faiss import LiveIndex
 from app.index.protocol import (
     LONGEST,
@@ -8,13 +10,14 @@ from app.index.protocol import (
     Held,
     Hits,
     IndexOptions,
+    Kind,
     MemoryUse,
     Metric,
     Rows,
     VectorIndex,
     Vectors,
 )
-from app.index.publish import prune, publish
+from app.index.publish import prune, publish, tune
 from app.index.snapshot import Snapshot
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "Held",
     "Hits",
     "IndexOptions",
+    "Kind",
     "LiveIndex",
     "MemoryUse",
     "Metric",
@@ -31,6 +35,9 @@ __all__ = [
     "Snapshot",
     "VectorIndex",
     "Vectors",
+    "as_indexed",
     "prune",
     "publish",
+    "ranked",
+    "tune",
 ]

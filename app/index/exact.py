@@ -126,6 +126,24 @@ def nearest(
     return found
 
 
+def ranked(queries: Vectors, vectors: Vectors, rows: Rows, positions: Positions, k: int, score: Metric) -> Hits:
+    """The k best of each query's own candidates, as an index over the vectors would score and order them.
+
+    queries: (m, d); vectors: (n, d), both as indexed, with the ids rows (n,); positions: (m, f), -1 for none.
+    """
+    if not len(vectors):
+        return padding(len(queries), k, score)
+    scores = np.concatenate(
+        [
+            _pair_scores(queries[part], vectors, positions[part], score)
+            for part in np.array_split(np.arange(len(queries)), max(1, -(-positions.size // _PAIRS)))
+        ]
+    )
+    if score == "cosine":  # A vector without a direction comes last.
+        scores[~np.any(vectors, axis=1)[positions]] = -1
+    return best_of(rows[positions], scores, positions >= 0, k, score)
+
+
 def best_of(rows: Rows, scores: Vectors, real: npt.NDArray[np.bool_], k: int, score: Metric) -> Hits:
     """The k best of (m, f) scored rows, ties by row id, padded where fewer are `real`."""
     rows, scores = np.where(real, rows, _LAST), np.where(real, scores, np.float32(WORST[score]))

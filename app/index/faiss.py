@@ -80,12 +80,22 @@ class LiveIndex:
         state = self._state
         return len(state.delta) + (len(state.base) if state.base else 0)
 
-    def search(self, queries: Vectors, k: int, *, score_as: Metric | None = None, allowed: Rows | None = None) -> Hits:
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        score_as: Metric | None = None,
+        allowed: Rows | None = None,
+        effort: int | None = None,
+    ) -> Hits:
         state, score = self._state, score_as or self.metric
         if score not in self.scores:
             raise ValueError(f"this index scores by {', '.join(sorted(self.scores))}, not by {score}")
         if k < 1:
             raise ValueError(f"k is at least 1, not {k}")
+        if effort is not None and effort < 1:
+            raise ValueError(f"effort is at least 1, not {effort}")
         queries, ranked, _ = as_indexed(self._matrix(queries), score)
         if not ranked.all():
             raise ValueError("a zero query has no cosine with anything")
@@ -97,7 +107,7 @@ class LiveIndex:
         found = []
         with one_thread():
             if base is not None and state.snapshot is not None:
-                found.append(state.snapshot.search(base, queries, k, score))
+                found.append(state.snapshot.search(base, queries, k, score, effort))
             if delta.ranked.count or not found:
                 found.append(delta.search(queries, k, score))
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]

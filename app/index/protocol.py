@@ -142,12 +142,21 @@ class VectorIndex(Protocol):
     def __len__(self) -> int:
         """How many rows can be found."""
 
-    def search(self, queries: Vectors, k: int, *, score_as: Metric | None = None, allowed: Rows | None = None) -> Hits:
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        score_as: Metric | None = None,
+        allowed: Rows | None = None,
+        effort: int | None = None,
+    ) -> Hits:
         """The k nearest rows of each query, among the rows `allowed` where given.
 
         queries: (m, d) float32, m >= 0, finite, none longer than LONGEST; under cosine of any length but zero.
         score_as: one of `scores`; left out, the index's metric. allowed: (a,) row ids in any order; unknown ones are
-        ignored. Raises ValueError where an argument is otherwise.
+        ignored. effort: the nprobe or ef_search of an approximate index, for queries that it was not tuned for.
+        Raises ValueError where an argument is otherwise.
         """
 
     def held(self, rows: Rows) -> Held:

@@ -21,7 +21,7 @@ from app.index.exact import one_thread
 from app.index.manifest import FILE, Digest, Manifest, Tuned
 from app.index.protocol import IndexOptions, Metric, Rows, Vectors
 from app.index.row_ids import RowIds
-from app.index.snapshot import INDEX, ROWS, VECTORS
+from app.index.snapshot import INDEX, ROWS, VECTORS, Snapshot
 
 _PARTIAL = ".partial-"
 _NEIGHBOURS = 10  # recall is measured at
@@ -137,17 +137,51 @@ def _tuned(
     seen = len(vectors) - _SAMPLE
     block = Block(np.arange(seen), vectors[:seen], Bitmap.full(seen), np.empty(0, np.int64), longest)
     queries = np.ascontiguousarray(vectors[seen:])
+    given = options.ef_search if options.kind == "hnsw" else options.nprobe
+    efforts = [given] if given else approximate.efforts()
+    return _least(approximate, block, queries, score, _NEIGHBOURS, efforts, options.recall)
+
+
+def tune(snapshot: Snapshot, queries: Vectors, score: Metric, neighbours: int) -> tuple[Tuned, Tuned] | None:
+    """What the snapshot's own effort finds for queries unlike its rows, and the least effort that finds enough.
+
+    queries: (m, d) float32 as `LiveIndex.search` takes them, of whose nearest `neighbours` the recall is asked for that
+    the index was built to reach. Never less than its own effort. None where every row is looked at anyway.
+    """
+    approximate, own = snapshot.approximate, snapshot.manifest.tuning(score)
+    if approximate is None or own is None:
+        return None
+    asked, by = as_indexed(queries, score)[0], snapshot.block
+    before = _least(approximate, by, asked, score, neighbours, [own.effort], 0.0)
+    if before.recall >= snapshot.manifest.options.recall:
+        return before, before
+    harder = (effort for effort in approximate.efforts() if effort > own.effort)
+    return before, _least(
+        approximate, by, asked, score, neighbours, [own.effort, *harder], snapshot.manifest.options.recall
+    )
+
+
+def _least(
+    approximate: Approximate,
+    block: Block,
+    queries: Vectors,
+    score: Metric,
+    neighbours: int,
+    efforts: Iterable[int],
+    wanted: float,
+) -> Tuned:
+    """The first of the rising efforts that reaches the recall wanted, or else the last, and its recall."""
 
     def recall(effort: int) -> float:
-        found = block.search(queries, _NEIGHBOURS, score, approximate.propose(score, effort, seen)).rows
-        return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
+        propose = approximate.propose(score, effort, block.ranked.count)
+        found = block.search(queries, neighbours, score, propose).rows
+        return float(np.mean([np.isin(true, one).mean() for true, one in zip(truth, found, strict=True)]))
 
     with one_thread():
-        truth = block.search(queries, _NEIGHBOURS, score).rows
-        given = options.ef_search if options.kind == "hnsw" else options.nprobe
-        for effort in [given] if given else approximate.efforts():
+        truth = block.search(queries, neighbours, score).rows
+        for effort in efforts:
             measured = recall(effort)
-            if measured >= options.recall:
+            if measured >= wanted:
                 break
     return Tuned(effort, measured)
 

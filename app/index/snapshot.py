@@ -56,14 +56,15 @@ class Snapshot:
         index = self.approximate.memory() if self.approximate else MemoryUse(0, 0)
         return MemoryUse(self.block.vectors.nbytes + index.mapped, own + index.resident)
 
-    def search(self, block: Block, queries: Vectors, k: int, score: Metric) -> Hits:
+    def search(self, block: Block, queries: Vectors, k: int, score: Metric, effort: int | None = None) -> Hits:
         """The k nearest ranked rows of `block`, which is this snapshot's own, or that with fewer rows found.
 
-        Where few are left, or the approximate index finds fewer than there are, every row is looked at.
+        effort: left out, the one that the index was tuned to. Where few are left, or the approximate index finds fewer
+        than there are, every row is looked at.
         """
         tuned, propose = self.manifest.tuning(score), None
         if self.approximate and tuned:
-            propose = self.approximate.propose(score, tuned.effort, block.ranked.count)
+            propose = self.approximate.propose(score, effort or tuned.effort, block.ranked.count)
         hits = block.search(queries, k, score, propose)
         if propose and block.ranked.count:
             short = hits.rows[:, min(k, block.ranked.count) - 1] == PADDING

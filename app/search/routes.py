@@ -11,13 +11,15 @@ from app.composition import Parts
 from app.ids import ResourceId
 from app.openapi import problems
 from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
-from app.search.schemas import EXAMPLE, SearchAnswer, SearchAnswers, SearchRequest
+from app.search.routing import AskedRoute
+from app.search.schemas import EXAMPLE, ROUTE, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import decode_query_vector, media_types, vectors_of_lists
 
 router = APIRouter(prefix="/search", tags=["search"])
 
 _K = Annotated[int, Query(ge=1, description="How many items to find.")]
 _GALLERY = Annotated[ResourceId, Query(description="Where to search.", examples=["faq"])]
+_ROUTE = Annotated[AskedRoute | None, Query(description=ROUTE)]
 _MODEL = Annotated[ResourceId, Query(description="The model that made the query's vector.", examples=["tfidf-v1"])]
 
 
@@ -34,11 +36,12 @@ def search_one(
     ],
     parts: Parts,
     k: _K = 10,
+    route: _ROUTE = None,
 ) -> SearchAnswer:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
     query = decode_query_vector(vector, parts.search.dimension(gallery, model))
-    found = parts.search.search(gallery, model, k, query[None, :])
+    found = parts.search.search(gallery, model, k, query[None, :], route=route)
     return SearchAnswer(**found.model_dump(exclude={"results"}), results=found.results[0])
 
 
@@ -50,7 +53,7 @@ def search_one(
         "requestBody": {
             "required": True,
             "description": "JSON; or the vectors alone, as npy or as an Arrow stream with one column `vector`, with "
-            "`gallery`, `model` and `k` in the URL.",
+            "`gallery`, `model`, `k` and `route` in the URL.",
             "content": {
                 media_types.JSON: {
                     "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
@@ -68,18 +71,21 @@ async def search_many(
     gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
     model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
     k: Annotated[int, Query(ge=1, description="With npy or Arrow: how many items to find.")] = 10,
+    route: _ROUTE = None,
 ) -> SearchAnswers:
     """The nearest items of each query, in the order of the queries."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == media_types.JSON:
         asked = _asked(await request.body())
         dimension = await run_sync(parts.search.dimension, asked.gallery, asked.model)
         vectors = vectors_of_lists(asked.vectors, dimension)
-        return await run_sync(parts.search.search, asked.gallery, asked.model, asked.k, vectors, asked.filter)
+        return await run_sync(
+            parts.search.search, asked.gallery, asked.model, asked.k, vectors, asked.filter, asked.route
+        )
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
     dimension = await run_sync(parts.search.dimension, gallery, model)
     vectors = await parts.uploads.queries(request.stream(), request.headers, dimension)
-    return await run_sync(parts.search.search, gallery, model, k, vectors)
+    return await run_sync(parts.search.search, gallery, model, k, vectors, None, route)
 
 
 def _asked(body: bytes) -> SearchRequest:

@@ -4,15 +4,17 @@ direct        the query's model made the generation's vectors, all of them
 transformed   the generation holds h(old), partly or wholly backfilled, in the query's space
 compatible    the query's model was trained to be searched against the old model's vectors, which the generation holds
 instant       the generation is in the old space; a linear h is pushed into the query
+cascade       as instant, for candidates alone, which the h that cannot be pushed exactly then re-ranks
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from app.galleries.info import GalleryInfo, GenerationInfo
 
-RouteName = Literal["direct", "compatible", "instant", "transformed"]
+RouteName = Literal["direct", "compatible", "instant", "cascade", "transformed"]
+AskedRoute = Literal["instant", "cascade"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,17 @@ class Route:
 
 
 def find_route(
-    gallery: GalleryInfo, model: str, compatible: Mapping[str, str], crossable: Mapping[str, str]
+    gallery: GalleryInfo,
+    model: str,
+    compatible: Mapping[str, str],
+    crossable: Mapping[str, str],
+    cascades: Collection[str] = (),
 ) -> Route | None:
     """The route of a query of `model`, or None where there is none.
 
     compatible: the upgrades that trained `model`, by the old model that it is compatible with.
     crossable: the upgrades proved from the active generation's model, by the model that they lead to.
+    cascades: those of them whose transformation re-ranks what a linear one proposes.
 
     The active generation answers first. Behind it, those that it was derived from still answer clients that have not
     moved on to the new model. A generation that was never activated, or was rolled back from, does not answer.
@@ -42,8 +49,14 @@ def find_route(
     if found := _compatible(reached[:1], compatible):
         return found
     if model in crossable:
-        return Route("instant", gallery.active, pushed=crossable[model])
+        upgrade = crossable[model]
+        return Route("cascade" if upgrade in cascades else "instant", gallery.active, pushed=upgrade)
     return _compatible(reached[1:], compatible)
+
+
+def choices(route: Route) -> tuple[RouteName, ...]:
+    """The routes that a query can ask for where this one is taken unasked."""
+    return ("cascade", "instant") if route.name == "cascade" else (route.name,)
 
 
 def _compatible(steps: Sequence[GenerationInfo], compatible: Mapping[str, str]) -> Route | None:

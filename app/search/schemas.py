@@ -5,9 +5,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.ids import ResourceId
-from app.search.routing import RouteName
+from app.search.routing import AskedRoute, RouteName
 
 EXAMPLE: dict[str, Any] = {"gallery": "faq", "model": "tfidf-v1", "k": 2, "vectors": [[0.9, 0.1, 0.0, 0.0]]}
+
+
+ROUTE = "How to answer queries that a crossing leads to a gallery in the old space; left out, the better of the two."
 
 
 class Filter(BaseModel):
@@ -31,6 +34,7 @@ class SearchRequest(BaseModel):
     k: Annotated[int, Field(ge=1)] = 10
     vectors: Annotated[list[list[float]], Field(min_length=1)]
     filter: Filter | None = None
+    route: Annotated[AskedRoute | None, Field(description=ROUTE)] = None
 
 
 class Hit(BaseModel):
@@ -41,7 +45,8 @@ class Hit(BaseModel):
         float,
         Field(
             description="cosine: cosine similarity, higher is nearer. ip: inner product, higher is nearer. l2: "
-            "Euclidean distance, lower is nearer. On an inexact `instant` route, an approximation of it."
+            "Euclidean distance, lower is nearer. On an inexact `instant` route, an approximation of it; on "
+            "`cascade`, that of the transformed item."
         ),
     ]
     label: str | None = None

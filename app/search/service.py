@@ -1,6 +1,10 @@
 """Answers queries: finds the route, searches the index, and joins what the items say."""
 
+from __future__ import annotations
+
+import dataclasses
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +16,25 @@ from app.index import PADDING, Hits, Rows, VectorIndex, Vectors
 from app.lance_table import ROW_ID
 from app.problems import NoRoute, Unprocessable
 from app.registry.service import Models
+from app.search.cascade import has_cascade, open_cascade
 from app.search.live import LiveIndexes
-from app.search.routing import Route, find_route
+from app.search.reranking import Old, Reranking
+from app.search.routing import AskedRoute, Route, choices, find_route
 from app.search.schemas import Filter, Hit, SearchAnswers
+from app.search.tuning import tuned_effort
 from app.settings import Settings
 from app.upgrades.ways import Ways
 from app.uploads import refuse_zero_queries
-from models.portable import PushedQueries
+from models.portable import PushedQueries, Space
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Rows and scores, whether the ranking is the route's own in full, and what to say of it."""
+
+    hits: Hits
+    exact: bool
+    note: str | None
 
 
 class Search:
@@ -30,37 +46,42 @@ class Search:
         self._galleries = galleries
         self._ways = ways
         self._live = live
+        self._reranking = Reranking(settings.cascade_memory_bytes)
 
     def dimension(self, gallery: str, model: str) -> int:
         """What a query of this model must have, checked before its vector is read. Raises NotFound and NoRoute."""
         self._route(self._galleries.info(gallery), model)
         return self._models.get(model).dimension
 
-    def search(self, gallery: str, model: str, k: int, vectors: Vectors, only: Filter | None = None) -> SearchAnswers:
+    def search(
+        self,
+        gallery: str,
+        model: str,
+        k: int,
+        vectors: Vectors,
+        only: Filter | None = None,
+        route: AskedRoute | None = None,
+    ) -> SearchAnswers:
         """The k nearest items of each query; vectors: (n, d) float32, finite, of the model's dimension.
 
-        Raises NotFound, NoRoute, and Unprocessable for a zero query under cosine or more than is taken at once.
+        Raises NotFound, NoRoute (also where another route than the one asked for leads there), and Unprocessable for a
+        zero query under cosine or more than is taken at once.
         """
         self._check_limits(k, len(vectors))
         info = self._galleries.info(gallery)
-        route = self._route(info, model)
+        taken = self._route(info, model, route)
         if self._models.get(model).metric == "cosine":
             refuse_zero_queries(vectors)
-        index = self._live.index(info, route.generation)
-        allowed = self._allowed(info, only)
-        pushed = self._pushed(info, model, route, vectors)
-        if pushed is None:
-            hits = index.search(vectors, k, allowed=allowed)
-        else:
-            hits = _search_pushed(index, pushed, k, self._models.get(model).metric, allowed)
+        index = self._live.index(info, taken.generation)
+        found = self._found(info, model, taken, index, vectors, k, self._allowed(info, only))
         return SearchAnswers(
             gallery=gallery,
             model=model,
-            generation=route.generation,
-            route=route.name,
-            exact=pushed is None or pushed.exact,
-            note=None if pushed is None else self._note(info, model, route, pushed),
-            results=self._joined(info, hits),
+            generation=taken.generation,
+            route=taken.name,
+            exact=found.exact,
+            note=found.note,
+            results=self._joined(info, found.hits),
         )
 
     def warm(self, gallery: str) -> None:
@@ -76,28 +97,59 @@ class Search:
                 f"{queries} queries in one request; this service takes up to {self._settings.search_queries_limit}."
             )
 
-    def _route(self, info: GalleryInfo, model: str) -> Route:
+    def _route(self, info: GalleryInfo, model: str, asked: AskedRoute | None = None) -> Route:
         self._models.get(model)
-        route = find_route(info, model, {}, {}) or find_route(
-            info, model, self._ways.compatible(model), self._ways.crossable(info)
-        )
+        route = find_route(info, model, {}, {})
+        if route is None:
+            crossable = self._ways.crossable(info)
+            cascades = {one for one in crossable.values() if has_cascade(self._settings.artifacts_dir / one)}
+            route = find_route(info, model, self._ways.compatible(model), crossable, cascades)
         if route is None:
             raise NoRoute(self._ways.missing(info, model), gallery=info.id, generation=info.active, model=model)
-        return route
+        if asked is None or asked == route.name:
+            return route
+        if asked not in choices(route):
+            raise NoRoute(
+                f"Gallery {info.id!r} answers queries of {model!r} by `{route.name}`, and not by `{asked}`. Leave "
+                "`route` out.",
+                gallery=info.id,
+                generation=route.generation,
+                model=model,
+                route=route.name,
+            )
+        return dataclasses.replace(route, name=asked)
 
-    def _pushed(self, info: GalleryInfo, model: str, route: Route, vectors: Vectors) -> PushedQueries | None:
+    def _found(
+        self,
+        info: GalleryInfo,
+        model: str,
+        route: Route,
+        index: VectorIndex,
+        vectors: Vectors,
+        k: int,
+        allowed: Rows | None,
+    ) -> _Found:
+        step = info.generations[route.generation]
         if route.pushed is None:
-            return None
-        source, target = info.generations[route.generation].space, self._models.space(model)
-        return open_crossing(self._settings.artifacts_dir / route.pushed, source, target).plain.push(vectors)
-
-    def _note(self, info: GalleryInfo, model: str, route: Route, pushed: PushedQueries) -> str | None:
-        if route.name != "compatible":
-            return None if pushed.exact else pushed.reason
-        source, target = info.generations[route.generation].space, self._models.space(model)
-        if source.dimension == target.dimension:
-            return f"vectors of {source.model} taken as they are: {model} was trained to land in their space"
-        return f"vectors of {source.model} zero-padded from {source.dimension} to {target.dimension} dimensions"
+            effort = (
+                tuned_effort(self._settings.artifacts_dir / step.upgrade, step.index_name) if step.upgrade else None
+            )
+            return _Found(index.search(vectors, k, allowed=allowed, effort=effort), True, None)
+        source, target = step.space, self._models.space(model)
+        folder = self._settings.artifacts_dir / route.pushed
+        effort = tuned_effort(folder, step.index_name)
+        crossing = open_crossing(folder, source, target)
+        if route.name == "cascade":
+            cascade, old = open_cascade(folder), Old(self._galleries.store(info).items, index, crossing, target.metric)
+            name = (info.folder, str(route.generation), route.pushed)
+            hits, whole = self._reranking.search(
+                name, old, vectors, k, cascade.candidates(k), allowed=allowed, effort=effort
+            )
+            return _Found(hits, whole, None if whole else cascade.note(k))
+        pushed = crossing.plain.push(vectors)
+        hits = _search_pushed(index, pushed, k, target.metric, allowed, effort)
+        note = pushed.reason if not pushed.exact else None
+        return _Found(hits, pushed.exact, _alignment(source, target) if route.name == "compatible" else note)
 
     def _allowed(self, info: GalleryInfo, only: Filter | None) -> Rows | None:
         """The row ids that a filter lets through; None where there is no filter."""
@@ -131,14 +183,22 @@ class Search:
         ]
 
 
-def _search_pushed(index: VectorIndex, pushed: PushedQueries, k: int, metric: str, allowed: Rows | None) -> Hits:
+def _search_pushed(
+    index: VectorIndex, pushed: PushedQueries, k: int, metric: str, allowed: Rows | None, effort: int | None
+) -> Hits:
     """Searches the old index with pushed queries, and turns its scores into those of the new space."""
-    hits = index.search(pushed.queries, k, score_as=pushed.score, allowed=allowed)
+    hits = index.search(pushed.queries, k, score_as=pushed.score, allowed=allowed, effort=effort)
     offset = pushed.offset[:, None]
     if metric != "l2":
         return Hits(hits.rows, pushed.scale * hits.scores + offset)
     squared = pushed.scale * np.square(hits.scores) + offset
     return Hits(hits.rows, np.sqrt(np.maximum(squared, 0)).astype(np.float32))
+
+
+def _alignment(source: Space, target: Space) -> str:
+    if source.dimension == target.dimension:
+        return f"vectors of {source.model} taken as they are: {target.model} was trained to land in their space"
+    return f"vectors of {source.model} zero-padded from {source.dimension} to {target.dimension} dimensions"
 
 
 def _quoted(value: str) -> str:

@@ -32,6 +32,14 @@ class ForwardUpgrade(Asked):
         Field(description="A dataset to judge on; left out, rows and whole classes are held out of `dataset`."),
     ] = None
 
+    rewrite: Annotated[
+        bool,
+        Field(
+            description="Whether the galleries are transformed. `false` leaves them as they are, to the byte: new "
+            "queries are answered over the old vectors, by `instant` or `cascade`."
+        ),
+    ] = True
+
     @property
     def target(self) -> str:
         return self.to

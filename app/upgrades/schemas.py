@@ -103,6 +103,7 @@ class Upgrade(BaseModel):
     gate: Gate
     activate: str
     dry_run: bool
+    rewrite: Annotated[bool | None, Field(description="Whether it transforms galleries; null where it never does.")]
     state: State
     reason: Annotated[str | None, Field(description="Why it was rejected or failed, and what to do about it.")]
     progress: Progress | None

@@ -206,14 +206,22 @@ class Upgrades:
     def finish_compatible(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> None:
         """The gate accepted a trained model: it is compatible, ready, and in use at once where that was asked for.
 
-        proofs: the reports by gallery, as JSON. No gallery is touched: search finds the model's way to them.
+        proofs: the reports by gallery, as JSON.
+        """
+        row = self.finish_untouched(session, upgrade, proofs)
+        self._models.prove_compatible(session, row.target, row.source)
+
+    def finish_untouched(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> UpgradeRow:
+        """The gate accepted what leaves galleries as they are: ready, and in use at once where that was asked for.
+
+        proofs: the reports by gallery, as JSON. No gallery is touched: search finds the new model's way to them.
         """
         row = self._locked(session, upgrade)
         self._advance(row, Event.PROVED)
         row.proofs = dict(proofs)
-        self._models.prove_compatible(session, row.target, row.source)
         if row.request["activate"] == "when_accepted":
             self._advance(row, Event.ACTIVATED)
+        return row
 
     def _align(self, session: Session, info: GalleryInfo, number: int) -> None:
         """Brings the states of all upgrades of a gallery into line with its being pointed at a generation."""
@@ -268,6 +276,7 @@ class Upgrades:
             gate=asked.gate,
             activate=asked.activate,
             dry_run=asked.dry_run,
+            rewrite=asked.rewrite if isinstance(asked, ForwardUpgrade) else None,
             state=State(row.state),
             reason=row.reason,
             progress=Progress(**progress) if progress else None,

@@ -1,7 +1,8 @@
 """The upgrade's states, and which event leads from which to which. Pure: no database, no clock.
 
 queued → training → evaluating → transforming → indexing → ready → active ⇄ rolled_back
-                         ├→ ready          a compatible model is good enough: galleries need no work
+                         ├→ ready          it is good enough, and galleries need no work: a compatible model, or a
+                         │                 crossing that is to leave them as they are
                          ├→ rejected       it is not good enough; every gallery is as it was
                          └→ evaluated      a dry run ends here: reported, nothing done
 failed, cancelled: from anywhere before active

@@ -14,6 +14,7 @@ from models.portable import Transformation
 from models.proof import Crossing, Gate, Limits, NothingToJudge, ProofReport, prove
 from models.transformations.methods import Recipe, learn, method_named
 from workers.context import StepContext, StepFailed
+from workers.evidence.fidelity import prepare_serving
 from workers.evidence.galleries import whole_gallery
 from workers.evidence.pairs import DatasetPairs, load_pairs
 
@@ -30,6 +31,9 @@ def run(context: StepContext) -> None:
     reports = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
     failed = {name: report for name, report in reports.items() if not report.accepted}
     proofs = {name: report.to_json() for name, report in reports.items()}
+    if not failed:
+        served = prepare_serving(crosswalk, upgrade, judged_on or learned_from, partial(context.progress, step="serve"))
+        proofs = {name: proof | served[name] for name, proof in proofs.items()}
 
     def apply(session: Session) -> None:
         if upgrade.request["dry_run"]:
@@ -38,8 +42,10 @@ def run(context: StepContext) -> None:
             )
         elif failed:
             crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=reasons(failed))
-        else:
+        elif upgrade.request.get("rewrite", True):
             crosswalk.upgrades.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=proofs)
+        else:
+            crosswalk.upgrades.finish_untouched(session, upgrade.id, proofs)
 
     context.finish(apply)
 

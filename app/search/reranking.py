@@ -1,0 +1,117 @@
+"""The cascade: candidates by the linear push over the untouched old index, re-ranked by the transformation itself.
+
+No vector is rewritten. What the transformation makes of a candidate is what the rewritten gallery would hold of it, so
+scores are those of the new space.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.galleries.lineage import SIDE_INFORMATION, Crossing
+from app.index import PADDING, Hits, Metric, Rows, VectorIndex, Vectors, as_indexed, ranked
+from app.lance_table import ROW_ID, Table, vectors_of
+from app.search.kept import Kept
+
+_CANDIDATES_AT_ONCE = 200_000  # of all queries together, which bounds memory
+_TABLES = 8  # crossings whose transformed rows are kept, those used last
+
+
+@dataclass(frozen=True)
+class Old:
+    """The untouched gallery of a cascade: its items, their index, and the crossing that leads out of it."""
+
+    items: Table
+    index: VectorIndex
+    crossing: Crossing
+    target: Metric
+
+
+class Reranking:
+    """Searches by cascade, and keeps what it has transformed."""
+
+    def __init__(self, bytes_at_most: int) -> None:
+        """bytes_at_most: of transformed rows, for each crossing out of a gallery."""
+        self._bytes = bytes_at_most
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, ...], Kept] = OrderedDict()
+
+    def search(
+        self,
+        name: tuple[str, ...],
+        old: Old,
+        queries: Vectors,
+        k: int,
+        candidates: int,
+        *,
+        allowed: Rows | None = None,
+        effort: int | None = None,
+    ) -> tuple[Hits, bool]:
+        """The k nearest of each query's candidates, and whether every row that could be found was a candidate.
+
+        name: of the crossing and the gallery, under which transformed rows are kept. queries: (m, d_new) float32, none
+        zero under cosine; candidates: at least k. Filters and effort as the index takes them.
+        """
+        kept = self._table(name, old.crossing.chosen.card.target.dimension)
+        step = max(1, _CANDIDATES_AT_ONCE // candidates)
+        parts, whole = [], True
+        for start in range(0, max(1, len(queries)), step):
+            asked = queries[start : start + step]
+            pushed = old.crossing.plain.push(asked)
+            found = old.index.search(pushed.queries, candidates, score_as=pushed.score, allowed=allowed, effort=effort)
+            whole = whole and bool((found.rows[:, -1] == PADDING).all())
+            rows = np.unique(found.rows[found.rows != PADDING])
+            moved, there = self._moved(kept, old, rows)
+            rows, moved = rows[there], moved[there]
+            places = _places(rows, found.rows)
+            parts.append(ranked(as_indexed(asked, old.target)[0], moved, rows, places, k, old.target))
+        return Hits(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts])), whole
+
+    def _moved(self, kept: Kept, old: Old, rows: Rows) -> tuple[Vectors, np.ndarray]:
+        """The rows (n,) as the rewritten index would hold them, (n, d_new), and which are still there, (n,) bool."""
+        version, held = old.index.version, old.index.held(rows)
+        moved, known = kept.take(rows, held.versions)
+        there = held.versions >= 0
+        fresh = np.flatnonzero(there & ~known)
+        if len(fresh):
+            side, has_side = _side(old, rows[fresh], version)
+            made, _, _ = as_indexed(old.crossing.apply(held.vectors[fresh], side, has_side), old.target)
+            moved[fresh] = made
+            kept.keep(rows[fresh], held.versions[fresh], made)
+        return moved, there
+
+    def _table(self, name: tuple[str, ...], dimension: int) -> Kept:
+        with self._lock:
+            if name not in self._kept:
+                self._kept[name] = Kept(dimension, self._bytes)
+            self._kept.move_to_end(name)
+            while len(self._kept) > _TABLES:
+                self._kept.popitem(last=False)
+            return self._kept[name]
+
+
+def _side(old: Old, rows: Rows, version: int) -> tuple[Vectors | None, np.ndarray]:
+    """Side-information (n, d_side) of the rows (n,), ascending, and which have any; None where it is not read."""
+    has = np.zeros(len(rows), bool)
+    dimension = old.crossing.chosen.card.side_dimension
+    if dimension is None or SIDE_INFORMATION not in old.items.columns(version):
+        return None, has
+    side = np.zeros((len(rows), dimension), np.float32)
+    listed = ", ".join(map(str, rows.tolist()))
+    for batch in old.items.scan([SIDE_INFORMATION], where=f"{ROW_ID} IN ({listed})", version=version):
+        present, vectors = vectors_of(batch.column(SIDE_INFORMATION))
+        places = np.searchsorted(rows, batch.column(ROW_ID).to_numpy().astype(np.int64)[present])
+        side[places], has[places] = vectors, True
+    return side, has
+
+
+def _places(rows: Rows, found: Rows) -> Rows:
+    """Where each of the rows found, (m, f), stands among `rows`, (n,) ascending; -1 where it does not."""
+    if not len(rows):
+        return np.full(found.shape, -1)
+    places = np.searchsorted(rows, found).clip(max=len(rows) - 1)
+    return np.where(rows[places] == found, places, -1)
