@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from models import metrics
+from models import metrics, scoring
 from models.bootstrap import resampled_sums
 from models.portable import Metric
 
@@ -58,7 +59,7 @@ def case() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("scores_in_memory", [60, 200, 10_000])
 def test_rankings_equal_loops(case, metric, scores_in_memory, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(metrics, "SCORES_IN_MEMORY", scores_in_memory)
+    monkeypatch.setattr(scoring, "SCORES_IN_MEMORY", scores_in_memory)
     queries, query_labels, gallery, gallery_labels, exclude = case
     found = metrics.top_k(queries, gallery, 6, metric, exclude)
     ranks = metrics.ranks_of_first_match(queries, query_labels, gallery, gallery_labels, metric, exclude)
@@ -86,6 +87,62 @@ def test_equal_scores_are_ordered_by_gallery_row() -> None:
     assert metrics.average_precision(query, np.array([1]), gallery, labels, "ip")[0] == pytest.approx(
         (1 / 5 + 2 / 7) / 2
     )
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("classes", [2, 40])
+def test_label_metrics_keep_gallery_order_among_many_equal_scores(classes, threads, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(scoring, "_threads", lambda: threads)
+    monkeypatch.setattr(scoring, "QUERIES_PER_BLOCK", 16)
+    rng = np.random.default_rng(7)
+    gallery = rng.integers(-1, 2, (150, 3)).astype(np.float32)  # 27 different rows
+    labels = (rng.random(150) ** 3 * classes).astype(int)  # of very different sizes
+    exclude = np.stack([np.arange(150), rng.integers(-1, 150, 150)], axis=1)
+    found = metrics.label_metrics(gallery, labels, gallery, labels, "ip", exclude)
+    for i in range(150):
+        ranking = [j for j in naive_ranking(gallery[i], gallery, "ip", i) if j != exclude[i, 1]]
+        matches = {j for j in ranking if labels[j] == labels[i]}
+        first = next((place for place, row in enumerate(ranking, start=1) if row in matches), metrics.NO_MATCH)
+        assert found.ranks[i] == first
+        assert found.average_precision[i] == pytest.approx(naive_average_precision(ranking, matches), nan_ok=True)
+
+
+def test_label_metrics_are_those_of_either_alone(case) -> None:  # type: ignore[no-untyped-def]
+    queries, query_labels, gallery, gallery_labels, exclude = case
+    metric: Metric = "cosine"
+    given = (queries, query_labels, gallery, gallery_labels, metric, exclude)
+    found = metrics.label_metrics(*given)
+    assert found.ranks.tolist() == metrics.ranks_of_first_match(*given).tolist()
+    np.testing.assert_array_equal(found.average_precision, metrics.average_precision(*given))
+
+
+def test_whole_numbers_and_names_are_the_same_labels_to_it(case) -> None:  # type: ignore[no-untyped-def]
+    queries, _, gallery, _, exclude = case
+    numbers = np.arange(60) % 7
+    asked = numbers[np.arange(35) % 60]
+    one = metrics.label_metrics(queries, asked, gallery, numbers, "l2", exclude)
+    names = np.array([f"class {n}" for n in numbers])
+    other = metrics.label_metrics(queries, names[np.arange(35) % 60], gallery, names, "l2", exclude)
+    np.testing.assert_array_equal(one.average_precision, other.average_precision)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_long_gallery_is_scored_in_bounded_memory(threads, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(scoring, "_threads", lambda: threads)
+    monkeypatch.setattr(scoring, "SCORES_IN_MEMORY", 400_000)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20_000, 4)).astype(np.float32)
+    labels = np.arange(20_000) % 50
+    shapes: list[tuple[int, ...]] = []
+    scoring.for_each_block(lambda rows, scores: shapes.append(scores.shape), rows[:1100], rows, "ip", None)
+    assert sum(b for b, _ in shapes) == 1100
+    assert {n for _, n in shapes} == {20_000}
+    assert max(b for b, _ in shapes) == 20 // threads
+    tracemalloc.start()
+    metrics.label_metrics(rows[:1100], labels[:1100], rows, labels, "ip", np.arange(1100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6  # all scores together are 88 MB
 
 
 def test_gallery_equal_to_its_queries_does_not_score_100_percent() -> None:
