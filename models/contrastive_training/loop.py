@@ -121,13 +121,22 @@ class ContrastiveTrainer(Trainer[ContrastiveEpoch]):
         return (nt_xent if self.images else info_nce)(first, second, self.task.settings.temperature)
 
     def _seen(self, batch: Batch, seed: int) -> dict[str, Tensor]:
-        """The batch on the device, images with the colours of every view changed."""
+        """The batch on the device, as its views: images in other colours, texts without some of their tokens."""
         tensors = self.transferred(batch)
         if not self.images:
-            return tensors
+            return tensors | {"attention_mask": _cut(tensors["attention_mask"], self.task.settings.dropped_tokens)}
         with record_function("colours"):
             views = [
                 distorted(view, batch.rows, self.colours, derived_seed(seed, _COLOURS, number))
                 for number, view in enumerate(tensors["pixels"].chunk(2))
             ]
             return {"pixels": torch.cat(views)}
+
+
+def _cut(mask: Tensor, share: float) -> Tensor:
+    """A mask of tokens, (b, t), that a share of them was taken from at random, but never the first of a text."""
+    if share == 0:
+        return mask
+    kept = torch.rand(mask.shape) >= share  # drawn on the processor: the same whatever the device
+    kept[:, 0] = True
+    return mask * kept.to(mask.device)

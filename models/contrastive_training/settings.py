@@ -19,7 +19,8 @@ class ContrastiveSettings(LoopSettings):
     training; None compares the vectors themselves. held_out: the share of rows that only measure. patience looks at
     their loss. Of images alone: least_area, the share of an image that a view shows at least; mirrored: whether half
     the views are; colour_strength, s of SimCLR's appendix A; coloured, greyed: the share of views whose colours are
-    changed, and taken away.
+    changed, and taken away. Of texts alone: dropped_tokens, the share of its tokens that a view lacks, beside the
+    dropout of the network (token cutoff; Yan et al., ACL 2021, §3.2).
 
     The defaults are images'. `for_modality` gives those of either: SimCLR (Chen et al., ICML 2020, appendix B.9, for
     small images) and unsupervised SimCSE (Gao et al., EMNLP 2021, §3), trained from the beginning.
@@ -39,6 +40,7 @@ class ContrastiveSettings(LoopSettings):
     colour_strength: float = 0.5
     coloured: float = 0.8
     greyed: float = 0.2
+    dropped_tokens: float = 0.0
 
     @classmethod
     def for_modality(cls, modality: Modality, **given: Any) -> ContrastiveSettings:

@@ -101,7 +101,7 @@ def train_contrastive(
     _check(inputs, architecture, dimension, preprocessing, settings)
     torch.manual_seed(settings.seed)
     embedder = build(architecture, dimension, backbones_dir=backbones_dir)
-    if preprocessing.modality == "text":
+    if preprocessing.modality == "text" and not settings.dropped_tokens:
         _check_dropout(embedder)
     own = fingerprint(inputs)
     training, held_out = _held_out(inputs, settings)
@@ -147,6 +147,8 @@ def _check(
         )
     if dimension < 1 or (settings.head is not None and settings.head < 1):
         raise NotTrainable(f"`dimension` {dimension} and `head` {settings.head} are to be at least 1.")
+    if not 0 <= settings.dropped_tokens < 1:
+        raise NotTrainable(f"`dropped_tokens` {settings.dropped_tokens:g} is to be from 0 to below 1.")
     if not settings.temperature > 0 or not 0 <= settings.held_out <= 0.5 or not 0 < settings.least_area <= 1:
         raise NotTrainable(
             f"`temperature` {settings.temperature:g} is to be above 0, `held_out` {settings.held_out:g} from 0 to 0.5, "
@@ -158,7 +160,7 @@ def _check_dropout(embedder: Embedder) -> None:
     if not any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in embedder.modules()):
         raise NotTrainable(
             "The views of a text differ by dropout, and this architecture has none: set its dropout in `config`, such "
-            "as `hidden_dropout_prob` of bert, to 0.1."
+            "as `hidden_dropout_prob` of bert, to 0.1, or `dropped_tokens`."
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.inputs import BadInput, Inputs, Preprocessing, Taken
+from models.inputs import BadInput, Inputs, Preprocessing, Taken, Views, learn_tokenizer
 from models.inputs.preparing import prepare
 from tests.models.inputs.images import Pixels, drawn, encoded, files
 
@@ -18,7 +18,11 @@ SMALL, LARGE = Preprocessing.images(SIDE), Preprocessing.images(80)
 
 
 def prepared(
-    inputs: Inputs, how: Preprocessing = SMALL, rows: list[int] | None = None, augment: bool = False, seed: int = 0
+    inputs: Inputs,
+    how: Preprocessing = SMALL,
+    rows: list[int] | None = None,
+    augment: bool | Views = False,
+    seed: int = 0,
 ) -> Pixels:
     """(rows, side, side, 3)."""
     places = np.array(range(len(inputs)) if rows is None else rows, np.int64)
@@ -180,3 +184,44 @@ def test_a_large_image_is_seen_in_parts_of_many_sizes_mirrored_half_the_time() -
 def test_what_is_evaluated_is_never_augmented() -> None:
     inputs = files(4, SIDE)
     np.testing.assert_array_equal(prepared(inputs, seed=1), prepared(inputs, seed=2))
+
+
+@pytest.mark.parametrize("how", [SMALL, LARGE])
+def test_views_differ_from_each_other_and_from_epoch_to_epoch_and_depend_on_row_and_seed_alone(
+    how: Preprocessing,
+) -> None:
+    inputs, views = files(6, 40), Views(3, 0.2)
+    found = prepared(inputs, how, augment=views, seed=5)
+    assert len(found) == 18
+    assert len(np.unique(found.reshape(18, -1), axis=0)) == 18
+    apart = [prepared(inputs, how, rows=[row], augment=views, seed=5) for row in range(6)]
+    np.testing.assert_array_equal(found, np.stack(apart, 1).reshape(found.shape))  # first views first
+    assert (prepared(inputs, how, augment=views, seed=6) != found).any((1, 2, 3)).all()
+
+
+def test_a_view_shows_at_least_the_area_asked_for_and_is_mirrored_where_allowed() -> None:
+    side, count = 200, 200
+    ramp = np.linspace(0, 255, side).astype(np.uint8)
+    image = np.zeros((side, side, 3), np.uint8)
+    image[..., 0], image[..., 1] = ramp[None, :], ramp[:, None]
+
+    def share(views: Views) -> tuple[NDArray[np.float64], float]:
+        found = prepared([encoded(image)] * count, augment=views).astype(float)
+        across, down = np.diff(found[:, 8, [0, -1], 0])[:, 0], np.diff(found[:, [0, -1], 8, 1])[:, 0]
+        return np.abs(across) * down / 255**2, float((across < 0).mean())
+
+    areas, mirrored = share(Views(2, 0.5))
+    assert areas.min() > 0.4
+    assert 0.4 < mirrored < 0.6
+    areas, mirrored = share(Views(2, 0.1, mirrored=False))
+    assert areas.min() < 0.15
+    assert mirrored == 0
+
+
+def test_views_of_a_text_are_the_text_again() -> None:
+    texts = ["a cat", "a dog sat on a mat"]
+    how = Preprocessing.texts(learn_tokenizer(texts, 64), 8)
+    once = prepare(texts, np.arange(2), how, augment=False, seed=0)
+    twice = prepare(texts, np.arange(2), how, augment=Views(2), seed=0)
+    for name, tensor in once.items():
+        np.testing.assert_array_equal(twice[name].numpy(), np.concatenate([tensor.numpy()] * 2))
