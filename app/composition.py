@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.datasets.service import Datasets
+from app.evaluations.checks import Checks
+from app.evaluations.service import Evaluations
 from app.galleries.backfill import Backfills
 from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
@@ -20,6 +23,7 @@ from app.search.service import Search
 from app.settings import Settings
 from app.upgrades.artifacts import Artifacts
 from app.upgrades.findings import Findings
+from app.upgrades.hops import Hops
 from app.upgrades.service import Upgrades
 from app.upgrades.ways import Ways
 from app.uploads import Uploads
@@ -40,9 +44,19 @@ class Crosswalk:
     backfills: Backfills
     upgrades: Upgrades
     artifacts: Artifacts
+    hops: Hops
+    evaluations: Evaluations
     live: LiveIndexes
     search: Search
     uploads: Uploads
+
+    def step_failed(self, session: Session, subject: str, reason: str) -> None:
+        """Ends what a step that failed for good was of, in the transaction that fails its job.
+
+        A subject that no resource knows (a sample, an index) has nothing to end: its job says why.
+        """
+        for resource in (self.upgrades, self.evaluations):
+            resource.step_failed(session, subject, reason)
 
     def close(self) -> None:
         self.doorbell.close()
@@ -60,6 +74,7 @@ def compose(settings: Settings) -> Crosswalk:
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
     upgrades = Upgrades(database, models, galleries, datasets, jobs)
+    hops = Hops(database)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model]
     return Crosswalk(
@@ -74,6 +89,8 @@ def compose(settings: Settings) -> Crosswalk:
         backfills=Backfills(galleries, retirement, Findings(settings, database)),
         upgrades=upgrades,
         artifacts=Artifacts(settings, models, upgrades),
+        hops=hops,
+        evaluations=Evaluations(database, Checks(models, galleries, datasets, hops), jobs),
         live=live,
         search=Search(settings, models, galleries, Ways(database), live),
         uploads=Uploads(settings),

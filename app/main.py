@@ -12,6 +12,7 @@ from app.answers import LastResort, answer_problems, refuse_nul
 from app.bodies import BodyLimit
 from app.composition import Crosswalk, compose
 from app.datasets.routes import router as datasets
+from app.evaluations.routes import router as evaluations
 from app.galleries.routes import router as galleries
 from app.migrate import migrate
 from app.openapi import DESCRIPTION, TAGS, Documented
@@ -54,7 +55,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(LastResort)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
-    for router in (models, galleries, datasets, starting, upgrades, search, health.router, docs.router):
+    for router in (models, galleries, datasets, starting, upgrades, evaluations, search, health.router, docs.router):
         app.include_router(router)
     app.mount("/assets/swagger", docs.assets())
     return app

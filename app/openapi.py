@@ -46,6 +46,10 @@ TAGS = [
     },
     {"name": "datasets", "description": "Rows to learn or evaluate a crossing from."},
     {"name": "upgrades", "description": "The long-running operation that takes galleries from one model to another."},
+    {
+        "name": "evaluations",
+        "description": "How well one model's queries search another's vectors, at any time, without an upgrade.",
+    },
     {"name": "search", "description": "Queries of any model that has a route to the gallery."},
     {"name": "service", "description": "Whether the service is well, and what its answers mean."},
 ]

@@ -21,10 +21,10 @@ class Program:
     failed: Callable[[Settings], Failed]
 
 
-def _tell_upgrade(settings: Settings) -> Failed:
+def _tell_subject(settings: Settings) -> Failed:
     from app.composition import compose  # The service's parts: the supervisor of a test's program has others.
 
-    return compose(settings).upgrades.step_failed
+    return compose(settings).step_failed
 
 
-CROSSWALK = Program("workers.step", STEPS, _tell_upgrade)
+CROSSWALK = Program("workers.step", STEPS, _tell_subject)

@@ -180,7 +180,7 @@ class Upgrades:
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends an upgrade whose step failed for good; every gallery is as it was.
 
-        A subject that is no upgrade (a sample, an index) has nothing to end: its job says why.
+        A subject that is no upgrade is passed over.
         """
         row = session.get(UpgradeRow, subject, with_for_update=True)
         if row is None:

@@ -41,7 +41,7 @@ class Workshop(Studio):
     def __init__(self, client: httpx.Client, crosswalk: Crosswalk) -> None:
         super().__init__(client)
         self.crosswalk, self.settings = crosswalk, crosswalk.settings
-        self._leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.upgrades.step_failed)
+        self._leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
 
     def with_gallery(self, name: str) -> Workshop:
         """The same, at another gallery of the old model."""

@@ -11,5 +11,6 @@ STEPS: Mapping[str, str] = {
     "index": "workers.steps.index",
     "sample": "workers.steps.sample",
     "reindex": "workers.steps.reindex",
+    "evaluate_models": "workers.steps.evaluate_models",
 }
 """A step's name → its module, whose `run(context: StepContext) -> None` ends with `context.finish(apply)`."""

@@ -60,7 +60,7 @@ def test_asking_again_waits_for_the_first_job(crosswalk: Crosswalk) -> None:
 
 def test_sample_that_could_not_be_chosen_says_why(crosswalk: Crosswalk) -> None:
     crosswalk.samples.ask(Wanted("g", "g-1", 1, 3))
-    leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.upgrades.step_failed)
+    leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
     lease = leases.claim([STEP])
     assert lease is not None
     leases.fail(lease, "no room")

@@ -1,0 +1,131 @@
+"""What refuses an evaluation before it starts, and what fills in what was left out."""
+
+from collections.abc import Sequence
+
+from app.datasets.service import Datasets
+from app.evaluations.holdings import Holding, of_dataset, of_gallery
+from app.evaluations.schemas import LABEL, ChainEvaluation, Pair, PairEvaluation
+from app.galleries.service import Galleries
+from app.problems import Unprocessable
+from app.registry.service import Models
+from app.upgrades.hops import Hops
+
+
+class Checks:
+    """Whether what was asked can be carried out, going by what is registered, stored and learned."""
+
+    def __init__(self, models: Models, galleries: Galleries, datasets: Datasets, hops: Hops) -> None:
+        self._models = models
+        self._galleries = galleries
+        self._datasets = datasets
+        self._hops = hops
+
+    def pair(self, asked: PairEvaluation) -> PairEvaluation:
+        """The request with the gallery's model, the crossings and the comparison named.
+
+        Raises NotFound, NoRoute where no crossing leads from one space to the other, and Unprocessable.
+        """
+        dataset = of_dataset(self._datasets, asked.dataset)
+        searched = dataset if asked.gallery_id is None else of_gallery(self._galleries, asked.gallery_id)
+        gallery = asked.gallery or (searched.info.current.space.model if searched.info else "")
+        against, places = asked.against, ("/against/queries", "/against/gallery")
+        if "against" not in asked.model_fields_set and asked.queries != gallery:
+            against, places = Pair(queries=gallery, gallery=gallery), ("/gallery", "/gallery")
+        if asked.slices and against is None:
+            raise _wrong("Slices are judged between two searches: give another pair in `against`.", "/slices")
+        star = [] if asked.unconstrained is None else [("/unconstrained", asked.unconstrained)]
+        by_queries, by_gallery = [("/queries", asked.queries), *star], [("/gallery", gallery), *star]
+        if against is not None:
+            by_queries.append((places[0], against.queries))
+            by_gallery.append((places[1], against.gallery))
+        for _, model in [*by_queries, *by_gallery]:
+            self._models.get(model)
+        via = self._via(asked.queries, gallery, asked.via, "/via")
+        if against is not None:
+            crossed = self._via(against.queries, against.gallery, against.via, "/against/via")
+            against = against.model_copy(update={"via": crossed})
+        _holds(dataset, by_queries, "queries")
+        _holds(searched, by_gallery, "the gallery")
+        _sliced(asked, dataset)
+        _measurable(asked, dataset, searched, [model for _, model in by_gallery])
+        return asked.model_copy(update={"gallery": gallery, "via": via, "against": against})
+
+    def chain(self, asked: ChainEvaluation) -> ChainEvaluation:
+        """Raises NotFound, and Unprocessable where no row has a label and a vector of every model."""
+        dataset = of_dataset(self._datasets, asked.dataset)
+        for model in asked.models:
+            self._models.get(model)
+        _holds(dataset, [(f"/models/{place}", model) for place, model in enumerate(asked.models)], "queries")
+        if not dataset.count(dataset.given(LABEL), *map(dataset.native, asked.models)):
+            raise _wrong(
+                f"{dataset.name} has no row with both a label and a vector of every one of these models; a chain is "
+                f"judged by labels. PUT /datasets/{asked.dataset}/rows with a column label.",
+                "/dataset",
+            )
+        return asked
+
+    def _via(self, queries: str, gallery: str, upgrade: str | None, pointer: str) -> str | None:
+        """The upgrade whose crossing is applied; None where both are of one model."""
+        if upgrade is None:
+            return None if queries == gallery else self._hops.needed(gallery, queries).upgrade
+        hop, learned = self._hops.named(upgrade)
+        if (hop.source, hop.target) != (gallery, queries):
+            raise _wrong(
+                f"Upgrade {upgrade} leads from {hop.source!r} to {hop.target!r}, and what is needed here leads from "
+                f"vectors of {gallery!r} to queries of {queries!r}. A crossing has a direction.",
+                pointer,
+            )
+        if not learned:
+            raise _wrong(f"Upgrade {upgrade} is {hop.state}, and has learned nothing yet that could be used.", pointer)
+        return upgrade
+
+
+def _holds(holding: Holding, models: Sequence[tuple[str, str]], what: str) -> None:
+    """Raises Unprocessable unless some row can be one of `what` for all models; each with its place in the body."""
+    put = f"PUT /{'datasets/<id>/rows' if holding.info is None else 'galleries/<id>/items'}"
+    for pointer, model in models:
+        if not holding.count(holding.reached(model)):
+            raise _wrong(
+                f"{holding.name} has no vectors of model {model!r}, so it cannot be {what}. {put} with them.", pointer
+            )
+    names = list(dict.fromkeys(model for _, model in models))
+    if not holding.count(*map(holding.reached, names)):
+        raise _wrong(
+            f"No row of {holding.name[0].lower()}{holding.name[1:]} has vectors of all of {', '.join(names)}; two "
+            "searches are compared on the same rows.",
+            models[0][0],
+        )
+
+
+def _sliced(asked: PairEvaluation, dataset: Holding) -> None:
+    for place, name in enumerate(asked.slices):
+        if name == LABEL and not dataset.count(dataset.given(LABEL)):
+            raise _wrong(f"{dataset.name} has no labels to slice by.", f"/slices/{place}")
+        if name != LABEL and asked.gallery_id is None:
+            raise _wrong(
+                f"`{name}` is a field of the items' payload: name the gallery that has them in `gallery_id`; rows of a "
+                "dataset are sliced by `label`.",
+                f"/slices/{place}",
+            )
+
+
+def _measurable(asked: PairEvaluation, dataset: Holding, searched: Holding, models: Sequence[str]) -> None:
+    """Raises Unprocessable where a metric that was asked for, or every metric, lacks what it is measured by."""
+    labelled = all(holding.count(holding.given(LABEL)) for holding in (dataset, searched))
+    there = [searched.reached(model) for model in models]
+    embedded = searched.count(*there) == searched.count(*there, searched.native(asked.queries))
+    no_labels = f"there are no labels on both sides ({dataset.name} and {searched.name} need them)"
+    no_truth = (
+        f"the true neighbours are not known: not every row searched of {searched.name} has a vector made by "
+        f"{asked.queries!r}"
+    )
+    for place, metric in enumerate(asked.metrics or []):
+        if not (embedded if metric == "recall@10" else labelled):
+            lacking = no_truth if metric == "recall@10" else no_labels
+            raise _wrong(f"`{metric}` cannot be measured: {lacking}.", f"/metrics/{place}")
+    if not (labelled or embedded):
+        raise _wrong(f"Nothing can be measured: {no_labels}, and {no_truth}.", "/dataset")
+
+
+def _wrong(message: str, pointer: str) -> Unprocessable:
+    return Unprocessable(message, errors=[{"pointer": pointer, "message": message}])

@@ -1,0 +1,55 @@
+"""HTTP of the evaluations resource."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Response
+from sqlalchemy.orm import Session
+
+from app.composition import Parts
+from app.evaluations.schemas import EXAMPLES, Evaluation, NewEvaluation
+from app.idempotency import Answer, Once
+from app.openapi import problems
+from app.pagination import Page, Paging
+from app.problems import BadRequest, KeyReused, NoRoute, NotFound, Unprocessable
+
+router = APIRouter(prefix="/evaluations", tags=["evaluations"])
+
+EvaluationId = Annotated[str, Path(description="The id that starting it answered.")]
+
+
+@router.post(
+    "",
+    summary="Start an evaluation",
+    status_code=202,
+    response_model=Evaluation,
+    responses=problems(NotFound, NoRoute, KeyReused, Unprocessable),
+)
+def start(asked: Annotated[NewEvaluation, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once) -> Response:
+    """A **pair**: how well queries of one model search vectors of another, over a dataset's rows or a gallery, and
+    whether that is better than another pair, slice by slice. Where the two models differ, the vectors searched go
+    through the crossing that an upgrade learned; the result names it. A **chain** (`models`): the compatibility matrix
+    of several versions, its average compatibility and average accuracy. Long work: `Location` names what to follow."""
+
+    def work(session: Session) -> Answer:
+        evaluation = parts.evaluations.start(session, asked)
+        return Answer(evaluation, headers={"Location": f"/evaluations/{evaluation.id}"})
+
+    return once.run(work)
+
+
+@router.get("", summary="List the evaluations", responses=problems(BadRequest))
+def list_(paging: Paging, parts: Parts) -> Page[Evaluation]:
+    """Oldest first, a page at a time."""
+    return paging.page(parts.evaluations.rows_after, key=lambda evaluation: evaluation.id)
+
+
+@router.get("/{evaluation}", summary="Look up an evaluation", responses=problems(NotFound))
+def get(evaluation: EvaluationId, parts: Parts) -> Evaluation:
+    """How far it is; once it is done, every figure with its interval; or why it failed."""
+    return parts.evaluations.get(evaluation)
+
+
+@router.delete("/{evaluation}", summary="Remove an evaluation", status_code=204, responses=problems(NotFound))
+def delete(evaluation: EvaluationId, parts: Parts) -> None:
+    """Removes it with its result; one that has not ended is stopped."""
+    parts.evaluations.delete(evaluation)

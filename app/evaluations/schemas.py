@@ -1,0 +1,162 @@
+"""Wire shapes of the evaluations resource."""
+
+from collections.abc import Hashable
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi.openapi.models import Example
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator, model_validator
+
+from app.evaluations.states import State
+from app.ids import Line, ResourceId
+from app.upgrades.asked import wrong
+from app.upgrades.schemas import Progress
+
+EXAMPLES: dict[str, Example] = {
+    "pair": {
+        "summary": "One model against another, on the same rows",
+        "value": {"dataset": "pairs", "queries": "minilm-v2", "gallery": "minilm-v2", "metrics": ["cmc@1", "map"]},
+    },
+}
+
+MOST_MODELS = 16
+MOST_SLICES = 16
+
+Metric = Literal["cmc@1", "cmc@5", "map", "recall@10"]
+ByLabel = Literal["cmc@1", "cmc@5", "map"]
+LABEL = "label"
+
+T = TypeVar("T", bound=Hashable)
+
+
+def _once_each(values: list[T]) -> list[T]:
+    if len(set(values)) < len(values):
+        raise ValueError("names one twice")
+    return values
+
+
+Via = Annotated[
+    str | None,
+    Field(
+        max_length=64,
+        description="The upgrade whose crossing is applied to the gallery's vectors, accepted or not. Left out: the "
+        "newest that was accepted.",
+    ),
+]
+
+
+class Pair(BaseModel):
+    """Whose queries search whose vectors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queries: Annotated[ResourceId, Field(description="The model of the queries.")]
+    gallery: Annotated[ResourceId, Field(description="The model of the vectors searched.")]
+    via: Via = None
+
+
+class PairEvaluation(BaseModel):
+    """M(queries, gallery), and what it is against another search by the same queries."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: Annotated[
+        ResourceId,
+        Field(description="Its rows are the queries, and the gallery as well unless `gallery_id` names one."),
+    ]
+    queries: Annotated[ResourceId, Field(description="The model of the queries.")]
+    gallery: Annotated[
+        ResourceId | None,
+        Field(description="The model of the vectors searched. Left out: the active generation's of `gallery_id`."),
+    ] = None
+    gallery_id: Annotated[ResourceId | None, Field(description="A gallery whose vectors are searched.")] = None
+    via: Via = None
+    against: Annotated[
+        Pair | None,
+        Field(
+            description="What it is compared with; null: with nothing. Left out: the self test of the gallery's model, "
+            "M(old, old), where that is another than the queries'."
+        ),
+    ] = None
+    unconstrained: Annotated[
+        ResourceId | None,
+        Field(
+            description="The model whose self test is M(new*, new*), the denominator of the update gain. Left out: the "
+            "queries' model, where a learned crossing leads to it; none where it was trained to be compatible."
+        ),
+    ] = None
+    slices: Annotated[
+        list[Line],
+        AfterValidator(_once_each),
+        Field(max_length=MOST_SLICES, description="`label`, or fields of the payload that items of `gallery_id` have."),
+    ] = []
+    metrics: Annotated[
+        list[Metric] | None,
+        AfterValidator(lambda values: values if values is None else _once_each(values)),
+        Field(min_length=1, description="The first one judges slices. Left out: all that can be measured."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _searches_something(self) -> "PairEvaluation":
+        if self.gallery is None and self.gallery_id is None:
+            raise wrong("name the model whose vectors are searched, or a gallery in `gallery_id`", "gallery")
+        return self
+
+
+class ChainEvaluation(BaseModel):
+    """Every version's queries against its own vectors and those of every version before it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: Annotated[ResourceId, Field(description="Rows with a label and a vector of every one of the models.")]
+    models: Annotated[
+        list[ResourceId],
+        AfterValidator(_once_each),
+        Field(min_length=2, max_length=MOST_MODELS, description="Versions in order of age, the oldest first."),
+    ]
+    metrics: Annotated[
+        list[ByLabel],
+        AfterValidator(_once_each),
+        Field(min_length=1, description="One compatibility matrix each."),
+    ] = ["cmc@1", "cmc@5", "map"]
+
+
+def _by_kind(body: Any, _validate: Any) -> PairEvaluation | ChainEvaluation:
+    """Validated as its own kind alone, so that the places that errors name are those of the body."""
+    if isinstance(body, PairEvaluation | ChainEvaluation):
+        return body
+    fields = body if isinstance(body, dict) else {}
+    kind = ChainEvaluation if "models" in fields else PairEvaluation
+    other = PairEvaluation if kind is ChainEvaluation else ChainEvaluation
+    for field in sorted((other.model_fields.keys() - kind.model_fields.keys()) & fields.keys()):
+        raise wrong(f"`{field}` is of the evaluation of a pair, and `models` of that of a chain: give one", field)
+    return kind.model_validate(body)
+
+
+NewEvaluation = Annotated[PairEvaluation | ChainEvaluation, WrapValidator(_by_kind)]
+"""What starts an evaluation: a pair, or with `models` a chain."""
+
+_NEW_EVALUATION: TypeAdapter[PairEvaluation | ChainEvaluation] = TypeAdapter(NewEvaluation)
+
+
+def asked_by(request: dict[str, Any]) -> PairEvaluation | ChainEvaluation:
+    """A stored request as it was asked, with what was left out filled in."""
+    return _NEW_EVALUATION.validate_python(request)
+
+
+class Evaluation(BaseModel):
+    """An evaluation as it is now."""
+
+    id: str
+    kind: Literal["pair", "chain"]
+    request: Annotated[
+        PairEvaluation | ChainEvaluation, Field(description="What was asked, with what was left out filled in.")
+    ]
+    state: State
+    progress: Progress | None
+    result: Annotated[
+        dict[str, Any] | None, Field(description="Every figure with its 95 % interval, and how spaces were crossed.")
+    ]
+    reason: Annotated[str | None, Field(description="Why it failed, and what to do about it.")]
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,104 @@
+"""What can be done with evaluations: start, follow, remove; and what their step reports back."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.database import Database
+from app.evaluations.checks import Checks
+from app.evaluations.schemas import ChainEvaluation, Evaluation, PairEvaluation, asked_by
+from app.evaluations.states import ENDED, State
+from app.evaluations.tables import EvaluationRow
+from app.jobs.service import Jobs
+from app.jobs.values import sortable_id
+from app.problems import NotFound
+from app.upgrades.schemas import Progress
+
+STEP = "evaluate_models"
+
+
+class Evaluations:
+    """The evaluations resource."""
+
+    def __init__(self, database: Database, checks: Checks, jobs: Jobs) -> None:
+        self._database = database
+        self._checks = checks
+        self._jobs = jobs
+
+    def start(self, session: Session, asked: PairEvaluation | ChainEvaluation) -> Evaluation:
+        """Starts an evaluation inside the caller's transaction; its job is rung after the commit.
+
+        Raises NotFound for what is not there, NoRoute where no crossing leads from one space to the other, and
+        Unprocessable for what cannot be measured.
+        """
+        whole = self._checks.chain(asked) if isinstance(asked, ChainEvaluation) else self._checks.pair(asked)
+        # Ids sort by time of creation, so that listing in order of ids is listing in order of age.
+        row = EvaluationRow(id=f"eva-{sortable_id()}", request=whole.model_dump(mode="json"), state=State.QUEUED)
+        session.add(row)
+        session.flush()
+        self._jobs.enqueue(session, STEP, row.id)
+        return self._wire(session, row)
+
+    def get(self, evaluation: str) -> Evaluation:
+        """Raises NotFound."""
+        with self._database.read() as session:
+            return self._wire(session, _found(session.get(EvaluationRow, evaluation), evaluation))
+
+    def rows_after(self, cursor: str | None, limit: int) -> list[Evaluation]:
+        """Up to `limit` evaluations, oldest first, after the one named by the cursor."""
+        query = select(EvaluationRow).order_by(EvaluationRow.id).limit(limit)
+        with self._database.read() as session:
+            found = session.scalars(query.where(EvaluationRow.id > cursor) if cursor else query)
+            return [self._wire(session, row) for row in found]
+
+    def delete(self, evaluation: str) -> None:
+        """Removes an evaluation; one that has not ended is stopped. Raises NotFound."""
+        with self._database.session() as session:
+            row = self._locked(session, evaluation)
+            self._jobs.request_cancel(session, row.id)
+            session.delete(row)
+
+    # What the step of an evaluation does.
+
+    def begin(self, evaluation: str) -> PairEvaluation | ChainEvaluation:
+        """What was asked, as the step finds it: running from now on. Raises NotFound."""
+        with self._database.session() as session:
+            row = self._locked(session, evaluation)
+            row.state = State.RUNNING
+            return asked_by(row.request)
+
+    def finish(self, session: Session, evaluation: str, result: dict[str, Any]) -> None:
+        """Keeps what was found, in the transaction that ends the job. result: JSON."""
+        row = self._locked(session, evaluation)
+        row.state, row.result = State.DONE, result
+
+    def step_failed(self, session: Session, subject: str, reason: str) -> None:
+        """Ends an evaluation whose step failed for good. A subject that is none is passed over."""
+        row = session.get(EvaluationRow, subject, with_for_update=True)
+        if row is not None:
+            row.state, row.reason = State.FAILED, reason
+
+    def _locked(self, session: Session, evaluation: str) -> EvaluationRow:
+        return _found(session.get(EvaluationRow, evaluation, with_for_update=True), evaluation)
+
+    def _wire(self, session: Session, row: EvaluationRow) -> Evaluation:
+        asked = asked_by(row.request)
+        progress = None if row.state in ENDED else self._jobs.progress(session, row.id)
+        return Evaluation(
+            id=row.id,
+            kind="chain" if isinstance(asked, ChainEvaluation) else "pair",
+            request=asked,
+            state=State(row.state),
+            progress=Progress(**progress) if progress else None,
+            result=row.result,
+            reason=row.reason,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+def _found(row: EvaluationRow | None, evaluation: str) -> EvaluationRow:
+    if row is None:
+        raise NotFound(f"There is no evaluation {evaluation!r}. GET /evaluations lists them.")
+    return row

@@ -1,0 +1,13 @@
+"""The states of an evaluation: queued → running → done, or failed from either. Deleting one cancels it."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+ENDED = frozenset({State.DONE, State.FAILED})

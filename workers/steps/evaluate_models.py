@@ -1,0 +1,94 @@
+"""Evaluates a pair of models, or a chain of versions, on rows that hold vectors of all of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from app.composition import Crosswalk, compose
+from app.evaluations.holdings import Holding, of_dataset, of_gallery
+from app.evaluations.schemas import ChainEvaluation, PairEvaluation
+from app.problems import NotFound
+from models.portable import ArtifactError
+from workers.context import StepContext, StepFailed
+from workers.evaluating.chain import evaluate_chain
+from workers.evaluating.pair import evaluate_pair
+from workers.evaluating.searches import SEED, Bench
+from workers.evidence.evaluated import Evaluated, read
+from workers.evidence.galleries import NUMBERS_IN_MEMORY
+
+MOST_QUERIES = 10_000
+
+
+def run(context: StepContext) -> None:
+    """A result, or a reason why there is none. Evaluating again after a crash gives the same: everything is seeded."""
+    crosswalk = compose(context.settings)
+    try:
+        asked = crosswalk.evaluations.begin(context.lease.subject)
+        if isinstance(asked, ChainEvaluation):
+            result = _chain(context, crosswalk, asked)
+        else:
+            result = _pair(context, crosswalk, asked)
+    except NotFound as gone:
+        raise StepFailed(f"{gone.detail} It was there when the evaluation was asked for.") from gone
+    except ArtifactError as error:
+        raise StepFailed(f"A crossing that the gallery's vectors went through cannot be used: {error}.") from error
+    context.finish(lambda session: crosswalk.evaluations.finish(session, context.lease.subject, result))
+
+
+def _pair(context: StepContext, crosswalk: Crosswalk, asked: PairEvaluation) -> dict[str, Any]:
+    new, old, against = asked.queries, str(asked.gallery), asked.against
+    dataset = of_dataset(crosswalk.datasets, asked.dataset)
+    items = None if asked.gallery_id is None else of_gallery(crosswalk.galleries, asked.gallery_id)
+    searched = items or dataset
+    star = [] if asked.unconstrained is None else [asked.unconstrained]
+    by_queries = [new, *star, *([against.queries] if against else [])]
+    by_gallery = [old, *star, *([against.gallery] if against else [])]
+    reached = [searched.reached(model) for model in by_gallery]
+    embedded = searched.count(*reached) == searched.count(*reached, searched.native(new))
+    queries = read(crosswalk, dataset, by_queries, most=MOST_QUERIES, seed=SEED)
+    gallery = read(
+        crosswalk,
+        searched,
+        by_gallery,
+        [new] if embedded else [],
+        most=_most(crosswalk, [*by_gallery, new]),
+        seed=SEED,
+    )
+    for rows, of in ((queries, dataset), (gallery, searched)):
+        _check_some(rows, of)
+    hops = {via: crosswalk.hops.named(via)[0] for via in (asked.via, against.via if against else None) if via}
+    searches = 1 + embedded + len(star) + (against is not None)
+    bench = Bench(crosswalk, queries, gallery, asked.metrics, _counter(context, searches))
+    return evaluate_pair(bench, asked, hops, items)
+
+
+def _chain(context: StepContext, crosswalk: Crosswalk, asked: ChainEvaluation) -> dict[str, Any]:
+    dataset = of_dataset(crosswalk.datasets, asked.dataset)
+    rows = read(crosswalk, dataset, asked.models, most=_most(crosswalk, asked.models), seed=SEED)
+    _check_some(rows, dataset)
+    cells = len(asked.models) * (len(asked.models) + 1) // 2
+    queries = rows.drawn(MOST_QUERIES, SEED)
+    bench = Bench(crosswalk, queries, rows, asked.metrics, _counter(context, cells))
+    return evaluate_chain(bench, asked, crosswalk.hops.accepted)
+
+
+def _most(crosswalk: Crosswalk, models: Sequence[str]) -> int:
+    """How many rows with vectors of these models are held in memory."""
+    return max(1, NUMBERS_IN_MEMORY // sum(crosswalk.models.space(model).dimension for model in models))
+
+
+def _check_some(rows: Evaluated, holding: Holding) -> None:
+    if not len(rows):
+        raise StepFailed(f"{holding.name} no longer has rows with vectors of all these models.")
+
+
+def _counter(context: StepContext, total: int) -> Callable[[], None]:
+    """Reports one more search measured at every call; `total` is how many there will be, at least."""
+    done = 0
+    context.progress(0, total)
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        context.progress(done, max(done, total))
+
+    return one_more
