@@ -1,0 +1,67 @@
+"""From a score that only orders to an expected squared error, and how well the two agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bootstrap import Interval, bootstrap_mean
+from models.portable import Calibration
+
+KNOTS = 20
+ROWS_PER_KNOT = 25
+BINS = 10
+SMALLEST = 1e-12  # of a mean squared error: its logarithm stays finite
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Rows of like expected error: how many, what was expected of them on average, and what was observed."""
+
+    rows: int
+    expected: float
+    observed: Interval
+
+
+def calibrate(raw: Floats, squared_error: Floats) -> Calibration:
+    """Isotonic regression of the squared error on the score, over quantile bins; both (n,), n ≥ 1.
+
+    Pool adjacent violators: Barlow et al., "Statistical Inference under Order Restrictions" (1972). A knot lies at
+    the mean score of its bin.
+    """
+    order = np.argsort(raw, kind="stable")
+    knots = int(np.clip(len(raw) // ROWS_PER_KNOT, 1, KNOTS))
+    parts = [part for part in np.array_split(order, knots) if len(part)]
+    at = np.array([raw[part].mean() for part in parts])
+    risen = isotonic(
+        np.array([squared_error[part].mean() for part in parts]), np.array([float(len(part)) for part in parts])
+    )
+    keep = np.append(True, np.diff(at) > 0)
+    return Calibration(at[keep], np.log(np.maximum(risen[keep], SMALLEST)))
+
+
+def isotonic(values: Floats, weights: Floats) -> Floats:
+    """The non-falling sequence nearest to `values` in weighted least squares; both (k,)."""
+    blocks: list[tuple[float, float, int]] = []
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        blocks.append((value, weight, 1))
+        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
+            (a, wa, na), (b, wb, nb) = blocks[-2:]
+            blocks[-2:] = [((a * wa + b * wb) / (wa + wb), wa + wb, na + nb)]
+    return np.concatenate([np.full(count, value) for value, _, count in blocks])
+
+
+def reliability(
+    expected: NDArray[np.floating], squared_error: Floats, *, bins: int = BINS, seed: int = 0
+) -> tuple[ReliabilityBin, ...]:
+    """Quantile bins of expected error, smallest first, each with its observed mean and 95 % interval; both (n,)."""
+    order = np.argsort(expected, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    return tuple(
+        ReliabilityBin(len(part), float(expected[part].mean()), bootstrap_mean(squared_error[part], seed=seed))
+        for part in parts
+    )

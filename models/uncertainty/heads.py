@@ -1,0 +1,100 @@
+"""The head of FastFill, arXiv 2303.04766: a log-variance from h's output, by the loss mean[½·exp(−σ)·L + ½·σ]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.portable import Array, Dense, Head
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # on the squared weights of standardised inputs
+HELD_OUT = 0.2
+ITERATIONS = 50
+MOST_ROWS = 20_000
+LABEL_SMOOTHING = 0.1
+CLASSIFIER_PENALTY = 1e-4
+
+Codes = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def fit_head(moved: Array, loss: Floats, *, device: torch.device, seed: int) -> Head:
+    """The Linear(d_new → 1) that minimises mean[½·exp(−σ)·L + ½·σ] + penalty·‖w‖².
+
+    moved: (n, d_new) float32, h's output out of fold; loss: (n,) positive. For h that stays as it is the problem is
+    convex (a gamma regression with logarithmic link), so that L-BFGS finds its minimum. The penalty is chosen on a
+    fifth of the rows.
+    """
+    chosen = np.random.default_rng(seed).permutation(len(moved))[:MOST_ROWS]
+    mean, spread = moved[chosen].mean(axis=0), moved[chosen].std(axis=0) + np.float32(1e-6)
+    level = float(loss[chosen].mean()) or 1.0
+    inputs = torch.from_numpy((moved[chosen] - mean) / spread).to(device)
+    target = torch.from_numpy((loss[chosen] / level).astype(np.float32)).to(device)
+    kept = max(1, round((1 - HELD_OUT) * len(chosen)))
+    tried = [_descend(inputs[:kept], target[:kept], penalty) for penalty in PENALTIES]
+    checked = slice(kept, None) if kept < len(chosen) else slice(None)
+    losses = [float(_loss(inputs[checked], target[checked], *each)) for each in tried]
+    weight, bias = _descend(inputs, target, PENALTIES[int(np.argmin(losses))])
+    slopes = weight.cpu().numpy() / spread
+    shift = float(bias) + np.log(level) - float(mean @ slopes)
+    return Head(Dense(slopes[None].astype(np.float32), np.array([shift], np.float32)))
+
+
+def cross_entropy_of_new_classifier(
+    moved: Array, new: Array, codes: Codes, *, device: torch.device, seed: int
+) -> Floats:
+    """Label-smoothed cross-entropy of a frozen classifier of the new space on h's output: (n,) float64.
+
+    The classifier that the new model was trained with is not to be had: a linear softmax fitted on the pairs' new
+    vectors stands for it. moved, new: (n, d_new) float32; codes: (n,) int64 from 0.
+    """
+    rows = np.random.default_rng(seed).permutation(len(new))[:MOST_ROWS]
+    mean = new[rows].mean(axis=0)
+    spread = np.float32(np.sqrt(np.square(new[rows] - mean).mean()) or 1.0)
+    known, answers = (torch.from_numpy(each).to(device) for each in ((new[rows] - mean) / spread, codes[rows]))
+    weight = torch.zeros(int(codes.max()) + 1, new.shape[1], device=device, requires_grad=True)
+    bias = torch.zeros(len(weight), device=device, requires_grad=True)
+
+    def objective() -> Tensor:
+        fit = nn.functional.cross_entropy(nn.functional.linear(known, weight, bias), answers)
+        return fit + CLASSIFIER_PENALTY * weight.square().sum()
+
+    _minimise(objective, [weight, bias])
+    with torch.no_grad():
+        landed = torch.from_numpy((moved - mean) / spread).to(device)
+        found = nn.functional.cross_entropy(
+            nn.functional.linear(landed, weight, bias),
+            torch.from_numpy(codes).to(device),
+            label_smoothing=LABEL_SMOOTHING,
+            reduction="none",
+        )
+    return found.cpu().numpy().astype(np.float64)
+
+
+def _descend(inputs: Tensor, target: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    weight = torch.zeros(inputs.shape[1], device=inputs.device, requires_grad=True)
+    bias = torch.zeros((), device=inputs.device, requires_grad=True)
+    _minimise(lambda: _loss(inputs, target, weight, bias) + penalty * weight.square().sum(), [weight, bias])
+    return weight.detach(), bias.detach()
+
+
+def _loss(inputs: Tensor, target: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """FastFill's loss: mean[½·exp(−σ)·L + ½·σ]."""
+    log_variance = inputs @ weight + bias
+    return (0.5 * torch.exp(-log_variance) * target + 0.5 * log_variance).mean()
+
+
+def _minimise(objective: Callable[[], Tensor], parameters: list[Tensor]) -> None:
+    optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = objective()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
