@@ -1,17 +1,19 @@
 """Fitted crossings on disk: an upgrade's artifact folder, opened for the gateway and the workers alike.
 
-artifacts/<upgrade>/chosen    the transformation that was selected
-artifacts/<upgrade>/plain     the best one without side-information (also the one pushed into the query)
+artifacts/<upgrade>/chosen         the transformation that was selected
+artifacts/<upgrade>/plain          the best one without side-information (also the one pushed into the query)
+artifacts/<upgrade>/uncertainty    how far `chosen` is expected to miss, where that was learned
 """
 
 from functools import lru_cache
 from pathlib import Path
 
 from app.galleries.lineage import Crossing
-from models.portable import Space, load
+from models.portable import Space, load, load_uncertainty
 
 CHOSEN = "chosen"
 PLAIN = "plain"
+UNCERTAINTY = "uncertainty"
 _KEPT_OPEN = 64
 
 
@@ -21,7 +23,9 @@ def open_crossing(folder: Path, source: Space, target: Space) -> Crossing:
 
     Raises CorruptArtifact where a checksum is wrong and WrongDirection where the spaces are others.
     """
+    known = (folder / UNCERTAINTY).exists()
     return Crossing(
         chosen=load(folder / CHOSEN, source=source, target=target),
         plain=load(folder / PLAIN, source=source, target=target),
+        uncertainty=load_uncertainty(folder / UNCERTAINTY, source=source, target=target) if known else None,
     )

@@ -2,22 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from app.lance_table import ROW_ID, embedding_column, vectors_of
-from models.portable import Array, Transformation
+from models.portable import Array, Transformation, Uncertainty
 
 SIDE_INFORMATION = "side_information"
-
-
-class Uncertainty(Protocol):
-    """How far a transformation is expected to miss."""
-
-    def expected_error(self, old: Array, side: Array | None, moved: Array) -> Array:
-        """The expected squared distance of `moved` from the new model's vectors: (n,) float32."""
 
 
 @dataclass(frozen=True)

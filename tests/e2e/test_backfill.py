@@ -128,6 +128,28 @@ def test_quality_rises_with_the_share_and_ends_at_that_of_full_re_embedding(jour
     assert journey.stages[-1].answer.ids == cosine_ranking(gallery.id, gallery.new, s.world.queries.new, 10)
 
 
+def test_every_stage_lies_within_what_was_predicted_of_it(journey: Journey) -> None:
+    start = journey.stages[0].asked
+    assert start["metric"] == "cmc@1"
+    points = {point["share"]: point for point in start["curve"]}
+    assert len(points) == 22
+    for stage in journey.stages:
+        first = stage.asked["curve"][0]
+        assert (first["items"], first["share"]) == (0, pytest.approx(stage.share))
+        assert first["low"] <= stage.right <= first["high"]
+        assert stage.asked["curve"][-1] == {**points[1.0], "items": 400 - stage.asked["native_items"]}
+
+
+def test_what_is_expected_to_miss_most_is_asked_for_first_and_does_miss_more(journey: Journey) -> None:
+    expected = [one["expected_error"] for one in journey.stages[0].asked["next"]]
+    assert expected == sorted(expected, reverse=True)
+    uncertainty = journey.upgrade["report"]["learned"]["uncertainty"]
+    low, high = uncertainty["reliability"][0], uncertainty["reliability"][-1]
+    assert low["expected"] < high["expected"]
+    assert low["observed"]["mean"] < high["observed"]["mean"]
+    assert uncertainty["method"] in {one["method"] for one in uncertainty["candidates"]}
+
+
 def test_searches_never_fail_and_are_transformed_until_the_end_and_direct_from_then_on(journey: Journey) -> None:
     assert len(journey.routes) > 20, "too few searches to say anything"
     switched = journey.routes.count("transformed")

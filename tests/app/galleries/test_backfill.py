@@ -64,8 +64,21 @@ def test_distance_from_the_class_mean_is_that_of_the_transformed_vectors(upgrade
     assert ids(upgraded.backfill(order="class_mean_distance", limit=1000)) == expected
 
 
+def test_items_expected_to_miss_most_come_first(upgraded: Upgraded) -> None:
+    upgraded.upgrade()
+    upgraded.put("new", range(10))
+    late = range(10, 14)
+    upgraded.put("old", late)
+    expected = upgraded.uncertainty.expected_error(upgraded.old, None, upgraded.h.apply(upgraded.old))
+    order = sorted(range(10, ITEMS), key=lambda place: -expected[place])
+    found = upgraded.backfill(limit=1000)
+    assert found["order"] == "uncertainty"
+    assert ids(found) == [upgraded.ids[place] for place in order]
+    assert [one["expected_error"] for one in found["next"]] == pytest.approx(expected[order].tolist(), rel=1e-4)
+
+
 def test_upgrade_that_learned_no_uncertainty_says_so_and_what_to_do(upgraded: Upgraded) -> None:
-    upgrade = upgraded.upgrade()
+    upgrade = upgraded.upgrade(uncertain=False)
     refused = problem(upgraded.client.get("/galleries/shop/backfill"), 409, "wrong-state")
     assert upgrade in refused["detail"]
     assert "class_mean_distance" in refused["detail"]

@@ -11,20 +11,20 @@ import pytest
 from app.galleries.lineage import SIDE_INFORMATION, Crossing, Lineage
 from app.lance_table import ROW_ID, embedding_column, vector_type
 from models.portable import Transformation
-from tests.app.crossings import affine, space
+from tests.app.crossings import affine, space, uncertainty
 
 SPACES = (space("a", 3), space("b", 4), space("c", 2))
 SIDE = 5
 ITEMS = 40
 
 
-def lineage(*with_side: bool) -> Lineage:
-    """a → b → c as far as there are crossings; each with side-information or without."""
+def lineage(*with_side: bool, uncertain: bool = True) -> Lineage:
+    """a → b → c as far as there are crossings; each with side-information or without, and knowing how far it misses."""
     crossings = []
     for hop, side in enumerate(with_side):
         plain = affine(SPACES[hop], SPACES[hop + 1], seed=hop)
         chosen = affine(SPACES[hop], SPACES[hop + 1], SIDE, seed=10 + hop) if side else plain
-        crossings.append(Crossing(chosen, plain))
+        crossings.append(Crossing(chosen, plain, uncertainty(chosen, seed=hop) if uncertain else None))
     spaces = SPACES[: len(with_side) + 1]
     return Lineage(tuple(s.model for s in spaces), tuple(s.dimension for s in spaces), tuple(crossings))
 
@@ -44,21 +44,33 @@ def items(known: dict[str, float], seed: int = 0) -> pa.RecordBatch:
     return pa.record_batch(columns)
 
 
-def one_by_one(line: Lineage, batch: pa.RecordBatch) -> dict[int, tuple[np.ndarray, bool]]:
-    """From its newest model's vector on, each item through each crossing left: vector and whether native, by row."""
+def one_by_one(line: Lineage, batch: pa.RecordBatch) -> dict[int, tuple[np.ndarray, bool, float]]:
+    """From its newest model's vector on, each item through each crossing left: vector, native or not, error, by row."""
     found = {}
     for item in batch.to_pylist():
         vectors = [item.get(embedding_column(model)) for model in line.models]
         newest = max((place for place, vector in enumerate(vectors) if vector is not None), default=None)
         if newest is None:
             continue
-        vector = np.array(vectors[newest], np.float64)
+        vector, error = np.array(vectors[newest], np.float64), 0.0
         for crossing in line.crossings[newest:]:
             side = item.get(SIDE_INFORMATION)
             with_side = crossing.chosen.card.side_dimension is not None and side is not None
-            vector = _h(crossing.chosen if with_side else crossing.plain, vector, side if with_side else None)
-        found[item[ROW_ID]] = (vector, newest == len(vectors) - 1)
+            beside = side if with_side else None
+            moved = _h(crossing.chosen if with_side else crossing.plain, vector, beside)
+            error += _missed(crossing, vector, beside, moved)
+            vector = moved
+        found[item[ROW_ID]] = (vector, newest == len(vectors) - 1, error)
     return found
+
+
+def _missed(crossing: Crossing, vector: np.ndarray, side: list[float] | None, moved: np.ndarray) -> float:
+    """What one item is expected to miss by; NaN where `chosen` reads side-information and there is none."""
+    if crossing.uncertainty is None or (side is None and crossing.chosen.card.side_dimension is not None):
+        return float("nan")
+    old, new = vector[None].astype(np.float32), moved[None].astype(np.float32)
+    beside = None if side is None else np.array([side], np.float32)
+    return float(crossing.uncertainty.expected_error(old, beside, new)[0])
 
 
 def _h(transformation: Transformation, vector: np.ndarray, side: list[float] | None) -> np.ndarray:
@@ -103,6 +115,17 @@ def test_projection_of_a_batch_is_that_of_its_items(line: Lineage, known: dict[s
     for row, vector, native in zip(projected.rows.tolist(), projected.vectors, projected.native, strict=True):
         np.testing.assert_allclose(vector, expected[row][0], rtol=1e-4, atol=1e-4)
         assert bool(native) == expected[row][1]
+    errors = [expected[row][2] for row in projected.rows.tolist()]
+    np.testing.assert_allclose(projected.uncertainty, errors, rtol=1e-3)
+    assert projected.uncertainty.dtype == np.float32
+
+
+def test_error_of_native_vectors_is_none_and_of_crossings_that_learned_nothing_of_it_unknown() -> None:
+    batch = items({"a": 1, "b": 0.5})
+    projected = lineage(False, uncertain=False).project(batch)
+    assert (projected.uncertainty[projected.native] == 0).all()
+    assert np.isnan(projected.uncertainty[~projected.native]).all()
+    assert 0 < projected.native.sum() < ITEMS
 
 
 def test_projection_of_nothing_is_empty() -> None:

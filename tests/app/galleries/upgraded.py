@@ -6,18 +6,17 @@ Everything that the steps leave is real: an artifact, a generation's vectors, pr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 
 from app.composition import Crosswalk
-from app.galleries.crossings import CHOSEN, PLAIN
+from app.galleries.crossings import CHOSEN, PLAIN, UNCERTAINTY
 from app.index import publish
 from app.upgrades.states import Event
-from models.portable import Transformation, save
-from tests.app.crossings import affine
+from models.portable import Transformation, Uncertainty, save, save_uncertainty
+from tests.app.crossings import affine, uncertainty
 from tests.worlds import Floats
 
 ITEMS, OLD, NEW = 40, 3, 4
@@ -85,13 +84,21 @@ class Upgraded:
     def h(self) -> Transformation:
         return affine(self.crosswalk.models.space("old"), self.crosswalk.models.space("new"))
 
-    def upgrade(self, backfill: dict[str, Any] | None = PREDICTED) -> str:
-        """An upgrade that is ready and switched to; its id."""
+    @property
+    def uncertainty(self) -> Uncertainty:
+        return uncertainty(self.h)
+
+    def upgrade(self, backfill: dict[str, Any] | None = PREDICTED, *, uncertain: bool = True) -> str:
+        """An upgrade that is ready and switched to; its id. `uncertain`: it knows how far its crossing misses."""
         body = {"to": "new", "dataset": "pairs", "galleries": ["shop"], "method": "ridge"}
         upgrade = str(self.post("/models/old/upgrade", body, 202)["id"])
         upgrades, galleries = self.crosswalk.upgrades, self.crosswalk.galleries
         upgrades.begin(upgrade)
-        self.learned(self.crosswalk.settings.artifacts_dir / upgrade)
+        folder = self.crosswalk.settings.artifacts_dir / upgrade
+        for name in (CHOSEN, PLAIN):
+            save(self.h, folder / name)
+        if uncertain:
+            save_uncertainty(self.uncertainty, folder / UNCERTAINTY)
         proofs: dict[str, Any] = {"shop": {"advice": []} | ({} if backfill is None else {"backfill": backfill})}
         with self.crosswalk.database.session() as session:
             number = galleries.build(session, "shop", self.crosswalk.models.space("new"), upgrade)
@@ -114,11 +121,6 @@ class Upgraded:
         with self.crosswalk.database.session() as session:
             upgrades.finish(session, upgrade, {"shop": (number, version, index.name)})
         return upgrade
-
-    def learned(self, folder: Path) -> None:
-        """What the step `train` leaves."""
-        for name in (CHOSEN, PLAIN):
-            save(self.h, folder / name)
 
     def backfill(self, **query: Any) -> dict[str, Any]:
         answer = self.client.get("/galleries/shop/backfill", params=query)
