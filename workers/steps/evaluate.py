@@ -14,6 +14,7 @@ from models.portable import Transformation
 from models.proof import Crossing, Gate, Limits, NothingToJudge, ProofReport, prove
 from models.transformations.methods import Recipe, learn, method_named
 from workers.context import StepContext, StepFailed
+from workers.evidence.backfill import predict_backfills
 from workers.evidence.fidelity import prepare_serving
 from workers.evidence.galleries import whole_gallery
 from workers.evidence.pairs import DatasetPairs, load_pairs
@@ -30,7 +31,8 @@ def run(context: StepContext) -> None:
     judged_on = load_pairs(crosswalk, upgrade, evaluation) if evaluation else None
     reports = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
     failed = {name: report for name, report in reports.items() if not report.accepted}
-    proofs = {name: report.to_json() for name, report in reports.items()}
+    predicted = predict_backfills(crosswalk, upgrade, reports, learned_from)
+    proofs = {name: report.to_json() | predicted[name] for name, report in reports.items()}
     if not failed:
         served = prepare_serving(crosswalk, upgrade, judged_on or learned_from, partial(context.progress, step="serve"))
         proofs = {name: proof | served[name] for name, proof in proofs.items()}
