@@ -79,8 +79,10 @@ class ModelCard:
                 raise CorruptArtifact("the model's card does not have the checksum that it names")
             if fields.setdefault("role", "compatible") not in get_args(Role):
                 raise ValueError(f"role {fields['role']!r}")
-            searched = fields["role"] == "compatible"
-            fields["compatible_with"] = Space(**fields["compatible_with"]) if searched else None
+            if fields["role"] == "compatible":
+                fields["compatible_with"] = Space(**fields["compatible_with"])
+            elif fields["compatible_with"] is not None:
+                raise ValueError("side-information is compatible with nothing")
             fields["trained_on"] = TrainedOn(**fields["trained_on"])
             card = cls(**fields)
             Architecture.from_json(card.architecture)

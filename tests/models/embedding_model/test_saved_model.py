@@ -153,6 +153,8 @@ def test_what_is_not_as_it_was_saved_is_refused(folder: Path, spoil: Callable[[P
         {"preprocessing": {"modality": "image", "rotate": True}},
         {"preprocessing": None},
         {"compatible_with": None},
+        {"role": "side_information"},
+        {"role": "other"},
     ],
     ids=str,
 )
