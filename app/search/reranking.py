@@ -58,12 +58,13 @@ class Reranking:
         """
         kept = self._table(name, old.crossing.chosen.card.target.dimension)
         step = max(1, _CANDIDATES_AT_ONCE // candidates)
-        parts, whole = [], True
+        parts, everything = [], candidates >= len(old.index)
+        whole = True
         for start in range(0, max(1, len(queries)), step):
             asked = queries[start : start + step]
             pushed = old.crossing.plain.push(asked)
             found = old.index.search(pushed.queries, candidates, score_as=pushed.score, allowed=allowed, effort=effort)
-            whole = whole and bool((found.rows[:, -1] == PADDING).all())
+            whole = whole and (everything or bool((found.rows[:, -1] == PADDING).all()))
             rows = np.unique(found.rows[found.rows != PADDING])
             moved, there = self._moved(kept, old, rows)
             rows, moved = rows[there], moved[there]

@@ -1,0 +1,213 @@
+"""What a cascade costs: latency against `instant` over the same untouched gallery, on one core.
+
+    python -m benchmarks.cascade [--data DIR] [--method residual_mlp,fct] [--side] [--rows 50000,500000]
+
+A crossing is learned from Tiny ImageNet features (or made ones), a service is laid out with a gallery of its old
+vectors (beyond the file's rows: mixtures of two of a class), and the number of candidates is measured as an upgrade
+does, on half of the validation queries. The other half is then searched one by one: the index alone, and the whole call
+behind HTTP (route, index, items read). `first` keeps no transformed row, as for a query whose candidates were never
+seen; `kept` follows 2,000 other queries. Milliseconds are medians; × is against `instant` in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from app.composition import Crosswalk, compose
+from app.galleries.crossings import CHOSEN, PLAIN, open_crossing
+from app.galleries.lineage import SIDE_INFORMATION
+from app.galleries.schemas import NewGallery, SideInformation
+from app.lance_table import vector_type
+from app.migrate import migrate
+from app.registry.schemas import NewModel
+from app.search.cascade import open_cascade
+from app.search.reranking import Old, Reranking
+from app.settings import Settings
+from app.upgrades.states import State
+from app.upgrades.tables import UpgradeRow
+from benchmarks.crossing import tiny_imagenet
+from models.portable import Array, Space, save
+from models.transformations.methods import Recipe, learn, method_named
+from models.transformations.pairs import Pairs
+from workers.evidence.cascade import Asked, measure_cascade
+from workers.evidence.galleries import whole_gallery
+from workers.indexing import build_index
+
+GALLERY, UPGRADE, K, WARMING, TIMED, BATCH = "benchmark", "benchmark", 10, 2_000, 300, 8_192
+
+
+def made(rows: int) -> tuple[Pairs, Pairs]:
+    """Pairs to learn from and pairs to ask with, of a world in which the crossing is not linear."""
+    rng = np.random.default_rng(0)
+    centres, first, second = (rng.standard_normal(shape) for shape in ((100, 24), (24, 128), (24, 128)))
+
+    def draw(count: int) -> Pairs:
+        label = rng.integers(100, size=count)
+        hidden = centres[label] + 0.7 * rng.standard_normal((count, 24))
+        old, new = np.maximum(hidden @ first, 0), np.maximum(np.tanh(hidden) @ second * 2, 0)
+        side = hidden @ rng.standard_normal((24, 16))
+        return Pairs(old.astype(np.float32), new.astype(np.float32), side.astype(np.float32), label)
+
+    return draw(rows), draw(5_000)
+
+
+def grown(pairs: Pairs, rows: int) -> Pairs:
+    """`rows` of them, the missing ones mixed from two of a class."""
+    if rows <= len(pairs):
+        return pairs.subset(np.arange(rows))
+    assert pairs.label is not None
+    rng, order = np.random.default_rng(1), np.argsort(pairs.label, kind="stable")
+    one = rng.integers(len(order) - 1, size=rows - len(pairs))
+    share = rng.uniform(0.2, 0.8, (len(one), 1)).astype(np.float32)
+
+    def mixed(values: Array) -> Array:
+        return np.concatenate([values, share * values[order[one]] + (1 - share) * values[order[one + 1]]])
+
+    side = None if pairs.side is None else mixed(pairs.side)
+    label = np.concatenate([pairs.label, pairs.label[order[one]]])
+    return Pairs(mixed(pairs.old), mixed(pairs.new), side, label)
+
+
+def laid_out(folder: Path, gallery: Pairs, spaces: tuple[Space, Space]) -> Crosswalk:
+    """A service whose one gallery is in the old space, with an upgrade that was proved; nothing measured yet."""
+    crosswalk = compose(Settings(data_dir=folder))
+    migrate(crosswalk.database)
+    for space in spaces:
+        crosswalk.models.create(NewModel(id=space.model, dimension=space.dimension, metric=space.metric))
+    source, target = spaces
+    assert gallery.side is not None
+    side = SideInformation(dimension=gallery.side.shape[1])
+    crosswalk.galleries.create(NewGallery(id=GALLERY, model=source.model, side_information=side))
+    kinds = {"embedding": vector_type(source.dimension), SIDE_INFORMATION: vector_type(side.dimension)}
+    schema = pa.schema([pa.field("id", pa.string()), *(pa.field(name, kind) for name, kind in kinds.items())])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(gallery), BATCH):
+            part = gallery.subset(np.arange(start, min(start + BATCH, len(gallery))))
+            vectors = [
+                pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+                for values in (part.old, part.side)
+                if values is not None
+            ]
+            names = pa.array([f"item-{row}" for row in range(start, start + len(part))])
+            yield pa.RecordBatch.from_arrays([names, *vectors], schema=schema)
+
+    info = crosswalk.galleries.info(GALLERY)
+    crosswalk.galleries.store(info).put(source.model, source.dimension, (), schema, batches())
+    built = build_index(crosswalk, info, 1, lambda *_: None)
+    with crosswalk.database.session() as session:
+        crosswalk.galleries.published(session, GALLERY, 1, built.version, built.index)
+        request = {"strategy": "forward", "to": target.model, "dataset": "none", "evaluation": None}
+        session.add(
+            UpgradeRow(
+                id=UPGRADE,
+                source=source.model,
+                target=target.model,
+                request=request,
+                galleries=[GALLERY],
+                state=State.ACTIVE,
+            )
+        )
+    return crosswalk
+
+
+def milliseconds(queries: Array, call: Callable[[Array], object]) -> float:
+    """The median over the queries, one by one."""
+    seconds = []
+    for query in queries:
+        start = time.perf_counter()
+        call(query[None])
+        seconds.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(seconds)
+
+
+def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, told: tuple[str, ...]) -> Iterator[str]:
+    """One line of the table."""
+    source, target = spaces
+    folder = crosswalk.settings.artifacts_dir / UPGRADE
+    info, crossing = crosswalk.galleries.info(GALLERY), open_crossing(folder, source, target)
+    asked, warming, timed = queries[:1_000], queries[1_000 : 1_000 + WARMING], queries[-TIMED:]
+    cascade = measure_cascade(
+        whole_gallery(crosswalk, info, 0),
+        Asked(asked, np.full(len(asked), -1)),
+        crossing,
+        source=source,
+        target=target,
+        overlap=crosswalk.settings.cascade_overlap,
+        limit=crosswalk.settings.cascade_limit,
+        scratch=folder,
+        tick=lambda *_: None,
+    )
+    cascade.save(folder)
+    open_cascade.cache_clear()
+    old = Old(crosswalk.galleries.store(info).items, crosswalk.live.index(info, 1), crossing, target.metric)
+    tables = {"first": Reranking(0), "kept": Reranking(crosswalk.settings.cascade_memory_bytes)}
+    for query in warming:
+        tables["kept"].search(("kept",), old, query[None], K, cascade.k)
+        crosswalk.search.search(GALLERY, target.model, K, query[None])
+
+    def instant(query: Array) -> object:
+        pushed = crossing.plain.push(query)
+        return old.index.search(pushed.queries, K, score_as=pushed.score)
+
+    index = milliseconds(timed, instant)
+    yield from (*told, f"{cascade.k} ({cascade.measured:.1%})", f"{cascade.k_for_100}", f"{index:.2f}")
+    for name, reranking in tables.items():
+        took = milliseconds(timed, lambda q, r=reranking, n=name: r.search((n,), old, q, K, cascade.k))  # type: ignore[misc]
+        yield f"{took:.2f} ({took / index:.1f} ×)"
+    whole = milliseconds(timed, lambda q: crosswalk.search.search(GALLERY, target.model, K, q, route="instant"))
+    took = milliseconds(timed, lambda q: crosswalk.search.search(GALLERY, target.model, K, q))
+    yield from (f"{whole:.1f}", f"{took:.1f} ({took / whole:.1f} ×)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder that holds tiny-imagenet-100/; left out, made vectors")
+    parser.add_argument("--method", default="residual_mlp,fct", help="one or several, with commas between")
+    parser.add_argument("--side", action="store_true", help="the crossing reads side-information")
+    parser.add_argument("--rows", default="50000", help="sizes of the gallery")
+    parser.add_argument("--pairs", type=int, default=50_000, help="learned from, at most")
+    parser.add_argument("--epochs", type=int, default=4, help="of learning: the cost of h does not depend on it")
+    options = parser.parse_args()
+    if options.data is None:
+        pairs, asked = made(50_000)
+        spaces = Space("old", 128, "l2"), Space("new", 128, "l2")
+    else:
+        task = tiny_imagenet(options.data)
+        pairs, asked, spaces = task.learn_from, task.queries, (task.source, task.target)
+    learned = pairs.subset(np.arange(min(options.pairs, len(pairs))))
+    cpu, shown = torch.device("cpu"), Table("h", "rows", "K (overlap)", "K of 100", "instant", "first", "kept")
+    for column in ("instant, whole", "cascade, whole"):
+        shown.add_column(column)
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        plain = learn(Recipe("ridge"), learned, *spaces, device=cpu)
+        for method in options.method.split(","):
+            recipe = Recipe(method_named(method), options.side, {"epochs": options.epochs})
+            chosen = learn(recipe, learned, *spaces, device=cpu)
+            for rows in map(int, options.rows.split(",")):
+                with tempfile.TemporaryDirectory() as folder:
+                    crosswalk = laid_out(Path(folder), grown(pairs, rows), spaces)
+                    artifacts = crosswalk.settings.artifacts_dir / UPGRADE
+                    save(chosen, artifacts / CHOSEN)
+                    save(plain, artifacts / PLAIN)
+                    open_crossing.cache_clear()
+                    shown.add_row(*compared(crosswalk, spaces, asked.new, (recipe.name, f"{rows:,}")))
+                    crosswalk.close()
+    Console(width=150).print(shown)
+
+
+if __name__ == "__main__":
+    main()
