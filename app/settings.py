@@ -39,6 +39,13 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(default=2.0, gt=0, description="How often lost doorbells and leases are looked for.")
     job_attempts: int = Field(default=5, gt=0, description="Times a step is tried before its upgrade fails.")
 
+    cost_embedding_seconds: float | None = Field(
+        default=None, ge=0, description="Seconds to embed an item with a new model, for the advice; unknown: not said."
+    )
+    cost_embedding_price: float | None = Field(default=None, ge=0, description="Price of embedding an item.")
+    cost_compute_price: float | None = Field(default=None, ge=0, description="Price of an hour of computing.")
+    cost_storage_price: float | None = Field(default=None, ge=0, description="Price of writing 10⁹ bytes.")
+
     evaluation_gallery_limit: int = Field(default=100_000, gt=0, description="Gallery rows a proof samples at most.")
     index_exact_rows: int = Field(default=200_000, gt=0, description="Galleries up to this size are searched exactly.")
     cascade_overlap: float = Field(
