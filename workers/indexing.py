@@ -66,7 +66,8 @@ def _catch_up(crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, step
         return store.items.version
     if step.store_version is None:
         raise ValueError(f"generation {step.number} of {info.id} has no vectors yet")
-    changes, written = store.changes(crosswalk.galleries.lineage(info, step.number), step.store_version)
+    lineage = crosswalk.galleries.lineage(info, step.number, uncertainty=True)
+    changes, written = store.changes(lineage, step.store_version)
     store.generation(step.number, step.space.dimension).apply(changes.removed, written)
     return changes.version
 

@@ -43,7 +43,7 @@ class Backfills:
         """
         info = self._galleries.info(gallery)
         step = _transformed(info)
-        lineage = self._galleries.lineage(info, step.number)
+        lineage = self._galleries.lineage(info, step.number, uncertainty=True)
         current = Current.of(self._galleries.store(info), lineage, step.number, step.store_version or 0)
         everyone = current.standings()
         waiting = everyone.take(~everyone.native)

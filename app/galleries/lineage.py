@@ -1,6 +1,6 @@
 """How a generation's vectors come from the items: the model they start from, and the crossings after it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -74,6 +74,12 @@ class Lineage:
     models: tuple[str, ...]
     dimensions: tuple[int, ...]
     crossings: tuple[Crossing, ...] = ()
+
+    @cached_property
+    def of_vectors_alone(self) -> "Lineage":
+        """The same, leaving unknown how far the vectors miss."""
+        crossings = tuple(replace(crossing, uncertainty=None) for crossing in self.crossings)
+        return replace(self, crossings=crossings)
 
     @property
     def model(self) -> str:

@@ -201,16 +201,19 @@ class Galleries:
         """How a gallery's generations are indexed."""
         return schemas.IndexChoice(**info.index_options).options(self._settings.index_exact_rows)
 
-    def lineage(self, info: GalleryInfo, number: int) -> Lineage:
-        """How to get a generation's vectors from the items. Raises CorruptArtifact."""
+    def lineage(self, info: GalleryInfo, number: int, *, uncertainty: bool = False) -> Lineage:
+        """How to get a generation's vectors from the items; with the error expected of them, which takes longer than
+        the vectors themselves, only where that is asked for. Raises CorruptArtifact.
+        """
         steps = info.ancestry(number)
         crossings = tuple(
             open_crossing(self._settings.artifacts_dir / str(step.transformation), before.space, step.space)
             for before, step in pairwise(steps)
         )
-        return Lineage(
+        lineage = Lineage(
             tuple(step.space.model for step in steps), tuple(step.space.dimension for step in steps), crossings
         )
+        return lineage if uncertainty else lineage.of_vectors_alone
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry."""

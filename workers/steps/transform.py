@@ -40,7 +40,7 @@ def _transform(
     store = crosswalk.galleries.store(info)
     mine = state.setdefault(name, {"generation": number, "version": store.items.version, "pieces": {}})
     hold(store, number, mine["version"])
-    lineage = crosswalk.galleries.lineage(info, number)
+    lineage = crosswalk.galleries.lineage(info, number, uncertainty=True)
     total = store.items.count(version=mine["version"])
     done = 0
     for fragment in store.items.fragments(mine["version"]):

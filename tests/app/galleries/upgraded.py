@@ -109,7 +109,9 @@ class Upgraded:
         store = galleries.store(info)
         version = store.items.version
         generation = store.generation(number, NEW)
-        generation.commit(generation.write_fragment(iter(store.project(galleries.lineage(info, number)))))
+        generation.commit(
+            generation.write_fragment(iter(store.project(galleries.lineage(info, number, uncertainty=True))))
+        )
         index = publish(
             store.index_folder(number),
             ((part.rows, part.vectors) for part in generation.scan()),
