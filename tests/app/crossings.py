@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.galleries.lineage import Crossing
 from models.portable import (
     Affine,
+    Array,
     Calibration,
     Card,
     Dense,
     Head,
     Metric,
+    Network,
     Space,
     Transformation,
     Uncertainty,
@@ -35,3 +38,22 @@ def uncertainty(of: Transformation, seed: int = 0) -> Uncertainty:
     weight = np.random.default_rng(seed).normal(size=(1, of.card.target.dimension)) / 8
     head = Head(Dense(weight.astype(np.float32), np.zeros(1, np.float32)))
     return Uncertainty(of.card, head, Calibration(np.array([-4.0, 4.0]), np.array([-4.0, 4.0])))
+
+
+def network_crossing(source: Space, target: Space, side: int) -> Crossing:
+    """Neither linear nor without side-information; without any, its linear part alone."""
+    rng = np.random.default_rng(1)
+
+    def dense(d_out: int, d_in: int) -> Dense:
+        return Dense(normal(rng, d_out, d_in), normal(rng, d_out))
+
+    cards = [Card("test", source, target, beside, 9, {}, {}, "2026-01-01T00:00:00Z") for beside in (side, None)]
+    linear = dense(target.dimension, source.dimension)
+    affine = Affine(linear.weight, linear.bias)
+    trunk = (dense(9, 12), dense(target.dimension, 9))
+    network = Network((dense(7, source.dimension),), (dense(5, side),), trunk)
+    return Crossing(Transformation(cards[0], affine, network), Transformation(cards[1], affine))
+
+
+def normal(rng: np.random.Generator, *shape: int) -> Array:
+    return rng.standard_normal(shape).astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.index import CorruptIndex, IndexOptions, LiveIndex, Rows, Snapshot, Vectors, prune, publish
+from app.index import CorruptIndex, IndexOptions, LiveIndex, Rows, Snapshot, Vectors, prune, publish, tune
 from tests.app.index.conftest import DIMENSION, gallery, questions
 from tests.app.index.oracle import assert_same
 
@@ -204,3 +204,36 @@ def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
 def test_options_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(reversed(wrong))):
         IndexOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["ivf_flat", "hnsw"])
+def test_queries_unlike_the_rows_get_the_effort_that_finds_what_the_index_promises(kind: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    rows, vectors = gallery(random, 3_000)
+    options = IndexOptions(kind="ivf_flat", nlist=200) if kind == "ivf_flat" else IndexOptions(kind="hnsw", m=16)
+    snapshot = Snapshot.load(
+        publish(tmp_path, [(rows, vectors)], metric="l2", dimension=DIMENSION, version=1, options=options)
+    )
+    strange = 6 * questions(random, 60)
+    found = tune(snapshot, strange, "l2", 100)
+    assert found is not None
+    before, after = found
+    assert before.recall < 0.99 <= after.recall
+    assert before.effort < after.effort
+    index, exact = LiveIndex("l2", DIMENSION, snapshot=snapshot), LiveIndex("l2", DIMENSION)
+    exact.upsert(rows, vectors, version=1)
+    truth = exact.search(strange, 100).rows
+    for tuned in found:
+        given = index.search(strange, 100, effort=tuned.effort).rows
+        recall = np.mean([np.isin(one, other).mean() for one, other in zip(truth, given, strict=True)])
+        assert recall == pytest.approx(tuned.recall, abs=1e-9)
+    own = tune(snapshot, vectors[:60], "l2", 5)
+    assert own is not None
+    assert own[1].effort == own[0].effort == before.effort
+
+
+def test_exact_index_needs_no_tuning_and_effort_is_at_least_one(tmp_path: Path) -> None:
+    snapshot = Snapshot.load(published(tmp_path))
+    assert tune(snapshot, questions(np.random.default_rng(2)), "cosine", 10) is None
+    with pytest.raises(ValueError, match="effort"):
+        LiveIndex("cosine", DIMENSION, snapshot=snapshot).search(questions(np.random.default_rng(2)), 1, effort=0)

@@ -20,7 +20,8 @@ from app.lance_table import vector_type
 from app.registry.schemas import NewModel
 from app.search.reranking import Old, Reranking
 from app.settings import Settings
-from models.portable import Affine, Array, Card, Dense, Network, Space, Transformation
+from models.portable import Array, Space
+from tests.app.crossings import network_crossing
 
 OLD, SIDE, NEW, ITEMS = 6, 3, 8, 60
 NAME = ("gallery", "1", "upgrade")
@@ -71,19 +72,6 @@ class Scene:
         np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
 
 
-def crossing(source: Metric, target: Metric) -> Crossing:
-    rng = np.random.default_rng(1)
-
-    def dense(d_out: int, d_in: int) -> Dense:
-        return Dense(rng.standard_normal((d_out, d_in)).astype(np.float32), rng.standard_normal(d_out).astype("f4"))
-
-    spaces = Space("old", OLD, source), Space("new", NEW, target)
-    cards = [Card("test", *spaces, side, 9, {}, {}, "2026-01-01T00:00:00Z") for side in (SIDE, None)]
-    affine = Affine(dense(NEW, OLD).weight, dense(NEW, OLD).bias)
-    network = Network((dense(7, OLD),), (dense(5, SIDE),), (dense(9, 12), dense(NEW, 9)))
-    return Crossing(Transformation(cards[0], affine, network), Transformation(cards[1], affine))
-
-
 def random(count: int, dimension: int, seed: int) -> Array:
     return np.random.default_rng(seed).standard_normal((count, dimension)).astype(np.float32)
 
@@ -94,7 +82,12 @@ def scene(request: pytest.FixtureRequest, settings: Settings, database: Database
     crosswalk = compose(settings)
     crosswalk.models.create(NewModel(id="old", dimension=OLD, metric=source))
     crosswalk.galleries.create(NewGallery(id="g", model="old", side_information=SideInformation(dimension=SIDE)))
-    made = Scene(crosswalk, crossing(source, target), target, Reranking(2**20))
+    made = Scene(
+        crosswalk,
+        network_crossing(Space("old", OLD, source), Space("new", NEW, target), SIDE),
+        target,
+        Reranking(2**20),
+    )
     vectors, side = random(ITEMS, OLD, 2), list(random(ITEMS, SIDE, 3))
     vectors[4] = 0
     beside = [None if row % 5 == 0 else side[row] for row in range(ITEMS)]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.galleries.info import BUILDING, READY, GalleryInfo, GenerationInfo
-from app.search.routing import Route, find_route
+from app.search.routing import Route, choices, find_route
 from models.portable import Space
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,3 +86,16 @@ def test_compatible_route_leads_to_the_newest_generation_in_whose_space_the_mode
     info: GalleryInfo, compatible: dict[str, str], crossable: dict[str, str], expected: Route | None
 ) -> None:
     assert find_route(info, "q", compatible, crossable) == expected
+
+
+def test_crossing_that_re_ranks_answers_by_cascade_and_by_instant_where_that_is_asked_for() -> None:
+    info = gallery(1, ("a", None))
+    found = find_route(info, "b", {}, {"b": "u", "c": "v"}, {"u"})
+    assert found == Route("cascade", 1, "u")
+    assert set(choices(found)) == {"cascade", "instant"}
+    other = find_route(info, "c", {}, {"b": "u", "c": "v"}, {"u"})
+    assert other == Route("instant", 1, "v")
+    assert choices(other) == ("instant",)
+    after = find_route(gallery(2, ("a", None), ("b", 1)), "b", {}, {"b": "u"}, {"u"})
+    assert after == Route("transformed", 2)
+    assert choices(after) == ("transformed",)
