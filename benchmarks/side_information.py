@@ -25,9 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 import torch
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from benchmarks.crossing import Task, chosen_pairs, clinc150, tiny_imagenet
 from models.bootstrap import bootstrap_mean, paired_bootstrap
@@ -216,7 +214,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that decode images")
     asked = parser.parse_args()
     given = {name: json.loads(value) for name, _, value in (each.partition("=") for each in asked.set)}
-    device, console = resolve(asked.device), Console(width=160)
+    device = resolve(asked.device)
     for name in [asked.only] if asked.only else SUBJECTS:
         began = time.monotonic()
         subject = SUBJECTS[name](asked.data, asked.size)
@@ -232,11 +230,11 @@ def main() -> None:
             kind: embedded(subject, encoder(subject, rows, how, folder / kind, device), device)
             for kind, rows, how in (("untrained", few, untrained), (method, subject.learn_from, settings))
         }
-        table = Table("pairs", "method", "side-information", "top-1", "mAP", "gain in top-1", "gain in mAP", title=name)
+        print("| pairs | method | side-information | top-1 | mAP | gain in top-1 | gain in mAP |")
+        print("|---|---|---|---|---|---|---|")
         for line in lines(subject, sides | {"stored": stored(subject.task)}, device):
-            table.add_row(*line)
-        console.print(table)
-        console.print(f"{time.monotonic() - began:.0f} s on {device}")
+            print(f"| {' | '.join(line + [''] * (7 - len(line)))} |", flush=True)
+        print(f"{name}: {time.monotonic() - began:.0f} s on {device}")
 
 
 if __name__ == "__main__":
