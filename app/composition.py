@@ -17,10 +17,11 @@ from app.galleries.samples import Samples
 from app.galleries.service import Galleries
 from app.jobs.service import Jobs
 from app.queue import Doorbell
-from app.registry.service import Models, Usages
+from app.registry.service import Leaves, Models, Usages
 from app.search.live import LiveIndexes
 from app.search.service import Search
 from app.settings import Settings
+from app.side_information.service import Encoders
 from app.upgrades.artifacts import Artifacts
 from app.upgrades.findings import Findings
 from app.upgrades.hops import Hops
@@ -44,6 +45,7 @@ class Crosswalk:
     backfills: Backfills
     upgrades: Upgrades
     artifacts: Artifacts
+    encoders: Encoders
     hops: Hops
     evaluations: Evaluations
     live: LiveIndexes
@@ -55,7 +57,7 @@ class Crosswalk:
 
         A subject that no resource knows (a sample, an index) has nothing to end: its job says why.
         """
-        for resource in (self.upgrades, self.evaluations):
+        for resource in (self.upgrades, self.evaluations, self.encoders):
             resource.step_failed(session, subject, reason)
 
     def close(self) -> None:
@@ -66,17 +68,20 @@ class Crosswalk:
 def compose(settings: Settings) -> Crosswalk:
     """Builds every part from the settings. Nothing is opened, created or started yet."""
     usages: list[Usages] = []
+    leaves: list[Leaves] = []
     database = Database(settings.sqlalchemy_url)
     doorbell = Doorbell(settings)
     jobs = Jobs(doorbell.ring)
-    models = Models(database, usages)
+    models = Models(database, usages, leaves)
     datasets = Datasets(settings, database, models)
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
     upgrades = Upgrades(database, models, galleries, datasets, jobs)
     hops = Hops(database)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
-    usages += [galleries.using_model, datasets.using_model, upgrades.using_model]
+    encoders = Encoders(settings, database, models, galleries, datasets, jobs)
+    usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
+    leaves += [encoders.leave]
     return Crosswalk(
         settings=settings,
         database=database,
@@ -88,7 +93,8 @@ def compose(settings: Settings) -> Crosswalk:
         retirement=retirement,
         backfills=Backfills(galleries, retirement, Findings(settings, database)),
         upgrades=upgrades,
-        artifacts=Artifacts(settings, models, upgrades),
+        artifacts=Artifacts(settings, models, upgrades, encoders),
+        encoders=encoders,
         hops=hops,
         evaluations=Evaluations(database, Checks(models, galleries, datasets, hops), jobs),
         live=live,

@@ -19,6 +19,7 @@ from app.openapi import DESCRIPTION, TAGS, Documented
 from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
+from app.side_information.routes import router as side_information
 from app.telemetry import Metrics, Telemetry
 from app.upgrades.routes import router as upgrades
 from app.upgrades.routes import starting
@@ -55,7 +56,18 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(LastResort)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
-    for router in (models, galleries, datasets, starting, upgrades, evaluations, search, health.router, docs.router):
+    for router in (
+        models,
+        side_information,
+        galleries,
+        datasets,
+        starting,
+        upgrades,
+        evaluations,
+        search,
+        health.router,
+        docs.router,
+    ):
         app.include_router(router)
     app.mount("/assets/swagger", docs.assets())
     return app

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from app.evaluations.states import State
 from app.ids import Line, ResourceId
+from app.jobs.schemas import Progress
 from app.upgrades.asked import wrong
-from app.upgrades.schemas import Progress
 
 EXAMPLES: dict[str, Example] = {
     "pair": {
@@ -91,9 +91,8 @@ class PairEvaluation(BaseModel):
         Field(max_length=MOST_SLICES, description="`label`, or fields of the payload that items of `gallery_id` have."),
     ] = []
     metrics: Annotated[
-        list[Metric] | None,
-        AfterValidator(lambda values: values if values is None else _once_each(values)),
-        Field(min_length=1, description="The first one judges slices. Left out: all that can be measured."),
+        Annotated[list[Metric], AfterValidator(_once_each), Field(min_length=1)] | None,
+        Field(description="The first one judges slices. Left out: all that can be measured."),
     ] = None
 
     @model_validator(mode="after")

@@ -10,10 +10,10 @@ from app.evaluations.checks import Checks
 from app.evaluations.schemas import ChainEvaluation, Evaluation, PairEvaluation, asked_by
 from app.evaluations.states import ENDED, State
 from app.evaluations.tables import EvaluationRow
+from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.jobs.values import sortable_id
 from app.problems import NotFound
-from app.upgrades.schemas import Progress
 
 STEP = "evaluate_models"
 

@@ -28,19 +28,22 @@ def create(new: Annotated[NewModel, Body(openapi_examples=EXAMPLES)], parts: Par
     model, created = parts.models.create(new)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/models/{model.id}"
-    return model
+    return parts.encoders.shown([model])[0]
 
 
 @router.get("", summary="List the model versions", responses=problems(BadRequest))
 def list_(paging: Paging, parts: Parts) -> Page[Model]:
     """In order of their ids, a page at a time."""
-    return paging.page(parts.models.rows_after, key=lambda model: model.id)
+    return paging.page(
+        lambda cursor, limit: parts.encoders.shown(parts.models.rows_after(cursor, limit)), key=lambda model: model.id
+    )
 
 
 @router.get("/{model}", summary="Look up a model version", responses=problems(NotFound))
 def get(model: ModelId, parts: Parts) -> Model:
-    """One model version; where it was trained here, by which upgrade, and which model it is compatible with."""
-    return parts.models.get(model)
+    """One model version; where it was trained here, by what and how far that is, and which model it is compatible with
+    or stands beside."""
+    return parts.encoders.shown([parts.models.get(model)])[0]
 
 
 @router.head("/{model}/artifact", include_in_schema=False)

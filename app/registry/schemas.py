@@ -7,6 +7,7 @@ from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.ids import Line, ResourceId
+from app.jobs.schemas import Progress
 
 UNUSED = "tfidf-v0"
 EXAMPLES: dict[str, Example] = {
@@ -61,11 +62,28 @@ class NewModel(BaseModel):
     description: Line | None = None
 
 
+class Training(BaseModel):
+    """How the training of a model stands."""
+
+    state: Annotated[Literal["queued", "training", "ready", "failed", "cancelled"], Field(description="`ready`: done.")]
+    progress: Progress | None
+    reason: Annotated[str | None, Field(description="Why it failed, and what to do about it.")]
+
+
 class Model(NewModel):
     """A model version as registered."""
 
-    trained_by: Annotated[str | None, Field(description="The upgrade that trained it here.")]
+    trained_by: Annotated[
+        str | None, Field(description="The upgrade that trained it here, or the run that trained an encoder.")
+    ]
     compatible_with: Annotated[
         str | None, Field(description="The older model whose galleries can be searched with its vectors directly.")
     ]
+    side_information_for: Annotated[
+        str | None,
+        Field(description="The model beside whose vectors its own are stored, where it was trained for that."),
+    ] = None
+    training: Annotated[Training | None, Field(description="Of an encoder of side-information: how that stands.")] = (
+        None
+    )
     created_at: datetime

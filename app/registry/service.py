@@ -15,13 +15,18 @@ from models.portable import Space
 Usages = Callable[[Session, str], Sequence[str]]
 """What uses a model, in words ("gallery faq"), as another resource sees it."""
 
+Leaves = Callable[[Session, str], None]
+"""What goes with a model, in the transaction that removes it."""
+
 
 class Models:
-    """The registry of model versions. `usages` is read when a model is deleted, so that it may be filled later."""
+    """The registry of model versions. `usages` and `leaves` are read when a model is deleted, so that they may be
+    filled later."""
 
-    def __init__(self, database: Database, usages: Sequence[Usages] = ()) -> None:
+    def __init__(self, database: Database, usages: Sequence[Usages] = (), leaves: Sequence[Leaves] = ()) -> None:
         self._database = database
         self._usages = usages
+        self._leaves = leaves
 
     def create(self, new: NewModel) -> tuple[Model, bool]:
         """Registers a model; the same body again finds the one that is there. Returns it, and whether it is new.
@@ -53,17 +58,17 @@ class Models:
         """Keeps a model from being deleted until the caller's transaction ends. Raises NotFound."""
         _found(session.get(ModelRow, model, with_for_update={"read": True}), model)
 
-    def train(self, session: Session, new: NewModel, upgrade: str) -> None:
-        """Registers a model that an upgrade will train, in its transaction; one whose training came to nothing is taken
-        over. Raises IdTaken where somebody else registers the id in the same moment."""
+    def train(self, session: Session, new: NewModel, trained_by: str) -> None:
+        """Registers a model that is to be trained, in the transaction of what trains it; one whose training came to
+        nothing is taken over. Raises IdTaken where somebody else registers the id in the same moment."""
         row = session.get(ModelRow, new.id, with_for_update=True)
         if row is not None:
             row.modality, row.description = new.modality, new.description
-            row.trained_by, row.compatible_with = upgrade, None
+            row.trained_by, row.compatible_with = trained_by, None
             return
         try:
             with session.begin_nested():
-                session.add(ModelRow(**new.model_dump(), trained_by=upgrade))
+                session.add(ModelRow(**new.model_dump(), trained_by=trained_by))
         except IntegrityError:
             raise IdTaken(
                 f"Model {new.id!r} was registered this moment. Choose another id.", differing=["id"]
@@ -87,6 +92,8 @@ class Models:
                 row = _found(session.get(ModelRow, model, with_for_update=True), model)
                 if used_by := [use for usages in self._usages for use in usages(session, model)]:
                     raise _in_use(model, used_by)
+                for leave in self._leaves:
+                    leave(session, model)
                 session.delete(row)
         except IntegrityError:  # put to use by somebody else in the same moment
             with self._database.read() as session:

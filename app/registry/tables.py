@@ -9,7 +9,7 @@ from app.database import Base, utc_now
 
 
 class ModelRow(Base):
-    """One version of an embedding model. `trained_by` is the upgrade that trained it here, if one did."""
+    """One version of an embedding model. `trained_by` is what trained it here: an upgrade, or the run of an encoder."""
 
     __tablename__ = "models"
 

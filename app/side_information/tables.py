@@ -12,13 +12,15 @@ from app.database import Base, utc_now
 class SideInformationEncoderRow(Base):
     """An encoder of side-information: what was asked, how far it is, and what was learned.
 
-    `id` is the encoder's own id in the registry of models; `model` the one that it was trained to accompany.
+    `id` is the encoder's own id in the registry of models; `model` the one that it was trained to accompany. `run`
+    names this attempt at training it: the subject of its job, and the folder of its artifact.
     """
 
     __tablename__ = "side_information_encoders"
 
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     model: Mapped[str] = mapped_column(String(63), index=True)
+    run: Mapped[str] = mapped_column(String(64), unique=True)
     request: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
     learned: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

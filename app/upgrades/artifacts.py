@@ -1,5 +1,6 @@
-"""The files that compatible training leaves to be downloaded: the model, and what it says of the rows.
+"""The files that training leaves to be downloaded: the model, and what compatible training says of the rows.
 
+artifacts/<run>/model.zip          of an encoder of side-information
 artifacts/<upgrade>/model.zip      weights, configuration and card of the model that was trained
 artifacts/<upgrade>/rows.parquet   what training found out about its rows
 """
@@ -9,6 +10,7 @@ from pathlib import Path
 from app.problems import WrongState
 from app.registry.service import Models
 from app.settings import Settings
+from app.side_information.service import Encoders
 from app.upgrades.schemas import RowOrder, TrainingRow, Upgrade
 from app.upgrades.service import Upgrades
 from app.upgrades.states import RUNNING
@@ -21,10 +23,11 @@ MODEL, MODEL_ZIP, ROWS = "model", "model.zip", "rows.parquet"
 class Artifacts:
     """What was trained here, by the model or the upgrade."""
 
-    def __init__(self, settings: Settings, models: Models, upgrades: Upgrades) -> None:
+    def __init__(self, settings: Settings, models: Models, upgrades: Upgrades, encoders: Encoders) -> None:
         self._folder = settings.artifacts_dir
         self._models = models
         self._upgrades = upgrades
+        self._encoders = encoders
 
     def model(self, model: str) -> Path:
         """The zip of a model trained here. Raises NotFound, and WrongState where it was not, or is not yet."""
@@ -34,7 +37,8 @@ class Artifacts:
                 f"Model {model!r} was registered, not trained here: its weights are where it came from. "
                 "POST /models/<old>/upgrade with strategy `compatible` trains a model."
             )
-        self._trained(self._upgrades.get(trained_by))
+        if not self._encoders.trains(model):
+            self._trained(self._upgrades.get(trained_by))
         return self._folder / trained_by / MODEL_ZIP
 
     def rows(self, upgrade: str, order: RowOrder, limit: int) -> list[TrainingRow]:

@@ -125,7 +125,8 @@ class Checks:
         """Why a model that is there cannot be trained anew."""
         former = session.get(UpgradeRow, there.trained_by) if there.trained_by else None
         if former is None:
-            return "it was registered, not trained here"
+            encoder = "it was trained to be an encoder of side-information"
+            return encoder if there.trained_by else "it was registered, not trained here"
         if former.source != source:
             return f"upgrade {former.id} trained it to be compatible with {former.source!r}, not with {source!r}"
         if former.state not in states.ENDED:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
+from app.jobs.schemas import Progress
 from app.upgrades.asked import Gate, wrong
 from app.upgrades.compatible import CompatibleUpgrade, InstanceWeights, Training
 from app.upgrades.forward import ForwardUpgrade
@@ -73,15 +74,6 @@ _NEW_UPGRADE: TypeAdapter[ForwardUpgrade | CompatibleUpgrade] = TypeAdapter(NewU
 def asked_by(request: dict[str, Any]) -> ForwardUpgrade | CompatibleUpgrade:
     """A stored request as it was asked."""
     return _NEW_UPGRADE.validate_python(request)
-
-
-class Progress(BaseModel):
-    """How far the step that is running has come."""
-
-    step: str
-    done: int
-    total: int
-    eta_seconds: float | None
 
 
 class Upgrade(BaseModel):

@@ -12,6 +12,7 @@ from app.database import Database
 from app.datasets.service import Datasets
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
+from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.problems import NotFound, WrongState
 from app.registry.service import Models
@@ -20,7 +21,7 @@ from app.upgrades.checks import Checks
 from app.upgrades.compatible import CompatibleUpgrade
 from app.upgrades.forward import ForwardUpgrade
 from app.upgrades.report import report_of
-from app.upgrades.schemas import Progress, Upgrade, asked_by
+from app.upgrades.schemas import Upgrade, asked_by
 from app.upgrades.states import Event, ImpossibleTransition, State
 from app.upgrades.tables import COMPATIBLE, FORWARD, UpgradeRow
 

@@ -26,6 +26,7 @@ def upgrade() -> None:
         "side_information_encoders",
         sa.Column("id", sa.String(length=63), nullable=False),
         sa.Column("model", sa.String(length=63), nullable=False),
+        sa.Column("run", sa.String(length=64), nullable=False),
         sa.Column("request", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("learned", sa.JSON(none_as_null=True), nullable=True),
@@ -33,6 +34,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_side_information_encoders")),
+        sa.UniqueConstraint("run", name=op.f("uq_side_information_encoders_run")),
     )
     op.create_index(op.f("ix_side_information_encoders_model"), "side_information_encoders", ["model"], unique=False)
     with op.batch_alter_table("generations", schema=None) as batch_op:

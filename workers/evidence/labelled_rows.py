@@ -7,14 +7,13 @@ read what the interrupted one read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from app.composition import Crosswalk
@@ -22,10 +21,10 @@ from app.lance_table import embedding_column, vector_type
 from app.upgrades.tables import UpgradeRow
 from models.inputs import ArrowColumn
 from models.portable import Array
+from workers.evidence.by_id import ROWS_AT_ONCE, write_by_id
 from workers.evidence.galleries import items_by_id
 from workers.evidence.partial import Partial
 
-_ROWS_AT_ONCE = 2_000
 _VERSION, _WITH_INPUT = b"version", b"rows with input"
 
 
@@ -92,36 +91,12 @@ def _write(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, column: str,
     path.parent.mkdir(parents=True, exist_ok=True)
     as_stored, partial = (path.with_name(f".{path.name}.{name}") for name in ("stored", "partial"))
     with pa.OSFile(str(as_stored), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in table.scan(read, where=given, version=version, batch_rows=_ROWS_AT_ONCE):
+        for batch in table.scan(read, where=given, version=version, batch_rows=ROWS_AT_ONCE):
             for part in _completed(crosswalk, upgrade, batch, column, schema):
                 writer.write_batch(part)
-    _write_by_id(as_stored, partial, schema)
+    write_by_id(as_stored, partial, schema)
     as_stored.unlink()
     partial.replace(path)
-
-
-def _write_by_id(source: Path, path: Path, schema: pa.Schema) -> None:
-    """In the order of ids: the store keeps rows as merges left them, and what is learned must not hang on that."""
-    with (
-        pa.memory_map(str(source)) as stored,
-        pa.OSFile(str(path), "wb") as file,
-        pa.ipc.new_file(file, schema) as writer,
-    ):
-        reader = pa.ipc.open_file(stored)
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        ids = pa.chunked_array([batch.column("id") for batch in batches], pa.string())
-        order = pa.compute.sort_indices(ids).to_numpy().astype(np.int64)
-        for start in range(0, len(order), _ROWS_AT_ONCE):
-            writer.write_batch(_gathered(batches, order[start : start + _ROWS_AT_ONCE]))
-
-
-def _gathered(batches: Sequence[pa.RecordBatch], rows: NDArray[np.int64]) -> pa.RecordBatch:
-    """These of all batches' rows, in this order, and no more in memory: Table.take would copy every batch first."""
-    starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
-    source = np.searchsorted(starts, rows, side="right") - 1
-    parts = [batches[number].take(pa.array(rows[source == number] - starts[number])) for number in np.unique(source)]
-    by_source = np.argsort(source, kind="stable")
-    return pa.concat_batches(parts).take(pa.array(np.argsort(by_source)))
 
 
 def _completed(

@@ -12,5 +12,6 @@ STEPS: Mapping[str, str] = {
     "sample": "workers.steps.sample",
     "reindex": "workers.steps.reindex",
     "evaluate_models": "workers.steps.evaluate_models",
+    "train_side_information": "workers.steps.train_side_information",
 }
 """A step's name → its module, whose `run(context: StepContext) -> None` ends with `context.finish(apply)`."""

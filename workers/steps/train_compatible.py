@@ -15,21 +15,21 @@ from app.galleries.crossings import CHOSEN, PLAIN
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models import embedding_model
-from models.backbones import CannotBuild, described, local_folder
+from models.backbones import CannotBuild, described
 from models.compatible_training import NotTrainable, Rows, Split, Trained, TrainingSettings, reaching, train
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
-from models.inputs import BadInput, Preprocessing, learn_tokenizer
+from models.inputs import BadInput, Preprocessing
 from models.instance_weights import InstanceWeightSettings
 from models.portable import Architecture, Space, save, zero_padding
 from workers.context import StepContext, StepFailed
 from workers.evidence.labelled_rows import LabelledRows, labelled_rows
 from workers.evidence.splitting import not_trained_on, split_rows
 from workers.evidence.training_rows import write_training_rows
+from workers.preprocessing import preprocessing_for
 from workers.trained_model import card_of, summary_of
 
 FEWEST_ROWS, FEWEST_CLASSES, FEWEST_JUDGED = 16, 2, 2
-_VOCABULARY = 30_522
 
 
 def run(context: StepContext) -> None:
@@ -130,7 +130,13 @@ def _train(
     seen_held_out = split.held_out[~split.unseen[codes[split.held_out]]]
     settings = training_settings(upgrade.request)
     training = everything.take(split.training)
-    preprocessing = _preprocessing(context, upgrade.request["training"], architecture, training)
+    preprocessing = preprocessing_for(
+        architecture,
+        training.inputs,
+        image_size=upgrade.request["training"]["image_size"],
+        tokens=upgrade.request["training"]["tokens"],
+        backbones_dir=context.settings.backbones_dir,
+    )
     trained = train(
         training,
         everything.take(seen_held_out),
@@ -157,17 +163,3 @@ def training_settings(request: dict[str, Any]) -> TrainingSettings:
     return TrainingSettings(
         method=request["method"], instance_weights=InstanceWeightSettings(**weights) if weights else None, **asked
     )
-
-
-def _preprocessing(
-    context: StepContext, asked: dict[str, Any], architecture: Architecture, training: Rows
-) -> Preprocessing:
-    if architecture.modality == "image":
-        return Preprocessing.images(asked["image_size"])
-    if architecture.source == "local":
-        path = local_folder(architecture, context.settings.backbones_dir) / "tokenizer.json"
-        if not path.is_file():
-            raise StepFailed(f"The local model {architecture.name!r} has no tokenizer.json. Put it beside its weights.")
-        return Preprocessing.texts(path.read_text(), asked["tokens"])
-    vocabulary = int(architecture.settings.get("vocab_size", _VOCABULARY))
-    return Preprocessing.texts(learn_tokenizer(training.inputs, vocabulary), asked["tokens"])  # type: ignore[arg-type]

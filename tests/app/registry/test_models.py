@@ -15,6 +15,8 @@ def test_registering_answers_the_model_and_where_it_is(each_client: httpx.Client
     assert answer.json() == OLD | {
         "trained_by": None,
         "compatible_with": None,
+        "side_information_for": None,
+        "training": None,
         "created_at": answer.json()["created_at"],
     }
     assert each_client.get(answer.headers["location"]).json() == answer.json()

@@ -1,0 +1,249 @@
+"""What can be done with encoders of side-information: train, follow, cancel; and what their step reports back.
+
+An encoder is a model like any other: it is registered when its training starts, and removed as a model.
+
+artifacts/<run>/model.zip    weights, configuration and card
+"""
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import event, select
+from sqlalchemy.orm import Session
+
+from app.database import Database
+from app.datasets.service import Datasets
+from app.galleries.service import Galleries
+from app.jobs.schemas import Progress
+from app.jobs.service import Jobs
+from app.jobs.values import sortable_id
+from app.problems import IdTaken, NotFound, Unprocessable, WrongState
+from app.registry.schemas import Metric, Model, NewModel, Training
+from app.registry.service import Models
+from app.settings import Settings
+from app.side_information.schemas import Encoder, NewEncoder
+from app.side_information.states import CAME_TO_NOTHING, RUNNING, State
+from app.side_information.tables import SideInformationEncoderRow
+
+STEP = "train_side_information"
+METRIC: Metric = "cosine"
+
+
+class Encoders:
+    """The side-information resource."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        models: Models,
+        galleries: Galleries,
+        datasets: Datasets,
+        jobs: Jobs,
+    ) -> None:
+        self._artifacts = settings.artifacts_dir
+        self._database = database
+        self._models = models
+        self._galleries = galleries
+        self._datasets = datasets
+        self._jobs = jobs
+
+    def train(self, session: Session, model: str, asked: NewEncoder) -> Encoder:
+        """Starts training an encoder inside the caller's transaction; its job is rung after the commit.
+
+        Raises NotFound for a model or dataset that is not there, Unprocessable for a request that cannot be carried
+        out, and IdTaken where another model has the id, this one's included.
+        """
+        if asked.id == model:
+            raise _wrong(f"Model {model!r} cannot be its own encoder. Give another `id`.", "/id")
+        self._models.hold(session, model)
+        column = asked.built.modality
+        rows = self._datasets.store(asked.dataset).rows
+        if not rows.count(f"`{column}` IS NOT NULL"):
+            raise _wrong(
+                f"Dataset {asked.dataset!r} has no row with `{column}`, which is what {asked.id!r} learns from. "
+                f"PUT /datasets/{asked.dataset}/rows with a column `{column}`.",
+                "/dataset",
+            )
+        new = NewModel(
+            id=asked.id, dimension=asked.dimension, metric=METRIC, modality=column, description=asked.description
+        )
+        row = self._free(session, new)
+        run = f"enc-{sortable_id()}"
+        self._models.train(session, new, run)
+        if row is None:
+            row = SideInformationEncoderRow(id=asked.id)
+            session.add(row)
+        else:
+            self._discard(session, row.run)
+        row.model, row.run, row.request = model, run, asked.model_dump(mode="json")
+        row.state, row.learned, row.reason = State.QUEUED, None, None
+        session.flush()
+        self._jobs.enqueue(session, STEP, run)
+        return self._wire(session, row)
+
+    def of(self, model: str, cursor: str | None, limit: int) -> list[Encoder]:
+        """Up to `limit` encoders of a model in order of their ids, after the one named by the cursor.
+
+        Raises NotFound for the model.
+        """
+        self._models.get(model)
+        query = select(SideInformationEncoderRow).where(SideInformationEncoderRow.model == model)
+        query = query.order_by(SideInformationEncoderRow.id).limit(limit)
+        with self._database.read() as session:
+            found = session.scalars(query.where(SideInformationEncoderRow.id > cursor) if cursor else query)
+            return [self._wire(session, row) for row in found]
+
+    def shown(self, models: Sequence[Model]) -> list[Model]:
+        """Models with how their training stands, where they are encoders."""
+        named = SideInformationEncoderRow.id.in_([model.id for model in models])
+        with self._database.read() as session:
+            rows = session.scalars(select(SideInformationEncoderRow).where(named)).all()
+            known = {row.id: (row.model, self._training(session, row)) for row in rows}
+        return [
+            model.model_copy(update=dict(zip(("side_information_for", "training"), known[model.id], strict=True)))
+            if model.id in known
+            else model
+            for model in models
+        ]
+
+    def cancel(self, encoder: str) -> None:
+        """Stops a training. Raises NotFound, and WrongState for what is not being trained as an encoder."""
+        model = self._models.get(encoder)
+        with self._database.session() as session:
+            row = session.get(SideInformationEncoderRow, encoder, with_for_update=True)
+            if row is None:
+                raise WrongState(_not_an_encoder(model))
+            if row.state not in RUNNING | {State.CANCELLED}:
+                raise WrongState(
+                    f"The training of {encoder!r} is {row.state}: nothing is left to stop.", state=row.state
+                )
+            if row.state != State.CANCELLED:
+                row.state = State.CANCELLED
+                self._jobs.request_cancel(session, row.run)
+
+    def trains(self, model: str) -> bool:
+        """Whether a model is an encoder. Raises WrongState for one that is not trained, or not yet."""
+        with self._database.read() as session:
+            row = session.get(SideInformationEncoderRow, model)
+        if row is not None and row.state != State.READY:
+            anew = f" POST /models/{row.model}/side-information trains it anew." if row.state in CAME_TO_NOTHING else ""
+            raise WrongState(
+                f"The training of {model!r} is {row.state}. GET /models/{model} shows it.{anew}", state=row.state
+            )
+        return row is not None
+
+    def working_on(self, dataset: str) -> list[str]:
+        """The encoders that are being trained on a dataset."""
+        running = SideInformationEncoderRow.state.in_(RUNNING)
+        with self._database.read() as session:
+            rows = session.scalars(select(SideInformationEncoderRow).where(running)).all()
+        return [f"the training of model {row.id}" for row in rows if row.request["dataset"] == dataset]
+
+    def using_model(self, session: Session, model: str) -> list[str]:
+        """What uses a model here, for the registry."""
+        mine = select(SideInformationEncoderRow).where(SideInformationEncoderRow.model == model)
+        own = session.get(SideInformationEncoderRow, model)
+        training = [] if own is None or own.state not in RUNNING else [f"its training (POST /models/{model}/cancel)"]
+        return [*training, *(f"its encoder of side-information {row.id}" for row in session.scalars(mine))]
+
+    def leave(self, session: Session, model: str) -> None:
+        """An encoder goes with its model, for the registry."""
+        row = session.get(SideInformationEncoderRow, model, with_for_update=True)
+        if row is not None:
+            self._discard(session, row.run)
+            session.delete(row)
+
+    # What the step of a training does.
+
+    def begin(self, run: str) -> Encoder:
+        """What was asked, as the step finds it: training from now on. Raises NotFound."""
+        with self._database.session() as session:
+            row = self._of_run(session, run)
+            if row is None:
+                raise NotFound(f"No encoder is trained by {run}.")
+            if row.state == State.QUEUED:
+                row.state = State.TRAINING
+            return self._wire(session, row)
+
+    def finish(self, session: Session, run: str, learned: dict[str, Any]) -> None:
+        """Keeps what was learned, in the transaction that ends the job. learned: JSON."""
+        row = self._of_run(session, run)
+        if row is not None:
+            row.state, row.learned = State.READY, learned
+
+    def step_failed(self, session: Session, subject: str, reason: str) -> None:
+        """Ends a training whose step failed for good. A subject that is none is passed over."""
+        row = self._of_run(session, subject)
+        if row is not None and row.state in RUNNING:
+            row.state, row.reason = State.FAILED, reason
+
+    def _of_run(self, session: Session, run: str) -> SideInformationEncoderRow | None:
+        mine = select(SideInformationEncoderRow).where(SideInformationEncoderRow.run == run)
+        return session.scalars(mine.with_for_update()).one_or_none()
+
+    def _free(self, session: Session, new: NewModel) -> SideInformationEncoderRow | None:
+        """The row of a former training that came to nothing, if there was one. Raises IdTaken where the id is taken."""
+        there = self._models.find(session, new.id)
+        if there is None:
+            return None
+        row = session.get(SideInformationEncoderRow, new.id, with_for_update=True)
+        differing = [name for name in ("dimension", "metric") if getattr(there, name) != getattr(new, name)]
+        users = [*self._galleries.using_model(session, new.id), *self._datasets.using_model(session, new.id)]
+        if row is None:
+            why = "it was not trained as an encoder of side-information"
+        elif row.state not in CAME_TO_NOTHING:
+            why = f"its training is {row.state}"
+        elif differing:
+            why = f"it has {there.dimension} dimensions and is compared by {there.metric}"
+        elif users:
+            why = f"{', '.join(users)} holds vectors of it"
+        else:
+            return row
+        raise IdTaken(
+            f"Model {new.id!r} is there already: {why}. Choose another id, or DELETE /models/{new.id} first.",
+            differing=differing or ["id"],
+        )
+
+    def _discard(self, session: Session, run: str) -> None:
+        """Removes the files of a run, once the caller's transaction has committed that it is not wanted any more."""
+        folder = self._artifacts / run
+
+        @event.listens_for(session, "after_commit", once=True)
+        def remove(_committed: Session) -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _training(self, session: Session, row: SideInformationEncoderRow) -> Training:
+        return Training(state=State(row.state).value, progress=self._progress(session, row), reason=row.reason)
+
+    def _progress(self, session: Session, row: SideInformationEncoderRow) -> Progress | None:
+        progress = self._jobs.progress(session, row.run) if row.state in RUNNING else None
+        return Progress(**progress) if progress else None
+
+    def _wire(self, session: Session, row: SideInformationEncoderRow) -> Encoder:
+        asked = NewEncoder.model_validate(row.request)
+        return Encoder(
+            id=row.id,
+            model=row.model,
+            dataset=asked.dataset,
+            architecture=asked.architecture,
+            dimension=asked.dimension,
+            training=asked.training,
+            state=State(row.state),
+            progress=self._progress(session, row),
+            reason=row.reason,
+            learned=row.learned,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+def _not_an_encoder(model: Model) -> str:
+    if model.trained_by is None:
+        return f"Model {model.id!r} was registered, and is not being trained here."
+    return f"Model {model.id!r} is trained by upgrade {model.trained_by}. POST /upgrades/{model.trained_by}/cancel."
+
+
+def _wrong(message: str, pointer: str) -> Unprocessable:
+    return Unprocessable(message, errors=[{"pointer": pointer, "message": message}])
