@@ -98,18 +98,23 @@ def class_means(vectors: Array, codes: Codes) -> Array:
     return np.stack([vectors[codes == code].mean(axis=0, dtype=np.float64) for code in classes]).astype(np.float32)
 
 
-def order_where_old_model_is_poor(old: Array, pairs_old: Array, codes: Codes, metric: Metric) -> Codes:
+def order_where_old_model_is_poor(
+    old: Array, pairs_old: Array, codes: Codes, metric: Metric, own: Codes | None = None
+) -> Codes:
     """Items whose nearest pairs the old model fails on first.
 
     It fails on a labelled pair whose nearest other pair is of another class. old: (n, d_old), pairs_old: (m, d_old),
-    codes: (m,), -1 for no label. Raises ValueError for fewer than two labelled pairs.
+    codes: (m,), -1 for no label; own: (n,) the pair that each item is, -1 for none, which tells nothing of it. Raises
+    ValueError for fewer than two labelled pairs.
     """
-    pairs_old, codes = pairs_old[codes >= 0], codes[codes >= 0]
+    known = codes >= 0
+    place = np.append(np.where(known, np.cumsum(known) - 1, -1), -1)
+    pairs_old, codes = pairs_old[known], codes[known]
     if len(codes) < 2:
         raise ValueError("at least two labelled pairs are needed to see where the old model fails")
     nearest = top_k(pairs_old, pairs_old, 1, metric, np.arange(len(codes)))[:, 0]
     fails = (codes[nearest] != codes).astype(np.float64)
-    around = top_k(old, pairs_old, min(NEIGHBOURS, len(codes)), metric)
+    around = top_k(old, pairs_old, min(NEIGHBOURS, len(codes) - 1), metric, None if own is None else place[own])
     return order_by_uncertainty(fails[around].mean(axis=1))
 
 
