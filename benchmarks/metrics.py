@@ -26,11 +26,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import average_precision_score
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from models.metrics import cmc, label_metrics
 from models.portable import as_indexed
@@ -147,15 +148,17 @@ def main() -> None:
     rows = rng.standard_normal((n, options.dimension), np.float32) * np.float32(options.spread)
     rows += rng.standard_normal((options.classes, options.dimension), np.float32)[labels]
     rows = np.rint(as_indexed(rows, "cosine") * np.float32(LENGTH))
-    threads = max(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+    threads = torch.get_num_threads()
 
     measured: list[tuple[str, Measured, float]] = []
-    with threadpool_limits(1):
-        if part:
+    torch.set_num_threads(1)
+    if part:
+        with threadpool_limits(1):
             paper = best_of(options.repeats, lambda: papers_way(rows, labels, labels[:m], part))
             plain = best_of(options.repeats, lambda: plain_loop(rows, labels, part))
-            measured += [("papers' way", paper, m / part), ("plain loop", plain, m / part)]
-        measured.append(("Crosswalk, 1 thread", best_of(options.repeats, lambda: ours(rows, labels, m)), 1.0))
+        measured += [("papers' way", paper, m / part), ("plain loop", plain, m / part)]
+    measured.append(("Crosswalk, 1 thread", best_of(options.repeats, lambda: ours(rows, labels, m)), 1.0))
+    torch.set_num_threads(threads)
     if threads > 1:
         several = best_of(options.repeats, lambda: ours(rows, labels, m))
         measured.append((f"Crosswalk, {threads} threads", several, 1.0))

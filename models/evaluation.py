@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bootstrap import Interval, bootstrap_mean
-from models.compatibility import Criterion, UpdateGain, criterion, oracle_gain, update_gain
+from models.compatibility import Criterion, UpdateGain, criterion, oracle_gain, retention, update_gain
 from models.metrics import NO_MATCH, Flips, cmc, label_metrics, labelled_rows, recall_at_k, top_k
 from models.plain import plain
 from models.portable import Array, Metric
@@ -81,7 +81,10 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric before and after on the `queries` that both count; `criterion` judges after − before."""
+    """One metric before and after on the `queries` that both count; `criterion` judges after − before.
+
+    update_gain, oracle_gain = best / before and retention = after / best: None where there is no best, or as they say.
+    """
 
     metric: str
     queries: int
@@ -90,6 +93,7 @@ class Difference:
     criterion: Criterion
     update_gain: UpdateGain | None
     oracle_gain: float | None
+    retention: float | None
 
 
 @dataclass(frozen=True)
@@ -179,8 +183,8 @@ def compare(
     """`after` against `before` on the same queries, in the same order, over the metrics that both have.
 
     slices: for each name, the queries' values (m,), None for none; they are judged in `metric` (default: the first).
-    best: M(new*, new*) on the same queries, from which update gain and oracle gain follow. Raises ValueError where the
-    queries differ in number, no metric is shared, or `metric` is not among those shared.
+    best: M(new*, new*) on the same queries, from which update gain, oracle gain and retention follow. Raises ValueError
+    where the queries differ in number, no metric is shared, or `metric` is not among those shared.
     """
     for other in (after, best):
         if other is not None and other.queries != before.queries:
@@ -227,6 +231,7 @@ def _difference(
         criterion=criterion(values[1], values[0], seed=seed),
         update_gain=None if best is None else update_gain(means[1], means[0], means[2]),
         oracle_gain=None if best is None else oracle_gain(means[2], means[0]),
+        retention=None if best is None else retention(means[1], means[2]),
     )
 
 

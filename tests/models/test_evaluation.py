@@ -143,7 +143,7 @@ def test_a_search_compared_with_itself_is_undecided_and_flips_nothing() -> None:
     assert comparison.flips == Flips(0, 0, 400)
 
 
-def test_update_gain_and_oracle_gain_follow_from_the_unconstrained_model() -> None:
+def test_update_gain_oracle_gain_and_retention_follow_from_the_unconstrained_model() -> None:
     old, cross, best = searched("old", 1.5), searched("cross", 1.1), searched("best", 0.7)
     for said in compare(old, cross, best=best).differences:
         m_old, m_cross, m_best = (means(r)[said.metric] for r in (old, cross, best))
@@ -151,6 +151,7 @@ def test_update_gain_and_oracle_gain_follow_from_the_unconstrained_model() -> No
         assert said.update_gain.gain == pytest.approx((m_cross - m_old) / (m_best - m_old))
         assert said.update_gain.denominator == pytest.approx(m_best - m_old)
         assert said.oracle_gain == pytest.approx(m_best / m_old)
+        assert said.retention == pytest.approx(m_cross / m_best)
 
 
 def test_a_slice_that_loses_is_seen_where_the_whole_gains() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from models import metrics, scoring
 from models.bootstrap import resampled_sums
@@ -92,7 +93,7 @@ def test_equal_scores_are_ordered_by_gallery_row() -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("classes", [2, 40])
 def test_label_metrics_keep_gallery_order_among_many_equal_scores(classes, threads, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(scoring, "_threads", lambda: threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(scoring, "QUERIES_PER_BLOCK", 16)
     rng = np.random.default_rng(7)
     gallery = rng.integers(-1, 2, (150, 3)).astype(np.float32)  # 27 different rows
@@ -128,7 +129,7 @@ def test_whole_numbers_and_names_are_the_same_labels_to_it(case) -> None:  # typ
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_long_gallery_is_scored_in_bounded_memory(threads, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(scoring, "_threads", lambda: threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(scoring, "SCORES_IN_MEMORY", 400_000)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(20_000, 4)).astype(np.float32)
@@ -158,6 +159,18 @@ def test_gallery_equal_to_its_queries_does_not_score_100_percent() -> None:
 def test_zero_vector_ranks_last_under_cosine() -> None:
     gallery = np.array([[0, 0], [-1, 0], [1, 0]], np.float32)
     assert metrics.top_k(np.array([[1, 0]], np.float32), gallery, 3, "cosine").tolist() == [[2, 1, 0]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_vectors_may_be_read_only_and_lie_in_any_order_in_memory() -> None:
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(50, 6)).astype(np.float32)
+    expected = metrics.top_k(gallery, gallery, 3, "l2", np.arange(50))
+    locked = np.asfortranarray(gallery)
+    locked.flags.writeable = False
+    assert metrics.top_k(locked, locked, 3, "l2", np.arange(50)).tolist() == expected.tolist()
+    gallery.flags.writeable = False
+    assert metrics.top_k(gallery, gallery, 3, "l2", np.arange(50)).tolist() == expected.tolist()
 
 
 def test_several_rows_can_be_excluded_for_each_query() -> None:
