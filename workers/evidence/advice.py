@@ -14,27 +14,26 @@ from app.settings import Settings
 from models.backfill import Curve, CurvePoint
 from models.costs import UnitCosts, Work, cost_of
 from models.report import ProofReport, Rung
-from workers.evidence.galleries import Items
+from models.transformations.pairs import Pairs
 
 BUDGETS = (0.05, 0.1, 0.25, 0.5)  # shares of the gallery re-embedded that are priced
-TIMED = 4_096  # vectors that h is timed on
+TIMED = 4_096  # vectors that a transformation is timed on
 
 
 @dataclass(frozen=True)
 class Rate:
-    """dimension: d_new; seconds_per_vector: of applying h here."""
+    """dimension: d_new; seconds_per_vector: of applying the transformation here."""
 
     dimension: int
     seconds_per_vector: float
 
 
-def timed(crossing: Crossing, items: Items) -> Rate:
-    """How long this hardware takes over a vector of a gallery."""
-    vectors, has = items.vector[:TIMED], items.side.has[:TIMED]
-    side = items.side.values[:TIMED] if has.any() else None
+def timed(crossing: Crossing, pairs: Pairs) -> Rate:
+    """How long this hardware takes over a vector."""
+    old, side = pairs.old[:TIMED], None if pairs.side is None else pairs.side[:TIMED]
     start = time.perf_counter()
-    crossing.apply(vectors, side, has)
-    return Rate(crossing.chosen.card.target.dimension, (time.perf_counter() - start) / len(vectors))
+    crossing.apply(old, side, np.full(len(old), side is not None))
+    return Rate(crossing.chosen.card.target.dimension, (time.perf_counter() - start) / len(old))
 
 
 def priced(report: ProofReport, beside: Mapping[str, Any], rate: Rate, settings: Settings) -> list[dict[str, Any]]:

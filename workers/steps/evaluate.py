@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.composition import Crosswalk, compose
 from app.galleries.crossings import open_crossing
+from app.galleries.lineage import Crossing as Hop
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models.device import resolve
@@ -14,6 +15,7 @@ from models.portable import Transformation
 from models.proof import Crossing, Gate, Limits, NothingToJudge, ProofReport, prove
 from models.transformations.methods import Recipe, learn, method_named
 from workers.context import StepContext, StepFailed
+from workers.evidence.advice import priced, timed
 from workers.evidence.backfill import predict_backfills
 from workers.evidence.fidelity import prepare_serving
 from workers.evidence.galleries import whole_gallery
@@ -36,6 +38,9 @@ def run(context: StepContext) -> None:
     if not failed:
         served = prepare_serving(crosswalk, upgrade, judged_on or learned_from, partial(context.progress, step="serve"))
         proofs = {name: proof | served[name] for name, proof in proofs.items()}
+    rate = timed(_crossing(context, crosswalk, upgrade), learned_from.pairs)
+    for name, proof in proofs.items():
+        proof["advice"] = priced(reports[name], proof, rate, context.settings)
 
     def apply(session: Session) -> None:
         if upgrade.request["dry_run"]:
@@ -61,7 +66,7 @@ def _prove(
     judged_on: DatasetPairs | None,
 ) -> ProofReport:
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
-    crossing = open_crossing(context.settings.artifacts_dir / upgrade.id, source, target)
+    crossing = _crossing(context, crosswalk, upgrade)
     info = crosswalk.galleries.info(name)
     items = whole_gallery(crosswalk, info, SEED)
     weights = crosswalk.samples.weights(info, learned_from.ids)
@@ -93,6 +98,11 @@ def _prove(
         )
     except NothingToJudge as error:
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
+
+
+def _crossing(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeRow) -> Hop:
+    source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
+    return open_crossing(context.settings.artifacts_dir / upgrade.id, source, target)
 
 
 def check_side(rows: DatasetPairs, dataset: str) -> None:

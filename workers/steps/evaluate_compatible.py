@@ -24,6 +24,7 @@ from models.portable import Architecture
 from models.proof import Evidence, Gate, Limits, NothingToJudge, ProofReport
 from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
+from workers.evidence.advice import Rate, priced
 from workers.evidence.galleries import Items, whole_gallery
 from workers.evidence.labelled_rows import LabelledRows, labelled_rows
 from workers.evidence.splitting import not_trained_on, read_split
@@ -65,7 +66,11 @@ def run(context: StepContext) -> None:
     trained_labels = np.unique(rows.label[split.training].astype(str)).astype(object)
     proofs = {name: _prove(context, crosswalk, upgrade, name, judged_on, trained_labels) for name in upgrade.galleries}
     failed = {name: report for name, report in proofs.items() if not report.accepted}
-    said = {name: report.to_json() for name, report in proofs.items()}
+    rate = Rate(crosswalk.models.space(upgrade.target).dimension, 0.0)  # no vector is transformed
+    said = {
+        name: report.to_json() | {"advice": priced(report, {}, rate, context.settings)}
+        for name, report in proofs.items()
+    }
 
     def apply(session: Session) -> None:
         if upgrade.request["dry_run"]:
