@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -128,3 +131,12 @@ def test_share_between_two_points_of_a_curve_is_interpolated() -> None:
     first, *rest = from_now_on(points, 0.25, 1000)
     assert (first.items, first.share, first.mean, first.low, first.high) == (0, 0.25, 0.25, -0.25, 0.5)
     assert [(point.items, point.share) for point in rest] == [(250, 0.5), (750, 1.0)]
+
+
+def test_command_lists_what_to_re_embed_next(upgraded: Upgraded) -> None:
+    upgraded.upgrade()
+    asked = ["galleries", "backfill", "shop", "--limit", "2", "--order", "random"]
+    command = [sys.executable, "-m", "app.cli", *asked, "--url", str(upgraded.client.base_url)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == upgraded.backfill(limit=2, order="random")
