@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +12,13 @@ import httpx
 import pyarrow as pa
 
 from app.composition import Crosswalk, compose
-from app.jobs.leases import Leases
 from app.settings import Settings
 from app.upgrades.tables import UpgradeRow
 from tests.e2e.studio import Studio, lists
 from tests.e2e.user import PARQUET, parquet
 from tests.serving import serving
+from tests.workers.stepping import do_step
 from tests.worlds import Floats
-from workers.context import StepContext, StepFailed
-from workers.heartbeat import Heartbeat
-from workers.program import CROSSWALK
-
-
-class CutOff(Exception):
-    """The step's process is gone, right before what it found was written down."""
-
-
-class _Cut(StepContext):
-    def finish(self, apply: Callable[..., None]) -> None:
-        raise CutOff
 
 
 class Workshop(Studio):
@@ -41,7 +27,6 @@ class Workshop(Studio):
     def __init__(self, client: httpx.Client, crosswalk: Crosswalk) -> None:
         super().__init__(client)
         self.crosswalk, self.settings = crosswalk, crosswalk.settings
-        self._leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
 
     def with_gallery(self, name: str) -> Workshop:
         """The same, at another gallery of the old model."""
@@ -63,20 +48,7 @@ class Workshop(Studio):
 
     def step(self, *, cut_off: bool = False) -> str:
         """Does the step that waits, as its process would; its name. `cut_off`: all of it but its last transaction."""
-        lease = self._leases.claim(CROSSWALK.steps)
-        assert lease is not None, "no step waits"
-        kind = _Cut if cut_off else StepContext
-        with Heartbeat(self._leases, lease, self.settings, os.getppid()) as heartbeat:
-            context = kind(self.settings, self.crosswalk.database, self._leases, lease, heartbeat)
-            try:
-                import_module(CROSSWALK.steps[lease.step]).run(context)
-            except StepFailed as failure:
-                heartbeat.stop()
-                self._leases.fail(lease, failure.reason)
-            except CutOff:
-                heartbeat.stop()
-                self._leases.hand_back(lease)
-        return lease.step
+        return do_step(self.crosswalk, cut_off=cut_off)
 
     def ends(self, upgrade: str) -> dict[str, Any]:
         """The upgrade when no step of it waits any more."""

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from app.evaluations.holdings import Holding
 from app.evaluations.schemas import LABEL, PairEvaluation
 from app.upgrades.hops import Hop
-from models.compatibility import Benchmark, compatibility_scores, oracle_gain, retention, update_gain
+from models.compatibility import Benchmark, compatibility_scores, retention, update_gain
 from models.evaluation import SearchResult, compare
 from models.plain import plain
 from workers.context import StepFailed
-from workers.evaluating.searches import RECALL, SEED, Bench, Crossed
+from workers.evaluating.searches import SEED, Bench, Crossed
 from workers.evidence.evaluated import payload_values
 
 
@@ -99,7 +99,7 @@ def _compared(
 ) -> dict[str, Any]:
     slices = {name: _values(bench, items, name) for name in asked.slices}
     try:
-        compared = compare(before, cross, slices, seed=SEED).to_json()
+        compared = compare(before, cross, slices, best=re_embedded, seed=SEED).to_json()
     except ValueError as error:
         raise StepFailed(f"The two searches cannot be compared: {error}.") from error
     for difference in compared["differences"]:
@@ -110,18 +110,14 @@ def _compared(
 def _gains(
     metric: str, before: SearchResult, cross: SearchResult, new: SearchResult | None, best: SearchResult | None
 ) -> dict[str, Any]:
-    """What one metric's difference is worth: means over the same queries, since every label metric counts the same."""
-    gains: dict[str, Any] = {"update_gain": None, "oracle_gain": None, "compatibility": None}
-    if metric == RECALL:
+    """Update gain by new*, and P_comp, P_up and P_1 where M(new, new) is known: of means, over the same queries."""
+    gains: dict[str, Any] = {"update_gain": None, "compatibility": None}
+    if best is None or metric not in {figure.metric for figure in best.figures}:
         return gains
-    old, crossed = before.figure(metric).interval.mean, cross.figure(metric).interval.mean
-    own = None if new is None else new.figure(metric).interval.mean
-    free = None if best is None else best.figure(metric).interval.mean
-    if own is not None:
-        gains["oracle_gain"] = oracle_gain(own, old)
-    if free is not None:
-        gains["update_gain"] = plain(update_gain(crossed, old, free))
-    if own is not None and free:
+    old, crossed, free = (found.figure(metric).interval.mean for found in (before, cross, best))
+    gains["update_gain"] = plain(update_gain(crossed, old, free))
+    if new is not None and free > 0:
+        own = new.figure(metric).interval.mean
         gains["compatibility"] = compatibility_scores([Benchmark(old, free, crossed, own)]).to_json()
     return gains
 
