@@ -15,6 +15,7 @@ from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
 from app.galleries.service import Galleries
+from app.galleries.side_information import LaterSideInformation
 from app.jobs.service import Jobs
 from app.queue import Doorbell
 from app.registry.service import Leaves, Models, Usages
@@ -43,6 +44,7 @@ class Crosswalk:
     samples: Samples
     retirement: Retirement
     backfills: Backfills
+    later_side_information: LaterSideInformation
     upgrades: Upgrades
     artifacts: Artifacts
     encoders: Encoders
@@ -92,6 +94,7 @@ def compose(settings: Settings) -> Crosswalk:
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
         backfills=Backfills(galleries, retirement, Findings(settings, database)),
+        later_side_information=LaterSideInformation(database, galleries),
         upgrades=upgrades,
         artifacts=Artifacts(settings, models, upgrades, encoders),
         encoders=encoders,

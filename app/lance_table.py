@@ -13,6 +13,7 @@ from pathlib import Path
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 _ID = pa.field("id", pa.string(), nullable=False, metadata={b"lance-schema:unenforced-primary-key": b"true"})
 _EMBEDDING_PREFIX = "embedding@"
 _FRAGMENTS_BEFORE_COMPACTION = 64
+_IDS_AT_ONCE = 2**18
+_ATTEMPTS = 8
 _KEEP_VERSIONS = timedelta(hours=1)
 ROW_ID = "_rowid"
 
@@ -109,13 +112,15 @@ class Table:
 
     def ensure_column(self, field: pa.Field) -> None:
         """Adds a column of nulls; where another writer came first, theirs is as good."""
-        if self.has(field.name):
-            return
-        try:
-            self._latest().add_columns(field)
-        except (OSError, ValueError):
-            if not self.has(field.name):
-                raise
+        for attempt in range(_ATTEMPTS):
+            if self.has(field.name):
+                return
+            try:
+                self._latest().add_columns(field)
+            except (OSError, ValueError) as error:
+                conflict = "commit conflict" in str(error) and attempt < _ATTEMPTS - 1
+                if not (conflict or self.has(field.name)):
+                    raise
 
     def upsert(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Written:
         """Inserts or updates by `id`, in one commit. Columns left out keep their values in rows that are there."""
@@ -125,6 +130,21 @@ class Table:
         done = merge.execute(reader)
         self._maintain()
         return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
+
+    def update(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+        """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
+        reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
+        done = self._latest().merge_insert("id").when_matched_update_all().execute(reader)
+        self._maintain()
+        return int(done["num_updated_rows"])
+
+    def known(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
+        found = np.zeros(len(ids), bool)
+        for batch in self.scan(["id"], batch_rows=_IDS_AT_ONCE):
+            places = pc.index_in(batch.column("id"), value_set=ids).drop_null()
+            found[places.to_numpy()] = True
+        return found
 
     def delete(self, ids: Sequence[str]) -> int:
         """Removes rows by id, in one commit; how many there were."""

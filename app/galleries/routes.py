@@ -21,6 +21,7 @@ from app.galleries.schemas import (
     ItemIds,
     NewGallery,
     Sample,
+    SideInformationStored,
     Upserted,
 )
 from app.ids import GalleryId, ResourceId
@@ -126,6 +127,35 @@ async def put_items(
     async with parts.uploads.rows(body, request.headers, expected) as rows:
         done = await run_sync(parts.galleries.put, info, model, rows)
     await run_sync(parts.retirement.after_put, gallery, model)
+    background.add_task(parts.search.warm, gallery)
+    return done
+
+
+@router.put(
+    "/{gallery}/side-information",
+    summary="Store side-information with items in bulk",
+    responses=problems(NotFound, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    openapi_extra=bulk_body(
+        "Columns: `id` of an item that is there, and `side_information`.",
+        {"items": [{"id": "q-1", "side_information": [0.5, 0.1]}, {"id": "q-2", "side_information": [0.2, 0.9]}]},
+    ),
+)
+async def put_side_information(
+    gallery: GalleryId,
+    body: BulkBody,
+    request: Request,
+    parts: Parts,
+    background: BackgroundTasks,
+    dimension: Annotated[
+        int | None,
+        Query(ge=1, le=65_536, description="Needed by the first request of a gallery registered without."),
+    ] = None,
+) -> SideInformationStored:
+    """Gives items that are there side-information, or replaces what they have; everything else of them stays. All of
+    it, or nothing: an id that no item has refuses the request. Transformed generations follow at once."""
+    expected = await run_sync(parts.later_side_information.expected, gallery, dimension)
+    async with parts.uploads.rows(body, request.headers, expected) as rows:
+        done = await run_sync(parts.later_side_information.put, gallery, rows)
     background.add_task(parts.search.warm, gallery)
     return done
 

@@ -99,6 +99,14 @@ class Upserted(BaseModel):
     updated: int
 
 
+class SideInformationStored(BaseModel):
+    """What storing side-information later did. It is durable, and the next search sees what follows from it."""
+
+    updated: Annotated[int, Field(description="Items that have it now as given.")]
+    items: Annotated[int, Field(description="How many items there are.")]
+    items_without: Annotated[int, Field(description="Those that have no side-information still.")]
+
+
 class ItemIds(BaseModel):
     """Items to delete."""
 

@@ -273,6 +273,8 @@ class Galleries:
     def _unless_other(self, there: GalleryInfo, new: schemas.NewGallery) -> schemas.Gallery:
         found = self._wire(there)
         asked = new.model_dump()
+        if new.side_information is None:  # It may have come later.
+            del asked["side_information"]
         differing = [name for name, value in asked.items() if found.model_dump()[name] != value]
         if differing:
             raise IdTaken(

@@ -56,6 +56,8 @@ class GalleryStore:
         models, which were derived from or meant to replace this model's, are dropped from the rows written.
         """
         self.items.ensure_column(pa.field(embedding_column(model), vector_type(dimension)))
+        if SIDE_INFORMATION in schema.names:  # Where it is taken since later, the column may be still to come.
+            self.items.ensure_column(schema.field(SIDE_INFORMATION).with_nullable(True))
         known = self.items.schema
         dropped = [known.field(name) for name in map(embedding_column, stale) if name in known.names]
         renamed = [field.with_name(_stored_name(field.name, model)) for field in schema]

@@ -64,6 +64,11 @@ class Expected:
         return cls("items", (_ID, embedding, *_side(side_dimension), _LABEL, _PAYLOAD))
 
     @classmethod
+    def side_information(cls, dimension: int) -> Expected:
+        """Side-information of items that are there: each row has an id and a vector."""
+        return cls("items", (_ID, Column("side_information", "vector", dimension, required=True)))
+
+    @classmethod
     def rows(cls, dimensions: Mapping[str, int], side_dimension: int | None = None) -> Expected:
         """Rows of a dataset: each has an id and whatever else there is; `dimensions` by model id."""
         vectors = [Column(f"embedding.{model}", "vector", dimension) for model, dimension in dimensions.items()]

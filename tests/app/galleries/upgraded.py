@@ -85,6 +85,10 @@ class Upgraded:
         return affine(self.crosswalk.models.space("old"), self.crosswalk.models.space("new"))
 
     @property
+    def plain(self) -> Transformation:
+        return self.h
+
+    @property
     def uncertainty(self) -> Uncertainty:
         return uncertainty(self.h)
 
@@ -95,8 +99,8 @@ class Upgraded:
         upgrades, galleries = self.crosswalk.upgrades, self.crosswalk.galleries
         upgrades.begin(upgrade)
         folder = self.crosswalk.settings.artifacts_dir / upgrade
-        for name in (CHOSEN, PLAIN):
-            save(self.h, folder / name)
+        for name, h in ((CHOSEN, self.h), (PLAIN, self.plain)):
+            save(h, folder / name)
         if uncertain:
             save_uncertainty(self.uncertainty, folder / UNCERTAINTY)
         proofs: dict[str, Any] = {"shop": {"advice": []} | ({} if backfill is None else {"backfill": backfill})}
