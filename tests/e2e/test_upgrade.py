@@ -33,6 +33,7 @@ class Journey:
     before: Answer
     ready: dict[str, Any]
     instant: Answer
+    cascade: Answer
     instant_generations: dict[int, dict[str, Any]]
     active: dict[str, Any]
     old_after: Answer
@@ -56,7 +57,8 @@ def journey(launched: Launched) -> Journey:
     s.put(late)
     s.delete(first.id[:5])
     before = s.ask(s.old)
-    instant, instant_generations = s.ask(s.new), s.generations()
+    instant, instant_generations = s.ask(s.new, route="instant"), s.generations()
+    cascade = s.ask(s.new)
     active = s.post(f"/upgrades/{upgrade}/activate")
     s.put_body(npz(id=bare.id, label=bare.label, embedding=bare.old), NPZ)
     s.put(native, s.new)
@@ -78,6 +80,7 @@ def journey(launched: Launched) -> Journey:
         before=before,
         ready=ready,
         instant=instant,
+        cascade=cascade,
         instant_generations=instant_generations,
         active=active,
         old_after=old_after,
@@ -106,6 +109,11 @@ def test_accepted_upgrade_waits_at_ready_where_it_is_to_be_activated_by_hand(jou
 def test_new_queries_are_answered_instantly_before_the_switch_and_better_than_the_old(journey: Journey) -> None:
     assert (journey.instant.route, journey.instant.generation) == ("instant", 1)
     assert journey.scene.right(journey.instant) > journey.scene.right(journey.before)
+
+
+def test_candidates_re_ranked_by_what_reads_side_information_answer_better_still(journey: Journey) -> None:
+    assert (journey.cascade.route, journey.cascade.generation) == ("cascade", 1)
+    assert journey.scene.right(journey.cascade) >= journey.scene.right(journey.instant)
 
 
 def test_instant_answers_rank_the_old_vectors_by_the_pushed_query(journey: Journey, service: Service) -> None:

@@ -159,14 +159,14 @@ class Scene:
         vectors: Floats = getattr(items, model.rpartition("-")[2])
         return vectors
 
-    def search(self, vectors: Floats, model: str, k: int = 10) -> Answer:
-        query: dict[str, str | int] = {"gallery": self.gallery, "model": model, "k": k}
+    def search(self, vectors: Floats, model: str, k: int = 10, **more: str) -> Answer:
+        query: dict[str, str | int] = {"gallery": self.gallery, "model": model, "k": k, **more}
         headers = {"content-type": NPY}
         return Answer.of(checked(self.client.post("/search", params=query, content=npy(vectors), headers=headers)))
 
-    def ask(self, model: str, k: int = 10) -> Answer:
+    def ask(self, model: str, k: int = 10, **more: str) -> Answer:
         """Searches with the world's queries as a model sees them."""
-        return self.search(self.seen_by(self.world.queries, model), model, k)
+        return self.search(self.seen_by(self.world.queries, model), model, k, **more)
 
     def right(self, answer: Answer) -> float:
         """The share of the world's queries whose first answer is of their class."""
