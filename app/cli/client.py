@@ -18,7 +18,7 @@ MEDIA_TYPES = {
     ".npz": "application/x-npz",
     ".json": "application/json",
 }
-SETTLED = ("ready", "active", "rolled_back", "rejected", "evaluated", "failed", "cancelled")
+SETTLED = ("ready", "active", "rolled_back", "rejected", "evaluated", "done", "failed", "cancelled")
 _LOOK_SECONDS = 0.5
 
 
@@ -48,11 +48,11 @@ class Client:
                 out.write(part)
         partial.replace(file)
 
-    def follow(self, upgrade: str) -> None:
-        """Prints an upgrade's states and progress as they change; status 1 unless it ends well."""
+    def follow(self, path: str) -> None:
+        """Prints the states and progress of what is at `path` as they change; status 1 unless it ends well."""
         said = None
         while True:
-            now = self.call("GET", f"/upgrades/{upgrade}").json()
+            now = self.call("GET", path).json()
             progress = now["progress"]
             line = now["state"]
             if progress and progress["total"]:

@@ -1,4 +1,4 @@
-"""The client commands: `crosswalk models`, `galleries`, `datasets`, `upgrades`, `search`."""
+"""The client commands: `crosswalk models`, `galleries`, `datasets`, `upgrades`, `evaluations`, `search`."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.client import Client
+from app.cli.evaluations import evaluations
 
 Id = Annotated[str, typer.Argument(help="The id it was, or is to be, registered with.")]
 File = Annotated[Path, typer.Argument(help=".parquet, .arrow, .npz or .json", exists=True, dir_okay=False)]
@@ -21,7 +22,8 @@ upgrades = typer.Typer(help="From one model to another.", no_args_is_help=True)
 
 def register(commands: typer.Typer) -> None:
     """Adds every client command."""
-    for name, group in (("models", models), ("galleries", galleries), ("datasets", datasets), ("upgrades", upgrades)):
+    groups = {"models": models, "galleries": galleries, "datasets": datasets, "upgrades": upgrades}
+    for name, group in (groups | {"evaluations": evaluations}).items():
         _listing(group, name)
         commands.add_typer(group, name=name)
     commands.command()(search)
@@ -126,7 +128,9 @@ def start(
     to: Annotated[str, typer.Option(help="The model to cross to.")],
     dataset: Annotated[str, typer.Option(help="Rows with vectors of the new model.")],
     gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all in the old space]")] = None,
-    method: Annotated[str, typer.Option(help="auto, orthogonal, ridge, low_rank, residual_mlp or fct.")] = "auto",
+    method: Annotated[
+        str, typer.Option(help="auto, orthogonal, ridge, low_rank, kernel_ridge, residual_mlp or fct.")
+    ] = "auto",
     manual: Annotated[bool, typer.Option("--manual", help="Stop at `ready`; switch later.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the report.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show progress until it settles.")] = False,
@@ -191,7 +195,7 @@ def rows(
 @upgrades.command("follow")
 def follow(id: Id, url: Url = None) -> None:
     """Shows an upgrade's progress until it settles."""
-    Client(url).follow(id)
+    Client(url).follow(f"/upgrades/{id}")
 
 
 @upgrades.command("activate")
@@ -236,7 +240,7 @@ def _start(
     started = client.call("POST", f"/models/{source}/upgrade", json=body).json()
     typer.echo(started["id"])
     if follow:
-        client.follow(started["id"])
+        client.follow(f"/upgrades/{started['id']}")
 
 
 def _json(option: str, text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.composition import compose
 from app.evaluations.service import STEP
 from app.settings import Settings
 from tests.app.galleries.upgraded import ITEMS, Upgraded
+from tests.app.upgrades.training import NEW_DIMENSION, OLD_DIMENSION, Training
 from tests.serving import serving
 from tests.versions import Versions
 from tests.workers.stepping import do_step
@@ -317,3 +318,31 @@ def test_an_evaluation_that_is_deleted_while_it_runs_is_stopped(versions: Versio
 
     do_step(s.crosswalk, [STEP], before=delete)
     assert s.client.get(f"/evaluations/{evaluation}").status_code == 404
+
+
+def test_vectors_that_a_model_was_trained_to_search_are_zero_padded(settings: Settings) -> None:
+    crosswalk = compose(settings)
+    with serving(settings) as client:
+        t = Training(client, crosswalk)
+        upgrade = t.accepted()
+        rng = np.random.default_rng(1)
+        old, new = (rng.normal(size=(ITEMS, width)).astype(np.float32) for width in (OLD_DIMENSION, NEW_DIMENSION))
+        labels = [f"class-{place % 4}" for place in range(ITEMS)]
+        t.put_rows(
+            [
+                {"id": one, "label": label, "embeddings": {"old": mine.tolist(), "new": theirs.tolist()}}
+                for one, label, mine, theirs in zip(t.ids, labels, old, new, strict=True)
+            ]
+        )
+        evaluation = t.post("/evaluations", {"dataset": "photos", "queries": "new", "gallery": "old"}, 202)
+        do_step(crosswalk, [STEP])
+        result = client.get(f"/evaluations/{evaluation['id']}").json()["result"]
+    crosswalk.close()
+    crossed = result["search"]["crossed"]
+    assert (crossed["how"], crossed["upgrades"][0]["upgrade"]) == ("compatible", upgrade)
+    assert crossed["upgrades"][0]["method"] == "zero_padding"
+    padded = np.pad(old, ((0, 0), (0, NEW_DIMENSION - OLD_DIMENSION)))
+    expected = np.mean(first_right(new, padded, labels, t.ids, (labels, t.ids)))
+    assert figures(result["search"])["cmc@1"] == pytest.approx(expected)
+    assert result["unconstrained"]["model"] is None
+    assert all(one["update_gain"] is None for one in result["comparison"]["differences"])
