@@ -160,8 +160,9 @@ def predicted_curve(
     transformed: (n, d) by refits that had not learned from each pair; new: (n, d); codes: (n,) or None; order: (n,)
     of the pairs. They are queries and gallery, own entry excluded. `start` and `end`, 95 % intervals of M(new, h) and
     M(new, new) on the gallery, take the place of the pairs' own, which are of a smaller gallery: the pairs then tell
-    by how much the curve departs from the straight line between its ends, in proportion to their distance. Raises
-    ValueError for a measure by label without labels.
+    by how much the curve departs from the straight line between its ends, in proportion to their distance. Where the
+    gallery is far denser than the pairs (two pairs of a class, say), it rises sooner than foretold: the intervals tell
+    nothing of that. Raises ValueError for a measure by label without labels.
     """
     if measure != "recall@10" and codes is None:
         raise ValueError(f"{measure} needs labels; recall@10 does not")
