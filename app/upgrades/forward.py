@@ -7,7 +7,7 @@ from pydantic import Field
 from app.ids import ResourceId
 from app.upgrades.asked import Asked
 
-Method = Literal["auto", "orthogonal", "ridge", "low_rank", "residual_mlp", "fct"]
+Method = Literal["auto", "orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"]
 
 
 class ForwardUpgrade(Asked):

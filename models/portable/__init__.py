@@ -14,7 +14,7 @@ from models.portable.architectures import Architecture
 from models.portable.artifact import load, save
 from models.portable.card import Card, Metric, Space
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
-from models.portable.layers import Affine, Array, Dense, Lengths, Network, as_indexed
+from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
 from models.portable.padding import zero_padding
 from models.portable.publishing import publish
 from models.portable.pushing import PushedQueries
@@ -38,6 +38,7 @@ __all__ = [
     "CorruptArtifact",
     "Dense",
     "Head",
+    "Kernel",
     "Lengths",
     "Metric",
     "Nearest",

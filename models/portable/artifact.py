@@ -9,7 +9,7 @@ import numpy as np
 
 from models.portable.card import Card, Space
 from models.portable.errors import CorruptArtifact
-from models.portable.layers import Affine, Array, Dense, Lengths, Network
+from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network
 from models.portable.sealed import check_direction, read_sealed, write_sealed
 from models.portable.transformation import Transformation
 
@@ -26,7 +26,9 @@ def load(directory: Path, *, source: Space, target: Space) -> Transformation:
     """Reads the artifact that leads from `source` to `target`; raises CorruptArtifact or WrongDirection."""
     card, arrays = read_sealed(directory)
     try:
-        transformation = Transformation(card, _affine(arrays), _network(arrays))
+        transformation = Transformation(
+            card, _affine(arrays), _network(arrays), _kernel(arrays), _affine(arrays, "stand_in")
+        )
     except (ValueError, KeyError) as error:
         raise CorruptArtifact(f"weights do not fit the card: {error}") from error
     check_direction(card, source, target)
@@ -47,20 +49,27 @@ def _named(transformation: Transformation) -> Iterator[tuple[str, Array]]:
         for number, layer in enumerate(layers):
             yield f"{name}.{number}.weight", np.ascontiguousarray(layer.weight)
             yield f"{name}.{number}.bias", np.ascontiguousarray(layer.bias)
+    if (stand_in := transformation.stand_in) is not None:
+        yield "stand_in.weight", np.ascontiguousarray(stand_in.weight)
+        yield "stand_in.bias", np.ascontiguousarray(stand_in.bias)
+    if (kernel := transformation.kernel) is not None:
+        yield "kernel.centres", np.ascontiguousarray(kernel.centres)
+        yield "kernel.coefficients", np.ascontiguousarray(kernel.coefficients)
+        yield "kernel.scales", np.ascontiguousarray(kernel.scales)
 
 
 def _branches(network: Network | None) -> list[tuple[str, tuple[Dense, ...]]]:
     return [] if network is None else [("old", network.old), ("side", network.side), ("trunk", network.trunk)]
 
 
-def _affine(arrays: Mapping[str, Array]) -> Affine | None:
-    if "affine.weight" not in arrays:
+def _affine(arrays: Mapping[str, Array], name: str = "affine") -> Affine | None:
+    if f"{name}.weight" not in arrays:
         return None
     lengths = None
-    if "lengths.slope" in arrays:
+    if name == "affine" and "lengths.slope" in arrays:
         scale, intercept, level = arrays["lengths.scalars"].tolist()
         lengths = Lengths(arrays["lengths.slope"], scale, intercept, level)
-    return Affine(arrays["affine.weight"], arrays["affine.bias"], arrays.get("affine.side_weight"), lengths)
+    return Affine(arrays[f"{name}.weight"], arrays[f"{name}.bias"], arrays.get(f"{name}.side_weight"), lengths)
 
 
 def _network(arrays: Mapping[str, Array]) -> Network | None:
@@ -69,3 +78,9 @@ def _network(arrays: Mapping[str, Array]) -> Network | None:
         return tuple(Dense(arrays[f"{name}.{n}.weight"], arrays[f"{name}.{n}.bias"]) for n in range(count))
 
     return Network(layers("old"), layers("side"), layers("trunk")) if "trunk.0.weight" in arrays else None
+
+
+def _kernel(arrays: Mapping[str, Array]) -> Kernel | None:
+    if "kernel.centres" not in arrays:
+        return None
+    return Kernel(arrays["kernel.centres"], arrays["kernel.coefficients"], arrays["kernel.scales"])

@@ -1,8 +1,9 @@
-"""The two kinds of arithmetic a transformation is made of, and how an index of each metric holds its rows."""
+"""The three kinds of arithmetic a transformation is made of, and how an index of each metric holds its rows."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,37 @@ class Network:
         outputs: Array = _rectified(np.concatenate(branches, axis=1), tuple(hidden)) @ last.weight.T
         outputs += last.bias
         return outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """y = Σⱼ exp(−‖z − centreⱼ‖²)·coefficientⱼ, z = [scales₀·p ; scales₁·s]: Gaussian kernels around m centres.
+
+    centres (m, d_old + d_side), coefficients (m, d_new), scales (2,), the inverse bandwidths of p and s, all float32.
+    """
+
+    centres: Array
+    coefficients: Array
+    scales: Array
+
+    def __call__(self, inputs: Array, side: Array | None) -> Array:
+        """(n, d_old), (n, d_side) → (n, d_new) float32."""
+        rows = inputs * self.scales[0]
+        if side is not None:
+            rows = np.concatenate([rows, side * self.scales[1]], axis=1)
+        outputs: Array = gaussian(rows, self.centres) @ self.coefficients
+        return outputs
+
+
+def gaussian(rows: NDArray[Any], centres: NDArray[Any]) -> NDArray[Any]:
+    """exp(−‖row − centre‖²); (n, d), (m, d) → (n, m), of the inputs' dtype."""
+    exponents: NDArray[Any] = rows @ centres.T
+    exponents *= 2
+    exponents -= np.einsum("ij,ij->i", rows, rows)[:, None]
+    exponents -= np.einsum("ij,ij->i", centres, centres)
+    np.minimum(exponents, 0, out=exponents)
+    np.exp(exponents, out=exponents)
+    return exponents
 
 
 def as_indexed(embeddings: Array, metric: Metric) -> Array:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.portable.card import Card
 from models.portable.errors import NotPushable
-from models.portable.layers import Affine, Array, Dense, Network, as_indexed, checked
+from models.portable.layers import Affine, Array, Dense, Kernel, Network, as_indexed, checked
 from models.portable.pushing import PushedQueries, push
 
 CHUNK = 8192  # rows per matrix product: large enough for full speed, small enough for the caches
@@ -16,14 +17,17 @@ CHUNK = 8192  # rows per matrix product: large enough for full speed, small enou
 
 @dataclasses.dataclass(frozen=True)
 class Transformation:
-    """h: old space → new space, h = affine + network, of which either may be absent.
+    """h: old space → new space, h = affine + network + kernel, of which any may be absent, but not all.
 
-    p is the old vector as its index holds it: of unit length where the source is cosine, else as given.
+    p is the old vector as its index holds it: of unit length where the source is cosine, else as given. stand_in
+    predicts from p the side-information that a row lacks.
     """
 
     card: Card
     affine: Affine | None
     network: Network | None = None
+    kernel: Kernel | None = None
+    stand_in: Affine | None = None
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -31,37 +35,45 @@ class Transformation:
     @property
     def linear(self) -> bool:
         """Whether h is affine in p and the side-information."""
-        return self.network is None
+        return self.network is None and self.kernel is None
 
     @property
     def pushable(self) -> bool:
         """Whether `push` works: affine, and without side-information."""
         return self.linear and self.card.side_dimension is None
 
-    def apply(self, embeddings: Array, side_information: Array | None = None) -> Array:
+    def apply(
+        self, embeddings: Array, side_information: Array | None = None, has_side: NDArray[np.bool_] | None = None
+    ) -> Array:
         """What to store and index in the new space in the place of these old vectors.
 
         embeddings: (n, d_old) float32, side_information: (n, d_side) float32 → (n, d_new) float32, unit rows where the
-        target is cosine (zero rows stay zero). Inputs are not modified. Raises ValueError where a dimension is wrong,
-        or side-information is missing or not expected.
+        target is cosine (zero rows stay zero). has_side: (n,) bool, the rows whose side-information is known; None for
+        all. Inputs are not modified. Raises ValueError where a dimension is wrong, or side-information is missing,
+        without anything to stand in for it, or not expected.
         """
         rows = checked(embeddings, self.card.source.dimension, f"old vectors of {self.card.source}")
         side = self._side(side_information, len(rows))
+        lacking = np.zeros(len(rows), bool) if has_side is None or side is None else ~has_side
+        if lacking.any() and self.stand_in is None:
+            raise ValueError(f"{lacking.sum()} rows lack side-information, and nothing was learned to stand in for it")
         outputs = np.empty((len(rows), self.card.target.dimension), np.float32)
         for start in range(0, len(rows), CHUNK):
             part = slice(start, start + CHUNK)
             inputs = as_indexed(rows[part], self.card.source.metric)
             beside = None if side is None else side[part]
-            moved = [h(inputs, beside) for h in (self.affine, self.network) if h is not None]
+            if beside is not None and self.stand_in is not None and lacking[part].any():
+                beside = np.where(lacking[part, None], self.stand_in(inputs, None), beside)
+            moved = [piece(inputs, beside) for piece in (self.affine, self.network, self.kernel) if piece is not None]
             outputs[part] = as_indexed(sum(moved[1:], start=moved[0]), self.card.target.metric)
         return outputs
 
     def push(self, queries: Array) -> PushedQueries:
         """Queries of the new space, (m, d_new) float32, turned so that the index over the old vectors answers them.
 
-        Raises NotPushable for a network or for side-information, ValueError for a wrong dimension.
+        Raises NotPushable for a network, a kernel or side-information, ValueError for a wrong dimension.
         """
-        if self.network is not None:
+        if not self.linear:
             raise NotPushable(f"{self.card.method} is not linear: only the transformed gallery can answer")
         if self.card.side_dimension is not None or self.affine is None:
             raise NotPushable("the transformation reads side-information, which the old index does not hold")
@@ -85,8 +97,8 @@ class Transformation:
 def _check_shapes(h: Transformation) -> None:
     """Raises ValueError unless every array is finite float32 of the shape that the card and its neighbours ask for."""
     old, new, beside = h.card.source.dimension, h.card.target.dimension, h.card.side_dimension
-    if h.affine is None and h.network is None:
-        raise ValueError("a transformation needs an affine part or a network")
+    if h.affine is None and h.linear:
+        raise ValueError("a transformation needs an affine part, a network or a kernel")
     if h.affine is not None:
         _check(h.affine.weight, (new, old))
         _check(h.affine.bias, (new,))
@@ -98,7 +110,7 @@ def _check_shapes(h: Transformation) -> None:
             if beside is None:
                 raise ValueError("weights for side-information, and a card without it")
             _check(h.affine.side_weight, (new, beside))
-        elif h.network is None and beside is not None:
+        elif h.linear and beside is not None:
             raise ValueError("no weights for the side-information that the card names")
     if h.network is not None:
         width = _check_layers(h.network.old, old)
@@ -106,6 +118,16 @@ def _check_shapes(h: Transformation) -> None:
             width += _check_layers(h.network.side, old if beside is None else beside)
         if not h.network.trunk or _check_layers(h.network.trunk, width) != new:
             raise ValueError(f"the trunk must end in {new} dimensions")
+    if h.stand_in is not None:
+        if beside is None:
+            raise ValueError("something stands in for side-information that the card does not name")
+        _check(h.stand_in.weight, (beside, old))
+        _check(h.stand_in.bias, (beside,))
+    if h.kernel is not None:
+        centres = len(h.kernel.centres)
+        _check(h.kernel.centres, (centres, old + (beside or 0)))
+        _check(h.kernel.coefficients, (centres, new))
+        _check(h.kernel.scales, (2,))
 
 
 def _check_layers(layers: tuple[Dense, ...], width: int) -> int:

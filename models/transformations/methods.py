@@ -11,13 +11,15 @@ import torch
 from models.portable import Space, Transformation
 from models.transformations import labels
 from models.transformations.fct import fct
+from models.transformations.kernel import kernel_ridge
 from models.transformations.linear import low_rank, orthogonal, ridge
 from models.transformations.pairs import Pairs
 from models.transformations.residual_mlp import residual_mlp
 from models.transformations.training import Progress, silent
 
-MethodName = Literal["orthogonal", "ridge", "low_rank", "residual_mlp", "fct"]
+MethodName = Literal["orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
+LINEAR: tuple[MethodName, ...] = ("orthogonal", "ridge", "low_rank")
 NETWORKS: tuple[MethodName, ...] = ("residual_mlp", "fct")
 
 
@@ -59,7 +61,7 @@ class Recipe:
     @property
     def pushes(self) -> bool:
         """Whether what is learned can be pushed into the query."""
-        return self.method not in NETWORKS and not self.uses_side
+        return self.method in LINEAR and not self.uses_side
 
 
 def learn(
@@ -89,6 +91,8 @@ def learn(
             return ridge(rows, source, target, seed=seed, **settings)
         case "low_rank":
             return low_rank(rows, source, target, seed=seed, **settings)
+        case "kernel_ridge":
+            return kernel_ridge(rows, source, target, seed=seed, **settings)
         case "residual_mlp":
             return residual_mlp(rows, source, target, device=device, seed=seed, progress=progress, **settings)
         case "fct":

@@ -87,8 +87,9 @@ def describe(method: str, pairs: Pairs, source: Space, target: Space, settings: 
 
 def side_factor(old: Array, side: Array) -> np.float32:
     """What gives side (n, d_side) as a whole the spread of old (n, d_old), so that neither drowns the other."""
-    return np.float32(_spread(old) / (_spread(side) or 1.0) or 1.0)
+    return np.float32(spread(old) / (spread(side) or 1.0) or 1.0)
 
 
-def _spread(rows: Array) -> float:
+def spread(rows: Array) -> float:
+    """The root of the total variance of rows (n, d)."""
     return float(np.sqrt(np.var(rows, axis=0, dtype=np.float64).sum()))

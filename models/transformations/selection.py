@@ -10,7 +10,7 @@ ridge goes before orthogonal, which is the better pushed and the worse learner.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -23,7 +23,7 @@ from models.portable import Space, Transformation
 from models.transformations.cost import epochs_within
 from models.transformations.held_out import MANY, HeldOut, Measured
 from models.transformations.labels import tell_rows_together
-from models.transformations.methods import METHODS, NETWORKS, MethodName, Recipe, learn
+from models.transformations.methods import LINEAR, METHODS, NETWORKS, MethodName, Recipe, learn
 from models.transformations.pairs import Pairs
 from models.transformations.training import Progress, silent
 
@@ -120,7 +120,14 @@ def select(
     )
 
 
-_WORK: dict[MethodName, int] = {"orthogonal": 1, "ridge": 1, "low_rank": 1, "residual_mlp": 10, "fct": 40}
+_WORK: dict[MethodName, int] = {
+    "orthogonal": 1,
+    "ridge": 1,
+    "low_rank": 1,
+    "kernel_ridge": 4,
+    "residual_mlp": 10,
+    "fct": 40,
+}
 
 
 def _plan(method: MethodName | Literal["auto"], *, side: bool, labels: bool) -> list[Recipe]:
@@ -129,7 +136,7 @@ def _plan(method: MethodName | Literal["auto"], *, side: bool, labels: bool) -> 
         if method not in METHODS:
             raise ValueError(f"unknown method {method!r}; there are auto, {', '.join(METHODS)}")
         named = [Recipe(method, True)] if side else []
-        plain = [Recipe(m) for m in ("ridge", "orthogonal", method) if m not in NETWORKS or not side]
+        plain = [Recipe(m) for m in ("ridge", "orthogonal", method) if m in LINEAR or not side]
         known = list({recipe.name: recipe for recipe in [*plain, *named]}.values())
         return [*known, *_labelled(known if labels else [])]
     variants = (False, True) if side else (False,)
@@ -186,8 +193,10 @@ class _Ground:
         self, recipe: Recipe, entries: Sequence[_Entry], budget_seconds: float, *, choosing: bool
     ) -> Recipe | str:
         """The recipe with the settings that are known beforehand, or why it is skipped."""
-        if recipe.method not in NETWORKS:
+        if recipe.method in LINEAR:
             return recipe
+        if recipe.method not in NETWORKS:
+            return (choosing and self._worse_as_ridge(recipe, entries)) or recipe
         side = 0 if not recipe.uses_side or self.pairs.side is None else self.pairs.side.shape[1]
         epochs = epochs_within(
             budget_seconds,
@@ -208,18 +217,18 @@ class _Ground:
         if pairs < fewest:
             return f"{pairs} pairs are too few for this network, which is tried from {fewest} on"
         of = {entry.recipe.name: entry for entry in entries}
-        like = replace(recipe, method="ridge")
-        if reason := self._worse_as_ridge(like, of):
+        if reason := self._worse_as_ridge(recipe, entries):
             return reason
         if epochs < FEWEST_EPOCHS:
             return f"the time allowed is enough for {epochs} epochs, and fewer than {FEWEST_EPOCHS} teach nothing"
-        small = of.get(replace(like, method="residual_mlp").name)
+        small, like = of.get(replace(recipe, method="residual_mlp").name), replace(recipe, method="ridge")
         if recipe.method == "fct" and small and not _better(small, of[like.name], self.seed):
             return "the residual MLP found nothing that ridge misses, so a larger network has nothing to find"
         return None
 
-    def _worse_as_ridge(self, like: Recipe, of: Mapping[str, _Entry]) -> str | None:
-        """A network is dear: it reads what ridge does best with, and leaves aside what ridge does no better with."""
+    def _worse_as_ridge(self, recipe: Recipe, entries: Sequence[_Entry]) -> str | None:
+        """What is dear to learn reads what ridge does best with, and leaves aside what ridge does no better with."""
+        of, like = {entry.recipe.name: entry for entry in entries}, replace(recipe, method="ridge")
         plain = dict(like.settings)
         plain.pop("labels", None)
         for what, used, without, using in (
@@ -229,11 +238,11 @@ class _Ground:
             both = of.get(using.name), of.get(without.name)
             if both[0] and both[1] and _better(both[0], both[1], self.seed) != used:
                 how = "without" if used else "with"
-                return f"ridge does best {how} {what}, so networks are tried {how} it"
+                return f"ridge does best {how} {what}, so this is tried {how} it alone"
         return None
 
     def tried(self, recipe: Recipe, progress: Progress) -> _Entry:
-        """Learns the candidate: a linear one from all pairs, for its settings, and then once per fold."""
+        """Learns the candidate: one without epochs from all pairs, for its settings, and then once per fold."""
         start = time.perf_counter()
         whole = None if recipe.method in NETWORKS else self.learner(recipe)(self.pairs)
         if whole is not None:

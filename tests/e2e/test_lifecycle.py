@@ -193,7 +193,7 @@ def test_auto_tries_every_candidate_and_keeps_one_that_wins(launched: Launched) 
     s = launched.auto.scene
     learned = s.reaches(launched.auto.id, "active")["report"]["learned"]
     tried = {one["name"] for one in learned["candidates"]}
-    assert {"orthogonal", "ridge", "low_rank", "residual_mlp", "fct"} <= tried
+    assert {"orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"} <= tried
     assert learned["learning_curve"]
     assert s.right(s.ask(s.new)) > s.right(launched.auto.before)
 

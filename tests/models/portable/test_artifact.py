@@ -15,6 +15,7 @@ from models.portable import (
     Card,
     CorruptArtifact,
     Dense,
+    Kernel,
     Lengths,
     Network,
     Space,
@@ -38,7 +39,8 @@ def transformation(seed: int = 0) -> Transformation:
 
     network = Network((dense(6, 5),), (dense(3, 2), dense(3, 3)), (dense(8, 9), dense(4, 8)))
     affine = Affine(dense(4, 5).weight, dense(4, 5).bias, dense(4, 2).weight)
-    return Transformation(card, affine, network)
+    kernel = Kernel(dense(3, 7).weight, dense(3, 4).weight, dense(2, 1).bias)
+    return Transformation(card, affine, network, kernel)
 
 
 def test_saved_transformation_loads_and_computes_the_same(tmp_path: Path) -> None:

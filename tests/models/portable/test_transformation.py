@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from models.portable import Affine, Array, Card, Dense, Lengths, Metric, Network, NotPushable, Space, Transformation
+from models.portable import (
+    Affine,
+    Array,
+    Card,
+    Dense,
+    Kernel,
+    Lengths,
+    Metric,
+    Network,
+    NotPushable,
+    Space,
+    Transformation,
+)
 
 
 def card(old: int, new: int, side: int | None = None, source: Metric = "cosine", target: Metric = "cosine") -> Card:
@@ -60,13 +72,33 @@ def test_side_branch_reads_the_old_vector_where_there_is_no_side_information() -
     np.testing.assert_allclose(moved[0], last.weight @ np.concatenate(hidden) + last.bias, atol=1e-4)
 
 
-def test_affine_and_network_parts_add_up() -> None:
+@pytest.mark.parametrize("side", [None, 2])
+def test_kernel_is_a_sum_of_gaussians_around_its_centres(side: int | None) -> None:
+    rng = np.random.default_rng(5)
+    scales = np.array([0.3, 0.7], np.float32)
+    kernel = Kernel(normal(rng, 6, 5 + (side or 0)), normal(rng, 6, 4), scales)
+    old, beside = normal(rng, 7, 5), normal(rng, 7, side) if side else None
+    h = Transformation(card(5, 4, side, "l2", "l2"), None, kernel=kernel)
+    assert not h.linear
+    moved = h.apply(old, beside)
+    for row in range(7):
+        z = old[row] * 0.3 if beside is None else np.concatenate([old[row] * 0.3, beside[row] * 0.7])
+        y = sum(
+            np.exp(-float(np.square(z - centre).sum())) * coefficient
+            for centre, coefficient in zip(kernel.centres, kernel.coefficients, strict=True)
+        )
+        np.testing.assert_allclose(moved[row], y, atol=1e-5)
+
+
+def test_affine_network_and_kernel_parts_add_up() -> None:
     rng = np.random.default_rng(3)
+    kernel = Kernel(normal(rng, 3, 5), normal(rng, 3, 4), np.full(2, 0.5, np.float32))
     affine = Affine(normal(rng, 4, 5), normal(rng, 4))
     network = Network((), (), (Dense(normal(rng, 8, 5), normal(rng, 8)), Dense(normal(rng, 4, 8), normal(rng, 4))))
     described, old = card(5, 4, None, "ip", "ip"), normal(rng, 3, 5)
-    parts = [Transformation(described, a, n).apply(old) for a, n in [(affine, None), (None, network)]]
-    np.testing.assert_allclose(Transformation(described, affine, network).apply(old), sum(parts), atol=1e-4)
+    alone = [(affine, None, None), (None, network, None), (None, None, kernel)]
+    parts = [Transformation(described, *part).apply(old) for part in alone]
+    np.testing.assert_allclose(Transformation(described, affine, network, kernel).apply(old), sum(parts), atol=1e-4)
 
 
 def test_rows_are_independent_of_chunking_and_inputs_are_untouched() -> None:
@@ -179,11 +211,12 @@ def test_fewer_new_dimensions_than_old_are_never_exact_but_for_the_inner_product
     assert exact == {"cosine": False, "l2": False, "ip": True}
 
 
-def test_network_and_side_information_cannot_be_pushed() -> None:
+def test_network_kernel_and_side_information_cannot_be_pushed() -> None:
     weight, bias = np.ones((4, 5), np.float32), np.ones(4, np.float32)
     with_side = Transformation(card(5, 4, 2), Affine(weight, bias, np.ones((4, 2), np.float32)))
     network = Transformation(card(5, 4), None, Network((), (), (Dense(weight, bias),)))
-    for h in (with_side, network):
+    bent = Kernel(np.ones((3, 5), np.float32), np.ones((3, 4), np.float32), np.ones(2, np.float32))
+    for h in (with_side, network, Transformation(card(5, 4), Affine(weight, bias), kernel=bent)):
         assert not h.pushable
         with pytest.raises(NotPushable):
             h.push(np.ones((1, 4), np.float32))
@@ -202,3 +235,17 @@ def test_weights_that_do_not_fit_the_card_are_refused() -> None:
             Transformation(card(5, 4), affine)
     with pytest.raises(ValueError, match="needs"):
         Transformation(card(5, 4), None)
+
+
+def test_kernels_that_do_not_fit_the_card_are_refused() -> None:
+    scales = np.ones(2, np.float32)
+    shapes = [
+        ((3, 6), (3, 4), scales),
+        ((3, 5), (2, 4), scales),
+        ((3, 5), (3, 5), scales),
+        ((3, 5), (3, 4), scales[:1]),
+    ]
+    for centres, coefficients, given in shapes:
+        kernel = Kernel(np.ones(centres, np.float32), np.ones(coefficients, np.float32), given)
+        with pytest.raises(ValueError, match="weights are"):
+            Transformation(card(5, 4), None, kernel=kernel)

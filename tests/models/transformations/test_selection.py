@@ -90,9 +90,9 @@ def test_held_out_rows_tell_the_truth_where_fitted_rows_flatter() -> None:
     assert flattering > honest + 0.25
 
 
-def test_network_is_chosen_where_the_crossing_is_curved() -> None:
+def test_a_method_that_is_not_linear_is_chosen_where_the_crossing_is_curved() -> None:
     picked = select(world(900, curved=True), SOURCE, TARGET, method="auto", device="cpu")
-    assert picked.chosen.card.method == "residual_mlp"
+    assert picked.chosen.card.method in ("kernel_ridge", "residual_mlp")
     assert picked.instant.linear
     skipped = {c.name: c.skipped for c in picked.candidates}
     assert "too few" in (skipped["fct"] or "")
