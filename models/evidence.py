@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,37 @@ NEIGHBOURS = 10
 
 Codes = NDArray[np.int64]
 Scores = NDArray[np.float64]  # (queries, 4), one column per metric of METRICS, NaN where not measured
+Known = NDArray[np.bool_] | None
+
+
+class Mixture(Protocol):
+    """What serves a gallery of which some items lack side-information."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether all that it applies is."""
+
+    def apply(self, embeddings: Array, side: Array | None, has_side: NDArray[np.bool_]) -> Array:
+        """(n, d_old), (n, d_side) or None, (n,) bool → (n, d_new) float32."""
+
+
+Mover = Transformation | Mixture
 Refit = Callable[[Pairs], Transformation]
+RefitMover = Callable[[Pairs], Mover]
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Gallery:
     """What is searched: old (N, d_old) float32 in the order of writing, side (N, d_side) float32 or None, label (N,) or
-    None, strings or integers, None for a row without one.
+    None, strings or integers, None for a row without one. has_side: (N,) bool, the rows whose side-information is their
+    own and not a guess; None for all.
     """
 
     old: Array
     side: Array | None = None
     label: NDArray[Any] | None = None
+    has_side: Known = None
 
     def __len__(self) -> int:
         return len(self.old)
@@ -44,13 +62,15 @@ class Gallery:
     def subset(self, rows: Codes) -> Gallery:
         """These rows, in this order; rows: (k,) int64."""
         side = None if self.side is None else self.side[rows]
-        return Gallery(self.old[rows], side, None if self.label is None else self.label[rows])
+        label = None if self.label is None else self.label[rows]
+        return Gallery(self.old[rows], side, label, None if self.has_side is None else self.has_side[rows])
 
 
 @dataclass(frozen=True)
 class Bench:
     """Everything that stays the same while transformations are tried on it.
 
+    has_side: (n,) bool as the gallery's, of the pairs.
     gallery_code (N,) and pair_code (n,) int64: label codes, -1 for none; near: (n, e) int64 the gallery rows that must
     not be found by each pair's query; judged: (m,) int64 the pairs whose new vectors are the queries.
     """
@@ -64,19 +84,28 @@ class Bench:
     source: Space
     target: Space
     labelled: bool
+    has_side: Known = None
 
-    def searched(self, h: Transformation) -> Array:
+    def searched(self, h: Mover) -> Array:
         """The gallery as `h` transforms it: (N, d_new) float32."""
-        return transform(h, self.gallery.old, self.gallery.side)
+        return transform(h, self.gallery.old, self.gallery.side, self.gallery.has_side)
+
+    def moved(self, h: Mover, rows: Codes) -> Array:
+        """These pairs' old vectors as `h` transforms them: rows (k,) → (k, d_new) float32."""
+        side = None if self.pairs.side is None else self.pairs.side[rows]
+        return transform(h, self.pairs.old[rows], side, None if self.has_side is None else self.has_side[rows])
 
     def by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Metric) -> Scores:
         """CMC@1, CMC@5 and average precision of these pairs' queries (k, d) against gallery vectors (N, d)."""
         return label_scores(queries, self.pair_code[pairs], vectors, self.gallery_code, metric, self.near[pairs])
 
 
-def transform(h: Transformation, old: Array, side: Array | None) -> Array:
+def transform(h: Mover, old: Array, side: Array | None, has_side: Known = None) -> Array:
     """h of old vectors, side-information given only where it is read."""
-    return h.apply(old, None if h.card.side_dimension is None else side)
+    if isinstance(h, Transformation):
+        reads = h.card.side_dimension is not None
+        return h.apply(old, side if reads else None, has_side if reads else None)
+    return h.apply(old, side, np.full(len(old), side is not None) if has_side is None else has_side)
 
 
 def label_scores(
@@ -103,7 +132,7 @@ class HeldOut:
 
 
 def held_out(
-    bench: Bench, fold: Codes, refit: Refit, *, learned: Array | None = None, progress: Progress | None = None
+    bench: Bench, fold: Codes, refit: RefitMover, *, learned: Array | None = None, progress: Progress | None = None
 ) -> HeldOut:
     """Judges each fold by a transformation learned from the others.
 
@@ -118,8 +147,7 @@ def held_out(
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
         queries = np.flatnonzero(judged_fold == k)
         rows = bench.judged[queries]
-        side = None if bench.pairs.side is None else bench.pairs.side[rows]
-        vectors[queries] = transform(h, bench.pairs.old[rows], side)
+        vectors[queries] = bench.moved(h, rows)
         if bench.labelled:
             scores[queries] = bench.by_label(bench.pairs.new[rows], rows, bench.searched(h), bench.target.metric)
         if progress is not None:
@@ -159,10 +187,10 @@ def pushed_scores(bench: Bench, h: Transformation, queries: Codes) -> Scores:
     return scores
 
 
-def fixed(bench: Bench, h: Transformation) -> HeldOut:
+def fixed(bench: Bench, h: Mover) -> HeldOut:
     """As `held_out` for pairs that `h` has not learned from: a separate evaluation set."""
     rows = bench.judged
-    vectors = transform(h, bench.pairs.old[rows], None if bench.pairs.side is None else bench.pairs.side[rows])
+    vectors = bench.moved(h, rows)
     new, metric = bench.pairs.new[rows], bench.target.metric
     scores = np.full((len(rows), len(METRICS)), np.nan)
     if bench.labelled:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from models.advice import Gate
 from models.evidence import (
     Gallery,
+    Mover,
     Progress,
-    Refit,
     Scores,
     fixed,
     held_out,
@@ -28,30 +29,33 @@ from models.portable import Space, Transformation
 from models.report import ProofReport
 from models.reporting import Measured, write_report
 from models.strata import Part, strata
+from models.transformations.pairs import Pairs
 from models.trial import Evidence, Limits, NothingToJudge, Trial, prepare
 
 NETWORK_FOLDS = 4
+
+M = TypeVar("M", bound=Mover, covariant=True)
 
 __all__ = ["Crossing", "Evidence", "Gallery", "Gate", "Limits", "NothingToJudge", "ProofReport", "prove"]
 
 
 @dataclass(frozen=True)
-class Crossing:
+class Crossing(Generic[M]):
     """A transformation learned from all pairs, and how to learn its like from some of them."""
 
-    transformation: Transformation
-    refit: Refit
+    transformation: M
+    refit: Callable[[Pairs], M]
 
 
 def prove(
     gallery: Gallery,
     learned_from: Evidence,
-    chosen: Crossing,
+    chosen: Crossing[Mover],
     *,
     source: Space,
     target: Space,
     gate: Gate | None = None,
-    instant: Crossing | None = None,
+    instant: Crossing[Transformation] | None = None,
     evaluation: Evidence | None = None,
     limits: Limits | None = None,
     seed: int = 0,
@@ -59,7 +63,8 @@ def prove(
 ) -> ProofReport:
     """Measures the crossing, predicts it for the whole gallery, judges it by the gate, and says what to do.
 
-    instant: the crossing that is pushed into the query, where there is one. evaluation: pairs that were not learned
+    chosen: what serves the gallery; a mixture, where some items lack side-information. instant: the crossing that is
+    pushed into the query, where there is one. evaluation: pairs that were not learned
     from; rows that were are left out. Without `limits`, a network is judged in fewer folds than a linear crossing.
     Raises NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
     """
@@ -72,7 +77,12 @@ def prove(
 
 
 def _measure(
-    trial: Trial, chosen: Crossing, instant: Crossing | None, queries: int, seed: int, progress: Progress | None
+    trial: Trial,
+    chosen: Crossing[Mover],
+    instant: Crossing[Transformation] | None,
+    queries: int,
+    seed: int,
+    progress: Progress | None,
 ) -> Measured:
     needs_cells = trial.coverage.share < 1 and bool((trial.cell_fold >= 0).any())
     folds = [int(fold.max()) + 1 for fold in (trial.row_fold, *([trial.cell_fold] if needs_cells else []))]

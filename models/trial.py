@@ -29,12 +29,14 @@ class NothingToJudge(ValueError):
 class Evidence:
     """Pairs and where they stand: row (n,) int64 gallery rows, -1 for an item that is not in the gallery.
 
-    weight: (n,) what each stands for, where the rows were chosen and not drawn at random (`models.sampling`).
+    weight: (n,) what each stands for, where the rows were chosen and not drawn at random (`models.sampling`). has_side:
+    (n,) bool, the pairs whose side-information is their own and not a guess; None for all.
     """
 
     pairs: Pairs
     row: Codes
     weight: NDArray[np.float64] | None = None
+    has_side: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -188,9 +190,8 @@ def prepare(
         judged = np.sort(rng.permutation(usable)[:limit])
         if len(judged) < len(usable):
             notes.append(f"{len(judged)} of {len(usable)} pairs, drawn at random, were queries.")
-        return Bench(
-            part, e.pairs, code, cells if labelled else np.full(len(cells), -1), near, judged, source, target, labelled
-        )
+        codes = cells if labelled else np.full(len(cells), -1)
+        return Bench(part, e.pairs, code, codes, near, judged, source, target, labelled, e.has_side)
 
     main = bench(learned_from, coverage.pair_cell, limits.queries)
     if len(main.judged) < 2:
@@ -243,7 +244,8 @@ def _unlearned(evaluation: Evidence, learned_from: Evidence, notes: list[str]) -
         notes.append(f"{dropped} rows of the evaluation set were learned from as well, and were left out of it.")
     if len(fresh) < 2:
         return None
-    return Evidence(evaluation.pairs.subset(fresh), evaluation.row[fresh])
+    has = None if evaluation.has_side is None else evaluation.has_side[fresh]
+    return Evidence(evaluation.pairs.subset(fresh), evaluation.row[fresh], has_side=has)
 
 
 def _renumber(rows: Codes, kept: Codes, total: int) -> Codes:

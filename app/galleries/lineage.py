@@ -14,9 +14,10 @@ SIDE_INFORMATION = "side_information"
 
 @dataclass(frozen=True)
 class Crossing:
-    """One hop between two spaces: the transformation that was chosen, and the one for items without side-information.
+    """One hop between two spaces: the transformation that was chosen, and one for items without side-information.
 
-    `plain` is the best transformation that needs no side-information; the same object where `chosen` needs none.
+    `plain` is the best transformation that needs no side-information; the same object where `chosen` needs none. It
+    serves the items that lack what `chosen` reads, unless `chosen` has learned something to stand in for it.
     `uncertainty` tells how far `chosen` is expected to miss; None where that was not learned.
     """
 
@@ -24,10 +25,19 @@ class Crossing:
     plain: Transformation
     uncertainty: Uncertainty | None = None
 
+    @property
+    def linear(self) -> bool:
+        """Whether both are."""
+        return self.chosen.linear and self.plain.linear
+
     def apply(self, embeddings: Array, side: Array | None, has_side: np.ndarray) -> Array:
         """`embeddings` (n, d_old) float32, `side` (n, d_side) with `has_side` (n,) bool → (n, d_new) float32."""
-        if self.chosen.card.side_dimension is None:
+        reads = self.chosen.card.side_dimension
+        if reads is None:
             return self.chosen.apply(embeddings)
+        if self.chosen.stand_in is not None:
+            beside = np.zeros((len(embeddings), reads), np.float32) if side is None else side
+            return self.chosen.apply(embeddings, beside, has_side)
         if side is None or not has_side.any():
             return self.plain.apply(embeddings)
         if has_side.all():

@@ -66,12 +66,29 @@ class HeldOut:
         """One transformation per fold, learned from (the first `share` of) the pairs outside it."""
         return tuple(learn(self._pairs.subset(_first(others, share))) for others, _ in self.folds)
 
+    @property
+    def rows(self) -> int:
+        """How many rows are held out."""
+        return len(self._rows)
+
     def measure(self, models: Sequence[Transformation]) -> Measured:
         """Retrieval from the held-out rows, each transformed by the model of its own fold."""
+        return self.retrieval(self.moved(models))
+
+    def moved(self, models: Sequence[Transformation], has_side: NDArray[np.bool_] | None = None) -> Array:
+        """The held-out rows, each transformed by the model of its own fold; (rows, d_new) float32.
+
+        has_side: (rows,) the rows whose side-information is known; None for all.
+        """
         gallery = np.empty((len(self._rows), self._target.dimension), np.float32)
         for fold, h in enumerate(models):
             rows = self._of(fold)
-            gallery[rows] = h.apply(self._rows.old[rows], self._side(h, rows))
+            known = None if has_side is None else has_side[rows]
+            gallery[rows] = h.apply(self._rows.old[rows], self._side(h, rows), known)
+        return gallery
+
+    def retrieval(self, gallery: Array) -> Measured:
+        """Retrieval from the held-out rows as they lie in the new space; gallery: (rows, d_new) float32."""
         if self._truth is not None:
             recall = recall_at_k(self._top(gallery), self._truth)
             return Measured(recall, recall)

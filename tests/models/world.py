@@ -46,7 +46,7 @@ def world(seed: int, classes: int = 20, old_noise: float = 0.7, new_noise: float
     return World(old, new, old_noise, new_noise)
 
 
-def crossing(pairs: Pairs) -> Crossing:
+def crossing(pairs: Pairs) -> Crossing[Transformation]:
     def refit(part: Pairs) -> Transformation:
         return ridge(part, SOURCE, TARGET, strength=0.1)
 

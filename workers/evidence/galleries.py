@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,17 +37,19 @@ class Items:
     def labelled(self) -> bool:
         return any(label is not None for label in self.label)
 
-    def having_side(self) -> Items:
-        """Those with side-information: what a transformation that reads it is proved on."""
-        has = self.side.has
-        side = Partial(self.side.values[has], self.side.has[has])
-        return Items(self.row[has], self.id[has], self.label[has], self.vector[has], side)
+    def as_gallery(self, *, side: bool, guess: Callable[[Array], Array] | None = None) -> Gallery:
+        """For a proof, with side-information or without.
 
-    def as_gallery(self, *, side: bool) -> Gallery:
-        """For a proof, with side-information or without. Raises ValueError where an item lacks what is asked for."""
-        if side and not self.side.has.all():
+        guess: what to take, by the vectors of items that lack it, for their side-information. Raises ValueError where
+        an item lacks it, and there is none.
+        """
+        label, has = self.label if self.labelled else None, self.side.has
+        if not side or has.all():
+            return Gallery(self.vector, self.side.values if side else None, label)
+        if guess is None:
             raise ValueError("some items have no side-information")
-        return Gallery(self.vector, self.side.values if side else None, self.label if self.labelled else None)
+        known = self.side.filled(np.flatnonzero(~has), guess(self.vector[~has]))
+        return Gallery(self.vector, known.values, label, has)
 
 
 def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int) -> Items:

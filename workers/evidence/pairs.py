@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION
 from app.lance_table import ROW_ID, embedding_column
 from app.upgrades.tables import UpgradeRow
+from models.portable import Affine, Space
 from models.transformations.pairs import Pairs
+from models.transformations.stand_in import guessed, learn_stand_in
 from models.trial import Evidence
 from workers.context import StepFailed
 from workers.evidence.galleries import Items, items_by_id
@@ -24,10 +26,35 @@ FEWEST_PAIRS = 8
 
 @dataclass(frozen=True)
 class DatasetPairs:
-    """Pairs, and the ids of the items that they are rows of; ids: (n,) object."""
+    """Pairs, and the ids of the items that they are rows of; ids: (n,) object.
+
+    own_side: (n,) bool, the pairs whose side-information is their own and not guessed; None for all, if they have any.
+    """
 
     ids: NDArray[Any]
     pairs: Pairs
+    own_side: NDArray[np.bool_] | None = None
+
+    @property
+    def has_side(self) -> NDArray[np.bool_]:
+        """The pairs that have side-information of their own; (n,)."""
+        return np.full(len(self.ids), self.pairs.side is not None) if self.own_side is None else self.own_side
+
+    def without_side(self) -> DatasetPairs:
+        """The same, their side-information forgotten."""
+        return DatasetPairs(self.ids, self.pairs.without_side())
+
+    def beside(self, dimension: int) -> DatasetPairs:
+        """The same, ready for a transformation that reads side-information, which none of them may have."""
+        if self.pairs.side is not None:
+            return self
+        nothing = np.zeros((len(self.ids), dimension), np.float32)
+        return DatasetPairs(self.ids, replace(self.pairs, side=nothing), np.zeros(len(self.ids), bool))
+
+    def stand_in(self, source: Space) -> Affine:
+        """What guesses side-information from old vectors, learned from the pairs that have both."""
+        assert self.pairs.side is not None
+        return learn_stand_in(self.pairs.old[self.has_side], self.pairs.side[self.has_side], source)
 
     def located(self, items: Items, weights: Mapping[str, float] | None, *, side: bool) -> Evidence:
         """The pairs with their places in a gallery, -1 for a row that is no item of it.
@@ -37,15 +64,17 @@ class DatasetPairs:
         place = {item: position for position, item in enumerate(items.id)}
         rows = np.array([place.get(item, -1) for item in self.ids], np.int64)
         weight = None if weights is None else np.array([weights[item] for item in self.ids], np.float64)
-        return Evidence(self.pairs if side else self.pairs.without_side(), rows, weight)
+        if not side:
+            return Evidence(self.pairs.without_side(), rows, weight)
+        return Evidence(self.pairs, rows, weight, None if self.has_side.all() else self.has_side)
 
 
 def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str) -> DatasetPairs:
     """The rows of a dataset with a vector of both models.
 
     What a row lacks of the old vector, of side-information and of a label is taken from the item of the same id in the
-    upgrade's galleries. Side-information is left out as a whole unless every pair has it. Raises StepFailed where too
-    few rows are left to learn anything from.
+    upgrade's galleries. The side-information that a pair lacks is guessed, and left out as a whole where too few have
+    it. Raises StepFailed where too few rows are left to learn anything from.
     """
     rows = crosswalk.datasets.store(dataset).rows
     table = rows.where(f"`{embedding_column(upgrade.target)}` IS NOT NULL").sort_by(ROW_ID)
@@ -72,7 +101,11 @@ def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str) -> Datas
     pairs = Pairs(
         old=old.values[known],
         new=new.values[known],
-        side=side.values[known] if side.has[known].all() else None,
+        side=side.values[known] if side.has[known].sum() >= FEWEST_PAIRS else None,
         label=label[known] if any(value is not None for value in label[known]) else None,
     )
-    return DatasetPairs(ids[known], pairs)
+    found = DatasetPairs(ids[known], pairs, None if pairs.side is None else side.has[known])
+    if pairs.side is not None and not found.has_side.all():
+        source, lacking = crosswalk.models.space(upgrade.source), ~found.has_side
+        pairs.side[lacking] = guessed(found.stand_in(source), pairs.old[lacking], source)
+    return found

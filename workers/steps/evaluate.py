@@ -1,5 +1,6 @@
 """Proves the crossing on every gallery of the upgrade, and has it accepted, rejected or merely reported."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -7,13 +8,15 @@ from sqlalchemy.orm import Session
 
 from app.composition import Crosswalk, compose
 from app.galleries.crossings import open_crossing
+from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.lineage import Crossing as Hop
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models.device import resolve
-from models.portable import Transformation
+from models.portable import Array, Transformation
 from models.proof import Crossing, Gate, Limits, NothingToJudge, ProofReport, prove
 from models.transformations.methods import Recipe, learn, method_named
+from models.transformations.stand_in import guessed
 from workers.context import StepContext, StepFailed
 from workers.evidence.advice import priced, timed
 from workers.evidence.backfill import predict_backfills
@@ -38,8 +41,10 @@ def run(context: StepContext) -> None:
     if not failed:
         served = prepare_serving(crosswalk, upgrade, judged_on or learned_from, partial(context.progress, step="serve"))
         proofs = {name: proof | served[name] for name, proof in proofs.items()}
-    rate = timed(_crossing(context, crosswalk, upgrade), learned_from.pairs)
+    crossing = _crossing(context, crosswalk, upgrade)
+    rate = timed(crossing, learned_from.pairs)
     for name, proof in proofs.items():
+        proof |= without_side(crosswalk, name, crossing)
         proof["advice"] = priced(reports[name], proof, rate, context.settings)
 
     def apply(session: Session) -> None:
@@ -70,27 +75,34 @@ def _prove(
     info = crosswalk.galleries.info(name)
     items = whole_gallery(crosswalk, info, SEED)
     weights = crosswalk.samples.weights(info, learned_from.ids)
-    side = any(h.card.side_dimension is not None for h in (crossing.chosen, crossing.plain))
-    if side:  # Every item had it when the crossing was learned; one written since may lack it.
-        items = items.having_side()
-        check_side(learned_from, upgrade.request["dataset"])
-        if judged_on is not None:
-            check_side(judged_on, upgrade.request["evaluation"])
+    reads = crossing.chosen.card.side_dimension
+    side, parts = reads is not None, [rows for rows in (learned_from, judged_on) if rows is not None]
+    if reads is not None and judged_on is not None:
+        judged_on = judged_on.beside(reads)
 
-    def learner(h: Transformation) -> Crossing:
+    def learner(h: Transformation) -> Crossing[Transformation]:
         recipe = Recipe(method_named(h.card.method), h.card.side_dimension is not None, h.card.settings)
         refit = partial(learn, recipe, source=source, target=target, device=resolve(context.settings.device), seed=SEED)
         return Crossing(h, refit)
 
+    def guess(old: Array) -> Array:
+        return guessed(crossing.chosen.stand_in or learned_from.stand_in(source), old, source)
+
+    chosen, instant = learner(crossing.chosen), learner(crossing.plain)
+    mixture = Crossing(
+        crossing,
+        lambda pairs: Hop(replace(chosen.refit(pairs), stand_in=crossing.chosen.stand_in), instant.refit(pairs)),
+    )
+    everywhere = items.side.has.all() and all(rows.has_side.all() for rows in parts)
     try:
         return prove(
-            items.as_gallery(side=side),
+            items.as_gallery(side=side, guess=guess),
             learned_from.located(items, weights, side=side),
-            learner(crossing.chosen),
+            chosen if everywhere or not side else mixture,
             source=source,
             target=target,
             gate=Gate.from_json(upgrade.request["gate"]),
-            instant=learner(crossing.plain),
+            instant=instant,
             evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
             limits=Limits(gallery=context.settings.evaluation_gallery_limit) if crossing.chosen.linear else None,
             seed=SEED,
@@ -105,13 +117,13 @@ def _crossing(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeRow) -
     return open_crossing(context.settings.artifacts_dir / upgrade.id, source, target)
 
 
-def check_side(rows: DatasetPairs, dataset: str) -> None:
-    """Raises StepFailed where a crossing that reads side-information is to be judged on rows without it."""
-    if rows.pairs.side is None:
-        raise StepFailed(
-            f"The crossing reads side-information, and some rows of dataset {dataset!r} have none, neither their own "
-            f"nor that of an item of their id. PUT /datasets/{dataset}/rows with side_information, or leave those out."
-        )
+def without_side(crosswalk: Crosswalk, name: str, crossing: Hop) -> dict[str, int]:
+    """What the report says of items that lack the side-information which the crossing reads."""
+    if crossing.chosen.card.side_dimension is None:
+        return {}
+    items = crosswalk.galleries.store(crosswalk.galleries.info(name)).items
+    lacking = items.count(f"{SIDE_INFORMATION} IS NULL") if items.has(SIDE_INFORMATION) else items.count()
+    return {"items_without_side_information": lacking}
 
 
 def reasons(reports: dict[str, ProofReport]) -> Any:

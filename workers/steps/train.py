@@ -12,15 +12,17 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models.plain import plain
-from models.portable import save, save_uncertainty
+from models.portable import Space, Transformation, save, save_uncertainty
 from models.transformations.selection import Selection, select
+from models.transformations.stand_in import StandInResult, try_stand_in
 from models.uncertainty import LearnedUncertainty
 from workers.context import StepContext
 from workers.evidence.backfill import learn_from_held_out
 from workers.evidence.label_cover import labels_cover
-from workers.evidence.pairs import load_pairs
+from workers.evidence.pairs import DatasetPairs, load_pairs
 
 SEED = 0
+ENOUGH_WITH_SIDE = 0.5  # share of the pairs that have side-information, from which on it is learned from
 
 
 def run(context: StepContext) -> None:
@@ -28,24 +30,27 @@ def run(context: StepContext) -> None:
     crosswalk = compose(context.settings)
     upgrade = crosswalk.upgrades.begin(context.lease.subject)
     known = load_pairs(crosswalk, upgrade, upgrade.request["dataset"])
-    if known.pairs.side is not None and not _every_item_has_side(crosswalk, upgrade):
-        known = replace(known, pairs=known.pairs.without_side())
+    source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
+    lacking = _items_without_side(crosswalk, upgrade)
+    if known.has_side.mean() < ENOUGH_WITH_SIDE or lacking == 1:
+        known = known.without_side()
     selection = select(
         known.pairs,
-        crosswalk.models.space(upgrade.source),
-        crosswalk.models.space(upgrade.target),
+        source,
+        target,
         method=upgrade.request["method"],
         labels=labels_cover(crosswalk, upgrade.galleries, known.pairs),
         device=context.settings.device,
         seed=SEED,
         progress=context.progress,
     )
+    chosen, tried = _served_by(selection, known, lacking, source, target)
     folder = context.settings.artifacts_dir / upgrade.id
-    card = save(selection.chosen, folder / CHOSEN)
+    card = save(chosen, folder / CHOSEN)
     save(selection.instant, folder / PLAIN)
     missing = learn_from_held_out(
         known,
-        replace(selection.chosen, card=card),
+        replace(chosen, card=card),
         selection.refit,
         device=context.settings.device,
         progress=partial(context.progress, step="uncertainty"),
@@ -53,7 +58,11 @@ def run(context: StepContext) -> None:
     if missing is not None:
         save_uncertainty(missing[0].uncertainty, folder / UNCERTAINTY)
         missing[1].save(folder)
-    learned = _summary(selection) | {"uncertainty": None if missing is None else _uncertainty(missing[0])}
+    learned = _summary(selection) | {
+        "pairs_without_side_information": int((~known.has_side).sum()) if chosen.card.side_dimension else None,
+        "stand_in": None if tried is None else asdict(tried),
+        "uncertainty": None if missing is None else _uncertainty(missing[0]),
+    }
 
     def apply(session: Session) -> None:
         crosswalk.upgrades.advance(session, upgrade.id, Event.TRAINED, "evaluate", learned=learned)
@@ -61,10 +70,26 @@ def run(context: StepContext) -> None:
     context.finish(apply)
 
 
-def _every_item_has_side(crosswalk: Crosswalk, upgrade: UpgradeRow) -> bool:
-    """Whether a transformation that reads side-information could be applied to every item as it stands."""
+def _served_by(
+    selection: Selection, known: DatasetPairs, lacking: float, source: Space, target: Space
+) -> tuple[Transformation, StandInResult | None]:
+    """What was chosen, with something to stand in for what items lack where that serves them better than `instant`."""
+    chosen = selection.chosen
+    if chosen.card.side_dimension is None or not lacking:
+        return chosen, None
+    stand_in = known.stand_in(source)
+    tried = try_stand_in(
+        known.pairs, target, stand_in, selection.refit, selection.refit_instant, share=lacking, seed=SEED
+    )
+    return replace(chosen, stand_in=stand_in) if tried.helps else chosen, tried
+
+
+def _items_without_side(crosswalk: Crosswalk, upgrade: UpgradeRow) -> float:
+    """The share of the upgrade's items that have no side-information."""
     tables = [crosswalk.galleries.store(crosswalk.galleries.info(name)).items for name in upgrade.galleries]
-    return all(table.has(SIDE_INFORMATION) and not table.count(f"{SIDE_INFORMATION} IS NULL") for table in tables)
+    having = sum(table.count(f"{SIDE_INFORMATION} IS NOT NULL") for table in tables if table.has(SIDE_INFORMATION))
+    total = sum(table.count() for table in tables)
+    return 1 - having / total if total else 0.0
 
 
 def _summary(selection: Selection) -> dict[str, Any]:

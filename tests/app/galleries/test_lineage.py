@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from app.galleries.lineage import SIDE_INFORMATION, Crossing, Lineage
 from app.lance_table import ROW_ID, embedding_column, vector_type
-from models.portable import Transformation
+from models.portable import Affine, Transformation
 from tests.app.crossings import affine, space, uncertainty
 
 SPACES = (space("a", 3), space("b", 4), space("c", 2))
@@ -143,3 +144,16 @@ def test_native_vectors_are_kept_to_the_bit() -> None:
     projected = lineage(True).project(batch)
     assert projected.native.all()
     assert projected.vectors.tolist() == batch.column(embedding_column("b")).to_pylist()
+
+
+def test_what_stands_in_for_side_information_serves_items_that_lack_it() -> None:
+    stand_in = Affine(np.ones((2, 3), np.float32), np.zeros(2, np.float32))
+    old, new = space("old", 3), space("new", 4)
+    crossing = Crossing(replace(affine(old, new, 2), stand_in=stand_in), affine(old, new, seed=1))
+    vectors, side = np.eye(3, dtype=np.float32), np.full((3, 2), 5, np.float32)
+    guessed = np.ones((3, 2), np.float32)
+    has = np.array([True, False, True])
+    expected = crossing.chosen.apply(vectors, np.where(has[:, None], side, guessed))
+    np.testing.assert_allclose(crossing.apply(vectors, side, has), expected, rtol=1e-6)
+    nothing = crossing.apply(vectors, None, np.zeros(3, bool))
+    np.testing.assert_allclose(nothing, crossing.chosen.apply(vectors, guessed), rtol=1e-6)
