@@ -36,13 +36,15 @@ def test_every_operation_is_shown_with_the_network_off(browser: Browser, service
 def test_every_example_runs_as_it_stands(browser: Browser, service: httpx.Client) -> None:
     page = _opened(browser, service)
     blocks = {_name(block): block for block in page.locator(".opblock").all()}
-    upgrade = ""
+    upgrade = evaluation = ""
     for name in sorted(blocks, key=lambda name: name.startswith("DELETE")):  # deletions last, else as they are listed
         block = blocks[name]
         block.locator(".opblock-summary-control").click()
         block.locator("button.execute").wait_for()
         if "{upgrade}" in name:
             _fill_in(block.locator("tr[data-param-name=upgrade] input"), upgrade)
+        if "{evaluation}" in name:
+            _fill_in(block.locator("tr[data-param-name=evaluation] input"), evaluation)
         for example in _examples(block):
             if example:
                 _choose(block, example)
@@ -52,6 +54,8 @@ def test_every_example_runs_as_it_stands(browser: Browser, service: httpx.Client
             if name == "POST /models/{model}/upgrade":
                 upgrade = service.get("/upgrades").json()["items"][-1]["id"]
                 _settled(service, upgrade)  # One upgrade of a gallery at a time: the next example waits for it.
+            if name == "POST /evaluations":
+                evaluation = service.get("/evaluations").json()["items"][-1]["id"]
         block.locator(".opblock-summary-control").click()
     assert [service.get(f"/{kind}").json()["items"] for kind in ("galleries", "datasets")] == [[], []]
     assert (browser.foreign, browser.errors) == ([], [])
