@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.upgrades.chart import HEIGHT, WIDTH, lines
+from app.upgrades.chart import HEIGHT, WIDTH, curves, lines, reliability
+from app.upgrades.page import PAGES
 from tests.app.upgrades.training import LEARNED, Training
 
 
@@ -62,3 +63,47 @@ def test_what_was_never_measured_is_not_drawn(epochs: list[dict[str, None]]) -> 
 
 def test_one_epoch_is_a_point() -> None:
     assert [line.points for line in lines([{"a": 2.0}], "a")] == ["0.0,0.0"]
+
+
+def _point(share: float, mean: float) -> dict[str, float]:
+    return {"share": share, "mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+
+
+def test_a_backfill_is_drawn_between_the_lowest_and_the_highest_of_all_its_intervals() -> None:
+    drawn = curves(
+        {
+            "curves": {
+                "uncertainty": {"points": [_point(0, 0.5), _point(1, 0.9)]},
+                "random": {"points": [_point(0, 0.5), _point(1, 0.7)]},
+            }
+        }
+    )
+    assert (drawn.low, drawn.high) == (0.4, 1.0)
+    first, second = drawn.lines
+    assert (first.name, first.first, first.last, second.last) == ("uncertainty", 0.5, 0.9, 0.7)
+    assert first.points == f"0,{HEIGHT * 5 / 6} {WIDTH},{HEIGHT * 1 / 6}"
+    assert drawn.band.split() == [f"0,{HEIGHT * 4 / 6}", f"{WIDTH},0.0", f"{WIDTH},{HEIGHT * 2 / 6}", f"0,{HEIGHT}.0"]
+
+
+def test_expected_and_observed_errors_share_one_scale() -> None:
+    (low, high) = reliability(
+        [
+            {"rows": 9, "expected": 1.0, "observed": {"mean": 1.0, "low": 0.5, "high": 1.5}},
+            {"rows": 9, "expected": 2.0, "observed": {"mean": 3.0, "low": 2.0, "high": 4.0}},
+        ]
+    )
+    assert (low.x, low.y) == (WIDTH / 4, HEIGHT * 3 / 4)
+    assert (high.x, high.y, high.top, high.bottom) == (WIDTH / 2, HEIGHT / 4, 0, HEIGHT / 2)
+    assert reliability([]) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.04, "0.0 s"), (119.0, "119.0 s"), (7_000.0, "116.7 min"), (90_000.0, "25.0 h"), (1e6, "11.6 d")],
+)
+def test_times_are_said_in_the_unit_that_suits_them(seconds: float, said: str) -> None:
+    assert PAGES.filters["seconds"](seconds) == said
+
+
+def test_what_is_unknown_is_a_dash() -> None:
+    assert {PAGES.filters[name](None) for name in ("percent", "seconds", "bytes")} == {"–"}
