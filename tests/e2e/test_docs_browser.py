@@ -63,6 +63,8 @@ def test_every_example_runs_as_it_stands(browser: Browser, service: httpx.Client
 
 DEPENDING_ON_THE_STATE = {
     "GET /models/{model}/artifact",
+    "POST /models/{model}/cancel",
+    "GET /galleries/{gallery}/backfill",
     *(
         f"{method} /upgrades/{{upgrade}}/{action}"
         for method, action in (
