@@ -9,12 +9,13 @@ retrieval hardly depends on it (CLINC150, 900 pairs: 0.1 points at rank 1 betwee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.metrics import top_k
 from models.portable import Array, Kernel, Metric, Space, Transformation
 from models.portable.layers import gaussian
 from models.transformations.linear import choose_strength, decompose
@@ -24,6 +25,8 @@ Floats = NDArray[np.float64]
 
 BANDWIDTH = 1.4  # σ in units of the inputs' spread, the root of their total variance
 LINEAR = 0.3  # variance of the linear part, where that of the Gaussian part is 1
+SMOOTHING, NEIGHBOURS = 0.4, 5
+MOST_SMOOTHED = 5_000  # pairs; more of them average the noise of their new vectors out themselves
 CENTRES = 2_000
 ROWS_TO_CHOOSE_FROM = 1_500
 JITTER = 1e-7  # on the diagonal of the centres' kernel matrix, which is 1: rows may repeat
@@ -36,14 +39,20 @@ def kernel_ridge(
     *,
     bandwidth: float = BANDWIDTH,
     strength: float | None = None,
+    smoothing: float = SMOOTHING,
     seed: int = 0,
 ) -> Transformation:
     """Linear and Gaussian kernel ridge with an intercept; the strength is chosen where none is given.
 
     `bandwidth` is σ in units of the inputs' spread; `strength` is the penalty λ where a Gaussian kernel's value at its
-    centre is 1, the noise-to-signal ratio of the Gaussian process, so both suit any number of pairs.
+    centre is 1, the noise-to-signal ratio of the Gaussian process, so both suit any number of pairs. `smoothing`, 0 to
+    1, is how far each new vector is moved towards its neighbours before it is learned from.
     """
     d = design(pairs, source, target)
+    if not 1 < len(pairs) <= MOST_SMOOTHED:
+        smoothing = 0.0
+    if smoothing:
+        d = replace(d, outputs=towards_neighbours(d.outputs, target.metric, smoothing))
     generator = np.random.default_rng(seed)
     if strength is None:
         strength = _choose_strength(d, bandwidth, target.metric, generator, seed)
@@ -56,8 +65,20 @@ def kernel_ridge(
     weight = np.linalg.solve(gram, features.T @ (d.outputs - y_mean))
     bias = y_mean - x_mean @ weight
     kernel, linear = basis.split(weight, d)
-    card = describe("kernel_ridge", pairs, source, target, {"bandwidth": bandwidth, "strength": strength})
+    card = describe(
+        "kernel_ridge", pairs, source, target, {"bandwidth": bandwidth, "strength": strength, "smoothing": smoothing}
+    )
     return Transformation(card, d.affine(linear, bias), kernel=kernel)
+
+
+def towards_neighbours(outputs: Array, metric: Metric, share: float) -> Array:
+    """Each row of outputs (n, d), n > 1, moved by `share` of the way to the mean of its nearest others.
+
+    What one item's vector has of its own is noise to whoever learns a map from few pairs, and what it shares with its
+    neighbours is what queries for it look like.
+    """
+    near = top_k(outputs, outputs, min(NEIGHBOURS, len(outputs) - 1), metric, np.arange(len(outputs)))
+    return np.asarray((1 - share) * outputs + share * outputs[near].mean(axis=1), np.float32)
 
 
 @dataclass(frozen=True)

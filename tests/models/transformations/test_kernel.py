@@ -5,7 +5,7 @@ import pytest
 
 from models.portable import Array, Metric, Space
 from models.transformations import kernel
-from models.transformations.kernel import LINEAR, kernel_ridge
+from models.transformations.kernel import LINEAR, NEIGHBOURS, kernel_ridge, towards_neighbours
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs, design
 
@@ -42,9 +42,9 @@ def textbook(pairs: Pairs, queries: Array, bandwidth: float, strength: float) ->
 @pytest.mark.parametrize(("bandwidth", "strength"), [(1.0, 0.1), (2.0, 0.01), (1.4, 3.0)])
 def test_it_is_the_textbook_solution(bandwidth: float, strength: float) -> None:
     pairs, others = curved(60), curved(30, seed=1)
-    h = kernel_ridge(pairs, *spaces(4, 9), bandwidth=bandwidth, strength=strength)
+    h = kernel_ridge(pairs, *spaces(4, 9), bandwidth=bandwidth, strength=strength, smoothing=0)
     np.testing.assert_allclose(h.apply(others.old), textbook(pairs, others.old, bandwidth, strength), atol=2e-3)
-    assert h.card.settings == {"bandwidth": bandwidth, "strength": strength}
+    assert h.card.settings == {"bandwidth": bandwidth, "strength": strength, "smoothing": 0}
     assert not h.linear
     assert not h.pushable
 
@@ -55,7 +55,7 @@ def test_side_information_counts_as_much_as_the_old_vectors_whatever_its_scale()
     larger = Pairs(pairs.old, pairs.new, 1000 * pairs.side)
     settings = (1.4, 0.1)
     moved = [
-        kernel_ridge(p, *spaces(4, 9), bandwidth=settings[0], strength=settings[1]).apply(p.old, p.side)
+        kernel_ridge(p, *spaces(4, 9), bandwidth=settings[0], strength=settings[1], smoothing=0).apply(p.old, p.side)
         for p in (pairs, larger)
     ]
     np.testing.assert_allclose(moved[0], moved[1], atol=2e-3)
@@ -77,25 +77,28 @@ def test_the_strength_is_chosen_once_and_serve_the_same_rows_again() -> None:
     chosen = kernel_ridge(pairs, *spaces(4, 9, "cosine", "cosine"))
     strength = float(chosen.card.settings["strength"])
     again = kernel_ridge(pairs, *spaces(4, 9, "cosine", "cosine"), strength=strength)
-    assert set(chosen.card.settings) == {"bandwidth", "strength"}
+    assert set(chosen.card.settings) == {"bandwidth", "strength", "smoothing"}
     np.testing.assert_array_equal(again.apply(pairs.old, pairs.side), chosen.apply(pairs.old, pairs.side))
 
 
 def test_more_pairs_than_centres_are_all_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs, others = curved(600), curved(200, seed=1)
     settings = (2.0, 0.01)
-    exact = kernel_ridge(pairs, *spaces(4, 9), bandwidth=settings[0], strength=settings[1]).apply(others.old)
+    exact = kernel_ridge(pairs, *spaces(4, 9), bandwidth=settings[0], strength=settings[1], smoothing=0).apply(
+        others.old
+    )
     monkeypatch.setattr(kernel, "CENTRES", 100)
-    few = kernel_ridge(pairs, *spaces(4, 9), bandwidth=settings[0], strength=settings[1])
+    few = kernel_ridge(pairs, *spaces(4, 9), bandwidth=settings[0], strength=settings[1], smoothing=0)
     assert few.kernel is not None
     assert len(few.kernel.centres) == 100
     alone = kernel_ridge(
-        pairs.subset(np.arange(100)), *spaces(4, 9), bandwidth=settings[0], strength=settings[1]
+        pairs.subset(np.arange(100)), *spaces(4, 9), bandwidth=settings[0], strength=settings[1], smoothing=0
     ).apply(others.old)
     moved = few.apply(others.old)
     assert np.square(moved - exact).mean() < 0.1 * np.square(alone - exact).mean()
     np.testing.assert_array_equal(
-        moved, kernel_ridge(pairs, *spaces(4, 9), bandwidth=settings[0], strength=settings[1]).apply(others.old)
+        moved,
+        kernel_ridge(pairs, *spaces(4, 9), bandwidth=settings[0], strength=settings[1], smoothing=0).apply(others.old),
     )
 
 
@@ -110,4 +113,34 @@ def test_any_number_of_pairs_fits(rows: int, side: int) -> None:
 def test_rows_that_repeat_map_to_their_mean() -> None:
     rng = np.random.default_rng(0)
     pairs = Pairs(np.ones((20, 3), np.float32), rng.standard_normal((20, 2)).astype(np.float32))
-    np.testing.assert_allclose(kernel_ridge(pairs, *spaces(3, 2)).apply(pairs.old[:1])[0], pairs.new.mean(0), atol=1e-4)
+    np.testing.assert_allclose(
+        kernel_ridge(pairs, *spaces(3, 2), smoothing=0).apply(pairs.old[:1])[0], pairs.new.mean(0), atol=1e-4
+    )
+
+
+def test_smoothing_moves_new_vectors_towards_the_mean_of_their_nearest_others() -> None:
+    outputs = curved(40).new
+    moved = towards_neighbours(outputs, "l2", 0.4)
+    for row in range(40):
+        near = np.argsort(np.square(outputs - outputs[row]).sum(1), kind="stable")[1 : NEIGHBOURS + 1]
+        np.testing.assert_allclose(moved[row], 0.6 * outputs[row] + 0.4 * outputs[near].mean(0), atol=1e-4)
+
+
+def test_smoothing_retrieves_better_where_new_vectors_are_noisy_and_clustered() -> None:
+    rng = np.random.default_rng(3)
+    centres = rng.standard_normal((20, 12))
+    views = rng.standard_normal((12, 30))
+
+    def drawn(rows: int) -> tuple[Pairs, np.ndarray]:
+        label = rng.integers(20, size=rows)
+        hidden = centres[label] + 0.6 * rng.standard_normal((rows, 12))
+        new = centres[label] @ views + 4 * rng.standard_normal((rows, 30))
+        return Pairs(hidden.astype(np.float32), new.astype(np.float32)), label
+
+    (pairs, _), (gallery, label), (queries, wanted) = drawn(150), drawn(600), drawn(1_000)
+    hits = []
+    for smoothing in (0.0, 0.4):
+        h = kernel_ridge(pairs, *spaces(12, 30, "l2", "cosine"), smoothing=smoothing)
+        similar = queries.new @ h.apply(gallery.old).T
+        hits.append(float((label[similar.argmax(1)] == wanted).mean()))
+    assert hits[1] > hits[0]
