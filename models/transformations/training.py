@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,8 @@ from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Design
 
 Progress = Callable[[int, int], None]  # (done, total)
+
+WORTH_THREADS = 1e9  # floating-point operations of a step, from which on it is shared between threads
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def train(
         shift, scale = outputs.mean(axis=0, dtype=np.float64).astype(np.float32), _deviation(outputs)
         labels = _Labels.of(outputs, base, scale, codes, schedule.labels)
         data = _Data.on(device, d, (outputs - shift) / np.float32(scale), labels, schedule.held_out, seed)
-        _descend(network, data, schedule, seed, progress)
+        with _threads_worth_it(network, data, schedule):
+            _descend(network, data, schedule, seed, progress)
     return network.eval().exported(d.factor, scale, shift)
 
 
@@ -141,7 +145,7 @@ class _Data:
 def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: int, progress: Progress) -> None:
     """Trains in place and leaves the weights of the epoch that was best on the held-out rows."""
     rows = len(data.outputs) - data.held_out
-    steps = max(min(schedule.min_steps, rows // 2), math.ceil(rows / schedule.batch), 1)
+    steps = _steps(rows, schedule)
     total, warm = steps * schedule.epochs, steps * min(schedule.warm_up, schedule.epochs // 2)
     optimizer = torch.optim.Adam(
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
@@ -169,6 +173,23 @@ def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: in
             break
     network.load_state_dict(best_state)
     progress(schedule.epochs, schedule.epochs)
+
+
+def _steps(rows: int, schedule: Schedule) -> int:
+    """To an epoch."""
+    return max(min(schedule.min_steps, rows // 2), math.ceil(rows / schedule.batch), 1)
+
+
+@contextmanager
+def _threads_worth_it(network: nn.Module, data: _Data, schedule: Schedule) -> Iterator[None]:
+    """One thread for steps so small that threads would do little but wait for each other."""
+    before, rows = torch.get_num_threads(), len(data.outputs) - data.held_out
+    products = 6 * sum(p.numel() for p in network.parameters()) * rows / _steps(rows, schedule)
+    torch.set_num_threads(before if products >= WORTH_THREADS else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _decay(step: int, warm: int, total: int) -> float:
