@@ -48,11 +48,13 @@ class Client:
                 out.write(part)
         partial.replace(file)
 
-    def follow(self, path: str) -> None:
-        """Prints the states and progress of what is at `path` as they change; status 1 unless it ends well."""
+    def follow(self, path: str, part: str | None = None) -> None:
+        """Prints the states and progress of what is at `path`, or of a part of it, as they change; status 1 unless it
+        ends well."""
         said = None
         while True:
             now = self.call("GET", path).json()
+            now = now if part is None else now[part]
             progress = now["progress"]
             line = now["state"]
             if progress and progress["total"]:

@@ -66,6 +66,44 @@ def artifact(
     Client(url).download(f"/models/{id}/artifact", out)
 
 
+@models.command("train-side-information")
+def train_side_information(
+    id: Id,
+    encoder: Annotated[str, typer.Option("--id", help="The id of the encoder to be trained.")],
+    architecture: Annotated[str, typer.Option(help="A preset, such as small-resnet or small-bert; or JSON.")],
+    dataset: Annotated[str, typer.Option(help="Rows with an image or a text; labels are not looked at.")],
+    dimension: Annotated[int, typer.Option(help="Components of its vectors.")] = 128,
+    epochs: Annotated[int | None, typer.Option(help="How many, at most. [default: 40 of images, 10 of texts]")] = None,
+    training: Annotated[str, typer.Option(help='More of how to train, as JSON: {"mirrored": false}.')] = "{}",
+    follow: Annotated[bool, typer.Option("--follow", help="Show progress until it is trained.")] = False,
+    url: Url = None,
+) -> None:
+    """Trains an encoder whose vectors are stored beside this model's."""
+    body: dict[str, Any] = {
+        "id": encoder,
+        "dataset": dataset,
+        "architecture": _json("architecture", architecture) if architecture.startswith("{") else architecture,
+        "dimension": dimension,
+        "training": _json("training", training) | ({} if epochs is None else {"epochs": epochs}),
+    }
+    client = Client(url)
+    typer.echo(client.call("POST", f"/models/{id}/side-information", json=body).json()["id"])
+    if follow:
+        client.follow(f"/models/{encoder}", "training")
+
+
+@models.command("side-information")
+def list_side_information(id: Id, url: Url = None) -> None:
+    """Lists the encoders of side-information of a model."""
+    Client(url).show("GET", f"/models/{id}/side-information")
+
+
+@models.command("cancel")
+def cancel_training(id: Id, url: Url = None) -> None:
+    """Stops the training of an encoder of side-information."""
+    Client(url).show("POST", f"/models/{id}/cancel")
+
+
 @galleries.command("register")
 def register_gallery(
     id: Id,
@@ -83,6 +121,18 @@ def put_items(
 ) -> None:
     """Upserts the items of a file."""
     Client(url).upload(f"/galleries/{id}/items", file, model=model)
+
+
+@galleries.command("side-information")
+def put_side_information(
+    id: Id,
+    file: File,
+    dimension: Annotated[int | None, typer.Option(help="Needed once, by a gallery registered without.")] = None,
+    url: Url = None,
+) -> None:
+    """Stores side-information with items that are there."""
+    query = {} if dimension is None else {"dimension": str(dimension)}
+    Client(url).upload(f"/galleries/{id}/side-information", file, **query)
 
 
 @galleries.command("sample")

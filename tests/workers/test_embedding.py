@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,18 @@ def embed(tmp_path: Path, out: Path) -> Embed:
 def vectors(table: pa.Table) -> np.ndarray:
     column = table.column("embedding").combine_chunks()
     return np.asarray(column.flatten()).reshape(len(column), -1)
+
+
+def test_vectors_of_an_encoder_of_side_information_are_what_galleries_take_as_such(
+    embed: Embed, texts: EmbeddingModel, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps({"id": text, "text": text, "label": "x"}) for text in TEXTS))
+    encoder = replace(texts, card=replace(texts.card, compatible_with=None, role="side_information"))
+    table = embed(encoder, rows)
+    assert table.schema.names == ["id", "side_information"]
+    assert table.column("id").to_pylist() == TEXTS
+    np.testing.assert_allclose(table.column("side_information").to_pylist(), texts.embed(TEXTS), atol=1e-5)
 
 
 def refused(embed: Embed, out: Path, *arguments: Any, **options: Any) -> str:

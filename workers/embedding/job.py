@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.device import resolve
-from models.embedding_model import EmbeddingModel, NotExported, export_onnx, load
+from models.embedding_model import EmbeddingModel, ModelCard, NotExported, export_onnx, load
 from models.inputs import BadInput, bad_rows
 from models.portable import Array, PortableError
 from workers.embedding.problems import CannotEmbed
@@ -38,7 +38,8 @@ def embed_files(
 ) -> int:
     """Writes a Parquet file of `id`, `embedding` and what is carried along; how many rows. Raises CannotEmbed.
 
-    The file is there only once it is whole. Memory holds a row group at a time.
+    Of an encoder of side-information, `id` and `side_information` alone: what `PUT …/side-information` takes. The file
+    is there only once it is whole. Memory holds a row group at a time.
     """
     try:
         where = resolve(device)
@@ -54,7 +55,7 @@ def embed_files(
             remark(said)
         vectors = model.stream(source.inputs, device=where, batch=batch, workers=workers, precision="float32")
         try:
-            _write(partial, source, _counted(vectors, source.carried.count, progress), model.card.dimension)
+            _write(partial, source, _counted(vectors, source.carried.count, progress), model.card)
             partial.replace(out)
         except BadInput as error:
             raise CannotEmbed(_told(model, source, error.row)) from error
@@ -89,10 +90,14 @@ def _counted(parts: Iterable[Array], total: int, progress: Progress) -> Iterator
         yield part
 
 
-def _write(path: Path, source: Source, parts: Iterator[Array], dimension: int) -> None:
+def _write(path: Path, source: Source, parts: Iterator[Array], card: ModelCard) -> None:
     """Row groups of vectors beside the columns carried along."""
-    given = source.carried.schema
-    embedding = pa.field("embedding", pa.list_(pa.float32(), dimension), nullable=False)
+    given, dimension, beside = source.carried.schema, card.dimension, card.role == "side_information"
+    if beside:
+        given = pa.schema([given.field("id")])
+    embedding = pa.field(
+        "side_information" if beside else "embedding", pa.list_(pa.float32(), dimension), nullable=False
+    )
     schema = given.insert(1, embedding)
     rows = max(1, min(2**17, _GROUP_BYTES // (4 * dimension)))
     carried = _tables(source, rows)
@@ -100,7 +105,7 @@ def _write(path: Path, source: Source, parts: Iterator[Array], dimension: int) -
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts) as writer:
         for table, vectors in zip(carried, _regrouped(parts, rows), strict=True):
             values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dimension)
-            writer.write_table(table.add_column(1, embedding, values), row_group_size=rows)
+            writer.write_table(table.select(given.names).add_column(1, embedding, values), row_group_size=rows)
 
 
 def _tables(source: Source, rows: int) -> Iterator[pa.Table]:
