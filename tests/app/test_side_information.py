@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import app
 from app.composition import compose
 from app.settings import Settings
 from models.portable import Transformation
@@ -17,6 +22,7 @@ from tests.app.crossings import affine
 from tests.app.galleries.upgraded import OLD, Upgraded
 from tests.e2e.user import ARROW, NPZ, PARQUET, arrow, npz, parquet, problem
 
+ROOT = Path(app.__file__).parent.parent
 SIDE = 2
 ENCODER: dict[str, Any] = {"id": "side-v1", "dataset": "photos", "architecture": "small-resnet", "dimension": 16}
 
@@ -113,6 +119,28 @@ def test_what_is_not_there_is_said(deployed: httpx.Client) -> None:
     problem(deployed.get("/models/nobody/side-information"), 404, "not-found")
     deployed.post("/models", json={"id": "side-v1", "dimension": 16, "metric": "cosine"})
     assert "not trained as an encoder" in problem(train(deployed), 409, "id-taken")["detail"]
+
+
+def test_it_is_done_by_the_command_too(client: httpx.Client, tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "app.cli", *arguments, "--url", str(client.base_url)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    client.post("/models", json={"id": "old", "dimension": 1, "metric": "l2"})
+    client.post("/datasets", json={"id": "photos"})
+    client.put("/datasets/photos/rows", json={"rows": [{"id": "a", "text": "hi"}]})
+    asked = ("--id", "side", "--dataset", "photos", "--architecture", "small-bert", "--epochs", "3")
+    assert run("models", "train-side-information", "old", *asked) == "side\n"
+    (listed,) = json.loads(run("models", "side-information", "old"))["items"]
+    assert (listed["dimension"], listed["training"]["epochs"], listed["training"]["tokens"]) == (128, 3, 64)
+    assert json.loads(run("models", "cancel", "side"))["training"]["state"] == "cancelled"
+    client.post("/galleries", json={"id": "shop", "model": "old"})
+    client.put("/galleries/shop/items?model=old", json={"items": [{"id": "a", "embedding": [1.0]}]})
+    file = tmp_path / "side.json"
+    file.write_text('{"items": [{"id": "a", "side_information": [1, 2]}]}')
+    assert json.loads(run("galleries", "side-information", "shop", str(file), "--dimension", "2"))["updated"] == 1
 
 
 # Storing side-information with items that are there.

@@ -119,6 +119,10 @@ def test_the_upgrade_reads_side_information_and_counts_what_has_none(prepared: P
     assert proof["items_without_side_information"] == ITEMS - HAVING
     assert learned["stand_in"]["share"] == pytest.approx(1 - HAVING / ITEMS)
     assert proof["basis"]["gallery_rows"] == ITEMS
+    url, headers = f"/upgrades/{prepared.found['id']}/report", {"accept": "text/html"}
+    page = prepared.studio.client.get(url, headers=headers).text
+    assert f"{ITEMS - HAVING} items have no side-information" in page
+    assert "20.0 % of the items have no side-information" in page
 
 
 def test_items_with_side_information_are_crossed_with_it_and_the_others_without(prepared: Prepared) -> None:
