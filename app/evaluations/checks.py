@@ -47,7 +47,7 @@ class Checks:
         _holds(dataset, by_queries, "queries")
         _holds(searched, by_gallery, "the gallery")
         _sliced(asked, dataset)
-        _measurable(asked, dataset, searched, [model for _, model in by_gallery])
+        _measurable(asked, dataset, [model for _, model in by_queries], searched, [model for _, model in by_gallery])
         return asked.model_copy(update={"gallery": gallery, "via": via, "against": against})
 
     def chain(self, asked: ChainEvaluation) -> ChainEvaluation:
@@ -109,10 +109,15 @@ def _sliced(asked: PairEvaluation, dataset: Holding) -> None:
             )
 
 
-def _measurable(asked: PairEvaluation, dataset: Holding, searched: Holding, models: Sequence[str]) -> None:
-    """Raises Unprocessable where a metric that was asked for, or every metric, lacks what it is measured by."""
-    labelled = all(holding.count(holding.given(LABEL)) for holding in (dataset, searched))
-    there = [searched.reached(model) for model in models]
+def _measurable(
+    asked: PairEvaluation, dataset: Holding, by_queries: Sequence[str], searched: Holding, by_gallery: Sequence[str]
+) -> None:
+    """Raises Unprocessable where a metric that was asked for, or every metric, lacks what it is measured by.
+
+    by_queries, by_gallery: the models that every query, and every row searched, has a vector of.
+    """
+    asking, there = map(dataset.reached, by_queries), [searched.reached(model) for model in by_gallery]
+    labelled = dataset.count(dataset.given(LABEL), *asking) and searched.count(searched.given(LABEL), *there)
     embedded = searched.count(*there) == searched.count(*there, searched.native(asked.queries))
     no_labels = f"there are no labels on both sides ({dataset.name} and {searched.name} need them)"
     no_truth = (
