@@ -166,7 +166,7 @@ def _plain_epoch(task: Task, device: torch.device) -> float:
     inputs, outputs = (torch.from_numpy(part).to(device) for part in (d.inputs, d.outputs))
     start = time.perf_counter()
     for _ in range(TIMED_EPOCHS):
-        for batch in torch.randperm(len(inputs), device=device).split(1024):
+        for batch in torch.split(torch.randperm(len(inputs), device=device), 1024):
             optimizer.zero_grad()
             answers = network(inputs[batch, : d.old_dimension], inputs[batch, d.old_dimension :])
             torch.nn.functional.mse_loss(answers, outputs[batch]).backward()  # type: ignore[no-untyped-call]
@@ -185,7 +185,7 @@ def _embedding_seconds(data: Path, rows: int, device: torch.device) -> float:
     products = reduced("auto", device)
     start = time.perf_counter()
     with torch.inference_mode(), torch.autocast(device.type, products, enabled=products is not None):
-        for batch in pixels.split(256):
+        for batch in torch.split(pixels, 256):
             embedder({"pixels": batch.to(device)})
     return (time.perf_counter() - start) * rows / TIMED_IMAGES
 

@@ -17,7 +17,6 @@ from tests.e2e.service import Service
 from tests.e2e.user import Answer, Scene, checked, cosine_ranking, problem
 from tests.worlds import NEW, OLD
 
-
 # A network is learned here, which takes seconds: once will do.
 pytestmark = pytest.mark.parametrize("service", ["embedded"], indirect=True, scope="session")
 
