@@ -25,6 +25,12 @@ serve: $(READY)
 # make bench DATA=/path/to/data: the figures of benchmarks/RESULTS.md, made again.
 bench: $(READY)
 	$(BIN)/python -m benchmarks.crossing --data $(DATA)
+	$(BIN)/python -m benchmarks.forward --data $(DATA) --parts compare,sizes,speed
+	$(BIN)/python -m benchmarks.few_pairs --data $(DATA)
+	$(BIN)/python -m benchmarks.backfill --data $(DATA)
+	$(BIN)/python -m benchmarks.cascade --data $(DATA)
+	$(BIN)/python -m benchmarks.side_information --data $(DATA)
+	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.fit_speed
 	$(BIN)/python -m benchmarks.verdict --data $(DATA)
 	$(BIN)/python -m benchmarks.compatible --data $(DATA)
