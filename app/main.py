@@ -58,9 +58,9 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     answer_problems(app)
     for router in (
         models,
-        side_information,
         galleries,
         datasets,
+        side_information,
         starting,
         upgrades,
         evaluations,

@@ -45,6 +45,10 @@ TAGS = [
         "description": "The items searched against, every vector stamped with the model that made it.",
     },
     {"name": "datasets", "description": "Rows to learn or evaluate a crossing from."},
+    {
+        "name": "side-information",
+        "description": "Encoders trained without labels, whose vectors stand beside another model's.",
+    },
     {"name": "upgrades", "description": "The long-running operation that takes galleries from one model to another."},
     {
         "name": "evaluations",

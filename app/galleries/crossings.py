@@ -3,6 +3,7 @@
 artifacts/<upgrade>/chosen         the transformation that was selected
 artifacts/<upgrade>/plain          the best one without side-information (also the one pushed into the query)
 artifacts/<upgrade>/uncertainty    how far `chosen` is expected to miss, where that was learned
+artifacts/<upgrade>/from/<model>   the same three, from a model before the upgrade's own, where that is the better way
 """
 
 from functools import lru_cache
@@ -14,7 +15,18 @@ from models.portable import Space, load, load_uncertainty
 CHOSEN = "chosen"
 PLAIN = "plain"
 UNCERTAINTY = "uncertainty"
+_FROM = "from"
 _KEPT_OPEN = 64
+
+
+def shortcuts(folder: Path) -> Path:
+    """Where an upgrade keeps the ways from models before its own."""
+    return folder / _FROM
+
+
+def shortcut(folder: Path, model: str) -> Path:
+    """Where it keeps that from one of them; nothing is there where the crossings one after the other are kept."""
+    return shortcuts(folder) / model
 
 
 @lru_cache(maxsize=_KEPT_OPEN)

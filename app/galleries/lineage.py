@@ -1,6 +1,7 @@
 """How a generation's vectors come from the items: the model they start from, and the crossings after it."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -79,17 +80,23 @@ class Projected:
 
 @dataclass(frozen=True)
 class Lineage:
-    """The models from the gallery's first to a generation's own; `crossings[i]` leads from `models[i]` to the next."""
+    """The models from the gallery's first to a generation's own; `crossings[i]` leads from `models[i]` to the next.
+
+    `shortcuts[i, j]` leads from `models[i]` to `models[j]` past those between, where that was learned and is better
+    than the crossings one after the other.
+    """
 
     models: tuple[str, ...]
     dimensions: tuple[int, ...]
     crossings: tuple[Crossing, ...] = ()
+    shortcuts: Mapping[tuple[int, int], Crossing] = field(default_factory=dict)
 
     @cached_property
     def of_vectors_alone(self) -> "Lineage":
         """The same, leaving unknown how far the vectors miss."""
         crossings = tuple(replace(crossing, uncertainty=None) for crossing in self.crossings)
-        return replace(self, crossings=crossings)
+        shortcuts = {ends: replace(crossing, uncertainty=None) for ends, crossing in self.shortcuts.items()}
+        return replace(self, crossings=crossings, shortcuts=shortcuts)
 
     @property
     def model(self) -> str:
@@ -103,50 +110,60 @@ class Lineage:
     @cached_property
     def columns(self) -> list[str]:
         """The item columns that a projection reads, where the table has them."""
-        side = [SIDE_INFORMATION] if any(hop.chosen.card.side_dimension is not None for hop in self.crossings) else []
+        hops = [*self.crossings, *self.shortcuts.values()]
+        side = [SIDE_INFORMATION] if any(hop.chosen.card.side_dimension is not None for hop in hops) else []
         return [embedding_column(model) for model in self.models] + side
 
     def after(self, model: str) -> tuple[str, ...]:
         """The models derived from `model` here: their vectors of an item are stale once `model` writes it anew."""
         return self.models[self.models.index(model) + 1 :] if model in self.models else ()
 
+    def path(self, start: int) -> tuple[Crossing, ...]:
+        """The crossings from `models[start]` to the last, one after the other, by the shortcuts that there are."""
+        ways: list[Crossing] = []
+        end = len(self.models) - 1
+        while end > start:
+            if (shortcut := self.shortcuts.get((start, end))) is not None:
+                return (shortcut, *reversed(ways))
+            end -= 1
+            ways.append(self.crossings[end])
+        return tuple(reversed(ways))
+
     def project(self, batch: pa.RecordBatch) -> Projected:
         """Each item in this space, from its newest model's vector on; items without any vector are left out."""
         side, has_side = _optional(batch, SIDE_INFORMATION)
         count = batch.num_rows
-        valid = np.zeros(count, bool)
-        native = np.zeros(count, bool)
-        vectors = np.zeros((count, self.dimensions[0]), np.float32)
-        error = np.zeros(count, np.float32)
+        own: list[Array | None] = []
+        newest = np.full(count, -1)
         for step, model in enumerate(self.models):
-            own, has_own = _optional(batch, embedding_column(model))
-            carried = valid & ~has_own
-            if own is not None and has_own.all():
-                vectors = own
-            elif step and carried.all():
-                vectors, more = self._cross(step, vectors, side, has_side)
-                error += more
+            vectors, has = _optional(batch, embedding_column(model))
+            own.append(vectors)
+            newest[has] = step
+        projected = np.zeros((count, self.dimension), np.float32)
+        error = np.zeros(count, np.float32)
+        for step, vectors in enumerate(own):
+            taken = newest == step
+            if vectors is None or not taken.any():
+                continue
+            if taken.all():
+                projected, error = self._carried(step, vectors, side, has_side)
             else:
-                moved = np.zeros((count, self.dimensions[step]), np.float32)
-                if step and carried.any():
-                    beside = None if side is None else side[carried]
-                    moved[carried], more = self._cross(step, vectors[carried], beside, has_side[carried])
-                    error[carried] += more
-                if own is not None:
-                    moved[has_own] = own[has_own]
-                vectors = moved
-            error[has_own] = 0
-            native, valid = has_own, valid | has_own
+                beside = None if side is None else side[taken]
+                projected[taken], error[taken] = self._carried(step, vectors[taken], beside, has_side[taken])
         rows = batch.column(ROW_ID).to_numpy().astype(np.int64)
+        native, valid = newest == len(self.models) - 1, newest >= 0
         if valid.all():
-            return Projected(rows, vectors, native, error)
-        return Projected(rows[valid], vectors[valid], native[valid], error[valid])
+            return Projected(rows, projected, native, error)
+        return Projected(rows[valid], projected[valid], native[valid], error[valid])
 
-    def _cross(self, step: int, vectors: Array, side: Array | None, has_side: np.ndarray) -> tuple[Array, Array]:
-        """Vectors of `models[step - 1]` in the space of `models[step]`, and the error expected of that hop."""
-        crossing = self.crossings[step - 1]
-        moved = crossing.apply(vectors, side, has_side)
-        return moved, crossing.expected_error(vectors, side, has_side, moved)
+    def _carried(self, start: int, vectors: Array, side: Array | None, has_side: np.ndarray) -> tuple[Array, Array]:
+        """Vectors of `models[start]` in the last space, and the error expected of them."""
+        error = np.zeros(len(vectors), np.float32)
+        for crossing in self.path(start):
+            moved = crossing.apply(vectors, side, has_side)
+            error += crossing.expected_error(vectors, side, has_side, moved)
+            vectors = moved
+        return vectors, error
 
 
 def _optional(batch: pa.RecordBatch, column: str) -> tuple[np.ndarray | None, np.ndarray]:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.galleries import schemas
-from app.galleries.crossings import open_crossing
+from app.galleries.crossings import open_crossing, shortcut
 from app.galleries.info import BUILDING, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.galleries.store import GalleryStore
@@ -206,12 +206,22 @@ class Galleries:
         the vectors themselves, only where that is asked for. Raises CorruptArtifact.
         """
         steps = info.ancestry(number)
+        folders = [self._settings.artifacts_dir / str(step.transformation) for step in steps]
         crossings = tuple(
-            open_crossing(self._settings.artifacts_dir / str(step.transformation), before.space, step.space)
-            for before, step in pairwise(steps)
+            open_crossing(folder, before.space, step.space)
+            for folder, (before, step) in zip(folders[1:], pairwise(steps), strict=True)
         )
+        shortcuts = {
+            (start, end): open_crossing(direct, steps[start].space, steps[end].space)
+            for end in range(2, len(steps))
+            for start in range(end - 1)
+            if (direct := shortcut(folders[end], steps[start].space.model)).exists()
+        }
         lineage = Lineage(
-            tuple(step.space.model for step in steps), tuple(step.space.dimension for step in steps), crossings
+            tuple(step.space.model for step in steps),
+            tuple(step.space.dimension for step in steps),
+            crossings,
+            shortcuts,
         )
         return lineage if uncertainty else lineage.of_vectors_alone
 

@@ -14,7 +14,7 @@ from app.problems import BadRequest, IdTaken, KeyReused, NotFound, Unprocessable
 from app.registry.schemas import Model
 from app.side_information.schemas import EXAMPLES, Encoder, NewEncoder
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["side-information"])
 
 
 @router.post(
