@@ -57,7 +57,8 @@ class Selection:
     """The transformation chosen, learned from all pairs, and the evidence that it was chosen by.
 
     `instant` is the best one to push into the query, the same object as `chosen` where that is the one. For the recipe
-    chosen, `learning_curve` holds (pairs learned from, held-out metric). `refit` and `refit_instant` learn the same
+    chosen, `measured` is its retrieval from the rows of `HeldOut(pairs, target, seed)`, and `learning_curve` holds (pairs
+    learned from, held-out metric). `refit` and `refit_instant` learn the same
     recipes, with the settings chosen, from other pairs, and leave side-information aside where the recipe does.
     """
 
@@ -65,6 +66,7 @@ class Selection:
     instant: Transformation
     metric: Literal["cmc@1", "recall@10"]
     candidates: tuple[CandidateResult, ...]
+    measured: Measured
     learning_curve: tuple[tuple[int, float], ...]
     refit: Refit
     refit_instant: Refit
@@ -114,6 +116,7 @@ def select(
         instant=chosen if pushed.recipe == best.recipe else ground.learned(pushed, silent),
         metric=ground.held_out.metric,
         candidates=tuple(results),
+        measured=best.measured,
         learning_curve=curve,
         refit=ground.learner(best.recipe),
         refit_instant=ground.learner(pushed.recipe),
@@ -280,11 +283,18 @@ def _best(entries: Sequence[_Entry], seed: int) -> _Entry:
 
 
 def _better(challenger: _Entry, champion: _Entry, seed: int) -> bool:
-    """Whether the challenger leads by over its margin, in the metric or, that no worse, in its finer form."""
-    new, old = challenger.measured, champion.measured
-    margin = BEYOND_DOUBT if challenger.recipe.method in NETWORKS else ONE_STANDARD_ERROR
+    return leads(challenger.measured, champion.measured, network=challenger.recipe.method in NETWORKS, seed=seed)
+
+
+def leads(challenger: Measured, champion: Measured, *, network: bool, seed: int) -> bool:
+    """Whether the challenger leads by over its margin, in the metric or, that no worse, in its finer form.
+
+    Both are measured on the same queries. network: whether the challenger is one.
+    """
+    margin = BEYOND_DOUBT if network else ONE_STANDARD_ERROR
     hits, finer = (
-        paired_bootstrap(a, b, seed=seed, confidence=margin) for a, b in ((new.hits, old.hits), (new.finer, old.finer))
+        paired_bootstrap(a, b, seed=seed, confidence=margin)
+        for a, b in ((challenger.hits, champion.hits), (challenger.finer, champion.finer))
     )
     return hits.low > 0 or (hits.mean >= 0 and finer.low > 0)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.composition import Crosswalk
-from app.galleries.lineage import SIDE_INFORMATION
+from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.lance_table import ROW_ID, embedding_column
 from app.upgrades.tables import UpgradeRow
 from models.portable import Affine, Space
@@ -76,36 +76,71 @@ def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str) -> Datas
     upgrade's galleries. The side-information that a pair lacks is guessed, and left out as a whole where too few have
     it. Raises StepFailed where too few rows are left to learn anything from.
     """
-    rows = crosswalk.datasets.store(dataset).rows
-    table = rows.where(f"`{embedding_column(upgrade.target)}` IS NOT NULL").sort_by(ROW_ID)
-    ids = np.array(table.column("id").to_pylist(), object)
-    new = Partial.of(table, embedding_column(upgrade.target))
-    old = Partial.of(table, embedding_column(upgrade.source))
-    side = Partial.of(table, SIDE_INFORMATION)
-    label = np.array(table.column("label").to_pylist(), object)
-    position = {item: place for place, item in enumerate(ids)}
-    for name in upgrade.galleries:
-        items = items_by_id(crosswalk, crosswalk.galleries.info(name), ids.tolist())
-        places = np.array([position[item] for item in items.id], np.int64)
-        old = old.filled(places, items.vector)
-        side = side.filled(places[items.side.has], items.side.values[items.side.has])
-        unlabelled = np.array([label[place] is None for place in places], bool)
-        label[places[unlabelled]] = items.label[unlabelled]
-    known = np.flatnonzero(old.has)
-    if len(known) < FEWEST_PAIRS:
+    rows = _Rows.of(crosswalk, upgrade, dataset, upgrade.source, None)
+    if rows.pairs < FEWEST_PAIRS:
         raise StepFailed(
-            f"Dataset {dataset!r} has {len(ids)} rows with a vector of {upgrade.target!r}; for {len(known)} of them a "
-            f"vector of {upgrade.source!r} is known as well (their own, or that of the item of the same id in "
+            f"Dataset {dataset!r} has {len(rows.ids)} rows with a vector of {upgrade.target!r}; for {rows.pairs} of "
+            f"them a vector of {upgrade.source!r} is known as well (their own, or that of the item of the same id in "
             f"{', '.join(upgrade.galleries)}). At least {FEWEST_PAIRS} pairs are needed, and some hundreds to do well."
         )
-    pairs = Pairs(
-        old=old.values[known],
-        new=new.values[known],
-        side=side.values[known] if side.has[known].sum() >= FEWEST_PAIRS else None,
-        label=label[known] if any(value is not None for value in label[known]) else None,
-    )
-    found = DatasetPairs(ids[known], pairs, None if pairs.side is None else side.has[known])
-    if pairs.side is not None and not found.has_side.all():
-        source, lacking = crosswalk.models.space(upgrade.source), ~found.has_side
-        pairs.side[lacking] = guessed(found.stand_in(source), pairs.old[lacking], source)
-    return found
+    return rows.known(crosswalk.models.space(upgrade.source))
+
+
+def load_earlier_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, model: str, fewest: int) -> tuple[int, DatasetPairs | None]:
+    """The same of the new model and one before the upgrade's own, whose vectors are as they were written.
+
+    Returns how many there are, and none of them where they are fewer than `fewest`.
+    """
+    space = crosswalk.models.space(model)
+    rows = _Rows.of(crosswalk, upgrade, upgrade.request["dataset"], model, Lineage((model,), (space.dimension,)))
+    return rows.pairs, rows.known(space) if rows.pairs >= fewest else None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a dataset with a new vector, (n,) ids, and what is known of them beside it."""
+
+    ids: NDArray[Any]
+    old: Partial
+    new: Partial
+    side: Partial
+    label: NDArray[Any]
+
+    @classmethod
+    def of(cls, crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, model: str, lineage: Lineage | None) -> _Rows:
+        """lineage: how an item comes by a vector of `model`; None for that of its gallery's active generation."""
+        rows = crosswalk.datasets.store(dataset).rows
+        table = rows.where(f"`{embedding_column(upgrade.target)}` IS NOT NULL").sort_by(ROW_ID)
+        ids = np.array(table.column("id").to_pylist(), object)
+        old = Partial.of(table, embedding_column(model))
+        side = Partial.of(table, SIDE_INFORMATION)
+        label = np.array(table.column("label").to_pylist(), object)
+        position = {item: place for place, item in enumerate(ids)}
+        for name in upgrade.galleries:
+            items = items_by_id(crosswalk, crosswalk.galleries.info(name), ids.tolist(), lineage)
+            places = np.array([position[item] for item in items.id], np.int64)
+            old = old.filled(places, items.vector)
+            side = side.filled(places[items.side.has], items.side.values[items.side.has])
+            unlabelled = np.array([label[place] is None for place in places], bool)
+            label[places[unlabelled]] = items.label[unlabelled]
+        return cls(ids, old, Partial.of(table, embedding_column(upgrade.target)), side, label)
+
+    @property
+    def pairs(self) -> int:
+        return int(self.old.has.sum())
+
+    def known(self, source: Space) -> DatasetPairs:
+        """Those with an old vector, of which there are some; source: its space."""
+        known = np.flatnonzero(self.old.has)
+        side, label = self.side, self.label[known]
+        pairs = Pairs(
+            old=self.old.values[known],
+            new=self.new.values[known],
+            side=side.values[known] if side.has[known].sum() >= FEWEST_PAIRS else None,
+            label=label if any(value is not None for value in label) else None,
+        )
+        found = DatasetPairs(self.ids[known], pairs, None if pairs.side is None else side.has[known])
+        if pairs.side is not None and not found.has_side.all():
+            lacking = ~found.has_side
+            pairs.side[lacking] = guessed(found.stand_in(source), pairs.old[lacking], source)
+        return found
