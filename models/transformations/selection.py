@@ -57,9 +57,9 @@ class Selection:
     """The transformation chosen, learned from all pairs, and the evidence that it was chosen by.
 
     `instant` is the best one to push into the query, the same object as `chosen` where that is the one. For the recipe
-    chosen, `measured` is its retrieval from the rows of `HeldOut(pairs, target, seed)`, and `learning_curve` holds (pairs
-    learned from, held-out metric). `refit` and `refit_instant` learn the same
-    recipes, with the settings chosen, from other pairs, and leave side-information aside where the recipe does.
+    chosen, `measured` is its retrieval from the rows of `HeldOut(pairs, target, seed)`, and `learning_curve` holds
+    (pairs learned from, held-out metric). `refit` and `refit_instant` learn the same recipes, with the settings chosen,
+    from other pairs, and leave side-information aside where the recipe does.
     """
 
     chosen: Transformation

@@ -67,9 +67,7 @@ def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int) -> Items:
     return items
 
 
-def items_by_id(
-    crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str], lineage: Lineage | None = None
-) -> Items:
+def items_by_id(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str], lineage: Lineage | None = None) -> Items:
     """Those of the items that the gallery holds, in its active space, or as another lineage sees them."""
     lineage = lineage or crosswalk.galleries.lineage(info, info.active)
     columns = _columns(crosswalk, info, lineage)

@@ -86,7 +86,9 @@ def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str) -> Datas
     return rows.known(crosswalk.models.space(upgrade.source))
 
 
-def load_earlier_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, model: str, fewest: int) -> tuple[int, DatasetPairs | None]:
+def load_earlier_pairs(
+    crosswalk: Crosswalk, upgrade: UpgradeRow, model: str, fewest: int
+) -> tuple[int, DatasetPairs | None]:
     """The same of the new model and one before the upgrade's own, whose vectors are as they were written.
 
     Returns how many there are, and none of them where they are fewer than `fewest`.

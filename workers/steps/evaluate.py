@@ -20,6 +20,7 @@ from models.transformations.stand_in import guessed
 from workers.context import StepContext, StepFailed
 from workers.evidence.advice import priced, timed
 from workers.evidence.backfill import predict_backfills
+from workers.evidence.chain import judged_by_composition
 from workers.evidence.fidelity import prepare_serving
 from workers.evidence.galleries import whole_gallery
 from workers.evidence.pairs import DatasetPairs, load_pairs
@@ -45,6 +46,7 @@ def run(context: StepContext) -> None:
     rate = timed(crossing, learned_from.pairs)
     for name, proof in proofs.items():
         proof |= without_side(crosswalk, name, crossing)
+        proof["notes"] += judged_by_composition(crosswalk, upgrade, name)
         proof["advice"] = priced(reports[name], proof, rate, context.settings)
 
     def apply(session: Session) -> None:

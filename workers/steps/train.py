@@ -18,6 +18,7 @@ from models.transformations.stand_in import StandInResult, try_stand_in
 from models.uncertainty import LearnedUncertainty
 from workers.context import StepContext
 from workers.evidence.backfill import learn_from_held_out
+from workers.evidence.chain import ChainLearning
 from workers.evidence.label_cover import labels_cover
 from workers.evidence.pairs import DatasetPairs, load_pairs
 
@@ -58,10 +59,21 @@ def run(context: StepContext) -> None:
     if missing is not None:
         save_uncertainty(missing[0].uncertainty, folder / UNCERTAINTY)
         missing[1].save(folder)
+    chain = ChainLearning(
+        crosswalk,
+        upgrade,
+        known,
+        selection,
+        chosen,
+        folder,
+        device=context.settings.device,
+        progress=partial(context.progress, step="chain"),
+    )
     learned = _summary(selection) | {
         "pairs_without_side_information": int((~known.has_side).sum()) if chosen.card.side_dimension else None,
         "stand_in": None if tried is None else asdict(tried),
         "uncertainty": None if missing is None else _uncertainty(missing[0]),
+        "chain": [link.to_json() for link in chain.links()],
     }
 
     def apply(session: Session) -> None:

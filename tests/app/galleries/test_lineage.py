@@ -19,15 +19,21 @@ SIDE = 5
 ITEMS = 40
 
 
-def lineage(*with_side: bool, uncertain: bool = True) -> Lineage:
-    """a → b → c as far as there are crossings; each with side-information or without, and knowing how far it misses."""
-    crossings = []
-    for hop, side in enumerate(with_side):
-        plain = affine(SPACES[hop], SPACES[hop + 1], seed=hop)
-        chosen = affine(SPACES[hop], SPACES[hop + 1], SIDE, seed=10 + hop) if side else plain
-        crossings.append(Crossing(chosen, plain, uncertainty(chosen, seed=hop) if uncertain else None))
+def lineage(*with_side: bool, uncertain: bool = True, shortcut: bool | None = None) -> Lineage:
+    """a → b → c as far as there are crossings; each with side-information or without, and knowing how far it misses.
+
+    shortcut: whether that from a to c reads side-information; None where there is no such.
+    """
+
+    def between(start: int, end: int, seed: int, *, side: bool) -> Crossing:
+        plain = affine(SPACES[start], SPACES[end], seed=seed)
+        chosen = affine(SPACES[start], SPACES[end], SIDE, seed=10 + seed) if side else plain
+        return Crossing(chosen, plain, uncertainty(chosen, seed=seed) if uncertain else None)
+
+    crossings = [between(hop, hop + 1, hop, side=side) for hop, side in enumerate(with_side)]
+    shortcuts = {} if shortcut is None else {(0, 2): between(0, 2, 5, side=shortcut)}
     spaces = SPACES[: len(with_side) + 1]
-    return Lineage(tuple(s.model for s in spaces), tuple(s.dimension for s in spaces), tuple(crossings))
+    return Lineage(tuple(s.model for s in spaces), tuple(s.dimension for s in spaces), tuple(crossings), shortcuts)
 
 
 def items(known: dict[str, float], seed: int = 0) -> pa.RecordBatch:
@@ -54,7 +60,8 @@ def one_by_one(line: Lineage, batch: pa.RecordBatch) -> dict[int, tuple[np.ndarr
         if newest is None:
             continue
         vector, error = np.array(vectors[newest], np.float64), 0.0
-        for crossing in line.crossings[newest:]:
+        direct = line.shortcuts.get((newest, len(line.models) - 1))
+        for crossing in [direct] if direct else line.crossings[newest:]:
             side = item.get(SIDE_INFORMATION)
             with_side = crossing.chosen.card.side_dimension is not None and side is not None
             beside = side if with_side else None
@@ -105,6 +112,10 @@ def _h(transformation: Transformation, vector: np.ndarray, side: list[float] | N
         (lineage(True, True), {"a": 0.7, "c": 0.2, SIDE_INFORMATION: 0.7}),
         (lineage(True, False), {"a": 0.3, "b": 0.3, "c": 0.3, SIDE_INFORMATION: 0.3}),
         (lineage(True, False), {"a": 0, "b": 0, "c": 0}),
+        (lineage(False, False, shortcut=False), {"a": 1}),
+        (lineage(False, False, shortcut=False), {"a": 0.6, "b": 0.3, "c": 0.3}),
+        (lineage(False, False, shortcut=True), {"a": 0.6, "b": 0.3, "c": 0.3, SIDE_INFORMATION: 0.5}),
+        (lineage(True, True, shortcut=False), {"a": 0.8, "b": 0.4, SIDE_INFORMATION: 0.5}),
     ],
 )
 def test_projection_of_a_batch_is_that_of_its_items(line: Lineage, known: dict[str, float]) -> None:
@@ -129,6 +140,25 @@ def test_error_of_native_vectors_is_none_and_of_crossings_that_learned_nothing_o
     assert 0 < projected.native.sum() < ITEMS
 
 
+def test_a_shortcut_is_taken_as_part_of_a_longer_way() -> None:
+    spaces = (*SPACES, space("d", 3), space("e", 4))
+    ways = {ends: Crossing(h, h) for ends in [(0, 2), (1, 4)] if (h := affine(spaces[ends[0]], spaces[ends[1]]))}
+    hops = tuple(Crossing(h, h) for hop in range(4) if (h := affine(spaces[hop], spaces[hop + 1])))
+    line = Lineage(tuple(s.model for s in spaces), tuple(s.dimension for s in spaces), hops, ways)
+    assert line.path(0) == (ways[0, 2], hops[2], hops[3])
+    assert line.path(1) == (ways[1, 4],)
+    assert line.path(2) == hops[2:]
+    assert line.path(4) == ()
+
+
+def test_lineage_of_vectors_alone_forgets_what_shortcuts_miss_as_well() -> None:
+    line, batch = lineage(False, False, shortcut=False), items({"a": 1})
+    alone = line.of_vectors_alone.project(batch)
+    assert np.isfinite(line.project(batch).uncertainty).all()
+    assert np.isnan(alone.uncertainty).all()
+    assert alone.vectors.tolist() == line.project(batch).vectors.tolist()
+
+
 def test_projection_of_nothing_is_empty() -> None:
     projected = lineage(True).project(items({"a": 1, SIDE_INFORMATION: 1}).slice(0, 0))
     assert projected.vectors.shape == (0, 4)
@@ -137,6 +167,7 @@ def test_projection_of_nothing_is_empty() -> None:
 def test_projection_reads_side_information_only_where_a_crossing_does() -> None:
     assert SIDE_INFORMATION not in lineage(False, False).columns
     assert lineage(False, True).columns == [*map(embedding_column, "abc"), SIDE_INFORMATION]
+    assert SIDE_INFORMATION in lineage(False, False, shortcut=True).columns
 
 
 def test_native_vectors_are_kept_to_the_bit() -> None:
