@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
+    CorruptArtifact,
     Forbidden,
     InternalError,
     MethodNotAllowed,
@@ -28,6 +29,7 @@ from app.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
+from models.portable import ArtifactError
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ERRORS_SHOWN = 20
@@ -42,6 +44,7 @@ log = structlog.get_logger(__name__)
 def answer_problems(app: FastAPI) -> None:
     """Has every error that a route of `app` raises answered as a problem."""
     app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(ArtifactError, _corrupt)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
@@ -95,6 +98,11 @@ async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     headers = {"Retry-After": "2"} if isinstance(error, Unavailable) else None
     return answer(error, request, headers)
+
+
+async def _corrupt(request: Request, error: Exception) -> Response:
+    log.error("an artifact cannot be used", error=str(error), path=request.url.path)
+    return answer(CorruptArtifact(f"What an upgrade learned cannot be used: {error}."), request)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

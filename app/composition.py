@@ -79,7 +79,7 @@ def compose(settings: Settings) -> Crosswalk:
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
     upgrades = Upgrades(database, models, galleries, datasets, jobs)
-    hops = Hops(database)
+    hops, ways = Hops(database), Ways(database)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
@@ -94,14 +94,14 @@ def compose(settings: Settings) -> Crosswalk:
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
         backfills=Backfills(galleries, retirement, Findings(settings, database)),
-        later_side_information=LaterSideInformation(database, galleries),
+        later_side_information=LaterSideInformation(settings, database, models, galleries, ways),
         upgrades=upgrades,
         artifacts=Artifacts(settings, models, upgrades, encoders),
         encoders=encoders,
         hops=hops,
         evaluations=Evaluations(database, Checks(models, galleries, datasets, hops), jobs),
         live=live,
-        search=Search(settings, models, galleries, Ways(database), live),
+        search=Search(settings, models, galleries, ways, live),
         uploads=Uploads(settings),
     )
 

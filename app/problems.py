@@ -140,6 +140,14 @@ class InternalError(Problem):
     """The message never carries the exception's text: that goes to the log, under the request id."""
 
 
+class CorruptArtifact(Problem):
+    slug, title = "corrupt-artifact", "A file that was learned here is not what was saved"
+    remedy = (
+        "Restore the upgrade's folder below artifacts/ from a backup, or roll the upgrade back and start it anew; no "
+        "item's own vector is touched."
+    )
+
+
 class Unavailable(Problem):
     status, slug, title = 503, "unavailable", "Not able to answer right now; try again"
     remedy = "Wait a few seconds and try again. GET /readyz says which part is not ready."

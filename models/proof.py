@@ -32,8 +32,6 @@ from models.strata import Part, strata
 from models.transformations.pairs import Pairs
 from models.trial import Evidence, Limits, NothingToJudge, Trial, prepare
 
-NETWORK_FOLDS = 4
-
 M = TypeVar("M", bound=Mover, covariant=True)
 
 __all__ = ["Crossing", "Evidence", "Gallery", "Gate", "Limits", "NothingToJudge", "ProofReport", "prove"]
@@ -69,8 +67,7 @@ def prove(
     Raises NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
     """
     if limits is None:
-        linear = chosen.transformation.linear
-        limits = Limits() if linear else Limits(row_folds=NETWORK_FOLDS, cell_folds=NETWORK_FOLDS)
+        limits = Limits.of(Limits.gallery, linear=chosen.transformation.linear)
     trial = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
     measured = _measure(trial, chosen, instant, limits.queries, seed, progress)
     return write_report(trial, measured, gate or Gate(), seed)

@@ -17,6 +17,7 @@ from models.strata import GalleryKnown, Judged
 from models.transformations.pairs import Pairs
 
 LABELLED_ENOUGH = 0.5
+COSTLY_FOLDS = 4
 
 Labels = NDArray[Any]
 
@@ -47,6 +48,11 @@ class Limits:
     queries: int = 10_000
     row_folds: int = 20
     cell_folds: int = 20
+
+    @classmethod
+    def of(cls, gallery: int, *, linear: bool) -> Limits:
+        """Fewer folds where each is a network, or a kernel, to be learned again."""
+        return cls(gallery) if linear else cls(gallery, row_folds=COSTLY_FOLDS, cell_folds=COSTLY_FOLDS)
 
 
 @dataclass(frozen=True)

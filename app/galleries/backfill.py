@@ -79,7 +79,7 @@ class Backfills:
                 return orders.by_chance(waiting.rows)
             case "class_mean_distance":
                 labels = self._galleries.store(info).items.where("true", ["label"])
-                return orders.by_class_mean_distance(waiting.rows, labels, current.scan)
+                return orders.by_class_mean_distance(waiting.rows, labels, current.scan, step.space.metric)
             case "old_model_poor":
                 return self._by_old_model_poor(info, step, waiting)
 

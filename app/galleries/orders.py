@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.galleries.lineage import Projected
 from app.lance_table import ROW_ID
+from models.portable import Metric, as_indexed
 
 Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]
 Rows = NDArray[np.int64]
@@ -45,10 +46,13 @@ def by_chance(rows: Rows) -> Urgency:
         return (mixed ^ (mixed >> np.uint64(31))).astype(np.float64)
 
 
-def by_class_mean_distance(rows: Rows, labels: pa.Table, scan: Callable[[], Iterator[Projected]]) -> Urgency:
+def by_class_mean_distance(
+    rows: Rows, labels: pa.Table, scan: Callable[[], Iterator[Projected]], metric: Metric
+) -> Urgency:
     """How far each row's vector lies from the mean of its label's; items without a label come last.
 
-    labels: `_rowid` and `label` of every item. scan: streams every vector of the generation, and is called twice.
+    Vectors are compared as an index of `metric` holds them, whoever made them. labels: `_rowid` and `label` of every
+    item. scan: streams every vector of the generation, and is called twice.
     """
     codes = _Codes(labels)
     sums = counts = None
@@ -59,7 +63,7 @@ def by_class_mean_distance(rows: Rows, labels: pa.Table, scan: Callable[[], Iter
         order = np.argsort(code, kind="stable")[np.count_nonzero(code < 0) :]
         starts = np.flatnonzero(np.diff(code[order], prepend=-1))
         if len(starts):
-            sums[code[order][starts]] += np.add.reduceat(part.vectors[order], starts, axis=0)
+            sums[code[order][starts]] += np.add.reduceat(as_indexed(part.vectors, metric)[order], starts, axis=0)
             counts += np.bincount(code[order], minlength=codes.many)
     if sums is None or counts is None:
         return np.empty(0)
@@ -69,7 +73,7 @@ def by_class_mean_distance(rows: Rows, labels: pa.Table, scan: Callable[[], Iter
     for part in scan():
         code, place = codes.of(part.rows), wanted.of(part.rows)
         use = (code >= 0) & (place >= 0)
-        urgency[place[use]] = np.linalg.norm(part.vectors[use] - means[code[use]], axis=1)
+        urgency[place[use]] = np.linalg.norm(as_indexed(part.vectors[use], metric) - means[code[use]], axis=1)
     return urgency
 
 

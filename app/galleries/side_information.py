@@ -8,12 +8,16 @@ import numpy as np
 import pyarrow as pa
 
 from app.database import Database
+from app.galleries.crossings import open_crossing
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import SideInformationStored
 from app.galleries.service import Galleries
 from app.galleries.tables import GalleryRow
 from app.problems import NotFound, Unprocessable
+from app.registry.service import Models
+from app.settings import Settings
+from app.upgrades.ways import Ways
 from app.uploads import Expected, Rows
 from app.uploads.offences import TOLD, Offences
 
@@ -21,16 +25,40 @@ from app.uploads.offences import TOLD, Offences
 class LaterSideInformation:
     """Stores side-information with items that are there."""
 
-    def __init__(self, database: Database, galleries: Galleries) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, models: Models, galleries: Galleries, ways: Ways
+    ) -> None:
+        self._artifacts = settings.artifacts_dir
         self._database = database
+        self._models = models
         self._galleries = galleries
+        self._ways = ways
 
     def expected(self, gallery: str, dimension: int | None) -> Expected:
         """What a bulk body must look like; `dimension`: what the request says.
 
         Raises NotFound, and Unprocessable where the dimension is needed or another.
         """
-        return Expected.side_information(_agreed(gallery, self._galleries.info(gallery).side_dimension, dimension))
+        info = self._galleries.info(gallery)
+        agreed = _agreed(gallery, info.side_dimension, dimension)
+        for read in self._read(info):
+            if read != agreed:
+                raise _wrong(
+                    f"The transformations that serve gallery {gallery!r} read side-information of {read} dimensions, "
+                    f"not of {agreed}. Embed with the encoder that the upgrade's dataset was embedded with."
+                )
+        return Expected.side_information(agreed)
+
+    def _read(self, info: GalleryInfo) -> set[int]:
+        """The dimensions that side-information has in the crossings of a gallery: those of its generations, and those
+        that are pushed into queries. Vectors of another would leave it without any answer."""
+        made = {number: self._galleries.lineage(info, number) for number in info.generations}
+        crossings = [crossing for lineage in made.values() for crossing in lineage.crossings]
+        source = info.current.space
+        for model, upgrade in self._ways.crossable(info).items():
+            crossings.append(open_crossing(self._artifacts / upgrade, source, self._models.space(model)))
+        read = (crossing.chosen.card.side_dimension for crossing in crossings)
+        return {dimension for dimension in read if dimension is not None}
 
     def put(self, gallery: str, rows: Rows) -> SideInformationStored:
         """Stores validated rows; durable when it returns. All of them, or nothing.

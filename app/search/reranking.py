@@ -74,7 +74,8 @@ class Reranking:
 
     def _moved(self, kept: Kept, old: Old, rows: Rows) -> tuple[Vectors, np.ndarray]:
         """The rows (n,) as the rewritten index would hold them, (n, d_new), and which are still there, (n,) bool."""
-        version, held = old.index.version, old.index.held(rows)
+        held = old.index.held(rows)
+        version = old.index.version  # read after: what came meanwhile has another version, and is made anew
         moved, known = kept.take(rows, held.versions)
         there = held.versions >= 0
         fresh = np.flatnonzero(there & ~known)

@@ -32,13 +32,26 @@ class Checks:
         old, new = self._models.get(source), self._models.get(asked.to)
         if old.id == new.id:
             raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
-        for dataset in filter(None, (asked.dataset, asked.evaluation)):
+        for dataset in asked.datasets:
             if not self._has(dataset, embedding_column(new.id)):
                 raise Unprocessable(
                     f"Dataset {dataset!r} has no vectors of model {new.id!r}, so nothing can be learned from it. Embed "
                     f"some items with {new.id!r} (GET /galleries/<id>/sample names the best ones) and "
                     f"PUT /datasets/{dataset}/rows with a column embedding.{new.id}."
                 )
+
+    def side_information(self, asked: ForwardUpgrade, galleries: Sequence[str]) -> None:
+        """Raises Unprocessable where side-information has different dimensions: a crossing reads vectors of one."""
+        known = {f"dataset {name!r}": self._datasets.get(name).side_information for name in asked.datasets}
+        found = {name: side.dimension for name, side in known.items() if side is not None}
+        dimensions = {f"gallery {name!r}": self._galleries.info(name).side_dimension for name in galleries}
+        found |= {name: dimension for name, dimension in dimensions.items() if dimension is not None}
+        if len(set(found.values())) > 1:
+            told = ", ".join(f"{name} has {dimension}" for name, dimension in found.items())
+            raise Unprocessable(
+                f"Side-information must have one dimension throughout an upgrade: {told}. Give the rows and the items "
+                "vectors of one encoder, or upgrade the galleries one by one."
+            )
 
     def compatible(self, source: str, asked: CompatibleUpgrade) -> NewModel:
         """The model to be registered. Raises NotFound, and Unprocessable where it cannot be compatible with the old one

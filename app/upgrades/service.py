@@ -57,6 +57,8 @@ class Upgrades:
             self._checks.forward(source, asked)
             self._models.hold(session, asked.to)
         row.galleries = self._checks.galleries(source, asked)
+        if isinstance(asked, ForwardUpgrade):
+            self._checks.side_information(asked, row.galleries)
         self._galleries.lock(session, row.galleries)  # Two that start at the same moment take turns.
         self._checks.in_space(source, row.galleries)
         self._checks.free(session, row.galleries)

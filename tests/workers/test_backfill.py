@@ -68,11 +68,11 @@ def test_pairs_are_ordered_by_the_rules_that_items_are() -> None:
     held_out = HeldOut(known.ids, known.pairs.new, np.arange(60, dtype=np.float32))
     sample = _Sample.of(held_out, known)
     assert sample is not None
-    found = dict(sample.urgencies([]))
+    found = dict(sample.urgencies([], "cosine"))
     assert list(found) == ["uncertainty", "random", "class_mean_distance"]
     assert found["uncertainty"].tolist() == sample.expected_error.tolist()
     assert np.isfinite(found["class_mean_distance"]).all()
     unlabelled = DatasetPairs(known.ids, Pairs(known.pairs.old, known.pairs.new))
     sample = _Sample.of(held_out, unlabelled)
     assert sample is not None
-    assert [name for name, _ in sample.urgencies([])] == ["uncertainty", "random"]
+    assert [name for name, _ in sample.urgencies([], "cosine")] == ["uncertainty", "random"]

@@ -39,7 +39,8 @@ def timed(crossing: Crossing, pairs: Pairs) -> Rate:
 def priced(report: ProofReport, beside: Mapping[str, Any], rate: Rate, settings: Settings) -> list[dict[str, Any]]:
     """The rungs of a proof as JSON, each with its `cost`; `beside`: what else the report says of the gallery.
 
-    A cascade ranks as the rewritten gallery would, but for the measured overlap. A backfill starts with the least
+    A cascade ranks as the rewritten gallery would, but for the measured overlap; its quality is not known where that
+    falls short of what was asked. A backfill starts with the least
     certain items; its quality is predicted from held-out pairs.
     """
     units = UnitCosts(
@@ -69,7 +70,8 @@ def _rungs(report: ProofReport, beside: Mapping[str, Any]) -> Iterator[dict[str,
 
 
 def _cascade(transform: Rung, measured: Mapping[str, Any]) -> dict[str, Any]:
-    quality = transform.quality and asdict(transform.quality)
+    enough = measured["measured"] >= measured["overlap"]
+    quality = asdict(transform.quality) if transform.quality and enough else None
     note = (
         f"{measured['k']} candidates by the linear push are transformed and ranked anew for each query: "
         f"{measured['measured']:.1%} of what the rewritten gallery finds, and no vector rewritten"

@@ -25,7 +25,7 @@ from models.advice import Gate
 from models.backfill import Measure, Order, predicted_curve
 from models.bootstrap import Interval
 from models.device import Device
-from models.portable import Array, Space, Transformation
+from models.portable import Array, Metric, Space, Transformation
 from models.report import ProofReport, Quantity
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
@@ -119,6 +119,8 @@ def _predicted(
     if end is None:
         return None
     codes = codes_of(sample.pairs)
+    if measure != "recall@10" and not (codes >= 0).any():
+        return None
     curves = {
         name: predicted_curve(
             sample.moved,
@@ -132,7 +134,7 @@ def _predicted(
             name=name,
             seed=SEED,
         ).to_json()
-        for name, urgency in sample.urgencies(poor)
+        for name, urgency in sample.urgencies(poor, space.metric)
     }
     return {"metric": measure, "pairs": len(sample.rows), "curves": curves}
 
@@ -165,14 +167,14 @@ class _Sample:
             held_out.expected_error[source],
         )
 
-    def urgencies(self, poor: Sequence[Path]) -> Iterator[tuple[Order, orders.Urgency]]:
+    def urgencies(self, poor: Sequence[Path], metric: Metric) -> Iterator[tuple[Order, orders.Urgency]]:
         """Every order that the pairs can be put in, by the very rules that items are."""
         yield "uncertainty", orders.by_uncertainty(self.expected_error)
         yield "random", orders.by_chance(self.rows)
         ids = pa.array(self.id.tolist(), pa.string())
         if self.pairs.label is not None:
             labels = pa.table({ROW_ID: self.rows, "label": pa.array(self.pairs.label.tolist(), pa.string())})
-            yield "class_mean_distance", orders.by_class_mean_distance(self.rows, labels, self._scan)
+            yield "class_mean_distance", orders.by_class_mean_distance(self.rows, labels, self._scan, metric)
         for path in poor:
             urgency = orders.by_old_model_poor(self.rows, [pa.record_batch({ROW_ID: self.rows, "id": ids})], path)
             if np.isfinite(urgency).any():

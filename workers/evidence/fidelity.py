@@ -6,6 +6,7 @@ artifacts/<upgrade>/queries.npy    new vectors that indexes are tuned with, (m, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from app.composition import Crosswalk
 from app.galleries.crossings import open_crossing
 from app.galleries.info import GalleryInfo
-from app.index import Snapshot, tune
+from app.index import CorruptIndex, Snapshot, tune
 from app.search.cascade import FEW, Cascade, has_cascade, open_cascade
 from app.search.tuning import Tuning
 from app.upgrades.tables import UpgradeRow
@@ -61,7 +62,9 @@ def prepare_serving(
                 )
             )
             found[name]["cascade"] = measured[-1].to_json()
-        max(measured, key=lambda cascade: cascade.k).save(folder)
+        widest = max(measured, key=lambda cascade: cascade.k)
+        many = max((cascade.k_for_100 for cascade in measured if cascade.k_for_100 is not None), default=None)
+        replace(widest, k_for_100=many).save(folder)
     for name in upgrade.galleries:
         info = crosswalk.galleries.info(name)
         found[name]["index"] = _tuned(crosswalk, info, info.active, info.current.index_name, upgrade.id).to_json()
@@ -84,7 +87,10 @@ def _tuned(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str | No
     queries: Array = np.load(folder / _FILE)
     if index is None:
         return Tuning("flat", None, 1.0, None, 1.0, len(queries), FEW)
-    snapshot = Snapshot.load(crosswalk.galleries.store(info).index_folder(number) / index)
+    try:
+        snapshot = Snapshot.load(crosswalk.galleries.store(info).index_folder(number) / index)
+    except CorruptIndex:  # search goes exactly until it is rebuilt, which tunes it
+        return Tuning("flat", None, 1.0, None, 1.0, len(queries), FEW)
     step, neighbours = info.generations[number], FEW
     score, row = step.space.metric, crosswalk.upgrades.row(upgrade)
     if step.upgrade != upgrade:

@@ -32,7 +32,9 @@ class Partial:
 
     @classmethod
     def stacked(cls, parts: Sequence[Partial]) -> Partial:
-        """Parts of one column, one after the other."""
+        """Parts of one column, one after the other; none at all are no rows."""
+        if not parts:
+            return cls.empty(0)
         width = max((part.values.shape[1] for part in parts), default=0)
         values = [part.values if part.values.shape[1] else np.zeros((len(part.has), width)) for part in parts]
         return cls(np.concatenate(values).astype(np.float32, copy=False), np.concatenate([part.has for part in parts]))

@@ -39,7 +39,7 @@ def run(context: StepContext) -> None:
     failed = {name: report for name, report in reports.items() if not report.accepted}
     predicted = predict_backfills(crosswalk, upgrade, reports, learned_from)
     proofs = {name: report.to_json() | predicted[name] for name, report in reports.items()}
-    if not failed:
+    if upgrade.request["dry_run"] or not failed:
         served = prepare_serving(crosswalk, upgrade, judged_on or learned_from, partial(context.progress, step="serve"))
         proofs = {name: proof | served[name] for name, proof in proofs.items()}
     crossing = _crossing(context, crosswalk, upgrade)
@@ -49,6 +49,8 @@ def run(context: StepContext) -> None:
         proof["notes"] += judged_by_composition(crosswalk, upgrade, name)
         proof["advice"] = priced(reports[name], proof, rate, context.settings)
 
+    short = [] if upgrade.request.get("rewrite", True) or failed else _falling_short(proofs)
+
     def apply(session: Session) -> None:
         if upgrade.request["dry_run"]:
             crosswalk.upgrades.advance(
@@ -56,12 +58,26 @@ def run(context: StepContext) -> None:
             )
         elif failed:
             crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=reasons(failed))
+        elif short:
+            crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=" ".join(short))
         elif upgrade.request.get("rewrite", True):
             crosswalk.upgrades.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=proofs)
         else:
             crosswalk.upgrades.finish_untouched(session, upgrade.id, proofs)
 
     context.finish(apply)
+
+
+def _falling_short(proofs: dict[str, dict[str, Any]]) -> list[str]:
+    """Why galleries cannot be served as they are: nothing but a cascade would answer, and it finds too little."""
+    return [
+        f"Gallery {name!r} cannot be served without being rewritten: {found['k']} candidates a query, the most that "
+        f"are allowed, find {found['measured']:.1%} of what the rewritten gallery finds, and "
+        f"{found['overlap']:.1%} was asked. Start the upgrade without `rewrite`: false, name a linear `method`, or "
+        "raise CROSSWALK_CASCADE_LIMIT."
+        for name, proof in proofs.items()
+        if (found := proof.get("cascade")) is not None and found["measured"] < found["overlap"]
+    ]
 
 
 def _prove(
@@ -79,8 +95,9 @@ def _prove(
     weights = crosswalk.samples.weights(info, learned_from.ids)
     reads = crossing.chosen.card.side_dimension
     side, parts = reads is not None, [rows for rows in (learned_from, judged_on) if rows is not None]
-    if reads is not None and judged_on is not None:
-        judged_on = judged_on.beside(reads)
+    if reads is not None:
+        learned_from = learned_from.beside(reads)
+        judged_on = None if judged_on is None else judged_on.beside(reads)
 
     def learner(h: Transformation) -> Crossing[Transformation]:
         recipe = Recipe(method_named(h.card.method), h.card.side_dimension is not None, h.card.settings)
@@ -106,7 +123,7 @@ def _prove(
             gate=Gate.from_json(upgrade.request["gate"]),
             instant=instant,
             evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
-            limits=Limits(gallery=context.settings.evaluation_gallery_limit) if crossing.chosen.linear else None,
+            limits=Limits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),
             seed=SEED,
             progress=context.progress,
         )

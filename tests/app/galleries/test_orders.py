@@ -64,7 +64,7 @@ def test_distance_is_from_the_mean_of_the_own_label() -> None:
     mixed = np.random.default_rng(4).permutation(300)
     labels = pa.table({ROW_ID: pa.array(ROWS[mixed], pa.uint64()), "label": [label[place] for place in mixed]})
     asked = ROWS[50:200]
-    found = by_class_mean_distance(asked, labels, scan)
+    found = by_class_mean_distance(asked, labels, scan, "l2")
     for place, urgency in zip(range(50, 200), found, strict=True):
         if label[place] is None:
             assert urgency == -np.inf
@@ -73,9 +73,20 @@ def test_distance_is_from_the_mean_of_the_own_label() -> None:
             assert urgency == pytest.approx(np.linalg.norm(VECTORS[place] - mean), rel=1e-4)
 
 
+def test_under_cosine_it_does_not_matter_how_long_the_vectors_of_a_model_are() -> None:
+    labels = pa.table({ROW_ID: pa.array(ROWS, pa.uint64()), "label": [f"class-{place % 3}" for place in range(300)]})
+
+    def longer() -> Iterator[Projected]:
+        for part in scan():
+            yield Projected(part.rows, part.vectors * (1 + part.rows % 7)[:, None], part.native, part.uncertainty)
+
+    found, again = (by_class_mean_distance(ROWS, labels, each, "cosine") for each in (scan, longer))
+    np.testing.assert_allclose(found, again, rtol=1e-4)
+
+
 def test_distance_of_items_without_any_label_says_nothing() -> None:
     labels = pa.table({ROW_ID: pa.array(ROWS, pa.uint64()), "label": pa.nulls(300, pa.string())})
-    assert (by_class_mean_distance(ROWS, labels, scan) == -np.inf).all()
+    assert (by_class_mean_distance(ROWS, labels, scan, "l2") == -np.inf).all()
 
 
 def test_rows_that_the_old_model_is_poor_on_are_found_by_id(tmp_path: Path) -> None:
