@@ -307,6 +307,8 @@ def test_a_payload_field_that_is_no_value_to_slice_by_is_a_reason(versions: Vers
     reason = failed(s, s.evaluate(queries=s.new, gallery_id=s.gallery, slices=["tags"]))
     assert "tags" in reason
     assert "list" in reason
+    reason = failed(s, s.evaluate(queries=s.new, gallery_id=s.gallery, slices=["nothing-like-it"]))
+    assert "'nothing-like-it'" in reason
 
 
 def test_an_evaluation_that_is_deleted_while_it_runs_is_stopped(versions: Versions) -> None:

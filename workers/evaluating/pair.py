@@ -126,4 +126,10 @@ def _values(bench: Bench, items: Holding | None, name: str) -> NDArray[Any]:
     """The queries' values of a slice: (m,) object."""
     if name == LABEL or items is None:
         return bench.queries.label
-    return payload_values(items.rows, bench.queries.id.tolist(), name)
+    values = payload_values(items.rows, bench.queries.id.tolist(), name)
+    if all(value is None for value in values):
+        raise StepFailed(
+            f"No query can be sliced by {name!r}: no item of its id has such a field in its payload. Name a field that "
+            "items have (GET /galleries/<id>/items/<item> shows one), or `label`."
+        )
+    return values
