@@ -84,7 +84,9 @@ def _write_on(
     written[:] = [put, deleted]
 
 
-def test_chain_of_upgrades_computes_each_generation_through_all_crossings(scene: NewScene, service: Service) -> None:
+def test_chain_of_upgrades_computes_each_generation_through_all_crossings_or_past_a_poor_one(
+    scene: NewScene, service: Service
+) -> None:
     s = scene()
     gallery, queries = s.world.gallery, s.world.queries
     old_items, new_items, newest_items = (gallery.take(slice(*ends)) for ends in ((0, 400), (400, 500), (500, 600)))
@@ -103,9 +105,14 @@ def test_chain_of_upgrades_computes_each_generation_through_all_crossings(scene:
     s.reaches(second, "active")
     s.put(newest_items, s.newest)
     spaces = [Space(s.old, OLD, "cosine"), Space(s.new, NEW, "cosine"), Space(s.newest, NEWEST, "cosine")]
-    h = [crossing(service, one, *ends) for one, ends in ((first, spaces[:2]), (second, spaces[1:]))]
-    in_new = np.concatenate([old_items.new[:20], h[0].apply(old_items.old[20:]), new_items.new])
-    in_newest = np.concatenate([h[1].apply(in_new), newest_items.newest])
+    h = crossing(service, second, *spaces[1:])
+    in_new = np.concatenate([old_items.new[:20], new_items.new])
+    (link,) = s.upgrade(second)["report"]["learned"]["chain"]
+    assert (link["from"], link["items"], link["kept"]) == (s.old, 380, "direct")
+    assert link["direct"]["mean"] >= link["composed"]["mean"]
+    past = crossing(service, f"{second}/from/{s.old}", spaces[0], spaces[2])
+    moved = h.apply(in_new)
+    in_newest = np.concatenate([moved[:20], past.apply(old_items.old[20:]), moved[20:], newest_items.newest])
     answer = s.ask(s.newest)
     assert (answer.route, answer.generation) == ("transformed", 3)
     assert answer.ids == cosine_ranking(gallery.id, in_newest, queries.newest, 10)
