@@ -37,6 +37,9 @@ class _Found:
     note: str | None
 
 
+_ATTEMPTS = 3  # at a search between which and its answer items are deleted
+
+
 class Search:
     """Search over every gallery."""
 
@@ -72,8 +75,12 @@ class Search:
         taken = self._route(info, model, route)
         if self._models.get(model).metric == "cosine":
             refuse_zero_queries(vectors)
-        index = self._live.index(info, taken.generation)
-        found = self._found(info, model, taken, index, vectors, k, self._allowed(info, only))
+        for _ in range(_ATTEMPTS):
+            index = self._live.index(info, taken.generation)
+            found = self._found(info, model, taken, index, vectors, k, self._allowed(info, only))
+            results = self._joined(info, found.hits)
+            if sum(map(len, results)) == np.count_nonzero(found.hits.rows != PADDING):
+                break  # else something found was deleted meanwhile: others take its place
         return SearchAnswers(
             gallery=gallery,
             model=model,
@@ -81,7 +88,7 @@ class Search:
             route=taken.name,
             exact=found.exact,
             note=found.note,
-            results=self._joined(info, found.hits),
+            results=results,
         )
 
     def warm(self, gallery: str) -> None:
