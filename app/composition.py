@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.datasets.service import Datasets
+from app.downloads import Artifacts
 from app.evaluations.checks import Checks
 from app.evaluations.service import Evaluations
 from app.galleries.backfill import Backfills
@@ -15,19 +15,19 @@ from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
 from app.galleries.service import Galleries
-from app.galleries.side_information import LaterSideInformation
+from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
-from app.queue import Doorbell
 from app.registry.service import Leaves, Models, Usages
 from app.search.live import LiveIndexes
 from app.search.service import Search
 from app.settings import Settings
+from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
-from app.upgrades.artifacts import Artifacts
+from app.storage.database import Database
+from app.upgrades.accepted_crossings import Ways
 from app.upgrades.findings import Findings
 from app.upgrades.hops import Hops
 from app.upgrades.service import Upgrades
-from app.upgrades.ways import Ways
 from app.uploads import Uploads
 
 

@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from app.composition import Parts
 from app.health import check
-from app.openapi import problems
+from app.http.openapi import problems
 from app.problems import NotFound, all_problems
 
 ASSETS = "/assets/swagger"

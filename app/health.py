@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.composition import Crosswalk, Parts
-from app.migrate import pending
-from app.openapi import problems
+from app.http.openapi import problems
+from app.http.telemetry import METRICS_MEDIA_TYPE, Metrics
 from app.problems import Unavailable
-from app.telemetry import METRICS_MEDIA_TYPE, Metrics
+from app.storage.migrate import pending
 
 router = APIRouter(tags=["service"])
 log = structlog.get_logger(__name__)

@@ -8,19 +8,19 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__, docs, health
-from app.answers import LastResort, answer_problems, refuse_nul
-from app.bodies import BodyLimit
 from app.composition import Crosswalk, compose
 from app.datasets.routes import router as datasets
 from app.evaluations.routes import router as evaluations
 from app.galleries.routes import router as galleries
-from app.migrate import migrate
-from app.openapi import DESCRIPTION, TAGS, Documented
+from app.http.body_limit import BodyLimit
+from app.http.openapi import DESCRIPTION, TAGS, Documented
+from app.http.problem_answers import LastResort, answer_problems, refuse_nul
+from app.http.telemetry import Metrics, Telemetry
 from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
 from app.side_information.routes import router as side_information
-from app.telemetry import Metrics, Telemetry
+from app.storage.migrate import migrate
 from app.upgrades.routes import router as upgrades
 from app.upgrades.routes import starting
 

@@ -1,6 +1,5 @@
 """Every table there is, imported in one place so that migrations and tests see them all."""
 
-from app.database import Base
 from app.datasets.tables import DatasetRow
 from app.evaluations.tables import EvaluationRow
 from app.galleries.tables import GalleryRow, GenerationRow
@@ -8,6 +7,7 @@ from app.idempotency.tables import IdempotencyKeyRow
 from app.jobs.tables import JobRow
 from app.registry.tables import ModelRow
 from app.side_information.tables import SideInformationEncoderRow
+from app.storage.database import Base
 from app.upgrades.tables import UpgradeRow
 
 metadata = Base.metadata

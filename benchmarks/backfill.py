@@ -21,7 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.crossing import TASKS, Task, chosen_pairs
-from models.backfill import (
+from models.device import resolve
+from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from models.portable import Array, Transformation, as_indexed
+from models.re_embedding.backfill_curve import (
     Measure,
     order_at_random,
     order_by_class_mean_distance,
@@ -30,9 +33,6 @@ from models.backfill import (
     predicted_curve,
     values_along,
 )
-from models.bootstrap import Interval, bootstrap_mean, paired_bootstrap
-from models.device import resolve
-from models.portable import Array, Transformation, as_indexed
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from models.uncertainty import LearnedUncertainty, learn_uncertainty, transformed_out_of_fold

@@ -26,25 +26,25 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from app.artifacts.cascade import open_cascade
+from app.artifacts.crossings import CHOSEN, PLAIN, open_crossing
 from app.composition import Crosswalk, compose
-from app.galleries.crossings import CHOSEN, PLAIN, open_crossing
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import NewGallery, SideInformation
-from app.lance_table import vector_type
-from app.migrate import migrate
 from app.registry.schemas import NewModel
-from app.search.cascade import open_cascade
 from app.search.reranking import Old, Reranking
 from app.settings import Settings
+from app.storage.lance_table import vector_type
+from app.storage.migrate import migrate
 from app.upgrades.states import State
 from app.upgrades.tables import UpgradeRow
 from benchmarks.crossing import tiny_imagenet
 from models.portable import Array, Space, Transformation, load, save
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.pairs import Pairs
-from workers.evidence.cascade import Asked, measure_cascade
-from workers.evidence.galleries import whole_gallery
-from workers.indexing import build_index
+from workers.rows.items import whole_gallery
+from workers.serving.cascade import Asked, measure_cascade
+from workers.serving.indexing import build_index
 
 GALLERY, UPGRADE = "benchmark", "benchmark"
 K, MEASURED, WARMING, TIMED, BATCH = 10, 500, 2_000, 100, 8_192

@@ -28,13 +28,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from models.bootstrap import bootstrap_mean, paired_bootstrap
 from models.compatible_training import Method, Rows, TrainingSettings, train
+from models.compatible_training.instance_weights import InstanceWeightSettings, suspects
 from models.compatible_training.validation import embed
 from models.device import resolve
+from models.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
+from models.evaluation.retrieval_metrics import average_precision, cmc, ranks_of_first_match
 from models.inputs import Loader, Preprocessing
-from models.instance_weights import InstanceWeightSettings, suspects
-from models.metrics import average_precision, cmc, ranks_of_first_match
 from models.portable import Architecture, Array, Space, publish
 from models.training import Codes
 

@@ -4,8 +4,8 @@
 
 Parts can be run one by one: results accumulate in the JSON file, and the table shows all that it holds. CLINC150: pairs
 from train, gallery train, queries test, cosine. Tiny ImageNet: pairs from train, the validation set as queries and
-gallery, own entry excluded, Euclidean. `sample` pairs are chosen by models.sampling, `half` are all rows of half of the
-classes (and CMC@1 on the other half is shown).
+gallery, own entry excluded, Euclidean. `sample` pairs are chosen by models.re_embedding.sampling, `half` are all rows
+of half of the classes (and CMC@1 on the other half is shown).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from models.device import resolve
-from models.metrics import average_precision, cmc, ranks_of_first_match
+from models.evaluation.retrieval_metrics import average_precision, cmc, ranks_of_first_match
 from models.portable import Array, Space, Transformation
-from models.sampling import choose
+from models.re_embedding.sampling import choose
 from models.transformations.methods import METHODS, Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from models.transformations.selection import select
@@ -39,7 +39,8 @@ QUICK_PAIRS, QUICK_METHODS = ("500", "4000"), ("orthogonal", "ridge")
 
 @dataclass(frozen=True)
 class Task:
-    """Rows to learn from, the gallery to search and the queries; `exclude` (m,) or None as in models.metrics."""
+    """Rows to learn from, the gallery to search and the queries; `exclude`: (m,) or None (see
+    models.evaluation.retrieval_metrics)."""
 
     name: str
     source: Space

@@ -23,9 +23,9 @@ from rich.table import Table
 
 from benchmarks.verdict import NEW, OLD, read
 from models.device import resolve
-from models.metrics import cmc, ranks_of_first_match
+from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Array
-from models.sampling import choose
+from models.re_embedding.sampling import choose
 from models.transformations.labels import towards_class_means
 from models.transformations.methods import Recipe, learn
 from models.transformations.pairs import Pairs

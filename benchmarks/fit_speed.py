@@ -20,10 +20,10 @@ from rich.table import Table
 
 from models.device import resolve
 from models.portable import Space
-from models.transformations.cost import weights
 from models.transformations.fct import fct
 from models.transformations.linear import STRENGTHS, choose_strength, decompose
 from models.transformations.pairs import Design, Pairs, design
+from models.transformations.training_cost import weights
 
 BATCH, WIDTH = 1024, 2048
 

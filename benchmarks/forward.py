@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.crossing import TASKS, Task
-from models.backbones import build
-from models.bootstrap import paired_bootstrap
 from models.device import resolve
-from models.evaluation import Search, SearchResult, evaluate
+from models.embedding_model.backbones import build
+from models.evaluation.bootstrap import paired_bootstrap
+from models.evaluation.searches import Search, SearchResult, evaluate
 from models.portable import Architecture, Array
 from models.training.precision import reduced
 from models.transformations.fct import fct

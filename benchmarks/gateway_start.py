@@ -21,7 +21,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-_IMPORTS = "import app.cli.service, workers.celery"
+_IMPORTS = "import app.cli.service, workers.runtime.celery"
 _IDLE_AFTER_SECONDS = 2.0
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
 

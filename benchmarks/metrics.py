@@ -33,7 +33,7 @@ from rich.table import Table
 from sklearn.metrics import average_precision_score
 from threadpoolctl import threadpool_limits
 
-from models.metrics import cmc, label_metrics
+from models.evaluation.retrieval_metrics import cmc, label_metrics
 from models.portable import as_indexed
 
 TOP = 5

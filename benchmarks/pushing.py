@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.crossing import TASKS, Task
-from models.metrics import top_k
+from models.evaluation.retrieval_metrics import top_k
 from models.portable import Array, as_indexed
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from models.compatible_training.random_walk import DAMPING, TEMPERATURE, refine_classes
 from models.portable import Array
-from models.random_walk import DAMPING, TEMPERATURE, refine_classes
 
 PLANTED = 0.2  # share of a class's rows that are of another
 SPREAD = 1.5  # of a row about its centre, in the spread of the centres

@@ -28,12 +28,12 @@ import torch
 from rich.progress import Progress
 
 from benchmarks.crossing import Task, chosen_pairs, clinc150, tiny_imagenet
-from models.bootstrap import bootstrap_mean, paired_bootstrap
 from models.contrastive_training import ContrastiveSettings, method_of, train_contrastive
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
+from models.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
+from models.evaluation.retrieval_metrics import average_precision, cmc, ranks_of_first_match
 from models.inputs import Inputs, Preprocessing, Taken, learn_tokenizer
-from models.metrics import average_precision, cmc, ranks_of_first_match
 from models.portable import Architecture, Array
 from models.portable.card import Metric
 from models.transformations.methods import Recipe, learn, method_named

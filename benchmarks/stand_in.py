@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.crossing import TASKS, Task, chosen_pairs
-from models.bootstrap import paired_bootstrap
 from models.device import resolve
-from models.metrics import cmc, ranks_of_first_match
+from models.evaluation.bootstrap import paired_bootstrap
+from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Array
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import learn_stand_in

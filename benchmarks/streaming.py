@@ -28,26 +28,26 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from app.artifacts.crossings import CHOSEN, PLAIN
 from app.composition import Crosswalk, compose
-from app.database import Database
-from app.galleries.crossings import CHOSEN, PLAIN
 from app.galleries.schemas import IndexChoice, NewGallery
 from app.index import Snapshot
 from app.index.approximate import TRAINING_ROWS
 from app.jobs.leases import Leases
 from app.jobs.service import Jobs
-from app.lance_table import vector_type
-from app.migrate import migrate
 from app.registry.schemas import NewModel
 from app.settings import Settings
+from app.storage.database import Database
+from app.storage.lance_table import vector_type
+from app.storage.migrate import migrate
 from app.upgrades.states import State
 from app.upgrades.tables import UpgradeRow
 from models.portable import Array, Space, Transformation, save
 from models.transformations.fct import fct
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
-from workers.child import Child
-from workers.program import CROSSWALK
+from workers.runtime.child import Child
+from workers.runtime.program import CROSSWALK
 
 GALLERY, UPGRADE = "benchmark", "benchmark"
 LATENT, PAIRS, WRITES, BATCH, CHUNK = 16, 4_000, 4, 8_192, 50_000

@@ -23,9 +23,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.compatible import CLASSES, Images, sizes
 from models.compatible_training import Rows, TrainingSettings, train
+from models.compatible_training.instance_weights import InstanceWeightSettings
 from models.device import resolve
 from models.inputs import Preprocessing
-from models.instance_weights import InstanceWeightSettings
 from models.portable import Space
 
 PARTS = ("waiting for data", "transfer", "backbone", "losses", "backward", "optimizer", "instance weights")

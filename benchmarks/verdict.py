@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from models.metrics import cmc, ranks_of_first_match
+from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Space, Transformation
-from models.proof import Crossing, Evidence, Gallery, ProofReport, prove
-from models.sampling import choose
+from models.proof.crossing import Crossing, Evidence, Gallery, ProofReport, prove
+from models.re_embedding.sampling import choose
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
 
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--pairs", type=int, default=4000)
     parser.add_argument("--shares", default="0.5,0.75,0.9,1.0")
-    parser.add_argument("--chosen", action="store_true", help="pairs chosen by models.sampling, not at random")
+    parser.add_argument("--chosen", action="store_true", help="pairs chosen as GET /galleries/{id}/sample does")
     parser.add_argument("--shuffled", action="store_true", help="the gallery in random order")
     parser.add_argument("--json", type=Path, help="write every draw here")
     options = parser.parse_args()

@@ -1,1 +1,1 @@
-"""Alembic migrations, packaged with the service; `app.migrate` applies them."""
+"""Alembic migrations, packaged with the service; `app.storage.migrate` applies them."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from alembic import command
 
-from app.database import Database
-from app.migrate import configuration, migrate
+from app.storage.database import Database
+from app.storage.migrate import configuration, migrate
 
 
 def main(message: str) -> None:

@@ -1,10 +1,10 @@
-"""Run by Alembic inside the transaction that `app.migrate` (or `python -m migrations`) opened."""
+"""Run by Alembic inside the transaction that `app.storage.migrate` (or `python -m migrations`) opened."""
 
 from typing import Any, Literal
 
 from alembic import context
 
-from app.database import UtcDateTime
+from app.storage.database import UtcDateTime
 from app.tables import metadata
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import app
-from app.database import Base, Database
 from app.settings import Settings
+from app.storage.database import Base, Database
 from tests.services import RedisServer, postgres_database, postgres_server
 
 

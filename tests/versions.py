@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from app.artifacts.crossings import CHOSEN, PLAIN
 from app.composition import Crosswalk
-from app.galleries.crossings import CHOSEN, PLAIN
 from app.upgrades.states import Event
 from models.portable import Affine, Card, Transformation, save
 from tests.e2e.user import Scene, npz

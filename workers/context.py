@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.jobs.leases import CancelRequested, Leases
 from app.jobs.values import Lease, Progress
 from app.settings import Settings
+from app.storage.database import Database
 from workers.heartbeat import Heartbeat
 
 

@@ -10,11 +10,11 @@ import typer
 import uvicorn
 from sqlalchemy import make_url
 
-from app import migrate as migrations
-from app.database import Database
+from app.http.telemetry import configure_logging
 from app.main import create_app
 from app.settings import Settings
-from app.telemetry import configure_logging
+from app.storage import migrate as migrations
+from app.storage.database import Database
 
 _FINISH_SECONDS = 10
 """How long requests may still take once the service was asked to stop."""
@@ -46,7 +46,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     configure_logging(settings.log_format)
     listener = _listen(host, port)
     if settings.embedded:
-        from workers.celery import EmbeddedWorker
+        from workers.runtime.celery import EmbeddedWorker
 
         application = create_app(settings, EmbeddedWorker)
     else:
@@ -63,7 +63,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
 
 def work(data_dir: Path | None) -> None:
     """Works until SIGINT or SIGTERM."""
-    from workers.celery import run_worker
+    from workers.runtime.celery import run_worker
 
     settings = _settings(data_dir)
     configure_logging(settings.log_format)

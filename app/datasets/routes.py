@@ -3,14 +3,13 @@
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
 
-from app.bodies import BulkBody
 from app.composition import Parts
 from app.datasets.schemas import Dataset, NewDataset
-from app.galleries.bulk import bulk_body
 from app.galleries.schemas import Upserted
+from app.http.body_limit import BulkBody
+from app.http.openapi import problems
+from app.http.pagination import Page, Paging
 from app.ids import DatasetId
-from app.openapi import problems
-from app.pagination import Page, Paging
 from app.problems import (
     BadRequest,
     IdTaken,
@@ -21,6 +20,7 @@ from app.problems import (
     TooLarge,
     UnsupportedMediaType,
 )
+from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 

@@ -7,15 +7,15 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.datasets import schemas
 from app.datasets.store import DatasetStore
 from app.datasets.tables import DatasetRow
 from app.galleries.schemas import SideInformation, Upserted
-from app.lance_table import embedding_column
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
+from app.storage.database import Database
+from app.storage.lance_table import embedding_column
 from app.uploads import Expected, Rows
 
 

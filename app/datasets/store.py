@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from app.lance_table import Table, Written, embedding_column, embedding_model, vector_type
+from app.storage.lance_table import Table, Written, embedding_column, embedding_model, vector_type
 
 _WIRE_PREFIX = "embedding."
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database import Base, utc_now
+from app.storage.database import Base, utc_now
 
 
 class DatasetRow(Base):

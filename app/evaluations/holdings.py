@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.datasets.service import Datasets
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
-from app.lance_table import Table, embedding_column
+from app.storage.lance_table import Table, embedding_column
 
 NOTHING = "false"
 

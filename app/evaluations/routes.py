@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from app.composition import Parts
 from app.evaluations.schemas import EXAMPLES, Evaluation, NewEvaluation
+from app.http.openapi import problems
+from app.http.pagination import Page, Paging
 from app.idempotency import Answer, Once
-from app.openapi import problems
-from app.pagination import Page, Paging
 from app.problems import BadRequest, KeyReused, NoRoute, NotFound, Unprocessable
 
 router = APIRouter(prefix="/evaluations", tags=["evaluations"])

@@ -5,7 +5,6 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.evaluations.checks import Checks
 from app.evaluations.schemas import ChainEvaluation, Evaluation, PairEvaluation, asked_by
 from app.evaluations.states import ENDED, State
@@ -14,6 +13,7 @@ from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.jobs.values import sortable_id
 from app.problems import NotFound
+from app.storage.database import Database
 
 STEP = "evaluate_models"
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database import Base, utc_now
+from app.storage.database import Base, utc_now
 
 
 class EvaluationRow(Base):

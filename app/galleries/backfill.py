@@ -9,15 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from app.galleries import orders
-from app.galleries.current import Current
+from app.galleries.generation_now import Current
 from app.galleries.generation_store import Standings
 from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.orders import Order, Urgency
 from app.galleries.retirement import Retirement
 from app.galleries.schemas import Backfill, BackfillItem, BackfillPoint
 from app.galleries.service import Galleries
-from app.lance_table import ROW_ID
 from app.problems import WrongState
+from app.storage.lance_table import ROW_ID
 
 
 class Findings(Protocol):

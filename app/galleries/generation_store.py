@@ -14,7 +14,7 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
 from app.galleries.lineage import Projected
-from app.lance_table import vector_type, vectors_of
+from app.storage.lance_table import vector_type, vectors_of
 
 _UNCERTAINTY = pa.field("uncertainty", pa.float32())
 

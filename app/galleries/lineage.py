@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from app.lance_table import ROW_ID, embedding_column, vectors_of
+from app.storage.lance_table import ROW_ID, embedding_column, vectors_of
 from models.portable import Array, Transformation, Uncertainty
 
 SIDE_INFORMATION = "side_information"

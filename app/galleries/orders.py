@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from app.galleries.lineage import Projected
-from app.lance_table import ROW_ID
+from app.storage.lance_table import ROW_ID
 from models.portable import Metric, as_indexed
 
 Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]

@@ -1,8 +1,8 @@
 """Asks for a new index where the live one has grown a long tail of writes, or what was published is corrupt."""
 
-from app.database import Database
 from app.galleries.tables import GalleryRow
 from app.jobs.service import Jobs
+from app.storage.database import Database
 
 STEP = "reindex"
 

@@ -11,12 +11,12 @@ from itertools import pairwise
 import numpy as np
 from sqlalchemy.orm import Session
 
-from app.database import Database, utc_now
 from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.lance_table import embedding_column
 from app.problems import WrongState
+from app.storage.database import Database, utc_now
+from app.storage.lance_table import embedding_column
 
 _LOOKED_AT_FIRST = 64
 

@@ -6,9 +6,7 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
 
-from app.bodies import BulkBody
 from app.composition import Parts
-from app.galleries.bulk import bulk_body
 from app.galleries.orders import Order
 from app.galleries.retirement import refuse_retired
 from app.galleries.schemas import (
@@ -24,9 +22,10 @@ from app.galleries.schemas import (
     SideInformationStored,
     Upserted,
 )
+from app.http.body_limit import BulkBody
+from app.http.openapi import problems
+from app.http.pagination import Page, Paging
 from app.ids import GalleryId, ResourceId
-from app.openapi import problems
-from app.pagination import Page, Paging
 from app.problems import (
     BadRequest,
     IdTaken,
@@ -39,6 +38,7 @@ from app.problems import (
     UnsupportedMediaType,
     WrongState,
 )
+from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from app.database import Database
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import Sample
 from app.galleries.service import Galleries
 from app.jobs.service import Jobs
 from app.jobs.values import JobState
 from app.problems import InternalError, Unprocessable
+from app.storage.database import Database
 
 STEP = "sample"
 

@@ -11,18 +11,18 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.database import Database
+from app.artifacts.crossings import open_crossing, shortcut
 from app.galleries import schemas
-from app.galleries.crossings import open_crossing, shortcut
 from app.galleries.info import BUILDING, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.index import IndexOptions
-from app.lance_table import embedding_model
 from app.problems import Conflict, IdTaken, InUse, NotFound, Unprocessable, WrongState
 from app.registry.service import Models
 from app.settings import Settings
+from app.storage.database import Database
+from app.storage.lance_table import embedding_model
 from app.uploads import Expected, Rows
 from models.portable import Space
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from app.galleries.generation_store import GenerationStore
 from app.galleries.lineage import SIDE_INFORMATION, Lineage, Projected
-from app.lance_table import Changes, Table, Written, embedding_column, vector_type
+from app.storage.lance_table import Changes, Table, Written, embedding_column, vector_type
 
 
 @dataclass(frozen=True)

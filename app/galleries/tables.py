@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database import Base, utc_now
+from app.storage.database import Base, utc_now
 
 
 class GalleryRow(Base):

@@ -19,9 +19,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.database import Database, utc_now
 from app.idempotency.tables import IdempotencyKeyRow
 from app.problems import KeyReused
+from app.storage.database import Database, utc_now
 
 KEPT = timedelta(hours=24)
 REPLAYED = "Idempotent-Replayed"

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.database import UtcDateTime, utc_now
+from app.storage.database import UtcDateTime, utc_now
 
 
 def database_now(session: Session) -> datetime:

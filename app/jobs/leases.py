@@ -16,11 +16,11 @@ import structlog
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.jobs.clock import database_now
 from app.jobs.tables import JobRow
 from app.jobs.values import JobState, Lease, Progress
 from app.settings import Settings
+from app.storage.database import Database
 
 Failed = Callable[[Session, str, str], None]
 """Tells a subject, in the transaction that fails its job: `failed(session, subject, reason)`."""

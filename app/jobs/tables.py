@@ -6,8 +6,8 @@ from typing import Any, cast
 from sqlalchemy import JSON, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database import Base
 from app.jobs.values import Job, JobState, Progress, sortable_id
+from app.storage.database import Base
 
 
 class JobRow(Base):

@@ -6,10 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.schemas import Metric, Model, NewModel
 from app.registry.tables import ModelRow
+from app.storage.database import Database
 from models.portable import Space
 
 Usages = Callable[[Session, str], Sequence[str]]

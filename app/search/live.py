@@ -10,7 +10,7 @@ from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
 from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
-from app.lance_table import VersionGone
+from app.storage.lance_table import VersionGone
 
 log = structlog.get_logger(__name__)
 

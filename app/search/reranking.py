@@ -14,8 +14,8 @@ import numpy as np
 
 from app.galleries.lineage import SIDE_INFORMATION, Crossing
 from app.index import PADDING, Hits, Metric, Rows, VectorIndex, Vectors, as_indexed, ranked
-from app.lance_table import ROW_ID, Table, vectors_of
-from app.search.kept import Kept
+from app.search.transformed_rows import Kept
+from app.storage.lance_table import ROW_ID, Table, vectors_of
 
 _CANDIDATES_AT_ONCE = 200_000  # of all queries together, which bounds memory
 _TABLES = 8  # crossings whose transformed rows are kept, those used last

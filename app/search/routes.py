@@ -8,8 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from app.composition import Parts
+from app.http.openapi import problems
 from app.ids import ResourceId
-from app.openapi import problems
 from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, SearchAnswer, SearchAnswers, SearchRequest

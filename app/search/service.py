@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from app.galleries.crossings import open_crossing
+from app.artifacts.cascade import has_cascade, open_cascade
+from app.artifacts.crossings import open_crossing
+from app.artifacts.tuning import tuned_effort
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.index import PADDING, Hits, Rows, VectorIndex, Vectors
-from app.lance_table import ROW_ID
 from app.problems import NoRoute, Unprocessable
 from app.registry.service import Models
-from app.search.cascade import has_cascade, open_cascade
 from app.search.live import LiveIndexes
 from app.search.reranking import Old, Reranking
 from app.search.routing import AskedRoute, Route, choices, find_route
 from app.search.schemas import Filter, Hit, SearchAnswers
-from app.search.tuning import tuned_effort
 from app.settings import Settings
-from app.upgrades.ways import Ways
+from app.storage.lance_table import ROW_ID
+from app.upgrades.accepted_crossings import Ways
 from app.uploads import refuse_zero_queries
 from models.portable import PushedQueries, Space
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Body, Response
 from sqlalchemy.orm import Session
 
 from app.composition import Parts
+from app.http.openapi import problems
+from app.http.pagination import Page, Paging
 from app.idempotency import Answer, Once
 from app.ids import ModelId
-from app.openapi import problems
-from app.pagination import Page, Paging
 from app.problems import BadRequest, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
 from app.registry.schemas import Model
 from app.side_information.schemas import EXAMPLES, Encoder, NewEncoder

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.datasets.service import Datasets
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
@@ -25,6 +24,7 @@ from app.settings import Settings
 from app.side_information.schemas import Encoder, NewEncoder
 from app.side_information.states import CAME_TO_NOTHING, RUNNING, State
 from app.side_information.tables import SideInformationEncoderRow
+from app.storage.database import Database
 
 STEP = "train_side_information"
 METRIC: Metric = "cosine"

@@ -7,14 +7,14 @@ from sqlalchemy.orm import Session
 
 from app.datasets.service import Datasets
 from app.galleries.service import Galleries
-from app.lance_table import embedding_column
 from app.problems import Conflict, IdTaken, Unprocessable, WrongState
 from app.registry.schemas import Model, NewModel
 from app.registry.service import Models
+from app.storage.lance_table import embedding_column
 from app.upgrades import states
-from app.upgrades.asked import Asked
-from app.upgrades.compatible import CompatibleUpgrade
-from app.upgrades.forward import ForwardUpgrade
+from app.upgrades.compatible_request import CompatibleUpgrade
+from app.upgrades.forward_request import ForwardUpgrade
+from app.upgrades.request import Asked
 from app.upgrades.states import State
 from app.upgrades.tables import UpgradeRow
 

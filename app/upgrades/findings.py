@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.database import Database
+from app.downloads import ROWS
 from app.settings import Settings
-from app.upgrades.artifacts import ROWS
+from app.storage.database import Database
 from app.upgrades.tables import COMPATIBLE, UpgradeRow
 
 

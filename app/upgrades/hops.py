@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from app.database import Database
 from app.problems import NoRoute, NotFound
+from app.storage.database import Database
 from app.upgrades import states
 from app.upgrades.states import State
 from app.upgrades.tables import COMPATIBLE, FORWARD, UpgradeRow

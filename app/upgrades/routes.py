@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.composition import Parts
+from app.http.openapi import problems
+from app.http.pagination import Page, Paging
 from app.idempotency import Answer, Once
 from app.ids import ModelId
-from app.openapi import problems
-from app.pagination import Page, Paging
 from app.problems import BadRequest, Conflict, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
 from app.upgrades import states
-from app.upgrades.page import page_of
+from app.upgrades.report_page import page_of
 from app.upgrades.rows_csv import as_csv
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
 from app.upgrades.states import State

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.datasets.service import Datasets
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
@@ -16,10 +15,11 @@ from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.problems import NotFound, WrongState
 from app.registry.service import Models
+from app.storage.database import Database
 from app.upgrades import states
 from app.upgrades.checks import Checks
-from app.upgrades.compatible import CompatibleUpgrade
-from app.upgrades.forward import ForwardUpgrade
+from app.upgrades.compatible_request import CompatibleUpgrade
+from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.report import report_of
 from app.upgrades.schemas import Upgrade, asked_by
 from app.upgrades.states import Event, ImpossibleTransition, State

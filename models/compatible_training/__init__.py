@@ -1,7 +1,7 @@
 """Compatible training: a new model whose queries search the old gallery directly.
 
 The old model is a black box: its vectors on the training rows are all that is known of it. A frozen pseudo-classifier
-made of them (`models.pseudo_classifier`) pulls the new features into the old space while the new model learns its own
+made of them (`pseudo_classifier.py`) pulls the new features into the old space while the new model learns its own
 classifier. Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission).
 """
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from models.backbones import Embedder
+from models.compatible_training.pseudo_classifier import PseudoClassifier
+from models.embedding_model.backbones import Embedder
 from models.portable import Metric
-from models.pseudo_classifier import PseudoClassifier
 
 
 class Student(nn.Module):

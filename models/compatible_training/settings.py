@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from models.instance_weights import InstanceWeightSettings
-from models.pseudo_classifier import PseudoMethod
+from models.compatible_training.instance_weights import InstanceWeightSettings
+from models.compatible_training.pseudo_classifier import PseudoMethod
 from models.training.settings import LoopSettings, ScheduleName
 
 Method = Literal["random_walk", "averaged_normalised", "averaged", "trained", "l2", "none"]

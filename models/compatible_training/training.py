@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models import pseudo_classifier
-from models.backbones import Embedder, build
+from models.compatible_training import pseudo_classifier
 from models.compatible_training.data import Rows
 from models.compatible_training.loop import CompatibleEpoch, Task
 from models.compatible_training.objective import Student
 from models.compatible_training.processes import train_on
+from models.compatible_training.pseudo_classifier import PseudoClassifier
 from models.compatible_training.settings import PSEUDO_METHODS, TrainingSettings
+from models.embedding_model.backbones import Embedder, build
 from models.inputs import Preprocessing
 from models.portable import Architecture, Array, Space, as_indexed
-from models.pseudo_classifier import PseudoClassifier
 from models.training import NotTrainable, Progress, checkpoint, diverged
 
 _ROWS_AT_ONCE = 65_536

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from models.compatible_training.data import Rows
+from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.inputs import Loader
-from models.metrics import cmc, ranks_of_first_match
 from models.portable import Array, Metric
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from models.backbones import Embedder
+from models.embedding_model.backbones import Embedder
 
 
 class Contrast(nn.Module):

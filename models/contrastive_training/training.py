@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.backbones import Embedder, build, described
 from models.contrastive_training.loop import ContrastiveEpoch, Task, run
 from models.contrastive_training.objective import Contrast
 from models.contrastive_training.settings import ContrastiveSettings, method_of
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
+from models.embedding_model.backbones import Embedder, build, described
 from models.inputs import BadInput, Inputs, Preprocessing, Taken
 from models.portable import Architecture, Metric
 from models.training import NotTrainable, Progress, checkpoint, diverged

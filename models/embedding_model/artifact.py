@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from models.backbones import CannotBuild, Embedder, build
+from models.embedding_model.backbones import CannotBuild, Embedder, build
 from models.embedding_model.card import ModelCard
 from models.embedding_model.model import EmbeddingModel
 from models.inputs import Preprocessing

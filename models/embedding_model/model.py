@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.backbones import Embedder
+from models.embedding_model.backbones import Embedder
 from models.embedding_model.card import ModelCard
 from models.inputs import Inputs, Loader, Preprocessing
 from models.portable import Array, as_indexed

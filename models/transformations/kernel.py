@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import top_k
+from models.evaluation.retrieval_metrics import top_k
 from models.portable import Array, Kernel, Metric, Space, Transformation
 from models.portable.layers import gaussian
 from models.transformations.linear import choose_strength, decompose

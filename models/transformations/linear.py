@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import recall_at_k, top_k
+from models.evaluation.retrieval_metrics import recall_at_k, top_k
 from models.portable import Array, Card, Metric, Space, Transformation
 from models.transformations.lengths import lengths_of
 from models.transformations.pairs import Design, Pairs, describe, design

@@ -11,11 +11,11 @@ import torch
 from models.portable import Space, Transformation
 from models.transformations import labels
 from models.transformations.fct import fct
+from models.transformations.fit_network import Progress, silent
 from models.transformations.kernel import kernel_ridge
 from models.transformations.linear import low_rank, orthogonal, ridge
 from models.transformations.pairs import Pairs
 from models.transformations.residual_mlp import residual_mlp
-from models.transformations.training import Progress, silent
 
 MethodName = Literal["orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from models.portable import Space, Transformation
+from models.transformations.fit_network import Progress, Schedule, silent, train
 from models.transformations.labels import codes_of
 from models.transformations.linear import choose_strength, decompose
 from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Pairs, describe, design
-from models.transformations.training import Progress, Schedule, silent, train
 
 
 def residual_mlp(

@@ -18,14 +18,14 @@ from typing import Literal
 import torch
 
 from models.device import Device, resolve
-from models.metrics import Interval, bootstrap_mean, paired_bootstrap
+from models.evaluation.retrieval_metrics import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Space, Transformation
-from models.transformations.cost import epochs_within
-from models.transformations.held_out import MANY, HeldOut, Measured
+from models.transformations.fit_network import Progress, silent
+from models.transformations.held_out_retrieval import MANY, HeldOut, Measured
 from models.transformations.labels import tell_rows_together
 from models.transformations.methods import LINEAR, METHODS, NETWORKS, MethodName, Recipe, learn
 from models.transformations.pairs import Pairs
-from models.transformations.training import Progress, silent
+from models.transformations.training_cost import epochs_within
 
 FEWEST_PAIRS: dict[MethodName, int] = {"residual_mlp": 100, "fct": MANY}
 FEWEST_EPOCHS = 5

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Affine, Array, Space, Transformation, as_indexed
-from models.transformations.held_out import HeldOut
+from models.transformations.held_out_retrieval import HeldOut
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bootstrap import Interval, bootstrap_mean
+from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.portable import Calibration
 
 KNOTS = 20

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.backfill import Measure, class_means, order_at_random, order_by_uncertainty, values_along
-from models.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.device import Device, resolve
-from models.evidence import transform
+from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
 from models.portable.uncertainty import readings
+from models.proof.held_out_scores import transform
+from models.re_embedding.backfill_curve import Measure, class_means, order_at_random, order_by_uncertainty, values_along
+from models.transformations.fit_network import Progress, silent
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs, side_factor
-from models.transformations.training import Progress, silent
 from models.uncertainty.calibration import ReliabilityBin, calibrate, reliability
 from models.uncertainty.heads import cross_entropy_of_new_classifier, fit_head
 

@@ -6,8 +6,8 @@ import httpx
 import psycopg
 from sqlalchemy import make_url, text
 
-from app.database import Database
 from app.settings import Settings
+from app.storage.database import Database
 from tests.services import RedisServer
 from tests.serving import serving
 

@@ -162,7 +162,7 @@ def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.P
 
 def begun(service: Service, step: psutil.Process, now: dict[str, Any]) -> bool:
     """Whether this process does the work of the state and, where that lasts, is in the middle of it."""
-    _, job, *_ = step.cmdline()[step.cmdline().index("workers.step") :]
+    _, job, *_ = step.cmdline()[step.cmdline().index("workers.runtime.step") :]
     with closing(sqlite3.connect(service.data / "crosswalk.db")) as database:
         (name,) = database.execute("SELECT step FROM jobs WHERE id = ?", (job,)).fetchone()
     if name != STEPS[now["state"]]:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.database import Database
 from app.jobs.values import JobState
 from app.settings import Settings
+from app.storage.database import Database
 from tests.services import eventually
-from tests.workers.bench import Bench, alive, only_step
+from tests.workers.job_bench import Bench, alive, only_step
 
 
 @pytest.fixture

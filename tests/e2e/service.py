@@ -64,7 +64,7 @@ class Service:
         for process in self._processes:
             for child in psutil.Process(process.pid).children(recursive=True):
                 try:
-                    if "workers.step" in child.cmdline():
+                    if "workers.runtime.step" in child.cmdline():
                         return child
                 except psutil.NoSuchProcess:
                     continue

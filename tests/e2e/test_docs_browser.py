@@ -11,7 +11,7 @@ from app.settings import Settings
 from tests.e2e.browser import Browser
 from tests.services import eventually
 from tests.serving import serving
-from workers.celery import EmbeddedWorker
+from workers.runtime.celery import EmbeddedWorker
 
 
 @pytest.fixture(scope="module")

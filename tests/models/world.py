@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.portable import Space, Transformation
-from models.proof import Crossing, Evidence, Gallery
+from models.proof.crossing import Crossing, Evidence, Gallery
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
 

@@ -2,9 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.database import Database
 from app.settings import Settings
-from tests.workers.bench import Bench
+from app.storage.database import Database
+from tests.workers.job_bench import Bench
 from tests.workers.workshop import Workshop, workshop
 
 

@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from app.jobs.leases import Failed
 from app.jobs.service import Jobs
 from app.settings import Settings
-from workers import step
-from workers.celery import run_worker
 from workers.context import StepContext, StepFailed
-from workers.program import Program
+from workers.runtime import step
+from workers.runtime.celery import run_worker
+from workers.runtime.program import Program
 
 _TABLES = MetaData()
 RESULTS = Table(

@@ -9,7 +9,7 @@ from app.composition import Crosswalk
 from app.jobs.leases import Leases
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import Heartbeat
-from workers.program import CROSSWALK
+from workers.runtime.program import CROSSWALK
 
 
 class CutOff(Exception):

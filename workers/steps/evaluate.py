@@ -6,24 +6,24 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.artifacts.crossings import open_crossing
 from app.composition import Crosswalk, compose
-from app.galleries.crossings import open_crossing
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.lineage import Crossing as Hop
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models.device import resolve
 from models.portable import Array, Transformation
-from models.proof import Crossing, Gate, Limits, NothingToJudge, ProofReport, prove
+from models.proof.crossing import Crossing, Gate, Limits, NothingToJudge, ProofReport, prove
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import guessed
 from workers.context import StepContext, StepFailed
-from workers.evidence.advice import priced, timed
-from workers.evidence.backfill import predict_backfills
-from workers.evidence.chain import judged_by_composition
-from workers.evidence.fidelity import prepare_serving
-from workers.evidence.galleries import whole_gallery
-from workers.evidence.pairs import DatasetPairs, load_pairs
+from workers.reporting.backfill_curves import predict_backfills
+from workers.reporting.priced_advice import priced, timed
+from workers.rows.items import whole_gallery
+from workers.rows.pairs import DatasetPairs, load_pairs
+from workers.serving.prepare import prepare_serving
+from workers.training.earlier_models import judged_by_composition
 
 SEED = 0
 

@@ -11,23 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from app.artifacts.crossings import open_crossing
 from app.composition import Crosswalk, compose
-from app.galleries.crossings import open_crossing
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models import embedding_model
-from models.compatible_proof import prove_compatible
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
 from models.inputs import BadInput, Taken
 from models.portable import Architecture
-from models.proof import Evidence, Gate, Limits, NothingToJudge, ProofReport
+from models.proof.compatible import prove_compatible
+from models.proof.crossing import Evidence, Gate, Limits, NothingToJudge, ProofReport
 from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
-from workers.evidence.advice import Rate, priced
-from workers.evidence.galleries import Items, whole_gallery
-from workers.evidence.labelled_rows import LabelledRows, labelled_rows
-from workers.evidence.splitting import not_trained_on, read_split
+from workers.reporting.priced_advice import Rate, priced
+from workers.rows.items import Items, whole_gallery
+from workers.rows.labelled_rows import LabelledRows, labelled_rows
+from workers.rows.split import not_trained_on, read_split
 from workers.steps.evaluate import reasons
 from workers.steps.train_compatible import FEWEST_JUDGED
 

@@ -9,11 +9,11 @@ from app.evaluations.schemas import ChainEvaluation, PairEvaluation
 from app.problems import NotFound
 from models.portable import ArtifactError
 from workers.context import StepContext, StepFailed
-from workers.evaluating.chain import evaluate_chain
-from workers.evaluating.pair import evaluate_pair
-from workers.evaluating.searches import SEED, Bench
-from workers.evidence.evaluated import Evaluated, read
-from workers.evidence.galleries import NUMBERS_IN_MEMORY
+from workers.evaluations.chain import evaluate_chain
+from workers.evaluations.pair import evaluate_pair
+from workers.evaluations.searches import SEED, Bench
+from workers.rows.evaluation_rows import Evaluated, read
+from workers.rows.items import NUMBERS_IN_MEMORY
 
 MOST_QUERIES = 10_000
 

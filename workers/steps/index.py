@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.composition import compose
 from workers.context import StepContext
-from workers.indexing import Built, build_index, settle
+from workers.serving.indexing import Built, build_index, settle
 
 
 def run(context: StepContext) -> None:

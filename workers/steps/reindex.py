@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from app.composition import compose
 from workers.context import StepContext
-from workers.indexing import build_index, settle
+from workers.serving.indexing import build_index, settle
 
 
 def run(context: StepContext) -> None:

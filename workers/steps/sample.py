@@ -12,9 +12,9 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.samples import Wanted
 from app.galleries.schemas import Sample
 from models.portable import Array
-from models.sampling import choose
+from models.re_embedding.sampling import choose
 from workers.context import StepContext
-from workers.evidence.partial import Partial
+from workers.rows.partial import Partial
 
 SEED = 0
 

@@ -6,21 +6,21 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.artifacts.crossings import CHOSEN, PLAIN, UNCERTAINTY
 from app.composition import Crosswalk, compose
-from app.galleries.crossings import CHOSEN, PLAIN, UNCERTAINTY
 from app.galleries.lineage import SIDE_INFORMATION
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
-from models.plain import plain
+from models.json_values import plain
 from models.portable import Space, Transformation, save, save_uncertainty
 from models.transformations.selection import Selection, select
 from models.transformations.stand_in import StandInResult, try_stand_in
 from models.uncertainty import LearnedUncertainty
 from workers.context import StepContext
-from workers.evidence.backfill import learn_from_held_out
-from workers.evidence.chain import ChainLearning
-from workers.evidence.label_cover import labels_cover
-from workers.evidence.pairs import DatasetPairs, load_pairs
+from workers.reporting.backfill_curves import learn_from_held_out
+from workers.rows.label_cover import labels_cover
+from workers.rows.pairs import DatasetPairs, load_pairs
+from workers.training.earlier_models import ChainLearning
 
 SEED = 0
 ENOUGH_WITH_SIDE = 0.5  # share of the pairs that have side-information, from which on it is learned from

@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from app.artifacts.crossings import CHOSEN, PLAIN
 from app.composition import Crosswalk, compose
-from app.galleries.crossings import CHOSEN, PLAIN
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models import embedding_model
-from models.backbones import CannotBuild, described
 from models.compatible_training import NotTrainable, Rows, Split, Trained, TrainingSettings, reaching, train
+from models.compatible_training.instance_weights import InstanceWeightSettings
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
+from models.embedding_model.backbones import CannotBuild, described
 from models.inputs import BadInput, Preprocessing
-from models.instance_weights import InstanceWeightSettings
 from models.portable import Architecture, Space, save, zero_padding
 from workers.context import StepContext, StepFailed
-from workers.evidence.labelled_rows import LabelledRows, labelled_rows
-from workers.evidence.splitting import not_trained_on, split_rows
-from workers.evidence.training_rows import write_training_rows
-from workers.preprocessing import preprocessing_for
-from workers.trained_model import card_of, summary_of
+from workers.rows.labelled_rows import LabelledRows, labelled_rows
+from workers.rows.split import not_trained_on, split_rows
+from workers.training.model_card import card_of, summary_of
+from workers.training.preprocessing import preprocessing_for
+from workers.training.training_rows import write_training_rows
 
 FEWEST_ROWS, FEWEST_CLASSES, FEWEST_JUDGED = 16, 2, 2
 

@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session
 from app.composition import compose
 from app.side_information.schemas import Encoder
 from models import embedding_model
-from models.backbones import CannotBuild
 from models.contrastive_training import ContrastiveSettings, NotTrainable, TrainedEncoder, method_of, train_contrastive
 from models.device import resolve
+from models.embedding_model.backbones import CannotBuild
 from models.inputs import BadInput
 from models.portable import Architecture
 from workers.context import StepContext, StepFailed
-from workers.evidence.raw_rows import RawRows, raw_rows
-from workers.preprocessing import preprocessing_for
+from workers.rows.raw_rows import RawRows, raw_rows
+from workers.training.preprocessing import preprocessing_for
 
 
 def run(context: StepContext) -> None:

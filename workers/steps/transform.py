@@ -9,8 +9,8 @@ from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
 from app.upgrades.states import Event
 from workers.context import StepContext
-from workers.indexing import hold
 from workers.parallel import side_by_side
+from workers.serving.indexing import hold
 
 
 def run(context: StepContext) -> None:

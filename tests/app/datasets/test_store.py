@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from app.datasets.store import DatasetStore, stored_name
-from app.lance_table import embedding_column, vector_type
+from app.storage.lance_table import embedding_column, vector_type
 
 
 @pytest.fixture

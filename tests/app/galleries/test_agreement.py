@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import httpx
 
+from app.artifacts.crossings import CHOSEN, open_crossing
 from app.composition import compose
-from app.galleries.crossings import CHOSEN, open_crossing
 from app.settings import Settings
 from models.portable import Transformation
 from tests.app.crossings import affine

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.downloads import ROWS
 from app.galleries.backfill import from_now_on
-from app.upgrades.artifacts import ROWS
 from app.upgrades.tables import UpgradeRow
 from tests.app.galleries.upgraded import ITEMS, PREDICTED, Upgraded
 from tests.e2e.user import problem

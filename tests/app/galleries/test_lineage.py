@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from app.galleries.lineage import SIDE_INFORMATION, Crossing, Lineage
-from app.lance_table import ROW_ID, embedding_column, vector_type
+from app.storage.lance_table import ROW_ID, embedding_column, vector_type
 from models.portable import Affine, Transformation
 from tests.app.crossings import affine, space, uncertainty
 

@@ -18,7 +18,7 @@ from app.galleries.orders import (
     by_uncertainty,
     most_urgent,
 )
-from app.lance_table import ROW_ID
+from app.storage.lance_table import ROW_ID
 
 ROWS = np.random.default_rng(1).permutation(900)[:300]
 VECTORS = np.random.default_rng(2).normal(size=(300, 3)).astype(np.float32)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from app.galleries.tables import GenerationRow
-from app.lance_table import vector_type
+from app.storage.lance_table import vector_type
 from tests.app.galleries.upgraded import ITEMS, OLD, Upgraded
 from tests.e2e.user import problem
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from app.composition import Crosswalk, compose
-from app.database import Database
 from app.galleries.samples import STEP, Wanted
 from app.galleries.schemas import NewGallery, Sample
 from app.jobs.leases import Leases
@@ -13,6 +12,7 @@ from app.jobs.tables import JobRow
 from app.problems import InternalError, NotFound, Unprocessable
 from app.registry.schemas import NewModel
 from app.settings import Settings
+from app.storage.database import Database
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from app.galleries.lineage import Crossing, Lineage
 from app.galleries.store import GalleryStore
-from app.lance_table import embedding_column, vector_type
+from app.storage.lance_table import embedding_column, vector_type
 from tests.app.crossings import affine, space
 
 A, B = space("a", 2), space("b", 3)

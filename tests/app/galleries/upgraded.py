@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from app.artifacts.crossings import CHOSEN, PLAIN, UNCERTAINTY
 from app.composition import Crosswalk
-from app.galleries.crossings import CHOSEN, PLAIN, UNCERTAINTY
 from app.index import publish
 from app.upgrades.states import Event
 from models.portable import Transformation, Uncertainty, save, save_uncertainty

@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.jobs.leases import Leases
 from app.jobs.service import Jobs
 from app.jobs.tables import JobRow
 from app.jobs.values import Job
 from app.settings import Settings
+from app.storage.database import Database
 
 STEPS = ("work",)
 

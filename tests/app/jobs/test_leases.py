@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import Column, MetaData, String, Table, insert, select
 from sqlalchemy.orm import Session
 
-from app.database import Database
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
 from app.jobs.tables import JobRow
 from app.jobs.values import JobState, Lease, Progress
 from app.settings import Settings
+from app.storage.database import Database
 from tests.app.jobs.conftest import STEPS, World
 
 

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pytest
 
 from app.composition import Crosswalk, compose
-from app.database import Database
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
 from app.index import Snapshot
-from app.lance_table import vector_type
 from app.registry.schemas import NewModel
 from app.search.live import LiveIndexes
 from app.settings import Settings
-from workers.indexing import Built, build_index, settle
+from app.storage.database import Database
+from app.storage.lance_table import vector_type
+from workers.serving.indexing import Built, build_index, settle
 
 
 @dataclass

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 
 from app.composition import Crosswalk, compose
-from app.database import Database
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION, Crossing, Lineage
 from app.galleries.schemas import NewGallery, SideInformation
 from app.index import PADDING, Hits, LiveIndex, Metric
-from app.lance_table import vector_type
 from app.registry.schemas import NewModel
 from app.search.reranking import Old, Reranking
 from app.settings import Settings
+from app.storage.database import Database
+from app.storage.lance_table import vector_type
 from models.portable import Array, Space
 from tests.app.crossings import network_crossing
 

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.artifacts.crossings import CHOSEN, PLAIN
 from app.composition import Crosswalk
-from app.galleries.crossings import CHOSEN, PLAIN
-from app.upgrades.artifacts import MODEL, MODEL_ZIP, ROWS
+from app.downloads import MODEL, MODEL_ZIP, ROWS
 from app.upgrades.states import Event
-from models.backbones import build
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn, save, zipped
+from models.embedding_model.backbones import build
 from models.inputs import Preprocessing
 from models.portable import Architecture, Metric, publish, zero_padding
 from models.portable import save as save_transformation

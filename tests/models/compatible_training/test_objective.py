@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from models.compatible_training.objective import Influence, Regression, mean_loss, row_losses
-from models.pseudo_classifier import PseudoClassifier
+from models.compatible_training.pseudo_classifier import PseudoClassifier
 
 COLUMNS = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
 PSEUDO = PseudoClassifier("averaged", COLUMNS, np.zeros(3, np.float32), np.array([True, True, False]))

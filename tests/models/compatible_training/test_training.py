@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.backbones import build
 from models.compatible_training import NotTrainable, Rows, Trained, reaching
+from models.compatible_training.instance_weights import InstanceWeightSettings, suspects
 from models.compatible_training.validation import Validation, embed, validate
+from models.embedding_model.backbones import build
 from models.inputs import BadInput, Loader, Preprocessing, learn_tokenizer
-from models.instance_weights import InstanceWeightSettings, suspects
 from models.portable import Architecture
 from tests.models.compatible_training.small import SMALL, trained
 from tests.pictures import CLASSES, OLD, digits

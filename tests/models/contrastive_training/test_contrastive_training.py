@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.backbones import build
 from models.contrastive_training import NotTrainable, TrainedEncoder, fingerprint
 from models.embedding_model import load, save
+from models.embedding_model.backbones import build
 from models.inputs import BadInput, Inputs, Taken
 from models.portable import Architecture
 from tests.models.compatible_training.small import SMALL

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from models.backbones import build
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
+from models.embedding_model.backbones import build
 from models.inputs import Preprocessing, learn_tokenizer
 from models.portable import Architecture, Metric, Space
-from tests.models.backbones import SETTINGS
+from tests.models.embedding_model.small_backbones import SETTINGS
 from tests.models.inputs.images import files
 
 SIDE, DIMENSION = 16, 6

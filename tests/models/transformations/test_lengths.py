@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from models.metrics import recall_at_k, top_k
+from models.evaluation.retrieval_metrics import recall_at_k, top_k
 from models.portable import Affine, Metric, Space, Transformation, as_indexed
 from models.transformations.lengths import lengths_of
 from models.transformations.linear import ridge

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from models.device import resolve
-from models.metrics import cmc, ranks_of_first_match
+from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Array, Space, Transformation
-from models.transformations.cost import epochs_within
-from models.transformations.held_out import HeldOut
+from models.transformations.held_out_retrieval import HeldOut
 from models.transformations.methods import METHODS, Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from models.transformations.selection import Selection, select
+from models.transformations.training_cost import epochs_within
 
 SOURCE, TARGET = Space("old", 16, "cosine"), Space("new", 24, "cosine")
 CLASSES = 12

@@ -1,0 +1,1 @@
+"""HTTP itself, whatever the resource: problem answers, body limits, paging, the OpenAPI document, telemetry."""

@@ -1,0 +1,1 @@
+"""Where things are kept: the SQL database with its migrations, and Lance tables."""

@@ -1,0 +1,52 @@
+"""The report as a page to read: self-contained HTML, with bars, intervals and curves drawn as SVG."""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from app.upgrades.report_charts import curves, lines, reliability
+from app.upgrades.schemas import Upgrade
+
+
+def _percent(value: object) -> str:
+    return f"{100 * value:.1f} %" if isinstance(value, int | float) else "–"
+
+
+def _seconds(value: object) -> str:
+    """A stretch of time in the unit that suits it."""
+    if not isinstance(value, int | float):
+        return "–"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if value >= 2 * size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.1f} s"
+
+
+def _bytes(value: object) -> str:
+    if not isinstance(value, int | float):
+        return "–"
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.0f} B"
+
+
+PAGES = Environment(
+    loader=PackageLoader("app.upgrades", "."),
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    trim_blocks=True,
+)
+PAGES.filters["percent"] = _percent
+PAGES.filters["seconds"] = _seconds
+PAGES.filters["bytes"] = _bytes
+PAGES.filters["lines"] = lines
+PAGES.filters["curves"] = curves
+PAGES.filters["reliability"] = reliability
+
+
+def page_of(upgrade: Upgrade) -> str:
+    """The whole page, for an upgrade that has a report."""
+    report: dict[str, Any] = upgrade.report or {}
+    return PAGES.get_template("report.html").render(
+        upgrade=upgrade, learned=report["learned"], galleries=report.get("galleries", {})
+    )

@@ -1,0 +1,248 @@
+"""Retrieval metrics: CMC top-k, mean average precision, recall@k, flips; exact and streamed.
+
+A query that is itself in the gallery is given in `exclude`, and its own entry is left out. Scores are float32, higher
+is nearer, and equal scores are ordered by gallery row, so that every result is deterministic. They are computed block
+by block (`models.evaluation.score_blocks`); ranks are counted, no ranking is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from models.evaluation.score_blocks import for_each_block
+from models.portable import Metric
+
+__all__ = [
+    "Flips",
+    "Interval",
+    "LabelMetrics",
+    "Metric",
+    "average_precision",
+    "bootstrap_mean",
+    "cmc",
+    "flips",
+    "label_metrics",
+    "labelled_rows",
+    "paired_bootstrap",
+    "ranks_of_first_match",
+    "recall_at_k",
+    "top_k",
+]
+
+Floats = NDArray[np.float32]
+Labels = NDArray[Any]
+Rows = NDArray[np.int64]
+
+NO_MATCH = -1
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Of `total` queries, `negative` were right before and wrong after, `positive` wrong before and right after."""
+
+    negative: int
+    positive: int
+    total: int
+
+
+@dataclass(frozen=True)
+class LabelMetrics:
+    """Of every query: `ranks` (m,) int64 of the first match, and `average_precision` (m,) float64."""
+
+    ranks: Rows
+    average_precision: NDArray[np.float64]
+
+
+def top_k(queries: Floats, gallery: Floats, k: int, metric: Metric, exclude: Rows | None = None) -> Rows:
+    """The k nearest gallery rows of every query, nearest first: (m, k) int64, -1 where the gallery holds fewer.
+
+    queries: (m, d); gallery: (n, d); exclude: (m,) or (m, e) gallery rows that each query must
+    not find (itself, and what would not be there for a real query), -1 for none.
+    """
+    found = np.full((len(queries), k), -1, np.int64)
+    width = min(k, len(gallery))
+    if width == 0:
+        return found
+
+    def take(rows: Rows, scores: Floats) -> None:
+        threshold = np.partition(scores, len(gallery) - width, axis=1)[:, len(gallery) - width]
+        row, column = np.nonzero(scores >= threshold[:, None])
+        value = scores[row, column]
+        order = np.lexsort((column, -value, row))
+        row, column, value = row[order], column[order], value[order]
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        kept = (place < width) & (value > -np.inf)
+        found[rows[row[kept]], place[kept]] = column[kept]
+
+    for_each_block(take, queries, gallery, metric, exclude)
+    return found
+
+
+def ranks_of_first_match(
+    queries: Floats,
+    query_labels: Labels,
+    gallery: Floats,
+    gallery_labels: Labels,
+    metric: Metric,
+    exclude: Rows | None = None,
+) -> Rows:
+    """The 1-based rank of the first gallery row with the query's label: (m,) int64, `NO_MATCH` where there is none.
+
+    Labels are strings or integers; None is no label and matches nothing. `exclude` as in `top_k`.
+    """
+    ranks = np.full(len(queries), NO_MATCH, np.int64)
+    matches = _Matches(query_labels, gallery_labels)
+
+    def take(rows: Rows, scores: Floats) -> None:
+        for query, row in zip(rows, scores, strict=True):
+            same = matches.of(query)
+            if len(same) == 0:
+                continue
+            first = same[np.argmax(row[same])]
+            best = row[first]
+            if best > -np.inf:
+                ahead = np.count_nonzero(row > best) + np.count_nonzero(row[:first] == best)
+                ranks[query] = ahead + 1
+
+    for_each_block(take, queries, gallery, metric, exclude)
+    return ranks
+
+
+def average_precision(
+    queries: Floats,
+    query_labels: Labels,
+    gallery: Floats,
+    gallery_labels: Labels,
+    metric: Metric,
+    exclude: Rows | None = None,
+) -> NDArray[np.float64]:
+    """Average precision of every query over the whole ranking: (m,) float64, NaN where no gallery row has its label.
+
+    The mean over queries is mAP. Arguments as in `ranks_of_first_match`.
+    """
+    return label_metrics(queries, query_labels, gallery, gallery_labels, metric, exclude).average_precision
+
+
+def label_metrics(
+    queries: Floats,
+    query_labels: Labels,
+    gallery: Floats,
+    gallery_labels: Labels,
+    metric: Metric,
+    exclude: Rows | None = None,
+) -> LabelMetrics:
+    """`ranks_of_first_match` and `average_precision` from one pass over the scores; arguments as there.
+
+    Rankings are not made: a query's scores are sorted as numbers, and its matches looked up among them. Queries of one
+    label have the same matches and are taken together.
+    """
+    result = LabelMetrics(np.full(len(queries), NO_MATCH, np.int64), np.full(len(queries), np.nan))
+    matches = _Matches(query_labels, gallery_labels)
+
+    def take(rows: Rows, scores: Floats) -> None:
+        bounds = np.flatnonzero(np.diff(matches.label[rows], prepend=-2, append=-2))
+        for start, stop in pairwise(bounds.tolist()):
+            same = matches.of(rows[start])
+            if len(same) == 0:
+                continue
+            ranks = _match_ranks(scores[start:stop], same)
+            found = np.count_nonzero(ranks, axis=1)
+            some = found > 0
+            hits = np.arange(1, len(same) + 1)
+            precision = np.divide(hits, ranks, out=np.zeros(ranks.shape), where=ranks > 0).sum(1)
+            result.ranks[rows[start:stop][some]] = ranks[some, 0]
+            result.average_precision[rows[start:stop][some]] = precision[some] / found[some]
+
+    for_each_block(take, queries, gallery, metric, exclude, matches.by_label)
+    return result
+
+
+def labelled_rows(
+    labelled: NDArray[np.bool_], gallery: Floats, labels: Labels, exclude: Rows | None
+) -> tuple[Floats, Labels, Rows | None]:
+    """The gallery and its labels without the rows that are not `labelled` (n,), and `exclude` in the rows left."""
+    if labelled.all():
+        return gallery, labels, exclude
+    left = np.append(np.where(labelled, np.cumsum(labelled) - 1, -1), -1)
+    return gallery[labelled], labels[labelled], None if exclude is None else left[exclude]
+
+
+def cmc(ranks: Rows, k: int) -> NDArray[np.bool_]:
+    """Whether the first match is among the top k (cumulative match characteristic): (m,) bool from (m,) ranks."""
+    return (ranks >= 1) & (ranks <= k)
+
+
+def recall_at_k(found: Rows, truth: Rows) -> NDArray[np.float64]:
+    """The share of `truth` that is in `found`: (m,) float64 from (m, k) gallery rows each; -1 in `truth` is padding."""
+    real = truth >= 0
+    hits = np.zeros(len(truth))
+    for column in range(truth.shape[1]):
+        hits += real[:, column] & (found == truth[:, column, None]).any(1)
+    share: NDArray[np.float64] = hits / np.maximum(real.sum(1), 1)
+    return share
+
+
+def flips(before: ArrayLike, after: ArrayLike) -> Flips:
+    """Negative and positive flips between two (m,) bool answers to the same queries."""
+    b, a = np.asarray(before, bool), np.asarray(after, bool)
+    return Flips(int((b & ~a).sum()), int((~b & a).sum()), len(b))
+
+
+class _Matches:
+    """For each query, the gallery rows of its label in ascending order.
+
+    label: (m,) int64, the same for queries of the same label, -1 for none; by_label: (m,) int64 queries in its order.
+    """
+
+    def __init__(self, query_labels: Labels, gallery_labels: Labels) -> None:
+        codes = _codes(np.asarray(gallery_labels), np.asarray(query_labels))
+        in_gallery, self.label = codes[: len(gallery_labels)], codes[len(gallery_labels) :]
+        self.by_label = np.argsort(self.label, kind="stable")
+        self._order = np.argsort(in_gallery, kind="stable")
+        self._bounds = np.searchsorted(in_gallery[self._order], np.arange(codes.max(initial=-1) + 2))
+
+    def of(self, query: int) -> Rows:
+        label = self.label[query]
+        if label < 0:
+            return self._order[:0]
+        return self._order[self._bounds[label] : self._bounds[label + 1]]
+
+
+def _codes(*labels: Labels) -> Rows:
+    """Labels one after the other, numbered from 0, None as -1."""
+    if all(part.dtype.kind == "i" for part in labels):
+        return np.unique(np.concatenate(labels), return_inverse=True)[1].astype(np.int64)
+    values = [value for part in labels for value in part.tolist()]
+    names = {name: code for code, name in enumerate(dict.fromkeys(v for v in values if v is not None))}
+    return np.fromiter((names.get(v, -1) for v in values), np.int64, len(values))
+
+
+def _match_ranks(scores: Floats, same: Rows) -> Rows:
+    """The 1-based ranks of the columns `same` (s,) in each row: (b, s) int64 ascending, then 0 for excluded columns."""
+    n = scores.shape[1]
+    values = scores[:, same]
+    values.sort(axis=1)
+    place = np.empty(values.shape, np.int64)
+    beyond = np.empty_like(values)
+    ordered = np.full(n + 1, np.inf, np.float32)
+    for i, row in enumerate(scores):
+        ordered[:n] = row
+        ordered[:n].sort()
+        place[i] = ordered.searchsorted(values[i])
+        beyond[i] = ordered[place[i] + 1]
+    ranks = np.where(values > -np.inf, n - place, 0)[:, ::-1]
+    tied = (beyond == values) & (values > -np.inf)
+    is_match = np.zeros(n, bool)
+    is_match[same] = True
+    for i in np.flatnonzero(tied.any(1)).tolist():
+        for value in set(values[i, tied[i]].tolist()):  # of equal scores, the earlier gallery row is ahead
+            equal, found = np.flatnonzero(scores[i] == value), values[i] == value
+            ahead = n - place[i, found][0] - len(equal)
+            ranks[i, found[::-1]] = ahead + 1 + np.flatnonzero(is_match[equal])
+    return ranks

@@ -1,0 +1,67 @@
+"""Proof of a model trained to be compatible: not trained again for every fold, so rows were kept from training.
+
+The verdict is about the gallery, as in `models.proof.crossing`. Its classes that were trained on are judged on held-out
+rows of trained classes; the others on rows of classes that were held out of training whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from models.portable import Space, Transformation
+from models.proof.advice import Gate
+from models.proof.held_out_scores import Gallery, fixed, old_scores
+from models.proof.report import ProofReport
+from models.proof.setup import Evidence, Limits, Trial, prepare
+from models.proof.strata import strata
+from models.proof.write_report import Measured, write_report
+
+
+def prove_compatible(
+    gallery: Gallery,
+    held_out: Evidence,
+    alignment: Transformation,
+    *,
+    trained_labels: NDArray[Any],
+    source: Space,
+    target: Space,
+    gate: Gate | None = None,
+    evaluation: Evidence | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+) -> ProofReport:
+    """Measures new queries against the untouched gallery, predicts that for the whole of it, and judges by the gate.
+
+    held_out: rows that were not trained on, with the old and the new model's vectors; evaluation: the same, given by
+    the user, for the whole gallery. alignment: the zero-padding. trained_labels: of the rows trained on. Raises
+    NothingToJudge where there are too few rows, and ValueError where shapes do not fit.
+    """
+    trial = prepare(gallery, held_out, evaluation, source, target, limits or Limits(), seed, trained_labels)
+    return write_report(trial, _measure(trial, alignment, limits or Limits(), seed), gate or Gate(), seed)
+
+
+def _measure(trial: Trial, alignment: Transformation, limits: Limits, seed: int) -> Measured:
+    old, rows = old_scores(trial.bench), fixed(trial.bench, alignment)
+    judged = trial.judged(old, rows.scores, by_row=False)
+    trained = trial.coverage.covered[judged.cell]
+    evaluated = None
+    if trial.evaluation is not None:
+        evaluated = trial.evaluated(old_scores(trial.evaluation), fixed(trial.evaluation, alignment).scores)
+    parts = strata(
+        trial.coverage,
+        judged.take(trained),
+        judged.take(~trained),
+        evaluated,
+        trial.gallery_known(limits.queries, seed),
+    )
+    return Measured(
+        parts=tuple(parts),
+        instant=None,
+        instant_note="",
+        rows=rows,
+        row_folds=1,
+        cell_folds=int((~trained).any()),
+        trained=True,
+    )

@@ -1,0 +1,115 @@
+"""Which share of the gallery the pairs cover: by label where there are labels, else by density in the old space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.retrieval_metrics import top_k
+from models.portable import Array, Metric, as_indexed
+
+PAIRS_PER_REGION = 10  # expected under even sampling: a region with next to none is then no accident
+MOST_REGIONS = 512
+SPARSE = 0.1  # a region is not covered under this share of the pairs that it would hold under even sampling
+LEARNING_ROWS = 20_000
+ITERATIONS = 15
+TRIMMED_ABOVE = 2.0  # times the mean weight: a few pairs that stand for much would otherwise decide alone
+
+Codes = NDArray[np.int64]
+Labels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The gallery and the pairs cut into cells: labels, or regions of the old space.
+
+    names: (c,) the cells; gallery_cell: (N,), pair_cell: (n,) and evaluation_cell: (e,) int64 codes into `names`, -1
+    for none; covered: (c,) bool, whether the pairs speak for the cell; size: (c,) int64, gallery rows in it.
+    """
+
+    by: Literal["label", "density"]
+    names: tuple[str, ...]
+    gallery_cell: Codes
+    pair_cell: Codes
+    evaluation_cell: Codes
+    covered: NDArray[np.bool_]
+    size: Codes
+
+    @property
+    def share(self) -> float:
+        """The share of the gallery's (labelled) rows in covered cells."""
+        return float(self.size[self.covered].sum() / self.size.sum())
+
+    def pair_weights(self, chosen: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """The gallery rows each pair stands for: (n,) float64; trimmed (Potter, ASA Survey Research Methods, 1990).
+
+        chosen: (n,) the shares given with pairs that were chosen to stand for others; without, a cell's rows are shared
+        out among its pairs. A pair of no cell stands for nothing.
+        """
+        known = self.pair_cell >= 0
+        cell = self.pair_cell[known]
+        weight = np.zeros(len(known))
+        if chosen is None:
+            weight[known] = (self.size / np.maximum(np.bincount(cell, minlength=len(self.names)), 1))[cell]
+        else:
+            weight[known] = chosen[known]
+        trimmed: NDArray[np.float64] = np.minimum(weight, TRIMMED_ABOVE * weight.mean())
+        return trimmed
+
+
+def cover_by_label(gallery: Labels, pairs: Labels, evaluation: Labels, learned_from: Labels | None = None) -> Coverage:
+    """A label of the gallery is covered where it was learned from: where it has a pair, unless `learned_from` says.
+
+    gallery: (N,), pairs: (n,), evaluation: (e,) labels, strings or integers, None for none; learned_from: labels too. A
+    label that the gallery does not hold counts as none: nothing could be found for it.
+    """
+    codes = {label: code for code, label in enumerate(dict.fromkeys(v for v in gallery.tolist() if v is not None))}
+    gallery, pair, query = (
+        np.fromiter((codes.get(v, -1) for v in labels.tolist()), np.int64, len(labels))
+        for labels in (gallery, pairs, evaluation)
+    )
+    size = np.bincount(gallery[gallery >= 0], minlength=len(codes))
+    if learned_from is None:
+        covered = np.bincount(pair[pair >= 0], minlength=len(codes)) > 0
+    else:
+        covered = np.isin(np.array(list(codes), object), learned_from)
+    return Coverage("label", tuple(map(str, codes)), gallery, pair, query, covered, size)
+
+
+def cover_by_density(gallery: Array, pairs: Array, evaluation: Array, metric: Metric, *, seed: int = 0) -> Coverage:
+    """K-means regions of the gallery in the old space, covered unless they hold (almost) no pairs.
+
+    gallery: (N, d), pairs: (n, d), evaluation: (e, d) float32, old vectors each.
+    """
+    regions = int(np.clip(len(pairs) // PAIRS_PER_REGION, 2, min(MOST_REGIONS, max(2, len(gallery) // 2))))
+    rng = np.random.default_rng(seed)
+    learning = gallery[np.sort(rng.permutation(len(gallery))[:LEARNING_ROWS])]
+    centres = _k_means(as_indexed(np.asarray(learning, np.float32), metric), regions, rng)
+    gallery_cell, pair_cell, evaluation_cell = (
+        top_k(as_indexed(np.asarray(rows, np.float32), metric), centres, 1, "l2")[:, 0]
+        for rows in (gallery, pairs, evaluation)
+    )
+    size = np.bincount(gallery_cell, minlength=regions)
+    held = np.bincount(pair_cell, minlength=regions)
+    covered = held > np.minimum(SPARSE * size * len(pairs) / len(gallery), held.max() - 1)
+    exemplar = top_k(centres, as_indexed(np.asarray(gallery, np.float32), metric), 1, "l2")[:, 0]
+    names = tuple(f"region around gallery row {row}" for row in exemplar)
+    return Coverage("density", names, gallery_cell, pair_cell, evaluation_cell, covered, size)
+
+
+def _k_means(rows: Array, k: int, rng: np.random.Generator) -> Array:
+    """Lloyd's algorithm from random rows; a centre that loses its rows stays where it was."""
+    centres = rows[rng.permutation(len(rows))[:k]].copy()
+    for _ in range(ITERATIONS):
+        nearest = top_k(rows, centres, 1, "l2")[:, 0]
+        order = np.argsort(nearest, kind="stable")
+        held, first = np.unique(nearest[order], return_index=True)
+        sums = np.add.reduceat(rows[order], first, axis=0)
+        moved = sums / np.bincount(nearest, minlength=k)[held, None]
+        if np.array_equal(centres[held], moved):
+            break
+        centres[held] = moved
+    return centres

@@ -1,0 +1,139 @@
+"""Proof before the switch: is this crossing good enough for this gallery?
+
+The verdict is about the gallery, not about the sample of pairs. What the pairs cover is judged on held-out rows; what
+they do not cover, on whole classes (or regions of the old space) held out; both are weighted by their share of the
+gallery, and the gate reads the interval of the whole. A separate evaluation set takes the place of held-out rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from models.portable import Space, Transformation
+from models.proof.advice import Gate
+from models.proof.held_out_scores import (
+    Gallery,
+    Mover,
+    Progress,
+    Scores,
+    fixed,
+    held_out,
+    held_out_pushed,
+    old_scores,
+    pushed_scores,
+)
+from models.proof.report import ProofReport
+from models.proof.setup import Evidence, Limits, NothingToJudge, Trial, prepare
+from models.proof.strata import Part, strata
+from models.proof.write_report import Measured, write_report
+from models.transformations.pairs import Pairs
+
+M = TypeVar("M", bound=Mover, covariant=True)
+
+__all__ = ["Crossing", "Evidence", "Gallery", "Gate", "Limits", "NothingToJudge", "ProofReport", "prove"]
+
+
+@dataclass(frozen=True)
+class Crossing(Generic[M]):
+    """A transformation learned from all pairs, and how to learn its like from some of them."""
+
+    transformation: M
+    refit: Callable[[Pairs], M]
+
+
+def prove(
+    gallery: Gallery,
+    learned_from: Evidence,
+    chosen: Crossing[Mover],
+    *,
+    source: Space,
+    target: Space,
+    gate: Gate | None = None,
+    instant: Crossing[Transformation] | None = None,
+    evaluation: Evidence | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ProofReport:
+    """Measures the crossing, predicts it for the whole gallery, judges it by the gate, and says what to do.
+
+    chosen: what serves the gallery; a mixture, where some items lack side-information. instant: the crossing that is
+    pushed into the query, where there is one. evaluation: pairs that were not learned
+    from; rows that were are left out. Without `limits`, a network is judged in fewer folds than a linear crossing.
+    Raises NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
+    """
+    if limits is None:
+        limits = Limits.of(Limits.gallery, linear=chosen.transformation.linear)
+    trial = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
+    measured = _measure(trial, chosen, instant, limits.queries, seed, progress)
+    return write_report(trial, measured, gate or Gate(), seed)
+
+
+def _measure(
+    trial: Trial,
+    chosen: Crossing[Mover],
+    instant: Crossing[Transformation] | None,
+    queries: int,
+    seed: int,
+    progress: Progress | None,
+) -> Measured:
+    needs_cells = trial.coverage.share < 1 and bool((trial.cell_fold >= 0).any())
+    folds = [int(fold.max()) + 1 for fold in (trial.row_fold, *([trial.cell_fold] if needs_cells else []))]
+    parts_done = _shares_of(progress, folds)
+    known, old = trial.gallery_known(queries, seed), old_scores(trial.bench)
+    rows = held_out(trial.bench, trial.row_fold, chosen.refit, progress=parts_done[0])
+    cells = None
+    if needs_cells:
+        cells = held_out(trial.bench, trial.cell_fold, chosen.refit, learned=rows.vectors, progress=parts_done[1])
+    direct, direct_old = None, None
+    if trial.evaluation is not None:
+        direct, direct_old = fixed(trial.evaluation, chosen.transformation), old_scores(trial.evaluation)
+
+    learned = trial.coverage.covered[trial.coverage.pair_cell[trial.bench.judged]]
+
+    def cut(by_row: Scores, by_cell: Scores | None, evaluated: Scores | None) -> tuple[Part, ...]:
+        return tuple(
+            strata(
+                trial.coverage,
+                trial.judged(old, by_row, by_row=True),
+                None if by_cell is None else trial.judged(old, by_cell, by_row=False).take(learned),
+                None if evaluated is None or direct_old is None else trial.evaluated(direct_old, evaluated),
+                known,
+            )
+        )
+
+    pushed, note = None, "no transformation that can be pushed into the query"
+    if instant is not None and instant.transformation.pushable:
+        how = instant.transformation.push(trial.bench.pairs.new[:1])
+        note = f"new queries pushed into the old gallery at once, no vector rewritten; {how.reason}"
+        pushed = cut(
+            held_out_pushed(trial.bench, trial.row_fold, instant.refit),
+            held_out_pushed(trial.bench, trial.cell_fold, instant.refit) if needs_cells else None,
+            None
+            if trial.evaluation is None
+            else pushed_scores(trial.evaluation, instant.transformation, np.arange(len(trial.evaluation.judged))),
+        )
+    return Measured(
+        parts=cut(rows.scores, None if cells is None else cells.scores, None if direct is None else direct.scores),
+        instant=pushed,
+        instant_note=note,
+        rows=rows,
+        row_folds=folds[0],
+        cell_folds=folds[1] if needs_cells else 0,
+    )
+
+
+def _shares_of(progress: Progress | None, folds: list[int]) -> list[Progress | None]:
+    """One callback for each round of folds, all reporting into the caller's as one count."""
+    if progress is None:
+        return [None] * len(folds)
+    total, report = sum(folds), progress
+
+    def after(before: int) -> Callable[[int, int], None]:
+        return lambda done, _: report(before + done, total)
+
+    return [after(sum(folds[:i])) for i in range(len(folds))]

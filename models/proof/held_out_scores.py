@@ -1,0 +1,237 @@
+"""The measurements a proof rests on: queries of held-out rows, held-out classes or regions, and the old model's own.
+
+Queries are the pairs' new vectors; the gallery is the whole gallery, transformed by what was learned without them.
+Their own entry, and what was written with it (`models.proof.writing_order`), is not searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.retrieval_metrics import cmc, label_metrics, labelled_rows, recall_at_k, top_k
+from models.portable import Array, Metric, Space, Transformation, as_indexed
+from models.transformations.pairs import Pairs
+
+MetricName = Literal["cmc@1", "cmc@5", "map", "recall@10"]
+METRICS: tuple[MetricName, ...] = ("cmc@1", "cmc@5", "map", "recall@10")
+BY_LABEL: tuple[MetricName, ...] = ("cmc@1", "cmc@5", "map")
+NEIGHBOURS = 10
+
+Codes = NDArray[np.int64]
+Scores = NDArray[np.float64]  # (queries, 4), one column per metric of METRICS, NaN where not measured
+Known = NDArray[np.bool_] | None
+
+
+class Mixture(Protocol):
+    """What serves a gallery of which some items lack side-information."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether all that it applies is."""
+
+    def apply(self, embeddings: Array, side: Array | None, has_side: NDArray[np.bool_]) -> Array:
+        """(n, d_old), (n, d_side) or None, (n,) bool → (n, d_new) float32."""
+
+
+Mover = Transformation | Mixture
+Refit = Callable[[Pairs], Transformation]
+RefitMover = Callable[[Pairs], Mover]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What is searched: old (N, d_old) float32 in the order of writing, side (N, d_side) float32 or None, label (N,) or
+    None, strings or integers, None for a row without one. has_side: (N,) bool, the rows whose side-information is their
+    own and not a guess; None for all.
+    """
+
+    old: Array
+    side: Array | None = None
+    label: NDArray[Any] | None = None
+    has_side: Known = None
+
+    def __len__(self) -> int:
+        return len(self.old)
+
+    def subset(self, rows: Codes) -> Gallery:
+        """These rows, in this order; rows: (k,) int64."""
+        side = None if self.side is None else self.side[rows]
+        label = None if self.label is None else self.label[rows]
+        return Gallery(self.old[rows], side, label, None if self.has_side is None else self.has_side[rows])
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that stays the same while transformations are tried on it.
+
+    has_side: (n,) bool as the gallery's, of the pairs.
+    gallery_code (N,) and pair_code (n,) int64: label codes, -1 for none; near: (n, e) int64 the gallery rows that must
+    not be found by each pair's query; judged: (m,) int64 the pairs whose new vectors are the queries.
+    """
+
+    gallery: Gallery
+    pairs: Pairs
+    gallery_code: Codes
+    pair_code: Codes
+    near: Codes
+    judged: Codes
+    source: Space
+    target: Space
+    labelled: bool
+    has_side: Known = None
+
+    def searched(self, h: Mover) -> Array:
+        """The gallery as `h` transforms it: (N, d_new) float32."""
+        return transform(h, self.gallery.old, self.gallery.side, self.gallery.has_side)
+
+    def moved(self, h: Mover, rows: Codes) -> Array:
+        """These pairs' old vectors as `h` transforms them: rows (k,) → (k, d_new) float32."""
+        side = None if self.pairs.side is None else self.pairs.side[rows]
+        return transform(h, self.pairs.old[rows], side, None if self.has_side is None else self.has_side[rows])
+
+    def by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Metric) -> Scores:
+        """CMC@1, CMC@5 and average precision of these pairs' queries (k, d) against gallery vectors (N, d)."""
+        return label_scores(queries, self.pair_code[pairs], vectors, self.gallery_code, metric, self.near[pairs])
+
+
+def transform(h: Mover, old: Array, side: Array | None, has_side: Known = None) -> Array:
+    """h of old vectors, side-information given only where it is read."""
+    if isinstance(h, Transformation):
+        reads = h.card.side_dimension is not None
+        return h.apply(old, side if reads else None, has_side if reads else None)
+    return h.apply(old, side, np.full(len(old), side is not None) if has_side is None else has_side)
+
+
+def label_scores(
+    queries: Array, codes: Codes, gallery: Array, gallery_codes: Codes, metric: Metric, exclude: Codes
+) -> Scores:
+    """CMC@1, CMC@5 and average precision by label codes (-1: none): (k, 4), recall NaN; no match counts as 0.
+
+    An item without a label is neither right nor wrong: it is not ranked.
+    """
+    scores = np.full((len(queries), len(METRICS)), np.nan)
+    gallery, gallery_codes, left_out = labelled_rows(gallery_codes >= 0, gallery, gallery_codes, exclude)
+    found = label_metrics(queries, codes, gallery, gallery_codes, metric, left_out)
+    scores[:, 0], scores[:, 1] = cmc(found.ranks, 1), cmc(found.ranks, 5)
+    scores[:, 2] = np.nan_to_num(found.average_precision)
+    return scores
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scores (m, 4) of the judged pairs' queries, and their old vectors transformed, (m, d_new): none learned from."""
+
+    scores: Scores
+    vectors: Array
+
+
+def held_out(
+    bench: Bench, fold: Codes, refit: RefitMover, *, learned: Array | None = None, progress: Progress | None = None
+) -> HeldOut:
+    """Judges each fold by a transformation learned from the others.
+
+    fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
+    vectors as transformed where their fold is *not* the one held out; None takes each from its own fold.
+    """
+    folds = int(fold.max()) + 1
+    scores = np.full((len(bench.judged), len(METRICS)), np.nan)
+    vectors = np.zeros((len(bench.judged), bench.target.dimension), np.float32) if learned is None else learned.copy()
+    judged_fold = fold[bench.judged]
+    for k in range(folds):
+        h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
+        queries = np.flatnonzero(judged_fold == k)
+        rows = bench.judged[queries]
+        vectors[queries] = bench.moved(h, rows)
+        if bench.labelled:
+            scores[queries] = bench.by_label(bench.pairs.new[rows], rows, bench.searched(h), bench.target.metric)
+        if progress is not None:
+            progress(k + 1, folds)
+    truth = _neighbours(bench)
+    for queries in _together(judged_fold, learned is None):
+        gallery = vectors if learned is None else learned.copy()
+        gallery[queries] = vectors[queries]
+        new = bench.pairs.new[bench.judged[queries]]
+        found = top_k(new, gallery, NEIGHBOURS, bench.target.metric, queries)
+        scores[queries, METRICS.index("recall@10")] = recall_at_k(found, truth[queries])
+    return HeldOut(scores, vectors)
+
+
+def held_out_pushed(bench: Bench, fold: Codes, refit: Refit) -> Scores:
+    """As `held_out`, the transformation pushed into the query and the old gallery searched; (m, 4)."""
+    scores = np.full((len(bench.judged), len(METRICS)), np.nan)
+    judged_fold = fold[bench.judged]
+    for k in range(int(fold.max()) + 1):
+        h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
+        queries = np.flatnonzero(judged_fold == k)
+        scores[queries] = pushed_scores(bench, h, queries)
+    return scores
+
+
+def pushed_scores(bench: Bench, h: Transformation, queries: Codes) -> Scores:
+    """The judged pairs `queries` (k,), pushed through `h` into the old gallery; (k, 4)."""
+    rows = bench.judged[queries]
+    pushed = h.push(bench.pairs.new[rows])
+    scores = np.full((len(rows), len(METRICS)), np.nan)
+    if bench.labelled:
+        gallery = as_indexed(bench.gallery.old, bench.source.metric)
+        scores = bench.by_label(pushed.queries, rows, gallery, pushed.score)
+    old = as_indexed(bench.pairs.old[bench.judged], bench.source.metric)
+    found = top_k(pushed.queries, old, NEIGHBOURS, pushed.score, queries)
+    scores[:, METRICS.index("recall@10")] = recall_at_k(found, _neighbours(bench)[queries])
+    return scores
+
+
+def fixed(bench: Bench, h: Mover) -> HeldOut:
+    """As `held_out` for pairs that `h` has not learned from: a separate evaluation set."""
+    rows = bench.judged
+    vectors = bench.moved(h, rows)
+    new, metric = bench.pairs.new[rows], bench.target.metric
+    scores = np.full((len(rows), len(METRICS)), np.nan)
+    if bench.labelled:
+        scores = bench.by_label(new, rows, bench.searched(h), metric)
+    found = top_k(new, vectors, NEIGHBOURS, metric, np.arange(len(rows)))
+    scores[:, METRICS.index("recall@10")] = recall_at_k(found, _neighbours(bench))
+    return HeldOut(scores, vectors)
+
+
+def old_scores(bench: Bench) -> Scores:
+    """The old model on the judged pairs: their old vectors against the old gallery; (m, 4)."""
+    rows = bench.judged
+    scores = np.full((len(rows), len(METRICS)), np.nan)
+    old, metric = bench.pairs.old[rows], bench.source.metric
+    if bench.labelled:
+        scores = bench.by_label(old, rows, bench.gallery.old, metric)
+    found = top_k(old, old, NEIGHBOURS, metric, np.arange(len(rows)))
+    scores[:, METRICS.index("recall@10")] = recall_at_k(found, _neighbours(bench))
+    return scores
+
+
+def among_pairs(bench: Bench, vectors: Array, metric: Metric, queries: Array) -> Scores:
+    """By label, the judged pairs alone as queries (m, d) and gallery (m, d), as if nothing else were stored; (m, 4)."""
+    place = np.full(len(bench.gallery) + 1, -1, np.int64)
+    rows = bench.near[bench.judged]
+    own = rows[:, rows.shape[1] // 2]
+    place[own[own >= 0]] = np.flatnonzero(own >= 0)
+    exclude = np.column_stack([np.arange(len(bench.judged)), place[rows]])
+    codes = bench.pair_code[bench.judged]
+    return label_scores(queries, codes, vectors, codes, metric, exclude)
+
+
+def _neighbours(bench: Bench) -> Codes:
+    """What full re-embedding would find: the nearest other judged pairs by new vectors; (m, NEIGHBOURS) int64."""
+    new = bench.pairs.new[bench.judged]
+    return top_k(new, new, NEIGHBOURS, bench.target.metric, np.arange(len(new)))
+
+
+def _together(fold: Codes, at_once: bool) -> Iterator[Codes]:
+    if at_once:
+        yield np.flatnonzero(fold >= 0)
+        return
+    for k in range(int(fold.max()) + 1):
+        yield np.flatnonzero(fold == k)

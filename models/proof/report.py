@@ -1,0 +1,150 @@
+"""What a proof says, as plain data: every figure with its interval and what it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.json_values import plain
+from models.proof.held_out_scores import MetricName
+
+RungName = Literal["stay", "compatible", "instant", "transform", "backfill", "re_embed"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A figure, the ends of its 95 % interval, and what it was measured on."""
+
+    mean: float
+    low: float
+    high: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class FlipCount:
+    """Queries right before and wrong after (`negative`), and the other way round, among the queries of one stratum."""
+
+    stratum: str
+    negative: int
+    positive: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric over the whole gallery.
+
+    old_old: the self test; cross: M(new, h(old)), both as intervals that a fresh test of as many queries falls into;
+    difference: cross − old_old with the confidence interval that the gate reads.
+    """
+
+    metric: MetricName
+    old_old: Quantity
+    cross: Quantity
+    difference: Quantity
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """A part of the gallery judged in one way, and its figures in the metric of the gate."""
+
+    name: str
+    share: float
+    gallery_rows: int
+    cells: int
+    queries: int
+    judged_on: str
+    old_old: Quantity
+    cross: Quantity
+
+
+@dataclass(frozen=True)
+class Backfilled:
+    """Full re-embedding, M(new, new), where new vectors are known: the pairs as queries and gallery.
+
+    oracle_gain = M(new, new) / M(old, old), None where the old figure is 0; gain: their paired difference.
+    """
+
+    metric: MetricName
+    old_old: Quantity
+    cross: Quantity
+    new_new: Quantity
+    gain: Quantity
+    oracle_gain: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A label or region that loses: the old model's figure there, the new one's, and how that is known."""
+
+    name: str
+    covered: bool
+    gallery_rows: int
+    pairs: int
+    old: float
+    new: float
+    known_by: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Pairs that would make a group count as learned from."""
+
+    group: str
+    gallery_rows: int
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way on: its quality (None where it cannot be known) and its cost in items."""
+
+    name: RungName
+    quality: Quantity | None
+    predicted: bool
+    items_to_re_embed: int
+    vectors_rewritten: int
+    recommended: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the whole report rests on."""
+
+    judged_by: Literal["label", "neighbours"]
+    coverage_by: Literal["label", "density"]
+    covered_share: float
+    gallery_rows: int
+    gallery_rows_searched: int
+    pairs: int
+    queries: int
+    row_folds: int
+    cell_folds: int
+    dependence_range: int
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class ProofReport:
+    """The verdict on a crossing, and all it rests on."""
+
+    accepted: bool
+    reason: str
+    gate: str
+    metrics: tuple[MetricResult, ...]
+    strata: tuple[Stratum, ...]
+    flips: tuple[FlipCount, ...]
+    backfilled: Backfilled | None
+    losing_groups: tuple[Group, ...]
+    wanted_pairs: tuple[Wanted, ...]
+    advice: tuple[Rung, ...]
+    notes: tuple[str, ...]
+    basis: Basis
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and finite numbers, ready for `json.dumps`; NaN becomes None."""
+        report: dict[str, Any] = plain(self)
+        return report

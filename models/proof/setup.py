@@ -1,0 +1,273 @@
+"""Setting up a proof: labels or regions, the gallery to search, what each query must not find, and the folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portable import Array, Space
+from models.proof.coverage import Coverage, cover_by_density, cover_by_label
+from models.proof.distance_to_pairs import distance_to_pairs, features
+from models.proof.held_out_scores import METRICS, Bench, Codes, Gallery, Scores, label_scores
+from models.proof.strata import GalleryKnown, Judged
+from models.proof.writing_order import WritingOrder, dependence_range, writing_order
+from models.transformations.pairs import Pairs
+
+LABELLED_ENOUGH = 0.5
+COSTLY_FOLDS = 4
+
+Labels = NDArray[Any]
+
+
+class NothingToJudge(ValueError):
+    """There is too little to judge anything by; the text says of what."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Pairs and where they stand: row (n,) int64 gallery rows, -1 for an item that is not in the gallery.
+
+    weight: (n,) what each stands for, where the rows were chosen and not drawn at random
+    (`models.re_embedding.sampling`).
+    has_side: (n,) bool, the pairs whose side-information is their own and not a guess; None for all.
+    """
+
+    pairs: Pairs
+    row: Codes
+    weight: NDArray[np.float64] | None = None
+    has_side: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Gallery rows searched, pairs used as queries, and folds over rows and over whole cells, all at most."""
+
+    gallery: int = 100_000
+    queries: int = 10_000
+    row_folds: int = 20
+    cell_folds: int = 20
+
+    @classmethod
+    def of(cls, gallery: int, *, linear: bool) -> Limits:
+        """Fewer folds where each is a network, or a kernel, to be learned again."""
+        return cls(gallery) if linear else cls(gallery, row_folds=COSTLY_FOLDS, cell_folds=COSTLY_FOLDS)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A proof's setting. row_fold, cell_fold, cluster, weight: (n,) per pair; gallery_row: (N',) rows searched.
+
+    cell_fold is all -1 where the pairs are of fewer than two cells: then nothing is known of cells without pairs.
+    """
+
+    bench: Bench
+    evaluation: Bench | None
+    coverage: Coverage
+    order: WritingOrder
+    reach: int
+    gallery_row: Codes
+    pair_row: Codes
+    row_fold: Codes
+    cell_fold: Codes
+    weight: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+    def runs(self, rows: Codes) -> Codes:
+        """Which rows depend on each other: (m,) int64 cluster codes of gallery rows, -1 being a row of its own.
+
+        The few siblings that runs of this length leave to learn from show in the distance that is corrected for.
+        """
+        return self.order.runs(rows, max(1, self.reach))
+
+    def judged(self, old: Scores, cross: Scores, *, by_row: bool) -> Judged:
+        """Scores (m, 4) of the bench's queries, with cells, weights and clusters; `by_row` where rows were held out."""
+        rows = self.bench.judged
+        cell = self.coverage.pair_cell[rows]
+        distance = None
+        if by_row:
+            pairs, fold = self._features(self.bench.pairs.old, self.bench.pairs.side), self.row_fold
+
+            def learned(mine: Codes, theirs: Codes) -> NDArray[np.bool_]:
+                return np.not_equal.outer(fold[rows[mine]], fold[theirs])
+
+            distance = distance_to_pairs(
+                pairs[rows], self._label(cell), pairs, self._label(self.coverage.pair_cell), learned
+            )
+        return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross, distance)
+
+    def evaluated(self, old: Scores, cross: Scores) -> Judged:
+        """The same for the evaluation set, every query counting alike."""
+        if self.evaluation is None:
+            raise ValueError("there is no evaluation set")
+        cell = self.coverage.evaluation_cell[self.evaluation.judged]
+        return Judged(cell, np.ones(len(cell)), np.arange(len(cell)), old, cross)
+
+    def gallery_known(self, most: int, seed: int) -> GalleryKnown:
+        """What is known of up to `most` gallery rows: the old model's self test, the distance to the nearest pair."""
+        rng = np.random.default_rng(seed)
+        cells = self.coverage.gallery_cell[self.gallery_row]
+        rows = np.sort(rng.permutation(np.flatnonzero(cells >= 0))[:most])
+        stored = self.gallery_row[rows]
+        gallery, codes = self.bench.gallery, self.bench.gallery_code
+        scores = np.full((len(rows), len(METRICS)), np.nan)
+        if self.bench.labelled:
+            near = _renumber(self.order.within(stored, self.reach), self.gallery_row, len(self.order.place))
+            scores = label_scores(gallery.old[rows], codes[rows], gallery.old, codes, self.bench.source.metric, near)
+        place = self.order.place
+        pair_place = np.where(self.pair_row >= 0, place[self.pair_row], -1 - self.reach - len(place))
+
+        def apart(mine: Codes, theirs: Codes) -> NDArray[np.bool_]:
+            between: NDArray[np.int64] = np.subtract.outer(place[stored[mine]], pair_place[theirs])
+            return np.abs(between) > self.reach
+
+        distance = distance_to_pairs(
+            self._features(gallery.old[rows], None if gallery.side is None else gallery.side[rows]),
+            self._label(cells[rows]),
+            self._features(self.bench.pairs.old, self.bench.pairs.side),
+            self._label(self.coverage.pair_cell),
+            apart,
+        )
+        return GalleryKnown(cells[rows], self.runs(stored), scores, distance)
+
+    def _features(self, old: Array, side: Array | None) -> Array:
+        pairs = self.bench.pairs
+        side = None if self.bench.gallery.side is None else side
+        return features(old, side, self.bench.source.metric, (pairs.old, pairs.side))
+
+    def _label(self, cell: Codes) -> Codes:
+        """Cells that nearness stays within: labels, but not regions, whose borders mean nothing."""
+        return cell if self.coverage.by == "label" else np.zeros_like(cell)
+
+
+def prepare(
+    gallery: Gallery,
+    learned_from: Evidence,
+    evaluation: Evidence | None,
+    source: Space,
+    target: Space,
+    limits: Limits,
+    seed: int,
+    learned_labels: Labels | None = None,
+) -> Trial:
+    """Everything that can be decided before anything is measured; raises NothingToJudge where there is too little.
+
+    learned_labels: what was learned from, where that is not the pairs themselves; it decides what is covered.
+    """
+    rng = np.random.default_rng(seed)
+    notes: list[str] = []
+    if evaluation is not None:
+        evaluation = _unlearned(evaluation, learned_from, notes)
+    pairs, pair_row = learned_from.pairs, learned_from.row
+    labels, pair_labels, query_labels = _labels(gallery, learned_from, evaluation)
+    share = float(np.mean([label is not None for label in labels.tolist()]))
+    labelled = share >= LABELLED_ENOUGH and any(label is not None for label in pair_labels.tolist())
+    if labelled:
+        coverage = cover_by_label(labels, pair_labels, query_labels, learned_labels)
+        if share < 1:
+            notes.append(f"{1 - share:.0%} of the gallery has no label; it is taken to be like the rest.")
+    else:
+        no_rows = np.empty((0, source.dimension), np.float32)
+        queries = no_rows if evaluation is None else evaluation.pairs.old
+        coverage = cover_by_density(gallery.old, pairs.old, queries, source.metric, seed=seed)
+        notes.append(
+            f"{share:.0%} of the gallery is labelled, too little to say which answers are right: judged by neighbours"
+            " alone, by how many of those that full re-embedding would find are found. Whether the new model is itself"
+            " better than the old cannot be known from that."
+        )
+    order = writing_order(coverage.gallery_cell)
+    reach = dependence_range(gallery.old, order, seed=seed) if labelled else 0
+    if reach:
+        notes.append(
+            f"Items written within {reach} places of each other resemble each other more than their label explains; a"
+            " query from outside has no such siblings, so they were not searched, and were held out together."
+        )
+    searched = np.arange(len(gallery))
+    if len(gallery) > limits.gallery:
+        searched = np.sort(rng.permutation(len(gallery))[: limits.gallery])
+        notes.append(f"{limits.gallery} of {len(gallery)} gallery rows, drawn at random, were searched.")
+    part = gallery if len(searched) == len(gallery) else gallery.subset(searched)
+    code = coverage.gallery_cell[searched] if labelled else np.full(len(searched), -1)
+
+    def bench(e: Evidence, cells: Codes, limit: int) -> Bench:
+        near = _renumber(order.within(e.row, reach), searched, len(gallery))
+        usable = np.flatnonzero(cells >= 0)
+        judged = np.sort(rng.permutation(usable)[:limit])
+        if len(judged) < len(usable):
+            notes.append(f"{len(judged)} of {len(usable)} pairs, drawn at random, were queries.")
+        codes = cells if labelled else np.full(len(cells), -1)
+        return Bench(part, e.pairs, code, codes, near, judged, source, target, labelled, e.has_side)
+
+    main = bench(learned_from, coverage.pair_cell, limits.queries)
+    if len(main.judged) < 2:
+        raise NothingToJudge(
+            f"{len(main.judged)} of {len(pairs)} pairs can be judged; a proof needs at least two, of labels that the "
+            "gallery holds where it is labelled"
+        )
+    runs = order.runs(pair_row, max(1, reach))
+    held = np.zeros(len(pairs), bool)
+    held[main.judged] = True
+    return Trial(
+        bench=main,
+        evaluation=None if evaluation is None else bench(evaluation, coverage.evaluation_cell, limits.queries),
+        coverage=coverage,
+        order=order,
+        reach=reach,
+        gallery_row=searched,
+        pair_row=pair_row,
+        row_fold=np.where(held, _folds(runs, limits.row_folds, rng), -1),
+        cell_fold=_folds(coverage.pair_cell, limits.cell_folds, rng),
+        weight=coverage.pair_weights(learned_from.weight),
+        notes=tuple(notes),
+    )
+
+
+def _labels(gallery: Gallery, learned_from: Evidence, evaluation: Evidence | None) -> tuple[Labels, Labels, Labels]:
+    """Labels of gallery, pairs and evaluation set as objects; the same item's labels fill each other's gaps."""
+    labels = np.full(len(gallery), None, object) if gallery.label is None else gallery.label.astype(object)
+    found = []
+    for e in (learned_from, evaluation):
+        if e is None:
+            found.append(np.empty(0, object))
+            continue
+        own = np.full(len(e.pairs), None, object) if e.pairs.label is None else e.pairs.label.astype(object)
+        stored = e.row >= 0
+        missing = stored & np.array([label is None for label in own], bool)
+        own[missing] = labels[e.row[missing]]
+        untold = np.flatnonzero(stored)
+        untold = untold[[labels[row] is None for row in e.row[untold]]]
+        labels[e.row[untold]] = own[untold]
+        found.append(own)
+    return labels, found[0], found[1]
+
+
+def _unlearned(evaluation: Evidence, learned_from: Evidence, notes: list[str]) -> Evidence | None:
+    """The evaluation set without the rows that were learned from; None where nothing is left."""
+    fresh = np.flatnonzero((evaluation.row < 0) | ~np.isin(evaluation.row, learned_from.row))
+    if len(fresh) < len(evaluation.row):
+        dropped = len(evaluation.row) - len(fresh)
+        notes.append(f"{dropped} rows of the evaluation set were learned from as well, and were left out of it.")
+    if len(fresh) < 2:
+        return None
+    has = None if evaluation.has_side is None else evaluation.has_side[fresh]
+    return Evidence(evaluation.pairs.subset(fresh), evaluation.row[fresh], has_side=has)
+
+
+def _renumber(rows: Codes, kept: Codes, total: int) -> Codes:
+    """Gallery rows, -1 for none, as places in `kept`, -1 where a row was not kept."""
+    place = np.full(total + 1, -1, np.int64)
+    place[kept] = np.arange(len(kept))
+    return place[rows]
+
+
+def _folds(units: Codes, most: int, rng: np.random.Generator) -> Codes:
+    """Folds of whole units, equally many in each: (n,) int64; -1 for unit -1, and for all where there is one unit."""
+    names, code = np.unique(units, return_inverse=True)
+    real = names >= 0
+    if real.sum() < 2:
+        return np.full(len(units), -1)
+    fold = np.full(len(names), -1)
+    fold[real] = rng.permutation(real.sum()) % min(most, int(real.sum()))
+    return fold[code]

@@ -1,0 +1,138 @@
+"""The parts of a gallery and the queries that speak for each: learned from, never seen, evaluated by the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.proof.coverage import Coverage
+from models.proof.held_out_scores import METRICS, MetricName, Scores
+from models.proof.stratum_estimate import Draws, Known, Sample, estimate
+
+Codes = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Queries and how both models did on them: cell, weight, cluster (m,) each, old and cross (m, 4).
+
+    distance: (m,) float64 from each query's item to what was learned when it was judged; None where that is not asked.
+    """
+
+    cell: Codes
+    weight: Floats
+    cluster: Codes
+    old: Scores
+    cross: Scores
+    distance: Floats | None = None
+
+    def take(self, chosen: NDArray[np.bool_]) -> Judged:
+        """The queries where `chosen`, (m,) bool."""
+        return Judged(
+            self.cell[chosen],
+            self.weight[chosen],
+            self.cluster[chosen],
+            self.old[chosen],
+            self.cross[chosen],
+            None if self.distance is None else self.distance[chosen],
+        )
+
+
+@dataclass(frozen=True)
+class GalleryKnown:
+    """What is known of gallery rows drawn at random: cell, cluster (q,) each; the old model's self test, scores (q, 4),
+    NaN where nothing is labelled; distance (q,) to the nearest pair.
+    """
+
+    cell: Codes
+    cluster: Codes
+    scores: Scores
+    distance: Floats
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stratum: its cells (c,) bool, its share of the gallery, and its queries.
+
+    by_cell: the queries come from other cells, held out whole, and whole cells are the units of inference.
+    known: the old model on the stratum's own rows, where the queries are a sample of the like.
+    """
+
+    name: str
+    judged_on: str
+    cells: NDArray[np.bool_]
+    share: float
+    judged: Judged
+    by_cell: bool
+    known: GalleryKnown | None
+
+    def draws(self, metric: MetricName, size: Codes, seed: int) -> Draws:
+        """The figures of this stratum; size: (c,) gallery rows of every cell."""
+        column = METRICS.index(metric)
+        j, known = self.judged, self._known(column)
+        if not self.by_cell:
+            sample = Sample(j.old[:, column], j.cross[:, column], j.weight, j.cluster, j.distance)
+            return estimate(sample, known, seed=seed)
+        cells, code = np.unique(j.cell, return_inverse=True)
+        weight = np.bincount(code, j.weight)
+        old, cross = (np.bincount(code, j.weight * v[:, column]) / weight for v in (j.old, j.cross))
+        here = size[self.cells].astype(np.float64)
+        population = max(1, round(float(here.sum() ** 2 / (here**2).sum())))
+        sample = Sample(old, cross, size[cells].astype(np.float64), population=population)
+        return estimate(sample, known, seed=seed)
+
+    def _known(self, column: int) -> Known | None:
+        if self.known is None:
+            return None
+        mine = self.cells[self.known.cell]
+        if not mine.any():
+            return None
+        old = self.known.scores[mine, column]
+        distance = None if self.judged.distance is None else self.known.distance[mine]
+        return Known(None if np.isnan(old).any() else old, distance, self.known.cluster[mine])
+
+
+def strata(
+    coverage: Coverage,
+    row_judged: Judged | None,
+    cell_judged: Judged | None,
+    evaluated: Judged | None,
+    known: GalleryKnown | None,
+) -> list[Part]:
+    """Cuts the gallery into parts, each judged by the most direct evidence there is.
+
+    row_judged: the pairs, rows held out; cell_judged: the pairs, whole cells held out; evaluated: a separate set that
+    nothing was learned from. A part with fewer than two units of evidence is left out: then shares sum to less than 1.
+    """
+    parts: list[Part] = []
+    total = coverage.size.sum()
+    rest = coverage.size > 0
+
+    def add(
+        name: str, judged_on: str, cells: NDArray[np.bool_], judged: Judged, by_cell: bool, like: GalleryKnown | None
+    ) -> None:
+        nonlocal rest
+        units = len(np.unique(judged.cell)) if by_cell else len(np.unique(judged.cluster))
+        cells = cells & rest
+        if units >= 2 and cells.any():
+            parts.append(Part(name, judged_on, cells, float(coverage.size[cells].sum() / total), judged, by_cell, like))
+            rest &= ~cells
+
+    if evaluated is not None:
+        seen = np.zeros(len(rest), bool)
+        seen[evaluated.cell[evaluated.cell >= 0]] = True
+        real = evaluated.cell >= 0
+        on = real & coverage.covered[evaluated.cell]
+        add("covered", "evaluation set", coverage.covered, evaluated.take(on), False, None)
+        add("evaluated, not covered", "evaluation set", seen, evaluated.take(real & ~on), False, None)
+    if row_judged is not None:
+        on = (row_judged.cell >= 0) & coverage.covered[row_judged.cell] & (row_judged.weight > 0)
+        add("covered", "pairs, rows held out", coverage.covered, row_judged.take(on), False, known)
+    if cell_judged is not None:
+        on = (cell_judged.cell >= 0) & (cell_judged.weight > 0)
+        what = "classes" if coverage.by == "label" else "regions"
+        add("not covered", f"pairs, whole {what} held out", ~coverage.covered, cell_judged.take(on), True, known)
+    return parts

@@ -1,0 +1,288 @@
+"""Partial backfilling: the order of it, and the curve of quality over the share of the gallery that was re-embedded.
+
+Source: FastFill, arXiv 2303.04766. At the fractions i/21 the first ⌊i·n/21⌋ items of an order have their real new
+vectors and the others their transformed ones; the mean over the fractions is the figure of merit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.bootstrap import Interval, bootstrap_mean, percentile_interval, resampled_sums
+from models.evaluation.retrieval_metrics import average_precision, recall_at_k, top_k
+from models.evaluation.score_blocks import for_each_block
+from models.portable import Array, Metric
+
+Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+Measure = Literal["cmc@1", "cmc@5", "map", "recall@10"]
+DEPTH: dict[Measure, int] = {"cmc@1": 1, "cmc@5": 5, "recall@10": 10}
+
+STEPS = 21
+STEEPEST = 2.0  # how much more curved the gallery's curve is taken to be than that of the pairs, at most
+NEIGHBOURS = 10
+NORMAL_95 = 2 * 1.959964  # width of a 95 % interval in standard deviations
+
+Codes = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The quality where `share` of the gallery has its real vectors, with the ends of its 95 % interval."""
+
+    share: float
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Quality over the share re-embedded in this order; points by rising share, from 0 to 1."""
+
+    order: str
+    measure: Measure
+    points: tuple[CurvePoint, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean of the curve over its fractions: FastFill's figure of merit."""
+        return float(np.mean([point.mean for point in self.points]))
+
+    def at(self, share: float) -> CurvePoint:
+        """The point at any share from 0 to 1, interpolated between its neighbours."""
+        shares = [point.share for point in self.points]
+        columns = zip(*((point.mean, point.low, point.high) for point in self.points), strict=True)
+        mean, low, high = (float(np.interp(share, shares, column)) for column in columns)
+        return CurvePoint(float(np.clip(share, 0, 1)), mean, low, high)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and numbers, the mean of the curve among them."""
+        return {
+            "order": self.order,
+            "measure": self.measure,
+            "mean": self.mean,
+            "points": [asdict(point) for point in self.points],
+        }
+
+
+def order_by_uncertainty(expected_error: NDArray[Any]) -> Codes:
+    """Largest expected error first; (n,) → (n,) int64. Equal ones, and unknown ones (NaN) at the end, by row."""
+    return np.argsort(-np.asarray(expected_error, np.float64), kind="stable").astype(np.int64)
+
+
+def order_at_random(rows: int, seed: int) -> Codes:
+    """(rows,) int64."""
+    return np.random.default_rng(seed).permutation(rows)
+
+
+def order_by_class_mean_distance(transformed: Array, new: Array, codes: Codes) -> Codes:
+    """Farthest from the nearest class mean first: transformed (n, d); new (m, d) with codes (m,), -1 for no label.
+
+    Raises ValueError where no row has a label.
+    """
+    return order_by_uncertainty(_squared_distances(transformed, class_means(new, codes)).min(axis=1))
+
+
+def class_means(vectors: Array, codes: Codes) -> Array:
+    """The mean of every class's rows: (m, d), (m,) → (classes, d) float32; raises ValueError where there is none."""
+    classes = np.unique(codes[codes >= 0])
+    if not len(classes):
+        raise ValueError("class means need labelled rows")
+    return np.stack([vectors[codes == code].mean(axis=0, dtype=np.float64) for code in classes]).astype(np.float32)
+
+
+def order_where_old_model_is_poor(
+    old: Array, pairs_old: Array, codes: Codes, metric: Metric, own: Codes | None = None
+) -> Codes:
+    """Items whose nearest pairs the old model fails on first.
+
+    It fails on a labelled pair whose nearest other pair is of another class. old: (n, d_old), pairs_old: (m, d_old),
+    codes: (m,), -1 for no label; own: (n,) the pair that each item is, -1 for none, which tells nothing of it. Raises
+    ValueError for fewer than two labelled pairs.
+    """
+    known = codes >= 0
+    place = np.append(np.where(known, np.cumsum(known) - 1, -1), -1)
+    pairs_old, codes = pairs_old[known], codes[known]
+    if len(codes) < 2:
+        raise ValueError("at least two labelled pairs are needed to see where the old model fails")
+    nearest = top_k(pairs_old, pairs_old, 1, metric, np.arange(len(codes)))[:, 0]
+    fails = (codes[nearest] != codes).astype(np.float64)
+    around = top_k(old, pairs_old, min(NEIGHBOURS, len(codes) - 1), metric, None if own is None else place[own])
+    return order_by_uncertainty(fails[around].mean(axis=1))
+
+
+def measured_curve(
+    queries: Array,
+    query_codes: Codes,
+    transformed: Array,
+    new: Array,
+    gallery_codes: Codes,
+    order: Codes,
+    metric: Metric,
+    exclude: Codes | None,
+    measure: Measure,
+    *,
+    name: str = "uncertainty",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Curve:
+    """The curve where every real vector is known; intervals over queries. Arguments as in `values_along`."""
+    values = values_along(
+        queries, query_codes, transformed, new, gallery_codes, order, metric, exclude, measure, steps=STEPS
+    )
+    intervals = [bootstrap_mean(each, seed=seed, resamples=resamples) for each in values]
+    return _curve(name, measure, intervals)
+
+
+def predicted_curve(
+    transformed: Array,
+    new: Array,
+    codes: Codes | None,
+    order: Codes,
+    metric: Metric,
+    measure: Measure,
+    start: Interval | None = None,
+    end: Interval | None = None,
+    *,
+    name: str = "uncertainty",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Curve:
+    """The curve that a gallery is expected to take, learned from held-out pairs alone.
+
+    transformed: (n, d) by refits that had not learned from each pair; new: (n, d); codes: (n,) or None; order: (n,)
+    of the pairs. They are queries and gallery, own entry excluded. `start` and `end`, 95 % intervals of M(new, h) and
+    M(new, new) on the gallery, take the place of the pairs' own, which are of a smaller gallery: the pairs then tell
+    by how much the curve departs from the straight line between its ends, in proportion to their distance. Where the
+    gallery is far denser than the pairs (two pairs of a class, say), it rises sooner than foretold: the intervals tell
+    nothing of that. Raises ValueError for a measure by label without labels.
+    """
+    if measure != "recall@10" and codes is None:
+        raise ValueError(f"{measure} needs labels; recall@10 does not")
+    known = np.full(len(new), -1) if codes is None else codes
+    own = np.arange(len(new))
+    values = values_along(new, known, transformed, new, known, order, metric, own, measure, steps=STEPS)
+    judged = own if measure == "recall@10" else np.flatnonzero(known >= 0)
+    drawn = resampled_sums(values.T[judged], seed=seed, resamples=resamples) / max(1, len(judged))
+    curves = np.vstack([values[:, judged].mean(axis=1), drawn])
+    if start is not None and end is not None:
+        luck = np.append(0.0, np.random.default_rng(seed).standard_normal(resamples))[:, None]  # of both ends alike
+        curves = _between(curves, *(each.mean + luck * (each.high - each.low) / NORMAL_95 for each in (start, end)))
+    curves = np.clip(curves, 0, 1)
+    return _curve(name, measure, [percentile_interval(float(each[0]), each[1:]) for each in curves.T])
+
+
+def values_along(
+    queries: Array,
+    query_codes: Codes,
+    transformed: Array,
+    new: Array,
+    gallery_codes: Codes,
+    order: Codes,
+    metric: Metric,
+    exclude: Codes | None,
+    measure: Measure,
+    *,
+    steps: int = STEPS,
+) -> Floats:
+    """Every query's value at the fractions i/steps, i = 0…steps: (steps + 1, m) float64.
+
+    queries: (m, d); transformed, new: (n, d) float32, the same items; codes: (m,) and (n,), -1 for no label; order:
+    (n,) rows, first re-embedded first; exclude: (m,) or (m, e) gallery rows that a query must not find. "recall@10" is
+    of the neighbours by new vectors, the others go by label: items without one are not searched, queries without one
+    count 0. Fraction 0 equals M(new, h) and fraction 1 M(new, new). Between two fractions only a slice of the gallery
+    changes, so the best of every slice are found once, in either form.
+    """
+    if measure != "recall@10" and not (gallery_codes >= 0).all():
+        labelled = gallery_codes >= 0
+        place = np.append(np.where(labelled, np.cumsum(labelled) - 1, -1), -1)
+        exclude = None if exclude is None else place[exclude]
+        transformed, new, gallery_codes = transformed[labelled], new[labelled], gallery_codes[labelled]
+        order = place[order[labelled[order]]]
+    bounds = [i * len(order) // steps for i in range(steps + 1)]
+    if measure == "map":
+        values = np.empty((steps + 1, len(queries)))
+        mixed = np.array(transformed, np.float32)
+        for i, bound in enumerate(bounds):
+            mixed[order[:bound]] = new[order[:bound]]
+            values[i] = np.nan_to_num(average_precision(queries, query_codes, mixed, gallery_codes, metric, exclude))
+        return values
+    depth, slices = DEPTH[measure], [np.sort(order[a:b]) for a, b in pairwise(bounds)]
+    before = _best_of_slices(queries, transformed, metric, exclude, slices, depth)
+    after = _best_of_slices(queries, new, metric, exclude, slices, depth)
+    truth = top_k(queries, new, depth, metric, exclude) if measure == "recall@10" else None
+    values = np.empty((steps + 1, len(queries)))
+    for i in range(steps + 1):
+        score = np.concatenate([after.score[:, :i], before.score[:, i:]], axis=1)
+        row: Codes = np.concatenate([after.row[:, :i], before.row[:, i:]], axis=1)
+        found = _best(score.reshape(len(queries), -1), row.reshape(len(queries), -1), depth)
+        if truth is not None:
+            values[i] = recall_at_k(found, truth)
+        else:
+            values[i] = ((found >= 0) & (gallery_codes[found] == query_codes[:, None])).any(axis=1)
+    return values
+
+
+@dataclass(frozen=True)
+class _Best:
+    """What every query finds best in every slice of the gallery: score (m, slices, k), -inf for none, row likewise."""
+
+    score: Array
+    row: Codes
+
+
+def _best_of_slices(
+    queries: Array, gallery: Array, metric: Metric, exclude: Codes | None, slices: list[Codes], k: int
+) -> _Best:
+    best = _Best(
+        np.full((len(queries), len(slices), k), -np.inf, np.float32),
+        np.full((len(queries), len(slices), k), -1, np.int64),
+    )
+
+    def take(rows: Codes, scores: Array) -> None:
+        every = np.arange(len(rows))
+        for i, columns in enumerate(slices):
+            part = scores[:, columns]
+            for place in range(min(k, len(columns))):
+                first = part.argmax(axis=1)  # of equal scores the earlier gallery row, as columns rise
+                score = part[every, first]
+                best.score[rows, i, place] = score
+                best.row[rows, i, place] = np.where(score > -np.inf, columns[first], -1)
+                part[every, first] = -np.inf
+
+    for_each_block(take, queries, gallery, metric, exclude)
+    return best
+
+
+def _best(score: Array, row: Codes, k: int) -> Codes:
+    """The k rows of the best scores, equal ones by row: (m, c), (m, c) → (m, k), -1 for none."""
+    first = np.lexsort((row, -score), axis=1)[:, :k]
+    found: Codes = np.take_along_axis(row, first, axis=1)
+    return found
+
+
+def _between(curves: Floats, start: Floats, end: Floats) -> Floats:
+    """Curves (r, points) bent from their own ends to others (r, 1): the straight line, and the departure from it."""
+    share = np.linspace(0, 1, curves.shape[1])
+    first, last = curves[:, :1], curves[:, -1:]
+    departure = curves - first - share * (last - first)
+    wide = np.where(np.abs(last - first) > 1e-9, last - first, 1e-9)
+    return np.asarray(start + share * (end - start) + np.clip((end - start) / wide, 0, STEEPEST) * departure)
+
+
+def _curve(name: str, measure: Measure, intervals: list[Interval]) -> Curve:
+    last = len(intervals) - 1
+    points = (CurvePoint(i / last, each.mean, each.low, each.high) for i, each in enumerate(intervals))
+    return Curve(name, measure, tuple(points))
+
+
+def _squared_distances(rows: Array, points: Array) -> Floats:
+    squared = np.square(rows).sum(1)[:, None] + np.square(points).sum(1) - 2 * rows @ points.T
+    return np.asarray(np.maximum(squared, 0), np.float64)

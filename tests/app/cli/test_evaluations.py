@@ -1,0 +1,53 @@
+"""The commands of evaluations, against a real service."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import app
+from app.composition import compose
+from app.settings import Settings
+from tests.serving import serving
+from tests.versions import Versions
+from workers.runtime.celery import EmbeddedWorker
+
+ROOT = Path(app.__file__).parent.parent
+
+
+@pytest.fixture
+def versions(settings: Settings) -> Iterator[Versions]:
+    crosswalk = compose(settings)
+    with serving(settings, EmbeddedWorker) as client:
+        made = Versions(client, crosswalk)
+        yield made.with_rows(made.old, made.new)
+    crosswalk.close()
+
+
+def test_a_pair_is_evaluated_followed_and_shown(versions: Versions) -> None:
+    s = versions
+    url = ("--url", str(s.client.base_url))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "app.cli", "evaluations", *arguments, *url]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    asked = ("--queries", s.new, "--gallery", s.new, "--against", s.old, s.old, "--slice", "label", "--metric", "map")
+    done = run("start", s.dataset, *asked, "--follow")
+    assert done.returncode == 0, done.stderr
+    evaluation, _, rest = done.stdout.partition("\n")
+    found = json.loads(rest[rest.index("{") :])
+    assert (found["id"], found["state"]) == (evaluation, "done")
+    assert [one["metric"] for one in found["result"]["comparison"]["differences"]] == ["map"]
+    assert found["result"]["comparison"]["slices"][0]["name"] == "label"
+    chained = run("chain", s.dataset, s.old, s.new)
+    assert chained.returncode == 0, chained.stderr
+    assert run("follow", chained.stdout.strip()).returncode == 0
+    refused = run("start", s.dataset, "--queries", s.newest, "--gallery", s.newest)
+    assert refused.returncode == 1
+    assert "/queries" in refused.stderr

@@ -1,0 +1,100 @@
+"""Migrations make the tables that the code declares, whoever applies them, and however many at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+import app
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.migrate import configuration, migrate, pending
+from app.tables import metadata
+
+ROOT = Path(app.__file__).parent.parent
+
+
+@pytest.fixture
+def empty(each_settings: Settings) -> Database:
+    return Database(each_settings.sqlalchemy_url)
+
+
+def test_migrations_make_exactly_the_declared_tables(empty: Database) -> None:
+    migrate(empty)
+    with empty.engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    empty.close()
+
+
+def test_a_database_lacking_migrations_says_so(empty: Database) -> None:
+    assert pending(empty)
+    migrate(empty)
+    assert not pending(empty)
+    migrate(empty)
+    assert not pending(empty)
+    empty.close()
+
+
+def test_a_database_from_the_future_is_left_alone(empty: Database) -> None:
+    migrate(empty)
+    with empty.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert pending(empty)
+    with pytest.raises(Exception, match="9999"):
+        migrate(empty)
+    empty.close()
+
+
+def test_every_migration_can_be_taken_back(empty: Database) -> None:
+    migrate(empty)
+    config = configuration()
+    with empty.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert inspect(empty.engine).get_table_names() == ["alembic_version"]
+    empty.close()
+
+
+def test_processes_that_migrate_at_once_all_succeed(empty: Database) -> None:
+    script = (
+        "import sys; from app.storage.database import Database; from app.storage.migrate import migrate; "
+        "migrate(Database(sys.argv[1]))"
+    )
+    starters = [
+        subprocess.Popen([sys.executable, "-c", script, empty.url], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    for starter in starters:
+        _, errors = starter.communicate(timeout=120)
+        assert starter.returncode == 0, errors.decode()
+    assert not pending(empty)
+    empty.close()
+
+
+def test_upgrades_of_an_older_database_are_kept(empty: Database) -> None:
+    config = configuration()
+    with empty.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        now = "'2026-01-01 00:00:00'"
+        for model in ("old", "new"):
+            connection.execute(
+                text(f"INSERT INTO models (id, dimension, metric, created_at) VALUES ('{model}', 2, 'ip', {now})")
+            )
+        connection.execute(
+            text(
+                "INSERT INTO upgrades (id, source, target, request, galleries, state, created_at, updated_at) "
+                f"VALUES ('u', 'old', 'new', '{{}}', '[]', 'active', {now}, {now})"
+            )
+        )
+    migrate(empty)
+    with empty.read() as session:
+        assert session.execute(text("SELECT id, source, target FROM upgrades")).all() == [("u", "old", "new")]
+        tied = {key["constrained_columns"][0] for key in inspect(session.connection()).get_foreign_keys("upgrades")}
+    assert tied == {"source"}
+    empty.close()

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from models.proof.advice import Findings, Gate, advise, verdict
+from models.proof.report import Quantity, Wanted
+
+
+def q(mean: float, width: float = 0.02) -> Quantity:
+    return Quantity(mean, mean - width, mean + width, "test")
+
+
+GOOD = Findings(
+    gate=Gate(),
+    old_old=q(0.75),
+    cross=q(0.85),
+    difference=q(0.1),
+    covered=q(0.9),
+    covered_passes=True,
+    uncovered=None,
+    uncovered_share=0.0,
+    uncovered_rows=0,
+    gallery_rows=1000,
+    new_is_worse=False,
+    gain=q(0.12),
+    instant=q(0.82),
+    instant_passes=True,
+    instant_note="approximate",
+    backfill=q(0.88),
+    re_embed=q(0.89),
+    judgeable=True,
+    losing=(),
+    wanted=(),
+)
+HALF = replace(
+    GOOD,
+    cross=q(0.7),
+    difference=q(-0.05),
+    uncovered=q(0.5),
+    uncovered_share=0.5,
+    uncovered_rows=500,
+    wanted=tuple(Wanted(f"g{i}", 10, 4) for i in range(7)),
+)
+
+
+def recommended(f: Findings) -> str:
+    return next(rung.name for rung in advise(f, verdict(f)[0]) if rung.recommended)
+
+
+@pytest.mark.parametrize(
+    ("gate", "cross", "difference", "passes"),
+    [
+        (Gate(), q(0.9), q(0.021), True),
+        (Gate(), q(0.9), q(0.019), False),
+        (Gate("cmc@1", "not_worse_than_old", 0.01), q(0.9), q(0.011), True),
+        (Gate("cmc@1", "not_worse_than_old", 0.01), q(0.9), q(0.009), False),
+        (Gate("cmc@1", "at_least", 0.85), q(0.871), q(-0.5), True),
+        (Gate("cmc@1", "at_least", 0.85), q(0.869), q(0.5), False),
+    ],
+)
+def test_gate_reads_the_low_end_of_the_interval(
+    gate: Gate, cross: Quantity, difference: Quantity, passes: bool
+) -> None:
+    assert gate.passed(cross, difference) is passes
+
+
+@pytest.mark.parametrize(
+    ("body", "gate"),
+    [
+        ({}, Gate("cmc@1", "better_than_old")),
+        ({"metric": "map", "require": "not_worse_than_old"}, Gate("map", "not_worse_than_old", 0.01)),
+        ({"require": {"at_least": 0.85}}, Gate("cmc@1", "at_least", 0.85)),
+        ({"require": {"not_worse_than_old": 0.02}}, Gate("cmc@1", "not_worse_than_old", 0.02)),
+    ],
+)
+def test_gate_is_read_from_json(body: dict[str, Any], gate: Gate) -> None:
+    assert Gate.from_json(body) == gate
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"metric": "accuracy"},
+        {"require": "best"},
+        {"require": {"at_least": 85}},
+        {"require": {"at_least": True}},
+        {"require": {"at_least": 0.5, "not_worse_than_old": 0.1}},
+        {"metrics": "map"},
+        {"metric": ["map"]},
+    ],
+)
+def test_gate_that_means_nothing_is_refused(body: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"gate has|require"):
+        Gate.from_json(body)
+
+
+def test_good_crossing_is_transformed() -> None:
+    assert verdict(GOOD)[0]
+    assert recommended(GOOD) == "transform"
+
+
+def test_instant_is_recommended_where_it_serves_as_well() -> None:
+    assert recommended(replace(GOOD, instant=q(0.85))) == "instant"
+
+
+def test_rejection_for_coverage_says_what_to_add() -> None:
+    accepted, reason = verdict(HALF)
+    assert not accepted
+    assert recommended(HALF) == "stay"
+    assert "28 pairs for the 7 groups" in reason
+    assert "g0, g1, g2, g3, g4 and 2 more" in reason
+    assert "50% of the gallery (500 items)" in reason
+
+
+def test_worse_new_model_is_rejected_whatever_the_gate_says() -> None:
+    accepted, reason = verdict(replace(GOOD, new_is_worse=True, gain=q(-0.03)))
+    assert not accepted
+    assert "itself no better" in reason
+
+
+def test_unjudgeable_share_is_rejected() -> None:
+    accepted, reason = verdict(replace(HALF, judgeable=False))
+    assert not accepted
+    assert "too few groups to judge" in reason
+
+
+def test_rungs_state_their_cost() -> None:
+    cost = {rung.name: (rung.items_to_re_embed, rung.vectors_rewritten) for rung in advise(HALF, False)}
+    assert cost == {
+        "stay": (0, 0),
+        "instant": (0, 0),
+        "transform": (0, 1000),
+        "backfill": (500, 1000),
+        "re_embed": (1000, 1000),
+    }

@@ -1,0 +1,304 @@
+"""What a proof claims, checked on a world whose truth is known (`tests.models.world`)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
+from models.portable import Transformation
+from models.proof.advice import Gate
+from models.proof.crossing import Evidence, Limits, prove
+from models.proof.report import ProofReport
+from models.transformations.pairs import Pairs
+from tests.models.world import SOURCE, TARGET, World, crossing, draw, gallery, world
+
+QUICK = Limits(row_folds=5, cell_folds=10)
+PAIRS = 300
+
+
+def prove_share(
+    share: float, seed: int = 0, labelled: bool = True, **options: object
+) -> tuple[ProofReport, Pairs, Evidence, World]:
+    rng = np.random.default_rng(seed)
+    w = world(seed, old_noise=1.2, new_noise=0.6)
+    items = w.items(40, rng)
+    e = draw(items, share, PAIRS, rng)
+    if not labelled:
+        e = Evidence(replace(e.pairs, label=None), e.row)
+    options = {"limits": QUICK, "seed": seed} | options
+    report = prove(gallery(items, labelled), e, crossing(e.pairs), source=SOURCE, target=TARGET, **options)  # type: ignore[arg-type]
+    return report, items, e, w
+
+
+def measured(items: Pairs, e: Evidence, w: World, seed: int) -> float:
+    test = w.items(40, np.random.default_rng(seed + 1000))
+    vectors = crossing(e.pairs).transformation.apply(items.old)
+    assert test.label is not None
+    assert items.label is not None
+    return float(cmc(ranks_of_first_match(test.new, test.label, vectors, items.label, "cosine"), 1).mean())
+
+
+@pytest.fixture(scope="module")
+def half() -> ProofReport:
+    return prove_share(0.5)[0]
+
+
+@pytest.fixture(scope="module")
+def most() -> ProofReport:
+    return prove_share(0.9)[0]
+
+
+@pytest.fixture(scope="module")
+def unlabelled() -> ProofReport:
+    return prove_share(0.5, labelled=False)[0]
+
+
+def test_pairs_of_half_the_classes_look_splendid_and_are_rejected(half: ProofReport) -> None:
+    seen, unseen = half.strata
+    assert seen.name == "covered"
+    assert seen.cross.low > seen.old_old.high
+    assert unseen.name == "not covered"
+    assert unseen.share == pytest.approx(0.5)
+    assert unseen.cross.high < unseen.old_old.low
+    assert not half.accepted
+    assert [rung.name for rung in half.advice if rung.recommended] == ["stay"]
+
+
+def test_rejection_says_which_groups_need_how_many_pairs(half: ProofReport) -> None:
+    assert {w.group for w in half.wanted_pairs} == {f"class-{i:02d}" for i in range(10, 20)}
+    assert all(25 <= w.pairs <= 35 for w in half.wanted_pairs)
+    assert f"{sum(w.pairs for w in half.wanted_pairs)} pairs" in half.reason
+    assert "class-10" in half.reason
+    assert "50%" in half.reason
+
+
+def test_accepted_upgrade_names_the_groups_that_lose(most: ProofReport) -> None:
+    assert most.accepted
+    assert {g.name for g in most.losing_groups} == {"class-18", "class-19"}
+    assert all(not g.covered and g.new < g.old for g in most.losing_groups)
+    assert "class-18" in most.reason
+
+
+def test_pairs_of_all_classes_are_judged_on_held_out_rows_alone() -> None:
+    report, *_ = prove_share(1.0)
+    assert report.accepted
+    assert [s.name for s in report.strata] == ["covered"]
+    assert report.losing_groups == ()
+    assert report.basis.cell_folds == 0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 1.0])
+def test_predicted_interval_holds_what_fresh_queries_measure(share: float) -> None:
+    held = []
+    for seed in range(4):
+        report, items, e, w = prove_share(share, seed)
+        cross = report.metrics[0].cross
+        held.append(cross.low <= measured(items, e, w, seed) <= cross.high)
+    assert sum(held) >= 3
+
+
+def test_whole_is_the_strata_weighted_by_their_share(half: ProofReport) -> None:
+    assert half.metrics[0].cross.mean == pytest.approx(sum(s.share * s.cross.mean for s in half.strata))
+    assert half.metrics[0].old_old.mean == pytest.approx(sum(s.share * s.old_old.mean for s in half.strata))
+
+
+def test_weaker_new_model_is_rejected_and_the_advice_is_to_stay() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0, old_noise=0.8, new_noise=1.6).items(40, rng)
+    e = draw(items, 1.0, PAIRS, rng)
+    loose = Gate("cmc@1", "at_least", 0.05)  # even where the gate itself would let it pass
+    report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, gate=loose, limits=QUICK)
+    assert not report.accepted
+    assert report.backfilled is not None
+    assert report.backfilled.oracle_gain is not None
+    assert report.backfilled.oracle_gain < 1
+    assert "Stay with the old model" in report.reason
+    assert next(r for r in report.advice if r.recommended).name == "stay"
+
+
+def test_unlabelled_data_is_judged_by_neighbours_and_the_report_says_so(unlabelled: ProofReport) -> None:
+    assert unlabelled.basis.judged_by == "neighbours"
+    assert [m.metric for m in unlabelled.metrics] == ["recall@10"]
+    assert unlabelled.backfilled is None
+    text = " ".join(unlabelled.notes)
+    assert "cannot be known" in text
+    assert "recall@10 was judged in its place" in text
+    assert next(r for r in unlabelled.advice if r.name == "re_embed").quality is None
+
+
+def test_unlabelled_gallery_is_covered_by_density(unlabelled: ProofReport) -> None:
+    assert unlabelled.basis.coverage_by == "density"
+    assert 0.3 < unlabelled.basis.covered_share < 0.75
+    assert {s.judged_on for s in unlabelled.strata} == {"pairs, rows held out", "pairs, whole regions held out"}
+
+
+def test_few_labels_are_not_taken_for_many() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0, old_noise=1.2).items(40, rng)
+    e = draw(items, 1.0, PAIRS, rng)
+    report = prove(gallery(items, labelled=False), e, crossing(e.pairs), source=SOURCE, target=TARGET, limits=QUICK)
+    assert report.basis.judged_by == "neighbours"
+
+
+def test_pairs_of_one_class_cannot_speak_for_the_others() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0).items(40, rng)
+    e = draw(items, 0.05, 30, rng)
+    report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, limits=QUICK)
+    assert not report.accepted
+    assert "too few groups to judge" in report.reason
+
+
+def test_siblings_in_the_gallery_do_not_flatter() -> None:
+    rng = np.random.default_rng(0)
+    w = world(0, old_noise=1.6, new_noise=1.1)
+    items = w.items(80, rng, run=4, likeness=0.8)
+    truth = w.items(80, np.random.default_rng(1), run=4, likeness=0.8)
+    e = draw(items, 1.0, 600, rng)
+    shuffle = rng.permutation(len(items))
+    place = np.argsort(shuffle)
+    written = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, limits=QUICK)
+    mixed = prove(
+        gallery(items.subset(shuffle)),
+        Evidence(e.pairs, place[e.row]),
+        crossing(e.pairs),
+        source=SOURCE,
+        target=TARGET,
+        limits=QUICK,
+    )
+    assert items.label is not None
+    assert truth.label is not None
+    real = cmc(ranks_of_first_match(truth.old, truth.label, items.old, items.label, "cosine"), 1).mean()
+    assert written.basis.dependence_range >= 3
+    assert mixed.basis.dependence_range == 0
+    assert mixed.metrics[0].old_old.low > real
+    assert abs(written.metrics[0].old_old.mean - real) < 0.5 * (mixed.metrics[0].old_old.mean - real)
+
+
+def test_separate_evaluation_set_speaks_for_the_classes_it_holds() -> None:
+    rng = np.random.default_rng(0)
+    w = world(0, old_noise=1.2, new_noise=0.6)
+    items, fresh = w.items(40, rng), w.items(10, rng)
+    e = draw(items, 0.5, PAIRS, rng)
+    held = Evidence(fresh, np.full(len(fresh), -1))
+    report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, evaluation=held, limits=QUICK)
+    assert [(s.name, s.judged_on) for s in report.strata] == [
+        ("covered", "evaluation set"),
+        ("evaluated, not covered", "evaluation set"),
+    ]
+    assert sum(s.queries for s in report.strata) == len(fresh)
+    assert not report.accepted
+
+
+def test_evaluation_rows_that_were_learned_from_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0, old_noise=1.2, new_noise=0.6).items(40, rng)
+    e = draw(items, 1.0, PAIRS, rng)
+    rows = np.arange(len(items))
+    held = Evidence(items, rows)
+    report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, evaluation=held, limits=QUICK)
+    assert report.strata[0].queries == len(items) - PAIRS
+    assert any(f"{PAIRS} rows of the evaluation set were learned from" in note for note in report.notes)
+
+
+def test_large_gallery_is_sampled_and_the_report_says_so() -> None:
+    report, *_ = prove_share(1.0, limits=replace(QUICK, gallery=500, queries=100))
+    assert report.basis.gallery_rows == 800
+    assert report.basis.gallery_rows_searched == 500
+    assert report.basis.queries == 100
+    assert any("500 of 800 gallery rows" in note for note in report.notes)
+
+
+def test_instant_rung_is_measured_and_says_whether_it_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0, old_noise=1.2, new_noise=0.6).items(40, rng)
+    e = draw(items, 1.0, PAIRS, rng)
+    c = crossing(e.pairs)
+    report = prove(gallery(items), e, c, source=SOURCE, target=TARGET, instant=c, limits=QUICK)
+    instant = next(r for r in report.advice if r.name == "instant")
+    assert instant.quality is not None
+    assert 0.5 < instant.quality.mean <= 1
+    assert instant.vectors_rewritten == 0
+    assert "approximated" in instant.note
+
+
+def test_chosen_pairs_count_by_the_items_they_stand_for() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0, old_noise=1.2, new_noise=0.6).items(40, rng)
+    easy = np.linalg.norm(items.old - items.new.mean(0), axis=1)
+    e = draw(items, 1.0, PAIRS, rng)
+    weight = easy[e.row] / easy[e.row].sum()
+    plain = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, limits=QUICK)
+    weighted = prove(
+        gallery(items), replace(e, weight=weight**8), crossing(e.pairs), source=SOURCE, target=TARGET, limits=QUICK
+    )
+    assert weighted.metrics[0].cross.mean != plain.metrics[0].cross.mean
+
+
+def test_flips_add_up_to_the_difference_of_the_queries(half: ProofReport) -> None:
+    seen = next(f for f in half.flips if f.stratum == "covered")
+    assert seen.positive > seen.negative
+    unseen = next(f for f in half.flips if f.stratum == "not covered")
+    assert unseen.negative > unseen.positive
+    assert unseen.queries == PAIRS
+
+
+def test_report_is_plain_json_and_the_same_again(half: ProofReport) -> None:
+    again, *_ = prove_share(0.5)
+    assert json.dumps(half.to_json(), sort_keys=True, allow_nan=False) == json.dumps(again.to_json(), sort_keys=True)
+
+
+def test_progress_counts_every_fold() -> None:
+    seen: list[tuple[int, int]] = []
+    prove_share(0.5, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i + 1, 15) for i in range(15)]
+
+
+def test_labels_that_the_gallery_does_not_hold_are_refused_as_evidence() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0).items(10, rng)
+    strange = replace(items, label=np.full(len(items), "elsewhere", dtype=object))
+    with pytest.raises(ValueError, match="0 of 200 pairs"):
+        prove(
+            gallery(items),
+            Evidence(strange, np.full(len(items), -1)),
+            crossing(items),
+            source=SOURCE,
+            target=TARGET,
+            limits=QUICK,
+        )
+
+
+def test_every_fold_learns_without_its_own_queries() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0).items(20, rng)
+    e = draw(items, 0.5, 100, rng)
+    c = crossing(e.pairs)
+    learned: list[Pairs] = []
+
+    def refit(part: Pairs) -> Transformation:
+        learned.append(part)
+        return c.refit(part)
+
+    prove(gallery(items), e, replace(c, refit=refit), source=SOURCE, target=TARGET, limits=QUICK)
+    rows, cells = learned[:5], learned[5:]
+    assert sum(100 - len(part) for part in rows) == 100
+    assert e.pairs.label is not None
+    for part in cells:
+        assert part.label is not None
+        left_out = set(e.pairs.label) - set(part.label)
+        assert len(left_out) == 1
+
+
+def test_full_re_embedding_is_predicted_near_what_it_would_measure(most: ProofReport) -> None:
+    rung = next(r for r in most.advice if r.name == "re_embed")
+    assert rung.quality is not None
+    assert rung.predicted
+    assert rung.items_to_re_embed == 800
+    assert most.metrics[0].cross.mean < rung.quality.mean <= 1
+    assert most.backfilled is not None
+    assert rung.quality.high >= 0.99  # the world's new model makes no mistake on its whole gallery

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.proof.distance_to_pairs import distance_to_pairs, features
+
+
+def everything(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    return np.ones((len(rows), len(pairs)), bool)
+
+
+def test_distance_equals_loops() -> None:
+    rng = np.random.default_rng(0)
+    rows, pairs = (rng.normal(size=(n, 3)).astype(np.float32) for n in (20, 15))
+    cell, pair_cell = rng.integers(0, 3, 20), rng.integers(0, 3, 15)
+    forbidden = rng.random((20, 15)) < 0.3
+    found = distance_to_pairs(rows, cell, pairs, pair_cell, lambda a, b: ~forbidden[np.ix_(a, b)])
+    far = np.sqrt(2 * pairs.var(axis=0).sum())
+    for i in range(20):
+        near = [
+            np.linalg.norm(rows[i].astype(float) - pairs[j])
+            for j in range(15)
+            if cell[i] == pair_cell[j] and not forbidden[i, j]
+        ]
+        assert found[i] == pytest.approx(min(near, default=far), abs=1e-3)
+
+
+def test_label_without_pairs_is_as_far_as_two_random_pairs() -> None:
+    pairs = np.array([[1.0, 0], [-1, 0]], np.float32)
+    found = distance_to_pairs(pairs[:1], np.array([5]), pairs, np.array([0, 0]), everything)
+    assert found[0] == pytest.approx(np.sqrt(2))
+
+
+def test_side_information_has_the_spread_of_the_old_vectors() -> None:
+    rng = np.random.default_rng(0)
+    old, side = rng.normal(size=(200, 4)).astype(np.float32), 100 * rng.normal(size=(200, 3)).astype(np.float32)
+    rows = features(old, side, "l2", (old, side))
+    assert rows.shape == (200, 7)
+    assert rows[:, 4:].var(axis=0).sum() == pytest.approx(rows[:, :4].var(axis=0).sum(), rel=1e-4)
+
+
+def test_features_without_side_information_are_the_old_vectors_as_indexed() -> None:
+    old = np.array([[3.0, 4.0]], np.float32)
+    assert features(old, None, "cosine", (old, None)) == pytest.approx(np.array([[0.6, 0.8]]))

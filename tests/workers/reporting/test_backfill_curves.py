@@ -1,0 +1,78 @@
+"""What a backfill is predicted from: learned from pairs, kept, and found again where they still are."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from models.device import resolve
+from models.portable import Space
+from models.transformations.fit_network import silent
+from models.transformations.methods import Recipe, learn
+from models.transformations.pairs import Pairs
+from tests.worlds import NEW, OLD, world
+from workers.reporting.backfill_curves import HeldOut, _Sample, learn_from_held_out
+from workers.rows.pairs import DatasetPairs
+
+SOURCE, TARGET = Space("old", OLD, "cosine"), Space("new", NEW, "cosine")
+REFIT = partial(learn, Recipe("orthogonal"), source=SOURCE, target=TARGET, device=resolve("cpu"), seed=0)
+
+
+def pairs(many: int) -> DatasetPairs:
+    items = world(items=200).pairs(many)
+    known = Pairs(items.old, items.new, None, np.array(items.label, object))
+    return DatasetPairs(np.array(items.id, object), known)
+
+
+def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) -> None:
+    known = pairs(100)
+    h = REFIT(known.pairs)
+    found = learn_from_held_out(known, h, REFIT, device="cpu", progress=silent)
+    assert found is not None
+    learned, held_out = found
+    assert not np.allclose(held_out.moved, h.apply(known.pairs.old), atol=1e-3), "transformed by what has seen them"
+    held_out.save(tmp_path)
+    again = HeldOut.load(tmp_path)
+    assert again is not None
+    assert again.id.tolist() == known.ids.tolist()
+    np.testing.assert_array_equal(again.moved, held_out.moved)
+    np.testing.assert_array_equal(again.expected_error, learned.held_out)
+
+
+def test_of_too_few_pairs_nothing_is_learned_and_nothing_kept(tmp_path: Path) -> None:
+    few = pairs(8)
+    assert learn_from_held_out(few, REFIT(few.pairs), REFIT, device="cpu", progress=silent) is None
+    assert HeldOut.load(tmp_path) is None
+
+
+def test_pairs_changed_meanwhile_are_matched_by_id() -> None:
+    known = pairs(60)
+    numbers = np.arange(60, dtype=np.float32)
+    held_out = HeldOut(known.ids, np.repeat(numbers[:, None], NEW, axis=1), numbers)
+    left = np.random.default_rng(0).permutation(60)[:40]
+    ids = np.append(known.ids[left], "written since")
+    now = DatasetPairs(ids, known.pairs.subset(np.append(left, 0)))
+    sample = _Sample.of(held_out, now)
+    assert sample is not None
+    assert sample.id.tolist() == known.ids[left].tolist()
+    assert sample.expected_error.tolist() == left.tolist()
+    assert sample.moved[:, 0].tolist() == left.tolist()
+    np.testing.assert_array_equal(sample.pairs.new, known.pairs.new[left])
+    assert _Sample.of(held_out, DatasetPairs(ids[-3:], known.pairs.subset(left[:3]))) is None
+
+
+def test_pairs_are_ordered_by_the_rules_that_items_are() -> None:
+    known = pairs(60)
+    held_out = HeldOut(known.ids, known.pairs.new, np.arange(60, dtype=np.float32))
+    sample = _Sample.of(held_out, known)
+    assert sample is not None
+    found = dict(sample.urgencies([], "cosine"))
+    assert list(found) == ["uncertainty", "random", "class_mean_distance"]
+    assert found["uncertainty"].tolist() == sample.expected_error.tolist()
+    assert np.isfinite(found["class_mean_distance"]).all()
+    unlabelled = DatasetPairs(known.ids, Pairs(known.pairs.old, known.pairs.new))
+    sample = _Sample.of(held_out, unlabelled)
+    assert sample is not None
+    assert [name for name, _ in sample.urgencies([], "cosine")] == ["uncertainty", "random"]

@@ -1,0 +1,130 @@
+"""Steps in real processes under a worker in this one, as in the embedded service. Nobody rings: the sweep finds all."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from app.jobs.values import JobState
+from tests.services import eventually
+from tests.workers.job_bench import Bench, alive, only_step
+from tests.workers.sample import SAMPLE
+from workers.runtime.celery import EmbeddedWorker
+
+
+@pytest.fixture
+def worker(bench: Bench) -> Iterator[EmbeddedWorker]:
+    settings = bench.settings.model_copy(update={"job_attempts": 2})
+    with EmbeddedWorker(settings, SAMPLE) as worker:
+        yield worker
+
+
+@pytest.mark.usefixtures("worker")
+def test_step_reports_progress_and_its_results_are_applied_once(bench: Bench) -> None:
+    bench.enqueue("count", n=4)
+    bench.reaches(JobState.SUCCEEDED)
+    assert bench.results() == [(10, 1)]
+    assert bench.job().progress["done"] == 4
+    assert bench.diary() == ["1 1", "1 2", "1 3", "1 4"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_step_enqueues_what_comes_next_in_the_transaction_that_ends_it(bench: Bench) -> None:
+    bench.enqueue("count", n=1, then=[{"n": 2, "then": [{"n": 3}]}])
+    bench.all_end(3)
+    assert [total for total, _ in bench.results()] == [1, 3, 6]
+
+
+@pytest.mark.usefixtures("worker")
+def test_step_killed_midway_resumes_and_ends_as_if_undisturbed(bench: Bench) -> None:
+    bench.enqueue("count", n=5, wait_at=3)
+    bench.reaches_number(3)
+    os.kill(only_step(), signal.SIGKILL)
+    bench.open_gate("count")
+    bench.reaches(JobState.SUCCEEDED)
+    assert bench.results() == [(15, 2)]
+    assert bench.diary() == ["1 1", "1 2", "1 3", "2 4", "2 5"]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("exception", "ended with exit status 1: ZeroDivisionError: these are its last words"),
+        ("signal", "was killed by SIGSEGV"),
+        ("return", "returned without finishing its job"),
+    ],
+)
+def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: Bench, how: str, reason: str) -> None:
+    bench.enqueue("crash", how=how)
+    bench.reaches(JobState.FAILED)
+    assert bench.job().attempts == 2
+    (told,) = bench.reasons()
+    assert told == bench.job().error
+    assert told.startswith("Step 'crash'")
+    assert reason in told
+    assert ("these are its last words" in told) is (how == "exception")
+    assert told.endswith("(attempt 2 of 2)")
+    assert len(told) < 1200
+
+
+@pytest.mark.usefixtures("worker")
+def test_step_that_cannot_succeed_fails_at_once_with_its_reason(bench: Bench) -> None:
+    bench.enqueue("fail")
+    bench.reaches(JobState.FAILED)
+    assert (bench.job().attempts, bench.reasons()) == (1, ["the dataset has no pairs; add some"])
+
+
+@pytest.mark.usefixtures("worker")
+def test_cancelled_step_is_killed_even_if_it_is_deaf(bench: Bench) -> None:
+    bench.enqueue("hang")
+    eventually(lambda: bool(bench.diary()), "the step to begin")
+    pid = only_step()
+    bench.cancel()
+    bench.reaches(JobState.CANCELLED)
+    assert not alive(pid)
+    assert bench.reasons() == []
+
+
+@pytest.mark.usefixtures("worker")
+def test_step_whose_lease_was_taken_is_ended_and_writes_nothing(bench: Bench) -> None:
+    bench.enqueue("linger")
+    eventually(lambda: bool(bench.diary()), "the step to begin")
+    pid = only_step()
+    bench.give_lease_to_another()
+    eventually(lambda: not alive(pid), "the step to be ended")
+    bench.open_gate("linger")
+    assert bench.results() == []
+    assert bench.job().state == JobState.RUNNING
+
+
+def test_stopping_worker_kills_its_step_and_hands_the_job_back(bench: Bench) -> None:
+    worker = EmbeddedWorker(bench.settings, SAMPLE)
+    worker.start()
+    bench.enqueue("hang")
+    eventually(lambda: bool(bench.diary()), "the step to begin")
+    pid = only_step()
+    worker.stop()
+    assert not alive(pid)
+    assert (bench.job().state, bench.job().attempts) == (JobState.QUEUED, 0)
+
+
+def test_worker_can_be_started_again_in_the_same_process(bench: Bench) -> None:
+    for number in range(2):
+        with EmbeddedWorker(bench.settings, SAMPLE):
+            bench.enqueue("count", n=1)
+            bench.all_end(number + 1)
+
+
+def test_step_that_does_not_notice_its_lost_lease_still_writes_nothing(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"heartbeat_seconds": 600.0})
+    with EmbeddedWorker(settings, SAMPLE):
+        bench.enqueue("linger")
+        eventually(lambda: bool(bench.diary()), "the step to begin")
+        pid = only_step()
+        bench.give_lease_to_another()
+        bench.open_gate("linger")
+        eventually(lambda: not alive(pid), "the step to end")
+    assert bench.results() == []
+    assert bench.job().state == JobState.RUNNING

@@ -1,0 +1,144 @@
+"""Searches to be measured: a gallery's vectors carried to the space of the queries, and how that was done, in words.
+
+Vectors of different spaces are never compared silently: every search names the crossings that its gallery went through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.artifacts.crossings import open_crossing
+from app.composition import Crosswalk
+from app.upgrades.hops import Hop
+from models.evaluation.searches import NothingToMeasure, Search, SearchResult, evaluate, own_entries, true_neighbours
+from models.portable import Array, CorruptArtifact, WrongDirection
+from workers.context import StepFailed
+from workers.rows.evaluation_rows import Evaluated
+
+Rows = NDArray[np.int64]
+
+SEED = 0
+RECALL = "recall@10"
+_KS = {"cmc@1": 1, "cmc@5": 5}
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """A search, and how its gallery came to the space of its queries: JSON."""
+
+    search: Search
+    how: dict[str, Any]
+
+
+class Bench:
+    """The queries and the gallery that every search of an evaluation is over.
+
+    `tick` is called after each measurement. metrics: those asked for; None for all that can be measured.
+    """
+
+    def __init__(
+        self,
+        crosswalk: Crosswalk,
+        queries: Evaluated,
+        gallery: Evaluated,
+        metrics: Sequence[str] | None,
+        tick: Callable[[], None],
+    ) -> None:
+        self._crosswalk = crosswalk
+        self.queries = queries
+        self.gallery = gallery
+        self._asked = [*_KS, "map", RECALL] if metrics is None else list(metrics)
+        self._tick = tick
+        self.excluded = own_entries(queries.id.tolist(), gallery.id.tolist())
+
+    @property
+    def by_label(self) -> bool:
+        """Whether anything is to be judged by labels, and there are some."""
+        return self._asked != [RECALL] and self.queries.labelled and self.gallery.labelled
+
+    def search(self, queries: str, gallery: str, hops: Sequence[Hop] = ()) -> Crossed:
+        """M(queries, gallery), its vectors through the `hops` that lead from the gallery's model to the queries'."""
+        space = self._crosswalk.models.space(queries)
+        vectors, steps = self._carried(gallery, hops)
+        name = f"M({queries}, {gallery})"
+        return Crossed(
+            Search(name, self.queries.vectors[queries].values, vectors, space.metric),
+            {"how": _how(hops), "upgrades": steps, **self._made(gallery)},
+        )
+
+    def truth(self, model: str) -> Rows | None:
+        """What full re-embedding would find; None unless the model made a vector of every row of the gallery."""
+        if not self.embedded(model):
+            return None
+        return true_neighbours(self.search(model, model).search, self.excluded)
+
+    def embedded(self, model: str) -> bool:
+        """Whether the model made a vector of every row of the gallery."""
+        return model in self.gallery.native and bool(self.gallery.native[model].all())
+
+    def measure(self, crossed: Crossed, truth: Rows | None = None) -> SearchResult:
+        """The metrics asked for, as far as there are labels or a truth. Raises StepFailed where there is neither."""
+        asked, by_label = self._asked, self.by_label
+        try:
+            found = evaluate(
+                crossed.search,
+                self.queries.label if by_label else None,
+                self.gallery.label if by_label else None,
+                self.excluded,
+                truth=truth if RECALL in asked else None,
+                ks=[_KS[metric] for metric in asked if metric in _KS],
+                seed=SEED,
+            )
+        except NothingToMeasure as error:
+            raise StepFailed(f"Nothing could be measured: {error}.") from error
+        self._tick()
+        figures = {figure.metric: figure for figure in found.figures}
+        return replace(found, figures=tuple(figures[metric] for metric in asked if metric in figures))
+
+    def _carried(self, model: str, hops: Sequence[Hop]) -> tuple[Array, list[dict[str, Any]]]:
+        """The gallery's vectors of a model after every hop, and a word on each."""
+        vectors, side = self.gallery.vectors[model].values, self.gallery.side
+        steps = []
+        for hop in hops:
+            spaces = [self._crosswalk.models.space(name) for name in (hop.source, hop.target)]
+            try:
+                crossing = open_crossing(self._crosswalk.settings.artifacts_dir / hop.upgrade, *spaces)
+            except (CorruptArtifact, WrongDirection) as error:
+                raise StepFailed(f"The crossing of upgrade {hop.upgrade} cannot be used: {error}.") from error
+            card = crossing.chosen.card
+            there = side.has if card.side_dimension is not None else np.zeros(len(vectors), bool)
+            if there.any() and side.values.shape[1] != card.side_dimension:
+                raise StepFailed(
+                    f"The crossing of upgrade {hop.upgrade} reads side-information of dimension {card.side_dimension}; "
+                    f"the rows evaluated have another, of dimension {side.values.shape[1]}."
+                )
+            vectors = crossing.apply(vectors, side.values if there.any() else None, there)
+            steps.append(
+                {
+                    "upgrade": hop.upgrade,
+                    "from": hop.source,
+                    "to": hop.target,
+                    "state": hop.state,
+                    "method": card.method,
+                    "rows_with_side_information": int(there.sum()) if card.side_dimension is not None else None,
+                }
+            )
+        return vectors, steps
+
+    def _made(self, model: str) -> dict[str, int]:
+        """How many rows the model made the vectors of, and how many a generation's crossings carried to its space."""
+        native = int(self.gallery.native[model].sum())
+        return {"native_rows": native, "transformed_rows": len(self.gallery) - native}
+
+
+def _how(hops: Sequence[Hop]) -> str:
+    if not hops:
+        return "same_space"
+    if len(hops) > 1:
+        return "composition"
+    return "compatible" if hops[0].trained else "crossing"

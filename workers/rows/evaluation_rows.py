@@ -1,0 +1,157 @@
+"""Rows to be evaluated, of a dataset or of a gallery: what they hold of several models, as plain arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from app.composition import Crosswalk
+from app.evaluations.holdings import Holding, every
+from app.galleries.lineage import SIDE_INFORMATION, Lineage
+from app.storage.lance_table import ROW_ID, Table, embedding_column
+from workers.rows.partial import Partial
+
+_IDS_AT_ONCE = 2_000
+
+Reached = Callable[[pa.RecordBatch], tuple[Partial, NDArray[np.bool_]]]
+"""Of every row: a vector in a model's space, and whether the model itself made it."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """n rows in the order of writing, drawn from the `held` ones that have what is needed.
+
+    id, label: (n,) object, None for no label; vectors, native: by model, (n, d) and (n,) bool: a vector in its space,
+    and whether the model made it or a generation's crossing did; side: (n, d_side).
+    """
+
+    id: NDArray[Any]
+    label: NDArray[Any]
+    vectors: Mapping[str, Partial]
+    native: Mapping[str, NDArray[np.bool_]]
+    side: Partial
+    held: int
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @property
+    def labelled(self) -> bool:
+        return any(label is not None for label in self.label)
+
+    def take(self, places: NDArray[np.int64]) -> Evaluated:
+        """Some of the rows."""
+
+        def part(whole: Partial) -> Partial:
+            return Partial(whole.values[places], whole.has[places])
+
+        return Evaluated(
+            self.id[places],
+            self.label[places],
+            {model: part(vectors) for model, vectors in self.vectors.items()},
+            {model: made[places] for model, made in self.native.items()},
+            part(self.side),
+            self.held,
+        )
+
+    def drawn(self, most: int, seed: int) -> Evaluated:
+        """At most so many of the rows, drawn at random."""
+        return self if len(self) <= most else self.take(_drawn(len(self), most, seed))
+
+
+def read(
+    crosswalk: Crosswalk, holding: Holding, needed: Sequence[str], also: Sequence[str] = (), *, most: int, seed: int
+) -> Evaluated:
+    """The rows with a vector in the space of every one of the models `needed`; what they hold of those in `also` as
+    well. Where there are more than `most`, that many are drawn at random."""
+    version, condition = holding.rows.version, every(*map(holding.reached, needed))
+    held = holding.rows.count(condition, version=version)
+    drawn = None if held <= most else _drawn(held, most, seed)
+    readers = {model: _reader(crosswalk, holding, model) for model in dict.fromkeys([*needed, *also])}
+    wanted = ["id", "label", SIDE_INFORMATION, *(name for columns, _ in readers.values() for name in columns)]
+    known = holding.rows.columns(version)
+    columns = [name for name in dict.fromkeys(wanted) if name in known]
+    parts: list[tuple[pa.RecordBatch, dict[str, tuple[Partial, NDArray[np.bool_]]]]] = []
+    passed = 0
+    for batch in holding.rows.scan(columns, where=condition, version=version):
+        kept = batch if drawn is None else batch.take(pa.array(_within(drawn, passed, batch.num_rows)))
+        passed += batch.num_rows
+        if kept.num_rows:
+            parts.append((kept, {model: reached(kept) for model, (_, reached) in readers.items()}))
+    return _ordered(parts, list(readers), held)
+
+
+def payload_values(items: Table, ids: Sequence[str], field: str) -> NDArray[Any]:
+    """What the payload of the items of these ids says of a field: (m,) object, None where there is no such item or
+    field."""
+    found: dict[str, Any] = {}
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        for row in items.by_id(ids[start : start + _IDS_AT_ONCE], ["id", "payload"]).to_pylist():
+            if row["payload"] is not None:
+                found[row["id"]] = json.loads(row["payload"]).get(field)
+    values = np.empty(len(ids), object)
+    values[:] = [found.get(one) for one in ids]
+    return values
+
+
+def _reader(crosswalk: Crosswalk, holding: Holding, model: str) -> tuple[list[str], Reached]:
+    """The columns to read for a model, and what makes vectors in its space of them."""
+    number = holding.generation(model)
+    if holding.info is None or number is None:
+        column = embedding_column(model)
+
+        def own(batch: pa.RecordBatch) -> tuple[Partial, NDArray[np.bool_]]:
+            made = Partial.of(batch, column)
+            return made, made.has
+
+        return [column], own
+    lineage = crosswalk.galleries.lineage(holding.info, number)
+    return lineage.columns, lambda batch: _projected(lineage, batch)
+
+
+def _projected(lineage: Lineage, batch: pa.RecordBatch) -> tuple[Partial, NDArray[np.bool_]]:
+    found = lineage.project(batch)
+    places = np.flatnonzero(np.isin(batch.column(ROW_ID).to_numpy().astype(np.int64), found.rows))
+    native = np.zeros(batch.num_rows, bool)
+    native[places] = found.native
+    empty = Partial(np.zeros((batch.num_rows, lineage.dimension), np.float32), np.zeros(batch.num_rows, bool))
+    return empty.filled(places, found.vectors), native
+
+
+def _ordered(
+    parts: Sequence[tuple[pa.RecordBatch, Mapping[str, tuple[Partial, NDArray[np.bool_]]]]],
+    models: Sequence[str],
+    held: int,
+) -> Evaluated:
+    def column(name: str, kind: Any) -> NDArray[Any]:
+        values = np.empty(sum(batch.num_rows for batch, _ in parts), kind)
+        values[:] = [value for batch, _ in parts for value in batch.column(name).to_pylist()]
+        return values
+
+    rows = Evaluated(
+        id=column("id", object),
+        label=column("label", object),
+        vectors={model: Partial.stacked([found[model][0] for _, found in parts]) for model in models},
+        native={
+            model: np.concatenate([np.empty(0, bool), *(found[model][1] for _, found in parts)]) for model in models
+        },
+        side=Partial.stacked([Partial.of(batch, SIDE_INFORMATION) for batch, _ in parts]),
+        held=held,
+    )
+    return rows.take(np.argsort(column(ROW_ID, np.int64), kind="stable"))
+
+
+def _drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
+def _within(drawn: NDArray[np.int64], start: int, count: int) -> NDArray[np.int64]:
+    """Which of the `count` rows from `start` on are among those drawn, by their places there."""
+    first, last = np.searchsorted(drawn, [start, start + count])
+    return drawn[first:last] - start

@@ -1,0 +1,120 @@
+"""A gallery as learning and proof see it: in the space that its upgrade starts from, in the order of writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from app.composition import Crosswalk
+from app.galleries.info import GalleryInfo
+from app.galleries.lineage import SIDE_INFORMATION, Lineage
+from app.storage.lance_table import ROW_ID
+from models.portable import Array
+from models.proof.held_out_scores import Gallery
+from workers.context import StepFailed
+from workers.rows.partial import Partial
+
+NUMBERS_IN_MEMORY = 500_000_000  # float32 values of a gallery that a proof holds (2 GB)
+_IDS_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items with a vector in the active space. row, id, label: (n,); vector: (n, d) float32."""
+
+    row: NDArray[np.int64]
+    id: NDArray[Any]
+    label: NDArray[Any]
+    vector: Array
+    side: Partial
+
+    @property
+    def labelled(self) -> bool:
+        return any(label is not None for label in self.label)
+
+    def as_gallery(self, *, side: bool, guess: Callable[[Array], Array] | None = None) -> Gallery:
+        """For a proof, with side-information or without.
+
+        guess: what to take, by the vectors of items that lack it, for their side-information. Raises ValueError where
+        an item lacks it, and there is none.
+        """
+        label, has = self.label if self.labelled else None, self.side.has
+        if not side or has.all():
+            return Gallery(self.vector, self.side.values if side else None, label)
+        if guess is None:
+            raise ValueError("some items have no side-information")
+        known = self.side.filled(np.flatnonzero(~has), guess(self.vector[~has]))
+        return Gallery(self.vector, known.values, label, has)
+
+
+def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int) -> Items:
+    """Every item, or a uniform sample where all would not fit in memory. Raises StepFailed for an empty gallery."""
+    store = crosswalk.galleries.store(info)
+    lineage = crosswalk.galleries.lineage(info, info.active)
+    numbers = store.items.count() * (lineage.dimension + (info.side_dimension or 0))
+    share = min(1.0, NUMBERS_IN_MEMORY / max(1, numbers))
+    batches = store.items.scan(_columns(crosswalk, info, lineage))
+    rng = np.random.default_rng(seed)
+    sampled = batches if share == 1 else (_drawn(batch, share, rng) for batch in batches)
+    items = _collected(sampled, lineage)
+    if not len(items.id):
+        raise StepFailed(f"Gallery {info.id!r} is empty: there is nothing to upgrade. PUT /galleries/{info.id}/items.")
+    return items
+
+
+def items_by_id(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str], lineage: Lineage | None = None) -> Items:
+    """Those of the items that the gallery holds, in its active space, or as another lineage sees them."""
+    lineage = lineage or crosswalk.galleries.lineage(info, info.active)
+    columns = _columns(crosswalk, info, lineage)
+    table = crosswalk.galleries.store(info).items
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            yield from table.by_id(ids[start : start + _IDS_AT_ONCE], columns).to_batches()
+
+    return _collected(batches(), lineage)
+
+
+def _columns(crosswalk: Crosswalk, info: GalleryInfo, lineage: Lineage) -> list[str]:
+    items = crosswalk.galleries.store(info).items
+    read = [name for name in [*lineage.columns, SIDE_INFORMATION] if items.has(name)]
+    return list(dict.fromkeys(["id", "label", *read]))
+
+
+def _drawn(batch: pa.RecordBatch, share: float, rng: np.random.Generator) -> pa.RecordBatch:
+    return batch.take(pa.array(np.flatnonzero(rng.random(batch.num_rows) < share)))
+
+
+def _collected(batches: Iterable[pa.RecordBatch], lineage: Lineage) -> Items:
+    parts = [_items(batch, lineage) for batch in batches if batch.num_rows]
+    if not parts:
+        nothing = np.empty(0, object)
+        empty = np.empty((0, lineage.dimension), np.float32)
+        return Items(np.empty(0, np.int64), nothing, nothing, empty, Partial.empty(0))
+    side = Partial.stacked([part.side for part in parts])
+    order = np.argsort(np.concatenate([part.row for part in parts]), kind="stable")
+    return Items(
+        row=np.concatenate([part.row for part in parts])[order],
+        id=np.concatenate([part.id for part in parts])[order],
+        label=np.concatenate([part.label for part in parts])[order],
+        vector=np.concatenate([part.vector for part in parts])[order],
+        side=Partial(side.values[order], side.has[order]),
+    )
+
+
+def _items(batch: pa.RecordBatch, lineage: Lineage) -> Items:
+    projected = lineage.project(batch)
+    reached = np.isin(batch.column(ROW_ID).to_numpy().astype(np.int64), projected.rows)
+    side = Partial.of(batch, SIDE_INFORMATION)
+    return Items(
+        row=projected.rows,
+        id=np.array(batch.column("id").to_pylist(), object)[reached],
+        label=np.array(batch.column("label").to_pylist(), object)[reached],
+        vector=projected.vectors,
+        side=Partial(side.values[reached], side.has[reached]),
+    )

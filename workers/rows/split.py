@@ -1,0 +1,50 @@
+"""Which rows of a dataset a model is trained on, decided once and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.composition import Crosswalk
+from app.upgrades.tables import UpgradeRow
+from models.compatible_training import Split, hold_out
+from workers.rows.labelled_rows import LabelledRows
+
+
+def split_rows(
+    crosswalk: Crosswalk, upgrade: UpgradeRow, codes: NDArray[np.int64], labels: NDArray[Any], path: Path
+) -> Split:
+    """Splits rows with these codes, (n,) int64 into `labels`.
+
+    Whole classes are kept back where a gallery holds labels that the dataset lacks. Decided once: a gallery that is
+    written to meanwhile must not change what a resumed training is trained on.
+    """
+    if not path.exists():
+        known = set(labels.tolist())
+        foreign = any(_labels(crosswalk, name) - known for name in upgrade.galleries)
+        whole = foreign and upgrade.request["evaluation"] is None
+        asked = upgrade.request["training"]
+        split = hold_out(codes, len(labels), asked["validation"], asked["seed"], whole_classes=whole)
+        partial = path.with_name(f".{path.stem}.partial.npz")
+        np.savez(partial, training=split.training, held_out=split.held_out, unseen=split.unseen)
+        partial.replace(path)
+    return read_split(path)
+
+
+def not_trained_on(others: LabelledRows, rows: LabelledRows, split: Split) -> NDArray[np.int64]:
+    """The places of those of the `others` that `split` does not train on under the same id."""
+    return np.flatnonzero(~np.isin(others.id.astype(str), rows.id[split.training].astype(str)))
+
+
+def read_split(path: Path) -> Split:
+    """Which rows were trained on, and which were not."""
+    with np.load(path) as found:
+        return Split(found["training"], found["held_out"], found["unseen"])
+
+
+def _labels(crosswalk: Crosswalk, gallery: str) -> set[str]:
+    items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
+    return {label for batch in items.scan(["label"]) for label in batch.column("label").unique().to_pylist() if label}

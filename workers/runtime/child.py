@@ -1,0 +1,107 @@
+"""One step's process, as its supervisor sees it: started, listened to, killed, and what it died of."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import IO
+
+import structlog
+
+from app.jobs.values import Lease
+from app.settings import Settings
+from workers.runtime.program import Program
+
+_GRACE_SECONDS = 1.0
+_LAST_LINES = 3
+_LONGEST_LINE = 2_000
+_LONGEST_REASON = 1_000
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+log = structlog.get_logger(__name__)
+
+
+class Child:
+    """A process group of its own, whose output goes to our log under the job's id."""
+
+    def __init__(self, program: Program, settings: Settings, lease: Lease) -> None:
+        # -P: the folder that the service was started from may hold modules of the same names as ours.
+        command = [sys.executable, "-P", "-m", program.entry, lease.job_id, lease.token, str(os.getpid())]
+        self._process = subprocess.Popen(
+            command,
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._lease = lease
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._listener = threading.Thread(target=self._listen, name=f"output of {lease.job_id}", daemon=True)
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait(self, timeout: float) -> int | None:
+        """The exit status (negative: the signal that killed it); None while it runs."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """Ends the process and all that it started: TERM, and KILL for what is left after a moment."""
+        for which in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, which)
+            self.wait(_GRACE_SECONDS)
+        self._listener.join(_GRACE_SECONDS)
+
+    def cause_of_death(self) -> str:
+        """Why it ended without finishing its job, with its last words; bounded."""
+        status = self._process.poll()
+        if status is not None and status < 0:
+            how = f"was killed by {signal.Signals(-status).name}"
+            if -status == signal.SIGKILL:
+                how += ", perhaps for want of memory"
+        else:
+            how = f"ended with exit status {status}"
+        said = "\n".join(self._last_lines)[-_LONGEST_REASON:]
+        return f"Step {self._lease.step!r} {how}" + (f": {said}" if said else ".")
+
+    def _listen(self) -> None:
+        output: IO[bytes] | None = self._process.stdout
+        assert output is not None
+        with output:
+            while line := output.readline(_LONGEST_LINE):
+                # PostgreSQL's text holds no NUL, and this may become the reason in a row.
+                text = line.decode(errors="replace").replace("\0", "").rstrip()
+                if not text:
+                    continue
+                log.info(text, job=self._lease.job_id, step=self._lease.step)
+                # Of a traceback, what happened; where it happened is in the log.
+                if not text.startswith((" ", "Traceback")):
+                    self._last_lines.append(text)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What a step's process starts with: our environment, these settings, our import path, its share of the cores."""
+    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith("CROSSWALK_")}
+    given = settings.model_copy(update={"data_dir": settings.data_dir.resolve()}).model_dump(
+        mode="json", exclude_none=True
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # One count for all: PyTorch takes MKL's for its own, and two threads too many wait for each other at every step.
+    share = ours.get(_THREAD_COUNTS[0], str(max(1, cores // settings.worker_concurrency)))
+    return {
+        **dict.fromkeys(_THREAD_COUNTS, share),
+        **ours,
+        **{f"CROSSWALK_{name.upper()}": str(value) for name, value in given.items()},
+        "PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path),
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,65 @@
+"""The process of one step: `python -m workers.runtime.step <job id> <lease token> <supervisor's pid>`.
+
+CUDA, leaks, crashes and cancelling stay inside it. It lives no longer than its supervisor, nor than its lease.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from importlib import import_module
+
+from app.jobs.leases import CancelRequested, LeaseLost, Leases
+from app.settings import Settings
+from app.storage.database import Database
+from workers.context import StepContext, StepFailed
+from workers.heartbeat import LEASE_LOST, Heartbeat
+from workers.runtime.program import CROSSWALK, Program
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(program: Program, arguments: list[str]) -> int:
+    """Does the step that the lease names. Returns the exit status; whatever was not finished, the supervisor releases.
+
+    An unexpected exception leaves with its traceback on stderr, and is tried again; StepFailed is not.
+    """
+    job_id, token, supervisor = arguments
+    _die_with(int(supervisor))
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    database = Database(settings.sqlalchemy_url)
+    leases = Leases(database, settings, program.failed(settings))
+    try:
+        lease = leases.taken(job_id, token)
+        with Heartbeat(leases, lease, settings, int(supervisor)) as heartbeat:
+            context = StepContext(settings, database, leases, lease, heartbeat)
+            try:
+                # Imported here, so that only the process that needs torch loads it, and while the lease is kept.
+                import_module(program.steps[lease.step]).run(context)
+            except StepFailed as failure:
+                heartbeat.stop()
+                leases.fail(lease, failure.reason)
+            else:
+                if not context.finished:
+                    raise RuntimeError(f"step {lease.step!r} returned without finishing its job")
+    except LeaseLost:
+        return LEASE_LOST
+    except CancelRequested:
+        return 0
+    finally:
+        database.close()
+    return 0
+
+
+def _die_with(supervisor: int) -> None:
+    """Killed by the kernel when the supervisor dies (Linux); elsewhere the heartbeat notices."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor:  # It died before we could ask.
+        os._exit(LEASE_LOST)
+
+
+if __name__ == "__main__":
+    sys.exit(main(CROSSWALK, sys.argv[1:]))

@@ -1,0 +1,106 @@
+"""Claims jobs and sees each through its own process: watched, killed when cancelled, released when it crashes."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.jobs.leases import LeaseLost, Leases
+from app.jobs.values import Lease
+from app.settings import Settings
+from app.storage.database import Database
+from workers.runtime.child import Child
+from workers.runtime.program import Program
+
+_TICK_SECONDS = 0.2
+_LINGER_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Supervisor:
+    """`worker_concurrency` slots, each a thread that runs one step at a time.
+
+    A slot looks for work when the doorbell wakes it, when a step ends, and every `sweep_seconds`: that finds jobs whose
+    ring was lost, whose back-off is over, or whose holder vanished, without the broker.
+    """
+
+    def __init__(self, settings: Settings, program: Program, ring: Callable[[], None]) -> None:
+        self._settings = settings
+        self._program = program
+        self._ring = ring
+        self._database = Database(settings.sqlalchemy_url)
+        self._leases = Leases(self._database, settings, program.failed(settings))
+        self._stopping = threading.Event()
+        self._bells = [threading.Event() for _ in range(settings.worker_concurrency)]
+        # Each thread outlives every process it starts: Linux takes a parent's death to be that of the thread.
+        self._slots = [
+            threading.Thread(target=self._serve, args=(bell,), name=f"slot {number}", daemon=True)
+            for number, bell in enumerate(self._bells)
+        ]
+
+    def start(self) -> None:
+        for slot in self._slots:
+            slot.start()
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be work."""
+        for bell in self._bells:
+            bell.set()
+
+    def stop(self) -> None:
+        """Kills what runs, hands its jobs back, and returns when all is still. Costs no job an attempt."""
+        self._stopping.set()
+        self.wake()
+        for slot in self._slots:
+            slot.join()
+        self._database.close()
+
+    def _serve(self, bell: threading.Event) -> None:
+        while not self._stopping.is_set():
+            bell.wait(self._settings.sweep_seconds)
+            bell.clear()
+            try:
+                self._leases.bury()
+                while not self._stopping.is_set() and (lease := self._leases.claim(self._program.steps)):
+                    self._see_through(lease)
+                    self._ring()
+            except Exception:  # The database may be away; the slot must still be there when it is back.
+                log.exception("could not look for work; looking again soon")
+
+    def _see_through(self, lease: Lease) -> None:
+        log.info("step started", job=lease.job_id, step=lease.step, subject=lease.subject, attempt=lease.attempt)
+        child = Child(self._program, self._settings, lease)
+        try:
+            self._watch(lease, child)
+        finally:
+            child.stop()
+        try:
+            if self._stopping.is_set():
+                self._leases.hand_back(lease)
+            else:
+                state = self._leases.release(lease, child.cause_of_death())
+                log.warning("step did not finish", job=lease.job_id, state=state, why=child.cause_of_death())
+        except LeaseLost:
+            # The usual end: the step finished its job, or failed it for good, and with that gave up the lease.
+            log.info("step ended", job=lease.job_id, step=lease.step, subject=lease.subject)
+
+    def _watch(self, lease: Lease, child: Child) -> None:
+        """Returns when the process has ended, or is to be stopped."""
+        looked = time.monotonic()
+        while child.wait(_TICK_SECONDS) is None and not self._stopping.is_set():
+            if time.monotonic() - looked < self._settings.heartbeat_seconds:
+                continue
+            looked = time.monotonic()
+            try:
+                if self._leases.cancel_requested(lease):
+                    return
+            except LeaseLost:
+                # Either it has just finished and is on its way out, or it is not entitled to go on.
+                child.wait(_LINGER_SECONDS)
+                return
+            except SQLAlchemyError as error:
+                log.warning("could not ask whether to go on", job=lease.job_id, error=repr(error))

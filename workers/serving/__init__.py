@@ -1,0 +1,1 @@
+"""What search needs before an upgrade serves: indexes, their tuning, and cascades."""

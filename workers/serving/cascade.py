@@ -1,0 +1,144 @@
+"""How many candidates a cascade needs: measured on a gallery, against the gallery as it would be rewritten.
+
+Both galleries are published as exact indexes in a folder that is thrown away, so that what is measured is what would be
+served, and memory holds neither.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.artifacts.cascade import FEW, MANY, Cascade
+from app.galleries.lineage import Crossing
+from app.index import IndexOptions, LiveIndex, Rows, Snapshot, Vectors, publish
+from models.evaluation.bootstrap import bootstrap_mean
+from models.portable import Array, Space
+from workers.rows.items import Items
+
+QUERIES = 1_000  # measured with, at most
+_AT_ONCE = 8_192  # rows transformed at once
+_SEED = 0
+_SCRATCH = ".exact-"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries and what they must not find. vectors: (m, d_new) float32; own: (m,) places of items, -1 for none."""
+
+    vectors: Array
+    own: NDArray[np.int64]
+
+    def drawn(self, most: int) -> Asked:
+        """Up to `most` of them, at random."""
+        chosen = np.sort(np.random.default_rng(_SEED).permutation(len(self.vectors))[:most])
+        return Asked(self.vectors[chosen], self.own[chosen])
+
+
+def needs_cascade(crossing: Crossing, queries: Array) -> bool:
+    """Whether the chosen transformation cannot be pushed into these queries, (m, d_new), exactly."""
+    return not (crossing.chosen.pushable and crossing.chosen.push(queries[:1]).exact)
+
+
+def measure_cascade(
+    items: Items,
+    asked: Asked,
+    crossing: Crossing,
+    *,
+    source: Space,
+    target: Space,
+    overlap: float,
+    limit: int,
+    scratch: Path,
+    tick: Callable[[int, int], None],
+) -> Cascade:
+    """The least number of candidates, `limit` at most, whose re-ranking finds the `overlap` share of the top 10.
+
+    scratch: a folder for what is thrown away. tick: is told how many items were transformed, of how many.
+    """
+    asked = asked.drawn(QUERIES)
+    for left in scratch.glob(f"{_SCRATCH}*"):  # by an attempt that was cut off
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(dir=scratch, prefix=_SCRATCH) as name:
+        folder = Path(name)
+        new = _exact(folder / "new", target, _transformed(items, crossing, tick))
+        wanted = _others(new.search(asked.vectors, MANY + 1).rows, asked.own)
+        del new
+        old = _exact(folder / "old", source, _pieces(items))
+        pushed = crossing.plain.push(asked.vectors)
+        proposed = old.search(pushed.queries, min(limit * MANY // FEW, len(items.id)) + 1, score_as=pushed.score)
+        ranks = _ranks(wanted, _others(proposed.rows, asked.own))
+    few, rows = ranks[:, :FEW], len(items.id)
+    k = _least(few, overlap, min(limit, rows))
+    many = _least(ranks, overlap, min(limit * MANY // FEW, rows)) if rows > 2 * MANY else None
+    found = _overlap(few, k)
+    interval = bootstrap_mean(found, seed=_SEED)
+    return Cascade(overlap, k, many, interval.mean, (interval.low, interval.high), len(asked.vectors), rows)
+
+
+def _exact(folder: Path, space: Space, batches: Iterator[tuple[Rows, Vectors]]) -> LiveIndex:
+    path = publish(
+        folder,
+        batches,
+        metric=space.metric,
+        dimension=space.dimension,
+        version=1,
+        options=IndexOptions(kind="flat"),
+    )
+    return LiveIndex(space.metric, space.dimension, snapshot=Snapshot.load(path))
+
+
+def _pieces(items: Items) -> Iterator[tuple[Rows, Vectors]]:
+    for start in range(0, len(items.id), _AT_ONCE):
+        vectors = items.vector[start : start + _AT_ONCE]
+        yield np.arange(start, start + len(vectors)), vectors
+
+
+def _transformed(items: Items, crossing: Crossing, tick: Callable[[int, int], None]) -> Iterator[tuple[Rows, Vectors]]:
+    for rows, vectors in _pieces(items):
+        has = items.side.has[rows]
+        side = items.side.values[rows] if has.any() else None
+        yield rows, crossing.apply(vectors, side, has)
+        tick(int(rows[-1]) + 1, len(items.id))
+
+
+def _others(found: Rows, own: NDArray[np.int64]) -> Rows:
+    """Found rows (m, f) without each query's own: (m, f - 1)."""
+    kept = found != own[:, None]
+    kept[kept.all(axis=1), -1] = False
+    others: Rows = found[kept].reshape(len(found), -1)
+    return others
+
+
+def _ranks(wanted: Rows, proposed: Rows) -> NDArray[np.int64]:
+    """The rank, from 1, of each row wanted (m, w) among those proposed (m, f); past every rank where it is not: (m, w).
+
+    Padding among the wanted, of a gallery of few rows, has rank 0: it takes no candidate.
+    """
+    ranks = np.zeros(wanted.shape, np.int64)
+    for query, (rows, others) in enumerate(zip(wanted, proposed, strict=True)):
+        order = np.argsort(others, kind="stable")
+        places = np.searchsorted(others, rows, sorter=order).clip(max=len(others) - 1)
+        here = others[order[places]] == rows
+        ranks[query] = np.where(here, order[places] + 1, np.iinfo(np.int64).max)
+    ranks[wanted < 0] = 0
+    return ranks
+
+
+def _least(ranks: NDArray[np.int64], overlap: float, most: int) -> int:
+    """The least number of candidates, `most` at most, among which the `overlap` share of these ranks is."""
+    ordered = np.sort(ranks, axis=None)
+    enough = int(np.ceil(overlap * len(ordered) - 1e-9)) - 1
+    return int(np.clip(ordered[max(enough, 0)], min(FEW, most), most))
+
+
+def _overlap(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Each query's share of ranks up to k: (m,)."""
+    share: NDArray[np.float64] = (ranks <= k).mean(axis=1)
+    return share

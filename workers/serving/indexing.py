@@ -1,0 +1,88 @@
+"""Builds the index of a generation from its vectors, brought level with the items first."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from app.composition import Crosswalk
+from app.galleries.info import GalleryInfo, GenerationInfo
+from app.galleries.lineage import Projected
+from app.galleries.store import GalleryStore
+from app.index import prune, publish
+from workers.serving.prepare import tune_for_crossings
+
+
+@dataclass(frozen=True)
+class Built:
+    """A published index, and the version of the items that it holds."""
+
+    generation: int
+    version: int
+    index: str
+
+
+def build_index(crosswalk: Crosswalk, info: GalleryInfo, number: int, progress: Callable[[int, int], None]) -> Built:
+    """Publishes an index of a generation. Doing it again is harmless: another version is published beside the first."""
+    store, step = crosswalk.galleries.store(info), info.generations[number]
+    version = _catch_up(crosswalk, info, store, step)
+    total = store.items.count(version=version)
+    path = publish(
+        store.index_folder(number),
+        (
+            (part.rows, part.vectors)
+            for part in _counted(_vectors(crosswalk, info, store, step, version), total, progress)
+        ),
+        metric=step.space.metric,
+        dimension=step.space.dimension,
+        version=version,
+        options=crosswalk.galleries.index_options(info),
+    )
+    tune_for_crossings(crosswalk, info, number, path.name)
+    hold(store, number, version)
+    return Built(number, version, path.name)
+
+
+def hold(store: GalleryStore, number: int, version: int) -> None:
+    """Keeps the items readable as of a version that a generation's vectors or index hold: what came later is told by
+    comparing with it. Call before the pointer moves."""
+    store.items.tag(_tag(number, version), version)
+
+
+def settle(crosswalk: Crosswalk, gallery: str, built: Built) -> None:
+    """Lets go of what the indexes before this one needed. Call after the pointer has moved."""
+    store = crosswalk.galleries.store(crosswalk.galleries.info(gallery))
+    for tag in store.items.tags():
+        if tag.startswith(_tag(built.generation, "")) and tag != _tag(built.generation, built.version):
+            store.items.untag(tag)
+    prune(store.index_folder(built.generation), [built.index])
+
+
+def _tag(number: int, version: int | str) -> str:
+    return f"generation-{number}-{version}"
+
+
+def _catch_up(crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, step: GenerationInfo) -> int:
+    """Carries what was written since into a transformed generation's vectors; the items' version they then hold."""
+    if step.parent is None:
+        return store.items.version
+    if step.store_version is None:
+        raise ValueError(f"generation {step.number} of {info.id} has no vectors yet")
+    lineage = crosswalk.galleries.lineage(info, step.number, uncertainty=True)
+    changes, written = store.changes(lineage, step.store_version)
+    store.generation(step.number, step.space.dimension).apply(changes.removed, written)
+    return changes.version
+
+
+def _vectors(
+    crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, step: GenerationInfo, version: int
+) -> Iterator[Projected]:
+    if step.parent is None:
+        return store.project(crosswalk.galleries.lineage(info, step.number), version=version)
+    return store.generation(step.number, step.space.dimension).scan()
+
+
+def _counted(parts: Iterator[Projected], total: int, progress: Callable[[int, int], None]) -> Iterator[Projected]:
+    done = 0
+    for part in parts:
+        yield part
+        done += len(part.rows)
+        progress(done, total)

@@ -1,0 +1,1 @@
+"""Learning: from which rows and models, and what is written about the result."""
