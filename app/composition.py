@@ -24,9 +24,8 @@ from app.settings import Settings
 from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
 from app.storage.database import Database
-from app.upgrades.accepted_crossings import Ways
+from app.upgrades.accepted_crossings import AcceptedCrossings, Ways
 from app.upgrades.findings import Findings
-from app.upgrades.hops import Hops
 from app.upgrades.service import Upgrades
 from app.uploads import Uploads
 
@@ -48,7 +47,7 @@ class Crosswalk:
     upgrades: Upgrades
     artifacts: Artifacts
     encoders: Encoders
-    hops: Hops
+    accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
     live: LiveIndexes
     search: Search
@@ -79,7 +78,7 @@ def compose(settings: Settings) -> Crosswalk:
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
     upgrades = Upgrades(database, models, galleries, datasets, jobs)
-    hops, ways = Hops(database), Ways(database)
+    accepted_crossings, ways = AcceptedCrossings(database), Ways(database)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
@@ -98,8 +97,8 @@ def compose(settings: Settings) -> Crosswalk:
         upgrades=upgrades,
         artifacts=Artifacts(settings, models, upgrades, encoders),
         encoders=encoders,
-        hops=hops,
-        evaluations=Evaluations(database, Checks(models, galleries, datasets, hops), jobs),
+        accepted_crossings=accepted_crossings,
+        evaluations=Evaluations(database, Checks(models, galleries, datasets, accepted_crossings), jobs),
         live=live,
         search=Search(settings, models, galleries, ways, live),
         uploads=Uploads(settings),

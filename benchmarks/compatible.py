@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from models.arrays import Codes
 from models.compatible_training import Method, Rows, TrainingSettings, train
 from models.compatible_training.instance_weights import InstanceWeightSettings, suspects
 from models.compatible_training.validation import embed
@@ -36,7 +37,6 @@ from models.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
 from models.evaluation.retrieval_metrics import average_precision, cmc, ranks_of_first_match
 from models.inputs import Loader, Preprocessing
 from models.portable import Architecture, Array, Space, publish
-from models.training import Codes
 
 CLASSES, OLD_SHARE = 100, 0.3
 COMPARED: tuple[Method, ...] = ("none", "l2", "trained", "averaged", "averaged_normalised", "random_walk")

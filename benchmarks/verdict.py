@@ -24,7 +24,9 @@ from rich.table import Table
 
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Space, Transformation
-from models.proof.crossing import Crossing, Evidence, Gallery, ProofReport, prove
+from models.proof.crossing import Crossing, prove
+from models.proof.inputs import Gallery, PlacedPairs
+from models.proof.report import ProofReport
 from models.re_embedding.sampling import choose
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
@@ -91,7 +93,7 @@ def one(train: Pairs, test: Pairs, share: float, pairs: int, seed: int, chosen: 
     start = time.perf_counter()
     report = prove(
         Gallery(train.old, train.side, train.label),
-        Evidence(learned_from, rows, weight),
+        PlacedPairs(learned_from, rows, weight),
         Crossing(h, refit),
         source=OLD,
         target=NEW,

@@ -10,7 +10,7 @@ import typer
 import uvicorn
 from sqlalchemy import make_url
 
-from app.http.telemetry import configure_logging
+from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
 from app.storage import migrate as migrations

@@ -8,17 +8,19 @@ from app.evaluations.schemas import LABEL, ChainEvaluation, Pair, PairEvaluation
 from app.galleries.service import Galleries
 from app.problems import Unprocessable
 from app.registry.service import Models
-from app.upgrades.hops import Hops
+from app.upgrades.accepted_crossings import AcceptedCrossings
 
 
 class Checks:
     """Whether what was asked can be carried out, going by what is registered, stored and learned."""
 
-    def __init__(self, models: Models, galleries: Galleries, datasets: Datasets, hops: Hops) -> None:
+    def __init__(
+        self, models: Models, galleries: Galleries, datasets: Datasets, accepted_crossings: AcceptedCrossings
+    ) -> None:
         self._models = models
         self._galleries = galleries
         self._datasets = datasets
-        self._hops = hops
+        self._hops = accepted_crossings
 
     def pair(self, asked: PairEvaluation) -> PairEvaluation:
         """The request with the gallery's model, the crossings and the comparison named.

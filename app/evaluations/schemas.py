@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from app.evaluations.states import State
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
-from app.upgrades.request import wrong
+from app.registry.architectures import wrong
 
 EXAMPLES: dict[str, Example] = {
     "pair": {

@@ -7,59 +7,11 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from app.artifacts.crossings import Crossing
 from app.storage.lance_table import ROW_ID, embedding_column, vectors_of
-from models.portable import Array, Transformation, Uncertainty
+from models.portable import Array
 
 SIDE_INFORMATION = "side_information"
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """One hop between two spaces: the transformation that was chosen, and one for items without side-information.
-
-    `plain` is the best transformation that needs no side-information; the same object where `chosen` needs none. It
-    serves the items that lack what `chosen` reads, unless `chosen` has learned something to stand in for it.
-    `uncertainty` tells how far `chosen` is expected to miss; None where that was not learned.
-    """
-
-    chosen: Transformation
-    plain: Transformation
-    uncertainty: Uncertainty | None = None
-
-    @property
-    def linear(self) -> bool:
-        """Whether both are."""
-        return self.chosen.linear and self.plain.linear
-
-    def apply(self, embeddings: Array, side: Array | None, has_side: np.ndarray) -> Array:
-        """`embeddings` (n, d_old) float32, `side` (n, d_side) with `has_side` (n,) bool → (n, d_new) float32."""
-        reads = self.chosen.card.side_dimension
-        if reads is None:
-            return self.chosen.apply(embeddings)
-        if self.chosen.stand_in is not None:
-            beside = np.zeros((len(embeddings), reads), np.float32) if side is None else side
-            return self.chosen.apply(embeddings, beside, has_side)
-        if side is None or not has_side.any():
-            return self.plain.apply(embeddings)
-        if has_side.all():
-            return self.chosen.apply(embeddings, side)
-        moved = self.plain.apply(embeddings)
-        moved[has_side] = self.chosen.apply(embeddings[has_side], side[has_side])
-        return moved
-
-    def expected_error(self, embeddings: Array, side: Array | None, has_side: np.ndarray, moved: Array) -> Array:
-        """The expected squared distance (n,) float32 of `moved`, what `apply` made, from what the new model would make.
-
-        NaN where it was not learned: for every item, or for those that lack the side-information that `chosen` reads.
-        """
-        errors = np.full(len(embeddings), np.nan, np.float32)
-        if self.uncertainty is None or not len(embeddings):
-            return errors
-        if self.chosen.card.side_dimension is None:
-            return self.uncertainty.expected_error(embeddings, None, moved)
-        if side is not None and has_side.any():
-            errors[has_side] = self.uncertainty.expected_error(embeddings[has_side], side[has_side], moved[has_side])
-        return errors
 
 
 @dataclass(frozen=True)

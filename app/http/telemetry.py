@@ -1,12 +1,10 @@
 """What the service tells of itself: a request id for everything, one log line a request, and Prometheus metrics."""
 
-import logging
 import re
 import secrets
-import sys
 import time
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -22,53 +20,9 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONGEST_PATH = 500
-_CHATTY = {
-    "alembic": logging.WARNING,
-    "celery": logging.WARNING,
-    "httpx": logging.WARNING,
-    "kombu": logging.ERROR,  # warns that memory:// names no host
-    "uvicorn": logging.WARNING,
-}
 _QUIET = {"/healthz", "/readyz", "/metrics"}
 
 log = structlog.get_logger(__name__)
-
-
-def configure_logging(log_format: Literal["console", "json"]) -> None:
-    """Sends every log line of the process to stderr in one format, the libraries' lines too."""
-    shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.INFO)
-    for chatty, level in _CHATTY.items():
-        logging.getLogger(chatty).setLevel(level)
-
-
-def _renderers(log_format: Literal["console", "json"]) -> list[structlog.types.Processor]:
-    if log_format == "console":
-        # Plain tracebacks: the decorated ones print local variables, and with them what clients sent.
-        return [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
 class Metrics:

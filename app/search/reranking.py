@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.galleries.lineage import SIDE_INFORMATION, Crossing
+from app.artifacts.crossings import Crossing
+from app.galleries.lineage import SIDE_INFORMATION
 from app.index import PADDING, Hits, Metric, Rows, VectorIndex, Vectors, as_indexed, ranked
 from app.search.transformed_rows import Kept
 from app.storage.lance_table import ROW_ID, Table, vectors_of

@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
+from app.registry.architectures import IMAGE_SIZE, SMALL_IMAGE_SIZE, ArchitectureJson, wrong
 from app.side_information.states import State
-from app.upgrades.compatible_request import IMAGE_SIZE, SMALL_IMAGE_SIZE, ArchitectureJson
-from app.upgrades.request import wrong
 from models.portable import Architecture
 
 DIMENSION = 128

@@ -1,43 +1,17 @@
 """What asks for a compatible upgrade: a new model trained so that its queries search the old galleries as they are."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.ids import Line, ResourceId
+from app.registry.architectures import IMAGE_SIZE, SMALL_IMAGE_SIZE, ArchitectureJson, wrong
 from app.registry.schemas import Metric
-from app.upgrades.request import Asked, wrong
+from app.upgrades.request import Asked
 from models.portable import Architecture
-from models.portable.architectures import PRESETS
-
-IMAGE_SIZE, SMALL_IMAGE_SIZE = 224, 32
-"""Pixels a side of what an image model is given: usually, and where its stem is made for small images."""
 
 PATIENT = 10
 """Epochs that training goes on at least without a better cross test."""
-
-
-def _architecture(value: object) -> dict[str, Any]:
-    """The object form, so that what was trained is known even where a preset has changed since."""
-    try:
-        return Architecture.from_json(value).to_json()
-    except ValueError as error:
-        raise PydanticCustomError("architecture", "{why}", {"why": str(error)}) from None
-
-
-ArchitectureJson = Annotated[
-    dict[str, Any],
-    BeforeValidator(_architecture),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string", "enum": list(PRESETS)}, {"type": "object", "additionalProperties": True}],
-            "description": 'A preset; `{"type", "config", "stem"?, "pooling"?}`, a family of Hugging Face transformers '
-            'by its configuration; `{"local": "folder"}`, weights below the service\'s backbones folder; or '
-            '`{"timm": "name"}` where timm is installed.',
-        }
-    ),
-]
 
 
 class NewTrainedModel(BaseModel):

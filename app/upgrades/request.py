@@ -2,8 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.ids import ResourceId
 
@@ -42,9 +41,3 @@ class Asked(BaseModel):
         Field(description="`manually` stops at `ready`: POST /upgrades/{id}/activate switches."),
     ] = "when_accepted"
     dry_run: Annotated[bool, Field(description="Stop after the report: nothing else is done.")] = False
-
-
-def wrong(message: str, *path: str) -> ValidationError:
-    """A validation error at a place of the body, to be raised by a validator."""
-    error = PydanticCustomError("wrong", "{message}", {"message": message})
-    return ValidationError.from_exception_data("upgrade", [InitErrorDetails(type=error, loc=path, input=None)])

@@ -18,9 +18,9 @@ from app.ids import ModelId
 from app.problems import BadRequest, Conflict, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
 from app.upgrades import states
 from app.upgrades.report_page import page_of
-from app.upgrades.rows_csv import as_csv
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
 from app.upgrades.states import State
+from app.upgrades.training_rows import as_csv
 
 router = APIRouter(prefix="/upgrades", tags=["upgrades"])
 starting = APIRouter(prefix="/models", tags=["upgrades"])

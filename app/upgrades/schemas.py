@@ -8,9 +8,10 @@ from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
 from app.jobs.schemas import Progress
+from app.registry.architectures import wrong
 from app.upgrades.compatible_request import CompatibleUpgrade, InstanceWeights, Training
 from app.upgrades.forward_request import ForwardUpgrade
-from app.upgrades.request import Gate, wrong
+from app.upgrades.request import Gate
 from app.upgrades.states import State
 
 EXAMPLES: dict[str, Example] = {

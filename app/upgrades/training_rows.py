@@ -1,5 +1,8 @@
-"""What training found out about its rows: artifacts/<upgrade>/rows.parquet, one line a row."""
+"""What training found out about its rows: artifacts/<upgrade>/rows.parquet, one line a row, and as CSV (RFC 4180)."""
 
+import csv
+import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from app.upgrades.schemas import RowOrder
+from app.upgrades.schemas import RowOrder, TrainingRow
 
 COLUMNS = ["id", "label", "outlier", "suspect_label", "old_model_poor"]
 _DIRECTION = {"outlier": "ascending", "suspect_label": "descending", "old_model_poor": "descending"}
@@ -27,3 +30,12 @@ def most_suspicious(path: Path, order: RowOrder, limit: int) -> list[dict[str, A
             together = known if best is None else pa.concat_tables([best, known])
             best = together.sort_by(by).slice(0, limit).combine_chunks()
     return [] if best is None else best.select(COLUMNS).to_pylist()
+
+
+def as_csv(rows: Iterable[TrainingRow]) -> str:
+    """A line of names, then one for each row; what is null is left empty."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(TrainingRow.model_fields)
+    writer.writerows(row.model_dump().values() for row in rows)
+    return out.getvalue()

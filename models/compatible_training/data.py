@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.arrays import Codes
 from models.inputs import Inputs, Taken
 from models.portable import Array
-from models.training import Codes
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training import Codes
+from models.arrays import Codes
 
 _ROWS_TO_SHARE = 3  # a class with fewer rows is trained on with all of them
 

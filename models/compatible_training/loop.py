@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.profiler import record_function
 
+from models.arrays import Progress
 from models.compatible_training.data import Rows
 from models.compatible_training.instance_weights import InstanceWeights
 from models.compatible_training.objective import Influence, Regression, Student, Tie, mean_loss, row_losses
@@ -20,7 +21,7 @@ from models.compatible_training.validation import embed, validate
 from models.embedding_model.backbones import build
 from models.inputs import Batch, Loader, Preprocessing
 from models.portable import Architecture, Metric
-from models.training import ALONE, Epoch, Group, Progress, Trainer, Work
+from models.training import ALONE, Epoch, Group, Trainer, Work
 from models.training.checkpoint import Checkpoint
 from models.training.trainer import to_device
 

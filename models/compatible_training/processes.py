@@ -14,8 +14,9 @@ import torch
 import torch.distributed
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from models.arrays import Progress
 from models.compatible_training.loop import Task, run
-from models.training import Group, Progress
+from models.training import Group
 
 _Said = tuple[int, int] | None
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from models.arrays import Codes
 from models.compatible_training.random_walk import DAMPING, TEMPERATURE, refine_classes
 from models.portable import Array, Metric, as_indexed
 
@@ -24,8 +25,6 @@ METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
 _EPOCHS, _STEPS_AT_LEAST, _BATCH, _RATE, _DECAY = 30, 1500, 1024, 1e-2, 1e-5
 _CALIBRATED_ON = 10_000
 _SCALES = np.geomspace(1, 64, 49, dtype=np.float32)
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from models.arrays import Codes
 from models.portable import Array
 
 DAMPING, TEMPERATURE = 0.9, 0.1
@@ -37,8 +38,6 @@ _NO_DIRECTION = 1e-6  # a mean this short beside the rows it is made of is round
 
 Step = Callable[[Tensor], Tensor]
 """Aᵀπ of every class: (b, 1, m) → (b, 1, m)."""
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

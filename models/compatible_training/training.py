@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.arrays import Progress
 from models.compatible_training import pseudo_classifier
 from models.compatible_training.data import Rows
 from models.compatible_training.loop import CompatibleEpoch, Task
@@ -20,7 +21,7 @@ from models.compatible_training.settings import PSEUDO_METHODS, TrainingSettings
 from models.embedding_model.backbones import Embedder, build
 from models.inputs import Preprocessing
 from models.portable import Architecture, Array, Space, as_indexed
-from models.training import NotTrainable, Progress, checkpoint, diverged
+from models.training import NotTrainable, checkpoint, diverged
 
 _ROWS_AT_ONCE = 65_536
 

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.profiler import record_function
 
+from models.arrays import Progress
 from models.contrastive_training.colours import Colours, distorted
 from models.contrastive_training.objective import Contrast, alignment, info_nce, nt_xent, uniformity
 from models.contrastive_training.settings import ContrastiveSettings
 from models.embedding_model.backbones import Embedder
 from models.inputs import Batch, Inputs, Loader, Preprocessing, Views
-from models.training import Epoch, Progress, Trainer, Work
+from models.training import Epoch, Trainer, Work
 from models.training.plan import derived_seed, steps_per_epoch
 from models.training.trainer import to_device
 

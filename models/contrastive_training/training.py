@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from models.arrays import Progress
 from models.contrastive_training.loop import ContrastiveEpoch, Task, run
 from models.contrastive_training.objective import Contrast
 from models.contrastive_training.settings import ContrastiveSettings, method_of
@@ -19,7 +20,7 @@ from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
 from models.embedding_model.backbones import Embedder, build, described
 from models.inputs import BadInput, Inputs, Preprocessing, Taken
 from models.portable import Architecture, Metric
-from models.training import NotTrainable, Progress, checkpoint, diverged
+from models.training import NotTrainable, checkpoint, diverged
 
 DIMENSION = 128  # of the side-information in FCT (Ramanujan et al., CVPR 2022, §5)
 FEWEST_ROWS = 4

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from models.arrays import Progress
 from models.embedding_model.backbones import Embedder
 from models.embedding_model.card import ModelCard
 from models.inputs import Inputs, Loader, Preprocessing
 from models.portable import Array, as_indexed
 from models.training.precision import reduced
 from models.training.settings import Precision
-
-Progress = Callable[[int, int], None]  # (rows done, of all)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from models.arrays import Floats
 
 DRAWS_IN_MEMORY = 4_000_000
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

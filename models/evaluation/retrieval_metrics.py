@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from models.arrays import Floats32, Labels, RowNumbers
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.evaluation.score_blocks import for_each_block
 from models.portable import Metric
@@ -35,9 +35,6 @@ __all__ = [
     "top_k",
 ]
 
-Floats = NDArray[np.float32]
-Labels = NDArray[Any]
-Rows = NDArray[np.int64]
 
 NO_MATCH = -1
 
@@ -55,11 +52,13 @@ class Flips:
 class LabelMetrics:
     """Of every query: `ranks` (m,) int64 of the first match, and `average_precision` (m,) float64."""
 
-    ranks: Rows
+    ranks: RowNumbers
     average_precision: NDArray[np.float64]
 
 
-def top_k(queries: Floats, gallery: Floats, k: int, metric: Metric, exclude: Rows | None = None) -> Rows:
+def top_k(
+    queries: Floats32, gallery: Floats32, k: int, metric: Metric, exclude: RowNumbers | None = None
+) -> RowNumbers:
     """The k nearest gallery rows of every query, nearest first: (m, k) int64, -1 where the gallery holds fewer.
 
     queries: (m, d); gallery: (n, d); exclude: (m,) or (m, e) gallery rows that each query must
@@ -70,7 +69,7 @@ def top_k(queries: Floats, gallery: Floats, k: int, metric: Metric, exclude: Row
     if width == 0:
         return found
 
-    def take(rows: Rows, scores: Floats) -> None:
+    def take(rows: RowNumbers, scores: Floats32) -> None:
         threshold = np.partition(scores, len(gallery) - width, axis=1)[:, len(gallery) - width]
         row, column = np.nonzero(scores >= threshold[:, None])
         value = scores[row, column]
@@ -85,13 +84,13 @@ def top_k(queries: Floats, gallery: Floats, k: int, metric: Metric, exclude: Row
 
 
 def ranks_of_first_match(
-    queries: Floats,
+    queries: Floats32,
     query_labels: Labels,
-    gallery: Floats,
+    gallery: Floats32,
     gallery_labels: Labels,
     metric: Metric,
-    exclude: Rows | None = None,
-) -> Rows:
+    exclude: RowNumbers | None = None,
+) -> RowNumbers:
     """The 1-based rank of the first gallery row with the query's label: (m,) int64, `NO_MATCH` where there is none.
 
     Labels are strings or integers; None is no label and matches nothing. `exclude` as in `top_k`.
@@ -99,7 +98,7 @@ def ranks_of_first_match(
     ranks = np.full(len(queries), NO_MATCH, np.int64)
     matches = _Matches(query_labels, gallery_labels)
 
-    def take(rows: Rows, scores: Floats) -> None:
+    def take(rows: RowNumbers, scores: Floats32) -> None:
         for query, row in zip(rows, scores, strict=True):
             same = matches.of(query)
             if len(same) == 0:
@@ -115,12 +114,12 @@ def ranks_of_first_match(
 
 
 def average_precision(
-    queries: Floats,
+    queries: Floats32,
     query_labels: Labels,
-    gallery: Floats,
+    gallery: Floats32,
     gallery_labels: Labels,
     metric: Metric,
-    exclude: Rows | None = None,
+    exclude: RowNumbers | None = None,
 ) -> NDArray[np.float64]:
     """Average precision of every query over the whole ranking: (m,) float64, NaN where no gallery row has its label.
 
@@ -130,12 +129,12 @@ def average_precision(
 
 
 def label_metrics(
-    queries: Floats,
+    queries: Floats32,
     query_labels: Labels,
-    gallery: Floats,
+    gallery: Floats32,
     gallery_labels: Labels,
     metric: Metric,
-    exclude: Rows | None = None,
+    exclude: RowNumbers | None = None,
 ) -> LabelMetrics:
     """`ranks_of_first_match` and `average_precision` from one pass over the scores; arguments as there.
 
@@ -145,7 +144,7 @@ def label_metrics(
     result = LabelMetrics(np.full(len(queries), NO_MATCH, np.int64), np.full(len(queries), np.nan))
     matches = _Matches(query_labels, gallery_labels)
 
-    def take(rows: Rows, scores: Floats) -> None:
+    def take(rows: RowNumbers, scores: Floats32) -> None:
         bounds = np.flatnonzero(np.diff(matches.label[rows], prepend=-2, append=-2))
         for start, stop in pairwise(bounds.tolist()):
             same = matches.of(rows[start])
@@ -164,8 +163,8 @@ def label_metrics(
 
 
 def labelled_rows(
-    labelled: NDArray[np.bool_], gallery: Floats, labels: Labels, exclude: Rows | None
-) -> tuple[Floats, Labels, Rows | None]:
+    labelled: NDArray[np.bool_], gallery: Floats32, labels: Labels, exclude: RowNumbers | None
+) -> tuple[Floats32, Labels, RowNumbers | None]:
     """The gallery and its labels without the rows that are not `labelled` (n,), and `exclude` in the rows left."""
     if labelled.all():
         return gallery, labels, exclude
@@ -173,12 +172,12 @@ def labelled_rows(
     return gallery[labelled], labels[labelled], None if exclude is None else left[exclude]
 
 
-def cmc(ranks: Rows, k: int) -> NDArray[np.bool_]:
+def cmc(ranks: RowNumbers, k: int) -> NDArray[np.bool_]:
     """Whether the first match is among the top k (cumulative match characteristic): (m,) bool from (m,) ranks."""
     return (ranks >= 1) & (ranks <= k)
 
 
-def recall_at_k(found: Rows, truth: Rows) -> NDArray[np.float64]:
+def recall_at_k(found: RowNumbers, truth: RowNumbers) -> NDArray[np.float64]:
     """The share of `truth` that is in `found`: (m,) float64 from (m, k) gallery rows each; -1 in `truth` is padding."""
     real = truth >= 0
     hits = np.zeros(len(truth))
@@ -207,14 +206,14 @@ class _Matches:
         self._order = np.argsort(in_gallery, kind="stable")
         self._bounds = np.searchsorted(in_gallery[self._order], np.arange(codes.max(initial=-1) + 2))
 
-    def of(self, query: int) -> Rows:
+    def of(self, query: int) -> RowNumbers:
         label = self.label[query]
         if label < 0:
             return self._order[:0]
         return self._order[self._bounds[label] : self._bounds[label + 1]]
 
 
-def _codes(*labels: Labels) -> Rows:
+def _codes(*labels: Labels) -> RowNumbers:
     """Labels one after the other, numbered from 0, None as -1."""
     if all(part.dtype.kind == "i" for part in labels):
         return np.unique(np.concatenate(labels), return_inverse=True)[1].astype(np.int64)
@@ -223,7 +222,7 @@ def _codes(*labels: Labels) -> Rows:
     return np.fromiter((names.get(v, -1) for v in values), np.int64, len(values))
 
 
-def _match_ranks(scores: Floats, same: Rows) -> Rows:
+def _match_ranks(scores: Floats32, same: RowNumbers) -> RowNumbers:
     """The 1-based ranks of the columns `same` (s,) in each row: (b, s) int64 ascending, then 0 for excluded columns."""
     n = scores.shape[1]
     values = scores[:, same]

@@ -14,11 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.arrays import RowNumbers
 from models.portable import Array, Metric, as_indexed
-
-Rows = NDArray[np.int64]
 
 SCORES_IN_MEMORY = 64_000_000
 QUERIES_PER_BLOCK = 256
@@ -26,12 +24,12 @@ BELOW_EVERY_COSINE = np.float32(-2.0)
 
 
 def for_each_block(
-    take: Callable[[Rows, Array], None],
+    take: Callable[[RowNumbers, Array], None],
     queries: Array,
     gallery: Array,
     metric: Metric,
-    exclude: Rows | None,
-    order: Rows | None = None,
+    exclude: RowNumbers | None,
+    order: RowNumbers | None = None,
 ) -> None:
     """Calls `take(rows, scores)` for every block: rows (b,) of `queries`, scores (b, n) float32 that it may write to.
 

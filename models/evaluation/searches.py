@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Labels, RowNumbers
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.evaluation.compatibility import Criterion, UpdateGain, criterion, oracle_gain, retention, update_gain
 from models.evaluation.retrieval_metrics import NO_MATCH, Flips, cmc, label_metrics, labelled_rows, recall_at_k, top_k
 from models.evaluation.slices import SlicedBy, counted_flips, slice_by
 from models.json_values import plain
 from models.portable import Array, Metric
-
-Rows = NDArray[np.int64]
-Labels = NDArray[Any]
 
 NEIGHBOURS = 10
 RECALL = f"recall@{NEIGHBOURS}"
@@ -116,13 +114,13 @@ class Comparison:
         return comparison
 
 
-def own_entries(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> Rows:
+def own_entries(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> RowNumbers:
     """The gallery row of each query's own entry, -1 where it has none: (m,) int64, to be excluded; ids are unique."""
     row = {id: i for i, id in enumerate(gallery_ids)}
     return np.fromiter((row.get(id, -1) for id in query_ids), np.int64, len(query_ids))
 
 
-def true_neighbours(search: Search, exclude: Rows | None = None) -> Rows:
+def true_neighbours(search: Search, exclude: RowNumbers | None = None) -> RowNumbers:
     """What a search that is taken for the truth (full re-embedding) finds: (m, 10) int64 gallery rows, -1 padded."""
     return top_k(search.queries, search.gallery, NEIGHBOURS, search.metric, exclude)
 
@@ -131,9 +129,9 @@ def evaluate(
     search: Search,
     query_labels: Labels | None = None,
     gallery_labels: Labels | None = None,
-    exclude: Rows | None = None,
+    exclude: RowNumbers | None = None,
     *,
-    truth: Rows | None = None,
+    truth: RowNumbers | None = None,
     ks: Sequence[int] = KS,
     seed: int = 0,
 ) -> SearchResult:
@@ -240,7 +238,12 @@ def _labelled(labels: Labels) -> NDArray[np.bool_]:
 
 
 def _check(
-    m: int, n: int, query_labels: Labels | None, gallery_labels: Labels | None, exclude: Rows | None, truth: Rows | None
+    m: int,
+    n: int,
+    query_labels: Labels | None,
+    gallery_labels: Labels | None,
+    exclude: RowNumbers | None,
+    truth: RowNumbers | None,
 ) -> None:
     if (query_labels is None) != (gallery_labels is None):
         raise ValueError("labels are compared: give those of the queries and those of the gallery, or neither")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.evaluation.bootstrap import Interval
 from models.evaluation.compatibility import criterion
 from models.evaluation.retrieval_metrics import Flips, flips
@@ -21,7 +22,6 @@ FEWEST_QUERIES = 20  # with fewer, the bootstrap's interval is too narrow to jud
 MOST_SLICES = 1000
 BY_CHANCE = 0.025
 
-Floats = NDArray[np.float64]
 Value = str | int | float | bool
 
 

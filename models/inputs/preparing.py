@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from models.arrays import Codes
 from models.inputs.draws import draw
 from models.inputs.preprocessing import SMALL, Preprocessing, Views
 from models.inputs.taken import Inputs, origin
 
 Pixels = NDArray[np.uint8]
-Codes = NDArray[np.int64]
 
 MOST_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")

@@ -2,136 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from models.evaluation.bootstrap import Interval
-from models.proof.held_out_scores import METRICS, MetricName
-from models.proof.report import Group, Quantity, Rung, Wanted
-
-Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]
-MARGIN = 0.01  # how far under the old model "not worse" may reach
-NAMED = 5  # groups spelled out in a reason; the report lists all
+from models.proof.gate import VerdictInputs
+from models.proof.report import Rung
 
 
-@dataclass(frozen=True)
-class Gate:
-    """What a crossing must show: the whole interval beyond the requirement, never the point alone.
-
-    level: with `at_least` the figure that must be reached; with `not_worse_than_old` the margin.
-    """
-
-    metric: MetricName = "cmc@1"
-    require: Requirement = "better_than_old"
-    level: float = 0.0
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> Gate:
-        """Reads `{"metric": …, "require": "better_than_old" | "not_worse_than_old" | {"at_least": 0.85}}`.
-
-        `{"not_worse_than_old": 0.02}` sets the margin. Raises ValueError that says what is allowed.
-        """
-        metric, require = body.get("metric", "cmc@1"), body.get("require", "better_than_old")
-        unknown = set(body) - {"metric", "require"}
-        if metric not in METRICS or unknown:
-            raise ValueError(f"a gate has `metric`, one of {', '.join(METRICS)}, and `require`; got {dict(body)}")
-        if require == "better_than_old":
-            return cls(metric, "better_than_old")
-        if require == "not_worse_than_old":
-            return cls(metric, "not_worse_than_old", MARGIN)
-        if isinstance(require, Mapping) and len(require) == 1:
-            name, level = next(iter(require.items()))
-            if name in ("at_least", "not_worse_than_old") and _is_share(level):
-                return cls(metric, name, float(level))
-        raise ValueError(
-            "`require` is better_than_old, not_worse_than_old, {at_least: share} or {not_worse_than_old: margin},"
-            f" shares and margins between 0 and 1; got {require!r}"
-        )
-
-    def __str__(self) -> str:
-        match self.require:
-            case "at_least":
-                return f"{self.metric} at least {self.level:.1%}"
-            case "not_worse_than_old":
-                return f"{self.metric} at most {self.level:.1%} under the old model"
-            case _:
-                return f"{self.metric} better than the old model"
-
-    def passed(self, cross: Quantity | Interval, difference: Quantity | Interval) -> bool:
-        """Whether the low end of the interval meets the requirement."""
-        match self.require:
-            case "at_least":
-                return cross.low >= self.level
-            case "not_worse_than_old":
-                return difference.low >= -self.level
-            case _:
-                return difference.low > 0
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the advice is derived from; quantities in the metric of the gate, over the whole gallery.
-
-    covered_passes: whether the covered part alone would pass; None where a thing could not be measured.
-    """
-
-    gate: Gate
-    old_old: Quantity
-    cross: Quantity
-    difference: Quantity
-    covered: Quantity | None
-    covered_passes: bool
-    uncovered: Quantity | None
-    uncovered_share: float
-    uncovered_rows: int
-    gallery_rows: int
-    new_is_worse: bool
-    gain: Quantity | None
-    instant: Quantity | None
-    instant_passes: bool
-    instant_note: str
-    backfill: Quantity | None
-    re_embed: Quantity | None
-    judgeable: bool
-    losing: tuple[Group, ...]
-    wanted: tuple[Wanted, ...]
-    trained: bool = False
-    """Whether the new model was trained to be compatible, so that no vector is rewritten."""
-
-
-def verdict(f: Findings) -> tuple[bool, str]:
-    """Accepted or not, with a reason that a person can act on."""
-    passed = f.gate.passed(f.cross, f.difference)
-    figures = (
-        f"{f.gate.metric}: old model {f.old_old.mean:.1%}, crossing {_span(f.cross)},"
-        f" difference {_points(f.difference)} points"
-    )
-    if f.new_is_worse and f.gain is not None:
-        return False, (
-            f"The new model is itself no better than the old: re-embedding the pairs changes {f.gate.metric} by"
-            f" {_points(f.gain)} points. Stay with the old model. ({figures})"
-        )
-    if not f.judgeable:
-        return False, (
-            f"{f.uncovered_share:.0%} of the gallery has no pairs, and the pairs are of too few groups to judge how the"
-            f" crossing does on groups it never saw. {_ask(f)}"
-        )
-    if passed:
-        losing = f" It loses on {len(f.losing)} groups: {_names([g.name for g in f.losing])}." if f.losing else ""
-        return True, f"The crossing meets the gate ({f.gate}). {figures}.{losing}"
-    start = f"The crossing does not meet the gate ({f.gate}). {figures}."
-    if f.uncovered is not None and f.covered is not None and f.covered_passes:
-        return False, (
-            f"{start} Where there are pairs it reaches {_span(f.covered)}, but {f.uncovered_share:.0%} of the gallery"
-            f" ({f.uncovered_rows} items) has none and is predicted at {_span(f.uncovered)}. {_ask(f)}"
-        )
-    close = f.difference.high > 0 or f.gate.require == "at_least"
-    more = "More pairs would narrow the interval, and may raise it." if close else "Stay with the old model."
-    return False, f"{start} {more}"
-
-
-def advise(f: Findings, accepted: bool) -> tuple[Rung, ...]:
+def advise(f: VerdictInputs, accepted: bool) -> tuple[Rung, ...]:
     """The rungs from doing nothing to re-embedding everything, one of them recommended."""
     n = f.gallery_rows
     instant_suffices = accepted and f.instant is not None and f.instant_passes and f.instant.mean >= f.cross.mean
@@ -148,7 +25,7 @@ def advise(f: Findings, accepted: bool) -> tuple[Rung, ...]:
     )
 
 
-def _crossing_rungs(f: Findings) -> list[tuple[Any, ...]]:
+def _crossing_rungs(f: VerdictInputs) -> list[tuple[Any, ...]]:
     n, predicted = f.gallery_rows, f.uncovered_rows > 0
     if f.trained:
         return [
@@ -160,29 +37,3 @@ def _crossing_rungs(f: Findings) -> list[tuple[Any, ...]]:
         ("transform", f.cross, predicted, 0, n, "rewrite the gallery's vectors, re-embed nothing"),
         ("backfill", f.backfill, True, f.uncovered_rows, n, unseen if predicted else "no group is without pairs"),
     ]
-
-
-def _ask(f: Findings) -> str:
-    total = sum(w.pairs for w in f.wanted)
-    names, rows = _names([w.group for w in f.wanted]), "training rows" if f.trained else "pairs"
-    return (
-        f"Add about {total} {rows} for the {len(f.wanted)} groups without enough ({names}) and try again;"
-        " until then stay with the old model."
-    )
-
-
-def _names(names: list[str]) -> str:
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _span(q: Quantity) -> str:
-    return f"{q.mean:.1%} ({q.low:.1%} to {q.high:.1%})"
-
-
-def _points(q: Quantity) -> str:
-    return f"{100 * q.mean:+.1f} ({100 * q.low:+.1f} to {100 * q.high:+.1f})"
-
-
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

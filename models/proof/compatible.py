@@ -11,25 +11,26 @@ from typing import Any
 from numpy.typing import NDArray
 
 from models.portable import Space, Transformation
-from models.proof.advice import Gate
-from models.proof.held_out_scores import Gallery, fixed, old_scores
+from models.proof.gate import Gate
+from models.proof.held_out_scores import fixed, old_scores
+from models.proof.inputs import Gallery, PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
-from models.proof.setup import Evidence, Limits, Trial, prepare
+from models.proof.setup import Trial, prepare
 from models.proof.strata import strata
 from models.proof.write_report import Measured, write_report
 
 
 def prove_compatible(
     gallery: Gallery,
-    held_out: Evidence,
+    held_out: PlacedPairs,
     alignment: Transformation,
     *,
     trained_labels: NDArray[Any],
     source: Space,
     target: Space,
     gate: Gate | None = None,
-    evaluation: Evidence | None = None,
-    limits: Limits | None = None,
+    evaluation: PlacedPairs | None = None,
+    limits: ProofLimits | None = None,
     seed: int = 0,
 ) -> ProofReport:
     """Measures new queries against the untouched gallery, predicts that for the whole of it, and judges by the gate.
@@ -38,11 +39,11 @@ def prove_compatible(
     the user, for the whole gallery. alignment: the zero-padding. trained_labels: of the rows trained on. Raises
     NothingToJudge where there are too few rows, and ValueError where shapes do not fit.
     """
-    trial = prepare(gallery, held_out, evaluation, source, target, limits or Limits(), seed, trained_labels)
-    return write_report(trial, _measure(trial, alignment, limits or Limits(), seed), gate or Gate(), seed)
+    trial = prepare(gallery, held_out, evaluation, source, target, limits or ProofLimits(), seed, trained_labels)
+    return write_report(trial, _measure(trial, alignment, limits or ProofLimits(), seed), gate or Gate(), seed)
 
 
-def _measure(trial: Trial, alignment: Transformation, limits: Limits, seed: int) -> Measured:
+def _measure(trial: Trial, alignment: Transformation, limits: ProofLimits, seed: int) -> Measured:
     old, rows = old_scores(trial.bench), fixed(trial.bench, alignment)
     judged = trial.judged(old, rows.scores, by_row=False)
     trained = trial.coverage.covered[judged.cell]

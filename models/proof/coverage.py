@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Codes, Labels
 from models.evaluation.retrieval_metrics import top_k
 from models.portable import Array, Metric, as_indexed
 
@@ -17,9 +18,6 @@ SPARSE = 0.1  # a region is not covered under this share of the pairs that it wo
 LEARNING_ROWS = 20_000
 ITERATIONS = 15
 TRIMMED_ABOVE = 2.0  # times the mean weight: a few pairs that stand for much would otherwise decide alone
-
-Codes = NDArray[np.int64]
-Labels = NDArray[Any]
 
 
 @dataclass(frozen=True)

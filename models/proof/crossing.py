@@ -13,28 +13,19 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from models.arrays import Progress, Scores
 from models.portable import Space, Transformation
-from models.proof.advice import Gate
-from models.proof.held_out_scores import (
-    Gallery,
-    Mover,
-    Progress,
-    Scores,
-    fixed,
-    held_out,
-    held_out_pushed,
-    old_scores,
-    pushed_scores,
-)
+from models.proof.gate import Gate
+from models.proof.held_out_scores import fixed, held_out, held_out_pushed, old_scores, pushed_scores
+from models.proof.inputs import Gallery, PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
-from models.proof.setup import Evidence, Limits, NothingToJudge, Trial, prepare
+from models.proof.setup import Trial, prepare
 from models.proof.strata import Part, strata
 from models.proof.write_report import Measured, write_report
+from models.transformations.mixture import Mover
 from models.transformations.pairs import Pairs
 
 M = TypeVar("M", bound=Mover, covariant=True)
-
-__all__ = ["Crossing", "Evidence", "Gallery", "Gate", "Limits", "NothingToJudge", "ProofReport", "prove"]
 
 
 @dataclass(frozen=True)
@@ -47,15 +38,15 @@ class Crossing(Generic[M]):
 
 def prove(
     gallery: Gallery,
-    learned_from: Evidence,
+    learned_from: PlacedPairs,
     chosen: Crossing[Mover],
     *,
     source: Space,
     target: Space,
     gate: Gate | None = None,
     instant: Crossing[Transformation] | None = None,
-    evaluation: Evidence | None = None,
-    limits: Limits | None = None,
+    evaluation: PlacedPairs | None = None,
+    limits: ProofLimits | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ProofReport:
@@ -67,7 +58,7 @@ def prove(
     Raises NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
     """
     if limits is None:
-        limits = Limits.of(Limits.gallery, linear=chosen.transformation.linear)
+        limits = ProofLimits.of(ProofLimits.gallery, linear=chosen.transformation.linear)
     trial = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
     measured = _measure(trial, chosen, instant, limits.queries, seed, progress)
     return write_report(trial, measured, gate or Gate(), seed)

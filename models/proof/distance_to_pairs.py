@@ -11,12 +11,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Codes, Floats
 from models.portable import Array, Metric, as_indexed
 from models.portable.layers import squared_norms
 from models.transformations.pairs import side_factor
 
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Allowed = Callable[[Codes, Codes], NDArray[np.bool_]]  # (rows (a,), pairs (b,)) → (a, b) whether the pair may count
 
 BLOCK = 2048

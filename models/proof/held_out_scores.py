@@ -8,62 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import Codes, Known, Progress, Scores
 from models.evaluation.retrieval_metrics import cmc, label_metrics, labelled_rows, recall_at_k, top_k
 from models.portable import Array, Metric, Space, Transformation, as_indexed
+from models.proof.inputs import METRICS, Gallery
+from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs
 
-MetricName = Literal["cmc@1", "cmc@5", "map", "recall@10"]
-METRICS: tuple[MetricName, ...] = ("cmc@1", "cmc@5", "map", "recall@10")
-BY_LABEL: tuple[MetricName, ...] = ("cmc@1", "cmc@5", "map")
 NEIGHBOURS = 10
 
-Codes = NDArray[np.int64]
-Scores = NDArray[np.float64]  # (queries, 4), one column per metric of METRICS, NaN where not measured
-Known = NDArray[np.bool_] | None
 
-
-class Mixture(Protocol):
-    """What serves a gallery of which some items lack side-information."""
-
-    @property
-    def linear(self) -> bool:
-        """Whether all that it applies is."""
-
-    def apply(self, embeddings: Array, side: Array | None, has_side: NDArray[np.bool_]) -> Array:
-        """(n, d_old), (n, d_side) or None, (n,) bool → (n, d_new) float32."""
-
-
-Mover = Transformation | Mixture
 Refit = Callable[[Pairs], Transformation]
 RefitMover = Callable[[Pairs], Mover]
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """What is searched: old (N, d_old) float32 in the order of writing, side (N, d_side) float32 or None, label (N,) or
-    None, strings or integers, None for a row without one. has_side: (N,) bool, the rows whose side-information is their
-    own and not a guess; None for all.
-    """
-
-    old: Array
-    side: Array | None = None
-    label: NDArray[Any] | None = None
-    has_side: Known = None
-
-    def __len__(self) -> int:
-        return len(self.old)
-
-    def subset(self, rows: Codes) -> Gallery:
-        """These rows, in this order; rows: (k,) int64."""
-        side = None if self.side is None else self.side[rows]
-        label = None if self.label is None else self.label[rows]
-        return Gallery(self.old[rows], side, label, None if self.has_side is None else self.has_side[rows])
 
 
 @dataclass(frozen=True)
@@ -98,14 +57,6 @@ class Bench:
     def by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Metric) -> Scores:
         """CMC@1, CMC@5 and average precision of these pairs' queries (k, d) against gallery vectors (N, d)."""
         return label_scores(queries, self.pair_code[pairs], vectors, self.gallery_code, metric, self.near[pairs])
-
-
-def transform(h: Mover, old: Array, side: Array | None, has_side: Known = None) -> Array:
-    """h of old vectors, side-information given only where it is read."""
-    if isinstance(h, Transformation):
-        reads = h.card.side_dimension is not None
-        return h.apply(old, side if reads else None, has_side if reads else None)
-    return h.apply(old, side, np.full(len(old), side is not None) if has_side is None else has_side)
 
 
 def label_scores(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.evaluation.bootstrap import Interval
 from models.json_values import plain
-from models.proof.held_out_scores import MetricName
+from models.proof.inputs import MetricName
 
 RungName = Literal["stay", "compatible", "instant", "transform", "backfill", "re_embed"]
 
@@ -148,3 +149,7 @@ class ProofReport:
         """Plain dictionaries, lists, strings and finite numbers, ready for `json.dumps`; NaN becomes None."""
         report: dict[str, Any] = plain(self)
         return report
+
+
+def quantity(interval: Interval, basis: str) -> Quantity:
+    return Quantity(interval.mean, interval.low, interval.high, basis)

@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Codes, Labels, Scores
 from models.portable import Array, Space
 from models.proof.coverage import Coverage, cover_by_density, cover_by_label
 from models.proof.distance_to_pairs import distance_to_pairs, features
-from models.proof.held_out_scores import METRICS, Bench, Codes, Gallery, Scores, label_scores
+from models.proof.held_out_scores import Bench, label_scores
+from models.proof.inputs import METRICS, Gallery, NothingToJudge, PlacedPairs, ProofLimits
 from models.proof.strata import GalleryKnown, Judged
 from models.proof.writing_order import WritingOrder, dependence_range, writing_order
-from models.transformations.pairs import Pairs
 
 LABELLED_ENOUGH = 0.5
-COSTLY_FOLDS = 4
-
-Labels = NDArray[Any]
-
-
-class NothingToJudge(ValueError):
-    """There is too little to judge anything by; the text says of what."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Pairs and where they stand: row (n,) int64 gallery rows, -1 for an item that is not in the gallery.
-
-    weight: (n,) what each stands for, where the rows were chosen and not drawn at random
-    (`models.re_embedding.sampling`).
-    has_side: (n,) bool, the pairs whose side-information is their own and not a guess; None for all.
-    """
-
-    pairs: Pairs
-    row: Codes
-    weight: NDArray[np.float64] | None = None
-    has_side: NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Gallery rows searched, pairs used as queries, and folds over rows and over whole cells, all at most."""
-
-    gallery: int = 100_000
-    queries: int = 10_000
-    row_folds: int = 20
-    cell_folds: int = 20
-
-    @classmethod
-    def of(cls, gallery: int, *, linear: bool) -> Limits:
-        """Fewer folds where each is a network, or a kernel, to be learned again."""
-        return cls(gallery) if linear else cls(gallery, row_folds=COSTLY_FOLDS, cell_folds=COSTLY_FOLDS)
 
 
 @dataclass(frozen=True)
@@ -144,11 +107,11 @@ class Trial:
 
 def prepare(
     gallery: Gallery,
-    learned_from: Evidence,
-    evaluation: Evidence | None,
+    learned_from: PlacedPairs,
+    evaluation: PlacedPairs | None,
     source: Space,
     target: Space,
-    limits: Limits,
+    limits: ProofLimits,
     seed: int,
     learned_labels: Labels | None = None,
 ) -> Trial:
@@ -191,7 +154,7 @@ def prepare(
     part = gallery if len(searched) == len(gallery) else gallery.subset(searched)
     code = coverage.gallery_cell[searched] if labelled else np.full(len(searched), -1)
 
-    def bench(e: Evidence, cells: Codes, limit: int) -> Bench:
+    def bench(e: PlacedPairs, cells: Codes, limit: int) -> Bench:
         near = _renumber(order.within(e.row, reach), searched, len(gallery))
         usable = np.flatnonzero(cells >= 0)
         judged = np.sort(rng.permutation(usable)[:limit])
@@ -224,7 +187,9 @@ def prepare(
     )
 
 
-def _labels(gallery: Gallery, learned_from: Evidence, evaluation: Evidence | None) -> tuple[Labels, Labels, Labels]:
+def _labels(
+    gallery: Gallery, learned_from: PlacedPairs, evaluation: PlacedPairs | None
+) -> tuple[Labels, Labels, Labels]:
     """Labels of gallery, pairs and evaluation set as objects; the same item's labels fill each other's gaps."""
     labels = np.full(len(gallery), None, object) if gallery.label is None else gallery.label.astype(object)
     found = []
@@ -243,7 +208,7 @@ def _labels(gallery: Gallery, learned_from: Evidence, evaluation: Evidence | Non
     return labels, found[0], found[1]
 
 
-def _unlearned(evaluation: Evidence, learned_from: Evidence, notes: list[str]) -> Evidence | None:
+def _unlearned(evaluation: PlacedPairs, learned_from: PlacedPairs, notes: list[str]) -> PlacedPairs | None:
     """The evaluation set without the rows that were learned from; None where nothing is left."""
     fresh = np.flatnonzero((evaluation.row < 0) | ~np.isin(evaluation.row, learned_from.row))
     if len(fresh) < len(evaluation.row):
@@ -252,7 +217,7 @@ def _unlearned(evaluation: Evidence, learned_from: Evidence, notes: list[str]) -
     if len(fresh) < 2:
         return None
     has = None if evaluation.has_side is None else evaluation.has_side[fresh]
-    return Evidence(evaluation.pairs.subset(fresh), evaluation.row[fresh], has_side=has)
+    return PlacedPairs(evaluation.pairs.subset(fresh), evaluation.row[fresh], has_side=has)
 
 
 def _renumber(rows: Codes, kept: Codes, total: int) -> Codes:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Codes, Floats, Scores
 from models.proof.coverage import Coverage
-from models.proof.held_out_scores import METRICS, MetricName, Scores
+from models.proof.inputs import METRICS, MetricName
 from models.proof.stratum_estimate import Draws, Known, Sample, estimate
-
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import Codes, Floats
 from models.evaluation.bootstrap import Interval, group_sums, percentile_interval, resampled_sums
 
 RESAMPLES = 2000
 UNITS_FOR_A_SLOPE = 20  # with fewer, the crossing is taken to move with the old model, and distance is left aside
-
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

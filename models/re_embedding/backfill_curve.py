@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Codes, Floats
 from models.evaluation.bootstrap import Interval, bootstrap_mean, percentile_interval, resampled_sums
 from models.evaluation.retrieval_metrics import average_precision, recall_at_k, top_k
 from models.evaluation.score_blocks import for_each_block
@@ -27,9 +28,6 @@ STEPS = 21
 STEEPEST = 2.0  # how much more curved the gallery's curve is taken to be than that of the pairs, at most
 NEIGHBOURS = 10
 NORMAL_95 = 2 * 1.959964  # width of a 95 % interval in standard deviations
-
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

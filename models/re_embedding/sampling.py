@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import RowNumbers
 from models.portable import Array, Metric, as_indexed
 from models.portable.layers import squared_norms
 from models.transformations.pairs import side_factor
-
-Rows = NDArray[np.int64]
 
 NUMBERS_IN_MEMORY = 32_000_000  # 128 MiB of float32
 OPERATIONS_FOR_CENTROIDS = 2e12  # floating-point operations that k-means may take, under a minute on one core
@@ -32,7 +31,7 @@ class Sample:
     indices: (n,) int64, distinct; weights: (n,) float64, sum 1.
     """
 
-    indices: Rows
+    indices: RowNumbers
     weights: NDArray[np.float64]
 
 
@@ -61,7 +60,7 @@ def choose(
 class _Kept:
     """A uniform sample of the stream in random order: positions (k,), old (k, d_old), side (k, d_side) or None."""
 
-    positions: Rows
+    positions: RowNumbers
     old: Array
     side: Array | None
 
@@ -92,7 +91,7 @@ def _uniform_sample(batches: Iterable[tuple[Array, Array | None]], n: int, seed:
     return _Kept(positions[order], old, side)
 
 
-def _rows(parts: list[tuple[Array, Array | None]], order: Rows) -> tuple[Array, Array | None]:
+def _rows(parts: list[tuple[Array, Array | None]], order: RowNumbers) -> tuple[Array, Array | None]:
     sides = [side for _, side in parts if side is not None]
     return np.concatenate([old for old, _ in parts])[order], np.concatenate(sides)[order] if sides else None
 
@@ -116,7 +115,7 @@ def _centroids(features: Array, n: int, generator: np.random.Generator) -> Array
     affordable = OPERATIONS_FOR_CENTROIDS / (2 * ITERATIONS * n * features.shape[1])
     rows = features[: max(4 * n, int(affordable))]
     centroids = rows[generator.choice(len(rows), n, replace=False)]
-    before: Rows = np.full(len(rows), -1)
+    before: RowNumbers = np.full(len(rows), -1)
     for _ in range(ITERATIONS):
         nearest, distances = _nearest(rows, centroids)
         if np.array_equal(nearest, before):
@@ -129,7 +128,7 @@ def _centroids(features: Array, n: int, generator: np.random.Generator) -> Array
     return centroids
 
 
-def _medoids(features: Array, centroids: Array) -> Rows:
+def _medoids(features: Array, centroids: Array) -> RowNumbers:
     """Of every centroid's rows the nearest, and worst served rows for centroids without any: (n,) int64, distinct."""
     nearest, distances = _nearest(features, centroids)
     order = np.lexsort((distances, nearest))
@@ -139,7 +138,7 @@ def _medoids(features: Array, centroids: Array) -> Rows:
     return np.concatenate([medoids, np.argsort(-distances, kind="stable")[: len(centroids) - len(medoids)]])
 
 
-def _nearest(rows: Array, centroids: Array) -> tuple[Rows, Array]:
+def _nearest(rows: Array, centroids: Array) -> tuple[RowNumbers, Array]:
     """The nearest centroid of every row, and its squared distance: (len(rows),) int64 and float32."""
     nearest, distances = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
     half = squared_norms(centroids) / 2

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Codes = NDArray[np.int64]
+from models.arrays import Codes
 
 
 def steps_per_epoch(rows: int, batch: int) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import record_function
 
+from models.arrays import Progress
 from models.inputs import Batch, Loader, Views
 from models.training import checkpoint
 from models.training.checkpoint import Checkpoint
@@ -24,8 +25,6 @@ from models.training.plan import derived_seed, epoch_plan, steps_per_epoch
 from models.training.precision import reduced
 from models.training.schedule import learning_rate
 from models.training.work import ALONE, Group, Work
-
-Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 
 class NotTrainable(ValueError):

@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.arrays import Codes, Progress, silent
 from models.portable import Array, Network
 from models.training.precision import reduced
-from models.transformations.labels import Codes, supervised_contrastive
+from models.transformations.labels import supervised_contrastive
 from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Design
-
-Progress = Callable[[int, int], None]  # (done, total)
 
 WORTH_THREADS = 1e9  # floating-point operations of a step, from which on it is shared between threads
 
@@ -45,10 +44,6 @@ class Schedule:
     held_out: float = 0.05
     patience: float = 0.25
     labels: float = 0.0
-
-
-def silent(done: int, total: int) -> None:
-    """The progress callback that tells nobody."""
 
 
 def train(

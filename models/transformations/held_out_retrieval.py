@@ -13,12 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats, RowNumbers
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match, recall_at_k, top_k
 from models.portable import Array, Space, Transformation, as_indexed
 from models.transformations.pairs import Pairs
-
-Rows = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 MANY = 5_000  # pairs from which on one split says enough; below, every pair is held out once
 FOLDS = 5
@@ -47,7 +45,7 @@ class HeldOut:
             parts = np.array_split(order, min(FOLDS, len(pairs)))
         else:
             parts = [order[: min(len(pairs) // FOLDS, MOST_HELD_OUT)]]
-        self.folds: tuple[tuple[Rows, Rows], ...] = tuple(
+        self.folds: tuple[tuple[RowNumbers, RowNumbers], ...] = tuple(
             (order[np.isin(order, part, invert=True)], part) for part in parts
         )
         self._pairs, self._target = pairs, target
@@ -57,7 +55,7 @@ class HeldOut:
         self._codes = codes = _codes(self._rows.label, len(rows))
         answerable = np.flatnonzero((codes >= 0) & (np.bincount(codes + 1)[codes + 1] > 1))
         self.metric: Literal["cmc@1", "recall@10"] = "cmc@1" if len(answerable) else "recall@10"
-        self._own: Rows = (answerable if len(answerable) else np.arange(len(rows)))[:MOST_QUERIES]
+        self._own: RowNumbers = (answerable if len(answerable) else np.arange(len(rows)))[:MOST_QUERIES]
         self._queries = as_indexed(np.asarray(self._rows.new[self._own], np.float32), target.metric)
         self._neighbours = min(NEIGHBOURS, len(rows) - 1)
         self._truth = self._top(self._rows.new) if self.metric == "recall@10" else None
@@ -117,21 +115,21 @@ class HeldOut:
         recall = recall_at_k(np.argpartition(-scores, k - 1, axis=1)[:, :k].astype(np.int64), self._truth)
         return Measured(recall, recall)
 
-    def _top(self, gallery: Array) -> Rows:
+    def _top(self, gallery: Array) -> RowNumbers:
         return top_k(self._queries, gallery, self._neighbours, self._target.metric, self._own)
 
-    def _of(self, fold: int) -> Rows:
+    def _of(self, fold: int) -> RowNumbers:
         return np.flatnonzero(self._fold == fold)
 
-    def _side(self, h: Transformation, rows: Rows) -> Array | None:
+    def _side(self, h: Transformation, rows: RowNumbers) -> Array | None:
         return None if h.card.side_dimension is None or self._rows.side is None else self._rows.side[rows]
 
 
-def _first(rows: Rows, share: float) -> Rows:
+def _first(rows: RowNumbers, share: float) -> RowNumbers:
     return rows[: max(1, round(share * len(rows)))] if share < 1 else rows
 
 
-def _codes(labels: NDArray[Any] | None, rows: int) -> Rows:
+def _codes(labels: NDArray[Any] | None, rows: int) -> RowNumbers:
     """Labels as integers from 0, −1 for none."""
     if labels is None:
         return np.full(rows, -1)

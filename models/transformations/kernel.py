@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.evaluation.retrieval_metrics import top_k
 from models.portable import Array, Kernel, Metric, Space, Transformation
 from models.portable.layers import gaussian
 from models.transformations.linear import choose_strength, decompose
 from models.transformations.pairs import Design, Pairs, describe, design, spread
-
-Floats = NDArray[np.float64]
 
 BANDWIDTH = 1.4  # σ in units of the inputs' spread, the root of their total variance
 LINEAR = 0.3  # variance of the linear part, where that of the Gaussian part is 1

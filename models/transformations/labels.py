@@ -11,17 +11,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.arrays import Codes
 from models.portable import Space, as_indexed
 from models.transformations.pairs import Pairs
 
 SHARE = 0.5
 """Of the class mean in what a linear method learns towards."""
 WEIGHT, TEMPERATURE = 0.1, 0.05
-
-Codes = NDArray[np.int64]
 
 
 def codes_of(pairs: Pairs) -> Codes:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.portable import Affine, Array, Lengths, Metric, as_indexed
-
-Floats = NDArray[np.float64]
 
 ROWS = 10_000  # that lengths are fitted to
 QUERIES = 256  # that the level of answers is taken from

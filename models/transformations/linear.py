@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.evaluation.retrieval_metrics import recall_at_k, top_k
 from models.portable import Array, Card, Metric, Space, Transformation
 from models.transformations.lengths import lengths_of
 from models.transformations.pairs import Design, Pairs, describe, design
-
-Floats = NDArray[np.float64]
 
 STRENGTHS: Floats = np.geomspace(1e-3, 30, 20)  # in units of the mean eigenvalue of the centred inputs' Gram matrix
 RANK_SHARES = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)

@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from models.arrays import Progress, silent
 from models.portable import Space, Transformation
 from models.transformations import labels
 from models.transformations.fct import fct
-from models.transformations.fit_network import Progress, silent
 from models.transformations.kernel import kernel_ridge
 from models.transformations.linear import low_rank, orthogonal, ridge
 from models.transformations.pairs import Pairs

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from models.arrays import Progress, silent
 from models.portable import Space, Transformation
-from models.transformations.fit_network import Progress, Schedule, silent, train
+from models.transformations.fit_network import Schedule, train
 from models.transformations.labels import codes_of
 from models.transformations.linear import choose_strength, decompose
 from models.transformations.networks import BranchedNetwork

@@ -17,10 +17,10 @@ from typing import Literal
 
 import torch
 
+from models.arrays import ONE_STANDARD_ERROR, Progress, silent
 from models.device import Device, resolve
 from models.evaluation.retrieval_metrics import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Space, Transformation
-from models.transformations.fit_network import Progress, silent
 from models.transformations.held_out_retrieval import MANY, HeldOut, Measured
 from models.transformations.labels import tell_rows_together
 from models.transformations.methods import LINEAR, METHODS, NETWORKS, MethodName, Recipe, learn
@@ -30,7 +30,6 @@ from models.transformations.training_cost import epochs_within
 FEWEST_PAIRS: dict[MethodName, int] = {"residual_mlp": 100, "fct": MANY}
 FEWEST_EPOCHS = 5
 BEYOND_DOUBT = 0.95
-ONE_STANDARD_ERROR = 0.6827  # confidence of the interval that reaches one standard error to either side
 CURVE_SHARES = (0.125, 0.25, 0.5)
 
 Refit = Callable[[Pairs], Transformation]

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from models.arrays import ONE_STANDARD_ERROR
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Affine, Array, Space, Transformation, as_indexed
 from models.transformations.held_out_retrieval import HeldOut
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
-
-ONE_STANDARD_ERROR = 0.6827  # confidence of the interval that reaches one standard error to either side
 
 Refit = Callable[[Pairs], Transformation]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.portable import Calibration
 
@@ -14,8 +15,6 @@ KNOTS = 20
 ROWS_PER_KNOT = 25
 BINS = 10
 SMALLEST = 1e-12  # of a mean squared error: its logarithm stays finite
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.arrays import Codes, Floats
 from models.portable import Array, Dense, Head
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # on the squared weights of standardised inputs
@@ -17,9 +17,6 @@ ITERATIONS = 50
 MOST_ROWS = 20_000
 LABEL_SMOOTHING = 0.1
 CLASSIFIER_PENALTY = 1e-4
-
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 def fit_head(moved: Array, loss: Floats, *, device: torch.device, seed: int) -> Head:

@@ -15,16 +15,15 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.arrays import ONE_STANDARD_ERROR, Codes, Floats, Progress, silent
 from models.device import Device, resolve
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
 from models.portable.uncertainty import readings
-from models.proof.held_out_scores import transform
 from models.re_embedding.backfill_curve import Measure, class_means, order_at_random, order_by_uncertainty, values_along
-from models.transformations.fit_network import Progress, silent
 from models.transformations.labels import codes_of
+from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs, side_factor
 from models.uncertainty.calibration import ReliabilityBin, calibrate, reliability
 from models.uncertainty.heads import cross_entropy_of_new_classifier, fit_head
@@ -40,10 +39,6 @@ NEIGHBOURS = 10
 JUDGED_BY: Measure = "map"
 JUDGED_PAIRS, JUDGED_QUERIES, JUDGED_STEPS = 4_000, 1_000, 5
 RANDOM_ORDERS = 2
-ONE_STANDARD_ERROR = 0.6827
-
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class NothingToLearn(ValueError):

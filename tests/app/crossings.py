@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.galleries.lineage import Crossing
+from app.artifacts.crossings import Crossing
 from models.portable import (
     Affine,
     Array,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.galleries.lineage import Crossing
+from app.artifacts.crossings import Crossing
 from models.portable import Space, load
 from tests.e2e.conftest import NewScene
 from tests.e2e.service import Service

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from app.galleries.lineage import Crossing
+from app.artifacts.crossings import Crossing
 from models import embedding_model
 from models.portable import Space, load
 from tests.e2e.service import Service

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.portable import Space, Transformation
-from models.proof.crossing import Crossing, Evidence, Gallery
+from models.proof.crossing import Crossing
+from models.proof.inputs import Gallery, PlacedPairs
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
 
@@ -53,13 +54,13 @@ def crossing(pairs: Pairs) -> Crossing[Transformation]:
     return Crossing(refit(pairs), refit)
 
 
-def draw(items: Pairs, share: float, many: int, rng: np.random.Generator) -> Evidence:
+def draw(items: Pairs, share: float, many: int, rng: np.random.Generator) -> PlacedPairs:
     """`many` random pairs of the first `share` of the classes."""
     assert items.label is not None
     names = np.unique(items.label.astype(str))
     seen = names[: round(share * len(names))]
     rows = rng.choice(np.flatnonzero(np.isin(items.label.astype(str), seen)), many, replace=False)
-    return Evidence(items.subset(np.sort(rows)), np.sort(rows))
+    return PlacedPairs(items.subset(np.sort(rows)), np.sort(rows))
 
 
 def gallery(items: Pairs, labelled: bool = True) -> Gallery:

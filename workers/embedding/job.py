@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.arrays import Progress
 from models.device import resolve
 from models.embedding_model import EmbeddingModel, ModelCard, NotExported, export_onnx, load
 from models.inputs import BadInput, bad_rows
@@ -21,8 +22,6 @@ from workers.embedding.sources import Source, open_source
 
 MOST_TOLD = 20
 _GROUP_BYTES = 64 * 2**20
-
-Progress = Callable[[int, int], None]  # (rows done, of all)
 
 
 def embed_files(

@@ -14,26 +14,26 @@ from typing import Any
 import numpy as np
 
 from app.evaluations.schemas import ChainEvaluation
-from app.upgrades.hops import Hop
+from app.upgrades.accepted_crossings import AcceptedCrossing
 from models.evaluation.searches import SearchResult, compare
 from models.evaluation.version_chain import chain_scores
 from workers.evaluations.pair import said
 from workers.evaluations.searches import SEED, Bench
 
-Between = Callable[[str, str], Hop | None]
+Between = Callable[[str, str], AcceptedCrossing | None]
 
 
 def evaluate_chain(bench: Bench, asked: ChainEvaluation, between: Between) -> dict[str, Any]:
     """The result, JSON. between: the accepted crossing from one model's vectors to another's queries, if any."""
     models = asked.models
-    hops = {
+    accepted_crossings = {
         (j, i): hop for i in range(len(models)) for j in range(i) if (hop := between(models[j], models[i])) is not None
     }
     matrices = {metric: np.full((len(models), len(models)), np.nan) for metric in asked.metrics}
     cells = []
     for i in range(len(models)):
         for j in range(i + 1):
-            cell, found = _cell(bench, models, i, j, hops)
+            cell, found = _cell(bench, models, i, j, accepted_crossings)
             cells.append(cell)
             if found is not None:
                 for metric, matrix in matrices.items():
@@ -55,13 +55,15 @@ def evaluate_chain(bench: Bench, asked: ChainEvaluation, between: Between) -> di
     }
 
 
-def shortest(hops: dict[tuple[int, int], Hop], start: int, end: int) -> list[Hop] | None:
+def shortest(
+    accepted_crossings: dict[tuple[int, int], AcceptedCrossing], start: int, end: int
+) -> list[AcceptedCrossing] | None:
     """The composition of fewest crossings, at least two, that leads up from version `start` to `end`."""
-    waiting: deque[tuple[int, list[Hop]]] = deque([(start, [])])
+    waiting: deque[tuple[int, list[AcceptedCrossing]]] = deque([(start, [])])
     reached = {start}
     while waiting:
         place, path = waiting.popleft()
-        for (source, target), hop in sorted(hops.items(), key=lambda known: known[0]):
+        for (source, target), hop in sorted(accepted_crossings.items(), key=lambda known: known[0]):
             if source != place or target in reached or (source, target) == (start, end):
                 continue
             reached.add(target)
@@ -72,12 +74,12 @@ def shortest(hops: dict[tuple[int, int], Hop], start: int, end: int) -> list[Hop
 
 
 def _cell(
-    bench: Bench, models: Sequence[str], i: int, j: int, hops: dict[tuple[int, int], Hop]
+    bench: Bench, models: Sequence[str], i: int, j: int, accepted_crossings: dict[tuple[int, int], AcceptedCrossing]
 ) -> tuple[dict[str, Any], SearchResult | None]:
     """M(i, j) as the result tells of it, and as measured; None where it could not be."""
     new, old = models[i], models[j]
     cell: dict[str, Any] = {"queries": new, "gallery": old, "measured": None, "composition": None, "reason": None}
-    direct, composed = hops.get((j, i)), shortest(hops, j, i)
+    direct, composed = accepted_crossings.get((j, i)), shortest(accepted_crossings, j, i)
     if i != j and direct is None and composed is None:
         cell["reason"] = (
             f"no accepted upgrade leads from {old!r} to {new!r}, at once or over versions in between: "

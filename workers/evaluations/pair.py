@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.evaluations.holdings import Holding
 from app.evaluations.schemas import LABEL, PairEvaluation
-from app.upgrades.hops import Hop
+from app.upgrades.accepted_crossings import AcceptedCrossing
 from models.evaluation.compatibility import Benchmark, compatibility_scores, retention, update_gain
 from models.evaluation.searches import SearchResult, compare
 from models.json_values import plain
@@ -18,13 +18,15 @@ from workers.evaluations.searches import SEED, Bench, Crossed
 from workers.rows.evaluation_rows import payload_values
 
 
-def evaluate_pair(bench: Bench, asked: PairEvaluation, hops: dict[str, Hop], items: Holding | None) -> dict[str, Any]:
-    """The result, JSON. hops: by upgrade, those that `asked` names; items: the gallery's, where one is searched."""
+def evaluate_pair(
+    bench: Bench, asked: PairEvaluation, accepted_crossings: dict[str, AcceptedCrossing], items: Holding | None
+) -> dict[str, Any]:
+    """The result, JSON. accepted_crossings: by upgrade, those that `asked` names; items: the gallery's, where one is searched."""
     new, old, against = asked.queries, str(asked.gallery), asked.against
     truth = bench.truth(new)
 
-    def hop(via: str | None) -> list[Hop]:
-        return [] if via is None else [hops[via]]
+    def hop(via: str | None) -> list[AcceptedCrossing]:
+        return [] if via is None else [accepted_crossings[via]]
 
     crossed = bench.search(new, old, hop(asked.via))
     cross = bench.measure(crossed, truth)
@@ -73,7 +75,10 @@ def _re_embedded(model: str, cross: SearchResult, best: SearchResult | None) -> 
 
 
 def _unconstrained(
-    bench: Bench, asked: PairEvaluation, hops: Sequence[Hop], re_embedded: SearchResult | None
+    bench: Bench,
+    asked: PairEvaluation,
+    accepted_crossings: Sequence[AcceptedCrossing],
+    re_embedded: SearchResult | None,
 ) -> tuple[SearchResult | None, dict[str, Any]]:
     """M(new*, new*), and which model was taken for new*."""
     if (named := asked.unconstrained) is not None:
@@ -81,7 +86,7 @@ def _unconstrained(
             return None, {"model": named, "measured": None, "reason": "nothing is judged by labels"}
         found = bench.measure(bench.search(named, named))
         return found, {"model": named, "measured": found.to_json(), "reason": None}
-    if re_embedded is not None and hops and not any(hop.trained for hop in hops):
+    if re_embedded is not None and accepted_crossings and not any(hop.trained for hop in accepted_crossings):
         why = "the crossing was learned, and the queries' model is as it was registered: taken for new*"
         return re_embedded, {"model": asked.queries, "measured": re_embedded.to_json(), "reason": why}
     reason = "no model trained without constraint is known: name one in `unconstrained`"

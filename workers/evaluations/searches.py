@@ -10,17 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.artifacts.crossings import open_crossing
 from app.composition import Crosswalk
-from app.upgrades.hops import Hop
+from app.upgrades.accepted_crossings import AcceptedCrossing
+from models.arrays import RowNumbers
 from models.evaluation.searches import NothingToMeasure, Search, SearchResult, evaluate, own_entries, true_neighbours
 from models.portable import Array, CorruptArtifact, WrongDirection
 from workers.context import StepFailed
 from workers.rows.evaluation_rows import Evaluated
-
-Rows = NDArray[np.int64]
 
 SEED = 0
 RECALL = "recall@10"
@@ -61,17 +59,17 @@ class Bench:
         """Whether anything is to be judged by labels, and there are some."""
         return self._asked != [RECALL] and self.queries.labelled and self.gallery.labelled
 
-    def search(self, queries: str, gallery: str, hops: Sequence[Hop] = ()) -> Crossed:
-        """M(queries, gallery), its vectors through the `hops` that lead from the gallery's model to the queries'."""
+    def search(self, queries: str, gallery: str, accepted_crossings: Sequence[AcceptedCrossing] = ()) -> Crossed:
+        """M(queries, gallery), its vectors through the `accepted_crossings` that lead from the gallery's model to the queries'."""
         space = self._crosswalk.models.space(queries)
-        vectors, steps = self._carried(gallery, hops)
+        vectors, steps = self._carried(gallery, accepted_crossings)
         name = f"M({queries}, {gallery})"
         return Crossed(
             Search(name, self.queries.vectors[queries].values, vectors, space.metric),
-            {"how": _how(hops), "upgrades": steps, **self._made(gallery)},
+            {"how": _how(accepted_crossings), "upgrades": steps, **self._made(gallery)},
         )
 
-    def truth(self, model: str) -> Rows | None:
+    def truth(self, model: str) -> RowNumbers | None:
         """What full re-embedding would find; None unless the model made a vector of every row of the gallery."""
         if not self.embedded(model):
             return None
@@ -81,7 +79,7 @@ class Bench:
         """Whether the model made a vector of every row of the gallery."""
         return model in self.gallery.native and bool(self.gallery.native[model].all())
 
-    def measure(self, crossed: Crossed, truth: Rows | None = None) -> SearchResult:
+    def measure(self, crossed: Crossed, truth: RowNumbers | None = None) -> SearchResult:
         """The metrics asked for, as far as there are labels or a truth. Raises StepFailed where there is neither."""
         asked, by_label = self._asked, self.by_label
         try:
@@ -100,11 +98,13 @@ class Bench:
         figures = {figure.metric: figure for figure in found.figures}
         return replace(found, figures=tuple(figures[metric] for metric in asked if metric in figures))
 
-    def _carried(self, model: str, hops: Sequence[Hop]) -> tuple[Array, list[dict[str, Any]]]:
+    def _carried(
+        self, model: str, accepted_crossings: Sequence[AcceptedCrossing]
+    ) -> tuple[Array, list[dict[str, Any]]]:
         """The gallery's vectors of a model after every hop, and a word on each."""
         vectors, side = self.gallery.vectors[model].values, self.gallery.side
         steps = []
-        for hop in hops:
+        for hop in accepted_crossings:
             spaces = [self._crosswalk.models.space(name) for name in (hop.source, hop.target)]
             try:
                 crossing = open_crossing(self._crosswalk.settings.artifacts_dir / hop.upgrade, *spaces)
@@ -136,9 +136,9 @@ class Bench:
         return {"native_rows": native, "transformed_rows": len(self.gallery) - native}
 
 
-def _how(hops: Sequence[Hop]) -> str:
-    if not hops:
+def _how(accepted_crossings: Sequence[AcceptedCrossing]) -> str:
+    if not accepted_crossings:
         return "same_space"
-    if len(hops) > 1:
+    if len(accepted_crossings) > 1:
         return "composition"
-    return "compatible" if hops[0].trained else "crossing"
+    return "compatible" if accepted_crossings[0].trained else "crossing"

@@ -12,85 +12,32 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from app.composition import Crosswalk
 from app.galleries import orders
 from app.galleries.lineage import Projected
-from app.storage.lance_table import ROW_ID, vector_type, vectors_of
+from app.storage.lance_table import ROW_ID
 from app.upgrades.findings import Findings
 from app.upgrades.tables import UpgradeRow
-from models.device import Device
 from models.evaluation.bootstrap import Interval
-from models.portable import Array, Metric, Space, Transformation
-from models.proof.advice import Gate
+from models.portable import Array, Metric, Space
+from models.proof.gate import Gate
 from models.proof.report import ProofReport, Quantity
 from models.re_embedding.backfill_curve import Measure, Order, predicted_curve
-from models.transformations.fit_network import Progress
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
-from models.transformations.selection import Refit
-from models.uncertainty import LearnedUncertainty, NothingToLearn, learn_uncertainty, transformed_out_of_fold
 from workers.rows.pairs import FEWEST_PAIRS, DatasetPairs
+from workers.training.held_out_pairs import SEED, HeldOutPairs
 
-SEED = 0
-FOLDS, NETWORK_FOLDS = 5, 3
 MOST_PAIRS = 3_000  # that a curve is predicted from
-_FILE = "held_out.parquet"
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Pairs as what had not learned from them sees them.
-
-    id: (n,) object; moved: (n, d_new) float32, transformed; expected_error: (n,) float32, of `moved`.
-    """
-
-    id: NDArray[Any]
-    moved: Array
-    expected_error: Array
-
-    def save(self, folder: Path) -> None:
-        """Writes the file so that a crash leaves it whole or not there."""
-        flat = pa.array(np.ascontiguousarray(self.moved, np.float32).ravel())
-        columns = {
-            "id": pa.array(self.id.tolist(), pa.string()),
-            "moved": pa.FixedSizeListArray.from_arrays(flat, type=vector_type(self.moved.shape[1])),
-            "expected_error": pa.array(self.expected_error, pa.float32()),
-        }
-        partial = folder / f".{_FILE}.partial"
-        pq.write_table(pa.table(columns), partial)
-        partial.replace(folder / _FILE)
-
-    @classmethod
-    def load(cls, folder: Path) -> HeldOut | None:
-        """What `save` left; None where there were too few pairs to learn it from."""
-        if not (folder / _FILE).exists():
-            return None
-        table = pq.read_table(folder / _FILE)
-        _, moved = vectors_of(table.column("moved"))
-        return cls(np.array(table.column("id").to_pylist(), object), moved, table.column("expected_error").to_numpy())
-
-
-def learn_from_held_out(
-    pairs: DatasetPairs, chosen: Transformation, refit: Refit, *, device: Device, progress: Progress
-) -> tuple[LearnedUncertainty, HeldOut] | None:
-    """How far `chosen` is expected to miss; None for too few pairs. `refit` learns its like from some of them."""
-    folds = FOLDS if chosen.linear else NETWORK_FOLDS
-    try:
-        moved = transformed_out_of_fold(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
-        learned = learn_uncertainty(pairs.pairs, moved, chosen, device=device, seed=SEED, progress=progress)
-    except NothingToLearn:
-        return None
-    return learned, HeldOut(pairs.ids, moved, learned.held_out)
 
 
 def predict_backfills(
     crosswalk: Crosswalk, upgrade: UpgradeRow, reports: Mapping[str, ProofReport], pairs: DatasetPairs
 ) -> dict[str, dict[str, Any]]:
     """What the report says of each gallery beside its proof: `backfill`, where a backfill can be predicted."""
-    held_out = HeldOut.load(crosswalk.settings.artifacts_dir / upgrade.id)
+    held_out = HeldOutPairs.load(crosswalk.settings.artifacts_dir / upgrade.id)
     sample = None if held_out is None else _Sample.of(held_out, pairs)
     if sample is None:
         return {name: {} for name in reports}
@@ -141,7 +88,7 @@ def _predicted(
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some of the pairs, as if they were the gallery: rows (m,) int64, their numbers; the rest as in `HeldOut`."""
+    """Some of the pairs, as if they were the gallery: rows (m,) int64, their numbers; the rest as in `HeldOutPairs`."""
 
     rows: NDArray[np.int64]
     id: NDArray[Any]
@@ -150,7 +97,7 @@ class _Sample:
     expected_error: Array
 
     @classmethod
-    def of(cls, held_out: HeldOut, pairs: DatasetPairs) -> _Sample | None:
+    def of(cls, held_out: HeldOutPairs, pairs: DatasetPairs) -> _Sample | None:
         """Those that are still in the dataset, at most `MOST_PAIRS`; None where hardly any is."""
         place = {item: position for position, item in enumerate(held_out.id)}
         known = np.array([place.get(item, -1) for item in pairs.ids], np.int64)

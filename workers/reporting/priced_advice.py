@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.galleries.lineage import Crossing
+from app.artifacts.crossings import Crossing
 from app.settings import Settings
 from models.proof.report import ProofReport, Rung
 from models.re_embedding.backfill_curve import Curve, CurvePoint

@@ -15,7 +15,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID
 from models.portable import Array
-from models.proof.held_out_scores import Gallery
+from models.proof.inputs import Gallery
 from workers.context import StepFailed
 from workers.rows.partial import Partial
 

@@ -20,7 +20,7 @@ from app.composition import Crosswalk
 from app.storage.lance_table import embedding_column, vector_type
 from app.upgrades.tables import UpgradeRow
 from models.inputs import ArrowColumn
-from models.portable import Array
+from models.portable import Architecture, Array
 from workers.rows.by_id import ROWS_AT_ONCE, write_by_id
 from workers.rows.items import items_by_id
 from workers.rows.partial import Partial
@@ -126,3 +126,10 @@ def _completed(
             vectors,
         ]
         yield pa.record_batch(columns, schema=schema)
+
+
+def read_rows(
+    crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, architecture: Architecture, folder: Path
+) -> LabelledRows:
+    """The rows of a dataset as they were when the upgrade first read them."""
+    return labelled_rows(crosswalk, upgrade, dataset, architecture.modality, folder / "training" / f"{dataset}.arrow")

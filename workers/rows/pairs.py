@@ -14,7 +14,7 @@ from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID, embedding_column
 from app.upgrades.tables import UpgradeRow
 from models.portable import Affine, Space
-from models.proof.setup import Evidence
+from models.proof.inputs import PlacedPairs
 from models.transformations.pairs import Pairs
 from models.transformations.stand_in import guessed, learn_stand_in
 from workers.context import StepFailed
@@ -56,7 +56,7 @@ class DatasetPairs:
         assert self.pairs.side is not None
         return learn_stand_in(self.pairs.old[self.has_side], self.pairs.side[self.has_side], source)
 
-    def located(self, items: Items, weights: Mapping[str, float] | None, *, side: bool) -> Evidence:
+    def located(self, items: Items, weights: Mapping[str, float] | None, *, side: bool) -> PlacedPairs:
         """The pairs with their places in a gallery, -1 for a row that is no item of it.
 
         weights: what each item stands for, where the items were chosen by `sample`.
@@ -65,8 +65,8 @@ class DatasetPairs:
         rows = np.array([place.get(item, -1) for item in self.ids], np.int64)
         weight = None if weights is None else np.array([weights[item] for item in self.ids], np.float64)
         if not side:
-            return Evidence(self.pairs.without_side(), rows, weight)
-        return Evidence(self.pairs, rows, weight, None if self.has_side.all() else self.has_side)
+            return PlacedPairs(self.pairs.without_side(), rows, weight)
+        return PlacedPairs(self.pairs, rows, weight, None if self.has_side.all() else self.has_side)
 
 
 def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str) -> DatasetPairs:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.artifacts.cascade import FEW, MANY, Cascade
-from app.galleries.lineage import Crossing
+from app.artifacts.crossings import Crossing
 from app.index import IndexOptions, LiveIndex, Rows, Snapshot, Vectors, publish
 from models.evaluation.bootstrap import bootstrap_mean
 from models.portable import Array, Space

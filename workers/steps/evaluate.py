@@ -2,23 +2,25 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.artifacts.crossings import Crossing as Hop
 from app.artifacts.crossings import open_crossing
 from app.composition import Crosswalk, compose
-from app.galleries.lineage import SIDE_INFORMATION
-from app.galleries.lineage import Crossing as Hop
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models.device import resolve
 from models.portable import Array, Transformation
-from models.proof.crossing import Crossing, Gate, Limits, NothingToJudge, ProofReport, prove
+from models.proof.crossing import Crossing, prove
+from models.proof.gate import Gate
+from models.proof.inputs import NothingToJudge, ProofLimits
+from models.proof.report import ProofReport
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import guessed
 from workers.context import StepContext, StepFailed
 from workers.reporting.backfill_curves import predict_backfills
+from workers.reporting.gallery_report import _falling_short, reasons, without_side
 from workers.reporting.priced_advice import priced, timed
 from workers.rows.items import whole_gallery
 from workers.rows.pairs import DatasetPairs, load_pairs
@@ -68,18 +70,6 @@ def run(context: StepContext) -> None:
     context.finish(apply)
 
 
-def _falling_short(proofs: dict[str, dict[str, Any]]) -> list[str]:
-    """Why galleries cannot be served as they are: nothing but a cascade would answer, and it finds too little."""
-    return [
-        f"Gallery {name!r} cannot be served without being rewritten: {found['k']} candidates a query, the most that "
-        f"are allowed, find {found['measured']:.1%} of what the rewritten gallery finds, and "
-        f"{found['overlap']:.1%} was asked. Start the upgrade without `rewrite`: false, name a linear `method`, or "
-        "raise CROSSWALK_CASCADE_LIMIT."
-        for name, proof in proofs.items()
-        if (found := proof.get("cascade")) is not None and found["measured"] < found["overlap"]
-    ]
-
-
 def _prove(
     context: StepContext,
     crosswalk: Crosswalk,
@@ -123,7 +113,7 @@ def _prove(
             gate=Gate.from_json(upgrade.request["gate"]),
             instant=instant,
             evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
-            limits=Limits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),
+            limits=ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),
             seed=SEED,
             progress=context.progress,
         )
@@ -134,19 +124,3 @@ def _prove(
 def _crossing(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeRow) -> Hop:
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     return open_crossing(context.settings.artifacts_dir / upgrade.id, source, target)
-
-
-def without_side(crosswalk: Crosswalk, name: str, crossing: Hop) -> dict[str, int]:
-    """What the report says of items that lack the side-information which the crossing reads."""
-    if crossing.chosen.card.side_dimension is None:
-        return {}
-    items = crosswalk.galleries.store(crosswalk.galleries.info(name)).items
-    lacking = items.count(f"{SIDE_INFORMATION} IS NULL") if items.has(SIDE_INFORMATION) else items.count()
-    return {"items_without_side_information": lacking}
-
-
-def reasons(reports: dict[str, ProofReport]) -> Any:
-    """Why, in sentences; each headed by its gallery where there are several."""
-    if len(reports) == 1:
-        return next(iter(reports.values())).reason
-    return " ".join(f"Gallery {name!r}: {report.reason}" for name, report in reports.items())

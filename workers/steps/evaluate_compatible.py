@@ -21,14 +21,16 @@ from models.embedding_model import EmbeddingModel
 from models.inputs import BadInput, Taken
 from models.portable import Architecture
 from models.proof.compatible import prove_compatible
-from models.proof.crossing import Evidence, Gate, Limits, NothingToJudge, ProofReport
+from models.proof.gate import Gate
+from models.proof.inputs import NothingToJudge, PlacedPairs, ProofLimits
+from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
+from workers.reporting.gallery_report import reasons
 from workers.reporting.priced_advice import Rate, priced
 from workers.rows.items import Items, whole_gallery
 from workers.rows.labelled_rows import LabelledRows, labelled_rows
 from workers.rows.split import not_trained_on, read_split
-from workers.steps.evaluate import reasons
 from workers.steps.train_compatible import FEWEST_JUDGED
 
 SEED = 0
@@ -42,9 +44,9 @@ class _Embedded:
     id: NDArray[Any]
     pairs: Pairs
 
-    def located(self, items: Items) -> Evidence:
+    def located(self, items: Items) -> PlacedPairs:
         place = {item: position for position, item in enumerate(items.id)}
-        return Evidence(self.pairs, np.array([place.get(item, -1) for item in self.id], np.int64))
+        return PlacedPairs(self.pairs, np.array([place.get(item, -1) for item in self.id], np.int64))
 
 
 def run(context: StepContext) -> None:
@@ -125,7 +127,7 @@ def _prove(
             target=target,
             gate=Gate.from_json(upgrade.request["gate"]),
             evaluation=evaluation[0] if evaluation else None,
-            limits=Limits(gallery=context.settings.evaluation_gallery_limit),
+            limits=ProofLimits(gallery=context.settings.evaluation_gallery_limit),
             seed=SEED,
         )
     except NothingToJudge as error:

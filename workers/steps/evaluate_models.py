@@ -55,7 +55,7 @@ def _pair(context: StepContext, crosswalk: Crosswalk, asked: PairEvaluation) -> 
     )
     for rows, of in ((queries, dataset), (gallery, searched)):
         _check_some(rows, of)
-    hops = {via: crosswalk.hops.named(via)[0] for via in (asked.via, against.via if against else None) if via}
+    hops = {via: crosswalk.accepted_crossings.named(via)[0] for via in (asked.via, against.via if against else None) if via}
     searches = 1 + embedded + len(star) + (against is not None)
     bench = Bench(crosswalk, queries, gallery, asked.metrics, _counter(context, searches))
     return evaluate_pair(bench, asked, hops, items)
@@ -68,7 +68,7 @@ def _chain(context: StepContext, crosswalk: Crosswalk, asked: ChainEvaluation) -
     cells = len(asked.models) * (len(asked.models) + 1) // 2
     queries = rows.drawn(MOST_QUERIES, SEED)
     bench = Bench(crosswalk, queries, rows, asked.metrics, _counter(context, cells))
-    return evaluate_chain(bench, asked, crosswalk.hops.accepted)
+    return evaluate_chain(bench, asked, crosswalk.accepted_crossings.accepted)
 
 
 def _most(crosswalk: Crosswalk, models: Sequence[str]) -> int:

@@ -17,10 +17,10 @@ from models.transformations.selection import Selection, select
 from models.transformations.stand_in import StandInResult, try_stand_in
 from models.uncertainty import LearnedUncertainty
 from workers.context import StepContext
-from workers.reporting.backfill_curves import learn_from_held_out
 from workers.rows.label_cover import labels_cover
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.training.earlier_models import ChainLearning
+from workers.training.held_out_pairs import learn_from_held_out
 
 SEED = 0
 ENOUGH_WITH_SIDE = 0.5  # share of the pairs that have side-information, from which on it is learned from

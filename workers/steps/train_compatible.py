@@ -23,7 +23,7 @@ from models.embedding_model.backbones import CannotBuild, described
 from models.inputs import BadInput, Preprocessing
 from models.portable import Architecture, Space, save, zero_padding
 from workers.context import StepContext, StepFailed
-from workers.rows.labelled_rows import LabelledRows, labelled_rows
+from workers.rows.labelled_rows import LabelledRows, read_rows
 from workers.rows.split import not_trained_on, split_rows
 from workers.training.model_card import card_of, summary_of
 from workers.training.preprocessing import preprocessing_for
@@ -70,13 +70,6 @@ def run(context: StepContext) -> None:
         crosswalk.upgrades.advance(session, upgrade.id, Event.TRAINED, "evaluate_compatible", learned=learned)
 
     context.finish(apply)
-
-
-def read_rows(
-    crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, architecture: Architecture, folder: Path
-) -> LabelledRows:
-    """The rows of a dataset as they were when the upgrade first read them."""
-    return labelled_rows(crosswalk, upgrade, dataset, architecture.modality, folder / "training" / f"{dataset}.arrow")
 
 
 def _check(rows: LabelledRows, labels: NDArray[Any], upgrade: UpgradeRow) -> None:

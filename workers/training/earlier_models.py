@@ -20,17 +20,17 @@ from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID, embedding_column, vector_type
 from app.upgrades.tables import UpgradeRow
+from models.arrays import Progress
 from models.device import Device
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.json_values import plain
 from models.portable import Array, Transformation, save, save_uncertainty
-from models.transformations.fit_network import Progress
 from models.transformations.held_out_retrieval import HeldOut, Measured
 from models.transformations.methods import method_named
 from models.transformations.selection import Refit, Selection, leads, select
-from workers.reporting.backfill_curves import learn_from_held_out
 from workers.rows.label_cover import labels_cover
 from workers.rows.pairs import DatasetPairs, load_earlier_pairs
+from workers.training.held_out_pairs import learn_from_held_out
 
 FEWEST = 40  # pairs from which on held-out rows tell two ways apart
 SEED = 0

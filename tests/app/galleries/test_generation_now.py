@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from app.artifacts.crossings import Crossing
 from app.galleries.generation_now import Current
-from app.galleries.lineage import Crossing, Lineage, Projected
+from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
 from app.storage.lance_table import vector_type
 from tests.app.crossings import affine, space

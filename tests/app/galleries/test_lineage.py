@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.galleries.lineage import SIDE_INFORMATION, Crossing, Lineage
+from app.artifacts.crossings import Crossing
+from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID, embedding_column, vector_type
 from models.portable import Affine, Transformation
 from tests.app.crossings import affine, space, uncertainty

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.galleries.lineage import Crossing, Lineage
+from app.artifacts.crossings import Crossing
+from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.storage.lance_table import embedding_column, vector_type
 from tests.app.crossings import affine, space

@@ -55,7 +55,7 @@ def test_requests_are_counted_by_route_and_not_by_path(client: httpx.Client) -> 
 
 LOGGING = """
 import logging, structlog
-from app.http.telemetry import configure_logging
+from app.logs import configure_logging
 configure_logging("{format}")
 with structlog.contextvars.bound_contextvars(request_id="r-1"):
     structlog.get_logger("ours").info("said", path="/a\\nforged")

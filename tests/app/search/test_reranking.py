@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from app.artifacts.crossings import Crossing
 from app.composition import Crosswalk, compose
 from app.galleries.info import GalleryInfo
-from app.galleries.lineage import SIDE_INFORMATION, Crossing, Lineage
+from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.galleries.schemas import NewGallery, SideInformation
 from app.index import PADDING, Hits, LiveIndex, Metric
 from app.registry.schemas import NewModel

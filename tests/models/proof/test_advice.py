@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from models.proof.advice import Findings, Gate, advise, verdict
+from models.proof.advice import advise
+from models.proof.gate import Gate, VerdictInputs, verdict
 from models.proof.report import Quantity, Wanted
 
 
@@ -13,7 +14,7 @@ def q(mean: float, width: float = 0.02) -> Quantity:
     return Quantity(mean, mean - width, mean + width, "test")
 
 
-GOOD = Findings(
+GOOD = VerdictInputs(
     gate=Gate(),
     old_old=q(0.75),
     cross=q(0.85),
@@ -46,7 +47,7 @@ HALF = replace(
 )
 
 
-def recommended(f: Findings) -> str:
+def recommended(f: VerdictInputs) -> str:
     return next(rung.name for rung in advise(f, verdict(f)[0]) if rung.recommended)
 
 

@@ -3,7 +3,9 @@ import pytest
 
 from models.portable import Space, zero_padding
 from models.proof.compatible import prove_compatible
-from models.proof.crossing import Evidence, Gallery, Gate, ProofReport
+from models.proof.gate import Gate
+from models.proof.inputs import Gallery, PlacedPairs
+from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
 
 CLASSES, OLD, NEW = 20, 16, 24
@@ -38,7 +40,7 @@ def prove(
     old, new = old_vectors(codes, 2), new_vectors(codes, 3, lost=lost)
     if shuffled:
         new = np.random.default_rng(4).permutation(new)
-    rows = Evidence(Pairs(old, new, None, LABELS[codes]), np.full(len(codes), -1))
+    rows = PlacedPairs(Pairs(old, new, None, LABELS[codes]), np.full(len(codes), -1))
     return prove_compatible(
         GALLERY, rows, PADDING, trained_labels=LABELS[trained], source=SOURCE, target=TARGET, gate=Gate()
     )
@@ -84,9 +86,11 @@ def test_without_such_classes_the_untrained_part_is_not_vouched_for() -> None:
 
 def test_an_evaluation_set_is_taken_at_its_word() -> None:
     codes = np.tile(np.arange(CLASSES), 20)
-    given = Evidence(Pairs(old_vectors(codes, 5), new_vectors(codes, 6), None, LABELS[codes]), np.full(len(codes), -1))
+    given = PlacedPairs(
+        Pairs(old_vectors(codes, 5), new_vectors(codes, 6), None, LABELS[codes]), np.full(len(codes), -1)
+    )
     one = np.arange(CLASSES)
-    few = Evidence(Pairs(old_vectors(one, 7), new_vectors(one, 8), None, LABELS), np.full(CLASSES, -1))
+    few = PlacedPairs(Pairs(old_vectors(one, 7), new_vectors(one, 8), None, LABELS), np.full(CLASSES, -1))
     report = prove_compatible(
         GALLERY, few, PADDING, trained_labels=LABELS, source=SOURCE, target=TARGET, evaluation=given
     )

@@ -10,31 +10,32 @@ import pytest
 
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Transformation
-from models.proof.advice import Gate
-from models.proof.crossing import Evidence, Limits, prove
+from models.proof.crossing import prove
+from models.proof.gate import Gate
+from models.proof.inputs import PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
 from tests.models.world import SOURCE, TARGET, World, crossing, draw, gallery, world
 
-QUICK = Limits(row_folds=5, cell_folds=10)
+QUICK = ProofLimits(row_folds=5, cell_folds=10)
 PAIRS = 300
 
 
 def prove_share(
     share: float, seed: int = 0, labelled: bool = True, **options: object
-) -> tuple[ProofReport, Pairs, Evidence, World]:
+) -> tuple[ProofReport, Pairs, PlacedPairs, World]:
     rng = np.random.default_rng(seed)
     w = world(seed, old_noise=1.2, new_noise=0.6)
     items = w.items(40, rng)
     e = draw(items, share, PAIRS, rng)
     if not labelled:
-        e = Evidence(replace(e.pairs, label=None), e.row)
+        e = PlacedPairs(replace(e.pairs, label=None), e.row)
     options = {"limits": QUICK, "seed": seed} | options
     report = prove(gallery(items, labelled), e, crossing(e.pairs), source=SOURCE, target=TARGET, **options)  # type: ignore[arg-type]
     return report, items, e, w
 
 
-def measured(items: Pairs, e: Evidence, w: World, seed: int) -> float:
+def measured(items: Pairs, e: PlacedPairs, w: World, seed: int) -> float:
     test = w.items(40, np.random.default_rng(seed + 1000))
     vectors = crossing(e.pairs).transformation.apply(items.old)
     assert test.label is not None
@@ -164,7 +165,7 @@ def test_siblings_in_the_gallery_do_not_flatter() -> None:
     written = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, limits=QUICK)
     mixed = prove(
         gallery(items.subset(shuffle)),
-        Evidence(e.pairs, place[e.row]),
+        PlacedPairs(e.pairs, place[e.row]),
         crossing(e.pairs),
         source=SOURCE,
         target=TARGET,
@@ -184,7 +185,7 @@ def test_separate_evaluation_set_speaks_for_the_classes_it_holds() -> None:
     w = world(0, old_noise=1.2, new_noise=0.6)
     items, fresh = w.items(40, rng), w.items(10, rng)
     e = draw(items, 0.5, PAIRS, rng)
-    held = Evidence(fresh, np.full(len(fresh), -1))
+    held = PlacedPairs(fresh, np.full(len(fresh), -1))
     report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, evaluation=held, limits=QUICK)
     assert [(s.name, s.judged_on) for s in report.strata] == [
         ("covered", "evaluation set"),
@@ -199,7 +200,7 @@ def test_evaluation_rows_that_were_learned_from_are_left_out() -> None:
     items = world(0, old_noise=1.2, new_noise=0.6).items(40, rng)
     e = draw(items, 1.0, PAIRS, rng)
     rows = np.arange(len(items))
-    held = Evidence(items, rows)
+    held = PlacedPairs(items, rows)
     report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, evaluation=held, limits=QUICK)
     assert report.strata[0].queries == len(items) - PAIRS
     assert any(f"{PAIRS} rows of the evaluation set were learned from" in note for note in report.notes)
@@ -265,7 +266,7 @@ def test_labels_that_the_gallery_does_not_hold_are_refused_as_evidence() -> None
     with pytest.raises(ValueError, match="0 of 200 pairs"):
         prove(
             gallery(items),
-            Evidence(strange, np.full(len(items), -1)),
+            PlacedPairs(strange, np.full(len(items), -1)),
             crossing(items),
             source=SOURCE,
             target=TARGET,

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from models.arrays import silent
 from models.device import resolve
 from models.portable import Space
-from models.transformations.fit_network import silent
 from models.transformations.methods import Recipe, learn
 from models.transformations.pairs import Pairs
 from tests.worlds import NEW, OLD, world
-from workers.reporting.backfill_curves import HeldOut, _Sample, learn_from_held_out
+from workers.reporting.backfill_curves import _Sample
 from workers.rows.pairs import DatasetPairs
+from workers.training.held_out_pairs import HeldOutPairs, learn_from_held_out
 
 SOURCE, TARGET = Space("old", OLD, "cosine"), Space("new", NEW, "cosine")
 REFIT = partial(learn, Recipe("orthogonal"), source=SOURCE, target=TARGET, device=resolve("cpu"), seed=0)
@@ -34,7 +35,7 @@ def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) ->
     learned, held_out = found
     assert not np.allclose(held_out.moved, h.apply(known.pairs.old), atol=1e-3), "transformed by what has seen them"
     held_out.save(tmp_path)
-    again = HeldOut.load(tmp_path)
+    again = HeldOutPairs.load(tmp_path)
     assert again is not None
     assert again.id.tolist() == known.ids.tolist()
     np.testing.assert_array_equal(again.moved, held_out.moved)
@@ -44,13 +45,13 @@ def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) ->
 def test_of_too_few_pairs_nothing_is_learned_and_nothing_kept(tmp_path: Path) -> None:
     few = pairs(8)
     assert learn_from_held_out(few, REFIT(few.pairs), REFIT, device="cpu", progress=silent) is None
-    assert HeldOut.load(tmp_path) is None
+    assert HeldOutPairs.load(tmp_path) is None
 
 
 def test_pairs_changed_meanwhile_are_matched_by_id() -> None:
     known = pairs(60)
     numbers = np.arange(60, dtype=np.float32)
-    held_out = HeldOut(known.ids, np.repeat(numbers[:, None], NEW, axis=1), numbers)
+    held_out = HeldOutPairs(known.ids, np.repeat(numbers[:, None], NEW, axis=1), numbers)
     left = np.random.default_rng(0).permutation(60)[:40]
     ids = np.append(known.ids[left], "written since")
     now = DatasetPairs(ids, known.pairs.subset(np.append(left, 0)))
@@ -65,7 +66,7 @@ def test_pairs_changed_meanwhile_are_matched_by_id() -> None:
 
 def test_pairs_are_ordered_by_the_rules_that_items_are() -> None:
     known = pairs(60)
-    held_out = HeldOut(known.ids, known.pairs.new, np.arange(60, dtype=np.float32))
+    held_out = HeldOutPairs(known.ids, known.pairs.new, np.arange(60, dtype=np.float32))
     sample = _Sample.of(held_out, known)
     assert sample is not None
     found = dict(sample.urgencies([], "cosine"))

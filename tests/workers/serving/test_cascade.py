@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.artifacts.cascade import Cascade
-from app.galleries.lineage import Crossing
+from app.artifacts.crossings import Crossing
 from models.portable import Affine, Array, Card, Space, Transformation, as_indexed
 from tests.app.crossings import network_crossing, normal
 from workers.rows.items import Items

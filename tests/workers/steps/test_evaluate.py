@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from app.galleries.lineage import Crossing as Hop
-from models.proof.held_out_scores import transform
+from app.artifacts.crossings import Crossing as Hop
+from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs
 from tests.app.crossings import affine, space
 from workers.rows.items import Items

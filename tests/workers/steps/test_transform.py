@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from app.galleries.lineage import Crossing, Lineage
+from app.artifacts.crossings import Crossing
+from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.storage.lance_table import vector_type
 from tests.app.crossings import affine, space

@@ -1,0 +1,52 @@
+"""Log lines: one format for the whole process, on stderr."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+_CHATTY = {
+    "alembic": logging.WARNING,
+    "celery": logging.WARNING,
+    "httpx": logging.WARNING,
+    "kombu": logging.ERROR,  # warns that memory:// names no host
+    "uvicorn": logging.WARNING,
+}
+
+
+def configure_logging(log_format: Literal["console", "json"]) -> None:
+    """Sends every log line of the process to stderr in one format, the libraries' lines too."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for chatty, level in _CHATTY.items():
+        logging.getLogger(chatty).setLevel(level)
+
+
+def _renderers(log_format: Literal["console", "json"]) -> list[structlog.types.Processor]:
+    if log_format == "console":
+        # Plain tracebacks: the decorated ones print local variables, and with them what clients sent.
+        return [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

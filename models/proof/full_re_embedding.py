@@ -1,0 +1,88 @@
+"""What embedding every item with the new model would give, as far as the pairs can tell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.arrays import Floats
+from models.evaluation.bootstrap import Interval, group_sums, percentile_interval, resampled_sums
+from models.proof.held_out_scores import HeldOut, among_pairs
+from models.proof.inputs import BY_LABEL, METRICS, MetricName
+from models.proof.report import Backfilled, Quantity, quantity
+from models.proof.setup import Trial
+from models.proof.stratum_estimate import RESAMPLES, Draws
+
+
+def full_re_embedding(
+    trial: Trial, rows: HeldOut, metric: MetricName, seed: int
+) -> tuple[Backfilled | None, tuple[float, Floats] | None]:
+    """M(new, new) where it can be known, and the share of the crossing's errors that it leaves there: (mean, draws)."""
+    if metric not in BY_LABEL:
+        return None, None
+    bench, column = trial.bench, METRICS.index(metric)
+    new, old = bench.pairs.new[bench.judged], bench.pairs.old[bench.judged]
+    target = bench.target.metric
+    by_old = among_pairs(bench, old, bench.source.metric, old)[:, column]
+    by_cross = among_pairs(bench, rows.vectors, target, new)[:, column]
+    by_new = among_pairs(bench, new, target, new)[:, column]
+    weight, runs = trial.weight[bench.judged], trial.runs(trial.pair_row[bench.judged])
+    basis = f"{len(new)} pairs as queries and gallery"
+
+    def ratio(top: Floats, bottom: Floats) -> tuple[float, Floats]:
+        parts = group_sums(np.column_stack([weight * top, weight * bottom]), runs)
+        drawn = np.vstack([parts.sum(0), resampled_sums(parts, seed=seed, resamples=RESAMPLES)])
+        ratios = np.ones(len(drawn))  # where there is nothing to divide by, nothing changes
+        np.divide(drawn[:, 0], drawn[:, 1], out=ratios, where=drawn[:, 1] > 0)
+        return float(ratios[0]), ratios[1:]
+
+    def mean(values: Floats) -> Quantity:
+        return quantity(percentile_interval(*ratio(values, np.ones_like(values))), basis)
+
+    self_test, new_new = mean(by_old), mean(by_new)
+    gain = new_new.mean / self_test.mean if self_test.mean > 0 else None
+    return (
+        Backfilled(metric, self_test, mean(by_cross), new_new, mean(by_new - by_old), gain),
+        ratio(1 - by_new, 1 - by_cross),
+    )
+
+
+def new_is_worse(backfilled: Backfilled | None, difference: Quantity) -> bool:
+    """Whether the new model is worse than the old, or shows no gain where the crossing does not either.
+
+    Where the pairs alone are so easy that the old model makes no mistake, they cannot tell.
+    """
+    if backfilled is None:
+        return False
+    gain, perfect = backfilled.gain, backfilled.old_old.mean >= 1
+    return gain.high < 0 or (gain.mean <= 0 and difference.low <= 0 and not perfect)
+
+
+def without_errors(seen: Draws | None, left: tuple[float, Floats] | None) -> Quantity | None:
+    """Full re-embedding of the gallery: the covered part's errors, in the proportion that it leaves on the pairs.
+
+    The pairs alone are a sparser and harder gallery, so their figures cannot be taken over as they are.
+    """
+    if seen is None or left is None:
+        return None
+    mean, draws = left
+    interval = percentile_interval(1 - mean * (1 - seen.cross_mean), 1 - draws * (1 - seen.fresh_cross))
+    return _clipped(interval, "predicted: errors of the covered part, in the proportion left by re-embedding the pairs")
+
+
+def mixed(seen: Draws | None, re_embed: Quantity | None, share: float) -> Quantity | None:
+    """The covered part transformed, the rest re-embedded; both parts rest on the same pairs, so their ends add up."""
+    if seen is None or re_embed is None:
+        return None
+    covered = seen.predicted_cross()
+    mean, low, high = (
+        share * a + (1 - share) * b
+        for a, b in zip(
+            (covered.mean, covered.low, covered.high), (re_embed.mean, re_embed.low, re_embed.high), strict=True
+        )
+    )
+    return Quantity(mean, low, high, "predicted: groups with pairs transformed, groups without re-embedded")
+
+
+def _clipped(interval: Interval, basis: str) -> Quantity:
+    mean, low, high = (min(max(v, 0.0), 1.0) for v in (interval.mean, interval.low, interval.high))
+    return Quantity(mean, low, high, basis)

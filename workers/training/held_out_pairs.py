@@ -1,0 +1,77 @@
+"""How far a crossing missed each pair while the pair was held out, learned once and kept for later steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from app.storage.lance_table import vector_type, vectors_of
+from models.arrays import Progress
+from models.device import Device
+from models.portable import Array, Transformation
+from models.transformations.selection import Refit
+from models.uncertainty import LearnedUncertainty, NothingToLearn, learn_uncertainty, transformed_out_of_fold
+from workers.rows.pairs import DatasetPairs
+
+SEED = 0
+
+
+FOLDS = 5
+
+
+NETWORK_FOLDS = 3
+
+
+_FILE = "held_out.parquet"
+
+
+@dataclass(frozen=True)
+class HeldOutPairs:
+    """Pairs as what had not learned from them sees them.
+
+    id: (n,) object; moved: (n, d_new) float32, transformed; expected_error: (n,) float32, of `moved`.
+    """
+
+    id: NDArray[Any]
+    moved: Array
+    expected_error: Array
+
+    def save(self, folder: Path) -> None:
+        """Writes the file so that a crash leaves it whole or not there."""
+        flat = pa.array(np.ascontiguousarray(self.moved, np.float32).ravel())
+        columns = {
+            "id": pa.array(self.id.tolist(), pa.string()),
+            "moved": pa.FixedSizeListArray.from_arrays(flat, type=vector_type(self.moved.shape[1])),
+            "expected_error": pa.array(self.expected_error, pa.float32()),
+        }
+        partial = folder / f".{_FILE}.partial"
+        pq.write_table(pa.table(columns), partial)
+        partial.replace(folder / _FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> HeldOutPairs | None:
+        """What `save` left; None where there were too few pairs to learn it from."""
+        if not (folder / _FILE).exists():
+            return None
+        table = pq.read_table(folder / _FILE)
+        _, moved = vectors_of(table.column("moved"))
+        return cls(np.array(table.column("id").to_pylist(), object), moved, table.column("expected_error").to_numpy())
+
+
+def learn_from_held_out(
+    pairs: DatasetPairs, chosen: Transformation, refit: Refit, *, device: Device, progress: Progress
+) -> tuple[LearnedUncertainty, HeldOutPairs] | None:
+    """How far `chosen` is expected to miss; None for too few pairs. `refit` learns its like from some of them."""
+    folds = FOLDS if chosen.linear else NETWORK_FOLDS
+    try:
+        moved = transformed_out_of_fold(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
+        learned = learn_uncertainty(pairs.pairs, moved, chosen, device=device, seed=SEED, progress=progress)
+    except NothingToLearn:
+        return None
+    return learned, HeldOutPairs(pairs.ids, moved, learned.held_out)
