@@ -7,8 +7,8 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from app.datasets.service import Datasets
-from app.downloads import Artifacts
-from app.evaluations.checks import Checks
+from app.downloads import Downloads
+from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.galleries.backfill import Backfills
 from app.galleries.rebuilds import Rebuilds
@@ -24,8 +24,8 @@ from app.settings import Settings
 from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
 from app.storage.database import Database
-from app.upgrades.accepted_crossings import AcceptedCrossings, Ways
-from app.upgrades.findings import Findings
+from app.upgrades.accepted_crossings import AcceptedCrossings, CrossingRoutes
+from app.upgrades.findings import UpgradeFindings
 from app.upgrades.service import Upgrades
 from app.uploads import Uploads
 
@@ -45,7 +45,7 @@ class Crosswalk:
     backfills: Backfills
     later_side_information: LaterSideInformation
     upgrades: Upgrades
-    artifacts: Artifacts
+    artifacts: Downloads
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
@@ -78,7 +78,7 @@ def compose(settings: Settings) -> Crosswalk:
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
     upgrades = Upgrades(database, models, galleries, datasets, jobs)
-    accepted_crossings, ways = AcceptedCrossings(database), Ways(database)
+    accepted_crossings, ways = AcceptedCrossings(database), CrossingRoutes(database)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
@@ -92,13 +92,13 @@ def compose(settings: Settings) -> Crosswalk:
         galleries=galleries,
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
-        backfills=Backfills(galleries, retirement, Findings(settings, database)),
+        backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),
         later_side_information=LaterSideInformation(settings, database, models, galleries, ways),
         upgrades=upgrades,
-        artifacts=Artifacts(settings, models, upgrades, encoders),
+        artifacts=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
-        evaluations=Evaluations(database, Checks(models, galleries, datasets, accepted_crossings), jobs),
+        evaluations=Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs),
         live=live,
         search=Search(settings, models, galleries, ways, live),
         uploads=Uploads(settings),

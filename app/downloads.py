@@ -20,7 +20,7 @@ from app.upgrades.training_rows import most_suspicious
 MODEL, MODEL_ZIP, ROWS = "model", "model.zip", "rows.parquet"
 
 
-class Artifacts:
+class Downloads:
     """What was trained here, by the model or the upgrade."""
 
     def __init__(self, settings: Settings, models: Models, upgrades: Upgrades, encoders: Encoders) -> None:

@@ -140,7 +140,7 @@ class InternalError(Problem):
     """The message never carries the exception's text: that goes to the log, under the request id."""
 
 
-class CorruptArtifact(Problem):
+class DamagedArtifact(Problem):
     slug, title = "corrupt-artifact", "A file that was learned here is not what was saved"
     remedy = (
         "Restore the upgrade's folder below artifacts/ from a backup, or roll the upgrade back and start it anew; no "

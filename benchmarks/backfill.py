@@ -35,7 +35,7 @@ from models.re_embedding.backfill_curve import (
 )
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.pairs import Pairs
-from models.uncertainty import LearnedUncertainty, learn_uncertainty, transformed_out_of_fold
+from models.uncertainty import LearnedUncertainty, cross_val_transform, learn_uncertainty
 from models.uncertainty.learning import rank_correlation
 
 Codes = NDArray[np.int64]
@@ -77,7 +77,7 @@ def learned(task: Task, pairs: Pairs, options: argparse.Namespace) -> tuple[Tran
         recipe = Recipe(recipe.method, True, {"epochs": options.epochs})
     h = fit(recipe, pairs)
     again = Recipe(recipe.method, True, h.card.settings)
-    moved = transformed_out_of_fold(pairs, lambda part: fit(again, part), seed=options.seed)
+    moved = cross_val_transform(pairs, lambda part: fit(again, part), seed=options.seed)
     return h, moved, learn_uncertainty(pairs, moved, h, device=options.device, seed=options.seed)
 
 

@@ -32,18 +32,18 @@ from app.composition import Crosswalk, compose
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import NewGallery, SideInformation
 from app.registry.schemas import NewModel
-from app.search.reranking import Old, Reranking
+from app.search.reranking import CascadeSource, Reranking
 from app.settings import Settings
 from app.storage.lance_table import vector_type
 from app.storage.migrate import migrate
-from app.upgrades.states import State
+from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 from benchmarks.crossing import tiny_imagenet
 from models.portable import Array, Space, Transformation, load, save
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from workers.rows.items import whole_gallery
-from workers.serving.cascade import Asked, measure_cascade
+from workers.serving.cascade import CascadeQueries, measure_cascade
 from workers.serving.indexing import build_index
 
 GALLERY, UPGRADE = "benchmark", "benchmark"
@@ -119,7 +119,7 @@ def laid_out(folder: Path, gallery: Pairs, spaces: tuple[Space, Space]) -> Cross
                 target=target.model,
                 request=request,
                 galleries=[GALLERY],
-                state=State.ACTIVE,
+                state=UpgradeState.ACTIVE,
             )
         )
     return crosswalk
@@ -154,7 +154,7 @@ def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, 
     asked, warming, timed = queries[:MEASURED], queries[MEASURED : MEASURED + WARMING], queries[-TIMED:]
     cascade = measure_cascade(
         whole_gallery(crosswalk, info, 0),
-        Asked(asked, np.full(len(asked), -1)),
+        CascadeQueries(asked, np.full(len(asked), -1)),
         crossing,
         source=source,
         target=target,
@@ -165,7 +165,7 @@ def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, 
     )
     cascade.save(folder)
     open_cascade.cache_clear()
-    old = Old(crosswalk.galleries.store(info).items, crosswalk.live.index(info, 1), crossing, target.metric)
+    old = CascadeSource(crosswalk.galleries.store(info).items, crosswalk.live.index(info, 1), crossing, target.metric)
     tables = {"first": Reranking(0), "kept": Reranking(crosswalk.settings.cascade_memory_bytes)}
     tables["kept"].search(("kept",), old, warming, K, cascade.k)
     crosswalk.search.search(GALLERY, target.model, K, warming)

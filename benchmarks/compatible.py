@@ -29,7 +29,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from models.arrays import Codes
-from models.compatible_training import Method, Rows, TrainingSettings, train
+from models.compatible_training import LabelledInputs, Method, TrainingSettings, train
 from models.compatible_training.instance_weights import InstanceWeightSettings, suspects
 from models.compatible_training.validation import embed
 from models.device import resolve
@@ -216,8 +216,8 @@ class Bench:
         with Progress(transient=True) as bar:
             task = bar.add_task(key)
             return train(
-                Rows(part.encoded, part.codes, old),
-                Rows([], np.empty(0, np.int64), old[:0]),
+                LabelledInputs(part.encoded, part.codes, old),
+                LabelledInputs([], np.empty(0, np.int64), old[:0]),
                 classes=CLASSES,
                 old=space,
                 architecture=architecture,

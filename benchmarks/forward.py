@@ -31,7 +31,7 @@ from benchmarks.crossing import TASKS, Task
 from models.device import resolve
 from models.embedding_model.backbones import build
 from models.evaluation.bootstrap import paired_bootstrap
-from models.evaluation.searches import Search, SearchResult, evaluate
+from models.evaluation.searches import GallerySearch, SearchResult, evaluate
 from models.portable import Architecture, Array
 from models.training.precision import reduced
 from models.transformations.fct import fct
@@ -50,7 +50,7 @@ Kept = dict[str, dict[str, Any]]
 
 def searched(task: Task, name: str, queries: Array, gallery: Array) -> SearchResult:
     """The task's queries in one gallery."""
-    search = Search(name, queries, gallery, task.target.metric)
+    search = GallerySearch(name, queries, gallery, task.target.metric)
     return evaluate(search, task.queries.label, task.gallery.label, task.exclude, ks=(1, 5))
 
 

@@ -21,13 +21,13 @@ from threadpoolctl import threadpool_limits
 
 SHIPPED = faiss.cvar.distance_compute_blas_threshold  # the index sets its own
 
-from app.index import IndexOptions, LiveIndex, Rows, Snapshot, Vectors, publish  # noqa: E402
+from app.index import IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, publish  # noqa: E402
 from app.index.approximate import TRAINING_ROWS  # noqa: E402
 
 K = 10
 LATENT = 16
 DELTA = 0.05  # share of the rows written, or removed, since the snapshot
-Answer = Callable[[Vectors], Rows]
+Answer = Callable[[Vectors], RowIds]
 Entry = tuple[str, Answer, str | None]
 """A name, what answers queries (m, d) with the ids (m, K) of the nearest, and the baseline it is set against."""
 
@@ -46,13 +46,13 @@ def data(count: int, dimension: int, queries: int) -> tuple[Vectors, Vectors]:
     return draw(count), draw(queries)
 
 
-def batches(rows: Vectors) -> Iterator[tuple[Rows, Vectors]]:
+def batches(rows: Vectors) -> Iterator[tuple[RowIds, Vectors]]:
     for start in range(0, len(rows), 65_536):
         part = rows[start : start + 65_536]
         yield np.arange(start, start + len(part)), part
 
 
-def opened(directory: Path, written: tuple[Rows, Vectors] | None = None, removed: Rows | None = None) -> Answer:
+def opened(directory: Path, written: tuple[RowIds, Vectors] | None = None, removed: RowIds | None = None) -> Answer:
     """The published index, after writes."""
     snapshot = Snapshot.load(directory)
     index = LiveIndex("cosine", snapshot.manifest.dimension, snapshot=snapshot)
@@ -64,7 +64,7 @@ def opened(directory: Path, written: tuple[Rows, Vectors] | None = None, removed
 
 
 def numpy_search(rows: Vectors) -> Answer:
-    def answer(queries: Vectors) -> Rows:
+    def answer(queries: Vectors) -> RowIds:
         scores = queries @ rows.T
         best = np.argpartition(-scores, K, axis=1)[:, :K]
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
@@ -76,7 +76,7 @@ def numpy_search(rows: Vectors) -> Answer:
 def faiss_search(index: faiss.Index) -> Answer:
     """FAISS as it comes."""
 
-    def answer(queries: Vectors) -> Rows:
+    def answer(queries: Vectors) -> RowIds:
         ours = faiss.cvar.distance_compute_blas_threshold
         faiss.cvar.distance_compute_blas_threshold = SHIPPED
         try:
@@ -87,7 +87,7 @@ def faiss_search(index: faiss.Index) -> Answer:
     return answer
 
 
-def entries(folder: Path, rows: Vectors, spare: Rows) -> Iterator[Entry]:
+def entries(folder: Path, rows: Vectors, spare: RowIds) -> Iterator[Entry]:
     """Each contender after its baseline. Only spare rows, which are in no answer, are written or removed."""
     few = np.random.default_rng(1).choice(spare, round(DELTA * len(rows)), replace=False)
     bare = faiss.IndexFlatIP(rows.shape[1])

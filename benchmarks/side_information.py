@@ -35,7 +35,7 @@ from models.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
 from models.evaluation.retrieval_metrics import average_precision, cmc, ranks_of_first_match
 from models.inputs import Inputs, Preprocessing, Taken, learn_tokenizer
 from models.portable import Architecture, Array
-from models.portable.card import Metric
+from models.portable.card import Distance
 from models.transformations.methods import Recipe, learn, method_named
 
 OLD_CLASSES, DIMENSION = 50, 128
@@ -157,7 +157,7 @@ def stored(task: Task) -> Side:
     return Side(*(side for side in sides if side is not None))
 
 
-def scores(task: Task, queries: Array, gallery: Array, metric: Metric) -> Scores:
+def scores(task: Task, queries: Array, gallery: Array, metric: Distance) -> Scores:
     assert task.queries.label is not None
     assert task.gallery.label is not None
     arguments = (queries, task.queries.label, gallery, task.gallery.label, metric, task.exclude)

@@ -40,7 +40,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from app.storage.migrate import migrate
-from app.upgrades.states import State
+from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 from models.portable import Array, Space, Transformation, save
 from models.transformations.fct import fct
@@ -145,7 +145,7 @@ def begun(crosswalk: Crosswalk, transformation: Transformation) -> None:
                 target="new",
                 request={"activate": "when_accepted"},
                 galleries=[GALLERY],
-                state=State.TRANSFORMING,
+                state=UpgradeState.TRANSFORMING,
             )
         )
         session.flush()

@@ -22,7 +22,7 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.compatible import CLASSES, Images, sizes
-from models.compatible_training import Rows, TrainingSettings, train
+from models.compatible_training import LabelledInputs, TrainingSettings, train
 from models.compatible_training.instance_weights import InstanceWeightSettings
 from models.device import resolve
 from models.inputs import Preprocessing
@@ -54,12 +54,12 @@ def main() -> None:
     console.print(f"forward and backward: {share:.1%} of {total:.1f} s in {2 * asked.steps} steps on {device}")
 
 
-def _profiled(rows: Rows, settings: TrainingSettings, device: torch.device) -> dict[str, float]:
+def _profiled(rows: LabelledInputs, settings: TrainingSettings, device: torch.device) -> dict[str, float]:
     architecture = sizes()["small"].new
     with tempfile.TemporaryDirectory() as folder, profile(activities=[ProfilerActivity.CPU]) as profiler:
         train(
             rows,
-            Rows([], np.empty(0, np.int64), rows.old[:0]),
+            LabelledInputs([], np.empty(0, np.int64), rows.old[:0]),
             classes=CLASSES,
             old=Space("old", rows.old.shape[1], "l2"),
             architecture=architecture,
@@ -73,14 +73,14 @@ def _profiled(rows: Rows, settings: TrainingSettings, device: torch.device) -> d
     return {part: found.get(part, 0.0) for part in PARTS}
 
 
-def _rows(data: Path | None, many: int) -> Rows:
+def _rows(data: Path | None, many: int) -> LabelledInputs:
     rng = np.random.default_rng(0)
     if data is None:
         pictures = rng.integers(0, 256, (many, 32, 32, 3), dtype=np.uint8)
         images = Images([_jpeg(picture) for picture in pictures], rng.integers(0, CLASSES, many))
     else:
         images = Images.read(data / "tiny-imagenet-100" / "train.parquet").take(rng.permutation(50_000)[:many])
-    return Rows(images.encoded, images.codes, rng.normal(size=(many, 128)).astype(np.float32))
+    return LabelledInputs(images.encoded, images.codes, rng.normal(size=(many, 128)).astype(np.float32))
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

@@ -24,8 +24,8 @@ from rich.table import Table
 
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Space, Transformation
-from models.proof.crossing import Crossing, prove
-from models.proof.inputs import Gallery, PlacedPairs
+from models.proof.crossing import Refittable, prove
+from models.proof.inputs import PlacedPairs, ProofGallery
 from models.proof.report import ProofReport
 from models.re_embedding.sampling import choose
 from models.transformations.linear import ridge
@@ -92,9 +92,9 @@ def one(train: Pairs, test: Pairs, share: float, pairs: int, seed: int, chosen: 
 
     start = time.perf_counter()
     report = prove(
-        Gallery(train.old, train.side, train.label),
+        ProofGallery(train.old, train.side, train.label),
         PlacedPairs(learned_from, rows, weight),
-        Crossing(h, refit),
+        Refittable(h, refit),
         source=OLD,
         target=NEW,
         seed=seed,

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from models.compatible_training import Rows
+from models.compatible_training import LabelledInputs
 
 CLASSES, OLD = 10, 16
 """Digits, and components of an old vector."""
 
 
-def digits(many: int, *, noise: float = 0.4, start: int = 0) -> Rows:
+def digits(many: int, *, noise: float = 0.4, start: int = 0) -> LabelledInputs:
     """Digits as PNG, and old vectors that are the class's direction under noise."""
     data = load_digits()
     codes = data.target.astype(np.int64)
@@ -23,7 +23,7 @@ def digits(many: int, *, noise: float = 0.4, start: int = 0) -> Rows:
     rng = np.random.default_rng(2)
     old = (3 * (centres[codes] + noise * rng.normal(size=(len(codes), OLD)))).astype(np.float32)
     chosen = rng.permutation(len(codes))[start : start + many]
-    return Rows([_png(data.images[row]) for row in chosen], codes[chosen], old[chosen])
+    return LabelledInputs([_png(data.images[row]) for row in chosen], codes[chosen], old[chosen])
 
 
 def _png(picture: Any) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.jobs.leases import CancelRequested, Leases
-from app.jobs.values import Lease, Progress
+from app.jobs.values import JobProgress, Lease
 from app.settings import Settings
 from app.storage.database import Database
 from workers.heartbeat import Heartbeat
@@ -50,7 +50,7 @@ class StepContext:
             self._began = now, done
         since, first = self._began
         eta = (total - done) * (now - since) / (done - first) if done > first else None
-        self._heartbeat.progress = Progress(step=step or self.lease.step, done=done, total=total, eta_seconds=eta)
+        self._heartbeat.progress = JobProgress(step=step or self.lease.step, done=done, total=total, eta_seconds=eta)
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Keeps what the next attempt finds in `lease.checkpoint`: small, JSON, written before this returns.

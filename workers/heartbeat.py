@@ -8,7 +8,7 @@ from types import TracebackType
 import structlog
 
 from app.jobs.leases import LeaseLost, Leases
-from app.jobs.values import Lease, Progress
+from app.jobs.values import JobProgress, Lease
 from app.settings import Settings
 
 LEASE_LOST = 75
@@ -21,7 +21,7 @@ class Heartbeat:
     """Renews the lease from a thread of its own, carrying the latest progress."""
 
     def __init__(self, leases: Leases, lease: Lease, settings: Settings, supervisor: int) -> None:
-        self.progress: Progress | None = None
+        self.progress: JobProgress | None = None
         self.cancel_requested = False
         self._leases = leases
         self._lease = lease

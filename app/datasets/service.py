@@ -16,7 +16,7 @@ from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import embedding_column
-from app.uploads import Expected, Rows
+from app.uploads import Expected, UploadedRows
 
 
 class Datasets:
@@ -72,7 +72,7 @@ class Datasets:
         row = self._row(dataset)
         return Expected.rows(self._models.dimensions(), row.side_dimension)
 
-    def put(self, dataset: str, rows: Rows) -> Upserted:
+    def put(self, dataset: str, rows: UploadedRows) -> Upserted:
         """Upserts validated rows; durable when it returns. Columns left out keep their values in rows there are."""
         written = self.store(dataset).put(rows.schema, rows.batches())
         return Upserted(inserted=written.inserted, updated=written.updated)

@@ -11,7 +11,7 @@ from app.registry.service import Models
 from app.upgrades.accepted_crossings import AcceptedCrossings
 
 
-class Checks:
+class EvaluationChecks:
     """Whether what was asked can be carried out, going by what is registered, stored and learned."""
 
     def __init__(

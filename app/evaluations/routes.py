@@ -9,7 +9,7 @@ from app.composition import Parts
 from app.evaluations.schemas import EXAMPLES, Evaluation, NewEvaluation
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
-from app.idempotency import Answer, Once
+from app.idempotency import Once, StoredAnswer
 from app.problems import BadRequest, KeyReused, NoRoute, NotFound, Unprocessable
 
 router = APIRouter(prefix="/evaluations", tags=["evaluations"])
@@ -30,9 +30,9 @@ def start(asked: Annotated[NewEvaluation, Body(openapi_examples=EXAMPLES)], part
     through the crossing that an upgrade learned; the result names it. A **chain** (`models`): the compatibility matrix
     of several versions, its average compatibility and average accuracy. Long work: `Location` names what to follow."""
 
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> StoredAnswer:
         evaluation = parts.evaluations.start(session, asked)
-        return Answer(evaluation, headers={"Location": f"/evaluations/{evaluation.id}"})
+        return StoredAnswer(evaluation, headers={"Location": f"/evaluations/{evaluation.id}"})
 
     return once.run(work)
 

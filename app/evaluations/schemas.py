@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi.openapi.models import Example
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator, model_validator
 
-from app.evaluations.states import State
+from app.evaluations.states import EvaluationState
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
 from app.registry.architectures import wrong
@@ -22,7 +22,7 @@ EXAMPLES: dict[str, Example] = {
 MOST_MODELS = 16
 MOST_SLICES = 16
 
-Metric = Literal["cmc@1", "cmc@5", "map", "recall@10"]
+RetrievalMetric = Literal["cmc@1", "cmc@5", "map", "recall@10"]
 ByLabel = Literal["cmc@1", "cmc@5", "map"]
 LABEL = "label"
 
@@ -91,7 +91,7 @@ class PairEvaluation(BaseModel):
         Field(max_length=MOST_SLICES, description="`label`, or fields of the payload that items of `gallery_id` have."),
     ] = []
     metrics: Annotated[
-        Annotated[list[Metric], AfterValidator(_once_each), Field(min_length=1)] | None,
+        Annotated[list[RetrievalMetric], AfterValidator(_once_each), Field(min_length=1)] | None,
         Field(description="The first one judges slices. Left out: all that can be measured."),
     ] = None
 
@@ -151,7 +151,7 @@ class Evaluation(BaseModel):
     request: Annotated[
         PairEvaluation | ChainEvaluation, Field(description="What was asked, with what was left out filled in.")
     ]
-    state: State
+    state: EvaluationState
     progress: Progress | None
     result: Annotated[
         dict[str, Any] | None, Field(description="Every figure with its 95 % interval, and how spaces were crossed.")

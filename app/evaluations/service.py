@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.evaluations.checks import Checks
+from app.evaluations.checks import EvaluationChecks
 from app.evaluations.schemas import ChainEvaluation, Evaluation, PairEvaluation, asked_by
-from app.evaluations.states import ENDED, State
+from app.evaluations.states import ENDED, EvaluationState
 from app.evaluations.tables import EvaluationRow
 from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
@@ -21,7 +21,7 @@ STEP = "evaluate_models"
 class Evaluations:
     """The evaluations resource."""
 
-    def __init__(self, database: Database, checks: Checks, jobs: Jobs) -> None:
+    def __init__(self, database: Database, checks: EvaluationChecks, jobs: Jobs) -> None:
         self._database = database
         self._checks = checks
         self._jobs = jobs
@@ -34,7 +34,9 @@ class Evaluations:
         """
         whole = self._checks.chain(asked) if isinstance(asked, ChainEvaluation) else self._checks.pair(asked)
         # Ids sort by time of creation, so that listing in order of ids is listing in order of age.
-        row = EvaluationRow(id=f"eva-{sortable_id()}", request=whole.model_dump(mode="json"), state=State.QUEUED)
+        row = EvaluationRow(
+            id=f"eva-{sortable_id()}", request=whole.model_dump(mode="json"), state=EvaluationState.QUEUED
+        )
         session.add(row)
         session.flush()
         self._jobs.enqueue(session, STEP, row.id)
@@ -65,19 +67,19 @@ class Evaluations:
         """What was asked, as the step finds it: running from now on. Raises NotFound."""
         with self._database.session() as session:
             row = self._locked(session, evaluation)
-            row.state = State.RUNNING
+            row.state = EvaluationState.RUNNING
             return asked_by(row.request)
 
     def finish(self, session: Session, evaluation: str, result: dict[str, Any]) -> None:
         """Keeps what was found, in the transaction that ends the job. result: JSON."""
         row = self._locked(session, evaluation)
-        row.state, row.result = State.DONE, result
+        row.state, row.result = EvaluationState.DONE, result
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends an evaluation whose step failed for good. A subject that is none is passed over."""
         row = session.get(EvaluationRow, subject, with_for_update=True)
         if row is not None:
-            row.state, row.reason = State.FAILED, reason
+            row.state, row.reason = EvaluationState.FAILED, reason
 
     def _locked(self, session: Session, evaluation: str) -> EvaluationRow:
         return _found(session.get(EvaluationRow, evaluation, with_for_update=True), evaluation)
@@ -89,7 +91,7 @@ class Evaluations:
             id=row.id,
             kind="chain" if isinstance(asked, ChainEvaluation) else "pair",
             request=asked,
-            state=State(row.state),
+            state=EvaluationState(row.state),
             progress=Progress(**progress) if progress else None,
             result=row.result,
             reason=row.reason,

@@ -3,11 +3,11 @@
 from enum import StrEnum
 
 
-class State(StrEnum):
+class EvaluationState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
 
 
-ENDED = frozenset({State.DONE, State.FAILED})
+ENDED = frozenset({EvaluationState.DONE, EvaluationState.FAILED})

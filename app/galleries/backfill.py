@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from app.galleries import orders
-from app.galleries.generation_now import Current
+from app.galleries.generation_now import GenerationNow
 from app.galleries.generation_store import Standings
 from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.orders import Order, Urgency
@@ -20,7 +20,7 @@ from app.problems import WrongState
 from app.storage.lance_table import ROW_ID
 
 
-class Findings(Protocol):
+class BackfillSource(Protocol):
     """What upgrades found out."""
 
     def predicted(self, upgrade: str, gallery: str) -> dict[str, Any] | None: ...
@@ -31,7 +31,7 @@ class Findings(Protocol):
 class Backfills:
     """What to re-embed next."""
 
-    def __init__(self, galleries: Galleries, retirement: Retirement, findings: Findings) -> None:
+    def __init__(self, galleries: Galleries, retirement: Retirement, findings: BackfillSource) -> None:
         self._galleries = galleries
         self._retirement = retirement
         self._findings = findings
@@ -44,7 +44,7 @@ class Backfills:
         info = self._galleries.info(gallery)
         step = _transformed(info)
         lineage = self._galleries.lineage(info, step.number, uncertainty=True)
-        current = Current.of(self._galleries.store(info), lineage, step.number, step.store_version or 0)
+        current = GenerationNow.of(self._galleries.store(info), lineage, step.number, step.store_version or 0)
         everyone = current.standings()
         waiting = everyone.take(~everyone.native)
         if not len(waiting.rows) or step.retired_at is not None:
@@ -70,7 +70,7 @@ class Backfills:
         )
 
     def _urgency(
-        self, info: GalleryInfo, step: GenerationInfo, waiting: Standings, current: Current, order: Order
+        self, info: GalleryInfo, step: GenerationInfo, waiting: Standings, current: GenerationNow, order: Order
     ) -> Urgency:
         match order:
             case "uncertainty":

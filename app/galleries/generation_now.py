@@ -14,7 +14,7 @@ from app.storage.lance_table import VersionGone
 
 
 @dataclass(frozen=True)
-class Current:
+class GenerationNow:
     """`written` takes the place of what `generation` holds of the `superseded` rows, (m,) int64."""
 
     generation: GenerationStore | None
@@ -22,7 +22,7 @@ class Current:
     written: list[Projected]
 
     @classmethod
-    def of(cls, store: GalleryStore, lineage: Lineage, number: int, since: int) -> Current:
+    def of(cls, store: GalleryStore, lineage: Lineage, number: int, since: int) -> GenerationNow:
         """Of a generation whose vectors hold the items as of version `since`, or as of a later one."""
         try:
             changes, written = store.changes(lineage, since)

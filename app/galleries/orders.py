@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from app.galleries.lineage import Projected
 from app.storage.lance_table import ROW_ID
-from models.portable import Metric, as_indexed
+from models.portable import Distance, as_indexed
 
 Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]
-Rows = NDArray[np.int64]
+RowIds = NDArray[np.int64]
 Urgency = NDArray[np.float64]
 
 LEAST = -np.inf
 _POOR = "old_model_poor"
 
 
-def most_urgent(rows: Rows, urgency: Urgency, limit: int) -> Rows:
+def most_urgent(rows: RowIds, urgency: Urgency, limit: int) -> RowIds:
     """The places of the `limit` most urgent rows, the most urgent first, ties in order of row; both (m,)."""
     places = np.arange(len(rows))
     if limit < len(rows):
@@ -37,7 +37,7 @@ def by_uncertainty(uncertainty: NDArray[np.float32]) -> Urgency:
     return np.where(np.isnan(uncertainty), np.inf, uncertainty).astype(np.float64)
 
 
-def by_chance(rows: Rows) -> Urgency:
+def by_chance(rows: RowIds) -> Urgency:
     """As good as random, and the same each time: SplitMix64 (Steele et al., OOPSLA 2014, fig. 16) of the row id."""
     with np.errstate(over="ignore"):
         mixed = rows.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -47,7 +47,7 @@ def by_chance(rows: Rows) -> Urgency:
 
 
 def by_class_mean_distance(
-    rows: Rows, labels: pa.Table, scan: Callable[[], Iterator[Projected]], metric: Metric
+    rows: RowIds, labels: pa.Table, scan: Callable[[], Iterator[Projected]], metric: Distance
 ) -> Urgency:
     """How far each row's vector lies from the mean of its label's; items without a label come last.
 
@@ -77,7 +77,7 @@ def by_class_mean_distance(
     return urgency
 
 
-def by_old_model_poor(rows: Rows, items: Iterable[pa.RecordBatch], path: Path) -> Urgency:
+def by_old_model_poor(rows: RowIds, items: Iterable[pa.RecordBatch], path: Path) -> Urgency:
     """How poor training found the old model on the row of the same id; items that it was not trained on come last.
 
     items: `_rowid` and `id` of every item. path: what training found out about its rows (`rows.parquet`).
@@ -97,11 +97,11 @@ def by_old_model_poor(rows: Rows, items: Iterable[pa.RecordBatch], path: Path) -
 class _Places:
     """Where rows are in an array of distinct rows; -1 where they are not."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: RowIds) -> None:
         self._order = np.argsort(rows, kind="stable")
         self._sorted = rows[self._order]
 
-    def of(self, rows: Rows) -> Rows:
+    def of(self, rows: RowIds) -> RowIds:
         if not len(self._sorted):
             return np.full(len(rows), -1)
         near = np.minimum(np.searchsorted(self._sorted, rows), len(self._sorted) - 1)
@@ -118,5 +118,5 @@ class _Codes:
         self._codes = np.append(codes, -1)
         self._places = _Places(labels.column(ROW_ID).to_numpy().astype(np.int64))
 
-    def of(self, rows: Rows) -> Rows:
+    def of(self, rows: RowIds) -> RowIds:
         return self._codes[self._places.of(rows)]

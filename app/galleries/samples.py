@@ -20,7 +20,7 @@ STEP = "sample"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SampleRequest:
     """A sample of n items of a gallery as of one version of its items.
 
     folder: the gallery's, which another gallery that is later registered under the same id does not share.
@@ -48,20 +48,20 @@ class Samples:
         self._galleries = galleries
         self._jobs = jobs
 
-    def wanted(self, gallery: str, n: int) -> Wanted:
+    def wanted(self, gallery: str, n: int) -> SampleRequest:
         """The sample that a request means. Raises NotFound, and Unprocessable for an empty gallery."""
         info = self._galleries.info(gallery)
         items = self._galleries.store(info).items
         if not items.count():
             raise Unprocessable(f"Gallery {gallery!r} is empty. PUT /galleries/{gallery}/items first.")
-        return Wanted(gallery, info.folder, items.version, n)
+        return SampleRequest(gallery, info.folder, items.version, n)
 
-    def find(self, wanted: Wanted) -> Sample | None:
+    def find(self, wanted: SampleRequest) -> Sample | None:
         """The sample, where it was chosen already."""
         path = wanted.path(self._galleries.store(self._galleries.info(wanted.gallery)).folder)
         return Sample.model_validate_json(path.read_text()) if path.exists() else None
 
-    def ask(self, wanted: Wanted) -> None:
+    def ask(self, wanted: SampleRequest) -> None:
         """Has it chosen, unless that is under way. Raises InternalError where it was tried and failed."""
         with self._database.session() as session:
             jobs = self._jobs.of(session, wanted.subject)

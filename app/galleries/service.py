@@ -23,7 +23,7 @@ from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import embedding_model
-from app.uploads import Expected, Rows
+from app.uploads import Expected, UploadedRows
 from models.portable import Space
 
 
@@ -109,7 +109,7 @@ class Galleries:
             errors=[{"parameter": "model", "message": f"{model!r} is no model of this gallery"}],
         )
 
-    def put(self, info: GalleryInfo, model: str, rows: Rows) -> schemas.Upserted:
+    def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> schemas.Upserted:
         """Upserts validated items; durable when it returns. Columns left out keep their values in items there are."""
         stale = sorted({later for number in info.generations for later in self._models_after(info, number, model)})
         dimension = self._models.get(model).dimension

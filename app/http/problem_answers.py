@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
-    CorruptArtifact,
+    DamagedArtifact,
     Forbidden,
     InternalError,
     MethodNotAllowed,
@@ -102,7 +102,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _corrupt(request: Request, error: Exception) -> Response:
     log.error("an artifact cannot be used", error=str(error), path=request.url.path)
-    return answer(CorruptArtifact(f"What an upgrade learned cannot be used: {error}."), request)
+    return answer(DamagedArtifact(f"What an upgrade learned cannot be used: {error}."), request)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

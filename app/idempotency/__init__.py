@@ -1,5 +1,5 @@
 """`Idempotency-Key`: a POST that starts work, sent twice, starts it once."""
 
-from app.idempotency.once import Answer, Once
+from app.idempotency.once import Once, StoredAnswer
 
-__all__ = ["Answer", "Once"]
+__all__ = ["Once", "StoredAnswer"]

@@ -28,7 +28,7 @@ REPLAYED = "Idempotent-Replayed"
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredAnswer:
     """What is answered, and stored under the key."""
 
     content: BaseModel
@@ -45,7 +45,7 @@ class OncePerKey:
     operation: str
     fingerprint: str
 
-    def run(self, work: Callable[[Session], Answer]) -> Response:
+    def run(self, work: Callable[[Session], StoredAnswer]) -> Response:
         """The answer of `work`, done in one transaction that has committed when this returns; or the stored answer.
 
         Raises what `work` raises, with nothing done, and KeyReused where the key came with another body before.

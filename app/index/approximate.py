@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
-from app.index.block import Block
+from app.index.block import VectorBlock
 from app.index.exact import Propose, left_out
-from app.index.protocol import IndexOptions, Kind, MemoryUse, Metric, Vectors
+from app.index.protocol import Distance, IndexOptions, Kind, MemoryUse, Vectors
 
 _CHUNK = 65_536  # rows added at once
 TRAINING_ROWS = 40  # per cluster
@@ -36,7 +36,7 @@ class Approximate(Protocol):
     def efforts(self) -> Iterator[int]:
         """The efforts worth trying, rising; not from 1, as queries may lie further out than the rows it is tuned on."""
 
-    def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
+    def propose(self, score: Distance, effort: int, count: int) -> Propose | None:
         """A fast pass for `count` selected rows; None where looking at each of them is the better way.
 
         Where they are not all, the effort is raised so that as many of them are looked at.
@@ -55,7 +55,7 @@ class InvertedFile:
         centroids = index.quantizer.reconstruct_n(0, index.nlist)
         longest = float(np.sqrt(np.square(centroids, dtype=np.float64).sum(axis=1).max()))
         none = np.empty(0, np.int64)
-        self._centroids = Block(np.arange(index.nlist), centroids, Bitmap.full(index.nlist), none, longest)
+        self._centroids = VectorBlock(np.arange(index.nlist), centroids, Bitmap.full(index.nlist), none, longest)
         self._views = {metric: self._view(metric) for metric in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2)}
 
     def _view(self, metric: int) -> faiss.IndexIVFFlat:
@@ -66,7 +66,7 @@ class InvertedFile:
         return view
 
     @classmethod
-    def build(cls, vectors: Vectors, metric: Metric, options: IndexOptions) -> InvertedFile:
+    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> InvertedFile:
         """vectors: (n, d) float32, n >= 1, as the index holds them; read in order, but for the sample clustered."""
         n, d = vectors.shape
         nlist = min(n, options.nlist or math.ceil(4 * math.sqrt(n)))
@@ -93,12 +93,12 @@ class InvertedFile:
     def efforts(self) -> Iterator[int]:
         return _rising(min(8, self._index.nlist), self._index.nlist)
 
-    def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
+    def propose(self, score: Distance, effort: int, count: int) -> Propose | None:
         nprobe = math.ceil(effort * self._index.ntotal / max(count, 1))
         if nprobe >= self._index.nlist:
             return None
         view = self._views[_faiss_metric(score)]
-        by: Metric = "l2" if score == "l2" else "ip"
+        by: Distance = "l2" if score == "l2" else "ip"
 
         def probe(queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
             # Chosen here, not by FAISS, whose choice of lists may turn on how the queries were batched.
@@ -127,7 +127,7 @@ class Graph:
         self._index = index
 
     @classmethod
-    def build(cls, vectors: Vectors, metric: Metric, options: IndexOptions) -> Graph:
+    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> Graph:
         """vectors: (n, d) float32 as the index holds them, read in order."""
         index = faiss.IndexHNSWFlat(vectors.shape[1], options.m, _faiss_metric(metric))
         index.hnsw.efConstruction = options.ef_construction
@@ -144,7 +144,7 @@ class Graph:
     def efforts(self) -> Iterator[int]:
         return _rising(64, 4096)
 
-    def propose(self, score: Metric, effort: int, count: int) -> Propose | None:
+    def propose(self, score: Distance, effort: int, count: int) -> Propose | None:
         """None, too, where the graph was built for another score."""
         share = count / max(self._index.ntotal, 1)
         if share < _GRAPH_SHARE or _faiss_metric(score) != self._index.metric_type:
@@ -168,11 +168,11 @@ class Graph:
 BUILT: dict[Kind, type[InvertedFile] | type[Graph]] = {"ivf_flat": InvertedFile, "hnsw": Graph}
 
 
-def _faiss_metric(score: Metric) -> int:
+def _faiss_metric(score: Distance) -> int:
     return int(faiss.METRIC_L2 if score == "l2" else faiss.METRIC_INNER_PRODUCT)
 
 
-def _flat(dimension: int, metric: Metric) -> faiss.IndexFlat:
+def _flat(dimension: int, metric: Distance) -> faiss.IndexFlat:
     return faiss.IndexFlat(dimension, _faiss_metric(metric))
 
 

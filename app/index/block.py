@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
 from app.index.exact import Propose, Scan, nearest
-from app.index.protocol import LONGEST, Hits, Metric, Rows, Vectors
+from app.index.protocol import LONGEST, Distance, Hits, RowIds, Vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class VectorBlock:
     """Rows at positions 0 … n - 1, of which some can be found.
 
     rows: (n,) int64 ids. vectors: (n or fewer, d) float32, unit under cosine; positions past their end have none.
@@ -22,7 +22,7 @@ class Block:
     last. longest: no vector is longer.
     """
 
-    rows: Rows
+    rows: RowIds
     vectors: Vectors
     ranked: Bitmap
     zeros: Positions
@@ -32,14 +32,14 @@ class Block:
         """How many rows can be found."""
         return self.ranked.count + len(self.zeros)
 
-    def without(self, positions: Positions) -> Block:
+    def without(self, positions: Positions) -> VectorBlock:
         """The same rows, those at the positions (p,) no longer found."""
         if not len(positions):
             return self
         ranked = self.ranked.without(positions[positions < self.ranked.size])
         return dataclasses.replace(self, ranked=ranked, zeros=np.setdiff1d(self.zeros, positions))
 
-    def only(self, positions: Positions) -> Block:
+    def only(self, positions: Positions) -> VectorBlock:
         """The same rows, none found but those at the positions (p,)."""
         ranked = self.ranked.only(positions[positions < self.ranked.size])
         return dataclasses.replace(self, ranked=ranked, zeros=np.intersect1d(self.zeros, positions))
@@ -58,7 +58,7 @@ class Block:
         vectors[has] = self.vectors[positions[has]]
         return vectors
 
-    def search(self, queries: Vectors, k: int, score: Metric, propose: Propose | None = None) -> Hits:
+    def search(self, queries: Vectors, k: int, score: Distance, propose: Propose | None = None) -> Hits:
         """The k nearest ranked rows to each query (m, d), as far as `propose` looks: left out, at all of them."""
         return nearest(
             queries,
@@ -72,7 +72,7 @@ class Block:
         )
 
 
-def as_indexed(vectors: Vectors, metric: Metric) -> tuple[Vectors, npt.NDArray[np.bool_], float]:
+def as_indexed(vectors: Vectors, metric: Distance) -> tuple[Vectors, npt.NDArray[np.bool_], float]:
     """Vectors (n, d) as an index holds them, unit under cosine; whether each is ranked; the longest's length.
 
     Only a zero vector under cosine is not ranked. Lengths are summed in float64 row by row, so that a vector comes out

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
-from app.index.block import Block, as_indexed
-from app.index.protocol import Metric, Rows, Vectors
+from app.index.block import VectorBlock, as_indexed
+from app.index.protocol import Distance, RowIds, Vectors
 
 _SMALLEST = 256  # slots
 
@@ -19,16 +19,16 @@ class Delta:
     full, what can still be found moves to new ones, which also drops what was replaced or removed.
     """
 
-    def __init__(self, metric: Metric, dimension: int) -> None:
+    def __init__(self, metric: Distance, dimension: int) -> None:
         self._metric = metric
-        self._rows: Rows = np.empty(0, np.int64)
+        self._rows: RowIds = np.empty(0, np.int64)
         self._vectors: Vectors = np.empty((0, dimension), np.float32)
-        self._versions: Rows = np.empty(0, np.int64)
+        self._versions: RowIds = np.empty(0, np.int64)
         self._slot: dict[int, int] = {}
-        self.block = Block(self._rows, self._vectors, Bitmap.full(0), np.empty(0, np.int64), 0.0)
+        self.block = VectorBlock(self._rows, self._vectors, Bitmap.full(0), np.empty(0, np.int64), 0.0)
 
     @property
-    def versions(self) -> Rows:
+    def versions(self) -> RowIds:
         """The version of each of the block's rows: (n,) int64."""
         return self._versions[: len(self.block.rows)]
 
@@ -36,7 +36,7 @@ class Delta:
     def nbytes(self) -> int:
         return 2 * self._rows.nbytes + self._vectors.nbytes + self.block.ranked.bits.nbytes
 
-    def replace(self, gone: Rows, rows: Rows, vectors: Vectors, version: int) -> None:
+    def replace(self, gone: RowIds, rows: RowIds, vectors: Vectors, version: int) -> None:
         """Takes out those of the rows `gone` (g,) that are here, then adds others, all of them in `gone`.
 
         rows: (n,), no id twice, as of `version`, with vectors (n, d). Raises ValueError as `as_indexed`; nothing is
@@ -49,7 +49,7 @@ class Delta:
         if len(rows):
             self._append(rows, units, np.full(len(rows), version), ranked, longest)
 
-    def only(self, rows: Rows) -> Delta:
+    def only(self, rows: RowIds) -> Delta:
         """A delta of its own with those of the rows that can be found here, to the bit as they are."""
         other, slots = Delta(self._metric, self._vectors.shape[1]), self._slots(rows)
         block = self.block
@@ -58,7 +58,7 @@ class Delta:
         return other
 
     def _append(
-        self, rows: Rows, vectors: Vectors, versions: Rows, ranked: npt.NDArray[np.bool_], longest: float
+        self, rows: RowIds, vectors: Vectors, versions: RowIds, ranked: npt.NDArray[np.bool_], longest: float
     ) -> None:
         if len(self.block.rows) + len(rows) > len(self._rows):
             self._move(len(rows))
@@ -66,7 +66,7 @@ class Delta:
         start, end = len(block.rows), len(block.rows) + len(rows)
         self._rows[start:end], self._vectors[start:end], self._versions[start:end] = rows, vectors, versions
         self._slot.update(zip(rows.tolist(), range(start, end), strict=True))
-        self.block = Block(
+        self.block = VectorBlock(
             self._rows[:end],
             self._vectors[:end],
             block.ranked.with_more(ranked),
@@ -84,7 +84,7 @@ class Delta:
             new[: len(kept)] = old[kept]
         self._rows, self._vectors, self._versions = rows, vectors, versions
         self._slot = {row: slot for slot, row in enumerate(rows[: len(kept)].tolist())}
-        self.block = Block(
+        self.block = VectorBlock(
             rows[: len(kept)],
             vectors[: len(kept)],
             Bitmap.of(ranked),
@@ -92,6 +92,6 @@ class Delta:
             self.block.longest,
         )
 
-    def _slots(self, rows: Rows) -> Positions:
+    def _slots(self, rows: RowIds) -> Positions:
         slots = (self._slot.get(row) for row in rows.tolist())
         return np.array([slot for slot in slots if slot is not None], np.int64)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
-from app.index.protocol import PADDING, WORST, Hits, Metric, Rows, Vectors
+from app.index.protocol import PADDING, WORST, Distance, Hits, RowIds, Vectors
 
 # FAISS chooses between BLAS and SIMD by the size of a call, by a rule that changed between releases and that favours
 # SIMD far too long. With 1 it takes BLAS unless a selector is given, so the choice is made here.
@@ -54,7 +54,7 @@ def one_thread() -> Iterator[None]:
 class Scan:
     """The fast pass that looks at every row of vectors (n, d) float32."""
 
-    def __init__(self, vectors: Vectors, score: Metric) -> None:
+    def __init__(self, vectors: Vectors, score: Distance) -> None:
         self._vectors = vectors
         self._score = score
 
@@ -93,8 +93,8 @@ def nearest(
     k: int,
     *,
     vectors: Vectors,
-    rows: Rows,
-    score: Metric,
+    rows: RowIds,
+    score: Distance,
     longest: float,
     selected: Bitmap,
     propose: Propose,
@@ -126,7 +126,7 @@ def nearest(
     return found
 
 
-def ranked(queries: Vectors, vectors: Vectors, rows: Rows, positions: Positions, k: int, score: Metric) -> Hits:
+def ranked(queries: Vectors, vectors: Vectors, rows: RowIds, positions: Positions, k: int, score: Distance) -> Hits:
     """The k best of each query's own candidates, as an index over the vectors would score and order them.
 
     queries: (m, d); vectors: (n, d), both as indexed, with the ids rows (n,); positions: (m, f), -1 for none.
@@ -144,7 +144,7 @@ def ranked(queries: Vectors, vectors: Vectors, rows: Rows, positions: Positions,
     return best_of(rows[positions], scores, positions >= 0, k, score)
 
 
-def best_of(rows: Rows, scores: Vectors, real: npt.NDArray[np.bool_], k: int, score: Metric) -> Hits:
+def best_of(rows: RowIds, scores: Vectors, real: npt.NDArray[np.bool_], k: int, score: Distance) -> Hits:
     """The k best of (m, f) scored rows, ties by row id, padded where fewer are `real`."""
     rows, scores = np.where(real, rows, _LAST), np.where(real, scores, np.float32(WORST[score]))
     order = np.lexsort((rows, scores if score == "l2" else -scores), axis=-1)[:, :k]
@@ -154,12 +154,12 @@ def best_of(rows: Rows, scores: Vectors, real: npt.NDArray[np.bool_], k: int, sc
     return best
 
 
-def padding(count: int, k: int, score: Metric) -> Hits:
+def padding(count: int, k: int, score: Distance) -> Hits:
     """The answers to `count` queries before anything is found."""
     return Hits(np.full((count, k), PADDING), np.full((count, k), WORST[score], np.float32))
 
 
-def _pair_scores(queries: Vectors, vectors: Vectors, positions: Positions, score: Metric) -> Vectors:
+def _pair_scores(queries: Vectors, vectors: Vectors, positions: Positions, score: Distance) -> Vectors:
     """The score of each query with each of its (m, f) positions, by a kernel that sees one pair at a time."""
     known = np.ascontiguousarray(np.maximum(positions, 0))
     scores, at = np.empty(known.shape, np.float32), faiss.swig_ptr
@@ -170,7 +170,7 @@ def _pair_scores(queries: Vectors, vectors: Vectors, positions: Positions, score
     return np.sqrt(scores) if score == "l2" else scores
 
 
-def _rounding(queries: Vectors, longest: float, score: Metric) -> npt.NDArray[np.float64]:
+def _rounding(queries: Vectors, longest: float, score: Distance) -> npt.NDArray[np.float64]:
     """How far two float32 evaluations of one similarity can lie apart, for each query: (m,) float64.
 
     Either errs by at most γ_n·Σ|xᵢyᵢ|, γ_n ≈ n·2⁻²⁴, in any order of summation (Higham, Accuracy and Stability of

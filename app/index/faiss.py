@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from app.index.bitmap import Positions
-from app.index.block import Block, as_indexed
+from app.index.block import VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
-from app.index.protocol import PADDING, Held, Hits, MemoryUse, Metric, Rows, Vectors
-from app.index.row_ids import RowIds
+from app.index.protocol import PADDING, Distance, Held, Hits, MemoryUse, RowIds, Vectors
+from app.index.row_positions import RowPositions
 from app.index.snapshot import Snapshot
 
 _REBUILD_SHARE = 0.1  # of the snapshot's rows
@@ -29,15 +29,15 @@ class _State:
 
     version: int
     snapshot: Snapshot | None
-    base: Block | None
-    delta: Block
-    versions: Rows
+    base: VectorBlock | None
+    delta: VectorBlock
+    versions: RowIds
 
     @cached_property
-    def written(self) -> tuple[RowIds, Positions]:
+    def written(self) -> tuple[RowPositions, Positions]:
         """The delta's rows that can be found, and their positions: worked out when first asked for."""
         there = np.concatenate([self.delta.ranked.members(), self.delta.zeros])
-        return RowIds(self.delta.rows[there]), there
+        return RowPositions(self.delta.rows[there]), there
 
 
 class LiveIndex:
@@ -47,11 +47,11 @@ class LiveIndex:
     every row is in the delta: an exact index in memory.
     """
 
-    def __init__(self, metric: Metric, dimension: int, *, snapshot: Snapshot | None = None, version: int = 0) -> None:
+    def __init__(self, metric: Distance, dimension: int, *, snapshot: Snapshot | None = None, version: int = 0) -> None:
         """version: that of the store when it held nothing, where there is no snapshot. Raises ValueError as `swap`."""
-        self.metric: Metric = metric
+        self.metric: Distance = metric
         self.dimension = dimension
-        self.scores: frozenset[Metric] = frozenset({metric, "ip", "l2"})
+        self.scores: frozenset[Distance] = frozenset({metric, "ip", "l2"})
         self._writing = threading.Lock()
         self._delta = Delta(metric, dimension)
         self._written: dict[int, int] = {}  # row → version of its last write since the snapshot
@@ -85,8 +85,8 @@ class LiveIndex:
         queries: Vectors,
         k: int,
         *,
-        score_as: Metric | None = None,
-        allowed: Rows | None = None,
+        score_as: Distance | None = None,
+        allowed: RowIds | None = None,
         effort: int | None = None,
     ) -> Hits:
         state, score = self._state, score_as or self.metric
@@ -113,7 +113,7 @@ class LiveIndex:
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
         return _with_zeros(_merged(found, k, score), np.sort(np.concatenate(zeros)), queries, score)
 
-    def held(self, rows: Rows) -> Held:
+    def held(self, rows: RowIds) -> Held:
         state = self._state
         held = Held(np.zeros((len(rows), self.dimension), np.float32), np.full(len(rows), -1))
         if state.base is not None and state.snapshot is not None:
@@ -129,11 +129,11 @@ class LiveIndex:
         held.versions[there] = state.versions[slots]
         return held
 
-    def apply(self, rows: Rows, vectors: Vectors, removed: Rows, *, version: int) -> None:
+    def apply(self, rows: RowIds, vectors: Vectors, removed: RowIds, *, version: int) -> None:
         rows, vectors = np.asarray(rows, np.int64), self._matrix(vectors)
         if rows.shape != (len(vectors),):
             raise ValueError(f"one row id per vector: {rows.shape} ids for {len(vectors)} vectors")
-        RowIds(rows)  # refuses ids that are negative or come twice
+        RowPositions(rows)  # refuses ids that are negative or come twice
         touched = np.union1d(rows, np.asarray(removed, np.int64))
         with self._writing:
             state = self._state
@@ -146,10 +146,10 @@ class LiveIndex:
                 base = base.without(state.snapshot.ids.positions(touched))
             self._state = _State(version, state.snapshot, base, self._delta.block, self._delta.versions)
 
-    def upsert(self, rows: Rows, vectors: Vectors, *, version: int) -> None:
+    def upsert(self, rows: RowIds, vectors: Vectors, *, version: int) -> None:
         self.apply(rows, vectors, np.empty(0, np.int64), version=version)
 
-    def remove(self, rows: Rows, *, version: int) -> None:
+    def remove(self, rows: RowIds, *, version: int) -> None:
         none = np.empty(0, np.int64)
         self.apply(none, np.empty((0, self.dimension), np.float32), rows, version=version)
 
@@ -184,7 +184,7 @@ class LiveIndex:
         return vectors
 
 
-def _merged(parts: list[Hits], k: int, score: Metric) -> Hits:
+def _merged(parts: list[Hits], k: int, score: Distance) -> Hits:
     if len(parts) == 1:
         return parts[0]
     rows = np.concatenate([part.rows for part in parts], axis=1)
@@ -192,7 +192,7 @@ def _merged(parts: list[Hits], k: int, score: Metric) -> Hits:
     return best_of(rows, scores, rows != PADDING, k, score)
 
 
-def _with_zeros(hits: Hits, zeros: Rows, queries: Vectors, score: Metric) -> Hits:
+def _with_zeros(hits: Hits, zeros: RowIds, queries: Vectors, score: Distance) -> Hits:
     """The zero rows of a cosine index, by row id, in the places that the others left empty."""
     if not len(zeros):
         return hits

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from app.index.protocol import CorruptIndex, IndexOptions, Kind, Metric
+from app.index.protocol import CorruptIndex, Distance, IndexOptions, Kind
 
 FILE = "manifest.json"
 _FORMAT = 1
@@ -44,7 +44,7 @@ class Manifest:
     """
 
     version: int
-    metric: Metric
+    metric: Distance
     dimension: int
     rows: int
     zero_rows: int
@@ -55,7 +55,7 @@ class Manifest:
     created_at: str
     files: dict[str, Digest]
 
-    def tuning(self, score: Metric) -> Tuned | None:
+    def tuning(self, score: Distance) -> Tuned | None:
         """How the index is searched by a score; None where it is exact."""
         return self.tuned.get("l2" if score == "l2" else "ip")
 

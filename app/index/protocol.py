@@ -26,14 +26,14 @@ import numpy.typing as npt
 
 from app.vectors import LONGEST as LONGEST
 
-Metric = Literal["cosine", "l2", "ip"]
+Distance = Literal["cosine", "l2", "ip"]
 Kind = Literal["flat", "ivf_flat", "hnsw"]
-Rows = npt.NDArray[np.int64]
+RowIds = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 
 PADDING = -1
 _FEW = 1000  # rows
-WORST: dict[Metric, float] = {"cosine": -np.inf, "ip": -np.inf, "l2": np.inf}
+WORST: dict[Distance, float] = {"cosine": -np.inf, "ip": -np.inf, "l2": np.inf}
 
 
 class CorruptIndex(Exception):
@@ -91,7 +91,7 @@ class Hits:
     worst score there is, -inf or, under l2, +inf.
     """
 
-    rows: Rows
+    rows: RowIds
     scores: Vectors
 
 
@@ -104,7 +104,7 @@ class Held:
     """
 
     vectors: Vectors
-    versions: Rows
+    versions: RowIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class VectorIndex(Protocol):
     """
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> Distance:
         """What the rows are compared by, unless a search says otherwise."""
 
     @property
@@ -136,7 +136,7 @@ class VectorIndex(Protocol):
         """The store version that the index has caught up with."""
 
     @property
-    def scores(self) -> frozenset[Metric]:
+    def scores(self) -> frozenset[Distance]:
         """What `score_as` can be."""
 
     def __len__(self) -> int:
@@ -147,8 +147,8 @@ class VectorIndex(Protocol):
         queries: Vectors,
         k: int,
         *,
-        score_as: Metric | None = None,
-        allowed: Rows | None = None,
+        score_as: Distance | None = None,
+        allowed: RowIds | None = None,
         effort: int | None = None,
     ) -> Hits:
         """The k nearest rows of each query, among the rows `allowed` where given.
@@ -159,13 +159,13 @@ class VectorIndex(Protocol):
         Raises ValueError where an argument is otherwise.
         """
 
-    def held(self, rows: Rows) -> Held:
+    def held(self, rows: RowIds) -> Held:
         """What is held of the rows (n,) int64, in the order asked; one may come twice."""
 
-    def apply(self, rows: Rows, vectors: Vectors, removed: Rows, *, version: int) -> None:
+    def apply(self, rows: RowIds, vectors: Vectors, removed: RowIds, *, version: int) -> None:
         """Everything that the store did up to `version`, at once: takes rows out, then `upsert`s others."""
 
-    def upsert(self, rows: Rows, vectors: Vectors, *, version: int) -> None:
+    def upsert(self, rows: RowIds, vectors: Vectors, *, version: int) -> None:
         """Adds rows, or replaces those of the same id, as the store did in `version`.
 
         rows: (n,) int64, not negative, no id twice. vectors: (n, d) float32, finite, none longer than LONGEST; zero
@@ -173,7 +173,7 @@ class VectorIndex(Protocol):
         is changed then.
         """
 
-    def remove(self, rows: Rows, *, version: int) -> None:
+    def remove(self, rows: RowIds, *, version: int) -> None:
         """Takes rows out, as the store did in `version`; unknown ids are ignored. Raises ValueError as `upsert`."""
 
     def memory(self) -> MemoryUse:

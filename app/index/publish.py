@@ -16,11 +16,11 @@ import numpy as np
 
 from app.index.approximate import BUILT, Approximate
 from app.index.bitmap import Bitmap
-from app.index.block import Block, as_indexed
+from app.index.block import VectorBlock, as_indexed
 from app.index.exact import one_thread
 from app.index.manifest import FILE, Digest, Manifest, Tuned
-from app.index.protocol import IndexOptions, Metric, Rows, Vectors
-from app.index.row_ids import RowIds
+from app.index.protocol import Distance, IndexOptions, RowIds, Vectors
+from app.index.row_positions import RowPositions
 from app.index.snapshot import INDEX, ROWS, VECTORS, Snapshot
 
 _PARTIAL = ".partial-"
@@ -31,9 +31,9 @@ _SEED = 11
 
 def publish(
     folder: Path,
-    batches: Iterable[tuple[Rows, Vectors]],
+    batches: Iterable[tuple[RowIds, Vectors]],
     *,
-    metric: Metric,
+    metric: Distance,
     dimension: int,
     version: int,
     options: IndexOptions | None = None,
@@ -61,7 +61,7 @@ def publish(
             approximate.write(partial / INDEX)
             vectors.flush()
         every = np.concatenate([rows, zeros])
-        RowIds(every)  # refuses ids that are negative or come twice
+        RowPositions(every)  # refuses ids that are negative or come twice
         every.tofile(partial / ROWS)
         manifest = Manifest(
             version=version,
@@ -100,11 +100,11 @@ def prune(folder: Path, keep: Collection[str]) -> None:
 
 
 def _spool(
-    path: Path, batches: Iterable[tuple[Rows, Vectors]], metric: Metric, dimension: int
-) -> tuple[Rows, Rows, float]:
+    path: Path, batches: Iterable[tuple[RowIds, Vectors]], metric: Distance, dimension: int
+) -> tuple[RowIds, RowIds, float]:
     """Streams the vectors that have a direction into a file; their rows, the other rows, and the greatest length."""
-    ranked_rows: list[Rows] = [np.empty(0, np.int64)]
-    zero_rows: list[Rows] = [np.empty(0, np.int64)]
+    ranked_rows: list[RowIds] = [np.empty(0, np.int64)]
+    zero_rows: list[RowIds] = [np.empty(0, np.int64)]
     longest = 0.0
     with path.open("wb") as file:
         for batch, given in batches:
@@ -119,7 +119,7 @@ def _spool(
     return np.concatenate(ranked_rows), np.concatenate(zero_rows), longest
 
 
-def _sample_last(rows: Rows, vectors: Vectors) -> None:
+def _sample_last(rows: RowIds, vectors: Vectors) -> None:
     """Exchanges the last rows for a random sample, in place: queries that the index has not seen when it is tuned."""
     random = np.random.default_rng(_SEED)
     for last in range(len(rows) - 1, len(rows) - 1 - _SAMPLE, -1):
@@ -135,14 +135,14 @@ def _tuned(
     Queries are the last of the vectors (n, d), which the index does not hold yet.
     """
     seen = len(vectors) - _SAMPLE
-    block = Block(np.arange(seen), vectors[:seen], Bitmap.full(seen), np.empty(0, np.int64), longest)
+    block = VectorBlock(np.arange(seen), vectors[:seen], Bitmap.full(seen), np.empty(0, np.int64), longest)
     queries = np.ascontiguousarray(vectors[seen:])
     given = options.ef_search if options.kind == "hnsw" else options.nprobe
     efforts = [given] if given else approximate.efforts()
     return _least(approximate, block, queries, score, _NEIGHBOURS, efforts, options.recall)
 
 
-def tune(snapshot: Snapshot, queries: Vectors, score: Metric, neighbours: int) -> tuple[Tuned, Tuned] | None:
+def tune(snapshot: Snapshot, queries: Vectors, score: Distance, neighbours: int) -> tuple[Tuned, Tuned] | None:
     """What the snapshot's own effort finds for queries unlike its rows, and the least effort that finds enough.
 
     queries: (m, d) float32 as `LiveIndex.search` takes them, of whose nearest `neighbours` the recall is asked for that
@@ -163,9 +163,9 @@ def tune(snapshot: Snapshot, queries: Vectors, score: Metric, neighbours: int) -
 
 def _least(
     approximate: Approximate,
-    block: Block,
+    block: VectorBlock,
     queries: Vectors,
-    score: Metric,
+    score: Distance,
     neighbours: int,
     efforts: Iterable[int],
     wanted: float,

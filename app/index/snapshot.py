@@ -9,10 +9,10 @@ import numpy as np
 
 from app.index.approximate import BUILT, Approximate
 from app.index.bitmap import Bitmap
-from app.index.block import Block
+from app.index.block import VectorBlock
 from app.index.manifest import Digest, Manifest
-from app.index.protocol import PADDING, CorruptIndex, Hits, MemoryUse, Metric, Vectors
-from app.index.row_ids import RowIds
+from app.index.protocol import PADDING, CorruptIndex, Distance, Hits, MemoryUse, Vectors
+from app.index.row_positions import RowPositions
 
 VECTORS, ROWS, INDEX = "vectors.f32", "rows.i64", "index.faiss"
 
@@ -27,8 +27,8 @@ class Snapshot:
 
     directory: Path
     manifest: Manifest
-    block: Block
-    ids: RowIds
+    block: VectorBlock
+    ids: RowPositions
     approximate: Approximate | None
 
     @classmethod
@@ -42,9 +42,9 @@ class Snapshot:
         ranked = manifest.rows - manifest.zero_rows
         rows = np.fromfile(directory / ROWS, np.int64)
         vectors = map_vectors(directory / VECTORS, ranked, manifest.dimension)
-        block = Block(rows, vectors, Bitmap.full(ranked), np.arange(ranked, manifest.rows), manifest.longest)
+        block = VectorBlock(rows, vectors, Bitmap.full(ranked), np.arange(ranked, manifest.rows), manifest.longest)
         approximate = None if manifest.kind == "flat" else BUILT[manifest.kind].load(directory / INDEX)
-        return cls(directory, manifest, block, RowIds(rows), approximate)
+        return cls(directory, manifest, block, RowPositions(rows), approximate)
 
     @property
     def version(self) -> int:
@@ -56,7 +56,7 @@ class Snapshot:
         index = self.approximate.memory() if self.approximate else MemoryUse(0, 0)
         return MemoryUse(self.block.vectors.nbytes + index.mapped, own + index.resident)
 
-    def search(self, block: Block, queries: Vectors, k: int, score: Metric, effort: int | None = None) -> Hits:
+    def search(self, block: VectorBlock, queries: Vectors, k: int, score: Distance, effort: int | None = None) -> Hits:
         """The k nearest ranked rows of `block`, which is this snapshot's own, or that with fewer rows found.
 
         effort: left out, the one that the index was tuned to. Where few are left, or the approximate index finds fewer

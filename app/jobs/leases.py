@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.clock import database_now
 from app.jobs.tables import JobRow
-from app.jobs.values import JobState, Lease, Progress
+from app.jobs.values import JobProgress, JobState, Lease
 from app.settings import Settings
 from app.storage.database import Database
 
@@ -86,7 +86,7 @@ class Leases:
                 raise LeaseLost(lease.job_id)
             return row.cancel_requested
 
-    def renew(self, lease: Lease, progress: Progress | None = None) -> bool:
+    def renew(self, lease: Lease, progress: JobProgress | None = None) -> bool:
         """Keeps the lease for its full length from now; returns whether someone asked for the job to stop."""
         with self._database.session() as session:
             row = self._held(session, lease)
@@ -95,7 +95,7 @@ class Leases:
                 row.progress = dict(progress)
             return row.cancel_requested
 
-    def checkpoint(self, lease: Lease, state: dict[str, Any], progress: Progress | None = None) -> None:
+    def checkpoint(self, lease: Lease, state: dict[str, Any], progress: JobProgress | None = None) -> None:
         """Keeps what the next attempt needs in order to resume; small, and JSON. Renews as well."""
         with self._database.session() as session:
             row = self._held(session, lease)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.clock import database_now
 from app.jobs.tables import JobRow
-from app.jobs.values import Job, JobState, Progress
+from app.jobs.values import Job, JobProgress, JobState
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 
@@ -49,7 +49,7 @@ class Jobs:
                 running = True
         return running
 
-    def progress(self, session: Session, subject: str) -> Progress | None:
+    def progress(self, session: Session, subject: str) -> JobProgress | None:
         """How far the subject's unfinished step has come; None where nothing is waiting or running."""
         unfinished = select(JobRow).where(JobRow.subject == subject, JobRow.state.in_(UNFINISHED))
         row = session.scalars(unfinished.order_by(JobRow.id).limit(1)).first()

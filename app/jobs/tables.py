@@ -6,7 +6,7 @@ from typing import Any, cast
 from sqlalchemy import JSON, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.jobs.values import Job, JobState, Progress, sortable_id
+from app.jobs.values import Job, JobProgress, JobState, sortable_id
 from app.storage.database import Base
 
 
@@ -40,11 +40,11 @@ class JobRow(Base):
         Index("ix_jobs_state_lease_expires_at", "state", "lease_expires_at"),
     )
 
-    def current_progress(self) -> Progress:
+    def current_progress(self) -> JobProgress:
         """Before the first report, nothing done of nobody knows how much."""
         if self.progress is not None:
-            return cast(Progress, self.progress)
-        return Progress(step=self.step, done=0, total=0, eta_seconds=None)
+            return cast(JobProgress, self.progress)
+        return JobProgress(step=self.step, done=0, total=0, eta_seconds=None)
 
     def to_job(self) -> Job:
         return Job(

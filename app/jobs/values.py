@@ -16,7 +16,7 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Progress(TypedDict):
+class JobProgress(TypedDict):
     """How far a step has come, in the step's own unit. `total` is 0 and `eta_seconds` None while it cannot tell."""
 
     step: str
@@ -35,7 +35,7 @@ class Job:
     arguments: dict[str, Any]
     state: JobState
     attempts: int
-    progress: Progress
+    progress: JobProgress
     checkpoint: dict[str, Any]
     error: str | None
     created_at: datetime

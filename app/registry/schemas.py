@@ -31,7 +31,7 @@ EXAMPLES: dict[str, Example] = {
     },
 }
 
-Metric = Literal["cosine", "l2", "ip"]
+Distance = Literal["cosine", "l2", "ip"]
 
 
 class NewModel(BaseModel):
@@ -55,14 +55,14 @@ class NewModel(BaseModel):
     id: ResourceId
     dimension: Annotated[int, Field(strict=True, ge=1, le=65_536, description="Components of one of its vectors.")]
     metric: Annotated[
-        Metric,
+        Distance,
         Field(description="How its vectors are compared: cosine similarity, Euclidean distance or inner product."),
     ]
     modality: Annotated[Line | None, Field(max_length=64, description="What it embeds: text, image, …")] = None
     description: Line | None = None
 
 
-class Training(BaseModel):
+class TrainingStatus(BaseModel):
     """How the training of a model stands."""
 
     state: Annotated[Literal["queued", "training", "ready", "failed", "cancelled"], Field(description="`ready`: done.")]
@@ -83,7 +83,7 @@ class Model(NewModel):
         str | None,
         Field(description="The model beside whose vectors its own are stored, where it was trained for that."),
     ] = None
-    training: Annotated[Training | None, Field(description="Of an encoder of side-information: how that stands.")] = (
-        None
-    )
+    training: Annotated[
+        TrainingStatus | None, Field(description="Of an encoder of side-information: how that stands.")
+    ] = None
     created_at: datetime

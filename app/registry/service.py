@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.problems import IdTaken, InUse, NotFound
-from app.registry.schemas import Metric, Model, NewModel
+from app.registry.schemas import Distance, Model, NewModel
 from app.registry.tables import ModelRow
 from app.storage.database import Database
 from models.portable import Space
@@ -134,7 +134,7 @@ def _unless_other(there: Model, new: NewModel) -> Model:
 
 
 def _wire(row: ModelRow) -> Model:
-    metric: Metric = row.metric  # type: ignore[assignment]  # written from a Metric
+    metric: Distance = row.metric  # type: ignore[assignment]  # written from a Metric
     return Model(
         id=row.id,
         dimension=row.dimension,

@@ -14,8 +14,8 @@ import numpy as np
 
 from app.artifacts.crossings import Crossing
 from app.galleries.lineage import SIDE_INFORMATION
-from app.index import PADDING, Hits, Metric, Rows, VectorIndex, Vectors, as_indexed, ranked
-from app.search.transformed_rows import Kept
+from app.index import PADDING, Distance, Hits, RowIds, VectorIndex, Vectors, as_indexed, ranked
+from app.search.transformed_rows import TransformedRows
 from app.storage.lance_table import ROW_ID, Table, vectors_of
 
 _CANDIDATES_AT_ONCE = 200_000  # of all queries together, which bounds memory
@@ -23,13 +23,13 @@ _TABLES = 8  # crossings whose transformed rows are kept, those used last
 
 
 @dataclass(frozen=True)
-class Old:
+class CascadeSource:
     """The untouched gallery of a cascade: its items, their index, and the crossing that leads out of it."""
 
     items: Table
     index: VectorIndex
     crossing: Crossing
-    target: Metric
+    target: Distance
 
 
 class Reranking:
@@ -39,17 +39,17 @@ class Reranking:
         """bytes_at_most: of transformed rows, for each crossing out of a gallery."""
         self._bytes = bytes_at_most
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, ...], Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], TransformedRows] = OrderedDict()
 
     def search(
         self,
         name: tuple[str, ...],
-        old: Old,
+        old: CascadeSource,
         queries: Vectors,
         k: int,
         candidates: int,
         *,
-        allowed: Rows | None = None,
+        allowed: RowIds | None = None,
         effort: int | None = None,
     ) -> tuple[Hits, bool]:
         """The k nearest of each query's candidates, and whether every row that could be found was a candidate.
@@ -73,7 +73,7 @@ class Reranking:
             parts.append(ranked(as_indexed(asked, old.target)[0], moved, rows, places, k, old.target))
         return Hits(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts])), whole
 
-    def _moved(self, kept: Kept, old: Old, rows: Rows) -> tuple[Vectors, np.ndarray]:
+    def _moved(self, kept: TransformedRows, old: CascadeSource, rows: RowIds) -> tuple[Vectors, np.ndarray]:
         """The rows (n,) as the rewritten index would hold them, (n, d_new), and which are still there, (n,) bool."""
         held = old.index.held(rows)
         version = old.index.version  # read after: what came meanwhile has another version, and is made anew
@@ -87,17 +87,17 @@ class Reranking:
             kept.keep(rows[fresh], held.versions[fresh], made)
         return moved, there
 
-    def _table(self, name: tuple[str, ...], dimension: int) -> Kept:
+    def _table(self, name: tuple[str, ...], dimension: int) -> TransformedRows:
         with self._lock:
             if name not in self._kept:
-                self._kept[name] = Kept(dimension, self._bytes)
+                self._kept[name] = TransformedRows(dimension, self._bytes)
             self._kept.move_to_end(name)
             while len(self._kept) > _TABLES:
                 self._kept.popitem(last=False)
             return self._kept[name]
 
 
-def _side(old: Old, rows: Rows, version: int) -> tuple[Vectors | None, np.ndarray]:
+def _side(old: CascadeSource, rows: RowIds, version: int) -> tuple[Vectors | None, np.ndarray]:
     """Side-information (n, d_side) of the rows (n,), ascending, and which have any; None where it is not read."""
     has = np.zeros(len(rows), bool)
     dimension = old.crossing.chosen.card.side_dimension
@@ -112,7 +112,7 @@ def _side(old: Old, rows: Rows, version: int) -> tuple[Vectors | None, np.ndarra
     return side, has
 
 
-def _places(rows: Rows, found: Rows) -> Rows:
+def _places(rows: RowIds, found: RowIds) -> RowIds:
     """Where each of the rows found, (m, f), stands among `rows`, (n,) ascending; -1 where it does not."""
     if not len(rows):
         return np.full(found.shape, -1)

@@ -14,16 +14,16 @@ from app.artifacts.crossings import open_crossing
 from app.artifacts.tuning import tuned_effort
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
-from app.index import PADDING, Hits, Rows, VectorIndex, Vectors
+from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
 from app.problems import NoRoute, Unprocessable
 from app.registry.service import Models
 from app.search.live import LiveIndexes
-from app.search.reranking import Old, Reranking
+from app.search.reranking import CascadeSource, Reranking
 from app.search.routing import AskedRoute, Route, choices, find_route
 from app.search.schemas import Filter, Hit, SearchAnswers
 from app.settings import Settings
 from app.storage.lance_table import ROW_ID
-from app.upgrades.accepted_crossings import Ways
+from app.upgrades.accepted_crossings import CrossingRoutes
 from app.uploads import refuse_zero_queries
 from models.portable import PushedQueries, Space
 
@@ -43,7 +43,9 @@ _ATTEMPTS = 3  # at a search between which and its answer items are deleted
 class Search:
     """Search over every gallery."""
 
-    def __init__(self, settings: Settings, models: Models, galleries: Galleries, ways: Ways, live: LiveIndexes) -> None:
+    def __init__(
+        self, settings: Settings, models: Models, galleries: Galleries, ways: CrossingRoutes, live: LiveIndexes
+    ) -> None:
         self._settings = settings
         self._models = models
         self._galleries = galleries
@@ -134,7 +136,7 @@ class Search:
         index: VectorIndex,
         vectors: Vectors,
         k: int,
-        allowed: Rows | None,
+        allowed: RowIds | None,
     ) -> _Found:
         step = info.generations[route.generation]
         if route.pushed is None:
@@ -147,7 +149,10 @@ class Search:
         effort = tuned_effort(folder, step.index_name)
         crossing = open_crossing(folder, source, target)
         if route.name == "cascade":
-            cascade, old = open_cascade(folder), Old(self._galleries.store(info).items, index, crossing, target.metric)
+            cascade, old = (
+                open_cascade(folder),
+                CascadeSource(self._galleries.store(info).items, index, crossing, target.metric),
+            )
             name = (info.folder, str(route.generation), route.pushed)
             hits, whole = self._reranking.search(
                 name, old, vectors, k, cascade.candidates(k), allowed=allowed, effort=effort
@@ -158,7 +163,7 @@ class Search:
         note = pushed.reason if not pushed.exact else None
         return _Found(hits, pushed.exact, _alignment(source, target) if route.name == "compatible" else note)
 
-    def _allowed(self, info: GalleryInfo, only: Filter | None) -> Rows | None:
+    def _allowed(self, info: GalleryInfo, only: Filter | None) -> RowIds | None:
         """The row ids that a filter lets through; None where there is no filter."""
         if only is None or (only.ids is None and only.labels is None):
             return None
@@ -191,7 +196,7 @@ class Search:
 
 
 def _search_pushed(
-    index: VectorIndex, pushed: PushedQueries, k: int, metric: str, allowed: Rows | None, effort: int | None
+    index: VectorIndex, pushed: PushedQueries, k: int, metric: str, allowed: RowIds | None, effort: int | None
 ) -> Hits:
     """Searches the old index with pushed queries, and turns its scores into those of the new space."""
     hits = index.search(pushed.queries, k, score_as=pushed.score, allowed=allowed, effort=effort)

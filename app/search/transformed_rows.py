@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from app.index import Rows, Vectors
+from app.index import RowIds, Vectors
 
 
-class Kept:
+class TransformedRows:
     """A direct-mapped table: row r can only stand in slot r mod n, so nothing is looked for, and memory is bounded.
 
     Row ids count up, so two rows share a slot only where there are more rows than slots; the later one takes it. A row
@@ -23,14 +23,14 @@ class Kept:
         self._rows, self._versions = np.full(slots, -1), np.full(slots, -1)
         self._vectors = np.empty((slots, dimension), np.float32)  # takes memory slot by slot, as it is written to
 
-    def take(self, rows: Rows, versions: Rows) -> tuple[Vectors, npt.NDArray[np.bool_]]:
+    def take(self, rows: RowIds, versions: RowIds) -> tuple[Vectors, npt.NDArray[np.bool_]]:
         """Vectors (n, d) of the rows (n,) as of the versions (n,), and which of them are here (n,) bool."""
         slots = rows % len(self._rows)
         with self._lock:
             here = (self._rows[slots] == rows) & (self._versions[slots] == versions)
             return self._vectors[slots], here
 
-    def keep(self, rows: Rows, versions: Rows, vectors: Vectors) -> None:
+    def keep(self, rows: RowIds, versions: RowIds, vectors: Vectors) -> None:
         """Keeps vectors (n, d) of the rows (n,), none twice, as of the versions (n,)."""
         _, last = np.unique((rows % len(self._rows))[::-1], return_index=True)
         chosen = len(rows) - 1 - last  # of rows that share a slot, one: its three parts must be of the same row

@@ -17,8 +17,8 @@ from app.problems import NotFound, Unprocessable
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
-from app.upgrades.accepted_crossings import Ways
-from app.uploads import Expected, Rows
+from app.upgrades.accepted_crossings import CrossingRoutes
+from app.uploads import Expected, UploadedRows
 from app.uploads.offences import TOLD, Offences
 
 
@@ -26,7 +26,7 @@ class LaterSideInformation:
     """Stores side-information with items that are there."""
 
     def __init__(
-        self, settings: Settings, database: Database, models: Models, galleries: Galleries, ways: Ways
+        self, settings: Settings, database: Database, models: Models, galleries: Galleries, ways: CrossingRoutes
     ) -> None:
         self._artifacts = settings.artifacts_dir
         self._database = database
@@ -60,7 +60,7 @@ class LaterSideInformation:
         read = (crossing.chosen.card.side_dimension for crossing in crossings)
         return {dimension for dimension in read if dimension is not None}
 
-    def put(self, gallery: str, rows: Rows) -> SideInformationStored:
+    def put(self, gallery: str, rows: UploadedRows) -> SideInformationStored:
         """Stores validated rows; durable when it returns. All of them, or nothing.
 
         Raises InvalidRows where an id is no item's, and Unprocessable where another request gave the gallery another
@@ -81,7 +81,7 @@ class LaterSideInformation:
             updated=updated, items=items.count(), items_without=items.count(f"{SIDE_INFORMATION} IS NULL")
         )
 
-    def _refuse_unknown(self, info: GalleryInfo, rows: Rows) -> None:
+    def _refuse_unknown(self, info: GalleryInfo, rows: UploadedRows) -> None:
         """Raises InvalidRows."""
         offences = Offences()
         ids = pa.chunked_array([batch.column("id") for batch in rows.batches()], pa.string())

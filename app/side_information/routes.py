@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.composition import Parts
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
-from app.idempotency import Answer, Once
+from app.idempotency import Once, StoredAnswer
 from app.ids import ModelId
 from app.problems import BadRequest, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
 from app.registry.schemas import Model
@@ -32,9 +32,9 @@ def train_side_information(
     a model of its own: `Location` names it, `GET /models/{id}/artifact` downloads it, and `crosswalk embed` computes
     its vectors. One whose training failed or was cancelled may be trained anew under the same id."""
 
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> StoredAnswer:
         encoder = parts.encoders.train(session, model, asked)
-        return Answer(encoder, headers={"Location": f"/models/{encoder.id}"})
+        return StoredAnswer(encoder, headers={"Location": f"/models/{encoder.id}"})
 
     return once.run(work)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
 from app.registry.architectures import IMAGE_SIZE, SMALL_IMAGE_SIZE, ArchitectureJson, wrong
-from app.side_information.states import State
+from app.side_information.states import EncoderState
 from models.portable import Architecture
 
 DIMENSION = 128
@@ -110,7 +110,7 @@ class Encoder(BaseModel):
     architecture: dict[str, Any]
     dimension: int
     training: EncoderTraining
-    state: State
+    state: EncoderState
     progress: Progress | None
     reason: Annotated[str | None, Field(description="Why it failed, and what to do about it.")]
     learned: Annotated[

@@ -18,16 +18,16 @@ from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.jobs.values import sortable_id
 from app.problems import IdTaken, NotFound, Unprocessable, WrongState
-from app.registry.schemas import Metric, Model, NewModel, Training
+from app.registry.schemas import Distance, Model, NewModel, TrainingStatus
 from app.registry.service import Models
 from app.settings import Settings
 from app.side_information.schemas import Encoder, NewEncoder
-from app.side_information.states import CAME_TO_NOTHING, RUNNING, State
+from app.side_information.states import CAME_TO_NOTHING, RUNNING, EncoderState
 from app.side_information.tables import SideInformationEncoderRow
 from app.storage.database import Database
 
 STEP = "train_side_information"
-METRIC: Metric = "cosine"
+METRIC: Distance = "cosine"
 
 
 class Encoders:
@@ -78,7 +78,7 @@ class Encoders:
         else:
             self._discard(session, row.run)
         row.model, row.run, row.request = model, run, asked.model_dump(mode="json")
-        row.state, row.learned, row.reason = State.QUEUED, None, None
+        row.state, row.learned, row.reason = EncoderState.QUEUED, None, None
         session.flush()
         self._jobs.enqueue(session, STEP, run)
         return self._wire(session, row)
@@ -115,19 +115,19 @@ class Encoders:
             row = session.get(SideInformationEncoderRow, encoder, with_for_update=True)
             if row is None:
                 raise WrongState(_not_an_encoder(model))
-            if row.state not in RUNNING | {State.CANCELLED}:
+            if row.state not in RUNNING | {EncoderState.CANCELLED}:
                 raise WrongState(
                     f"The training of {encoder!r} is {row.state}: nothing is left to stop.", state=row.state
                 )
-            if row.state != State.CANCELLED:
-                row.state = State.CANCELLED
+            if row.state != EncoderState.CANCELLED:
+                row.state = EncoderState.CANCELLED
                 self._jobs.request_cancel(session, row.run)
 
     def trains(self, model: str) -> bool:
         """Whether a model is an encoder. Raises WrongState for one that is not trained, or not yet."""
         with self._database.read() as session:
             row = session.get(SideInformationEncoderRow, model)
-        if row is not None and row.state != State.READY:
+        if row is not None and row.state != EncoderState.READY:
             anew = f" POST /models/{row.model}/side-information trains it anew." if row.state in CAME_TO_NOTHING else ""
             raise WrongState(
                 f"The training of {model!r} is {row.state}. GET /models/{model} shows it.{anew}", state=row.state
@@ -163,21 +163,21 @@ class Encoders:
             row = self._of_run(session, run)
             if row is None:
                 raise NotFound(f"No encoder is trained by {run}.")
-            if row.state == State.QUEUED:
-                row.state = State.TRAINING
+            if row.state == EncoderState.QUEUED:
+                row.state = EncoderState.TRAINING
             return self._wire(session, row)
 
     def finish(self, session: Session, run: str, learned: dict[str, Any]) -> None:
         """Keeps what was learned, in the transaction that ends the job. learned: JSON."""
         row = self._of_run(session, run)
         if row is not None:
-            row.state, row.learned = State.READY, learned
+            row.state, row.learned = EncoderState.READY, learned
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends a training whose step failed for good. A subject that is none is passed over."""
         row = self._of_run(session, subject)
         if row is not None and row.state in RUNNING:
-            row.state, row.reason = State.FAILED, reason
+            row.state, row.reason = EncoderState.FAILED, reason
 
     def _of_run(self, session: Session, run: str) -> SideInformationEncoderRow | None:
         mine = select(SideInformationEncoderRow).where(SideInformationEncoderRow.run == run)
@@ -214,8 +214,10 @@ class Encoders:
         def remove(_committed: Session) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _training(self, session: Session, row: SideInformationEncoderRow) -> Training:
-        return Training(state=State(row.state).value, progress=self._progress(session, row), reason=row.reason)
+    def _training(self, session: Session, row: SideInformationEncoderRow) -> TrainingStatus:
+        return TrainingStatus(
+            state=EncoderState(row.state).value, progress=self._progress(session, row), reason=row.reason
+        )
 
     def _progress(self, session: Session, row: SideInformationEncoderRow) -> Progress | None:
         progress = self._jobs.progress(session, row.run) if row.state in RUNNING else None
@@ -230,7 +232,7 @@ class Encoders:
             architecture=asked.architecture,
             dimension=asked.dimension,
             training=asked.training,
-            state=State(row.state),
+            state=EncoderState(row.state),
             progress=self._progress(session, row),
             reason=row.reason,
             learned=row.learned,

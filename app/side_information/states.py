@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class State(StrEnum):
+class EncoderState(StrEnum):
     QUEUED = "queued"
     TRAINING = "training"
     READY = "ready"
@@ -11,5 +11,5 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-RUNNING = frozenset({State.QUEUED, State.TRAINING})
-CAME_TO_NOTHING = frozenset({State.FAILED, State.CANCELLED})
+RUNNING = frozenset({EncoderState.QUEUED, EncoderState.TRAINING})
+CAME_TO_NOTHING = frozenset({EncoderState.FAILED, EncoderState.CANCELLED})

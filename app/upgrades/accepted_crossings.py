@@ -8,10 +8,10 @@ from app.galleries.info import GalleryInfo
 from app.problems import NoRoute, NotFound
 from app.storage.database import Database
 from app.upgrades import states
-from app.upgrades.states import State
+from app.upgrades.states import UpgradeState
 from app.upgrades.tables import COMPATIBLE, FORWARD, UpgradeRow
 
-_ACCEPTED = states.CROSSABLE | {State.ROLLED_BACK}
+_ACCEPTED = states.CROSSABLE | {UpgradeState.ROLLED_BACK}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _hop(row: UpgradeRow) -> AcceptedCrossing:
     return AcceptedCrossing(row.id, row.source, row.target, row.strategy, row.state)
 
 
-class Ways:
+class CrossingRoutes:
     """What search asks of upgrades."""
 
     def __init__(self, database: Database) -> None:
@@ -103,7 +103,7 @@ class Ways:
         with self._database.read() as session:
             rows = [row for row in session.scalars(query) if _leads_to(row, gallery)]
         for row in rows:
-            if row.state == State.ROLLED_BACK:
+            if row.state == UpgradeState.ROLLED_BACK:
                 return f"{why} It was rolled back: POST /upgrades/{row.id}/activate switches to it again."
             if row.state in states.RUNNING:
                 return f"{why} Upgrade {row.id} may change that; it is {row.state}: GET /upgrades/{row.id}."

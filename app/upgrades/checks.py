@@ -14,12 +14,12 @@ from app.storage.lance_table import embedding_column
 from app.upgrades import states
 from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.forward_request import ForwardUpgrade
-from app.upgrades.request import Asked
-from app.upgrades.states import State
+from app.upgrades.request import UpgradeRequest
+from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 
 
-class Checks:
+class UpgradeChecks:
     """Whether what was asked can be carried out, going by what is registered and stored."""
 
     def __init__(self, models: Models, galleries: Galleries, datasets: Datasets) -> None:
@@ -85,7 +85,7 @@ class Checks:
             description=to.description,
         )
 
-    def galleries(self, source: str, asked: Asked) -> list[str]:
+    def galleries(self, source: str, asked: UpgradeRequest) -> list[str]:
         """The galleries that the upgrade is for. Raises NotFound, and Unprocessable where there is none."""
         galleries = asked.galleries or self._galleries.in_space(source)
         if not galleries:
@@ -104,7 +104,7 @@ class Checks:
 
     def free(self, session: Session, galleries: Sequence[str]) -> None:
         """Raises Conflict where another upgrade is under way, or waits to be switched to."""
-        for name, row in _working_on(session, galleries, states.RUNNING | {State.READY}):
+        for name, row in _working_on(session, galleries, states.RUNNING | {UpgradeState.READY}):
             raise Conflict(
                 f"Gallery {name!r} is being upgraded by {row.id}. Wait for it, or POST /upgrades/{row.id}/cancel.",
                 upgrade=row.id,
@@ -154,7 +154,9 @@ class Checks:
         return rows.has(column) and rows.count(f"`{column}` IS NOT NULL") > 0
 
 
-def _working_on(session: Session, galleries: Sequence[str], of: Collection[State]) -> Iterator[tuple[str, UpgradeRow]]:
+def _working_on(
+    session: Session, galleries: Sequence[str], of: Collection[UpgradeState]
+) -> Iterator[tuple[str, UpgradeRow]]:
     for row in session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(of)).order_by(UpgradeRow.id)):
         for name in sorted(set(galleries) & set(row.galleries)):
             yield name, row

@@ -6,8 +6,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.ids import Line, ResourceId
 from app.registry.architectures import IMAGE_SIZE, SMALL_IMAGE_SIZE, ArchitectureJson, wrong
-from app.registry.schemas import Metric
-from app.upgrades.request import Asked
+from app.registry.schemas import Distance
+from app.upgrades.request import UpgradeRequest
 from models.portable import Architecture
 
 PATIENT = 10
@@ -25,7 +25,7 @@ class NewTrainedModel(BaseModel):
         int | None,
         Field(ge=1, le=65_536, description="At least the old model's; left out, the width of the architecture."),
     ] = None
-    metric: Annotated[Metric | None, Field(description="The old model's, which it is compared like.")] = None
+    metric: Annotated[Distance | None, Field(description="The old model's, which it is compared like.")] = None
     modality: Annotated[
         Literal["image", "text"] | None, Field(description="What it embeds; the architecture says so.")
     ] = None
@@ -47,7 +47,7 @@ class NewTrainedModel(BaseModel):
         return self
 
 
-class Training(BaseModel):
+class TrainingOptions(BaseModel):
     """How the model is trained. The defaults are those of "Non-Inherent Feature Compatible Learning", §4."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -102,7 +102,7 @@ class Training(BaseModel):
     workers: Annotated[int, Field(ge=0, le=64, description="Processes that decode; 0: none beside training.")] = 1
 
     @model_validator(mode="after")
-    def _resolve(self) -> "Training":
+    def _resolve(self) -> "TrainingOptions":
         if "patience" not in self.model_fields_set:
             self.patience = max(PATIENT, self.epochs // 3) if self.schedule == "step" else None
         return self
@@ -127,7 +127,7 @@ def _of_auto(value: str) -> str:
     return "random_walk" if value == "auto" else value
 
 
-class CompatibleUpgrade(Asked):
+class CompatibleUpgrade(UpgradeRequest):
     """Trains a new model to be searched against the old model's galleries, which stay as they are."""
 
     to: NewTrainedModel
@@ -161,7 +161,7 @@ class CompatibleUpgrade(Asked):
             "`true` takes the defaults."
         ),
     ] = None
-    training: Training = Field(default_factory=Training)
+    training: TrainingOptions = Field(default_factory=TrainingOptions)
 
     @property
     def target(self) -> str:

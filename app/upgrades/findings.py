@@ -12,7 +12,7 @@ from app.storage.database import Database
 from app.upgrades.tables import COMPATIBLE, UpgradeRow
 
 
-class Findings:
+class UpgradeFindings:
     """What upgrades found out that outlasts them."""
 
     def __init__(self, settings: Settings, database: Database) -> None:

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.ids import ResourceId
-from app.upgrades.request import Asked
+from app.upgrades.request import UpgradeRequest
 
 Method = Literal["auto", "orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"]
 
 
-class ForwardUpgrade(Asked):
+class ForwardUpgrade(UpgradeRequest):
     """Learns h from the old model's space to that of another, and moves galleries there."""
 
     to: Annotated[ResourceId, Field(description="The model to cross to.")]

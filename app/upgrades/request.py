@@ -24,7 +24,7 @@ class Gate(BaseModel):
     require: Literal["better_than_old", "not_worse_than_old"] | AtLeast = "better_than_old"
 
 
-class Asked(BaseModel):
+class UpgradeRequest(BaseModel):
     """What an upgrade learns from, what it is for, and what it must reach."""
 
     model_config = ConfigDict(extra="forbid")

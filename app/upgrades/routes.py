@@ -13,13 +13,13 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from app.composition import Parts
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
-from app.idempotency import Answer, Once
+from app.idempotency import Once, StoredAnswer
 from app.ids import ModelId
 from app.problems import BadRequest, Conflict, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
 from app.upgrades import states
 from app.upgrades.report_page import page_of
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
-from app.upgrades.states import State
+from app.upgrades.states import UpgradeState
 from app.upgrades.training_rows import as_csv
 
 router = APIRouter(prefix="/upgrades", tags=["upgrades"])
@@ -27,7 +27,7 @@ starting = APIRouter(prefix="/models", tags=["upgrades"])
 
 _LOOK_SECONDS = 0.25
 _ROWS_LIMIT = 100_000
-_SETTLED = states.ENDED | {State.READY, State.ACTIVE, State.ROLLED_BACK}
+_SETTLED = states.ENDED | {UpgradeState.READY, UpgradeState.ACTIVE, UpgradeState.ROLLED_BACK}
 
 UpgradeId = Annotated[str, Path(description="The id that starting it answered.")]
 
@@ -147,8 +147,8 @@ def start(
     rewrites the galleries and switches to them; nothing is re-embedded. `compatible` trains a new model whose queries
     search the galleries as they are, and proves that. Long work: `Location` names what to follow."""
 
-    def work(session: Session) -> Answer:
+    def work(session: Session) -> StoredAnswer:
         upgrade = parts.upgrades.start(session, model, asked)
-        return Answer(upgrade, headers={"Location": f"/upgrades/{upgrade.id}"})
+        return StoredAnswer(upgrade, headers={"Location": f"/upgrades/{upgrade.id}"})
 
     return once.run(work)

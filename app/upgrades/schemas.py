@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
 from app.jobs.schemas import Progress
 from app.registry.architectures import wrong
-from app.upgrades.compatible_request import CompatibleUpgrade, InstanceWeights, Training
+from app.upgrades.compatible_request import CompatibleUpgrade, InstanceWeights, TrainingOptions
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.request import Gate
-from app.upgrades.states import State
+from app.upgrades.states import UpgradeState
 
 EXAMPLES: dict[str, Example] = {
     "forward": {
@@ -88,7 +88,7 @@ class Upgrade(BaseModel):
     strategy: str
     method: str
     architecture: Annotated[dict[str, Any] | None, Field(description="Of the model that it trains, if it does.")]
-    training: Annotated[Training | None, Field(description="How it trains, if it does.")]
+    training: Annotated[TrainingOptions | None, Field(description="How it trains, if it does.")]
     instance_weights: InstanceWeights | None
     dataset: str
     evaluation: str | None
@@ -97,7 +97,7 @@ class Upgrade(BaseModel):
     activate: str
     dry_run: bool
     rewrite: Annotated[bool | None, Field(description="Whether it transforms galleries; null where it never does.")]
-    state: State
+    state: UpgradeState
     reason: Annotated[str | None, Field(description="Why it was rejected or failed, and what to do about it.")]
     progress: Progress | None
     report: Annotated[dict[str, Any] | None, Field(description="What was learned and what was proved, by gallery.")]

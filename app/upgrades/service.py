@@ -17,12 +17,12 @@ from app.problems import NotFound, WrongState
 from app.registry.service import Models
 from app.storage.database import Database
 from app.upgrades import states
-from app.upgrades.checks import Checks
+from app.upgrades.checks import UpgradeChecks
 from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.report import report_of
 from app.upgrades.schemas import Upgrade, asked_by
-from app.upgrades.states import Event, ImpossibleTransition, State
+from app.upgrades.states import Event, ImpossibleTransition, UpgradeState
 from app.upgrades.tables import COMPATIBLE, FORWARD, UpgradeRow
 
 FIRST_STEP = {FORWARD: "train", COMPATIBLE: "train_compatible"}
@@ -38,7 +38,7 @@ class Upgrades:
         self._models = models
         self._galleries = galleries
         self._jobs = jobs
-        self._checks = Checks(models, galleries, datasets)
+        self._checks = UpgradeChecks(models, galleries, datasets)
 
     def start(self, session: Session, source: str, asked: ForwardUpgrade | CompatibleUpgrade) -> Upgrade:
         """Starts an upgrade inside the caller's transaction; its first job is rung after the commit.
@@ -48,7 +48,7 @@ class Upgrades:
         has an id that another has.
         """
         row = UpgradeRow(id=_new_id(), source=source, target=asked.target, request=asked.model_dump(mode="json"))
-        row.state = State.QUEUED
+        row.state = UpgradeState.QUEUED
         if isinstance(asked, CompatibleUpgrade):
             new = self._checks.compatible(source, asked)
             self._checks.may_train(session, source, new)
@@ -86,7 +86,7 @@ class Upgrades:
         """
         with self._database.session() as session:
             row = self._locked(session, upgrade)
-            if row.state != State.ACTIVE:
+            if row.state != UpgradeState.ACTIVE:
                 self._advance(row, Event.ACTIVATED)
                 made = self._made(row)
                 self._checks.at_rest(session, [name for name, _, _ in made])
@@ -102,7 +102,7 @@ class Upgrades:
         """
         with self._database.session() as session:
             row = self._locked(session, upgrade)
-            if row.state != State.ROLLED_BACK:
+            if row.state != UpgradeState.ROLLED_BACK:
                 self._advance(row, Event.ROLLED_BACK)
                 made = self._made(row)
                 self._checks.at_rest(session, [name for name, _, _ in made])
@@ -132,7 +132,7 @@ class Upgrades:
         """Stops an upgrade; every gallery is as it was. Raises NotFound, and WrongState once it is active or ended."""
         with self._database.session() as session:
             row = self._locked(session, upgrade)
-            if row.state != State.CANCELLED:
+            if row.state != UpgradeState.CANCELLED:
                 self._advance(row, Event.CANCELLED)
                 self._galleries.abandon(session, row.id)
                 self._jobs.request_cancel(session, row.id)
@@ -171,7 +171,7 @@ class Upgrades:
         """The upgrade as its first step finds it: training from now on."""
         with self._database.session() as session:
             row = self._locked(session, upgrade)
-            if row.state == State.QUEUED:
+            if row.state == UpgradeState.QUEUED:
                 self._advance(row, Event.STARTED)
             return row
 
@@ -231,14 +231,14 @@ class Upgrades:
         reached = {step.upgrade for step in info.ancestry(number)}
         for upgrade in sorted({step.upgrade for step in info.generations.values()} - {None}, key=str):
             row = self._locked(session, str(upgrade))
-            if upgrade in reached and row.state in (State.READY, State.ROLLED_BACK):
+            if upgrade in reached and row.state in (UpgradeState.READY, UpgradeState.ROLLED_BACK):
                 self._advance(row, Event.ACTIVATED)
-            elif upgrade not in reached and row.state == State.ACTIVE and len(row.galleries) == 1:
+            elif upgrade not in reached and row.state == UpgradeState.ACTIVE and len(row.galleries) == 1:
                 self._advance(row, Event.ROLLED_BACK)
 
     def _advance(self, row: UpgradeRow, event: Event) -> None:
         try:
-            row.state = states.after(State(row.state), event)
+            row.state = states.after(UpgradeState(row.state), event)
         except ImpossibleTransition as error:
             raise WrongState(f"Upgrade {row.id}: {error}.", state=row.state) from None
 
@@ -280,7 +280,7 @@ class Upgrades:
             activate=asked.activate,
             dry_run=asked.dry_run,
             rewrite=asked.rewrite if isinstance(asked, ForwardUpgrade) else None,
-            state=State(row.state),
+            state=UpgradeState(row.state),
             reason=row.reason,
             progress=Progress(**progress) if progress else None,
             report=report_of(row.learned, row.proofs),

@@ -11,7 +11,7 @@ failed, cancelled: from anywhere before active
 from enum import StrEnum
 
 
-class State(StrEnum):
+class UpgradeState(StrEnum):
     QUEUED = "queued"
     TRAINING = "training"
     EVALUATING = "evaluating"
@@ -44,35 +44,43 @@ class Event(StrEnum):
 class ImpossibleTransition(ValueError):
     """The event cannot happen in this state."""
 
-    def __init__(self, state: State, event: Event) -> None:
+    def __init__(self, state: UpgradeState, event: Event) -> None:
         super().__init__(f"an upgrade that is {state} cannot be {event}")
         self.state = state
         self.event = event
 
 
-RUNNING = frozenset({State.QUEUED, State.TRAINING, State.EVALUATING, State.TRANSFORMING, State.INDEXING})
-ENDED = frozenset({State.REJECTED, State.EVALUATED, State.FAILED, State.CANCELLED})
+RUNNING = frozenset(
+    {
+        UpgradeState.QUEUED,
+        UpgradeState.TRAINING,
+        UpgradeState.EVALUATING,
+        UpgradeState.TRANSFORMING,
+        UpgradeState.INDEXING,
+    }
+)
+ENDED = frozenset({UpgradeState.REJECTED, UpgradeState.EVALUATED, UpgradeState.FAILED, UpgradeState.CANCELLED})
 # What was learned has been proved and may answer: a crossing pushed into the query until the gallery is switched.
-CROSSABLE = frozenset({State.TRANSFORMING, State.INDEXING, State.READY, State.ACTIVE})
+CROSSABLE = frozenset({UpgradeState.TRANSFORMING, UpgradeState.INDEXING, UpgradeState.READY, UpgradeState.ACTIVE})
 
 _NEXT = {
-    (State.QUEUED, Event.STARTED): State.TRAINING,
-    (State.TRAINING, Event.TRAINED): State.EVALUATING,
-    (State.EVALUATING, Event.ACCEPTED): State.TRANSFORMING,
-    (State.EVALUATING, Event.PROVED): State.READY,
-    (State.EVALUATING, Event.REJECTED): State.REJECTED,
-    (State.EVALUATING, Event.REPORTED): State.EVALUATED,
-    (State.TRANSFORMING, Event.TRANSFORMED): State.INDEXING,
-    (State.INDEXING, Event.INDEXED): State.READY,
-    (State.READY, Event.ACTIVATED): State.ACTIVE,
-    (State.ACTIVE, Event.ROLLED_BACK): State.ROLLED_BACK,
-    (State.ROLLED_BACK, Event.ACTIVATED): State.ACTIVE,
-    **{(state, Event.FAILED): State.FAILED for state in RUNNING | {State.READY}},
-    **{(state, Event.CANCELLED): State.CANCELLED for state in RUNNING | {State.READY}},
+    (UpgradeState.QUEUED, Event.STARTED): UpgradeState.TRAINING,
+    (UpgradeState.TRAINING, Event.TRAINED): UpgradeState.EVALUATING,
+    (UpgradeState.EVALUATING, Event.ACCEPTED): UpgradeState.TRANSFORMING,
+    (UpgradeState.EVALUATING, Event.PROVED): UpgradeState.READY,
+    (UpgradeState.EVALUATING, Event.REJECTED): UpgradeState.REJECTED,
+    (UpgradeState.EVALUATING, Event.REPORTED): UpgradeState.EVALUATED,
+    (UpgradeState.TRANSFORMING, Event.TRANSFORMED): UpgradeState.INDEXING,
+    (UpgradeState.INDEXING, Event.INDEXED): UpgradeState.READY,
+    (UpgradeState.READY, Event.ACTIVATED): UpgradeState.ACTIVE,
+    (UpgradeState.ACTIVE, Event.ROLLED_BACK): UpgradeState.ROLLED_BACK,
+    (UpgradeState.ROLLED_BACK, Event.ACTIVATED): UpgradeState.ACTIVE,
+    **{(state, Event.FAILED): UpgradeState.FAILED for state in RUNNING | {UpgradeState.READY}},
+    **{(state, Event.CANCELLED): UpgradeState.CANCELLED for state in RUNNING | {UpgradeState.READY}},
 }
 
 
-def after(state: State, event: Event) -> State:
+def after(state: UpgradeState, event: Event) -> UpgradeState:
     """The state that `event` leads to; raises ImpossibleTransition."""
     try:
         return _NEXT[state, event]

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.database import Base, utc_now
-from app.upgrades.states import State
+from app.upgrades.states import UpgradeState
 
 FORWARD, COMPATIBLE = "forward", "compatible"
 
@@ -25,7 +25,7 @@ class UpgradeRow(Base):
     target: Mapped[str] = mapped_column(String(63), index=True)
     request: Mapped[dict[str, Any]]
     galleries: Mapped[list[Any]]
-    state: Mapped[str] = mapped_column(String(16), default=State.QUEUED, index=True)
+    state: Mapped[str] = mapped_column(String(16), default=UpgradeState.QUEUED, index=True)
     reason: Mapped[str | None] = mapped_column(Text)
     learned: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     proofs: Mapped[dict[str, Any] | None] = mapped_column(JSON)

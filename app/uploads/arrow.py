@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from app.problems import InvalidUpload
-from app.uploads.expected import Expected, Limits, chunk_rows
+from app.uploads.expected import Expected, UploadLimits, chunk_rows
 from app.uploads.offences import Offences
 from app.uploads.raw import Raw, known, reading, slices
 
@@ -15,7 +15,7 @@ _FILE_MAGIC = b"ARROW1"
 _END_MARKER = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def read_arrow(path: Path, expected: Expected, limits: Limits, offences: Offences) -> Raw:
+def read_arrow(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
     """Raises InvalidUpload, here and while the chunks are read."""
     source = pa.memory_map(str(path))
     if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from app.problems import Problem
 from app.uploads.decoding import decode
-from app.uploads.expected import Limits
-from app.uploads.guard import Answer, Order
+from app.uploads.expected import UploadLimits
+from app.uploads.guard import DecodingAnswer, Order
 
 _GRACE_SECONDS = 5
 _FRAMING_BYTES = 64 * 2**20
@@ -21,13 +21,13 @@ def main() -> None:
     limit(order.limits, body.stat().st_size)
     try:
         rows = decode(body, order.media_type, order.expected, order.limits, Path(order.into))
-        answer = Answer(rows=rows.count)
+        answer = DecodingAnswer(rows=rows.count)
     except Problem as problem:
-        answer = Answer.of(problem)
+        answer = DecodingAnswer.of(problem)
     sys.stdout.write(answer.to_json())
 
 
-def limit(limits: Limits, body_bytes: int) -> None:
+def limit(limits: UploadLimits, body_bytes: int) -> None:
     """Bounds this process for good: address space (where the kernel counts it), processor time, file size, no core."""
     seconds = limits.seconds(body_bytes)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + _GRACE_SECONDS))

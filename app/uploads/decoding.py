@@ -12,16 +12,16 @@ from app.problems import InvalidUpload, TooLarge, Unavailable
 from app.uploads import media_types
 from app.uploads.arrow import read_arrow
 from app.uploads.columns import canonical, check_type, refuse_columns
-from app.uploads.expected import Column, Expected, Limits
+from app.uploads.expected import Column, Expected, UploadLimits
 from app.uploads.json_rows import read_json
 from app.uploads.npz import read_npz
 from app.uploads.offences import TOLD, Chunk, Offences
 from app.uploads.parquet import read_parquet
 from app.uploads.raw import Raw
-from app.uploads.rows import Rows
+from app.uploads.rows import UploadedRows
 from app.uploads.unique import Ids
 
-Reader = Callable[[Path, Expected, Limits, Offences], Raw]
+Reader = Callable[[Path, Expected, UploadLimits, Offences], Raw]
 _READERS: dict[str, Reader] = {
     media_types.PARQUET: read_parquet,
     media_types.ARROW: read_arrow,
@@ -31,7 +31,7 @@ _READERS: dict[str, Reader] = {
 _COLUMNS_NAMED = 20
 
 
-def decode(body: Path, media_type: str, expected: Expected, limits: Limits, into: Path) -> Rows:
+def decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits, into: Path) -> UploadedRows:
     """Reads a body, checks everything, and writes it as canonical rows to `into`.
 
     Raises InvalidUpload, InvalidRows and TooLarge, and Unavailable where the disk is full.
@@ -55,7 +55,7 @@ def decode(body: Path, media_type: str, expected: Expected, limits: Limits, into
         raise
 
 
-def _decode(body: Path, media_type: str, expected: Expected, limits: Limits, into: Path) -> Rows:
+def _decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits, into: Path) -> UploadedRows:
     offences = Offences()
     raw = _READERS[media_type](body, expected, limits, offences)
     columns = _check_columns(raw.schema, expected)
@@ -73,14 +73,14 @@ def _decode(body: Path, media_type: str, expected: Expected, limits: Limits, int
                 writer.write_batch(checked)
             count += batch.num_rows
     offences.raise_if_any()
-    rows = Rows(into, schema, count)
+    rows = UploadedRows(into, schema, count)
     ids.refuse_repeated(rows, offences)
     offences.settle()
     offences.raise_if_any()
     return rows
 
 
-def _check_size(rows: int, written: int, limits: Limits) -> None:
+def _check_size(rows: int, written: int, limits: UploadLimits) -> None:
     if rows > limits.rows:
         raise TooLarge(
             f"The body holds more than {limits.rows} rows, the most of one request. Send it in parts.",
@@ -90,7 +90,7 @@ def _check_size(rows: int, written: int, limits: Limits) -> None:
         raise _too_long(limits)
 
 
-def _too_long(limits: Limits) -> TooLarge:
+def _too_long(limits: UploadLimits) -> TooLarge:
     return TooLarge(
         f"Decoded, the body takes more than {limits.decoded_bytes} bytes, the most of one request. Send it in parts.",
         limit=limits.decoded_bytes,

@@ -87,7 +87,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Limits:
+class UploadLimits:
     """How much a body may hold, and what decoding it may take."""
 
     rows: int
@@ -101,7 +101,7 @@ class Limits:
     """Processor time for decoding a small body; a larger one has more."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Limits:
+    def of(cls, settings: Settings) -> UploadLimits:
         return cls(
             rows=settings.upload_rows_limit,
             body_bytes=settings.upload_limit_bytes,

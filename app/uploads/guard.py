@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from app.problems import InvalidUpload, Problem, TooLarge, all_problems
-from app.uploads.expected import Column, Expected, Limits
-from app.uploads.rows import Rows
+from app.uploads.expected import Column, Expected, UploadLimits
+from app.uploads.rows import UploadedRows
 
 _WALL_PER_CPU = 4  # a busy machine, a slow disk
 _PACKAGES = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ _TUNED = {
 }
 
 
-def decode_guarded(body: Path, media_type: str, expected: Expected, limits: Limits, into: Path) -> Rows:
+def decode_guarded(body: Path, media_type: str, expected: Expected, limits: UploadLimits, into: Path) -> UploadedRows:
     """`decode`, in a bounded process that has none of this one's secrets in its environment.
 
     Raises what `decode` raises.
@@ -49,7 +49,7 @@ def decode_guarded(body: Path, media_type: str, expected: Expected, limits: Limi
     except subprocess.TimeoutExpired:
         raise TooLarge(f"Decoding the body took more than {seconds} seconds. Send it in parts.") from None
     if done.returncode == 0:
-        return Rows.at(into, Answer.from_json(done.stdout).count())
+        return UploadedRows.at(into, DecodingAnswer.from_json(done.stdout).count())
     if done.returncode == -signal.SIGXCPU:
         raise TooLarge("Decoding the body took too much processor time. Send it in parts.")
     if done.returncode == -signal.SIGKILL:
@@ -66,7 +66,7 @@ class Order:
     body: str
     media_type: str
     expected: Expected
-    limits: Limits
+    limits: UploadLimits
     into: str
 
     def to_json(self) -> str:
@@ -77,11 +77,11 @@ class Order:
         said = json.loads(text)
         columns = tuple(Column(**column) for column in said["expected"]["columns"])
         said["expected"] = Expected(said["expected"]["noun"], columns)
-        return cls(**said | {"limits": Limits(**said["limits"])})
+        return cls(**said | {"limits": UploadLimits(**said["limits"])})
 
 
 @dataclass(frozen=True)
-class Answer:
+class DecodingAnswer:
     """What the guarded process found, as it crosses back: how many rows, or the problem."""
 
     rows: int | None = None
@@ -93,11 +93,11 @@ class Answer:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: bytes) -> "Answer":
+    def from_json(cls, text: bytes) -> "DecodingAnswer":
         return cls(**json.loads(text))
 
     @classmethod
-    def of(cls, problem: Problem) -> "Answer":
+    def of(cls, problem: Problem) -> "DecodingAnswer":
         return cls(problem=problem.slug, detail=problem.detail, members=problem.members)
 
     def count(self) -> int:

@@ -13,11 +13,11 @@ from anyio.to_thread import run_sync
 from app.problems import InvalidRows, Unprocessable, UnsupportedMediaType
 from app.uploads import media_types
 from app.uploads.decoding import decode
-from app.uploads.expected import Expected, Limits
+from app.uploads.expected import Expected, UploadLimits
 from app.uploads.guard import decode_guarded
 from app.uploads.queries import vectors_of_npy, vectors_of_rows
 from app.uploads.receiving import receive, sweep
-from app.uploads.rows import Rows
+from app.uploads.rows import UploadedRows
 
 if TYPE_CHECKING:  # see `expected`
     from app.settings import Settings
@@ -32,7 +32,7 @@ class Uploads:
 
     def __init__(self, settings: "Settings") -> None:
         self._directory = settings.uploads_dir
-        self._limits = Limits.of(settings)
+        self._limits = UploadLimits.of(settings)
         self._queries_limit = settings.search_queries_limit
         self._decoders = anyio.CapacityLimiter(_DECODERS)
         self._small = anyio.CapacityLimiter(_SMALL_AT_ONCE)
@@ -41,7 +41,7 @@ class Uploads:
     @asynccontextmanager
     async def rows(
         self, stream: AsyncIterator[bytes], headers: Mapping[str, str], expected: Expected
-    ) -> AsyncIterator[Rows]:
+    ) -> AsyncIterator[UploadedRows]:
         """The rows of a bulk body, every one of them checked; they can be read while the context is open.
 
         Raises UnsupportedMediaType, TooLarge, InvalidUpload and InvalidRows.
@@ -67,7 +67,7 @@ class Uploads:
                 raise Unprocessable(problem.detail, **problem.members) from None
             return await run_sync(vectors_of_rows, rows, dimension)
 
-    async def _decode(self, body: Path, media_type: str, expected: Expected, limits: Limits) -> Rows:
+    async def _decode(self, body: Path, media_type: str, expected: Expected, limits: UploadLimits) -> UploadedRows:
         into = body.with_name("rows")
         # A small JSON body cannot grow into much, and is decoded without native code: it is not worth a process.
         if media_type == media_types.JSON and body.stat().st_size <= _SMALL_JSON_BYTES:

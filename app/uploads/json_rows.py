@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
-from app.uploads.expected import Column, Expected, Kind, Limits, chunk_rows
+from app.uploads.expected import Column, Expected, Kind, UploadLimits, chunk_rows
 from app.uploads.offences import Chunk, Offences
 from app.uploads.payloads import RepeatedMember, unique_members
 from app.uploads.raw import Raw
@@ -26,7 +26,7 @@ class _Wrong(ValueError):
     """Why a value is not what its column holds."""
 
 
-def read_json(path: Path, expected: Expected, limits: Limits, offences: Offences) -> Raw:
+def read_json(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
     """Raises InvalidUpload and TooLarge. NaN and infinities are let through here, so that their rows can be named."""
     rows = _rows(_parse(path.read_bytes()), expected.noun)
     if len(rows) > limits.rows:

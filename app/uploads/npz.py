@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
 from app.uploads.columns import refuse_columns
-from app.uploads.expected import Column, Expected, Limits, chunk_rows
+from app.uploads.expected import Column, Expected, UploadLimits, chunk_rows
 from app.uploads.npy import Header, read_header
 from app.uploads.offences import Chunk, Offences
 from app.uploads.raw import Raw, bound, reading
@@ -38,7 +38,7 @@ class _Member:
     file: IO[bytes]
 
 
-def read_npz(path: Path, expected: Expected, limits: Limits, offences: Offences) -> Raw:
+def read_npz(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
     """Raises InvalidUpload, here and while the chunks are read, InvalidRows and TooLarge."""
     with reading(_WHAT):
         archive = zipfile.ZipFile(path)

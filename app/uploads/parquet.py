@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.problems import InvalidUpload, TooLarge
-from app.uploads.expected import Column, Expected, Limits, chunk_rows
+from app.uploads.expected import Column, Expected, UploadLimits, chunk_rows
 from app.uploads.offences import Offences
 from app.uploads.raw import Raw, bound, known, reading
 
@@ -20,7 +20,7 @@ _BUFFER_BYTES = 2**20
 _CELL_BYTES = 2  # the least that a cell takes once decoded: a float16
 
 
-def read_parquet(path: Path, expected: Expected, limits: Limits, offences: Offences) -> Raw:
+def read_parquet(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
     """Raises InvalidUpload, here and while the chunks are read, and TooLarge."""
     _check_footer(path)
     with reading(_WHAT):
@@ -73,7 +73,7 @@ def _check_footer(path: Path) -> None:
         raise TooLarge(f"The Parquet footer takes {footer} bytes; at most {_FOOTER_BYTES}. Write larger row groups.")
 
 
-def _check_metadata(metadata: pq.FileMetaData, columns: tuple[Column, ...], limits: Limits) -> None:
+def _check_metadata(metadata: pq.FileMetaData, columns: tuple[Column, ...], limits: UploadLimits) -> None:
     bound(metadata.num_rows, columns, limits)
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     counts = [metadata.num_rows, *(group.num_rows for group in groups)]

@@ -10,7 +10,7 @@ import numpy as np
 from app.problems import InvalidUpload, TooLarge, Unprocessable
 from app.uploads.npy import read_header
 from app.uploads.offences import TOLD
-from app.uploads.rows import Rows
+from app.uploads.rows import UploadedRows
 from app.vectors import largest_component
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}")
@@ -68,7 +68,7 @@ def vectors_of_npy(path: Path, dimension: int, limit_rows: int) -> np.ndarray:
         return _finite(np.frombuffer(file.read(), header.dtype).reshape(rows, dimension))
 
 
-def vectors_of_rows(rows: Rows, dimension: int) -> np.ndarray:
+def vectors_of_rows(rows: UploadedRows, dimension: int) -> np.ndarray:
     """Validated rows of one column `vector`, as one array (n, dimension) float32."""
     parts = [batch.column("vector").flatten().to_numpy().reshape(-1, dimension) for batch in rows.batches()]
     return np.concatenate([np.empty((0, dimension), np.float32), *parts])

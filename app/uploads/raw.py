@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
-from app.uploads.expected import Column, Expected, Limits
+from app.uploads.expected import Column, Expected, UploadLimits
 
 _SAID = 200
 _DECODERS_RAISE = (
@@ -44,7 +44,7 @@ def slices(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, rows)
 
 
-def bound(rows: int, columns: tuple[Column, ...], limits: Limits) -> None:
+def bound(rows: int, columns: tuple[Column, ...], limits: UploadLimits) -> None:
     """Refuses more rows than are taken, by what the body claims, before anything is allocated. Raises TooLarge."""
     if rows > limits.rows:
         raise TooLarge(

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class Rows:
+class UploadedRows:
     """Validated rows, on disk in canonical form; they can be read as long as the upload is open, and again and again.
 
     `schema` has the columns that the body had: `id`, `label`, `payload` (a JSON object), `text`: utf8; `image`:
@@ -25,7 +25,7 @@ class Rows:
             yield from reader
 
     @classmethod
-    def at(cls, path: Path, count: int) -> "Rows":
+    def at(cls, path: Path, count: int) -> "UploadedRows":
         """The rows that a decoder left in a file."""
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
             return cls(path, reader.schema, count)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.uploads.offences import Offences
-from app.uploads.rows import Rows
+from app.uploads.rows import UploadedRows
 
 _SUSPECTS = 1000
 
@@ -22,7 +22,7 @@ class Ids:
         if "id" in batch.schema.names:
             self._hashes.append(np.fromiter(map(hash, batch.column("id").to_pylist()), np.int64, batch.num_rows))
 
-    def refuse_repeated(self, rows: Rows, offences: Offences) -> None:
+    def refuse_repeated(self, rows: UploadedRows, offences: Offences) -> None:
         """Notes the first ids of `rows` that came earlier in the body; what hashes alike is compared in full."""
         hashes = np.concatenate([np.empty(0, np.int64), *self._hashes])
         self._hashes.clear()
@@ -44,7 +44,7 @@ class Ids:
                 return
 
 
-def _ids_at(rows: Rows, wanted: np.ndarray) -> Iterator[tuple[int, str]]:
+def _ids_at(rows: UploadedRows, wanted: np.ndarray) -> Iterator[tuple[int, str]]:
     """Rows that `wanted` (n,) bool marks, with their ids."""
     start = 0
     for batch in rows.batches():

@@ -5,7 +5,7 @@ made of them (`pseudo_classifier.py`) pulls the new features into the old space 
 classifier. Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission).
 """
 
-from models.compatible_training.data import Rows
+from models.compatible_training.data import LabelledInputs
 from models.compatible_training.holding_out import Split, hold_out
 from models.compatible_training.loop import CompatibleEpoch
 from models.compatible_training.settings import METHODS, PSEUDO_METHODS, Method, TrainingSettings
@@ -16,9 +16,9 @@ __all__ = [
     "METHODS",
     "PSEUDO_METHODS",
     "CompatibleEpoch",
+    "LabelledInputs",
     "Method",
     "NotTrainable",
-    "Rows",
     "Split",
     "Trained",
     "TrainingSettings",

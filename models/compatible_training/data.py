@@ -10,7 +10,7 @@ from models.portable import Array
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledInputs:
     """Rows of raw input with their class and the old model's vector, which is all that is known of that model.
 
     inputs: n encoded images or texts; codes: (n,) int64 classes from 0; old: (n, d_old) float32.
@@ -27,6 +27,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, rows: Codes) -> Rows:
+    def take(self, rows: Codes) -> LabelledInputs:
         """These rows, in this order; the inputs stay where they are."""
-        return Rows(Taken(self.inputs, rows), self.codes[rows], self.old[rows])
+        return LabelledInputs(Taken(self.inputs, rows), self.codes[rows], self.old[rows])

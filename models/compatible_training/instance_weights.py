@@ -43,7 +43,7 @@ class InstanceWeightSettings:
             raise ValueError(f"learning_rate > 0, 0 <= momentum < 1, weight_decay and warm_up >= 0 are needed: {self}")
 
 
-class InstanceWeights:
+class RowWeights:
     """s of all rows, (rows, 2) float32, with their momentum; only rows that are visited move."""
 
     def __init__(self, rows: int, settings: InstanceWeightSettings, device: torch.device) -> None:

@@ -12,32 +12,32 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from models.arrays import Progress
-from models.compatible_training.data import Rows
-from models.compatible_training.instance_weights import InstanceWeights
+from models.compatible_training.data import LabelledInputs
+from models.compatible_training.instance_weights import RowWeights
 from models.compatible_training.objective import Influence, Regression, Student, Tie, mean_loss, row_losses
 from models.compatible_training.pseudo_classifier import PseudoClassifier
 from models.compatible_training.settings import TrainingSettings
 from models.compatible_training.validation import embed, validate
 from models.embedding_model.backbones import build
 from models.inputs import Batch, Loader, Preprocessing
-from models.portable import Architecture, Metric
-from models.training import ALONE, Epoch, Group, Trainer, Work
+from models.portable import Architecture, Distance
+from models.training import ALONE, Epoch, ProcessGroup, Trainer, TrainingWork
 from models.training.checkpoint import Checkpoint
 from models.training.trainer import to_device
 
 
 @dataclass(frozen=True)
-class Task:
+class CompatibleTask:
     """Everything that a process needs to train: plain data, so that it can be sent to another process.
 
     codes of both row sets run from 0 to classes − 1; folder: where checkpoints are kept; fingerprint: of all that
     determines the result.
     """
 
-    training: Rows
-    held_out: Rows
+    training: LabelledInputs
+    held_out: LabelledInputs
     classes: int
-    metric: Metric
+    metric: Distance
     architecture: Architecture
     dimension: int
     preprocessing: Preprocessing
@@ -57,7 +57,7 @@ class CompatibleEpoch(Epoch):
     self: float | None
 
 
-def run(task: Task, device: torch.device, progress: Progress, group: Group = ALONE) -> None:
+def run(task: CompatibleTask, device: torch.device, progress: Progress, group: ProcessGroup = ALONE) -> None:
     """Trains until the schedule ends or patience runs out; what was learned lies in the task's last checkpoint."""
     with CompatibleTrainer(task, device, group) as trainer:
         trainer.run(progress)
@@ -66,7 +66,7 @@ def run(task: Task, device: torch.device, progress: Progress, group: Group = ALO
 class CompatibleTrainer(Trainer[CompatibleEpoch]):
     """Every row's class, and its place in the old space."""
 
-    def __init__(self, task: Task, device: torch.device, group: Group) -> None:
+    def __init__(self, task: CompatibleTask, device: torch.device, group: ProcessGroup) -> None:
         settings = task.settings
         torch.manual_seed(settings.seed)
         embedder = build(task.architecture, task.dimension, backbones_dir=task.backbones_dir)
@@ -78,7 +78,7 @@ class CompatibleTrainer(Trainer[CompatibleEpoch]):
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
-        work = Work(task.training.inputs, task.preprocessing, settings, task.folder, task.fingerprint)
+        work = TrainingWork(task.training.inputs, task.preprocessing, settings, task.folder, task.fingerprint)
         super().__init__(self.student, optimizer, work, device, group)
         self.task = task
         self.tie: Tie | None = None
@@ -88,7 +88,7 @@ class CompatibleTrainer(Trainer[CompatibleEpoch]):
             self.tie = Regression(task.metric).to(device)
         self.weights = None
         if settings.instance_weights is not None:
-            self.weights = InstanceWeights(len(task.training), settings.instance_weights, device)
+            self.weights = RowWeights(len(task.training), settings.instance_weights, device)
         self.old = torch.from_numpy(task.training.old)
         self.codes = torch.from_numpy(task.training.codes)
         self.held_out = Loader(task.held_out.inputs, task.preprocessing, settings.workers)
@@ -113,7 +113,7 @@ class CompatibleTrainer(Trainer[CompatibleEpoch]):
                 self.weights.step(self.group.gathered(where), self.group.gathered(gradients))
         return torch.where(used, losses.detach(), 0.0).sum(0)
 
-    def _weighed(self, losses: Tensor, used: Tensor, rows: Tensor, weights: InstanceWeights) -> Tensor:
+    def _weighed(self, losses: Tensor, used: Tensor, rows: Tensor, weights: RowWeights) -> Tensor:
         return weights.weigh(losses, used, rows, self.group.summed(weights.totals(used, rows)))
 
     def passed(self, number: int, losses: list[float]) -> CompatibleEpoch:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from models.compatible_training.pseudo_classifier import PseudoClassifier
 from models.embedding_model.backbones import Embedder
-from models.portable import Metric
+from models.portable import Distance
 
 
 class Student(nn.Module):
@@ -24,7 +24,7 @@ class Student(nn.Module):
     Under cosine the classifier compares directions, times `scale`; otherwise it is linear with a bias.
     """
 
-    def __init__(self, embedder: Embedder, classes: int, metric: Metric, scale: float) -> None:
+    def __init__(self, embedder: Embedder, classes: int, metric: Distance, scale: float) -> None:
         super().__init__()
         self.embedder = embedder
         self.classifier = nn.Linear(embedder.dimension, classes, bias=metric != "cosine")
@@ -52,7 +52,7 @@ class Influence(nn.Module):
     bias: Tensor
     usable: Tensor
 
-    def __init__(self, pseudo: PseudoClassifier, metric: Metric) -> None:
+    def __init__(self, pseudo: PseudoClassifier, metric: Distance) -> None:
         super().__init__()
         self._directions = metric == "cosine"
         usable = torch.from_numpy(pseudo.usable)
@@ -78,7 +78,7 @@ class Influence(nn.Module):
 class Regression(nn.Module):
     """The baseline `l2`: mean squared distance per coordinate to the old vector itself, (b,) float32."""
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: Distance) -> None:
         super().__init__()
         self._directions = metric == "cosine"
 

@@ -15,13 +15,13 @@ import torch.distributed
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from models.arrays import Progress
-from models.compatible_training.loop import Task, run
-from models.training import Group
+from models.compatible_training.loop import CompatibleTask, run
+from models.training import ProcessGroup
 
 _Said = tuple[int, int] | None
 
 
-def train_on(task: Task, device: torch.device, progress: Progress, processes: int | None = None) -> None:
+def train_on(task: CompatibleTask, device: torch.device, progress: Progress, processes: int | None = None) -> None:
     """Runs the loop; `processes` share every batch, one a GPU where None. Raises what the loop raises.
 
     On a processor several processes are of use to tests alone.
@@ -52,9 +52,9 @@ def train_on(task: Task, device: torch.device, progress: Progress, processes: in
         listener.join()
 
 
-def _member(task: Task, device_type: str, said: SimpleQueue[_Said]) -> None:
+def _member(task: CompatibleTask, device_type: str, said: SimpleQueue[_Said]) -> None:
     """One of the processes, as the launcher's environment tells it."""
-    group = Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    group = ProcessGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if device_type == "cuda" else device_type)
     if device.type == "cuda":
         torch.cuda.set_device(device)

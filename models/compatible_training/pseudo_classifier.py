@@ -17,7 +17,7 @@ from torch import nn
 
 from models.arrays import Codes
 from models.compatible_training.random_walk import DAMPING, TEMPERATURE, refine_classes
-from models.portable import Array, Metric, as_indexed
+from models.portable import Array, Distance, as_indexed
 
 PseudoMethod = Literal["trained", "averaged", "averaged_normalised", "random_walk"]
 METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
@@ -50,7 +50,7 @@ def build(
     features: Array,
     codes: Codes,
     classes: int,
-    metric: Metric,
+    metric: Distance,
     *,
     damping: float = DAMPING,
     temperature: float = TEMPERATURE,

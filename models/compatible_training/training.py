@@ -12,8 +12,8 @@ import torch
 
 from models.arrays import Progress
 from models.compatible_training import pseudo_classifier
-from models.compatible_training.data import Rows
-from models.compatible_training.loop import CompatibleEpoch, Task
+from models.compatible_training.data import LabelledInputs
+from models.compatible_training.loop import CompatibleEpoch, CompatibleTask
 from models.compatible_training.objective import Student
 from models.compatible_training.processes import train_on
 from models.compatible_training.pseudo_classifier import PseudoClassifier
@@ -54,8 +54,8 @@ def reaching(architecture: Architecture, old: Array) -> Architecture:
 
 
 def train(
-    training: Rows,
-    held_out: Rows,
+    training: LabelledInputs,
+    held_out: LabelledInputs,
     *,
     classes: int,
     old: Space,
@@ -80,7 +80,7 @@ def train(
     """
     _check(training, classes, old, dimension)
     pseudo = _pseudo_classifier(training, classes, old, settings, device)
-    task = Task(
+    task = CompatibleTask(
         training=training,
         held_out=held_out,
         classes=classes,
@@ -98,7 +98,7 @@ def train(
     return _collected(task)
 
 
-def _check(training: Rows, classes: int, old: Space, dimension: int) -> None:
+def _check(training: LabelledInputs, classes: int, old: Space, dimension: int) -> None:
     if dimension < old.dimension:
         raise NotTrainable(
             f"A compatible model needs at least the {old.dimension} dimensions of {old.model}, whose vectors are "
@@ -109,7 +109,7 @@ def _check(training: Rows, classes: int, old: Space, dimension: int) -> None:
 
 
 def _pseudo_classifier(
-    training: Rows, classes: int, old: Space, settings: TrainingSettings, device: torch.device
+    training: LabelledInputs, classes: int, old: Space, settings: TrainingSettings, device: torch.device
 ) -> PseudoClassifier | None:
     if settings.method not in PSEUDO_METHODS or not settings.constrained:
         return None
@@ -132,7 +132,7 @@ def _pseudo_classifier(
     return pseudo
 
 
-def _collected(task: Task) -> Trained:
+def _collected(task: CompatibleTask) -> Trained:
     found = checkpoint.read(task.folder, task.fingerprint)
     if found is None:
         raise RuntimeError("training left no checkpoint")
@@ -157,7 +157,7 @@ def _collected(task: Task) -> Trained:
     )
 
 
-def _accuracy(pseudo: PseudoClassifier, task: Task) -> float:
+def _accuracy(pseudo: PseudoClassifier, task: CompatibleTask) -> float:
     """The share of training rows whose old vector the pseudo-classifier puts into their class."""
     right, rows = 0, task.training
     bias = np.where(pseudo.usable, pseudo.bias, -np.inf)
@@ -169,7 +169,7 @@ def _accuracy(pseudo: PseudoClassifier, task: Task) -> float:
 
 
 def _fingerprint(
-    training: Rows,
+    training: LabelledInputs,
     classes: int,
     old: Space,
     architecture: Architecture,

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from models.compatible_training.data import Rows
+from models.compatible_training.data import LabelledInputs
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.inputs import Loader
-from models.portable import Array, Metric
+from models.portable import Array, Distance
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def embed(
     return np.concatenate(parts)
 
 
-def validate(features: Array, held_out: Rows, metric: Metric) -> Validation:
+def validate(features: Array, held_out: LabelledInputs, metric: Distance) -> Validation:
     """features: (n, d_new) float32 of the held-out rows; the old gallery is compared with the first d_old of them."""
     own = np.arange(len(held_out))
     indexed = normalize(torch.from_numpy(features)).numpy() if metric == "cosine" else features

@@ -18,7 +18,7 @@ from models.contrastive_training.objective import Contrast, alignment, info_nce,
 from models.contrastive_training.settings import ContrastiveSettings
 from models.embedding_model.backbones import Embedder
 from models.inputs import Batch, Inputs, Loader, Preprocessing, Views
-from models.training import Epoch, Trainer, Work
+from models.training import Epoch, Trainer, TrainingWork
 from models.training.plan import derived_seed, steps_per_epoch
 from models.training.trainer import to_device
 
@@ -26,7 +26,7 @@ _HELD_OUT, _COLOURS = 1, 2  # purposes of seeds derived from the settings' and f
 
 
 @dataclass(frozen=True)
-class Task:
+class ContrastiveTask:
     """Everything that training needs. fingerprint: of all that determines the result."""
 
     training: Inputs
@@ -46,7 +46,7 @@ class ContrastiveEpoch(Epoch):
     uniformity: float | None
 
 
-def run(embedder: Embedder, task: Task, device: torch.device, progress: Progress) -> None:
+def run(embedder: Embedder, task: ContrastiveTask, device: torch.device, progress: Progress) -> None:
     """Trains until the schedule ends or patience runs out; what was learned lies in the task's last checkpoint."""
     with ContrastiveTrainer(embedder, task, device) as trainer:
         trainer.run(progress)
@@ -55,7 +55,7 @@ def run(embedder: Embedder, task: Task, device: torch.device, progress: Progress
 class ContrastiveTrainer(Trainer[ContrastiveEpoch]):
     """Two views of every row, told from those of the other rows of the batch."""
 
-    def __init__(self, embedder: Embedder, task: Task, device: torch.device) -> None:
+    def __init__(self, embedder: Embedder, task: ContrastiveTask, device: torch.device) -> None:
         settings = task.settings
         self.images = task.preprocessing.modality == "image"
         self.contrast = Contrast(embedder, settings.head)
@@ -63,7 +63,7 @@ class ContrastiveTrainer(Trainer[ContrastiveEpoch]):
         optimizer = torch.optim.AdamW(
             self.contrast.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        work = Work(task.training, task.preprocessing, settings, task.folder, task.fingerprint)
+        work = TrainingWork(task.training, task.preprocessing, settings, task.folder, task.fingerprint)
         super().__init__(self.contrast, optimizer, work, device)
         self.task = task
         self.augment = Views(2, settings.least_area, settings.mirrored)

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from models.arrays import Progress
-from models.contrastive_training.loop import ContrastiveEpoch, Task, run
+from models.contrastive_training.loop import ContrastiveEpoch, ContrastiveTask, run
 from models.contrastive_training.objective import Contrast
 from models.contrastive_training.settings import ContrastiveSettings, method_of
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
 from models.embedding_model.backbones import Embedder, build, described
 from models.inputs import BadInput, Inputs, Preprocessing, Taken
-from models.portable import Architecture, Metric
+from models.portable import Architecture, Distance
 from models.training import NotTrainable, checkpoint, diverged
 
 DIMENSION = 128  # of the side-information in FCT (Ramanujan et al., CVPR 2022, §5)
@@ -52,7 +52,7 @@ class TrainedEncoder:
         return {name: said[name] for name in ("loss", *_HELD_OUT_METRICS) if said[name] is not None}
 
     def model(
-        self, id: str, *, dataset: str, version: int, created_at: str, metric: Metric = "cosine"
+        self, id: str, *, dataset: str, version: int, created_at: str, metric: Distance = "cosine"
     ) -> EmbeddingModel:
         """The encoder as a model of its own, named `id`, with a card: to be saved, served and exported like any.
 
@@ -106,7 +106,7 @@ def train_contrastive(
         _check_dropout(embedder)
     own = fingerprint(inputs)
     training, held_out = _held_out(inputs, settings)
-    task = Task(
+    task = ContrastiveTask(
         training=training,
         held_out=held_out,
         preprocessing=preprocessing,
@@ -190,7 +190,7 @@ def _of_everything(
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _collected(embedder: Embedder, architecture: Architecture, task: Task, inputs: str) -> TrainedEncoder:
+def _collected(embedder: Embedder, architecture: Architecture, task: ContrastiveTask, inputs: str) -> TrainedEncoder:
     found = checkpoint.read(task.folder, task.fingerprint)
     if found is None:
         raise RuntimeError("training left no checkpoint")

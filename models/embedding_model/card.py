@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from models.inputs import Preprocessing
-from models.portable import Architecture, CorruptArtifact, Metric, Space
+from models.portable import Architecture, CorruptArtifact, Distance, Space
 
 Role = Literal["compatible", "side_information"]
 
@@ -47,7 +47,7 @@ class ModelCard:
 
     id: str
     dimension: int
-    metric: Metric
+    metric: Distance
     compatible_with: Space | None
     architecture: Mapping[str, Any]
     preprocessing: Mapping[str, Any]

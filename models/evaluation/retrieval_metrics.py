@@ -16,13 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from models.arrays import Floats32, Labels, RowNumbers
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.evaluation.score_blocks import for_each_block
-from models.portable import Metric
+from models.portable import Distance
 
 __all__ = [
+    "Distance",
     "Flips",
     "Interval",
     "LabelMetrics",
-    "Metric",
     "average_precision",
     "bootstrap_mean",
     "cmc",
@@ -57,7 +57,7 @@ class LabelMetrics:
 
 
 def top_k(
-    queries: Floats32, gallery: Floats32, k: int, metric: Metric, exclude: RowNumbers | None = None
+    queries: Floats32, gallery: Floats32, k: int, metric: Distance, exclude: RowNumbers | None = None
 ) -> RowNumbers:
     """The k nearest gallery rows of every query, nearest first: (m, k) int64, -1 where the gallery holds fewer.
 
@@ -88,7 +88,7 @@ def ranks_of_first_match(
     query_labels: Labels,
     gallery: Floats32,
     gallery_labels: Labels,
-    metric: Metric,
+    metric: Distance,
     exclude: RowNumbers | None = None,
 ) -> RowNumbers:
     """The 1-based rank of the first gallery row with the query's label: (m,) int64, `NO_MATCH` where there is none.
@@ -118,7 +118,7 @@ def average_precision(
     query_labels: Labels,
     gallery: Floats32,
     gallery_labels: Labels,
-    metric: Metric,
+    metric: Distance,
     exclude: RowNumbers | None = None,
 ) -> NDArray[np.float64]:
     """Average precision of every query over the whole ranking: (m,) float64, NaN where no gallery row has its label.
@@ -133,7 +133,7 @@ def label_metrics(
     query_labels: Labels,
     gallery: Floats32,
     gallery_labels: Labels,
-    metric: Metric,
+    metric: Distance,
     exclude: RowNumbers | None = None,
 ) -> LabelMetrics:
     """`ranks_of_first_match` and `average_precision` from one pass over the scores; arguments as there.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from models.arrays import RowNumbers
-from models.portable import Array, Metric, as_indexed
+from models.portable import Array, Distance, as_indexed
 
 SCORES_IN_MEMORY = 64_000_000
 QUERIES_PER_BLOCK = 256
@@ -27,7 +27,7 @@ def for_each_block(
     take: Callable[[RowNumbers, Array], None],
     queries: Array,
     gallery: Array,
-    metric: Metric,
+    metric: Distance,
     exclude: RowNumbers | None,
     order: RowNumbers | None = None,
 ) -> None:

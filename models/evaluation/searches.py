@@ -21,7 +21,7 @@ from models.evaluation.compatibility import Criterion, UpdateGain, criterion, or
 from models.evaluation.retrieval_metrics import NO_MATCH, Flips, cmc, label_metrics, labelled_rows, recall_at_k, top_k
 from models.evaluation.slices import SlicedBy, counted_flips, slice_by
 from models.json_values import plain
-from models.portable import Array, Metric
+from models.portable import Array, Distance
 
 NEIGHBOURS = 10
 RECALL = f"recall@{NEIGHBOURS}"
@@ -33,13 +33,13 @@ class NothingToMeasure(ValueError):
 
 
 @dataclass(frozen=True)
-class Search:
+class GallerySearch:
     """queries: (m, d) float32; gallery: (n, d) float32 in the space that they are searched in; `metric` its score."""
 
     name: str
     queries: Array
     gallery: Array
-    metric: Metric
+    metric: Distance
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class SearchResult:
     """What one search was found to be worth; figures in the order cmc@k, map, recall@10, as far as measured."""
 
     name: str
-    score: Metric
+    score: Distance
     queries: int
     gallery_rows: int
     unlabelled_queries: int
@@ -120,13 +120,13 @@ def own_entries(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> RowNumb
     return np.fromiter((row.get(id, -1) for id in query_ids), np.int64, len(query_ids))
 
 
-def true_neighbours(search: Search, exclude: RowNumbers | None = None) -> RowNumbers:
+def true_neighbours(search: GallerySearch, exclude: RowNumbers | None = None) -> RowNumbers:
     """What a search that is taken for the truth (full re-embedding) finds: (m, 10) int64 gallery rows, -1 padded."""
     return top_k(search.queries, search.gallery, NEIGHBOURS, search.metric, exclude)
 
 
 def evaluate(
-    search: Search,
+    search: GallerySearch,
     query_labels: Labels | None = None,
     gallery_labels: Labels | None = None,
     exclude: RowNumbers | None = None,

@@ -12,7 +12,7 @@ Nothing is ever unpickled: an artifact is one safetensors file and one JSON card
 
 from models.portable.architectures import Architecture
 from models.portable.artifact import load, save
-from models.portable.card import Card, Metric, Space
+from models.portable.card import Card, Distance, Space
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
 from models.portable.padding import zero_padding
@@ -37,10 +37,10 @@ __all__ = [
     "Card",
     "CorruptArtifact",
     "Dense",
+    "Distance",
     "Head",
     "Kernel",
     "Lengths",
-    "Metric",
     "Nearest",
     "Network",
     "NotPushable",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from models.portable.errors import CorruptArtifact
 
-Metric = Literal["cosine", "l2", "ip"]
+Distance = Literal["cosine", "l2", "ip"]
 
 FORMAT = 1
 
@@ -20,7 +20,7 @@ class Space:
 
     model: str
     dimension: int
-    metric: Metric
+    metric: Distance
 
     def __str__(self) -> str:
         return f"{self.model} ({self.dimension}-d, {self.metric})"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portable.card import Metric
+from models.portable.card import Distance
 
 Array = NDArray[np.float32]
 
@@ -110,7 +110,7 @@ def gaussian(rows: NDArray[Any], centres: NDArray[Any]) -> NDArray[Any]:
     return exponents
 
 
-def as_indexed(embeddings: Array, metric: Metric) -> Array:
+def as_indexed(embeddings: Array, metric: Distance) -> Array:
     """Rows as an index of this metric holds them: a unit copy for cosine (zero rows stay zero), else the input itself.
 
     embeddings: (n, d) float32.

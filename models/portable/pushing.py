@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.portable.card import Metric
+from models.portable.card import Distance
 from models.portable.layers import Affine, Array, Lengths, as_indexed, squared_norms
 
 TOLERANCE = 1e-4  # of float32 weights: relative deviation under which columns count as orthogonal, a bias as absent
@@ -31,7 +31,7 @@ class PushedQueries:
     reason: str
 
 
-def push(affine: Affine, source: Metric, target: Metric, queries: Array) -> PushedQueries:
+def push(affine: Affine, source: Distance, target: Distance, queries: Array) -> PushedQueries:
     """Moves h(p) = Wp + b from the gallery into queries (m, d_new) float32 of the target space.
 
     Inner product: ⟨q, Wp + b⟩ = ⟨Wᵀq, p⟩ + ⟨q, b⟩, always exact. With orthogonal columns, WᵀW = c·I, so are

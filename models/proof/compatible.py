@@ -11,24 +11,24 @@ from typing import Any
 from numpy.typing import NDArray
 
 from models.portable import Space, Transformation
-from models.proof.gate import Gate
+from models.proof.gate import AcceptanceGate
 from models.proof.held_out_scores import fixed, old_scores
-from models.proof.inputs import Gallery, PlacedPairs, ProofLimits
+from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.report import ProofReport
-from models.proof.setup import Trial, prepare
+from models.proof.setup import ProofSetup, prepare
 from models.proof.strata import strata
-from models.proof.write_report import Measured, write_report
+from models.proof.write_report import ProofMeasurements, write_report
 
 
 def prove_compatible(
-    gallery: Gallery,
+    gallery: ProofGallery,
     held_out: PlacedPairs,
     alignment: Transformation,
     *,
     trained_labels: NDArray[Any],
     source: Space,
     target: Space,
-    gate: Gate | None = None,
+    gate: AcceptanceGate | None = None,
     evaluation: PlacedPairs | None = None,
     limits: ProofLimits | None = None,
     seed: int = 0,
@@ -40,10 +40,12 @@ def prove_compatible(
     NothingToJudge where there are too few rows, and ValueError where shapes do not fit.
     """
     trial = prepare(gallery, held_out, evaluation, source, target, limits or ProofLimits(), seed, trained_labels)
-    return write_report(trial, _measure(trial, alignment, limits or ProofLimits(), seed), gate or Gate(), seed)
+    return write_report(
+        trial, _measure(trial, alignment, limits or ProofLimits(), seed), gate or AcceptanceGate(), seed
+    )
 
 
-def _measure(trial: Trial, alignment: Transformation, limits: ProofLimits, seed: int) -> Measured:
+def _measure(trial: ProofSetup, alignment: Transformation, limits: ProofLimits, seed: int) -> ProofMeasurements:
     old, rows = old_scores(trial.bench), fixed(trial.bench, alignment)
     judged = trial.judged(old, rows.scores, by_row=False)
     trained = trial.coverage.covered[judged.cell]
@@ -57,7 +59,7 @@ def _measure(trial: Trial, alignment: Transformation, limits: ProofLimits, seed:
         evaluated,
         trial.gallery_known(limits.queries, seed),
     )
-    return Measured(
+    return ProofMeasurements(
         parts=tuple(parts),
         instant=None,
         instant_note="",

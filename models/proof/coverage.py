@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.arrays import Codes, Labels
 from models.evaluation.retrieval_metrics import top_k
-from models.portable import Array, Metric, as_indexed
+from models.portable import Array, Distance, as_indexed
 
 PAIRS_PER_REGION = 10  # expected under even sampling: a region with next to none is then no accident
 MOST_REGIONS = 512
@@ -77,7 +77,7 @@ def cover_by_label(gallery: Labels, pairs: Labels, evaluation: Labels, learned_f
     return Coverage("label", tuple(map(str, codes)), gallery, pair, query, covered, size)
 
 
-def cover_by_density(gallery: Array, pairs: Array, evaluation: Array, metric: Metric, *, seed: int = 0) -> Coverage:
+def cover_by_density(gallery: Array, pairs: Array, evaluation: Array, metric: Distance, *, seed: int = 0) -> Coverage:
     """K-means regions of the gallery in the old space, covered unless they hold (almost) no pairs.
 
     gallery: (N, d), pairs: (n, d), evaluation: (e, d) float32, old vectors each.

@@ -15,13 +15,13 @@ import numpy as np
 
 from models.arrays import Progress, Scores
 from models.portable import Space, Transformation
-from models.proof.gate import Gate
+from models.proof.gate import AcceptanceGate
 from models.proof.held_out_scores import fixed, held_out, held_out_pushed, old_scores, pushed_scores
-from models.proof.inputs import Gallery, PlacedPairs, ProofLimits
+from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.report import ProofReport
-from models.proof.setup import Trial, prepare
+from models.proof.setup import ProofSetup, prepare
 from models.proof.strata import Part, strata
-from models.proof.write_report import Measured, write_report
+from models.proof.write_report import ProofMeasurements, write_report
 from models.transformations.mixture import Mover
 from models.transformations.pairs import Pairs
 
@@ -29,7 +29,7 @@ M = TypeVar("M", bound=Mover, covariant=True)
 
 
 @dataclass(frozen=True)
-class Crossing(Generic[M]):
+class Refittable(Generic[M]):
     """A transformation learned from all pairs, and how to learn its like from some of them."""
 
     transformation: M
@@ -37,14 +37,14 @@ class Crossing(Generic[M]):
 
 
 def prove(
-    gallery: Gallery,
+    gallery: ProofGallery,
     learned_from: PlacedPairs,
-    chosen: Crossing[Mover],
+    chosen: Refittable[Mover],
     *,
     source: Space,
     target: Space,
-    gate: Gate | None = None,
-    instant: Crossing[Transformation] | None = None,
+    gate: AcceptanceGate | None = None,
+    instant: Refittable[Transformation] | None = None,
     evaluation: PlacedPairs | None = None,
     limits: ProofLimits | None = None,
     seed: int = 0,
@@ -61,17 +61,17 @@ def prove(
         limits = ProofLimits.of(ProofLimits.gallery, linear=chosen.transformation.linear)
     trial = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
     measured = _measure(trial, chosen, instant, limits.queries, seed, progress)
-    return write_report(trial, measured, gate or Gate(), seed)
+    return write_report(trial, measured, gate or AcceptanceGate(), seed)
 
 
 def _measure(
-    trial: Trial,
-    chosen: Crossing[Mover],
-    instant: Crossing[Transformation] | None,
+    trial: ProofSetup,
+    chosen: Refittable[Mover],
+    instant: Refittable[Transformation] | None,
     queries: int,
     seed: int,
     progress: Progress | None,
-) -> Measured:
+) -> ProofMeasurements:
     needs_cells = trial.coverage.share < 1 and bool((trial.cell_fold >= 0).any())
     folds = [int(fold.max()) + 1 for fold in (trial.row_fold, *([trial.cell_fold] if needs_cells else []))]
     parts_done = _shares_of(progress, folds)
@@ -108,7 +108,7 @@ def _measure(
             if trial.evaluation is None
             else pushed_scores(trial.evaluation, instant.transformation, np.arange(len(trial.evaluation.judged))),
         )
-    return Measured(
+    return ProofMeasurements(
         parts=cut(rows.scores, None if cells is None else cells.scores, None if direct is None else direct.scores),
         instant=pushed,
         instant_note=note,

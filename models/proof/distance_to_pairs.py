@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Codes, Floats
-from models.portable import Array, Metric, as_indexed
+from models.portable import Array, Distance, as_indexed
 from models.portable.layers import squared_norms
 from models.transformations.pairs import side_factor
 
@@ -21,7 +21,7 @@ Allowed = Callable[[Codes, Codes], NDArray[np.bool_]]  # (rows (a,), pairs (b,))
 BLOCK = 2048
 
 
-def features(old: Array, side: Array | None, metric: Metric, like: tuple[Array, Array | None]) -> Array:
+def features(old: Array, side: Array | None, metric: Distance, like: tuple[Array, Array | None]) -> Array:
     """Where distances are taken: [old ; side] with side-information given the spread of the old vectors of `like`."""
     rows = as_indexed(np.asarray(old, np.float32), metric)
     if side is None or like[1] is None:

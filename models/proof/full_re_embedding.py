@@ -6,16 +6,16 @@ import numpy as np
 
 from models.arrays import Floats
 from models.evaluation.bootstrap import Interval, group_sums, percentile_interval, resampled_sums
-from models.proof.held_out_scores import HeldOut, among_pairs
-from models.proof.inputs import BY_LABEL, METRICS, MetricName
-from models.proof.report import Backfilled, Quantity, quantity
-from models.proof.setup import Trial
+from models.proof.held_out_scores import HeldOutScores, among_pairs
+from models.proof.inputs import BY_LABEL, METRICS, RetrievalMetric
+from models.proof.report import FullReEmbedding, Quantity, quantity
+from models.proof.setup import ProofSetup
 from models.proof.stratum_estimate import RESAMPLES, Draws
 
 
 def full_re_embedding(
-    trial: Trial, rows: HeldOut, metric: MetricName, seed: int
-) -> tuple[Backfilled | None, tuple[float, Floats] | None]:
+    trial: ProofSetup, rows: HeldOutScores, metric: RetrievalMetric, seed: int
+) -> tuple[FullReEmbedding | None, tuple[float, Floats] | None]:
     """M(new, new) where it can be known, and the share of the crossing's errors that it leaves there: (mean, draws)."""
     if metric not in BY_LABEL:
         return None, None
@@ -41,12 +41,12 @@ def full_re_embedding(
     self_test, new_new = mean(by_old), mean(by_new)
     gain = new_new.mean / self_test.mean if self_test.mean > 0 else None
     return (
-        Backfilled(metric, self_test, mean(by_cross), new_new, mean(by_new - by_old), gain),
+        FullReEmbedding(metric, self_test, mean(by_cross), new_new, mean(by_new - by_old), gain),
         ratio(1 - by_new, 1 - by_cross),
     )
 
 
-def new_is_worse(backfilled: Backfilled | None, difference: Quantity) -> bool:
+def new_is_worse(backfilled: FullReEmbedding | None, difference: Quantity) -> bool:
     """Whether the new model is worse than the old, or shows no gain where the crossing does not either.
 
     Where the pairs alone are so easy that the old model makes no mistake, they cannot tell.

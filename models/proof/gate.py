@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.evaluation.bootstrap import Interval
-from models.proof.inputs import METRICS, MetricName
-from models.proof.report import Group, Quantity, Wanted
+from models.proof.inputs import METRICS, RetrievalMetric
+from models.proof.report import LosingGroup, Quantity, WantedPairs
 
 Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]
 
@@ -20,18 +20,18 @@ NAMED = 5  # groups spelled out in a reason; the report lists all
 
 
 @dataclass(frozen=True)
-class Gate:
+class AcceptanceGate:
     """What a crossing must show: the whole interval beyond the requirement, never the point alone.
 
     level: with `at_least` the figure that must be reached; with `not_worse_than_old` the margin.
     """
 
-    metric: MetricName = "cmc@1"
+    metric: RetrievalMetric = "cmc@1"
     require: Requirement = "better_than_old"
     level: float = 0.0
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> Gate:
+    def from_json(cls, body: Mapping[str, Any]) -> AcceptanceGate:
         """Reads `{"metric": …, "require": "better_than_old" | "not_worse_than_old" | {"at_least": 0.85}}`.
 
         `{"not_worse_than_old": 0.02}` sets the margin. Raises ValueError that says what is allowed.
@@ -80,7 +80,7 @@ class VerdictInputs:
     covered_passes: whether the covered part alone would pass; None where a thing could not be measured.
     """
 
-    gate: Gate
+    gate: AcceptanceGate
     old_old: Quantity
     cross: Quantity
     difference: Quantity
@@ -98,8 +98,8 @@ class VerdictInputs:
     backfill: Quantity | None
     re_embed: Quantity | None
     judgeable: bool
-    losing: tuple[Group, ...]
-    wanted: tuple[Wanted, ...]
+    losing: tuple[LosingGroup, ...]
+    wanted: tuple[WantedPairs, ...]
     trained: bool = False
     """Whether the new model was trained to be compatible, so that no vector is rewritten."""
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from models.arrays import Codes, Known, Progress, Scores
 from models.evaluation.retrieval_metrics import cmc, label_metrics, labelled_rows, recall_at_k, top_k
-from models.portable import Array, Metric, Space, Transformation, as_indexed
-from models.proof.inputs import METRICS, Gallery
+from models.portable import Array, Distance, Space, Transformation, as_indexed
+from models.proof.inputs import METRICS, ProofGallery
 from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs
 
@@ -26,7 +26,7 @@ RefitMover = Callable[[Pairs], Mover]
 
 
 @dataclass(frozen=True)
-class Bench:
+class ProofBench:
     """Everything that stays the same while transformations are tried on it.
 
     has_side: (n,) bool as the gallery's, of the pairs.
@@ -34,7 +34,7 @@ class Bench:
     not be found by each pair's query; judged: (m,) int64 the pairs whose new vectors are the queries.
     """
 
-    gallery: Gallery
+    gallery: ProofGallery
     pairs: Pairs
     gallery_code: Codes
     pair_code: Codes
@@ -54,13 +54,13 @@ class Bench:
         side = None if self.pairs.side is None else self.pairs.side[rows]
         return transform(h, self.pairs.old[rows], side, None if self.has_side is None else self.has_side[rows])
 
-    def by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Metric) -> Scores:
+    def by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Distance) -> Scores:
         """CMC@1, CMC@5 and average precision of these pairs' queries (k, d) against gallery vectors (N, d)."""
         return label_scores(queries, self.pair_code[pairs], vectors, self.gallery_code, metric, self.near[pairs])
 
 
 def label_scores(
-    queries: Array, codes: Codes, gallery: Array, gallery_codes: Codes, metric: Metric, exclude: Codes
+    queries: Array, codes: Codes, gallery: Array, gallery_codes: Codes, metric: Distance, exclude: Codes
 ) -> Scores:
     """CMC@1, CMC@5 and average precision by label codes (-1: none): (k, 4), recall NaN; no match counts as 0.
 
@@ -75,7 +75,7 @@ def label_scores(
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutScores:
     """Scores (m, 4) of the judged pairs' queries, and their old vectors transformed, (m, d_new): none learned from."""
 
     scores: Scores
@@ -83,8 +83,8 @@ class HeldOut:
 
 
 def held_out(
-    bench: Bench, fold: Codes, refit: RefitMover, *, learned: Array | None = None, progress: Progress | None = None
-) -> HeldOut:
+    bench: ProofBench, fold: Codes, refit: RefitMover, *, learned: Array | None = None, progress: Progress | None = None
+) -> HeldOutScores:
     """Judges each fold by a transformation learned from the others.
 
     fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
@@ -110,10 +110,10 @@ def held_out(
         new = bench.pairs.new[bench.judged[queries]]
         found = top_k(new, gallery, NEIGHBOURS, bench.target.metric, queries)
         scores[queries, METRICS.index("recall@10")] = recall_at_k(found, truth[queries])
-    return HeldOut(scores, vectors)
+    return HeldOutScores(scores, vectors)
 
 
-def held_out_pushed(bench: Bench, fold: Codes, refit: Refit) -> Scores:
+def held_out_pushed(bench: ProofBench, fold: Codes, refit: Refit) -> Scores:
     """As `held_out`, the transformation pushed into the query and the old gallery searched; (m, 4)."""
     scores = np.full((len(bench.judged), len(METRICS)), np.nan)
     judged_fold = fold[bench.judged]
@@ -124,7 +124,7 @@ def held_out_pushed(bench: Bench, fold: Codes, refit: Refit) -> Scores:
     return scores
 
 
-def pushed_scores(bench: Bench, h: Transformation, queries: Codes) -> Scores:
+def pushed_scores(bench: ProofBench, h: Transformation, queries: Codes) -> Scores:
     """The judged pairs `queries` (k,), pushed through `h` into the old gallery; (k, 4)."""
     rows = bench.judged[queries]
     pushed = h.push(bench.pairs.new[rows])
@@ -138,7 +138,7 @@ def pushed_scores(bench: Bench, h: Transformation, queries: Codes) -> Scores:
     return scores
 
 
-def fixed(bench: Bench, h: Mover) -> HeldOut:
+def fixed(bench: ProofBench, h: Mover) -> HeldOutScores:
     """As `held_out` for pairs that `h` has not learned from: a separate evaluation set."""
     rows = bench.judged
     vectors = bench.moved(h, rows)
@@ -148,10 +148,10 @@ def fixed(bench: Bench, h: Mover) -> HeldOut:
         scores = bench.by_label(new, rows, bench.searched(h), metric)
     found = top_k(new, vectors, NEIGHBOURS, metric, np.arange(len(rows)))
     scores[:, METRICS.index("recall@10")] = recall_at_k(found, _neighbours(bench))
-    return HeldOut(scores, vectors)
+    return HeldOutScores(scores, vectors)
 
 
-def old_scores(bench: Bench) -> Scores:
+def old_scores(bench: ProofBench) -> Scores:
     """The old model on the judged pairs: their old vectors against the old gallery; (m, 4)."""
     rows = bench.judged
     scores = np.full((len(rows), len(METRICS)), np.nan)
@@ -163,7 +163,7 @@ def old_scores(bench: Bench) -> Scores:
     return scores
 
 
-def among_pairs(bench: Bench, vectors: Array, metric: Metric, queries: Array) -> Scores:
+def among_pairs(bench: ProofBench, vectors: Array, metric: Distance, queries: Array) -> Scores:
     """By label, the judged pairs alone as queries (m, d) and gallery (m, d), as if nothing else were stored; (m, 4)."""
     place = np.full(len(bench.gallery) + 1, -1, np.int64)
     rows = bench.near[bench.judged]
@@ -174,7 +174,7 @@ def among_pairs(bench: Bench, vectors: Array, metric: Metric, queries: Array) ->
     return label_scores(queries, codes, vectors, codes, metric, exclude)
 
 
-def _neighbours(bench: Bench) -> Codes:
+def _neighbours(bench: ProofBench) -> Codes:
     """What full re-embedding would find: the nearest other judged pairs by new vectors; (m, NEIGHBOURS) int64."""
     new = bench.pairs.new[bench.judged]
     return top_k(new, new, NEIGHBOURS, bench.target.metric, np.arange(len(new)))

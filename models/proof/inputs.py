@@ -12,17 +12,17 @@ from models.arrays import Codes, Known
 from models.portable import Array
 from models.transformations.pairs import Pairs
 
-MetricName = Literal["cmc@1", "cmc@5", "map", "recall@10"]
+RetrievalMetric = Literal["cmc@1", "cmc@5", "map", "recall@10"]
 
 
-METRICS: tuple[MetricName, ...] = ("cmc@1", "cmc@5", "map", "recall@10")
+METRICS: tuple[RetrievalMetric, ...] = ("cmc@1", "cmc@5", "map", "recall@10")
 
 
-BY_LABEL: tuple[MetricName, ...] = ("cmc@1", "cmc@5", "map")
+BY_LABEL: tuple[RetrievalMetric, ...] = ("cmc@1", "cmc@5", "map")
 
 
 @dataclass(frozen=True)
-class Gallery:
+class ProofGallery:
     """What is searched: old (N, d_old) float32 in the order of writing, side (N, d_side) float32 or None, label (N,) or
     None, strings or integers, None for a row without one. has_side: (N,) bool, the rows whose side-information is their
     own and not a guess; None for all.
@@ -36,11 +36,11 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.old)
 
-    def subset(self, rows: Codes) -> Gallery:
+    def subset(self, rows: Codes) -> ProofGallery:
         """These rows, in this order; rows: (k,) int64."""
         side = None if self.side is None else self.side[rows]
         label = None if self.label is None else self.label[rows]
-        return Gallery(self.old[rows], side, label, None if self.has_side is None else self.has_side[rows])
+        return ProofGallery(self.old[rows], side, label, None if self.has_side is None else self.has_side[rows])
 
 
 COSTLY_FOLDS = 4

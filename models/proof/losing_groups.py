@@ -9,22 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.bootstrap import bootstrap_mean
-from models.proof.inputs import METRICS, MetricName
+from models.proof.inputs import METRICS, RetrievalMetric
 from models.proof.report import (
-    Group,
-    Wanted,
+    LosingGroup,
+    WantedPairs,
 )
-from models.proof.setup import Trial
+from models.proof.setup import ProofSetup
 from models.proof.strata import Part
 
 LOSING = 0.01  # one-sided level of the sign test by which a covered group is said to lose
 
 
-def losing_groups(trial: Trial, parts: Sequence[Part], metric: MetricName, seed: int) -> tuple[Group, ...]:
+def losing_groups(
+    trial: ProofSetup, parts: Sequence[Part], metric: RetrievalMetric, seed: int
+) -> tuple[LosingGroup, ...]:
     """Groups that lose: by a sign test where they have queries; where not, if groups held out whole stay below them."""
     coverage, column = trial.coverage, METRICS.index(metric)
     pairs = np.bincount(coverage.pair_cell[coverage.pair_cell >= 0], minlength=len(coverage.names))
-    found: list[Group] = []
+    found: list[LosingGroup] = []
     for part in parts:
         j, known = part.judged, part.known
         if part.by_cell:
@@ -54,9 +56,11 @@ def losing_groups(trial: Trial, parts: Sequence[Part], metric: MetricName, seed:
     return tuple(sorted(found, key=lambda g: (g.new - g.old, g.name)))
 
 
-def _losing_group(trial: Trial, cell: int, pairs: NDArray[np.int64], old: float, new: float, known_by: str) -> Group:
+def _losing_group(
+    trial: ProofSetup, cell: int, pairs: NDArray[np.int64], old: float, new: float, known_by: str
+) -> LosingGroup:
     c = trial.coverage
-    return Group(c.names[cell], bool(c.covered[cell]), int(c.size[cell]), int(pairs[cell]), old, new, known_by)
+    return LosingGroup(c.names[cell], bool(c.covered[cell]), int(c.size[cell]), int(pairs[cell]), old, new, known_by)
 
 
 def _sign_test(against: int, favourable: int) -> float:
@@ -65,11 +69,11 @@ def _sign_test(against: int, favourable: int) -> float:
     return float(sum(math.comb(n, k) for k in range(against, n + 1)) / (1 << n))
 
 
-def wanted_pairs(trial: Trial) -> tuple[Wanted, ...]:
+def wanted_pairs(trial: ProofSetup) -> tuple[WantedPairs, ...]:
     """For every group without (enough) pairs, as many as the median covered group has."""
     c = trial.coverage
     pairs = np.bincount(c.pair_cell[c.pair_cell >= 0], minlength=len(c.names))
     usual = max(1, round(float(np.median(pairs[c.covered])))) if c.covered.any() else 1
     cells = np.flatnonzero(~c.covered & (c.size > 0))
     cells = cells[np.argsort(-c.size[cells], kind="stable")]
-    return tuple(Wanted(c.names[i], int(c.size[i]), min(usual, int(c.size[i]))) for i in cells)
+    return tuple(WantedPairs(c.names[i], int(c.size[i]), min(usual, int(c.size[i]))) for i in cells)

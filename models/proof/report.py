@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from models.evaluation.bootstrap import Interval
 from models.json_values import plain
-from models.proof.inputs import MetricName
+from models.proof.inputs import RetrievalMetric
 
 RungName = Literal["stay", "compatible", "instant", "transform", "backfill", "re_embed"]
 
@@ -40,7 +40,7 @@ class MetricResult:
     difference: cross − old_old with the confidence interval that the gate reads.
     """
 
-    metric: MetricName
+    metric: RetrievalMetric
     old_old: Quantity
     cross: Quantity
     difference: Quantity
@@ -61,13 +61,13 @@ class Stratum:
 
 
 @dataclass(frozen=True)
-class Backfilled:
+class FullReEmbedding:
     """Full re-embedding, M(new, new), where new vectors are known: the pairs as queries and gallery.
 
     oracle_gain = M(new, new) / M(old, old), None where the old figure is 0; gain: their paired difference.
     """
 
-    metric: MetricName
+    metric: RetrievalMetric
     old_old: Quantity
     cross: Quantity
     new_new: Quantity
@@ -76,7 +76,7 @@ class Backfilled:
 
 
 @dataclass(frozen=True)
-class Group:
+class LosingGroup:
     """A label or region that loses: the old model's figure there, the new one's, and how that is known."""
 
     name: str
@@ -89,7 +89,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedPairs:
     """Pairs that would make a group count as learned from."""
 
     group: str
@@ -138,9 +138,9 @@ class ProofReport:
     metrics: tuple[MetricResult, ...]
     strata: tuple[Stratum, ...]
     flips: tuple[FlipCount, ...]
-    backfilled: Backfilled | None
-    losing_groups: tuple[Group, ...]
-    wanted_pairs: tuple[Wanted, ...]
+    backfilled: FullReEmbedding | None
+    losing_groups: tuple[LosingGroup, ...]
+    wanted_pairs: tuple[WantedPairs, ...]
     advice: tuple[Rung, ...]
     notes: tuple[str, ...]
     basis: Basis

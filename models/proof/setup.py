@@ -11,8 +11,8 @@ from models.arrays import Codes, Labels, Scores
 from models.portable import Array, Space
 from models.proof.coverage import Coverage, cover_by_density, cover_by_label
 from models.proof.distance_to_pairs import distance_to_pairs, features
-from models.proof.held_out_scores import Bench, label_scores
-from models.proof.inputs import METRICS, Gallery, NothingToJudge, PlacedPairs, ProofLimits
+from models.proof.held_out_scores import ProofBench, label_scores
+from models.proof.inputs import METRICS, NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
 from models.proof.strata import GalleryKnown, Judged
 from models.proof.writing_order import WritingOrder, dependence_range, writing_order
 
@@ -20,14 +20,14 @@ LABELLED_ENOUGH = 0.5
 
 
 @dataclass(frozen=True)
-class Trial:
+class ProofSetup:
     """A proof's setting. row_fold, cell_fold, cluster, weight: (n,) per pair; gallery_row: (N',) rows searched.
 
     cell_fold is all -1 where the pairs are of fewer than two cells: then nothing is known of cells without pairs.
     """
 
-    bench: Bench
-    evaluation: Bench | None
+    bench: ProofBench
+    evaluation: ProofBench | None
     coverage: Coverage
     order: WritingOrder
     reach: int
@@ -106,7 +106,7 @@ class Trial:
 
 
 def prepare(
-    gallery: Gallery,
+    gallery: ProofGallery,
     learned_from: PlacedPairs,
     evaluation: PlacedPairs | None,
     source: Space,
@@ -114,7 +114,7 @@ def prepare(
     limits: ProofLimits,
     seed: int,
     learned_labels: Labels | None = None,
-) -> Trial:
+) -> ProofSetup:
     """Everything that can be decided before anything is measured; raises NothingToJudge where there is too little.
 
     learned_labels: what was learned from, where that is not the pairs themselves; it decides what is covered.
@@ -154,14 +154,14 @@ def prepare(
     part = gallery if len(searched) == len(gallery) else gallery.subset(searched)
     code = coverage.gallery_cell[searched] if labelled else np.full(len(searched), -1)
 
-    def bench(e: PlacedPairs, cells: Codes, limit: int) -> Bench:
+    def bench(e: PlacedPairs, cells: Codes, limit: int) -> ProofBench:
         near = _renumber(order.within(e.row, reach), searched, len(gallery))
         usable = np.flatnonzero(cells >= 0)
         judged = np.sort(rng.permutation(usable)[:limit])
         if len(judged) < len(usable):
             notes.append(f"{len(judged)} of {len(usable)} pairs, drawn at random, were queries.")
         codes = cells if labelled else np.full(len(cells), -1)
-        return Bench(part, e.pairs, code, codes, near, judged, source, target, labelled, e.has_side)
+        return ProofBench(part, e.pairs, code, codes, near, judged, source, target, labelled, e.has_side)
 
     main = bench(learned_from, coverage.pair_cell, limits.queries)
     if len(main.judged) < 2:
@@ -172,7 +172,7 @@ def prepare(
     runs = order.runs(pair_row, max(1, reach))
     held = np.zeros(len(pairs), bool)
     held[main.judged] = True
-    return Trial(
+    return ProofSetup(
         bench=main,
         evaluation=None if evaluation is None else bench(evaluation, coverage.evaluation_cell, limits.queries),
         coverage=coverage,
@@ -188,7 +188,7 @@ def prepare(
 
 
 def _labels(
-    gallery: Gallery, learned_from: PlacedPairs, evaluation: PlacedPairs | None
+    gallery: ProofGallery, learned_from: PlacedPairs, evaluation: PlacedPairs | None
 ) -> tuple[Labels, Labels, Labels]:
     """Labels of gallery, pairs and evaluation set as objects; the same item's labels fill each other's gaps."""
     labels = np.full(len(gallery), None, object) if gallery.label is None else gallery.label.astype(object)

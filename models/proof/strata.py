@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from models.arrays import Codes, Floats, Scores
 from models.proof.coverage import Coverage
-from models.proof.inputs import METRICS, MetricName
-from models.proof.stratum_estimate import Draws, Known, Sample, estimate
+from models.proof.inputs import METRICS, RetrievalMetric
+from models.proof.stratum_estimate import Draws, KnownUnits, MeasuredUnits, estimate
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,22 @@ class Part:
     by_cell: bool
     known: GalleryKnown | None
 
-    def draws(self, metric: MetricName, size: Codes, seed: int) -> Draws:
+    def draws(self, metric: RetrievalMetric, size: Codes, seed: int) -> Draws:
         """The figures of this stratum; size: (c,) gallery rows of every cell."""
         column = METRICS.index(metric)
         j, known = self.judged, self._known(column)
         if not self.by_cell:
-            sample = Sample(j.old[:, column], j.cross[:, column], j.weight, j.cluster, j.distance)
+            sample = MeasuredUnits(j.old[:, column], j.cross[:, column], j.weight, j.cluster, j.distance)
             return estimate(sample, known, seed=seed)
         cells, code = np.unique(j.cell, return_inverse=True)
         weight = np.bincount(code, j.weight)
         old, cross = (np.bincount(code, j.weight * v[:, column]) / weight for v in (j.old, j.cross))
         here = size[self.cells].astype(np.float64)
         population = max(1, round(float(here.sum() ** 2 / (here**2).sum())))
-        sample = Sample(old, cross, size[cells].astype(np.float64), population=population)
+        sample = MeasuredUnits(old, cross, size[cells].astype(np.float64), population=population)
         return estimate(sample, known, seed=seed)
 
-    def _known(self, column: int) -> Known | None:
+    def _known(self, column: int) -> KnownUnits | None:
         if self.known is None:
             return None
         mine = self.cells[self.known.cell]
@@ -90,7 +90,7 @@ class Part:
             return None
         old = self.known.scores[mine, column]
         distance = None if self.judged.distance is None else self.known.distance[mine]
-        return Known(None if np.isnan(old).any() else old, distance, self.known.cluster[mine])
+        return KnownUnits(None if np.isnan(old).any() else old, distance, self.known.cluster[mine])
 
 
 def strata(

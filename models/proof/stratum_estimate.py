@@ -21,7 +21,7 @@ UNITS_FOR_A_SLOPE = 20  # with fewer, the crossing is taken to move with the old
 
 
 @dataclass(frozen=True)
-class Sample:
+class MeasuredUnits:
     """Measured units, queries or whole classes: the old model's figure, the crossing's, weight, cluster; (m,) each.
 
     distance: (m,) to what was learned, where that is known. population: how many units the stratum is itself made of,
@@ -38,7 +38,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownUnits:
     """What is known on the stratum's own gallery rows: the old model's figure, the distance, cluster; (q,) each."""
 
     old: Floats | None = None
@@ -73,9 +73,9 @@ class Draws:
         return percentile_interval(self.cross_mean - self.old_mean, self.cross - self.old)
 
 
-def estimate(sample: Sample, known: Known | None, *, seed: int, resamples: int = RESAMPLES) -> Draws:
+def estimate(sample: MeasuredUnits, known: KnownUnits | None, *, seed: int, resamples: int = RESAMPLES) -> Draws:
     """The stratum's figures from its sample and from what is known of the whole of it; at least two units."""
-    known = known or Known()
+    known = known or KnownUnits()
     covariates = [
         (mine, whole)
         for mine, whole in ((sample.old, known.old), (sample.distance, known.distance))
@@ -117,7 +117,7 @@ def combine(strata: Sequence[tuple[float, Draws]]) -> Draws:
     )
 
 
-def _moments(s: Sample, covariates: list[Floats]) -> Floats:
+def _moments(s: MeasuredUnits, covariates: list[Floats]) -> Floats:
     """Weighted products of [1, covariates…, cross, old] with each other, summed by cluster: (units, p²)."""
     values = np.column_stack([np.ones_like(s.old), *covariates, s.cross, s.old])
     products = s.weight[:, None, None] * values[:, :, None] * values[:, None, :]

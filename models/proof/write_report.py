@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from models.evaluation.retrieval_metrics import flips
 from models.proof.advice import advise
 from models.proof.full_re_embedding import full_re_embedding, mixed, new_is_worse, without_errors
-from models.proof.gate import Gate, VerdictInputs, verdict
-from models.proof.held_out_scores import HeldOut
-from models.proof.inputs import BY_LABEL, METRICS, MetricName
+from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
+from models.proof.held_out_scores import HeldOutScores
+from models.proof.inputs import BY_LABEL, METRICS, RetrievalMetric
 from models.proof.losing_groups import losing_groups, wanted_pairs
 from models.proof.report import (
     Basis,
@@ -21,13 +21,13 @@ from models.proof.report import (
     Stratum,
     quantity,
 )
-from models.proof.setup import Trial
+from models.proof.setup import ProofSetup
 from models.proof.strata import Part
 from models.proof.stratum_estimate import RESAMPLES, Draws, combine
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProofMeasurements:
     """The strata under the crossing and under its instant form, and the pairs as held-out rows saw them.
 
     trained: the crossing is a model trained to be compatible, not a transformation.
@@ -36,18 +36,18 @@ class Measured:
     parts: tuple[Part, ...]
     instant: tuple[Part, ...] | None
     instant_note: str
-    rows: HeldOut
+    rows: HeldOutScores
     row_folds: int
     cell_folds: int
     trained: bool = False
 
 
-def write_report(trial: Trial, measured: Measured, gate: Gate, seed: int) -> ProofReport:
+def write_report(trial: ProofSetup, measured: ProofMeasurements, gate: AcceptanceGate, seed: int) -> ProofReport:
     """The whole report. A gate by label on a gallery without labels is read as one of recall@10, and a note says so."""
     coverage, notes = trial.coverage, list(trial.notes)
     if gate.metric in BY_LABEL and not trial.bench.labelled:
         notes.append(f"The gate asks for {gate.metric}, which needs labels; recall@10 was judged in its place.")
-        gate = Gate("recall@10", gate.require, gate.level)
+        gate = AcceptanceGate("recall@10", gate.require, gate.level)
     parts = measured.parts
     judgeable = math.isclose(sum(part.share for part in parts), 1.0, abs_tol=1e-9)
     figures = {metric: _overall(trial, parts, metric, seed) for metric in _metrics(trial)}
@@ -116,11 +116,11 @@ def write_report(trial: Trial, measured: Measured, gate: Gate, seed: int) -> Pro
     )
 
 
-def _metrics(trial: Trial) -> tuple[MetricName, ...]:
+def _metrics(trial: ProofSetup) -> tuple[RetrievalMetric, ...]:
     return METRICS if trial.bench.labelled else ("recall@10",)
 
 
-def _overall(trial: Trial, parts: Sequence[Part], metric: MetricName, seed: int) -> Draws:
+def _overall(trial: ProofSetup, parts: Sequence[Part], metric: RetrievalMetric, seed: int) -> Draws:
     """The strata together; where one could not be judged, the others stand for what they are (and the gate rejects)."""
     total = sum(part.share for part in parts)
     return combine(
@@ -128,14 +128,14 @@ def _overall(trial: Trial, parts: Sequence[Part], metric: MetricName, seed: int)
     )
 
 
-def _basis_of(trial: Trial, parts: Sequence[Part]) -> str:
+def _basis_of(trial: ProofSetup, parts: Sequence[Part]) -> str:
     judged = "; ".join(
         f"{part.name} {part.share:.0%}: {len(part.judged.cell)} queries, {part.judged_on}" for part in parts
     )
     return f"{judged}; {len(trial.gallery_row)} gallery rows, own entry excluded"
 
 
-def _result(metric: MetricName, d: Draws, basis: str) -> MetricResult:
+def _result(metric: RetrievalMetric, d: Draws, basis: str) -> MetricResult:
     if metric == "recall@10":
         basis = "nearest 10 among the pairs, as full re-embedding would find them; " + basis
     return MetricResult(
@@ -146,7 +146,7 @@ def _result(metric: MetricName, d: Draws, basis: str) -> MetricResult:
     )
 
 
-def _stratum(trial: Trial, part: Part, d: Draws) -> Stratum:
+def _stratum(trial: ProofSetup, part: Part, d: Draws) -> Stratum:
     basis = f"{len(part.judged.cell)} queries, {part.judged_on}"
     return Stratum(
         name=part.name,

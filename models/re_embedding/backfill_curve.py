@@ -17,7 +17,7 @@ from models.arrays import Codes, Floats
 from models.evaluation.bootstrap import Interval, bootstrap_mean, percentile_interval, resampled_sums
 from models.evaluation.retrieval_metrics import average_precision, recall_at_k, top_k
 from models.evaluation.score_blocks import for_each_block
-from models.portable import Array, Metric
+from models.portable import Array, Distance
 
 Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -97,7 +97,7 @@ def class_means(vectors: Array, codes: Codes) -> Array:
 
 
 def order_where_old_model_is_poor(
-    old: Array, pairs_old: Array, codes: Codes, metric: Metric, own: Codes | None = None
+    old: Array, pairs_old: Array, codes: Codes, metric: Distance, own: Codes | None = None
 ) -> Codes:
     """Items whose nearest pairs the old model fails on first.
 
@@ -123,7 +123,7 @@ def measured_curve(
     new: Array,
     gallery_codes: Codes,
     order: Codes,
-    metric: Metric,
+    metric: Distance,
     exclude: Codes | None,
     measure: Measure,
     *,
@@ -144,7 +144,7 @@ def predicted_curve(
     new: Array,
     codes: Codes | None,
     order: Codes,
-    metric: Metric,
+    metric: Distance,
     measure: Measure,
     start: Interval | None = None,
     end: Interval | None = None,
@@ -184,7 +184,7 @@ def values_along(
     new: Array,
     gallery_codes: Codes,
     order: Codes,
-    metric: Metric,
+    metric: Distance,
     exclude: Codes | None,
     measure: Measure,
     *,
@@ -237,7 +237,7 @@ class _Best:
 
 
 def _best_of_slices(
-    queries: Array, gallery: Array, metric: Metric, exclude: Codes | None, slices: list[Codes], k: int
+    queries: Array, gallery: Array, metric: Distance, exclude: Codes | None, slices: list[Codes], k: int
 ) -> _Best:
     best = _Best(
         np.full((len(queries), len(slices), k), -np.inf, np.float32),

@@ -26,7 +26,7 @@ class UnitCosts:
 
 
 @dataclass(frozen=True)
-class Work:
+class ReEmbeddingWork:
     """What a way on does to a gallery; transformed: vectors that h is applied to, rewritten: all that are written."""
 
     re_embedded: int
@@ -45,7 +45,7 @@ class Cost:
     unknown: tuple[str, ...]
 
 
-def cost_of(work: Work, dimension: int, seconds_per_vector: float, units: UnitCosts) -> Cost:
+def cost_of(work: ReEmbeddingWork, dimension: int, seconds_per_vector: float, units: UnitCosts) -> Cost:
     """dimension: d_new; seconds_per_vector: of applying h, measured on this hardware."""
     written = work.rewritten * COPIES * (_BYTES * dimension) + work.rewritten * _ROW
     written += work.re_embedded * _BYTES * dimension  # kept with the items as well

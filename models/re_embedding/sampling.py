@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import RowNumbers
-from models.portable import Array, Metric, as_indexed
+from models.portable import Array, Distance, as_indexed
 from models.portable.layers import squared_norms
 from models.transformations.pairs import side_factor
 
@@ -25,7 +25,7 @@ BLOCK = 4_096  # rows whose distances to all centroids are in memory at once
 
 
 @dataclass(frozen=True)
-class Sample:
+class ChosenItems:
     """The items chosen, by position in the stream, ascending, and the share of the gallery that each stands for.
 
     indices: (n,) int64, distinct; weights: (n,) float64, sum 1.
@@ -36,8 +36,8 @@ class Sample:
 
 
 def choose(
-    batches: Iterable[tuple[Array, Array | None]], n: int, *, metric: Metric = "cosine", seed: int = 0
-) -> Sample:
+    batches: Iterable[tuple[Array, Array | None]], n: int, *, metric: Distance = "cosine", seed: int = 0
+) -> ChosenItems:
     """The n items to embed first, or all of them where there are no more than n.
 
     batches: (rows, d_old) float32 old vectors and (rows, d_side) side-information or None, streamed once; `metric` is
@@ -47,13 +47,13 @@ def choose(
         raise ValueError(f"a sample needs at least one item, not {n}")
     kept = _uniform_sample(batches, n, seed)
     if len(kept.positions) <= n:
-        return Sample(np.sort(kept.positions), np.full(len(kept.positions), 1 / len(kept.positions)))
+        return ChosenItems(np.sort(kept.positions), np.full(len(kept.positions), 1 / len(kept.positions)))
     features = _features(kept, metric)
     rows = _medoids(features, _centroids(features, n, np.random.default_rng(seed)))
     rows = rows[np.argsort(kept.positions[rows])]
     nearest, _ = _nearest(features, features[rows])
     share = np.bincount(nearest, minlength=n) / len(features)
-    return Sample(kept.positions[rows], share)
+    return ChosenItems(kept.positions[rows], share)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _rows(parts: list[tuple[Array, Array | None]], order: RowNumbers) -> tuple[A
     return np.concatenate([old for old, _ in parts])[order], np.concatenate(sides)[order] if sides else None
 
 
-def _features(kept: _Kept, metric: Metric) -> Array:
+def _features(kept: _Kept, metric: Distance) -> Array:
     """Centred [old ; side] along its principal axes, each divided by the square root of its standard deviation.
 
     Between distances as they are, which see the widest directions alone, and whitened ones, which see mostly noise.

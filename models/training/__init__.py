@@ -2,17 +2,17 @@
 
 from models.training.settings import LoopSettings, Precision, ScheduleName
 from models.training.trainer import Epoch, NotTrainable, Trainer, diverged
-from models.training.work import ALONE, Group, Work
+from models.training.work import ALONE, ProcessGroup, TrainingWork
 
 __all__ = [
     "ALONE",
     "Epoch",
-    "Group",
     "LoopSettings",
     "NotTrainable",
     "Precision",
+    "ProcessGroup",
     "ScheduleName",
     "Trainer",
-    "Work",
+    "TrainingWork",
     "diverged",
 ]

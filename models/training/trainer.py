@@ -24,7 +24,7 @@ from models.training.checkpoint import Checkpoint
 from models.training.plan import derived_seed, epoch_plan, steps_per_epoch
 from models.training.precision import reduced
 from models.training.schedule import learning_rate
-from models.training.work import ALONE, Group, Work
+from models.training.work import ALONE, ProcessGroup, TrainingWork
 
 
 class NotTrainable(ValueError):
@@ -61,9 +61,9 @@ class Trainer(ABC, Generic[E]):
         self,
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
-        work: Work,
+        work: TrainingWork,
         device: torch.device,
-        group: Group = ALONE,
+        group: ProcessGroup = ALONE,
     ) -> None:
         self.network, self.optimizer, self.work, self.device, self.group = network, optimizer, work, device, group
         self.settings = work.settings

@@ -15,7 +15,7 @@ from models.training.settings import LoopSettings
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingWork:
     """inputs: of the training rows. folder: where checkpoints lie. fingerprint: of all that determines the result."""
 
     inputs: Inputs
@@ -26,7 +26,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """This process among those that train together."""
 
     rank: int = 0
@@ -47,4 +47,4 @@ class Group:
         return torch.cat(found).to(tensor.device)
 
 
-ALONE = Group()
+ALONE = ProcessGroup()

@@ -26,14 +26,14 @@ NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
-class Measured:
+class RetrievalScores:
     """Per query: `hits` is what is chosen by, CMC@1 or recall@10, and `finer` (reciprocal rank) tells ties apart."""
 
     hits: Floats
     finer: Floats
 
 
-class HeldOut:
+class HeldOutRetrieval:
     """A fixed set of held-out rows and queries, the same for every candidate, so that candidates compare in pairs."""
 
     def __init__(self, pairs: Pairs, target: Space, seed: int) -> None:
@@ -69,7 +69,7 @@ class HeldOut:
         """How many rows are held out."""
         return len(self._rows)
 
-    def measure(self, models: Sequence[Transformation]) -> Measured:
+    def measure(self, models: Sequence[Transformation]) -> RetrievalScores:
         """Retrieval from the held-out rows, each transformed by the model of its own fold."""
         return self.retrieval(self.moved(models))
 
@@ -85,17 +85,17 @@ class HeldOut:
             gallery[rows] = h.apply(self._rows.old[rows], self._side(h, rows), known)
         return gallery
 
-    def retrieval(self, gallery: Array) -> Measured:
+    def retrieval(self, gallery: Array) -> RetrievalScores:
         """Retrieval from the held-out rows as they lie in the new space; gallery: (rows, d_new) float32."""
         if self._truth is not None:
             recall = recall_at_k(self._top(gallery), self._truth)
-            return Measured(recall, recall)
+            return RetrievalScores(recall, recall)
         ranks = ranks_of_first_match(
             self._queries, self._codes[self._own], gallery, self._codes, self._target.metric, self._own
         )
-        return Measured(cmc(ranks, 1).astype(np.float64), 1 / ranks)
+        return RetrievalScores(cmc(ranks, 1).astype(np.float64), 1 / ranks)
 
-    def measure_pushed(self, models: Sequence[Transformation]) -> Measured:
+    def measure_pushed(self, models: Sequence[Transformation]) -> RetrievalScores:
         """Retrieval where queries pushed by the model of each fold search the old vectors of that fold's rows."""
         scores = np.empty((len(self._queries), len(self._rows)), np.float32)
         for fold, h in enumerate(models):
@@ -110,10 +110,10 @@ class HeldOut:
         scores[np.arange(len(scores)), self._own] = -np.inf
         if self._truth is None:
             right = (self._codes[scores.argmax(axis=1)] == self._codes[self._own]).astype(np.float64)
-            return Measured(right, right)
+            return RetrievalScores(right, right)
         k = self._truth.shape[1]
         recall = recall_at_k(np.argpartition(-scores, k - 1, axis=1)[:, :k].astype(np.int64), self._truth)
-        return Measured(recall, recall)
+        return RetrievalScores(recall, recall)
 
     def _top(self, gallery: Array) -> RowNumbers:
         return top_k(self._queries, gallery, self._neighbours, self._target.metric, self._own)

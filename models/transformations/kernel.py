@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.arrays import Floats
 from models.evaluation.retrieval_metrics import top_k
-from models.portable import Array, Kernel, Metric, Space, Transformation
+from models.portable import Array, Distance, Kernel, Space, Transformation
 from models.portable.layers import gaussian
 from models.transformations.linear import choose_strength, decompose
 from models.transformations.pairs import Design, Pairs, describe, design, spread
@@ -70,7 +70,7 @@ def kernel_ridge(
     return Transformation(card, d.affine(linear, bias), kernel=kernel)
 
 
-def towards_neighbours(outputs: Array, metric: Metric, share: float) -> Array:
+def towards_neighbours(outputs: Array, metric: Distance, share: float) -> Array:
     """Each row of outputs (n, d), n > 1, moved by `share` of the way to the mean of its nearest others.
 
     What one item's vector has of its own is noise to whoever learns a map from few pairs, and what it shares with its
@@ -118,7 +118,7 @@ def _basis(d: Design, bandwidth: float, rows: NDArray[np.int64]) -> _Basis:
     return _Basis(centres, root, float(width), float(np.sqrt(LINEAR) / unit))
 
 
-def _choose_strength(d: Design, bandwidth: float, metric: Metric, generator: np.random.Generator, seed: int) -> float:
+def _choose_strength(d: Design, bandwidth: float, metric: Distance, generator: np.random.Generator, seed: int) -> float:
     """As ridge chooses its own, on these features of a bounded random part of the rows."""
     rows = _some(generator, len(d.inputs), ROWS_TO_CHOOSE_FROM)
     part = Design(d.inputs[rows], d.outputs[rows], d.old_dimension, d.factor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.arrays import Floats
-from models.portable import Affine, Array, Lengths, Metric, as_indexed
+from models.portable import Affine, Array, Distance, Lengths, as_indexed
 
 ROWS = 10_000  # that lengths are fitted to
 QUERIES = 256  # that the level of answers is taken from
@@ -14,7 +14,7 @@ SHRINKAGE = 0.1  # of the ridge, in units of a feature's variance
 
 
 def lengths_of(
-    affine: Affine, old: Array, new: Array, source: Metric, target: Metric, *, seed: int = 0
+    affine: Affine, old: Array, new: Array, source: Distance, target: Distance, *, seed: int = 0
 ) -> Lengths | None:
     """Ridge regression of ‖Wp + b‖² on p and ‖p‖² (towards l2), or of ‖Wp + b‖ on p (towards cosine).
 

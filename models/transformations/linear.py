@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.arrays import Floats
 from models.evaluation.retrieval_metrics import recall_at_k, top_k
-from models.portable import Array, Card, Metric, Space, Transformation
+from models.portable import Array, Card, Distance, Space, Transformation
 from models.transformations.lengths import lengths_of
 from models.transformations.pairs import Design, Pairs, describe, design
 
@@ -151,14 +151,14 @@ def decompose(d: Design) -> Spectrum:
     return Spectrum(values, unit, np.asarray(scores, np.float32), cross.astype(np.float64), x_mean, y_mean)
 
 
-def choose_strength(spectrum: Spectrum, d: Design, metric: Metric, seed: int) -> float:
+def choose_strength(spectrum: Spectrum, d: Design, metric: Distance, seed: int) -> float:
     """The strongest of `STRENGTHS` whose held-out retrieval is within one standard error of the best."""
     search = _HeldOutSearch(d.outputs, metric, seed)
     recalls = np.array([search.recall(spectrum.left_out(s, search.gallery, search.outputs)) for s in STRENGTHS])
     return float(STRENGTHS[_last_within_one_standard_error(recalls)])
 
 
-def choose_rank(spectrum: Spectrum, d: Design, basis: Floats, strength: float, metric: Metric, seed: int) -> int:
+def choose_rank(spectrum: Spectrum, d: Design, basis: Floats, strength: float, metric: Distance, seed: int) -> int:
     """Of `RANK_SHARES` of the full rank, the one of the best held-out retrieval; the smallest of equals."""
     search = _HeldOutSearch(d.outputs, metric, seed)
     left_out = spectrum.left_out(strength, search.gallery, search.outputs) - spectrum.y_mean.astype(np.float32)
@@ -174,7 +174,7 @@ def choose_rank(spectrum: Spectrum, d: Design, basis: Floats, strength: float, m
 class _HeldOutSearch:
     """Recall of the neighbours that full re-embedding finds, on a bounded random part of the rows, own excluded."""
 
-    def __init__(self, outputs: Array, metric: Metric, seed: int) -> None:
+    def __init__(self, outputs: Array, metric: Distance, seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(outputs))
         self.gallery: NDArray[np.int64] = order[:HELD_OUT_GALLERY]
         self.outputs = outputs[self.gallery]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.portable import Array, Dense, Network
 
 
-class Block(nn.Module):
+class FctBlock(nn.Module):
     """Linear without bias, BatchNorm, ReLU: the block of FCT, arXiv 2112.02805, §4.1."""
 
     def __init__(self, d_in: int, d_out: int) -> None:
@@ -63,7 +63,7 @@ class BranchedNetwork(nn.Module):
 
 
 def _blocks(widths: Sequence[int]) -> nn.Sequential:
-    return nn.Sequential(*(Block(d_in, d_out) for d_in, d_out in pairwise(widths)))
+    return nn.Sequential(*(FctBlock(d_in, d_out) for d_in, d_out in pairwise(widths)))
 
 
 def _dense(weight: Tensor, bias: Tensor) -> Dense:
@@ -73,7 +73,7 @@ def _dense(weight: Tensor, bias: Tensor) -> Dense:
 
 def _folded(block: nn.Module) -> Dense:
     """A block in evaluation mode as W·x + b: γ(Wx − μ)/√(σ² + ε) + β."""
-    assert isinstance(block, Block)
+    assert isinstance(block, FctBlock)
     mean, variance = block.norm.running_mean, block.norm.running_var
     assert mean is not None
     assert variance is not None

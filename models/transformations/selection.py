@@ -21,7 +21,7 @@ from models.arrays import ONE_STANDARD_ERROR, Progress, silent
 from models.device import Device, resolve
 from models.evaluation.retrieval_metrics import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Space, Transformation
-from models.transformations.held_out_retrieval import MANY, HeldOut, Measured
+from models.transformations.held_out_retrieval import MANY, HeldOutRetrieval, RetrievalScores
 from models.transformations.labels import tell_rows_together
 from models.transformations.methods import LINEAR, METHODS, NETWORKS, MethodName, Recipe, learn
 from models.transformations.pairs import Pairs
@@ -65,7 +65,7 @@ class Selection:
     instant: Transformation
     metric: Literal["cmc@1", "recall@10"]
     candidates: tuple[CandidateResult, ...]
-    measured: Measured
+    measured: RetrievalScores
     learning_curve: tuple[tuple[int, float], ...]
     refit: Refit
     refit_instant: Refit
@@ -91,7 +91,7 @@ def select(
     `progress` counts shares of the work. Raises ValueError for fewer than two pairs, an unknown method, an absent
     device, or dimensions that are not the spaces'.
     """
-    ground = _Ground(pairs, source, target, resolve(device), seed, HeldOut(pairs, target, seed))
+    ground = _Ground(pairs, source, target, resolve(device), seed, HeldOutRetrieval(pairs, target, seed))
     plan = _plan(method, side=pairs.side is not None, labels=labels and tell_rows_together(pairs))
     work = [_WORK[recipe.method] for recipe in plan]
     meter = _Meter(progress, sum(work) + max(work))
@@ -159,8 +159,8 @@ class _Entry:
     """A candidate that was tried: its recipe with the settings chosen, and its measurements."""
 
     recipe: Recipe
-    measured: Measured
-    pushed: Measured | None
+    measured: RetrievalScores
+    pushed: RetrievalScores | None
     transformation: Transformation | None
     seconds: float
 
@@ -178,7 +178,7 @@ class _Ground:
     target: Space
     device: torch.device
     seed: int
-    held_out: HeldOut
+    held_out: HeldOutRetrieval
 
     def learner(self, recipe: Recipe, progress: Progress = silent) -> Refit:
         return partial(
@@ -285,7 +285,7 @@ def _better(challenger: _Entry, champion: _Entry, seed: int) -> bool:
     return leads(challenger.measured, champion.measured, network=challenger.recipe.method in NETWORKS, seed=seed)
 
 
-def leads(challenger: Measured, champion: Measured, *, network: bool, seed: int) -> bool:
+def leads(challenger: RetrievalScores, champion: RetrievalScores, *, network: bool, seed: int) -> bool:
     """Whether the challenger leads by over its margin, in the metric or, that no worse, in its finer form.
 
     Both are measured on the same queries. network: whether the challenger is one.

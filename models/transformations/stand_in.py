@@ -16,7 +16,7 @@ import numpy as np
 from models.arrays import ONE_STANDARD_ERROR
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Affine, Array, Space, Transformation, as_indexed
-from models.transformations.held_out_retrieval import HeldOut
+from models.transformations.held_out_retrieval import HeldOutRetrieval
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
 
@@ -58,7 +58,7 @@ def try_stand_in(
     refit, refit_plain: learn the transformation that reads side-information, and the one for items without, from
     other pairs.
     """
-    held_out = HeldOut(pairs, target, seed)
+    held_out = HeldOutRetrieval(pairs, target, seed)
     has = np.random.default_rng(seed).random(held_out.rows) >= share
     models = held_out.models(refit)
     plain = held_out.moved(held_out.models(refit_plain))

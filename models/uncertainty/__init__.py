@@ -5,8 +5,8 @@ from models.uncertainty.learning import (
     Candidate,
     LearnedUncertainty,
     NothingToLearn,
+    cross_val_transform,
     learn_uncertainty,
-    transformed_out_of_fold,
 )
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "NothingToLearn",
     "ReliabilityBin",
     "calibrate",
+    "cross_val_transform",
     "learn_uncertainty",
     "reliability",
-    "transformed_out_of_fold",
 ]

@@ -74,7 +74,7 @@ class LearnedUncertainty:
     held_out: Array
 
 
-def transformed_out_of_fold(
+def cross_val_transform(
     pairs: Pairs,
     refit: Callable[[Pairs], Transformation],
     *,

@@ -11,8 +11,8 @@ from models.portable import (
     Calibration,
     Card,
     Dense,
+    Distance,
     Head,
-    Metric,
     Network,
     Space,
     Transformation,
@@ -20,7 +20,7 @@ from models.portable import (
 )
 
 
-def space(model: str, dimension: int, metric: Metric = "ip") -> Space:
+def space(model: str, dimension: int, metric: Distance = "ip") -> Space:
     return Space(model, dimension, metric)
 
 

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
-from models.compatible_training import Rows
+from models.compatible_training import LabelledInputs
 from tests.e2e.user import PARQUET, Scene, checked, parquet
 from tests.pictures import OLD, digits
 from tests.worlds import Floats
@@ -42,7 +42,7 @@ class Studio(Scene):
         self.post("/datasets", {"id": self.evaluation}, 201)
 
     @property
-    def queries(self) -> Rows:
+    def queries(self) -> LabelledInputs:
         return self.pictures.take(np.arange(1500, 1797))
 
     def put_gallery(self) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.portable import Space, Transformation
-from models.proof.crossing import Crossing
-from models.proof.inputs import Gallery, PlacedPairs
+from models.proof.crossing import Refittable
+from models.proof.inputs import PlacedPairs, ProofGallery
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
 
@@ -47,11 +47,11 @@ def world(seed: int, classes: int = 20, old_noise: float = 0.7, new_noise: float
     return World(old, new, old_noise, new_noise)
 
 
-def crossing(pairs: Pairs) -> Crossing[Transformation]:
+def crossing(pairs: Pairs) -> Refittable[Transformation]:
     def refit(part: Pairs) -> Transformation:
         return ridge(part, SOURCE, TARGET, strength=0.1)
 
-    return Crossing(refit(pairs), refit)
+    return Refittable(refit(pairs), refit)
 
 
 def draw(items: Pairs, share: float, many: int, rng: np.random.Generator) -> PlacedPairs:
@@ -63,5 +63,5 @@ def draw(items: Pairs, share: float, many: int, rng: np.random.Generator) -> Pla
     return PlacedPairs(items.subset(np.sort(rows)), np.sort(rows))
 
 
-def gallery(items: Pairs, labelled: bool = True) -> Gallery:
-    return Gallery(items.old, None, items.label if labelled else None)
+def gallery(items: Pairs, labelled: bool = True) -> ProofGallery:
+    return ProofGallery(items.old, None, items.label if labelled else None)

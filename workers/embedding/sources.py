@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from app.problems import Problem
-from app.uploads import Limits, Rows
+from app.uploads import UploadedRows, UploadLimits
 from app.uploads.decoding import decode
 from app.uploads.expected import Column, Expected
 from app.uploads.media_types import ARROW
@@ -29,7 +29,7 @@ CARRIED = Expected("items", (Column("id", "id", required=True), Column("label", 
 TABLES = (".parquet", ".arrow", ".arrows", ".feather")
 LINES = (".txt", ".jsonl")
 _ROWS_AT_ONCE = 1024
-_NO_LIMITS = Limits(rows=2**40, body_bytes=2**60, json_bytes=2**60, decoded_bytes=2**60)
+_NO_LIMITS = UploadLimits(rows=2**40, body_bytes=2**60, json_bytes=2**60, decoded_bytes=2**60)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Source:
     """inputs: encoded images or texts; carried: their ids, and labels and payloads where there are any, in order."""
 
     inputs: Inputs
-    carried: Rows
+    carried: UploadedRows
     remarks: tuple[str, ...] = ()
 
 
@@ -185,7 +185,7 @@ def _spooled(
     return Source(ArrowColumn(path, "input"), rows, remarks)
 
 
-def _carried(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path) -> Rows:
+def _carried(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path) -> UploadedRows:
     """What is carried along, checked as the service will check it. Raises CannotEmbed."""
     raw = folder / "carried.arrows"
     with pa.OSFile(str(raw), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:

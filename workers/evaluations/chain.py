@@ -18,12 +18,12 @@ from app.upgrades.accepted_crossings import AcceptedCrossing
 from models.evaluation.searches import SearchResult, compare
 from models.evaluation.version_chain import chain_scores
 from workers.evaluations.pair import said
-from workers.evaluations.searches import SEED, Bench
+from workers.evaluations.searches import SEED, SearchBench
 
 Between = Callable[[str, str], AcceptedCrossing | None]
 
 
-def evaluate_chain(bench: Bench, asked: ChainEvaluation, between: Between) -> dict[str, Any]:
+def evaluate_chain(bench: SearchBench, asked: ChainEvaluation, between: Between) -> dict[str, Any]:
     """The result, JSON. between: the accepted crossing from one model's vectors to another's queries, if any."""
     models = asked.models
     accepted_crossings = {
@@ -74,7 +74,11 @@ def shortest(
 
 
 def _cell(
-    bench: Bench, models: Sequence[str], i: int, j: int, accepted_crossings: dict[tuple[int, int], AcceptedCrossing]
+    bench: SearchBench,
+    models: Sequence[str],
+    i: int,
+    j: int,
+    accepted_crossings: dict[tuple[int, int], AcceptedCrossing],
 ) -> tuple[dict[str, Any], SearchResult | None]:
     """M(i, j) as the result tells of it, and as measured; None where it could not be."""
     new, old = models[i], models[j]

@@ -14,14 +14,14 @@ from models.evaluation.compatibility import Benchmark, compatibility_scores, ret
 from models.evaluation.searches import SearchResult, compare
 from models.json_values import plain
 from workers.context import StepFailed
-from workers.evaluations.searches import SEED, Bench, Crossed
+from workers.evaluations.searches import SEED, Crossed, SearchBench
 from workers.rows.evaluation_rows import payload_values
 
 
 def evaluate_pair(
-    bench: Bench, asked: PairEvaluation, accepted_crossings: dict[str, AcceptedCrossing], items: Holding | None
+    bench: SearchBench, asked: PairEvaluation, accepted_crossings: dict[str, AcceptedCrossing], items: Holding | None
 ) -> dict[str, Any]:
-    """The result, JSON. accepted_crossings: by upgrade, those that `asked` names; items: the gallery's, where one is searched."""
+    """The result, JSON. accepted_crossings: by upgrade, those that `asked` names; items: of the gallery, if there is one."""
     new, old, against = asked.queries, str(asked.gallery), asked.against
     truth = bench.truth(new)
 
@@ -47,7 +47,7 @@ def said(crossed: Crossed, found: SearchResult) -> dict[str, Any]:
     return found.to_json() | {"crossed": crossed.how}
 
 
-def _rows(bench: Bench) -> dict[str, Any]:
+def _rows(bench: SearchBench) -> dict[str, Any]:
     return {
         "rows": {
             "queries": len(bench.queries),
@@ -75,7 +75,7 @@ def _re_embedded(model: str, cross: SearchResult, best: SearchResult | None) -> 
 
 
 def _unconstrained(
-    bench: Bench,
+    bench: SearchBench,
     asked: PairEvaluation,
     accepted_crossings: Sequence[AcceptedCrossing],
     re_embedded: SearchResult | None,
@@ -94,7 +94,7 @@ def _unconstrained(
 
 
 def _compared(
-    bench: Bench,
+    bench: SearchBench,
     asked: PairEvaluation,
     items: Holding | None,
     before: SearchResult,
@@ -127,7 +127,7 @@ def _gains(
     return gains
 
 
-def _values(bench: Bench, items: Holding | None, name: str) -> NDArray[Any]:
+def _values(bench: SearchBench, items: Holding | None, name: str) -> NDArray[Any]:
     """The queries' values of a slice: (m,) object."""
     if name == LABEL or items is None:
         return bench.queries.label

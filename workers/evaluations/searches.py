@@ -15,7 +15,14 @@ from app.artifacts.crossings import open_crossing
 from app.composition import Crosswalk
 from app.upgrades.accepted_crossings import AcceptedCrossing
 from models.arrays import RowNumbers
-from models.evaluation.searches import NothingToMeasure, Search, SearchResult, evaluate, own_entries, true_neighbours
+from models.evaluation.searches import (
+    GallerySearch,
+    NothingToMeasure,
+    SearchResult,
+    evaluate,
+    own_entries,
+    true_neighbours,
+)
 from models.portable import Array, CorruptArtifact, WrongDirection
 from workers.context import StepFailed
 from workers.rows.evaluation_rows import Evaluated
@@ -29,11 +36,11 @@ _KS = {"cmc@1": 1, "cmc@5": 5}
 class Crossed:
     """A search, and how its gallery came to the space of its queries: JSON."""
 
-    search: Search
+    search: GallerySearch
     how: dict[str, Any]
 
 
-class Bench:
+class SearchBench:
     """The queries and the gallery that every search of an evaluation is over.
 
     `tick` is called after each measurement. metrics: those asked for; None for all that can be measured.
@@ -60,12 +67,12 @@ class Bench:
         return self._asked != [RECALL] and self.queries.labelled and self.gallery.labelled
 
     def search(self, queries: str, gallery: str, accepted_crossings: Sequence[AcceptedCrossing] = ()) -> Crossed:
-        """M(queries, gallery), its vectors through the `accepted_crossings` that lead from the gallery's model to the queries'."""
+        """M(queries, gallery), its vectors moved by the `accepted_crossings` from the gallery's model to the queries'."""
         space = self._crosswalk.models.space(queries)
         vectors, steps = self._carried(gallery, accepted_crossings)
         name = f"M({queries}, {gallery})"
         return Crossed(
-            Search(name, self.queries.vectors[queries].values, vectors, space.metric),
+            GallerySearch(name, self.queries.vectors[queries].values, vectors, space.metric),
             {"how": _how(accepted_crossings), "upgrades": steps, **self._made(gallery)},
         )
 

@@ -18,11 +18,11 @@ from app.composition import Crosswalk
 from app.galleries import orders
 from app.galleries.lineage import Projected
 from app.storage.lance_table import ROW_ID
-from app.upgrades.findings import Findings
+from app.upgrades.findings import UpgradeFindings
 from app.upgrades.tables import UpgradeRow
 from models.evaluation.bootstrap import Interval
-from models.portable import Array, Metric, Space
-from models.proof.gate import Gate
+from models.portable import Array, Distance, Space
+from models.proof.gate import AcceptanceGate
 from models.proof.report import ProofReport, Quantity
 from models.re_embedding.backfill_curve import Measure, Order, predicted_curve
 from models.transformations.labels import codes_of
@@ -41,8 +41,8 @@ def predict_backfills(
     sample = None if held_out is None else _Sample.of(held_out, pairs)
     if sample is None:
         return {name: {} for name in reports}
-    findings = Findings(crosswalk.settings, crosswalk.database)
-    gate, space = Gate.from_json(upgrade.request["gate"]), crosswalk.models.space(upgrade.target)
+    findings = UpgradeFindings(crosswalk.settings, crosswalk.database)
+    gate, space = AcceptanceGate.from_json(upgrade.request["gate"]), crosswalk.models.space(upgrade.target)
     found = {}
     for name, report in reports.items():
         info = crosswalk.galleries.info(name)
@@ -53,7 +53,7 @@ def predict_backfills(
 
 
 def _predicted(
-    report: ProofReport, gate: Gate, sample: _Sample, space: Space, poor: Sequence[Path]
+    report: ProofReport, gate: AcceptanceGate, sample: _Sample, space: Space, poor: Sequence[Path]
 ) -> dict[str, Any] | None:
     """A curve for each order in which items could be asked for, in the metric of the gate.
 
@@ -114,7 +114,7 @@ class _Sample:
             held_out.expected_error[source],
         )
 
-    def urgencies(self, poor: Sequence[Path], metric: Metric) -> Iterator[tuple[Order, orders.Urgency]]:
+    def urgencies(self, poor: Sequence[Path], metric: Distance) -> Iterator[tuple[Order, orders.Urgency]]:
         """Every order that the pairs can be put in, by the very rules that items are."""
         yield "uncertainty", orders.by_uncertainty(self.expected_error)
         yield "random", orders.by_chance(self.rows)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.artifacts.crossings import Crossing as Hop
+from app.artifacts.crossings import Crossing
 from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION
 from models.proof.report import ProofReport
@@ -20,7 +20,7 @@ def _falling_short(proofs: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
-def without_side(crosswalk: Crosswalk, name: str, crossing: Hop) -> dict[str, int]:
+def without_side(crosswalk: Crosswalk, name: str, crossing: Crossing) -> dict[str, int]:
     """What the report says of items that lack the side-information which the crossing reads."""
     if crossing.chosen.card.side_dimension is None:
         return {}

@@ -13,7 +13,7 @@ from app.artifacts.crossings import Crossing
 from app.settings import Settings
 from models.proof.report import ProofReport, Rung
 from models.re_embedding.backfill_curve import Curve, CurvePoint
-from models.re_embedding.costs import UnitCosts, Work, cost_of
+from models.re_embedding.costs import ReEmbeddingWork, UnitCosts, cost_of
 from models.transformations.pairs import Pairs
 
 BUDGETS = (0.05, 0.1, 0.25, 0.5)  # shares of the gallery re-embedded that are priced
@@ -99,6 +99,6 @@ def _rung(name: str, quality: Any, embedded: int, rewritten: int, note: str) -> 
     }
 
 
-def _work(rung: Mapping[str, Any]) -> Work:
+def _work(rung: Mapping[str, Any]) -> ReEmbeddingWork:
     embedded, rewritten = rung["items_to_re_embed"], rung["vectors_rewritten"]
-    return Work(embedded, rewritten - embedded, rewritten)
+    return ReEmbeddingWork(embedded, rewritten - embedded, rewritten)

@@ -15,7 +15,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID
 from models.portable import Array
-from models.proof.inputs import Gallery
+from models.proof.inputs import ProofGallery
 from workers.context import StepFailed
 from workers.rows.partial import Partial
 
@@ -37,7 +37,7 @@ class Items:
     def labelled(self) -> bool:
         return any(label is not None for label in self.label)
 
-    def as_gallery(self, *, side: bool, guess: Callable[[Array], Array] | None = None) -> Gallery:
+    def as_gallery(self, *, side: bool, guess: Callable[[Array], Array] | None = None) -> ProofGallery:
         """For a proof, with side-information or without.
 
         guess: what to take, by the vectors of items that lack it, for their side-information. Raises ValueError where
@@ -45,11 +45,11 @@ class Items:
         """
         label, has = self.label if self.labelled else None, self.side.has
         if not side or has.all():
-            return Gallery(self.vector, self.side.values if side else None, label)
+            return ProofGallery(self.vector, self.side.values if side else None, label)
         if guess is None:
             raise ValueError("some items have no side-information")
         known = self.side.filled(np.flatnonzero(~has), guess(self.vector[~has]))
-        return Gallery(self.vector, known.values, label, has)
+        return ProofGallery(self.vector, known.values, label, has)
 
 
 def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int) -> Items:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from app.artifacts.cascade import FEW, MANY, Cascade
 from app.artifacts.crossings import Crossing
-from app.index import IndexOptions, LiveIndex, Rows, Snapshot, Vectors, publish
+from app.index import IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, publish
 from models.evaluation.bootstrap import bootstrap_mean
 from models.portable import Array, Space
 from workers.rows.items import Items
@@ -29,16 +29,16 @@ _SCRATCH = ".exact-"
 
 
 @dataclass(frozen=True)
-class Asked:
+class CascadeQueries:
     """Queries and what they must not find. vectors: (m, d_new) float32; own: (m,) places of items, -1 for none."""
 
     vectors: Array
     own: NDArray[np.int64]
 
-    def drawn(self, most: int) -> Asked:
+    def drawn(self, most: int) -> CascadeQueries:
         """Up to `most` of them, at random."""
         chosen = np.sort(np.random.default_rng(_SEED).permutation(len(self.vectors))[:most])
-        return Asked(self.vectors[chosen], self.own[chosen])
+        return CascadeQueries(self.vectors[chosen], self.own[chosen])
 
 
 def needs_cascade(crossing: Crossing, queries: Array) -> bool:
@@ -48,7 +48,7 @@ def needs_cascade(crossing: Crossing, queries: Array) -> bool:
 
 def measure_cascade(
     items: Items,
-    asked: Asked,
+    asked: CascadeQueries,
     crossing: Crossing,
     *,
     source: Space,
@@ -82,7 +82,7 @@ def measure_cascade(
     return Cascade(overlap, k, many, interval.mean, (interval.low, interval.high), len(asked.vectors), rows)
 
 
-def _exact(folder: Path, space: Space, batches: Iterator[tuple[Rows, Vectors]]) -> LiveIndex:
+def _exact(folder: Path, space: Space, batches: Iterator[tuple[RowIds, Vectors]]) -> LiveIndex:
     path = publish(
         folder,
         batches,
@@ -94,13 +94,15 @@ def _exact(folder: Path, space: Space, batches: Iterator[tuple[Rows, Vectors]]) 
     return LiveIndex(space.metric, space.dimension, snapshot=Snapshot.load(path))
 
 
-def _pieces(items: Items) -> Iterator[tuple[Rows, Vectors]]:
+def _pieces(items: Items) -> Iterator[tuple[RowIds, Vectors]]:
     for start in range(0, len(items.id), _AT_ONCE):
         vectors = items.vector[start : start + _AT_ONCE]
         yield np.arange(start, start + len(vectors)), vectors
 
 
-def _transformed(items: Items, crossing: Crossing, tick: Callable[[int, int], None]) -> Iterator[tuple[Rows, Vectors]]:
+def _transformed(
+    items: Items, crossing: Crossing, tick: Callable[[int, int], None]
+) -> Iterator[tuple[RowIds, Vectors]]:
     for rows, vectors in _pieces(items):
         has = items.side.has[rows]
         side = items.side.values[rows] if has.any() else None
@@ -108,15 +110,15 @@ def _transformed(items: Items, crossing: Crossing, tick: Callable[[int, int], No
         tick(int(rows[-1]) + 1, len(items.id))
 
 
-def _others(found: Rows, own: NDArray[np.int64]) -> Rows:
+def _others(found: RowIds, own: NDArray[np.int64]) -> RowIds:
     """Found rows (m, f) without each query's own: (m, f - 1)."""
     kept = found != own[:, None]
     kept[kept.all(axis=1), -1] = False
-    others: Rows = found[kept].reshape(len(found), -1)
+    others: RowIds = found[kept].reshape(len(found), -1)
     return others
 
 
-def _ranks(wanted: Rows, proposed: Rows) -> NDArray[np.int64]:
+def _ranks(wanted: RowIds, proposed: RowIds) -> NDArray[np.int64]:
     """The rank, from 1, of each row wanted (m, w) among those proposed (m, f); past every rank where it is not: (m, w).
 
     Padding among the wanted, of a gallery of few rows, has rank 0: it takes no candidate.

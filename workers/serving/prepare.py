@@ -18,12 +18,12 @@ from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
 from app.galleries.info import GalleryInfo
 from app.index import CorruptIndex, Snapshot, tune
-from app.upgrades.accepted_crossings import Ways
+from app.upgrades.accepted_crossings import CrossingRoutes
 from app.upgrades.tables import UpgradeRow
 from models.portable import Array
 from workers.rows.items import whole_gallery
 from workers.rows.pairs import DatasetPairs
-from workers.serving.cascade import Asked, measure_cascade, needs_cascade
+from workers.serving.cascade import CascadeQueries, measure_cascade, needs_cascade
 
 QUERIES = 256  # that an index is tuned with
 _FILE = "queries.npy"
@@ -42,7 +42,7 @@ def prepare_serving(
     crossing = open_crossing(folder, source, target)
     queries = judged_on.pairs.new
     some = np.flatnonzero(queries.any(axis=1))  # a zero vector is no query
-    np.save(folder / _FILE, Asked(queries[some], some).drawn(QUERIES).vectors)
+    np.save(folder / _FILE, CascadeQueries(queries[some], some).drawn(QUERIES).vectors)
     found: dict[str, dict[str, Any]] = {name: {} for name in upgrade.galleries}
     if needs_cascade(crossing, queries):
         measured: list[Cascade] = []
@@ -51,7 +51,7 @@ def prepare_serving(
             measured.append(
                 measure_cascade(
                     items,
-                    Asked(queries[some], judged_on.located(items, None, side=False).row[some]),
+                    CascadeQueries(queries[some], judged_on.located(items, None, side=False).row[some]),
                     crossing,
                     source=source,
                     target=target,
@@ -75,7 +75,7 @@ def tune_for_crossings(crosswalk: Crosswalk, info: GalleryInfo, number: int, ind
     """Tunes an index just published for every crossing whose queries search it. Call before it is pointed to."""
     upgrades = {info.generations[number].upgrade}
     if number == info.active:
-        upgrades |= set(Ways(crosswalk.database).crossable(info).values())
+        upgrades |= set(CrossingRoutes(crosswalk.database).crossable(info).values())
     for upgrade in sorted(one for one in upgrades if one is not None):
         if (crosswalk.settings.artifacts_dir / upgrade / _FILE).exists():
             _tuned(crosswalk, info, number, index, upgrade)

@@ -5,15 +5,14 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from app.artifacts.crossings import Crossing as Hop
-from app.artifacts.crossings import open_crossing
+from app.artifacts.crossings import Crossing, open_crossing
 from app.composition import Crosswalk, compose
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models.device import resolve
 from models.portable import Array, Transformation
-from models.proof.crossing import Crossing, prove
-from models.proof.gate import Gate
+from models.proof.crossing import Refittable, prove
+from models.proof.gate import AcceptanceGate
 from models.proof.inputs import NothingToJudge, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.methods import Recipe, learn, method_named
@@ -89,18 +88,18 @@ def _prove(
         learned_from = learned_from.beside(reads)
         judged_on = None if judged_on is None else judged_on.beside(reads)
 
-    def learner(h: Transformation) -> Crossing[Transformation]:
+    def learner(h: Transformation) -> Refittable[Transformation]:
         recipe = Recipe(method_named(h.card.method), h.card.side_dimension is not None, h.card.settings)
         refit = partial(learn, recipe, source=source, target=target, device=resolve(context.settings.device), seed=SEED)
-        return Crossing(h, refit)
+        return Refittable(h, refit)
 
     def guess(old: Array) -> Array:
         return guessed(crossing.chosen.stand_in or learned_from.stand_in(source), old, source)
 
     chosen, instant = learner(crossing.chosen), learner(crossing.plain)
-    mixture = Crossing(
+    mixture = Refittable(
         crossing,
-        lambda pairs: Hop(replace(chosen.refit(pairs), stand_in=crossing.chosen.stand_in), instant.refit(pairs)),
+        lambda pairs: Crossing(replace(chosen.refit(pairs), stand_in=crossing.chosen.stand_in), instant.refit(pairs)),
     )
     everywhere = items.side.has.all() and all(rows.has_side.all() for rows in parts)
     try:
@@ -110,7 +109,7 @@ def _prove(
             chosen if everywhere or not side else mixture,
             source=source,
             target=target,
-            gate=Gate.from_json(upgrade.request["gate"]),
+            gate=AcceptanceGate.from_json(upgrade.request["gate"]),
             instant=instant,
             evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
             limits=ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),
@@ -121,6 +120,6 @@ def _prove(
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
 
 
-def _crossing(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeRow) -> Hop:
+def _crossing(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeRow) -> Crossing:
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     return open_crossing(context.settings.artifacts_dir / upgrade.id, source, target)

@@ -21,7 +21,7 @@ from models.embedding_model import EmbeddingModel
 from models.inputs import BadInput, Taken
 from models.portable import Architecture
 from models.proof.compatible import prove_compatible
-from models.proof.gate import Gate
+from models.proof.gate import AcceptanceGate
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
@@ -125,7 +125,7 @@ def _prove(
             trained_labels=trained_labels,
             source=source,
             target=target,
-            gate=Gate.from_json(upgrade.request["gate"]),
+            gate=AcceptanceGate.from_json(upgrade.request["gate"]),
             evaluation=evaluation[0] if evaluation else None,
             limits=ProofLimits(gallery=context.settings.evaluation_gallery_limit),
             seed=SEED,

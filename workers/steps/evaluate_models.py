@@ -11,7 +11,7 @@ from models.portable import ArtifactError
 from workers.context import StepContext, StepFailed
 from workers.evaluations.chain import evaluate_chain
 from workers.evaluations.pair import evaluate_pair
-from workers.evaluations.searches import SEED, Bench
+from workers.evaluations.searches import SEED, SearchBench
 from workers.rows.evaluation_rows import Evaluated, read
 from workers.rows.items import NUMBERS_IN_MEMORY
 
@@ -55,9 +55,11 @@ def _pair(context: StepContext, crosswalk: Crosswalk, asked: PairEvaluation) -> 
     )
     for rows, of in ((queries, dataset), (gallery, searched)):
         _check_some(rows, of)
-    hops = {via: crosswalk.accepted_crossings.named(via)[0] for via in (asked.via, against.via if against else None) if via}
+    hops = {
+        via: crosswalk.accepted_crossings.named(via)[0] for via in (asked.via, against.via if against else None) if via
+    }
     searches = 1 + embedded + len(star) + (against is not None)
-    bench = Bench(crosswalk, queries, gallery, asked.metrics, _counter(context, searches))
+    bench = SearchBench(crosswalk, queries, gallery, asked.metrics, _counter(context, searches))
     return evaluate_pair(bench, asked, hops, items)
 
 
@@ -67,7 +69,7 @@ def _chain(context: StepContext, crosswalk: Crosswalk, asked: ChainEvaluation) -
     _check_some(rows, dataset)
     cells = len(asked.models) * (len(asked.models) + 1) // 2
     queries = rows.drawn(MOST_QUERIES, SEED)
-    bench = Bench(crosswalk, queries, rows, asked.metrics, _counter(context, cells))
+    bench = SearchBench(crosswalk, queries, rows, asked.metrics, _counter(context, cells))
     return evaluate_chain(bench, asked, crosswalk.accepted_crossings.accepted)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from app.composition import Crosswalk, compose
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
-from app.galleries.samples import Wanted
+from app.galleries.samples import SampleRequest
 from app.galleries.schemas import Sample
 from models.portable import Array
 from models.re_embedding.sampling import choose
@@ -22,7 +22,7 @@ SEED = 0
 def run(context: StepContext) -> None:
     """Streams the gallery once, and writes the sample down."""
     crosswalk = compose(context.settings)
-    wanted = Wanted(**context.lease.arguments)
+    wanted = SampleRequest(**context.lease.arguments)
     info = crosswalk.galleries.info(wanted.gallery)
     store = crosswalk.galleries.store(info)
     rows: list[np.ndarray[Any, np.dtype[np.int64]]] = []

@@ -15,7 +15,7 @@ from app.composition import Crosswalk, compose
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models import embedding_model
-from models.compatible_training import NotTrainable, Rows, Split, Trained, TrainingSettings, reaching, train
+from models.compatible_training import LabelledInputs, NotTrainable, Split, Trained, TrainingSettings, reaching, train
 from models.compatible_training.instance_weights import InstanceWeightSettings
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
@@ -119,7 +119,7 @@ def _train(
     dimension: int,
 ) -> tuple[Trained, Preprocessing, TrainingSettings]:
     seen = np.cumsum(~split.unseen) - 1  # classes trained on, numbered without the others
-    everything = Rows(rows.inputs, seen[codes], rows.old)
+    everything = LabelledInputs(rows.inputs, seen[codes], rows.old)
     seen_held_out = split.held_out[~split.unseen[codes[split.held_out]]]
     settings = training_settings(upgrade.request)
     training = everything.take(split.training)

@@ -25,7 +25,7 @@ from models.device import Device
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.json_values import plain
 from models.portable import Array, Transformation, save, save_uncertainty
-from models.transformations.held_out_retrieval import HeldOut, Measured
+from models.transformations.held_out_retrieval import HeldOutRetrieval, RetrievalScores
 from models.transformations.methods import method_named
 from models.transformations.selection import Refit, Selection, leads, select
 from workers.rows.label_cover import labels_cover
@@ -131,13 +131,15 @@ class ChainLearning:
             else "a direct crossing is not better on held-out rows by more than chance",
         )
 
-    def _composed(self, model: str, lineage: Lineage, rows: DatasetPairs) -> Measured:
+    def _composed(self, model: str, lineage: Lineage, rows: DatasetPairs) -> RetrievalScores:
         """Retrieval by composition from the very rows that a direct crossing is measured on.
 
         The last hop is learned anew for each fold, without the fold's rows.
         """
         carried = lineage.project(_alone(model, rows)).vectors
-        ground = HeldOut(replace(rows.pairs, old=carried), self.crosswalk.models.space(self.upgrade.target), SEED)
+        ground = HeldOutRetrieval(
+            replace(rows.pairs, old=carried), self.crosswalk.models.space(self.upgrade.target), SEED
+        )
         side = self.chosen.card.side_dimension is None or rows.pairs.side is not None
         refit: Refit = self.selection.refit if side else self.selection.refit_instant
         places = {item: place for place, item in enumerate(self.known.ids)}

@@ -16,7 +16,7 @@ from models.arrays import Progress
 from models.device import Device
 from models.portable import Array, Transformation
 from models.transformations.selection import Refit
-from models.uncertainty import LearnedUncertainty, NothingToLearn, learn_uncertainty, transformed_out_of_fold
+from models.uncertainty import LearnedUncertainty, NothingToLearn, cross_val_transform, learn_uncertainty
 from workers.rows.pairs import DatasetPairs
 
 SEED = 0
@@ -70,7 +70,7 @@ def learn_from_held_out(
     """How far `chosen` is expected to miss; None for too few pairs. `refit` learns its like from some of them."""
     folds = FOLDS if chosen.linear else NETWORK_FOLDS
     try:
-        moved = transformed_out_of_fold(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
+        moved = cross_val_transform(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
         learned = learn_uncertainty(pairs.pairs, moved, chosen, device=device, seed=SEED, progress=progress)
     except NothingToLearn:
         return None

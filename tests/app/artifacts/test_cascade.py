@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.artifacts.cascade import Cascade, has_cascade, open_cascade
-from app.search.transformed_rows import Kept
+from app.search.transformed_rows import TransformedRows
 
 CASCADE = Cascade(0.99, 40, 250, 0.991, (0.985, 0.996), 500, 9_000)
 
@@ -37,7 +37,7 @@ def test_note_says_how_many_candidates_and_what_was_measured() -> None:
 
 
 def test_kept_rows_are_found_under_their_version_alone() -> None:
-    kept, rows = Kept(2, 10_000), np.array([3, 8, 4])
+    kept, rows = TransformedRows(2, 10_000), np.array([3, 8, 4])
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
     kept.keep(rows, np.array([1, 1, 2]), vectors)
     found, here = kept.take(np.array([8, 3, 4, 5]), np.array([1, 1, 1, 1]))
@@ -46,7 +46,7 @@ def test_kept_rows_are_found_under_their_version_alone() -> None:
 
 
 def test_rows_that_share_a_slot_displace_each_other_whole() -> None:
-    kept, rows = Kept(4, 5 * 32), np.arange(40)
+    kept, rows = TransformedRows(4, 5 * 32), np.arange(40)
     vectors = np.repeat(rows[:, None], 4, axis=1).astype(np.float32)
     for _ in range(2):
         kept.keep(rows, rows + 100, vectors)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from app.artifacts.crossings import Crossing
-from app.galleries.generation_now import Current
+from app.galleries.generation_now import GenerationNow
 from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
 from app.storage.lance_table import vector_type
@@ -60,7 +60,7 @@ def test_generation_is_level_with_whatever_was_written_since(store: GalleryStore
     put(store, "b", 3, x=6.0, new=7.0)
     put(store, "a", 2, ("b",), back=8.0, late=9.0)
     store.items.delete(["gone"])
-    current = Current.of(store, LINE, 2, since)
+    current = GenerationNow.of(store, LINE, 2, since)
     found = vectors(current.scan())
     assert found == vectors(store.project(LINE))
     standings = current.standings()
@@ -76,7 +76,7 @@ def test_generation_whose_history_is_lost_is_computed_anew(store: GalleryStore) 
     since = written(store)
     put(store, "b", 3, x=6.0)
     lance.dataset(store.items.uri).cleanup_old_versions(older_than=timedelta(0))
-    current = Current.of(store, LINE, 2, since)
+    current = GenerationNow.of(store, LINE, 2, since)
     assert current.generation is None
     assert vectors(current.scan()) == vectors(store.project(LINE))
     assert sorted(current.standings().native.tolist()) == [False, True]

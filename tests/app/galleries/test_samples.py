@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.composition import Crosswalk, compose
-from app.galleries.samples import STEP, Wanted
+from app.galleries.samples import STEP, SampleRequest
 from app.galleries.schemas import NewGallery, Sample
 from app.jobs.leases import Leases
 from app.jobs.tables import JobRow
@@ -24,7 +24,7 @@ def crosswalk(each_settings: Settings, each_database: Database) -> Iterator[Cros
     found.close()
 
 
-def keep(crosswalk: Crosswalk, wanted: Wanted, **weights: float) -> Sample:
+def keep(crosswalk: Crosswalk, wanted: SampleRequest, **weights: float) -> Sample:
     """What the step leaves behind."""
     sample = Sample(ids=list(weights), weights=list(weights.values()))
     path = wanted.path(crosswalk.galleries.store(crosswalk.galleries.info("g")).folder)
@@ -46,11 +46,11 @@ def test_sample_of_an_empty_or_unknown_gallery_is_refused(crosswalk: Crosswalk) 
 
 
 def test_asking_again_waits_for_the_first_job(crosswalk: Crosswalk) -> None:
-    wanted = Wanted("g", "g-1", 1, 3)
+    wanted = SampleRequest("g", "g-1", 1, 3)
     assert crosswalk.samples.find(wanted) is None
     for _ in range(3):
         crosswalk.samples.ask(wanted)
-    crosswalk.samples.ask(Wanted("g", "g-1", 1, 4))
+    crosswalk.samples.ask(SampleRequest("g", "g-1", 1, 4))
     found = jobs(crosswalk)
     assert [job.step for job in found] == [STEP, STEP]
     assert found[0].arguments == {"gallery": "g", "folder": "g-1", "version": 1, "n": 3}
@@ -59,20 +59,20 @@ def test_asking_again_waits_for_the_first_job(crosswalk: Crosswalk) -> None:
 
 
 def test_sample_that_could_not_be_chosen_says_why(crosswalk: Crosswalk) -> None:
-    crosswalk.samples.ask(Wanted("g", "g-1", 1, 3))
+    crosswalk.samples.ask(SampleRequest("g", "g-1", 1, 3))
     leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
     lease = leases.claim([STEP])
     assert lease is not None
     leases.fail(lease, "no room")
     with pytest.raises(InternalError, match="no room"):
-        crosswalk.samples.ask(Wanted("g", "g-1", 1, 3))
+        crosswalk.samples.ask(SampleRequest("g", "g-1", 1, 3))
 
 
 def test_weights_are_those_of_the_sample_that_the_pairs_came_from(crosswalk: Crosswalk) -> None:
     info = crosswalk.galleries.info("g")
     assert crosswalk.samples.weights(info, ["a"]) is None
-    keep(crosswalk, Wanted("g", "g-1", 1, 2), a=0.75, b=0.25)
-    keep(crosswalk, Wanted("g", "g-1", 2, 2), b=0.5, c=0.5)
+    keep(crosswalk, SampleRequest("g", "g-1", 1, 2), a=0.75, b=0.25)
+    keep(crosswalk, SampleRequest("g", "g-1", 2, 2), b=0.5, c=0.5)
     assert crosswalk.samples.weights(info, ["a"]) == {"a": 0.75, "b": 0.25}
     assert crosswalk.samples.weights(info, ["c", "b"]) == {"b": 0.5, "c": 0.5}
     assert crosswalk.samples.weights(info, ["a", "c"]) is None

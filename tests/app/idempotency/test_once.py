@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.idempotency.once import KEPT, REPLAYED, Answer, OncePerKey
+from app.idempotency.once import KEPT, REPLAYED, OncePerKey, StoredAnswer
 from app.idempotency.tables import IdempotencyKeyRow
 from app.problems import Conflict, KeyReused
 from app.registry.tables import ModelRow
@@ -26,12 +26,12 @@ def _once(database: Database, key: str | None = "key", fingerprint: str = "body"
     return OncePerKey(database, key, "POST /work", fingerprint)
 
 
-def _work(session: Session) -> Answer:
+def _work(session: Session) -> StoredAnswer:
     """Leaves one row for each time that it is done."""
     number = _rows(session)
     session.add(ModelRow(id=f"m-{number}", dimension=1, metric="l2"))
     session.flush()
-    return Answer(Done(number=number), headers={"Location": f"/work/{number}"})
+    return StoredAnswer(Done(number=number), headers={"Location": f"/work/{number}"})
 
 
 def _rows(session: Session) -> int:
@@ -66,7 +66,7 @@ def test_other_keys_and_no_key_do_the_work_each_time(each_database: Database) ->
 
 
 def test_a_refused_request_leaves_its_key_unused(each_database: Database) -> None:
-    def refuse(session: Session) -> Answer:
+    def refuse(session: Session) -> StoredAnswer:
         _work(session)
         raise Conflict("not now")
 

@@ -6,24 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.index import IndexOptions, LiveIndex, Metric, Rows, Snapshot, VectorIndex, Vectors, publish
+from app.index import Distance, IndexOptions, LiveIndex, RowIds, Snapshot, VectorIndex, Vectors, publish
 from tests.app.index.oracle import Oracle
 
 DIMENSION = 12
 COUNT = 2_400
-METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+METRICS: tuple[Distance, ...] = ("cosine", "ip", "l2")
 
-Make = Callable[[Metric, Rows, Vectors, Path], VectorIndex]
+Make = Callable[[Distance, RowIds, Vectors, Path], VectorIndex]
 
 
-def in_memory(metric: Metric, rows: Rows, vectors: Vectors, folder: Path) -> LiveIndex:
+def in_memory(metric: Distance, rows: RowIds, vectors: Vectors, folder: Path) -> LiveIndex:
     index = LiveIndex(metric, vectors.shape[1])
     index.upsert(rows, vectors, version=1)
     return index
 
 
 def published(options: IndexOptions) -> Make:
-    def make(metric: Metric, rows: Rows, vectors: Vectors, folder: Path) -> LiveIndex:
+    def make(metric: Distance, rows: RowIds, vectors: Vectors, folder: Path) -> LiveIndex:
         batches = zip(np.array_split(rows, 5), np.array_split(vectors, 5), strict=True)
         directory = publish(folder, batches, metric=metric, dimension=vectors.shape[1], version=1, options=options)
         return LiveIndex(metric, vectors.shape[1], snapshot=Snapshot.load(directory))
@@ -31,7 +31,7 @@ def published(options: IndexOptions) -> Make:
     return make
 
 
-def half_written_since(metric: Metric, rows: Rows, vectors: Vectors, folder: Path) -> LiveIndex:
+def half_written_since(metric: Distance, rows: RowIds, vectors: Vectors, folder: Path) -> LiveIndex:
     """Half the snapshot is stale, a part of it gone, and the delta holds what is true now."""
     half = len(rows) // 2
     stale = np.concatenate([vectors[:half], vectors[:half][::-1]])
@@ -57,8 +57,8 @@ ENGINES = EXACT | APPROXIMATE
 
 
 @pytest.fixture(params=METRICS)
-def metric(request: pytest.FixtureRequest) -> Metric:
-    chosen: Metric = request.param
+def metric(request: pytest.FixtureRequest) -> Distance:
+    chosen: Distance = request.param
     return chosen
 
 
@@ -77,7 +77,7 @@ def random() -> np.random.Generator:
     return np.random.default_rng(3)
 
 
-def gallery(random: np.random.Generator, count: int = COUNT) -> tuple[Rows, Vectors]:
+def gallery(random: np.random.Generator, count: int = COUNT) -> tuple[RowIds, Vectors]:
     """Clustered vectors of unlike lengths, under ids that are neither dense nor in order."""
     centres = random.standard_normal((20, DIMENSION))
     vectors = centres[random.integers(20, size=count)] + 0.6 * random.standard_normal((count, DIMENSION))
@@ -90,7 +90,7 @@ def questions(random: np.random.Generator, count: int = 24) -> Vectors:
 
 
 @pytest.fixture
-def filled(engine: Make, metric: Metric, random: np.random.Generator, tmp_path: Path) -> tuple[VectorIndex, Oracle]:
+def filled(engine: Make, metric: Distance, random: np.random.Generator, tmp_path: Path) -> tuple[VectorIndex, Oracle]:
     """An index of any engine, and the oracle that knows what is in it."""
     rows, vectors = gallery(random)
     return engine(metric, rows, vectors, tmp_path), Oracle(metric, rows, vectors)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.index import PADDING, Hits, Metric, Rows, VectorIndex, Vectors
+from app.index import PADDING, Distance, Hits, RowIds, VectorIndex, Vectors
 
 TOLERANCE = 2e-6  # of a score, relative to the magnitudes that went into it: float32 rounding over a few dozen terms
 
@@ -10,22 +10,22 @@ TOLERANCE = 2e-6  # of a score, relative to the magnitudes that went into it: fl
 class Oracle:
     """Rows by id, compared one by one."""
 
-    def __init__(self, metric: Metric, rows: Rows, vectors: Vectors) -> None:
-        self.metric: Metric = metric
+    def __init__(self, metric: Distance, rows: RowIds, vectors: Vectors) -> None:
+        self.metric: Distance = metric
         self.vectors = dict(zip(rows.tolist(), vectors.copy(), strict=True))
 
-    def upsert(self, rows: Rows, vectors: Vectors) -> None:
+    def upsert(self, rows: RowIds, vectors: Vectors) -> None:
         self.vectors.update(zip(rows.tolist(), vectors.copy(), strict=True))
 
-    def remove(self, rows: Rows) -> None:
+    def remove(self, rows: RowIds) -> None:
         for row in rows.tolist():
             self.vectors.pop(row, None)
 
-    def batch(self) -> tuple[Rows, Vectors]:
+    def batch(self) -> tuple[RowIds, Vectors]:
         """Every row and its vector."""
         return np.array(list(self.vectors), np.int64), np.array(list(self.vectors.values()), np.float32)
 
-    def score(self, query: Vectors, row: int, score: Metric) -> float:
+    def score(self, query: Vectors, row: int, score: Distance) -> float:
         """As `app.index.protocol` defines it."""
         vector, direction = self.vectors[row].astype(np.float64), query.astype(np.float64)
         if score == "cosine":
@@ -37,7 +37,7 @@ class Oracle:
             vector = vector / np.linalg.norm(vector)
         return float(np.linalg.norm(direction - vector) if score == "l2" else direction @ vector)
 
-    def ranking(self, query: Vectors, score: Metric, allowed: Rows | None = None) -> list[tuple[float, int]]:
+    def ranking(self, query: Vectors, score: Distance, allowed: RowIds | None = None) -> list[tuple[float, int]]:
         """Every (score, row) allowed, nearest first, ties by row id, rows without a direction last."""
         rows = self.vectors if allowed is None else set(self.vectors) & set(allowed.tolist())
         sign = 1 if score == "l2" else -1
@@ -47,7 +47,7 @@ class Oracle:
 
 
 def assert_exact(
-    index: VectorIndex, oracle: Oracle, queries: Vectors, k: int, score: Metric, allowed: Rows | None = None
+    index: VectorIndex, oracle: Oracle, queries: Vectors, k: int, score: Distance, allowed: RowIds | None = None
 ) -> None:
     """The index answers as the oracle does, up to the order of rows whose scores float32 cannot tell apart."""
     hits = index.search(queries, k, score_as=score, allowed=allowed)
@@ -61,7 +61,7 @@ def assert_exact(
     assert_scores_true(hits, oracle, queries, score)
 
 
-def assert_scores_true(hits: Hits, oracle: Oracle, queries: Vectors, score: Metric) -> None:
+def assert_scores_true(hits: Hits, oracle: Oracle, queries: Vectors, score: Distance) -> None:
     """Every row answered exists and has the score it was given; nearest come first, ties by row id."""
     for query, rows, scores in zip(queries, hits.rows, hits.scores, strict=True):
         real = rows != PADDING

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.index import LONGEST, PADDING, Hits, Metric, VectorIndex
+from app.index import LONGEST, PADDING, Distance, Hits, VectorIndex
 from tests.app.index.conftest import DIMENSION, ENGINES, Make, gallery, questions
 from tests.app.index.oracle import Oracle, assert_exact, assert_same, assert_scores_true
 
@@ -17,7 +17,7 @@ def none_of(rows: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_exact_engines_find_the_true_nearest_by_every_score(
-    exact: Make, metric: Metric, random: np.random.Generator, tmp_path: Path
+    exact: Make, metric: Distance, random: np.random.Generator, tmp_path: Path
 ) -> None:
     rows, vectors = gallery(random, 400)
     index = exact(metric, rows, vectors, tmp_path)
@@ -60,7 +60,7 @@ def test_an_answer_does_not_depend_on_the_batch_it_came_in(filled: Filled, rando
 
 
 def test_fewer_neighbours_are_the_first_of_more(
-    exact: Make, metric: Metric, random: np.random.Generator, tmp_path: Path
+    exact: Make, metric: Distance, random: np.random.Generator, tmp_path: Path
 ) -> None:
     index, queries = exact(metric, *gallery(random), tmp_path), questions(random)
     few, more = index.search(queries, 3), index.search(queries, 10)
@@ -68,7 +68,7 @@ def test_fewer_neighbours_are_the_first_of_more(
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES.keys() - {"graph"}))  # which reaches a few of many equal rows
-def test_equal_scores_are_ordered_by_row_id(name: str, metric: Metric, tmp_path: Path) -> None:
+def test_equal_scores_are_ordered_by_row_id(name: str, metric: Distance, tmp_path: Path) -> None:
     random = np.random.default_rng(8)
     vectors = np.eye(DIMENSION, dtype=np.float32)[random.integers(3, size=2_000)]
     rows = random.permutation(2_000)
@@ -77,7 +77,7 @@ def test_equal_scores_are_ordered_by_row_id(name: str, metric: Metric, tmp_path:
     np.testing.assert_array_equal(found.rows[0], np.sort(rows[vectors[:, 0] == 1])[:40])
 
 
-def test_more_neighbours_than_rows_are_padded(engine: Make, metric: Metric, tmp_path: Path) -> None:
+def test_more_neighbours_than_rows_are_padded(engine: Make, metric: Distance, tmp_path: Path) -> None:
     rows, vectors = np.array([7, 3, 5]), np.eye(3, DIMENSION, dtype=np.float32)
     index = engine(metric, rows, vectors, tmp_path)
     found = index.search(vectors, 5)
@@ -86,7 +86,7 @@ def test_more_neighbours_than_rows_are_padded(engine: Make, metric: Metric, tmp_
     assert all(set(row) == {7, 3, 5} for row in found.rows[:, :3].tolist())
 
 
-def test_an_empty_index_answers_with_padding(engine: Make, metric: Metric, tmp_path: Path) -> None:
+def test_an_empty_index_answers_with_padding(engine: Make, metric: Distance, tmp_path: Path) -> None:
     index = engine(metric, *none_of(), tmp_path)
     assert len(index) == 0
     assert (index.search(np.ones((2, DIMENSION), np.float32), 4).rows == PADDING).all()
@@ -265,7 +265,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(filled: Filled, random: n
     assert_same(index.search(queries, 10), before)
 
 
-def test_a_write_keeps_no_hold_on_what_it_was_given(engine: Make, metric: Metric, tmp_path: Path) -> None:
+def test_a_write_keeps_no_hold_on_what_it_was_given(engine: Make, metric: Distance, tmp_path: Path) -> None:
     rows, vectors = gallery(np.random.default_rng(6))
     index, queries = engine(metric, rows, vectors, tmp_path), questions(np.random.default_rng(7))
     new = vectors[:5] * 2

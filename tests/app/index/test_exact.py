@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.index import Hits, LiveIndex, Metric
+from app.index import Distance, Hits, LiveIndex
 from app.index.bitmap import Bitmap
 from app.index.exact import Propose, Scan, nearest
 
@@ -38,7 +38,7 @@ def misleading(name: str) -> tuple[Vectors, Vectors]:
 NAMES = ["far from the origin", "one very long row", "near duplicates", "duplicates", "tiny", "ordinary"]
 
 
-def searched(rows: Vectors, queries: Vectors, k: int, score: Metric, propose: Propose | None = None) -> Hits:
+def searched(rows: Vectors, queries: Vectors, k: int, score: Distance, propose: Propose | None = None) -> Hits:
     longest = float(np.linalg.norm(rows.astype(np.float64), axis=1).max())
     every = Bitmap.full(len(rows))
     scan = propose or Scan(rows, score)
@@ -48,7 +48,7 @@ def searched(rows: Vectors, queries: Vectors, k: int, score: Metric, propose: Pr
 
 @pytest.mark.parametrize("score", ["ip", "l2"])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_nearer_row_is_missed(name: str, score: Metric) -> None:
+def test_no_nearer_row_is_missed(name: str, score: Distance) -> None:
     rows, queries = misleading(name)
     hits, wide = searched(rows, queries, 7, score), rows.astype(np.float64)
     for query, found, scores in zip(queries.astype(np.float64), hits.rows, hits.scores, strict=True):
@@ -62,7 +62,7 @@ def test_no_nearer_row_is_missed(name: str, score: Metric) -> None:
 
 @pytest.mark.parametrize("score", ["ip", "l2"])
 @pytest.mark.parametrize("name", NAMES)
-def test_misleading_rows_are_ranked_alike_in_every_batch(name: str, score: Metric) -> None:
+def test_misleading_rows_are_ranked_alike_in_every_batch(name: str, score: Distance) -> None:
     rows, queries = misleading(name)
     together = searched(rows, queries, 7, score)
     for size in (1, 3, 11):
@@ -73,7 +73,7 @@ def test_misleading_rows_are_ranked_alike_in_every_batch(name: str, score: Metri
 
 @pytest.mark.parametrize("score", ["ip", "l2"])
 @pytest.mark.parametrize("name", NAMES)
-def test_where_a_row_lies_changes_neither_its_rank_nor_its_score(name: str, score: Metric) -> None:
+def test_where_a_row_lies_changes_neither_its_rank_nor_its_score(name: str, score: Distance) -> None:
     rows, queries = misleading(name)
     ids = np.random.default_rng(2).permutation(len(rows))
     here, there = LiveIndex("l2", rows.shape[1]), LiveIndex("l2", rows.shape[1])

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from app.index import PADDING, IndexOptions, LiveIndex, Metric, Rows, Snapshot, Vectors, publish
+from app.index import PADDING, Distance, IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, publish
 from tests.app.index.conftest import DIMENSION, METRICS, gallery, questions
 from tests.app.index.oracle import Oracle, assert_exact, assert_same
 
 
-def snapshot(folder: Path, metric: Metric, rows: Rows, vectors: Vectors, version: int) -> Snapshot:
+def snapshot(folder: Path, metric: Distance, rows: RowIds, vectors: Vectors, version: int) -> Snapshot:
     directory = publish(folder, [(rows, vectors)], metric=metric, dimension=vectors.shape[1], version=version)
     return Snapshot.load(directory)
 
 
-def test_answers_are_the_same_bits_from_delta_and_snapshot(metric: Metric, tmp_path: Path) -> None:
+def test_answers_are_the_same_bits_from_delta_and_snapshot(metric: Distance, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     rows, vectors = gallery(random, 900)
     vectors[5] = 0
@@ -37,7 +37,7 @@ def test_answers_are_the_same_bits_from_delta_and_snapshot(metric: Metric, tmp_p
             assert_same(other.search(queries, 900, score_as=score), expected)
 
 
-def test_a_swap_keeps_what_was_written_after_the_snapshot(metric: Metric, tmp_path: Path) -> None:
+def test_a_swap_keeps_what_was_written_after_the_snapshot(metric: Distance, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     rows, vectors = gallery(random, 300)
     index, oracle = LiveIndex(metric, DIMENSION), Oracle(metric, rows, vectors)
@@ -152,13 +152,13 @@ class Life(RuleBasedStateMachine):
     folder: Path
 
     @initialize(metric=st.sampled_from(METRICS))
-    def begin(self, metric: Metric) -> None:
+    def begin(self, metric: Distance) -> None:
         self.oracle = Oracle(metric, np.empty(0, np.int64), np.empty((0, 3), np.float32))
         self.index = LiveIndex(metric, 3)
         self.past = [(0, *self.oracle.batch())]
 
     @rule(data=st.data(), rows=ROWS, removed=ROWS)
-    def write(self, data: st.DataObject, rows: Rows, removed: Rows) -> None:
+    def write(self, data: st.DataObject, rows: RowIds, removed: RowIds) -> None:
         vectors = data.draw(hnp.arrays(np.float32, (len(rows), 3), elements=COARSE))
         version = self.index.version + 1
         self.index.apply(rows, vectors, removed, version=version)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.index import CorruptIndex, IndexOptions, LiveIndex, Rows, Snapshot, Vectors, prune, publish, tune
+from app.index import CorruptIndex, IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, prune, publish, tune
 from tests.app.index.conftest import DIMENSION, gallery, questions
 from tests.app.index.oracle import assert_same
 
@@ -127,11 +127,11 @@ def test_a_stream_that_breaks_publishes_nothing_and_leaves_the_old_index(kind: s
     before = published(tmp_path, kind)
     rows, vectors = gallery(np.random.default_rng(1))
 
-    def broken() -> Iterator[tuple[Rows, Vectors]]:
+    def broken() -> Iterator[tuple[RowIds, Vectors]]:
         yield rows, vectors
         raise ConnectionError("the store went away")
 
-    def publish_these(batches: Iterator[tuple[Rows, Vectors]]) -> None:
+    def publish_these(batches: Iterator[tuple[RowIds, Vectors]]) -> None:
         publish(tmp_path, batches, metric="cosine", dimension=DIMENSION, version=2, options=KINDS[kind])
 
     with pytest.raises(ConnectionError):

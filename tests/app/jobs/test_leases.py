@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
 from app.jobs.tables import JobRow
-from app.jobs.values import JobState, Lease, Progress
+from app.jobs.values import JobProgress, JobState, Lease
 from app.settings import Settings
 from app.storage.database import Database
 from tests.app.jobs.conftest import STEPS, World
@@ -106,7 +106,7 @@ def test_holder_of_a_lost_lease_can_change_nothing(world: World) -> None:
     before = world.job()
     for attempt in (
         lambda: world.leases.taken(lost.job_id, lost.token),
-        lambda: world.leases.renew(lost, Progress(step="work", done=9, total=9, eta_seconds=0.0)),
+        lambda: world.leases.renew(lost, JobProgress(step="work", done=9, total=9, eta_seconds=0.0)),
         lambda: world.leases.checkpoint(lost, {"rows": 9}),
         lambda: world.leases.finish(lost, never),
         lambda: world.leases.fail(lost, "because"),

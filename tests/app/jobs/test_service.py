@@ -1,4 +1,4 @@
-from app.jobs.values import JobState, Progress, sortable_id
+from app.jobs.values import JobProgress, JobState, sortable_id
 from tests.app.jobs.conftest import STEPS, World
 
 
@@ -45,10 +45,10 @@ def test_progress_is_of_the_unfinished_step(world: World) -> None:
     lease = world.leases.claim(STEPS)
     assert lease is not None
     with world.database.read() as session:
-        assert world.jobs.progress(session, "s") == Progress(step="work", done=0, total=0, eta_seconds=None)
-    world.leases.renew(lease, Progress(step="work", done=3, total=10, eta_seconds=7.5))
+        assert world.jobs.progress(session, "s") == JobProgress(step="work", done=0, total=0, eta_seconds=None)
+    world.leases.renew(lease, JobProgress(step="work", done=3, total=10, eta_seconds=7.5))
     with world.database.read() as session:
-        assert world.jobs.progress(session, "s") == Progress(step="work", done=3, total=10, eta_seconds=7.5)
+        assert world.jobs.progress(session, "s") == JobProgress(step="work", done=3, total=10, eta_seconds=7.5)
     world.leases.finish(lease, lambda session: None)
     with world.database.read() as session:
         assert world.jobs.progress(session, "s") is None

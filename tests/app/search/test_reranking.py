@@ -15,9 +15,9 @@ from app.composition import Crosswalk, compose
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.galleries.schemas import NewGallery, SideInformation
-from app.index import PADDING, Hits, LiveIndex, Metric
+from app.index import PADDING, Distance, Hits, LiveIndex
 from app.registry.schemas import NewModel
-from app.search.reranking import Old, Reranking
+from app.search.reranking import CascadeSource, Reranking
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
@@ -34,7 +34,7 @@ class Scene:
 
     crosswalk: Crosswalk
     crossing: Crossing
-    target: Metric
+    target: Distance
     reranking: Reranking
 
     @property
@@ -42,9 +42,9 @@ class Scene:
         return self.crosswalk.galleries.info("g")
 
     @property
-    def old(self) -> Old:
+    def old(self) -> CascadeSource:
         items = self.crosswalk.galleries.store(self.info).items
-        return Old(items, self.crosswalk.live.index(self.info, 1), self.crossing, self.target)
+        return CascadeSource(items, self.crosswalk.live.index(self.info, 1), self.crossing, self.target)
 
     def put(self, **columns: list[object]) -> None:
         kinds = {"id": pa.string(), "embedding": vector_type(OLD), SIDE_INFORMATION: vector_type(SIDE)}

@@ -5,31 +5,38 @@ import itertools
 import pytest
 
 from app.upgrades import states
-from app.upgrades.states import Event, ImpossibleTransition, State, after
+from app.upgrades.states import Event, ImpossibleTransition, UpgradeState, after
 
 WAY = [
-    (State.QUEUED, Event.STARTED, State.TRAINING),
-    (State.TRAINING, Event.TRAINED, State.EVALUATING),
-    (State.EVALUATING, Event.ACCEPTED, State.TRANSFORMING),
-    (State.EVALUATING, Event.PROVED, State.READY),
-    (State.EVALUATING, Event.REJECTED, State.REJECTED),
-    (State.EVALUATING, Event.REPORTED, State.EVALUATED),
-    (State.TRANSFORMING, Event.TRANSFORMED, State.INDEXING),
-    (State.INDEXING, Event.INDEXED, State.READY),
-    (State.READY, Event.ACTIVATED, State.ACTIVE),
-    (State.ACTIVE, Event.ROLLED_BACK, State.ROLLED_BACK),
-    (State.ROLLED_BACK, Event.ACTIVATED, State.ACTIVE),
+    (UpgradeState.QUEUED, Event.STARTED, UpgradeState.TRAINING),
+    (UpgradeState.TRAINING, Event.TRAINED, UpgradeState.EVALUATING),
+    (UpgradeState.EVALUATING, Event.ACCEPTED, UpgradeState.TRANSFORMING),
+    (UpgradeState.EVALUATING, Event.PROVED, UpgradeState.READY),
+    (UpgradeState.EVALUATING, Event.REJECTED, UpgradeState.REJECTED),
+    (UpgradeState.EVALUATING, Event.REPORTED, UpgradeState.EVALUATED),
+    (UpgradeState.TRANSFORMING, Event.TRANSFORMED, UpgradeState.INDEXING),
+    (UpgradeState.INDEXING, Event.INDEXED, UpgradeState.READY),
+    (UpgradeState.READY, Event.ACTIVATED, UpgradeState.ACTIVE),
+    (UpgradeState.ACTIVE, Event.ROLLED_BACK, UpgradeState.ROLLED_BACK),
+    (UpgradeState.ROLLED_BACK, Event.ACTIVATED, UpgradeState.ACTIVE),
 ]
-BEFORE_ACTIVE = [State.QUEUED, State.TRAINING, State.EVALUATING, State.TRANSFORMING, State.INDEXING, State.READY]
+BEFORE_ACTIVE = [
+    UpgradeState.QUEUED,
+    UpgradeState.TRAINING,
+    UpgradeState.EVALUATING,
+    UpgradeState.TRANSFORMING,
+    UpgradeState.INDEXING,
+    UpgradeState.READY,
+]
 POSSIBLE = {(state, event): then for state, event, then in WAY} | {
     (state, event): then
     for state in BEFORE_ACTIVE
-    for event, then in ((Event.FAILED, State.FAILED), (Event.CANCELLED, State.CANCELLED))
+    for event, then in ((Event.FAILED, UpgradeState.FAILED), (Event.CANCELLED, UpgradeState.CANCELLED))
 }
 
 
-@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
-def test_only_what_is_drawn_is_possible(state: State, event: Event) -> None:
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(UpgradeState, Event)))
+def test_only_what_is_drawn_is_possible(state: UpgradeState, event: Event) -> None:
     if (state, event) in POSSIBLE:
         assert after(state, event) == POSSIBLE[state, event]
         return
@@ -39,16 +46,18 @@ def test_only_what_is_drawn_is_possible(state: State, event: Event) -> None:
 
 def test_nothing_leads_out_of_an_end() -> None:
     leaving = {state for state, _ in POSSIBLE}
-    assert {state for state in State if state not in leaving} == states.ENDED
+    assert {state for state in UpgradeState if state not in leaving} == states.ENDED
 
 
 def test_crossings_answer_only_after_they_were_accepted() -> None:
-    accepted = {State.TRANSFORMING, State.READY}
+    accepted = {UpgradeState.TRANSFORMING, UpgradeState.READY}
     while more := {then for (state, _), then in POSSIBLE.items() if state in accepted} - accepted:
         accepted |= more
     assert accepted >= states.CROSSABLE
-    assert states.CROSSABLE.isdisjoint(states.ENDED | {State.QUEUED, State.TRAINING, State.EVALUATING})
+    assert states.CROSSABLE.isdisjoint(
+        states.ENDED | {UpgradeState.QUEUED, UpgradeState.TRAINING, UpgradeState.EVALUATING}
+    )
 
 
 def test_running_states_are_those_in_which_a_step_has_work_to_do() -> None:
-    assert set(BEFORE_ACTIVE) - {State.READY} == states.RUNNING
+    assert set(BEFORE_ACTIVE) - {UpgradeState.READY} == states.RUNNING

@@ -20,7 +20,7 @@ from app.upgrades.states import Event
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn, save, zipped
 from models.embedding_model.backbones import build
 from models.inputs import Preprocessing
-from models.portable import Architecture, Metric, publish, zero_padding
+from models.portable import Architecture, Distance, publish, zero_padding
 from models.portable import save as save_transformation
 from tests.worlds import Floats
 
@@ -61,7 +61,7 @@ class Training:
 
     client: httpx.Client
     crosswalk: Crosswalk
-    metric: Metric = "cosine"
+    metric: Distance = "cosine"
     vectors: Floats = field(init=False)
     ids: list[str] = field(init=False)
 

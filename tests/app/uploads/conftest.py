@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 
 from app.settings import Settings
-from app.uploads import Expected, Limits, Uploads
+from app.uploads import Expected, UploadLimits, Uploads
 from app.uploads.decoding import decode
 from app.uploads.media_types import NPY
 
 Take = Callable[[bytes, str, Expected], pa.Table]
 
-LIMITS = Limits(rows=10_000, body_bytes=2**24, json_bytes=2**22, decoded_bytes=2**26)
+LIMITS = UploadLimits(rows=10_000, body_bytes=2**24, json_bytes=2**22, decoded_bytes=2**26)
 _PIECE_BYTES = 1000
 
 
@@ -23,7 +23,7 @@ async def pieces(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + _PIECE_BYTES]
 
 
-def decoded(folder: Path, body: bytes, media_type: str, expected: Expected, limits: Limits = LIMITS) -> pa.Table:
+def decoded(folder: Path, body: bytes, media_type: str, expected: Expected, limits: UploadLimits = LIMITS) -> pa.Table:
     """What a body decodes to, without a process between."""
     (folder / "body").write_bytes(body)
     rows = decode(folder / "body", media_type, expected, limits, folder / "rows")

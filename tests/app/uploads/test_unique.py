@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from app.problems import InvalidRows
-from app.uploads import Expected, Rows
+from app.uploads import Expected, UploadedRows
 from app.uploads.media_types import ARROW
 from app.uploads.offences import Offences
 from app.uploads.unique import Ids
@@ -17,12 +17,12 @@ from tests.app.uploads.conftest import LIMITS, decoded
 EXPECTED = Expected.rows({})
 
 
-def _stored(folder: Path, ids: list[str]) -> Rows:
+def _stored(folder: Path, ids: list[str]) -> UploadedRows:
     batch = pa.record_batch({"id": ids})
     with pa.OSFile(str(folder / "rows"), "wb") as file, pa.ipc.new_stream(file, batch.schema) as writer:
         for start in range(0, len(ids), 7):
             writer.write_batch(batch.slice(start, 7))
-    return Rows.at(folder / "rows", len(ids))
+    return UploadedRows.at(folder / "rows", len(ids))
 
 
 def test_id_repeated_far_apart_is_found(tmp_path: Path) -> None:

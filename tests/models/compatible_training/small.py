@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.compatible_training import Rows, Trained, TrainingSettings, reaching, train
+from models.compatible_training import LabelledInputs, Trained, TrainingSettings, reaching, train
 from models.inputs import Preprocessing
-from models.portable import Architecture, Metric, Space
+from models.portable import Architecture, Distance, Space
 from tests.pictures import CLASSES
 
 SMALL = Architecture.from_json(
@@ -22,7 +22,7 @@ SMALL = Architecture.from_json(
 )
 
 
-def trained(training: Rows, folder: Path, held_out: Rows | None = None, **given: Any) -> Trained:
+def trained(training: LabelledInputs, folder: Path, held_out: LabelledInputs | None = None, **given: Any) -> Trained:
     """A small model trained on the CPU in one thread; `given` go to the settings, but for those of `train`."""
     own: dict[str, Any] = {
         "architecture": reaching(SMALL, training.old),
@@ -39,7 +39,7 @@ def trained(training: Rows, folder: Path, held_out: Rows | None = None, **given:
         "precision": "float32",
         **given,
     }
-    metric: Metric = settings.pop("metric", "l2")
+    metric: Distance = settings.pop("metric", "l2")
     preprocessing = settings.pop("preprocessing", Preprocessing.images(8))
     return train(
         training,

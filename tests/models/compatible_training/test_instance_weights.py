@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from models.compatible_training.instance_weights import CLAMP, InstanceWeights, InstanceWeightSettings, suspects
+from models.compatible_training.instance_weights import CLAMP, InstanceWeightSettings, RowWeights, suspects
 
 CPU = torch.device("cpu")
 
@@ -20,15 +20,15 @@ def drawn(seed: int = 0, rows: int = 6) -> tuple[Tensor, Tensor, Tensor]:
     return losses, used, torch.randperm(rows, generator=random)[:4]
 
 
-def moved(settings: InstanceWeightSettings, steps: int = 3) -> InstanceWeights:
-    weights = InstanceWeights(6, settings, CPU)
+def moved(settings: InstanceWeightSettings, steps: int = 3) -> RowWeights:
+    weights = RowWeights(6, settings, CPU)
     for seed in range(steps):
         losses, used, rows = drawn(seed)
         weights.step(rows, weights.gradients(losses, used, rows))
     return weights
 
 
-def weight(weights: InstanceWeights, used: Tensor, rows: Tensor) -> np.ndarray:
+def weight(weights: RowWeights, used: Tensor, rows: Tensor) -> np.ndarray:
     """w (4, 2): exp(−s), by loops over the rows that use a term divided by its mean there."""
     found = np.zeros((4, 2))
     for t in range(2):
@@ -56,7 +56,7 @@ def test_parts_of_a_batch_weigh_as_the_whole() -> None:
 
 
 def test_weights_of_a_term_are_one_on_average_however_far_s_has_gone() -> None:
-    weights = InstanceWeights(4, InstanceWeightSettings(), CPU)
+    weights = RowWeights(4, InstanceWeightSettings(), CPU)
     weights.load_state({"values": torch.full((4, 2), -CLAMP), "momentum": torch.zeros(4, 2)})
     losses, used, _ = drawn(0)
     plain = torch.where(used, losses, 0.0).sum(1).mean()
@@ -74,7 +74,7 @@ def test_gradients_equal_autograd_on_the_whole_loss() -> None:
 
 def test_step_equals_momentum_sgd_with_decay_on_rows_visited() -> None:
     settings = InstanceWeightSettings(learning_rate=0.05, momentum=0.8, weight_decay=0.1)
-    weights = InstanceWeights(6, settings, CPU)
+    weights = RowWeights(6, settings, CPU)
     s, momentum = np.zeros((6, 2)), np.zeros((6, 2))
     for seed in range(5):
         losses, used, rows = drawn(seed)
@@ -109,7 +109,7 @@ def test_rows_not_visited_do_not_move() -> None:
 
 
 def test_term_that_is_not_used_neither_counts_nor_moves() -> None:
-    weights = InstanceWeights(1, InstanceWeightSettings(), CPU)
+    weights = RowWeights(1, InstanceWeightSettings(), CPU)
     losses, used, row = torch.tensor([[2.0, torch.nan]]), torch.tensor([[True, False]]), torch.tensor([0])
     assert float(weights.weigh(losses, used, row)) == 2
     weights.step(row, weights.gradients(losses, used, row))
@@ -117,7 +117,7 @@ def test_term_that_is_not_used_neither_counts_nor_moves() -> None:
 
 
 def test_unused_term_that_is_not_a_number_leaves_the_network_a_gradient() -> None:
-    weights = InstanceWeights(1, InstanceWeightSettings(), CPU)
+    weights = RowWeights(1, InstanceWeightSettings(), CPU)
     losses = torch.tensor([[2.0, torch.inf]], requires_grad=True)
     weights.weigh(losses, torch.tensor([[True, False]]), torch.tensor([0])).backward()  # type: ignore[no-untyped-call]
     assert losses.grad is not None
@@ -126,7 +126,7 @@ def test_unused_term_that_is_not_a_number_leaves_the_network_a_gradient() -> Non
 
 @pytest.mark.parametrize(("loss", "limit"), [(1e6, CLAMP), (0.0, -CLAMP)])
 def test_s_is_clamped(loss: float, limit: float) -> None:
-    weights = InstanceWeights(1, InstanceWeightSettings(), CPU)
+    weights = RowWeights(1, InstanceWeightSettings(), CPU)
     for _ in range(50):
         row = torch.tensor([0])
         losses, used = torch.full((1, 2), loss), torch.ones(1, 2, dtype=torch.bool)
@@ -135,7 +135,7 @@ def test_s_is_clamped(loss: float, limit: float) -> None:
 
 
 def test_s_settles_where_the_weighed_loss_is_one() -> None:
-    weights = InstanceWeights(2, InstanceWeightSettings(learning_rate=0.05, weight_decay=0), CPU)
+    weights = RowWeights(2, InstanceWeightSettings(learning_rate=0.05, weight_decay=0), CPU)
     losses, used = torch.tensor([[0.5, 1.0], [2.0, 4.0]]), torch.ones(2, 2, dtype=torch.bool)
     for _ in range(400):
         weights.step(torch.arange(2), weights.gradients(losses, used, torch.arange(2)))
@@ -143,7 +143,7 @@ def test_s_settles_where_the_weighed_loss_is_one() -> None:
 
 
 def test_how_far_a_row_moves_does_not_depend_on_the_batch() -> None:
-    alone, among = (InstanceWeights(6, InstanceWeightSettings(), CPU) for _ in range(2))
+    alone, among = (RowWeights(6, InstanceWeightSettings(), CPU) for _ in range(2))
     losses, used, rows = drawn(0)
     among.step(rows, among.gradients(losses, used, rows))
     alone.step(rows[:1], alone.gradients(losses[:1], used[:1], rows[:1]))
@@ -152,7 +152,7 @@ def test_how_far_a_row_moves_does_not_depend_on_the_batch() -> None:
 
 def test_checkpoint_goes_on_bit_for_bit() -> None:
     kept = moved(InstanceWeightSettings())
-    restored = InstanceWeights(6, InstanceWeightSettings(), CPU)
+    restored = RowWeights(6, InstanceWeightSettings(), CPU)
     restored.load_state({name: value.clone() for name, value in kept.state().items()})
     for weights in (kept, restored):
         losses, used, rows = drawn(5)
@@ -209,7 +209,7 @@ def test_wrong_labels_separate_within_eight_epochs() -> None:
     side = pixels @ torch.randn(64, 12)
     means = torch.stack([side[y == code].mean(0) for code in range(10)])
     settings = InstanceWeightSettings()
-    weights = InstanceWeights(len(y), settings, CPU)
+    weights = RowWeights(len(y), settings, CPU)
     network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10 + 12))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     cross_entropy = nn.CrossEntropyLoss(reduction="none")

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from models.compatible_training.pseudo_classifier import METHODS, PseudoClassifier, PseudoMethod, build
 from models.compatible_training.random_walk import refine
-from models.portable import Array, Metric
+from models.portable import Array, Distance
 
 Codes = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ def logits(found: PseudoClassifier, rows: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip"])
-def test_averaged_is_the_mean_of_raw_rows(metric: Metric) -> None:
+def test_averaged_is_the_mean_of_raw_rows(metric: Distance) -> None:
     rows, codes = classes()
     found = build("averaged", rows, codes, 5, metric)
     for code in range(3):
@@ -47,14 +47,14 @@ def test_averaged_under_cosine_is_the_mean_of_unit_rows() -> None:
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
-def test_averaged_normalised_is_averaged_at_unit_length(metric: Metric) -> None:
+def test_averaged_normalised_is_averaged_at_unit_length(metric: Distance) -> None:
     rows, codes = classes()
     mean = build("averaged", rows, codes, 5, metric).columns[:3]
     assert build("averaged_normalised", rows, codes, 5, metric).columns[:3] == pytest.approx(unit(mean), abs=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
-def test_random_walk_is_each_class_refined(metric: Metric) -> None:
+def test_random_walk_is_each_class_refined(metric: Distance) -> None:
     rows, codes = classes()
     found = build("random_walk", rows, codes, 5, metric, damping=0.8, temperature=0.2)
     assert found.outlier is not None
@@ -79,7 +79,7 @@ def test_outlier_is_one_on_average_low_for_a_stranger_and_nan_for_a_row_of_no_cl
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
-def test_class_without_rows_is_not_usable(method: PseudoMethod, metric: Metric) -> None:
+def test_class_without_rows_is_not_usable(method: PseudoMethod, metric: Distance) -> None:
     rows, codes = classes()
     found = build(method, rows, codes, 5, metric)
     assert found.usable.tolist() == [True, True, True, False, False]
@@ -90,7 +90,7 @@ def test_class_without_rows_is_not_usable(method: PseudoMethod, metric: Metric) 
 
 @pytest.mark.parametrize("method", ["averaged", "averaged_normalised", "random_walk"])
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
-def test_class_whose_mean_has_no_direction_is_not_usable(method: PseudoMethod, metric: Metric) -> None:
+def test_class_whose_mean_has_no_direction_is_not_usable(method: PseudoMethod, metric: Distance) -> None:
     row = np.random.default_rng(0).normal(size=12)
     rows = np.stack([row, -row, np.zeros(12), np.zeros(12), row]).astype(np.float32)
     found = build(method, rows, np.array([0, 0, 1, 1, 2]), 3, metric)
@@ -111,7 +111,7 @@ def test_rows_without_any_class_are_refused(method: PseudoMethod) -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_trained_is_as_accurate_as_logistic_regression(metric: Metric) -> None:
+def test_trained_is_as_accurate_as_logistic_regression(metric: Distance) -> None:
     data, target = load_digits(return_X_y=True)
     train = np.random.default_rng(0).random(len(target)) < 0.5
     rows = unit(data) if metric == "cosine" else data

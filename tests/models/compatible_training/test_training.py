@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.compatible_training import NotTrainable, Rows, Trained, reaching
+from models.compatible_training import LabelledInputs, NotTrainable, Trained, reaching
 from models.compatible_training.instance_weights import InstanceWeightSettings, suspects
 from models.compatible_training.validation import Validation, embed, validate
 from models.embedding_model.backbones import build
@@ -24,7 +24,7 @@ def weights(found: Trained) -> dict[str, torch.Tensor]:
     return found.embedder.state_dict()
 
 
-def measured(found: Trained, held_out: Rows) -> Validation:
+def measured(found: Trained, held_out: LabelledInputs) -> Validation:
     loader = Loader(held_out.inputs, Preprocessing.images(8))
     features = embed(found.embedder, loader, len(held_out), 32, torch.device("cpu"), None)
     return validate(features, held_out, "l2")

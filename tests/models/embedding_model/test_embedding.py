@@ -6,10 +6,10 @@ import torch
 
 from models.embedding_model import EmbeddingModel
 from models.inputs import BadInput
-from models.portable import Metric
+from models.portable import Distance
 from tests.models.embedding_model.tiny import DIMENSION, IMAGES, inputs, model
 
-METRICS: tuple[Metric, ...] = ("cosine", "l2", "ip")
+METRICS: tuple[Distance, ...] = ("cosine", "l2", "ip")
 
 
 @pytest.fixture(params=["resnet", "bert"])
@@ -29,7 +29,7 @@ def test_rows_come_in_order_whatever_the_batches_and_processes(trained: Embeddin
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_vectors_have_unit_length_under_cosine_and_their_own_otherwise(metric: Metric) -> None:
+def test_vectors_have_unit_length_under_cosine_and_their_own_otherwise(metric: Distance) -> None:
     raw, found = model(metric="l2").embed(IMAGES), model(metric=metric).embed(IMAGES)
     lengths = np.linalg.norm(raw, axis=1, keepdims=True)
     assert np.abs(lengths - 1).max() > 0.1

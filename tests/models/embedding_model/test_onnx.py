@@ -11,7 +11,7 @@ import torch
 
 from models.embedding_model import EmbeddingModel, NotExported, export_onnx, onnx
 from models.inputs.preparing import prepare
-from models.portable import Metric
+from models.portable import Distance
 from tests.models.embedding_model.tiny import DIMENSION, inputs, model
 from tests.worlds import Floats
 
@@ -37,7 +37,7 @@ def test_the_graph_gives_the_vectors_of_the_model(family: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_the_graph_gives_vectors_as_they_are_indexed(metric: Metric, tmp_path: Path) -> None:
+def test_the_graph_gives_vectors_as_they_are_indexed(metric: Distance, tmp_path: Path) -> None:
     trained = model(metric=metric)
     export_onnx(trained, tmp_path / "model.onnx")
     lengths = np.linalg.norm(run(tmp_path / "model.onnx", trained, range(8)), axis=1)

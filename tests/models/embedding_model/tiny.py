@@ -8,7 +8,7 @@ import torch
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
 from models.embedding_model.backbones import build
 from models.inputs import Preprocessing, learn_tokenizer
-from models.portable import Architecture, Metric, Space
+from models.portable import Architecture, Distance, Space
 from tests.models.embedding_model.small_backbones import SETTINGS
 from tests.models.inputs.images import files
 
@@ -17,7 +17,7 @@ TEXTS = ["a cat", "a dog sat on a mat", "the cat", "dogs", "on the mat", "cats s
 IMAGES = files(8, SIDE)
 
 
-def model(family: str = "resnet", metric: Metric = "cosine", seed: int = 0) -> EmbeddingModel:
+def model(family: str = "resnet", metric: Distance = "cosine", seed: int = 0) -> EmbeddingModel:
     """Of a family's smallest architecture, projected to `DIMENSION`; its batch statistics are not the initial ones."""
     sized: dict[str, Any] = {"image_size": SIDE} if "image_size" in SETTINGS[family] else {}
     architecture = Architecture.from_json({"type": family, "config": SETTINGS[family] | sized})

@@ -13,12 +13,12 @@ import torch
 from models.evaluation import retrieval_metrics, score_blocks
 from models.evaluation.bootstrap import resampled_sums
 from models.evaluation.retrieval_metrics import NO_MATCH, Flips, flips
-from models.portable import Metric
+from models.portable import Distance
 
-METRICS: list[Metric] = ["cosine", "l2", "ip"]
+METRICS: list[Distance] = ["cosine", "l2", "ip"]
 
 
-def naive_score(q: np.ndarray, g: np.ndarray, metric: Metric) -> float:
+def naive_score(q: np.ndarray, g: np.ndarray, metric: Distance) -> float:
     q64, g64 = q.astype(np.float64), g.astype(np.float64)
     if metric == "ip":
         return float(q64 @ g64)
@@ -30,7 +30,7 @@ def naive_score(q: np.ndarray, g: np.ndarray, metric: Metric) -> float:
     return float(q64 @ g64) / norm if norm else 0.0
 
 
-def naive_ranking(q: np.ndarray, gallery: np.ndarray, metric: Metric, excluded: int) -> list[int]:
+def naive_ranking(q: np.ndarray, gallery: np.ndarray, metric: Distance, excluded: int) -> list[int]:
     rows = [i for i in range(len(gallery)) if i != excluded]
     return sorted(rows, key=lambda i: (-naive_score(q, gallery[i], metric), i))
 
@@ -111,7 +111,7 @@ def test_label_metrics_keep_gallery_order_among_many_equal_scores(classes, threa
 
 def test_label_metrics_are_those_of_either_alone(case) -> None:  # type: ignore[no-untyped-def]
     queries, query_labels, gallery, gallery_labels, exclude = case
-    metric: Metric = "cosine"
+    metric: Distance = "cosine"
     given = (queries, query_labels, gallery, gallery_labels, metric, exclude)
     found = retrieval_metrics.label_metrics(*given)
     assert found.ranks.tolist() == retrieval_metrics.ranks_of_first_match(*given).tolist()

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from models.evaluation.retrieval_metrics import Flips
 from models.evaluation.searches import (
+    GallerySearch,
     NothingToMeasure,
-    Search,
     SearchResult,
     compare,
     evaluate,
@@ -32,7 +32,7 @@ def clusters(rows: int, spread: float, seed: int) -> tuple[NDArray[np.float32], 
 
 def searched(name: str, spread: float) -> SearchResult:
     vectors, labels = clusters(400, spread, seed=1)
-    return evaluate(Search(name, vectors, vectors, "l2"), labels, labels, np.arange(400))
+    return evaluate(GallerySearch(name, vectors, vectors, "l2"), labels, labels, np.arange(400))
 
 
 def means(result: SearchResult) -> dict[str, float]:
@@ -41,7 +41,7 @@ def means(result: SearchResult) -> dict[str, float]:
 
 def test_figures_equal_loops_over_a_ranking_without_the_own_entry() -> None:
     vectors, labels = clusters(60, 1.0, seed=0)
-    result = evaluate(Search("self", vectors, vectors, "l2"), labels, labels, np.arange(60))
+    result = evaluate(GallerySearch("self", vectors, vectors, "l2"), labels, labels, np.arange(60))
     expected: dict[str, list[float]] = {"cmc@1": [], "cmc@5": [], "cmc@10": [], "map": []}
     for i in range(60):
         far = ((vectors[i].astype(np.float64) - vectors) ** 2).sum(1)
@@ -62,7 +62,7 @@ def test_a_gallery_equal_to_its_queries_is_not_100_percent() -> None:
     vectors, labels = rng.normal(size=(300, 8)).astype(np.float32), rng.integers(0, 10, 300)
     ids = [f"item {i}" for i in range(300)]
     order = rng.permutation(300)
-    search = Search("self", vectors, vectors[order], "cosine")
+    search = GallerySearch("self", vectors, vectors[order], "cosine")
     own = own_entries(ids, [ids[i] for i in order])
     assert means(evaluate(search, labels, labels[order], own))["cmc@1"] < 0.3
     assert means(evaluate(search, labels, labels[order]))["cmc@1"] == 1.0  # which is what would be found otherwise
@@ -76,13 +76,13 @@ def test_recall_is_measured_against_the_ranking_taken_for_the_truth() -> None:
     rng = np.random.default_rng(5)
     new = rng.normal(size=(80, 12)).astype(np.float32)
     own = np.arange(80)
-    truth = true_neighbours(Search("re-embedded", new, new, "cosine"), own)
-    exact = evaluate(Search("re-embedded", new, new, "cosine"), exclude=own, truth=truth)
+    truth = true_neighbours(GallerySearch("re-embedded", new, new, "cosine"), own)
+    exact = evaluate(GallerySearch("re-embedded", new, new, "cosine"), exclude=own, truth=truth)
     assert [f.metric for f in exact.figures] == ["recall@10"]
     assert means(exact)["recall@10"] == 1.0
     noisy = (new + 0.5 * rng.normal(size=new.shape)).astype(np.float32)
-    result = evaluate(Search("transformed", new, noisy, "cosine"), exclude=own, truth=truth)
-    found = true_neighbours(Search("transformed", new, noisy, "cosine"), own)
+    result = evaluate(GallerySearch("transformed", new, noisy, "cosine"), exclude=own, truth=truth)
+    found = true_neighbours(GallerySearch("transformed", new, noisy, "cosine"), own)
     shares = [len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), truth.tolist(), strict=True)]
     assert means(result)["recall@10"] == pytest.approx(np.mean(shares))
     assert 0.1 < np.mean(shares) < 0.9
@@ -93,10 +93,10 @@ def test_items_without_a_label_are_neither_right_nor_wrong() -> None:
     known = np.arange(120) % 3 > 0
     partly = labels.copy()
     partly[~known] = None
-    result = evaluate(Search("self", vectors, vectors, "l2"), partly, partly, np.arange(120))
+    result = evaluate(GallerySearch("self", vectors, vectors, "l2"), partly, partly, np.arange(120))
     left = int(known.sum())
     alone = evaluate(
-        Search("self", vectors[known], vectors[known], "l2"), labels[known], labels[known], np.arange(left)
+        GallerySearch("self", vectors[known], vectors[known], "l2"), labels[known], labels[known], np.arange(left)
     )
     assert means(result) == pytest.approx(means(alone))
     assert (result.unlabelled_queries, result.figure("map").queries) == (120 - left, left)
@@ -106,14 +106,14 @@ def test_items_without_a_label_are_neither_right_nor_wrong() -> None:
 def test_a_query_whose_label_only_its_own_entry_has_counts_as_wrong_and_is_counted() -> None:
     vectors, labels = clusters(50, 0.1, seed=3)
     labels[7] = "alone"
-    result = evaluate(Search("self", vectors, vectors, "l2"), labels, labels, np.arange(50))
+    result = evaluate(GallerySearch("self", vectors, vectors, "l2"), labels, labels, np.arange(50))
     assert result.unmatched_queries == 1
     assert result.figure("cmc@10").per_query[7] == result.figure("map").per_query[7] == 0
 
 
 def test_nothing_to_judge_by_is_said() -> None:
     vectors, _ = clusters(10, 1.0, seed=0)
-    search = Search("self", vectors, vectors, "ip")
+    search = GallerySearch("self", vectors, vectors, "ip")
     none = np.full(10, None, object)
     for labels in (None, none):
         with pytest.raises(NothingToMeasure, match="none of the 10 queries"):
@@ -122,7 +122,7 @@ def test_nothing_to_judge_by_is_said() -> None:
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     vectors, labels = clusters(10, 1.0, seed=0)
-    search = Search("self", vectors, vectors, "ip")
+    search = GallerySearch("self", vectors, vectors, "ip")
     with pytest.raises(ValueError, match="query_labels has 9 entries"):
         evaluate(search, labels[:9], labels)
     with pytest.raises(ValueError, match="or neither"):
@@ -216,7 +216,7 @@ def test_a_slice_value_that_is_neither_text_nor_number_is_refused() -> None:
 
 def test_searches_of_other_queries_are_not_compared() -> None:
     vectors, labels = clusters(399, 1.0, seed=1)
-    fewer = evaluate(Search("fewer", vectors, vectors, "l2"), labels, labels, np.arange(399))
+    fewer = evaluate(GallerySearch("fewer", vectors, vectors, "l2"), labels, labels, np.arange(399))
     with pytest.raises(ValueError, match="fewer has 399 queries, old 400"):
         compare(searched("old", 1.0), fewer)
     with pytest.raises(ValueError, match=r"not recall@10"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.portable import Metric, Space, zero_padding
+from models.portable import Distance, Space, zero_padding
 from tests.worlds import Floats
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -11,7 +11,7 @@ CREATED = "2026-01-01T00:00:00Z"
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
 @pytest.mark.parametrize("dimension", [5, 8])
-def test_padding_appends_zeros_and_pushes_exactly(metric: Metric, dimension: int) -> None:
+def test_padding_appends_zeros_and_pushes_exactly(metric: Distance, dimension: int) -> None:
     h = zero_padding(Space("old", 5, metric), Space("new", dimension, metric), created_at=CREATED)
     rng = np.random.default_rng(0)
     old = rng.standard_normal((7, 5)).astype(np.float32)

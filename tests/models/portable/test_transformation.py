@@ -8,9 +8,9 @@ from models.portable import (
     Array,
     Card,
     Dense,
+    Distance,
     Kernel,
     Lengths,
-    Metric,
     Network,
     NotPushable,
     Space,
@@ -18,7 +18,7 @@ from models.portable import (
 )
 
 
-def card(old: int, new: int, side: int | None = None, source: Metric = "cosine", target: Metric = "cosine") -> Card:
+def card(old: int, new: int, side: int | None = None, source: Distance = "cosine", target: Distance = "cosine") -> Card:
     return Card("test", Space("a", old, source), Space("b", new, target), side, 10, {}, {}, "2026-01-01T00:00:00Z")
 
 
@@ -37,7 +37,7 @@ def unit(row: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("source", ["cosine", "l2", "ip"])
 @pytest.mark.parametrize("target", ["cosine", "l2", "ip"])
-def test_affine_part_is_the_formula_row_by_row(source: Metric, target: Metric) -> None:
+def test_affine_part_is_the_formula_row_by_row(source: Distance, target: Distance) -> None:
     rng = np.random.default_rng(0)
     old, side = normal(rng, 7, 5), normal(rng, 7, 2)
     old[3] = 0
@@ -143,7 +143,7 @@ def test_wrong_input_is_refused(
 @pytest.mark.parametrize("columns", ["orthonormal", "scaled", "free"])
 @pytest.mark.parametrize("intercept", [False, True])
 def test_pushed_scores_are_the_transformed_scores_wherever_the_push_calls_itself_exact(
-    target: Metric, columns: str, intercept: bool
+    target: Distance, columns: str, intercept: bool
 ) -> None:
     rng = np.random.default_rng(5)
     weight = normal(rng, 9, 6) if columns == "free" else orthonormal(rng, 9, 6)
@@ -195,7 +195,7 @@ def test_cosines_are_pushed_to_the_right_side_of_the_level_where_the_lengths_are
 
 
 @pytest.mark.parametrize("source", ["l2", "ip"])
-def test_cosine_push_from_rows_of_any_length_is_not_called_exact(source: Metric) -> None:
+def test_cosine_push_from_rows_of_any_length_is_not_called_exact(source: Distance) -> None:
     h = Transformation(card(4, 4, None, source, "cosine"), Affine(np.eye(4, dtype=np.float32), np.zeros(4, np.float32)))
     assert not h.push(np.ones((1, 4), np.float32)).exact
 

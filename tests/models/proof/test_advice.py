@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from models.proof.advice import advise
-from models.proof.gate import Gate, VerdictInputs, verdict
-from models.proof.report import Quantity, Wanted
+from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
+from models.proof.report import Quantity, WantedPairs
 
 
 def q(mean: float, width: float = 0.02) -> Quantity:
@@ -15,7 +15,7 @@ def q(mean: float, width: float = 0.02) -> Quantity:
 
 
 GOOD = VerdictInputs(
-    gate=Gate(),
+    gate=AcceptanceGate(),
     old_old=q(0.75),
     cross=q(0.85),
     difference=q(0.1),
@@ -43,7 +43,7 @@ HALF = replace(
     uncovered=q(0.5),
     uncovered_share=0.5,
     uncovered_rows=500,
-    wanted=tuple(Wanted(f"g{i}", 10, 4) for i in range(7)),
+    wanted=tuple(WantedPairs(f"g{i}", 10, 4) for i in range(7)),
 )
 
 
@@ -54,16 +54,16 @@ def recommended(f: VerdictInputs) -> str:
 @pytest.mark.parametrize(
     ("gate", "cross", "difference", "passes"),
     [
-        (Gate(), q(0.9), q(0.021), True),
-        (Gate(), q(0.9), q(0.019), False),
-        (Gate("cmc@1", "not_worse_than_old", 0.01), q(0.9), q(0.011), True),
-        (Gate("cmc@1", "not_worse_than_old", 0.01), q(0.9), q(0.009), False),
-        (Gate("cmc@1", "at_least", 0.85), q(0.871), q(-0.5), True),
-        (Gate("cmc@1", "at_least", 0.85), q(0.869), q(0.5), False),
+        (AcceptanceGate(), q(0.9), q(0.021), True),
+        (AcceptanceGate(), q(0.9), q(0.019), False),
+        (AcceptanceGate("cmc@1", "not_worse_than_old", 0.01), q(0.9), q(0.011), True),
+        (AcceptanceGate("cmc@1", "not_worse_than_old", 0.01), q(0.9), q(0.009), False),
+        (AcceptanceGate("cmc@1", "at_least", 0.85), q(0.871), q(-0.5), True),
+        (AcceptanceGate("cmc@1", "at_least", 0.85), q(0.869), q(0.5), False),
     ],
 )
 def test_gate_reads_the_low_end_of_the_interval(
-    gate: Gate, cross: Quantity, difference: Quantity, passes: bool
+    gate: AcceptanceGate, cross: Quantity, difference: Quantity, passes: bool
 ) -> None:
     assert gate.passed(cross, difference) is passes
 
@@ -71,14 +71,14 @@ def test_gate_reads_the_low_end_of_the_interval(
 @pytest.mark.parametrize(
     ("body", "gate"),
     [
-        ({}, Gate("cmc@1", "better_than_old")),
-        ({"metric": "map", "require": "not_worse_than_old"}, Gate("map", "not_worse_than_old", 0.01)),
-        ({"require": {"at_least": 0.85}}, Gate("cmc@1", "at_least", 0.85)),
-        ({"require": {"not_worse_than_old": 0.02}}, Gate("cmc@1", "not_worse_than_old", 0.02)),
+        ({}, AcceptanceGate("cmc@1", "better_than_old")),
+        ({"metric": "map", "require": "not_worse_than_old"}, AcceptanceGate("map", "not_worse_than_old", 0.01)),
+        ({"require": {"at_least": 0.85}}, AcceptanceGate("cmc@1", "at_least", 0.85)),
+        ({"require": {"not_worse_than_old": 0.02}}, AcceptanceGate("cmc@1", "not_worse_than_old", 0.02)),
     ],
 )
-def test_gate_is_read_from_json(body: dict[str, Any], gate: Gate) -> None:
-    assert Gate.from_json(body) == gate
+def test_gate_is_read_from_json(body: dict[str, Any], gate: AcceptanceGate) -> None:
+    assert AcceptanceGate.from_json(body) == gate
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_gate_is_read_from_json(body: dict[str, Any], gate: Gate) -> None:
 )
 def test_gate_that_means_nothing_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"gate has|require"):
-        Gate.from_json(body)
+        AcceptanceGate.from_json(body)
 
 
 def test_good_crossing_is_transformed() -> None:

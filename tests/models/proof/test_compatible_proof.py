@@ -3,8 +3,8 @@ import pytest
 
 from models.portable import Space, zero_padding
 from models.proof.compatible import prove_compatible
-from models.proof.gate import Gate
-from models.proof.inputs import Gallery, PlacedPairs
+from models.proof.gate import AcceptanceGate
+from models.proof.inputs import PlacedPairs, ProofGallery
 from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
 
@@ -31,7 +31,7 @@ def new_vectors(codes: np.ndarray, seed: int, *, lost: frozenset[int] = frozense
 
 
 GALLERY_CODES = np.repeat(np.arange(CLASSES), 40)
-GALLERY = Gallery(old_vectors(GALLERY_CODES, 1), None, LABELS[GALLERY_CODES])
+GALLERY = ProofGallery(old_vectors(GALLERY_CODES, 1), None, LABELS[GALLERY_CODES])
 
 
 def prove(
@@ -42,7 +42,7 @@ def prove(
         new = np.random.default_rng(4).permutation(new)
     rows = PlacedPairs(Pairs(old, new, None, LABELS[codes]), np.full(len(codes), -1))
     return prove_compatible(
-        GALLERY, rows, PADDING, trained_labels=LABELS[trained], source=SOURCE, target=TARGET, gate=Gate()
+        GALLERY, rows, PADDING, trained_labels=LABELS[trained], source=SOURCE, target=TARGET, gate=AcceptanceGate()
     )
 
 

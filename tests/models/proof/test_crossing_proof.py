@@ -11,7 +11,7 @@ import pytest
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Transformation
 from models.proof.crossing import prove
-from models.proof.gate import Gate
+from models.proof.gate import AcceptanceGate
 from models.proof.inputs import PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
@@ -111,7 +111,7 @@ def test_weaker_new_model_is_rejected_and_the_advice_is_to_stay() -> None:
     rng = np.random.default_rng(0)
     items = world(0, old_noise=0.8, new_noise=1.6).items(40, rng)
     e = draw(items, 1.0, PAIRS, rng)
-    loose = Gate("cmc@1", "at_least", 0.05)  # even where the gate itself would let it pass
+    loose = AcceptanceGate("cmc@1", "at_least", 0.05)  # even where the gate itself would let it pass
     report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, gate=loose, limits=QUICK)
     assert not report.accepted
     assert report.backfilled is not None

@@ -3,22 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.proof.stratum_estimate import Known, Sample, combine, estimate
+from models.proof.stratum_estimate import KnownUnits, MeasuredUnits, combine, estimate
 
 
-def sample(rng: np.random.Generator, m: int = 300, population: int | None = None) -> Sample:
+def sample(rng: np.random.Generator, m: int = 300, population: int | None = None) -> MeasuredUnits:
     old = rng.random(m)
-    return Sample(old, 0.2 + 0.6 * old + 0.1 * rng.normal(size=m), np.ones(m), population=population)
+    return MeasuredUnits(old, 0.2 + 0.6 * old + 0.1 * rng.normal(size=m), np.ones(m), population=population)
 
 
 def test_estimate_without_knowledge_is_the_weighted_mean() -> None:
-    d = estimate(Sample(np.array([0.0, 1.0]), np.array([1.0, 0.0]), np.array([3.0, 1.0])), None, seed=0)
+    d = estimate(MeasuredUnits(np.array([0.0, 1.0]), np.array([1.0, 0.0]), np.array([3.0, 1.0])), None, seed=0)
     assert (d.old_mean, d.cross_mean) == (0.25, 0.75)
 
 
 def test_knowledge_of_the_old_model_corrects_the_crossing_by_regression() -> None:
     rng = np.random.default_rng(0)
-    known = Known(np.full(500, 0.9))
+    known = KnownUnits(np.full(500, 0.9))
     d = estimate(sample(rng), known, seed=0)
     assert d.old_mean == pytest.approx(0.9)
     assert d.cross_mean == pytest.approx(0.2 + 0.6 * 0.9, abs=0.03)
@@ -27,15 +27,15 @@ def test_knowledge_of_the_old_model_corrects_the_crossing_by_regression() -> Non
 def test_distance_to_what_was_learned_corrects_the_crossing_and_not_the_old_model() -> None:
     rng = np.random.default_rng(5)
     distance = rng.random(400) + 1
-    s = Sample(np.full(400, 0.5), 1 - 0.3 * distance, np.ones(400), None, distance)
-    d = estimate(s, Known(distance=np.full(100, 0.5)), seed=0)
+    s = MeasuredUnits(np.full(400, 0.5), 1 - 0.3 * distance, np.ones(400), None, distance)
+    d = estimate(s, KnownUnits(distance=np.full(100, 0.5)), seed=0)
     assert d.cross_mean == pytest.approx(1 - 0.3 * 0.5, abs=1e-3)
     assert d.old_mean == pytest.approx(0.5)
 
 
 def test_few_units_are_paired_instead() -> None:
-    s = Sample(np.array([0.2, 0.4, 0.6]), np.array([0.5, 0.7, 0.9]), np.ones(3))
-    d = estimate(s, Known(np.full(50, 0.8)), seed=0)
+    s = MeasuredUnits(np.array([0.2, 0.4, 0.6]), np.array([0.5, 0.7, 0.9]), np.ones(3))
+    d = estimate(s, KnownUnits(np.full(50, 0.8)), seed=0)
     assert d.cross_mean == pytest.approx(0.8 + 0.3)
 
 
@@ -67,14 +67,16 @@ def test_stratum_of_few_classes_scatters_more_than_the_mean_of_many() -> None:
 def test_rows_of_one_run_count_as_one() -> None:
     rng = np.random.default_rng(4)
     value = np.repeat(rng.random(30), 10)
-    alone = estimate(Sample(value, value, np.ones(300)), None, seed=0).predicted_old()
-    together = estimate(Sample(value, value, np.ones(300), np.repeat(np.arange(30), 10)), None, seed=0).predicted_old()
+    alone = estimate(MeasuredUnits(value, value, np.ones(300)), None, seed=0).predicted_old()
+    together = estimate(
+        MeasuredUnits(value, value, np.ones(300), np.repeat(np.arange(30), 10)), None, seed=0
+    ).predicted_old()
     assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
 def test_strata_combine_by_their_share() -> None:
     a, b = (
-        estimate(Sample(np.array([x, x]), np.array([y, y]), np.ones(2)), None, seed=0)
+        estimate(MeasuredUnits(np.array([x, x]), np.array([y, y]), np.ones(2)), None, seed=0)
         for x, y in ((0.2, 0.4), (0.8, 0.6))
     )
     whole = combine([(0.25, a), (0.75, b)])

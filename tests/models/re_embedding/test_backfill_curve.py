@@ -7,7 +7,7 @@ import pytest
 
 from models.evaluation.bootstrap import Interval
 from models.evaluation.retrieval_metrics import average_precision, cmc, ranks_of_first_match, recall_at_k, top_k
-from models.portable import Metric
+from models.portable import Distance
 from models.re_embedding.backfill_curve import (
     STEPS,
     Curve,
@@ -41,7 +41,7 @@ def world(
 
 
 def naively(
-    queries: np.ndarray, wanted: np.ndarray, gallery: np.ndarray, new: np.ndarray, codes: np.ndarray, metric: Metric,
+    queries: np.ndarray, wanted: np.ndarray, gallery: np.ndarray, new: np.ndarray, codes: np.ndarray, metric: Distance,
     exclude: np.ndarray | None, measure: Measure,
 ) -> np.ndarray:  # fmt: skip
     if measure == "recall@10":
@@ -55,7 +55,7 @@ def naively(
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
 @pytest.mark.parametrize("measure", MEASURES)
-def test_every_fraction_equals_a_search_of_the_mixed_gallery(metric: Metric, measure: Measure) -> None:
+def test_every_fraction_equals_a_search_of_the_mixed_gallery(metric: Distance, measure: Measure) -> None:
     queries, wanted, new, transformed, codes = world(0)
     order = order_at_random(len(new), 1)
     exclude = np.where(np.arange(len(queries)) % 3 == 0, -1, np.arange(len(queries)))

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from models.portable import Array, Metric
+from models.portable import Array, Distance
 from models.re_embedding import sampling
-from models.re_embedding.sampling import Sample, choose
+from models.re_embedding.sampling import ChosenItems, choose
 
 
 def batches(old: Array, side: Array | None = None, rows: int = 100) -> Iterator[tuple[Array, Array | None]]:
@@ -25,7 +25,7 @@ def blobs(sizes: list[int], dimension: int = 8, seed: int = 0) -> tuple[Array, n
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
-def test_every_group_is_seen_however_small(metric: Metric) -> None:
+def test_every_group_is_seen_however_small(metric: Distance) -> None:
     old, group = blobs([1000, 500, 20, 20, 20, 20])
     hit = np.mean([len(set(group[choose(batches(old), 24, metric=metric, seed=s).indices])) for s in range(5)])
     random = np.mean([len(set(np.random.default_rng(s).choice(group, 24, replace=False))) for s in range(5)])
@@ -50,7 +50,7 @@ def test_indices_are_distinct_ascending_and_within_the_gallery() -> None:
     assert sample.weights.min() >= 0
 
 
-def same(a: Sample, b: Sample) -> bool:
+def same(a: ChosenItems, b: ChosenItems) -> bool:
     return np.array_equal(a.indices, b.indices) and np.array_equal(a.weights, b.weights)
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from models.portable import Array, Metric, Space
+from models.portable import Array, Distance, Space
 from models.transformations import kernel
 from models.transformations.kernel import LINEAR, NEIGHBOURS, kernel_ridge, towards_neighbours
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs, design
 
 
-def spaces(old: int, new: int, source: Metric = "l2", target: Metric = "l2") -> tuple[Space, Space]:
+def spaces(old: int, new: int, source: Distance = "l2", target: Distance = "l2") -> tuple[Space, Space]:
     return Space("a", old, source), Space("b", new, target)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.retrieval_metrics import recall_at_k, top_k
-from models.portable import Affine, Metric, Space, Transformation, as_indexed
+from models.portable import Affine, Distance, Space, Transformation, as_indexed
 from models.transformations.lengths import lengths_of
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
@@ -26,7 +26,7 @@ def stretched(rows: int, seed: int) -> Pairs:
 @pytest.mark.parametrize("target", ["cosine", "l2"])
 @pytest.mark.parametrize("pairs", [40, 2_000])
 def test_pushed_queries_find_more_of_the_transformed_neighbours_once_lengths_are_known(
-    source: Metric, target: Metric, pairs: int
+    source: Distance, target: Distance, pairs: int
 ) -> None:
     gallery, queries = stretched(2_000, 2), stretched(200, 3).new
     h = ridge(stretched(pairs, 4), Space("a", 12, source), Space("b", 16, target))
@@ -58,7 +58,7 @@ def test_inner_product_needs_no_lengths_and_rows_alike_give_finite_ones() -> Non
     images = affine(alike, None)
     assert lengths_of(affine, alike, images, "l2", "ip") is None
     for target in ("l2", "cosine"):
-        metric: Metric = "l2" if target == "l2" else "cosine"
+        metric: Distance = "l2" if target == "l2" else "cosine"
         lengths = lengths_of(affine, alike, as_indexed(images, metric), "l2", metric)
         assert lengths is not None
         assert lengths.scale > 0

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from models.portable import Array, Metric, Space, Transformation
+from models.portable import Array, Distance, Space, Transformation
 from models.transformations import linear
 from models.transformations.linear import choose_strength, decompose, low_rank, orthogonal, ridge
 from models.transformations.pairs import Pairs, design
 
 
-def spaces(old: int, new: int, source: Metric = "l2", target: Metric = "l2") -> tuple[Space, Space]:
+def spaces(old: int, new: int, source: Distance = "l2", target: Distance = "l2") -> tuple[Space, Space]:
     return Space("a", old, source), Space("b", new, target)
 
 

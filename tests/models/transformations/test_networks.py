@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.device import resolve
-from models.portable import Array, Metric, Space, Transformation, load, save
+from models.portable import Array, Distance, Space, Transformation, load, save
 from models.transformations.fct import fct
 from models.transformations.linear import ridge
 from models.transformations.networks import BranchedNetwork
@@ -18,7 +18,7 @@ from models.transformations.residual_mlp import residual_mlp
 CPU = torch.device("cpu")
 
 
-def spaces(old: int, new: int, metric: Metric = "l2") -> tuple[Space, Space]:
+def spaces(old: int, new: int, metric: Distance = "l2") -> tuple[Space, Space]:
     return Space("a", old, metric), Space("b", new, metric)
 
 

@@ -6,7 +6,7 @@ import pytest
 from models.device import resolve
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Array, Space, Transformation
-from models.transformations.held_out_retrieval import HeldOut
+from models.transformations.held_out_retrieval import HeldOutRetrieval
 from models.transformations.methods import METHODS, Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from models.transformations.selection import Selection, select
@@ -79,7 +79,7 @@ def test_held_out_rows_tell_the_truth_where_fitted_rows_flatter() -> None:
     """Old vectors that know nothing of the new ones, and few pairs for their inputs: learnt by heart, worth nothing."""
     told = world(40)
     pairs = Pairs(np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32), told.new, None, told.label)
-    held_out = HeldOut(pairs, TARGET, seed=0)
+    held_out = HeldOutRetrieval(pairs, TARGET, seed=0)
 
     def learned(rows: Pairs) -> Transformation:
         return learn(Recipe("ridge", settings={"strength": 1e-3}), rows, SOURCE, TARGET, device=CPU)

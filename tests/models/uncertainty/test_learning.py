@@ -10,9 +10,9 @@ from models.transformations.pairs import Pairs
 from models.uncertainty import (
     NothingToLearn,
     calibrate,
+    cross_val_transform,
     learn_uncertainty,
     reliability,
-    transformed_out_of_fold,
 )
 from models.uncertainty.calibration import isotonic
 from models.uncertainty.heads import cross_entropy_of_new_classifier, fit_head
@@ -44,7 +44,7 @@ def learn(part: Pairs) -> Transformation:
 def test_expected_errors_find_the_items_that_the_transformation_misses(labelled: bool) -> None:
     known, fresh = pairs(0, labelled=labelled), pairs(1, 600)
     h = learn(known)
-    moved = transformed_out_of_fold(known, learn)
+    moved = cross_val_transform(known, learn)
     learned = learn_uncertainty(known, moved, h, device="cpu")
     landed = h.apply(fresh.old)
     expected = learned.uncertainty.expected_error(fresh.old, None, landed)
@@ -65,7 +65,7 @@ def test_expected_errors_find_the_items_that_the_transformation_misses(labelled:
 
 def test_what_is_expected_of_held_out_pairs_agrees_with_what_is_observed() -> None:
     known = pairs(2, 500)
-    moved = transformed_out_of_fold(known, learn)
+    moved = cross_val_transform(known, learn)
     learned = learn_uncertainty(known, moved, learn(known), device="cpu")
     error = np.square(moved - known.new, dtype=np.float64).sum(1)
     assert sum(each.rows for each in learned.reliability) == 500
@@ -84,7 +84,7 @@ def test_out_of_fold_vectors_come_from_refits_that_had_not_seen_the_row() -> Non
         seen.append(part)
         return learn(part.without_side())
 
-    moved = transformed_out_of_fold(known, spy, folds=4)
+    moved = cross_val_transform(known, spy, folds=4)
     assert [len(part) for part in seen] == [45] * 4
     for row in range(len(known)):
         unseen = [part for part in seen if not (part.old == known.old[row]).all(1).any()]
@@ -99,7 +99,7 @@ def test_side_information_is_read_where_the_transformation_reads_it() -> None:
     def with_side(part: Pairs) -> Transformation:
         return ridge(part, OLD, NEW, strength=0.01)
 
-    moved = transformed_out_of_fold(known, with_side)
+    moved = cross_val_transform(known, with_side)
     learned = learn_uncertainty(known, moved, with_side(known), device="cpu").uncertainty
     assert learned.side_dimension == 3
     assert learned.expected_error(known.old, known.side, moved).shape == (120,)
@@ -112,7 +112,7 @@ def test_side_information_is_read_where_the_transformation_reads_it() -> None:
 
 def test_learning_again_gives_the_same() -> None:
     known = pairs(5, 60)
-    moved = transformed_out_of_fold(known, learn)
+    moved = cross_val_transform(known, learn)
     first, second = (learn_uncertainty(known, moved, learn(known), device="cpu", seed=3) for _ in range(2))
     assert first.candidates == second.candidates
     np.testing.assert_array_equal(first.held_out, second.held_out)
@@ -121,7 +121,7 @@ def test_learning_again_gives_the_same() -> None:
 def test_too_few_pairs_and_vectors_of_another_shape_are_refused() -> None:
     known = pairs(6, 40)
     with pytest.raises(NothingToLearn, match="9 pairs"):
-        transformed_out_of_fold(known.subset(np.arange(9)), learn)
+        cross_val_transform(known.subset(np.arange(9)), learn)
     with pytest.raises(NothingToLearn, match="9 pairs"):
         learn_uncertainty(known.subset(np.arange(9)), known.new[:9], learn(known))
     with pytest.raises(ValueError, match="must have shape"):

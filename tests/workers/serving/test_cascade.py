@@ -13,7 +13,7 @@ from models.portable import Affine, Array, Card, Space, Transformation, as_index
 from tests.app.crossings import network_crossing, normal
 from workers.rows.items import Items
 from workers.rows.partial import Partial
-from workers.serving.cascade import Asked, measure_cascade, needs_cascade
+from workers.serving.cascade import CascadeQueries, measure_cascade, needs_cascade
 
 SOURCE, TARGET, SIDE, ITEMS = Space("old", 6, "cosine"), Space("new", 8, "l2"), 3, 260
 
@@ -26,7 +26,9 @@ def items(rows: int = ITEMS) -> Items:
     return Items(np.arange(rows), names, np.full(rows, None), normal(rng, rows, SOURCE.dimension), side)
 
 
-def measured(gallery: Items, asked: Asked, crossing: Crossing, folder: Path, overlap: float, limit: int) -> Cascade:
+def measured(
+    gallery: Items, asked: CascadeQueries, crossing: Crossing, folder: Path, overlap: float, limit: int
+) -> Cascade:
     ticks: list[int] = []
     found = measure_cascade(
         gallery,
@@ -44,7 +46,7 @@ def measured(gallery: Items, asked: Asked, crossing: Crossing, folder: Path, ove
     return found
 
 
-def overlaps(gallery: Items, asked: Asked, crossing: Crossing, wanted: int) -> list[float]:
+def overlaps(gallery: Items, asked: CascadeQueries, crossing: Crossing, wanted: int) -> list[float]:
     """The mean share of the true nearest among the first 1, 2, … candidates, own item excluded."""
     moved = crossing.apply(gallery.vector, gallery.side.values, gallery.side.has).astype(np.float64)
     old, pushed = as_indexed(gallery.vector, "cosine"), crossing.plain.push(asked.vectors)
@@ -62,7 +64,7 @@ def overlaps(gallery: Items, asked: Asked, crossing: Crossing, wanted: int) -> l
 @pytest.mark.parametrize("overlap", [0.6, 0.9, 1.0])
 def test_fewest_candidates_with_the_overlap_asked_for_are_found(overlap: float, tmp_path: Path) -> None:
     gallery, crossing = items(), network_crossing(SOURCE, TARGET, SIDE)
-    asked = Asked(normal(np.random.default_rng(3), 30, 8), np.where(np.arange(30) % 2, np.arange(30), -1))
+    asked = CascadeQueries(normal(np.random.default_rng(3), 30, 8), np.where(np.arange(30) % 2, np.arange(30), -1))
     found = measured(gallery, asked, crossing, tmp_path, overlap, ITEMS)
     ten, hundred = (overlaps(gallery, asked, crossing, wanted) for wanted in (10, 100))
     assert found.k == max(10, 1 + next(count for count, share in enumerate(ten) if share >= overlap - 1e-9))
@@ -75,7 +77,7 @@ def test_fewest_candidates_with_the_overlap_asked_for_are_found(overlap: float, 
 
 def test_limit_is_kept_and_what_it_costs_is_said(tmp_path: Path) -> None:
     gallery, crossing = items(), network_crossing(SOURCE, TARGET, SIDE)
-    asked = Asked(normal(np.random.default_rng(3), 30, 8), np.full(30, -1))
+    asked = CascadeQueries(normal(np.random.default_rng(3), 30, 8), np.full(30, -1))
     found = measured(gallery, asked, crossing, tmp_path, 1.0, 20)
     assert found.k == 20
     assert found.measured == pytest.approx(overlaps(gallery, asked, crossing, 10)[19])
@@ -84,7 +86,7 @@ def test_limit_is_kept_and_what_it_costs_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [1, 9])
 def test_gallery_of_fewer_rows_than_answers_is_searched_whole(rows: int, tmp_path: Path) -> None:
-    asked = Asked(normal(np.random.default_rng(3), 5, 8), np.full(5, 0))
+    asked = CascadeQueries(normal(np.random.default_rng(3), 5, 8), np.full(5, 0))
     found = measured(items(rows), asked, network_crossing(SOURCE, TARGET, SIDE), tmp_path, 0.99, 50)
     assert (found.k, found.k_for_100, found.measured) == (rows, None, 1.0)
 

@@ -19,7 +19,7 @@ from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
-from app.upgrades.states import State
+from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 from models.portable import Array, Space, save
 from models.transformations.pairs import Pairs
@@ -69,7 +69,7 @@ def proved(settings: Settings, database: Database) -> Iterator[Proved]:
     save(crossing.chosen, folder / CHOSEN)
     save(crossing.plain, folder / PLAIN)
     asked = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
-    row = UpgradeRow(id="u", source="old", target="new", request=asked, galleries=["g"], state=State.ACTIVE)
+    row = UpgradeRow(id="u", source="old", target="new", request=asked, galleries=["g"], state=UpgradeState.ACTIVE)
     with crosswalk.database.session() as session:
         session.add(row)
     made = Proved(crosswalk, crosswalk.upgrades.row("u"), normal(rng, 80, 6) * 8)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.artifacts.crossings import Crossing as Hop
+from app.artifacts.crossings import Crossing
 from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs
 from tests.app.crossings import affine, space
@@ -45,7 +45,7 @@ def test_rows_to_judge_by_need_no_side_information() -> None:
 
 def test_a_mixed_gallery_is_transformed_as_it_will_be_served() -> None:
     old, new = space("old", 2), space("new", 3)
-    hop = Hop(affine(old, new, 2), affine(old, new, seed=1))
+    hop = Crossing(affine(old, new, 2), affine(old, new, seed=1))
     moved = transform(hop, VECTORS, VECTORS, HAS)
     np.testing.assert_allclose(moved[HAS], hop.chosen.apply(VECTORS[HAS], VECTORS[HAS]), rtol=1e-5)
     np.testing.assert_allclose(moved[~HAS], hop.plain.apply(VECTORS[~HAS]), rtol=1e-5)

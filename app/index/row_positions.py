@@ -3,16 +3,16 @@
 import numpy as np
 import numpy.typing as npt
 
-from app.index.protocol import Rows
+from app.index.protocol import RowIds
 
 
-class RowIds:
+class RowPositions:
     """Finds positions by binary search; keeps a sorted copy only where the ids do not ascend already.
 
     rows: (n,) int64. Raises ValueError where an id is negative or appears twice.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: RowIds) -> None:
         ascending = bool(np.all(rows[1:] > rows[:-1]))
         self._order = None if ascending else np.argsort(rows, kind="stable")
         self._sorted = rows if self._order is None else rows[self._order]
@@ -26,12 +26,12 @@ class RowIds:
     def nbytes(self) -> int:
         return 0 if self._order is None else self._order.nbytes + self._sorted.nbytes
 
-    def positions(self, rows: Rows) -> npt.NDArray[np.int64]:
+    def positions(self, rows: RowIds) -> npt.NDArray[np.int64]:
         """Positions of those of the rows (m,) that are here, in the order asked."""
         located = self.located(rows)
         return located[located >= 0]
 
-    def located(self, rows: Rows) -> npt.NDArray[np.int64]:
+    def located(self, rows: RowIds) -> npt.NDArray[np.int64]:
         """The position of each of the rows (m,), -1 where it is not here: (m,)."""
         if not len(self._sorted):
             return np.full(len(rows), -1, np.int64)
