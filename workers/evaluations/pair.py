@@ -21,7 +21,7 @@ from workers.rows.evaluation_rows import payload_values
 def evaluate_pair(
     bench: SearchBench, asked: PairEvaluation, accepted_crossings: dict[str, AcceptedCrossing], items: Holding | None
 ) -> dict[str, Any]:
-    """The result, JSON. accepted_crossings: by upgrade, those that `asked` names; items: of the gallery, if there is one."""
+    """The result, JSON. accepted_crossings: by upgrade, those that `asked` names; items: of the gallery, if any."""
     new, old, against = asked.queries, str(asked.gallery), asked.against
     truth = bench.truth(new)
 

@@ -67,7 +67,7 @@ class SearchBench:
         return self._asked != [RECALL] and self.queries.labelled and self.gallery.labelled
 
     def search(self, queries: str, gallery: str, accepted_crossings: Sequence[AcceptedCrossing] = ()) -> Crossed:
-        """M(queries, gallery), its vectors moved by the `accepted_crossings` from the gallery's model to the queries'."""
+        """M(queries, gallery), its vectors moved by the `accepted_crossings` between the two models."""
         space = self._crosswalk.models.space(queries)
         vectors, steps = self._carried(gallery, accepted_crossings)
         name = f"M({queries}, {gallery})"
