@@ -32,8 +32,8 @@ class Datasets:
 
         Raises IdTaken where the id has another body.
         """
-        if (there := self._find(new.id)) is not None:
-            return self._unless_other(there, new), False
+        if (row := self._find(new.id)) is not None:
+            return self._unless_other(row, new), False
         side = new.side_information.dimension if new.side_information else None
         folder = f"{new.id}-{secrets.token_hex(4)}"
         store = DatasetStore.create(self._settings.datasets_dir / folder, side)
@@ -54,8 +54,8 @@ class Datasets:
         """Up to `limit` datasets in order of their ids, after the one named by the cursor."""
         with self._database.read() as session:
             query = select(DatasetRow).order_by(DatasetRow.id).limit(limit)
-            found = session.scalars(query.where(DatasetRow.id > cursor) if cursor else query).all()
-        return [self._wire(row) for row in found]
+            rows = session.scalars(query.where(DatasetRow.id > cursor) if cursor else query).all()
+        return [self._wire(row) for row in rows]
 
     def delete(self, dataset: str, used_by: Sequence[str] = ()) -> None:
         """Removes a dataset. Raises NotFound, and InUse where a running upgrade learns from it."""
@@ -63,8 +63,8 @@ class Datasets:
         if used_by:
             raise InUse(f"Dataset {dataset!r} is in use by {', '.join(used_by)}.", used_by=list(used_by))
         with self._database.session() as session:
-            if (there := session.get(DatasetRow, dataset)) is not None:
-                session.delete(there)
+            if (stored := session.get(DatasetRow, dataset)) is not None:
+                session.delete(stored)
         self._store(row).destroy()
 
     def expected(self, dataset: str) -> Expected:
@@ -81,10 +81,9 @@ class Datasets:
         """Raises NotFound."""
         return self._store(self._row(dataset))
 
-    def using_model(self, _session: Session, model: str) -> list[str]:
-        """What uses a model here, for the registry."""
-        with self._database.read() as session:
-            rows = session.scalars(select(DatasetRow)).all()
+    def using_model(self, session: Session, model: str) -> list[str]:
+        """The datasets that hold vectors of a model, for whoever would delete it, read in that caller's session."""
+        rows = session.scalars(select(DatasetRow)).all()
         return [f"dataset {row.id}" for row in rows if self._holds(row, model)]
 
     def _holds(self, row: DatasetRow, model: str) -> bool:
@@ -96,24 +95,24 @@ class Datasets:
             return session.get(DatasetRow, dataset)
 
     def _row(self, dataset: str) -> DatasetRow:
-        found = self._find(dataset)
-        if found is None:
+        row = self._find(dataset)
+        if row is None:
             raise NotFound(f"There is no dataset {dataset!r}. Register it with POST /datasets.")
-        return found
+        return row
 
     def _store(self, row: DatasetRow) -> DatasetStore:
         return DatasetStore(self._settings.datasets_dir / row.folder)
 
-    def _unless_other(self, there: DatasetRow, new: schemas.NewDataset) -> schemas.Dataset:
-        found = self._wire(there)
-        differing = [name for name, value in new.model_dump().items() if found.model_dump()[name] != value]
+    def _unless_other(self, row: DatasetRow, new: schemas.NewDataset) -> schemas.Dataset:
+        registered = self._wire(row)
+        differing = [name for name, value in new.model_dump().items() if registered.model_dump()[name] != value]
         if differing:
             raise IdTaken(
                 f"Dataset {new.id!r} is registered with another {', '.join(differing)}. Choose another id, or "
                 f"DELETE /datasets/{new.id} first.",
                 differing=differing,
             )
-        return found
+        return registered
 
     def _wire(self, row: DatasetRow) -> schemas.Dataset:
         store = self._store(row)

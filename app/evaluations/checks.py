@@ -22,49 +22,49 @@ class EvaluationChecks:
         self._datasets = datasets
         self._hops = accepted_crossings
 
-    def pair(self, asked: PairEvaluation) -> PairEvaluation:
+    def pair(self, request: PairEvaluation) -> PairEvaluation:
         """The request with the gallery's model, the crossings and the comparison named.
 
         Raises NotFound, NoRoute where no crossing leads from one space to the other, and Unprocessable.
         """
-        dataset = of_dataset(self._datasets, asked.dataset)
-        searched = dataset if asked.gallery_id is None else of_gallery(self._galleries, asked.gallery_id)
-        gallery = asked.gallery or (searched.info.current.space.model if searched.info else "")
-        against, places = asked.against, ("/against/queries", "/against/gallery")
-        if "against" not in asked.model_fields_set and asked.queries != gallery:
+        dataset = of_dataset(self._datasets, request.dataset)
+        searched = dataset if request.gallery_id is None else of_gallery(self._galleries, request.gallery_id)
+        gallery = request.gallery or (searched.info.current.space.model if searched.info else "")
+        against, places = request.against, ("/against/queries", "/against/gallery")
+        if "against" not in request.model_fields_set and request.queries != gallery:
             against, places = Pair(queries=gallery, gallery=gallery), ("/gallery", "/gallery")
-        if asked.slices and against is None:
+        if request.slices and against is None:
             raise _wrong("Slices are judged between two searches: give another pair in `against`.", "/slices")
-        star = [] if asked.unconstrained is None else [("/unconstrained", asked.unconstrained)]
-        by_queries, by_gallery = [("/queries", asked.queries), *star], [("/gallery", gallery), *star]
+        star = [] if request.unconstrained is None else [("/unconstrained", request.unconstrained)]
+        by_queries, by_gallery = [("/queries", request.queries), *star], [("/gallery", gallery), *star]
         if against is not None:
             by_queries.append((places[0], against.queries))
             by_gallery.append((places[1], against.gallery))
         for _, model in [*by_queries, *by_gallery]:
             self._models.get(model)
-        via = self._via(asked.queries, gallery, asked.via, "/via")
+        via = self._via(request.queries, gallery, request.via, "/via")
         if against is not None:
             crossed = self._via(against.queries, against.gallery, against.via, "/against/via")
             against = against.model_copy(update={"via": crossed})
         _holds(dataset, by_queries, "queries")
         _holds(searched, by_gallery, "the gallery")
-        _sliced(asked, dataset)
-        _measurable(asked, dataset, [model for _, model in by_queries], searched, [model for _, model in by_gallery])
-        return asked.model_copy(update={"gallery": gallery, "via": via, "against": against})
+        _sliced(request, dataset)
+        _measurable(request, dataset, [model for _, model in by_queries], searched, [model for _, model in by_gallery])
+        return request.model_copy(update={"gallery": gallery, "via": via, "against": against})
 
-    def chain(self, asked: ChainEvaluation) -> ChainEvaluation:
+    def chain(self, request: ChainEvaluation) -> ChainEvaluation:
         """Raises NotFound, and Unprocessable where no row has a label and a vector of every model."""
-        dataset = of_dataset(self._datasets, asked.dataset)
-        for model in asked.models:
+        dataset = of_dataset(self._datasets, request.dataset)
+        for model in request.models:
             self._models.get(model)
-        _holds(dataset, [(f"/models/{place}", model) for place, model in enumerate(asked.models)], "queries")
-        if not dataset.count(dataset.given(LABEL), *map(dataset.native, asked.models)):
+        _holds(dataset, [(f"/models/{place}", model) for place, model in enumerate(request.models)], "queries")
+        if not dataset.count(dataset.given(LABEL), *map(dataset.native, request.models)):
             raise _wrong(
                 f"{dataset.name} has no row with both a label and a vector of every one of these models; a chain is "
-                f"judged by labels. PUT /datasets/{asked.dataset}/rows with a column label.",
+                f"judged by labels. PUT /datasets/{request.dataset}/rows with a column label.",
                 "/dataset",
             )
-        return asked
+        return request
 
     def _via(self, queries: str, gallery: str, upgrade: str | None, pointer: str) -> str | None:
         """The upgrade whose crossing is applied; None where both are of one model."""
@@ -99,11 +99,11 @@ def _holds(holding: Holding, models: Sequence[tuple[str, str]], what: str) -> No
         )
 
 
-def _sliced(asked: PairEvaluation, dataset: Holding) -> None:
-    for place, name in enumerate(asked.slices):
+def _sliced(request: PairEvaluation, dataset: Holding) -> None:
+    for place, name in enumerate(request.slices):
         if name == LABEL and not dataset.count(dataset.given(LABEL)):
             raise _wrong(f"{dataset.name} has no labels to slice by.", f"/slices/{place}")
-        if name != LABEL and asked.gallery_id is None:
+        if name != LABEL and request.gallery_id is None:
             raise _wrong(
                 f"`{name}` is a field of the items' payload: name the gallery that has them in `gallery_id`; rows of a "
                 "dataset are sliced by `label`.",
@@ -112,21 +112,23 @@ def _sliced(asked: PairEvaluation, dataset: Holding) -> None:
 
 
 def _measurable(
-    asked: PairEvaluation, dataset: Holding, by_queries: Sequence[str], searched: Holding, by_gallery: Sequence[str]
+    request: PairEvaluation, dataset: Holding, by_queries: Sequence[str], searched: Holding, by_gallery: Sequence[str]
 ) -> None:
     """Raises Unprocessable where a metric that was asked for, or every metric, lacks what it is measured by.
 
     by_queries, by_gallery: the models that every query, and every row searched, has a vector of.
     """
-    asking, there = map(dataset.reached, by_queries), [searched.reached(model) for model in by_gallery]
-    labelled = dataset.count(dataset.given(LABEL), *asking) and searched.count(searched.given(LABEL), *there)
-    embedded = searched.count(*there) == searched.count(*there, searched.native(asked.queries))
+    query_models, searched_models = map(dataset.reached, by_queries), [searched.reached(model) for model in by_gallery]
+    labelled = dataset.count(dataset.given(LABEL), *query_models) and searched.count(
+        searched.given(LABEL), *searched_models
+    )
+    embedded = searched.count(*searched_models) == searched.count(*searched_models, searched.native(request.queries))
     no_labels = f"there are no labels on both sides ({dataset.name} and {searched.name} need them)"
     no_truth = (
         f"the true neighbours are not known: not every row searched of {searched.name} has a vector made by "
-        f"{asked.queries!r}"
+        f"{request.queries!r}"
     )
-    for place, metric in enumerate(asked.metrics or []):
+    for place, metric in enumerate(request.metrics or []):
         if not (embedded if metric == "recall@10" else labelled):
             lacking = no_truth if metric == "recall@10" else no_labels
             raise _wrong(f"`{metric}` cannot be measured: {lacking}.", f"/metrics/{place}")

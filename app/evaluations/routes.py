@@ -24,14 +24,14 @@ EvaluationId = Annotated[str, Path(description="The id that starting it answered
     response_model=Evaluation,
     responses=problems(NotFound, NoRoute, KeyReused, Unprocessable),
 )
-def start(asked: Annotated[NewEvaluation, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once) -> Response:
+def start(request: Annotated[NewEvaluation, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once) -> Response:
     """A **pair**: how well queries of one model search vectors of another, over a dataset's rows or a gallery, and
     whether that is better than another pair, slice by slice. Where the two models differ, the vectors searched go
     through the crossing that an upgrade learned; the result names it. A **chain** (`models`): the compatibility matrix
     of several versions, its average compatibility and average accuracy. Long work: `Location` names what to follow."""
 
     def work(session: Session) -> StoredAnswer:
-        evaluation = parts.evaluations.start(session, asked)
+        evaluation = parts.evaluations.start(session, request)
         return StoredAnswer(evaluation, headers={"Location": f"/evaluations/{evaluation.id}"})
 
     return once.run(work)

@@ -26,13 +26,13 @@ class Evaluations:
         self._checks = checks
         self._jobs = jobs
 
-    def start(self, session: Session, asked: PairEvaluation | ChainEvaluation) -> Evaluation:
+    def start(self, session: Session, request: PairEvaluation | ChainEvaluation) -> Evaluation:
         """Starts an evaluation inside the caller's transaction; its job is rung after the commit.
 
         Raises NotFound for what is not there, NoRoute where no crossing leads from one space to the other, and
         Unprocessable for what cannot be measured.
         """
-        whole = self._checks.chain(asked) if isinstance(asked, ChainEvaluation) else self._checks.pair(asked)
+        whole = self._checks.chain(request) if isinstance(request, ChainEvaluation) else self._checks.pair(request)
         # Ids sort by time of creation, so that listing in order of ids is listing in order of age.
         row = EvaluationRow(
             id=f"eva-{sortable_id()}", request=whole.model_dump(mode="json"), state=EvaluationState.QUEUED
@@ -51,8 +51,8 @@ class Evaluations:
         """Up to `limit` evaluations, oldest first, after the one named by the cursor."""
         query = select(EvaluationRow).order_by(EvaluationRow.id).limit(limit)
         with self._database.read() as session:
-            found = session.scalars(query.where(EvaluationRow.id > cursor) if cursor else query)
-            return [self._wire(session, row) for row in found]
+            rows = session.scalars(query.where(EvaluationRow.id > cursor) if cursor else query)
+            return [self._wire(session, row) for row in rows]
 
     def delete(self, evaluation: str) -> None:
         """Removes an evaluation; one that has not ended is stopped. Raises NotFound."""
@@ -85,12 +85,12 @@ class Evaluations:
         return _found(session.get(EvaluationRow, evaluation, with_for_update=True), evaluation)
 
     def _wire(self, session: Session, row: EvaluationRow) -> Evaluation:
-        asked = asked_by(row.request)
+        request = asked_by(row.request)
         progress = None if row.state in ENDED else self._jobs.progress(session, row.id)
         return Evaluation(
             id=row.id,
-            kind="chain" if isinstance(asked, ChainEvaluation) else "pair",
-            request=asked,
+            kind="chain" if isinstance(request, ChainEvaluation) else "pair",
+            request=request,
             state=EvaluationState(row.state),
             progress=Progress(**progress) if progress else None,
             result=row.result,

@@ -103,7 +103,7 @@ def nearest(
 
     Cosine takes unit vectors and unit queries. rows: (n,) the ids to answer with. longest: no vector is longer.
     """
-    found = padding(len(queries), k, score)
+    hits = padding(len(queries), k, score)
     slack = _rounding(queries, longest, score)
     pending, fetch = np.arange(len(queries) if selected.count else 0), k + _MARGIN
     while len(pending):
@@ -120,10 +120,10 @@ def nearest(
             best = best_of(rows[positions], _pair_scores(batch, vectors, positions, score), positions >= 0, k, score)
             kth = best.scores[:, -1].astype(np.float64)
             sure = (bound == -np.inf) | ((-(kth**2) if score == "l2" else kth) > bound + slack[part])
-            found.rows[part[sure]], found.scores[part[sure]] = best.rows[sure], best.scores[sure]
+            hits.rows[part[sure]], hits.scores[part[sure]] = best.rows[sure], best.scores[sure]
             unsure.append(part[~sure])
         pending, fetch = np.concatenate(unsure), fetch * _GROWTH
-    return found
+    return hits
 
 
 def ranked(queries: Vectors, vectors: Vectors, rows: RowIds, positions: Positions, k: int, score: Distance) -> Hits:

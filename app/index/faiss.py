@@ -36,8 +36,8 @@ class _State:
     @cached_property
     def written(self) -> tuple[RowPositions, Positions]:
         """The delta's rows that can be found, and their positions: worked out when first asked for."""
-        there = np.concatenate([self.delta.ranked.members(), self.delta.zeros])
-        return RowPositions(self.delta.rows[there]), there
+        positions = np.concatenate([self.delta.ranked.members(), self.delta.zeros])
+        return RowPositions(self.delta.rows[positions]), positions
 
 
 class LiveIndex:
@@ -104,29 +104,29 @@ class LiveIndex:
             delta = delta.only(np.flatnonzero(np.isin(delta.rows, allowed)))
         if base is not None and state.snapshot is not None and allowed is not None:
             base = base.only(state.snapshot.ids.positions(allowed))
-        found = []
+        parts: list[Hits] = []
         with one_thread():
             if base is not None and state.snapshot is not None:
-                found.append(state.snapshot.search(base, queries, k, score, effort))
-            if delta.ranked.count or not found:
-                found.append(delta.search(queries, k, score))
+                parts.append(state.snapshot.search(base, queries, k, score, effort))
+            if delta.ranked.count or not parts:
+                parts.append(delta.search(queries, k, score))
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
-        return _with_zeros(_merged(found, k, score), np.sort(np.concatenate(zeros)), queries, score)
+        return _with_zeros(_merged(parts, k, score), np.sort(np.concatenate(zeros)), queries, score)
 
     def held(self, rows: RowIds) -> Held:
         state = self._state
         held = Held(np.zeros((len(rows), self.dimension), np.float32), np.full(len(rows), -1))
         if state.base is not None and state.snapshot is not None:
             places = state.snapshot.ids.located(rows)
-            there = np.flatnonzero(state.base.finds(places))
-            held.vectors[there] = state.base.vectors_at(places[there])
-            held.versions[there] = state.snapshot.version
+            in_base = np.flatnonzero(state.base.finds(places))
+            held.vectors[in_base] = state.base.vectors_at(places[in_base])
+            held.versions[in_base] = state.snapshot.version
         ids, positions = state.written
         places = ids.located(rows)
-        there = np.flatnonzero(places >= 0)
-        slots = positions[places[there]]
-        held.vectors[there] = state.delta.vectors_at(slots)
-        held.versions[there] = state.versions[slots]
+        in_delta = np.flatnonzero(places >= 0)
+        slots = positions[places[in_delta]]
+        held.vectors[in_delta] = state.delta.vectors_at(slots)
+        held.versions[in_delta] = state.versions[slots]
         return held
 
     def apply(self, rows: RowIds, vectors: Vectors, removed: RowIds, *, version: int) -> None:

@@ -83,16 +83,16 @@ class Manifest:
         """Raises CorruptIndex where the manifest is missing, unreadable, or not as it was written."""
         try:
             plain: dict[str, Any] = json.loads((directory / FILE).read_bytes())
-            said = plain.pop("checksum")
+            checksum = plain.pop("checksum")
             if plain.pop("format") != _FORMAT:
                 raise CorruptIndex(f"{directory}: the manifest is of another format")
             options = IndexOptions(**plain.pop("options"))
             files = {name: Digest(**digest) for name, digest in plain.pop("files").items()}
-            tuned = {score: Tuned(**found) for score, found in plain.pop("tuned").items()}
+            tuned = {score: Tuned(**entry) for score, entry in plain.pop("tuned").items()}
             manifest = cls(**plain, options=options, files=files, tuned=tuned)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptIndex(f"{directory}: no readable manifest: {error}") from error
-        if manifest.checksum != said:
+        if manifest.checksum != checksum:
             raise CorruptIndex(f"{directory}: the manifest is not as it was written")
         if directory.name != manifest.name:
             raise CorruptIndex(f"{directory}: the name is of another index")

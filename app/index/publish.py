@@ -151,13 +151,13 @@ def tune(snapshot: Snapshot, queries: Vectors, score: Distance, neighbours: int)
     approximate, own = snapshot.approximate, snapshot.manifest.tuning(score)
     if approximate is None or own is None:
         return None
-    asked, by = as_indexed(queries, score)[0], snapshot.block
-    before = _least(approximate, by, asked, score, neighbours, [own.effort], 0.0)
+    indexed, block = as_indexed(queries, score)[0], snapshot.block
+    before = _least(approximate, block, indexed, score, neighbours, [own.effort], 0.0)
     if before.recall >= snapshot.manifest.options.recall:
         return before, before
     harder = (effort for effort in approximate.efforts() if effort > own.effort)
     return before, _least(
-        approximate, by, asked, score, neighbours, [own.effort, *harder], snapshot.manifest.options.recall
+        approximate, block, indexed, score, neighbours, [own.effort, *harder], snapshot.manifest.options.recall
     )
 
 
@@ -174,8 +174,8 @@ def _least(
 
     def recall(effort: int) -> float:
         propose = approximate.propose(score, effort, block.ranked.count)
-        found = block.search(queries, neighbours, score, propose).rows
-        return float(np.mean([np.isin(true, one).mean() for true, one in zip(truth, found, strict=True)]))
+        rows = block.search(queries, neighbours, score, propose).rows
+        return float(np.mean([np.isin(true, one).mean() for true, one in zip(truth, rows, strict=True)]))
 
     with one_thread():
         truth = block.search(queries, neighbours, score).rows

@@ -156,8 +156,8 @@ class Leases:
         """Ends jobs whose holder vanished and that must not be tried again: cancelled, or out of attempts."""
         with self._database.read() as session:
             rows = session.scalars(select(JobRow).where(self._hopeless(database_now(session)))).all()
-            found = [(_lease(row, row.lease_token), row.error) for row in rows if row.lease_token]
-        for lease, error in found:
+            expired = [(_lease(row, row.lease_token), row.error) for row in rows if row.lease_token]
+        for lease, error in expired:
             reason = f"The worker vanished during {lease.step!r}, attempt {lease.attempt} of {self._attempts}."
             try:
                 self.fail(lease, f"{reason} Before that: {error}" if error else reason)

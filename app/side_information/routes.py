@@ -25,7 +25,7 @@ router = APIRouter(prefix="/models", tags=["side-information"])
     responses=problems(NotFound, IdTaken, KeyReused, Unprocessable),
 )
 def train_side_information(
-    model: ModelId, asked: Annotated[NewEncoder, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once
+    model: ModelId, request: Annotated[NewEncoder, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once
 ) -> Response:
     """Trains an encoder on a dataset's images or texts alone, without labels, whose vectors are stored with every item
     beside those of this model (`PUT /galleries/{id}/side-information`): a later upgrade crosses better with them. It is
@@ -33,7 +33,7 @@ def train_side_information(
     its vectors. One whose training failed or was cancelled may be trained anew under the same id."""
 
     def work(session: Session) -> StoredAnswer:
-        encoder = parts.encoders.train(session, model, asked)
+        encoder = parts.encoders.train(session, model, request)
         return StoredAnswer(encoder, headers={"Location": f"/models/{encoder.id}"})
 
     return once.run(work)

@@ -49,35 +49,35 @@ class Encoders:
         self._datasets = datasets
         self._jobs = jobs
 
-    def train(self, session: Session, model: str, asked: NewEncoder) -> Encoder:
+    def train(self, session: Session, model: str, request: NewEncoder) -> Encoder:
         """Starts training an encoder inside the caller's transaction; its job is rung after the commit.
 
         Raises NotFound for a model or dataset that is not there, Unprocessable for a request that cannot be carried
         out, and IdTaken where another model has the id, this one's included.
         """
-        if asked.id == model:
+        if request.id == model:
             raise _wrong(f"Model {model!r} cannot be its own encoder. Give another `id`.", "/id")
         self._models.hold(session, model)
-        column = asked.built.modality
-        rows = self._datasets.store(asked.dataset).rows
+        column = request.built.modality
+        rows = self._datasets.store(request.dataset).rows
         if not rows.count(f"`{column}` IS NOT NULL"):
             raise _wrong(
-                f"Dataset {asked.dataset!r} has no row with `{column}`, which is what {asked.id!r} learns from. "
-                f"PUT /datasets/{asked.dataset}/rows with a column `{column}`.",
+                f"Dataset {request.dataset!r} has no row with `{column}`, which is what {request.id!r} learns from. "
+                f"PUT /datasets/{request.dataset}/rows with a column `{column}`.",
                 "/dataset",
             )
         new = NewModel(
-            id=asked.id, dimension=asked.dimension, metric=METRIC, modality=column, description=asked.description
+            id=request.id, dimension=request.dimension, metric=METRIC, modality=column, description=request.description
         )
         row = self._free(session, new)
         run = f"enc-{sortable_id()}"
         self._models.train(session, new, run)
         if row is None:
-            row = SideInformationEncoderRow(id=asked.id)
+            row = SideInformationEncoderRow(id=request.id)
             session.add(row)
         else:
             self._discard(session, row.run)
-        row.model, row.run, row.request = model, run, asked.model_dump(mode="json")
+        row.model, row.run, row.request = model, run, request.model_dump(mode="json")
         row.state, row.learned, row.reason = EncoderState.QUEUED, None, None
         session.flush()
         self._jobs.enqueue(session, STEP, run)
@@ -92,8 +92,8 @@ class Encoders:
         query = select(SideInformationEncoderRow).where(SideInformationEncoderRow.model == model)
         query = query.order_by(SideInformationEncoderRow.id).limit(limit)
         with self._database.read() as session:
-            found = session.scalars(query.where(SideInformationEncoderRow.id > cursor) if cursor else query)
-            return [self._wire(session, row) for row in found]
+            rows = session.scalars(query.where(SideInformationEncoderRow.id > cursor) if cursor else query)
+            return [self._wire(session, row) for row in rows]
 
     def shown(self, models: Sequence[Model]) -> list[Model]:
         """Models with how their training stands, where they are encoders."""
@@ -185,18 +185,18 @@ class Encoders:
 
     def _free(self, session: Session, new: NewModel) -> SideInformationEncoderRow | None:
         """The row of a former training that came to nothing, if there was one. Raises IdTaken where the id is taken."""
-        there = self._models.find(session, new.id)
-        if there is None:
+        registered = self._models.find(session, new.id)
+        if registered is None:
             return None
         row = session.get(SideInformationEncoderRow, new.id, with_for_update=True)
-        differing = [name for name in ("dimension", "metric") if getattr(there, name) != getattr(new, name)]
+        differing = [name for name in ("dimension", "metric") if getattr(registered, name) != getattr(new, name)]
         users = [*self._galleries.using_model(session, new.id), *self._datasets.using_model(session, new.id)]
         if row is None:
             why = "it was not trained as an encoder of side-information"
         elif row.state not in CAME_TO_NOTHING:
             why = f"its training is {row.state}"
         elif differing:
-            why = f"it has {there.dimension} dimensions and is compared by {there.metric}"
+            why = f"it has {registered.dimension} dimensions and is compared by {registered.metric}"
         elif users:
             why = f"{', '.join(users)} holds vectors of it"
         else:
@@ -224,14 +224,14 @@ class Encoders:
         return Progress(**progress) if progress else None
 
     def _wire(self, session: Session, row: SideInformationEncoderRow) -> Encoder:
-        asked = NewEncoder.model_validate(row.request)
+        request = NewEncoder.model_validate(row.request)
         return Encoder(
             id=row.id,
             model=row.model,
-            dataset=asked.dataset,
-            architecture=asked.architecture,
-            dimension=asked.dimension,
-            training=asked.training,
+            dataset=request.dataset,
+            architecture=request.architecture,
+            dimension=request.dimension,
+            training=request.training,
             state=EncoderState(row.state),
             progress=self._progress(session, row),
             reason=row.reason,

@@ -195,17 +195,17 @@ def _name(column: Column, raw: pa.Array, chunk: Chunk, characters: int, *, empty
 def _payload(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
     struct = pa.types.is_struct(raw.type)
     cells = raw if struct else _short(column, raw, chunk, 2 * PAYLOAD_BYTES)
-    found: list[str | None] = []
+    texts: list[str | None] = []
     refused = 0
     for place, cell in enumerate(cells):
         try:
-            found.append(of_struct(cell) if struct else of_text(cell.as_py()))
+            texts.append(of_struct(cell) if struct else of_text(cell.as_py()))
         except BadPayload as error:
-            found.append(None)
+            texts.append(None)
             if refused < TOLD:
                 chunk.refuse_row(place, column.name, str(error))
             refused += 1
-    return pa.array(found, column.type)
+    return pa.array(texts, column.type)
 
 
 def refuse_columns(errors: Sequence[tuple[str, str]]) -> None:

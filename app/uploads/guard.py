@@ -74,10 +74,10 @@ class Order:
 
     @classmethod
     def from_json(cls, text: str) -> "Order":
-        said = json.loads(text)
-        columns = tuple(Column(**column) for column in said["expected"]["columns"])
-        said["expected"] = Expected(said["expected"]["noun"], columns)
-        return cls(**said | {"limits": UploadLimits(**said["limits"])})
+        request = json.loads(text)
+        columns = tuple(Column(**column) for column in request["expected"]["columns"])
+        request["expected"] = Expected(request["expected"]["noun"], columns)
+        return cls(**request | {"limits": UploadLimits(**request["limits"])})
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,6 @@ def accepted(content_type: str | None, taken: tuple[str, ...]) -> str:
     """The media type that a Content-Type names, without its parameters. Raises UnsupportedMediaType."""
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if media_type not in taken:
-        said = f"Content-Type {media_type!r} is not taken here" if media_type else "The request has no Content-Type"
-        raise UnsupportedMediaType(f"{said}. Send one of {', '.join(taken)}.", accepted=list(taken))
+        problem = f"Content-Type {media_type!r} is not taken here" if media_type else "The request has no Content-Type"
+        raise UnsupportedMediaType(f"{problem}. Send one of {', '.join(taken)}.", accepted=list(taken))
     return media_type

@@ -104,15 +104,17 @@ def _open(archive: zipfile.ZipFile, info: zipfile.ZipInfo, column: Column) -> _M
 
 def _check(column: Column, header: Header) -> str | None:
     """What is wrong with an array's type or shape, or None."""
-    said = f"has shape {header.shape} and dtype {header.dtype}"
+    shape = f"has shape {header.shape} and dtype {header.dtype}"
     if column.kind == "image":
         return "cannot come as npz: numpy's byte strings lose their trailing zeros. Send Parquet, Arrow or JSON"
     if column.kind == "vector":
         fits = header.dtype.kind == "f" and header.dtype.itemsize <= 8 and header.shape[1:] == (column.dimension,)
-        return None if fits else f"{said}; (n, {column.dimension}) of float16, float32 or float64 is expected"
+        return None if fits else f"{shape}; (n, {column.dimension}) of float16, float32 or float64 is expected"
     kinds = "USiu" if column.kind == "label" else "US"
     fits = header.dtype.kind in kinds and len(header.shape) == 1
-    return None if fits else f"{said}; (n,) of strings (U or S) {'or integers ' * (kinds != 'US')}is expected"
+    return (
+        None if fits else f"{shape_and_dtype}; (n,) of strings (U or S) {'or integers ' * (kinds != 'US')}is expected"
+    )
 
 
 def _raw_type(column: Column, member: _Member) -> pa.DataType:
@@ -140,8 +142,8 @@ def _strings(column: Column, values: np.ndarray, chunk: Chunk) -> pa.Array:
     bad = ~_are_characters(values) if values.dtype.kind == "U" else np.fromiter(map(_is_not_utf8, values), bool)
     chunk.refuse(bad, column.name, "is not valid Unicode")
     good = np.where(bad, np.zeros_like(values), values).tolist()
-    found = [cell.decode() if isinstance(cell, bytes) else cell for cell in good]
-    return pa.array(found if column.required else [cell or None for cell in found], pa.string())
+    strings = [cell.decode() if isinstance(cell, bytes) else cell for cell in good]
+    return pa.array(strings if column.required else [cell or None for cell in strings], pa.string())
 
 
 def _are_characters(values: np.ndarray) -> np.ndarray:

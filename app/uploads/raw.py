@@ -68,5 +68,5 @@ def reading(what: str) -> Iterator[None]:
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
     except _DECODERS_RAISE as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:_SAID]
-        raise InvalidUpload(f"The body is not readable as {what}: {said}") from error
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0][:_SAID]
+        raise InvalidUpload(f"The body is not readable as {what}: {message}") from error
