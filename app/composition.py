@@ -111,4 +111,4 @@ def _parts(request: Request) -> Crosswalk:
 
 
 Parts = Annotated[Crosswalk, Depends(_parts)]
-"""What a route takes to reach the service."""
+"""The parameter by which a route receives the service's parts."""

@@ -32,7 +32,7 @@ td {{ padding: 0 1.5rem 0 0 }}</style></head>
 
 
 class Explanation(BaseModel):
-    """What one kind of problem means, and what to do about it."""
+    """The page about one kind of problem: what it means and what to do about it."""
 
     type: str
     title: str
@@ -73,7 +73,7 @@ async def swagger_ui() -> HTMLResponse:
 async def explain_problem(
     slug: Annotated[str, Path(description="The last part of a problem's `type`.", examples=[NotFound.slug])],
 ) -> Explanation:
-    """What the `type` of a problem answer leads to."""
+    """Answers the page that the `type` of a problem answer links to."""
     for kind in all_problems():
         if kind.slug == slug:
             return Explanation(type=kind.type_uri(), title=kind.title, status=kind.status, remedy=kind.remedy)

@@ -21,7 +21,7 @@ MODEL, MODEL_ZIP, ROWS = "model", "model.zip", "rows.parquet"
 
 
 class Downloads:
-    """What was trained here, by the model or the upgrade."""
+    """Finds the files that training left, by the model that was trained or the upgrade that trained it."""
 
     def __init__(self, settings: Settings, models: Models, upgrades: Upgrades, encoders: Encoders) -> None:
         self._folder = settings.artifacts_dir

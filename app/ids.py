@@ -13,7 +13,7 @@ ResourceId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 ModelId = Annotated[ResourceId, Path(description="A model's id.", examples=["tfidf-v1"])]
 GalleryId = Annotated[ResourceId, Path(description="A gallery's id.", examples=["faq"])]
 DatasetId = Annotated[ResourceId, Path(description="A dataset's id.", examples=["pairs"])]
-"""The same in a path. The examples are what the documentation's examples register."""
+"""A model's id as a path parameter. The examples are what the documentation's examples register."""
 
 Line = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 """Free text. PostgreSQL cannot store the NUL character."""

@@ -10,7 +10,7 @@ from app.ids import ResourceId
 
 
 class NewDataset(BaseModel):
-    """What registers a dataset."""
+    """The body that registers a dataset."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"id": "pairs", "side_information": {"dimension": 2}}]}

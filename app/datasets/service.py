@@ -47,7 +47,7 @@ class Datasets:
         return self.get(new.id), True
 
     def get(self, dataset: str) -> schemas.Dataset:
-        """Raises NotFound."""
+        """One dataset, as it is answered. Raises NotFound."""
         return self._wire(self._row(dataset))
 
     def rows_after(self, cursor: str | None, limit: int) -> list[schemas.Dataset]:
@@ -78,7 +78,7 @@ class Datasets:
         return Upserted(inserted=written.inserted, updated=written.updated)
 
     def store(self, dataset: str) -> DatasetStore:
-        """Raises NotFound."""
+        """The Lance store of a dataset's rows. Raises NotFound."""
         return self._store(self._row(dataset))
 
     def using_model(self, session: Session, model: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What refuses an evaluation before it starts, and what fills in what was left out."""
+"""Checks a request to evaluate before it starts, and fills in what it left out."""
 
 from collections.abc import Sequence
 
@@ -53,7 +53,7 @@ class EvaluationChecks:
         return request.model_copy(update={"gallery": gallery, "via": via, "against": against})
 
     def chain(self, request: ChainEvaluation) -> ChainEvaluation:
-        """Raises NotFound, and Unprocessable where no row has a label and a vector of every model."""
+        """Checks a request to evaluate a chain. Raises NotFound, and Unprocessable where no row has all it takes."""
         dataset = of_dataset(self._datasets, request.dataset)
         for model in request.models:
             self._models.get(model)

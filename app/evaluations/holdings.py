@@ -1,4 +1,4 @@
-"""What a dataset or a gallery holds of several models, as conditions on its rows: for checking, and for reading."""
+"""Which vectors of several models a dataset or a gallery holds, as SQL conditions on its rows."""
 
 from dataclasses import dataclass
 
@@ -45,16 +45,16 @@ class Holding:
 
 
 def of_dataset(datasets: Datasets, dataset: str) -> Holding:
-    """Raises NotFound."""
+    """The rows of a dataset. Raises NotFound."""
     return Holding(f"Dataset {dataset!r}", datasets.store(dataset).rows)
 
 
 def of_gallery(galleries: Galleries, gallery: str) -> Holding:
-    """Raises NotFound."""
+    """The items of a gallery. Raises NotFound."""
     info = galleries.info(gallery)
     return Holding(f"Gallery {gallery!r}", galleries.store(info).items, info)
 
 
 def every(*conditions: str) -> str | None:
-    """All of the conditions; None for none."""
+    """The conditions joined by AND; None where there are none."""
     return " AND ".join(conditions) or None

@@ -39,7 +39,7 @@ def start(request: Annotated[NewEvaluation, Body(openapi_examples=EXAMPLES)], pa
 
 @router.get("", summary="List the evaluations", responses=problems(BadRequest))
 def list_(paging: Paging, parts: Parts) -> Page[Evaluation]:
-    """Oldest first, a page at a time."""
+    """Lists evaluations, oldest first, a page at a time."""
     return paging.page(parts.evaluations.rows_after, key=lambda evaluation: evaluation.id)
 
 

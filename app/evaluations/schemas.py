@@ -133,7 +133,7 @@ def _by_kind(body: Any, _validate: Any) -> PairEvaluation | ChainEvaluation:
 
 
 NewEvaluation = Annotated[PairEvaluation | ChainEvaluation, WrapValidator(_by_kind)]
-"""What starts an evaluation: a pair, or with `models` a chain."""
+"""The body that starts an evaluation: of a pair of models, or with `models` of a chain."""
 
 _NEW_EVALUATION: TypeAdapter[PairEvaluation | ChainEvaluation] = TypeAdapter(NewEvaluation)
 

@@ -43,7 +43,7 @@ class Evaluations:
         return self._wire(session, row)
 
     def get(self, evaluation: str) -> Evaluation:
-        """Raises NotFound."""
+        """One evaluation, as it is answered. Raises NotFound."""
         with self._database.read() as session:
             return self._wire(session, _found(session.get(EvaluationRow, evaluation), evaluation))
 
@@ -64,7 +64,7 @@ class Evaluations:
     # What the step of an evaluation does.
 
     def begin(self, evaluation: str) -> PairEvaluation | ChainEvaluation:
-        """What was asked, as the step finds it: running from now on. Raises NotFound."""
+        """The request of an evaluation whose step begins, which is marked as running. Raises NotFound."""
         with self._database.session() as session:
             row = self._locked(session, evaluation)
             row.state = EvaluationState.RUNNING

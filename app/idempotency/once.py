@@ -29,7 +29,7 @@ REPLAYED = "Idempotent-Replayed"
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What is answered, and stored under the key."""
+    """An answer that is stored under the request's Idempotency-Key, to be sent again."""
 
     content: BaseModel
     status: int = 202
@@ -38,7 +38,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True)
 class OncePerKey:
-    """One request to do something once. Without a key it is simply done."""
+    """Does what one request asks for at most once for its Idempotency-Key; without a key it is simply done."""
 
     database: Database
     key: str | None
@@ -119,7 +119,7 @@ Once = Annotated[OncePerKey, Depends(_once)]
 
 
 def _fingerprint(body: bytes) -> str:
-    """The same for JSON bodies that say the same: a client that tries again may write it in another order."""
+    """A digest of the request that does not depend on the order in which a JSON body's members are written."""
     with suppress(ValueError, RecursionError):
         body = json.dumps(json.loads(body), sort_keys=True).encode()
     return hashlib.sha256(body).hexdigest()

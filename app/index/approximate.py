@@ -59,7 +59,7 @@ class InvertedFile:
         self._views = {metric: self._view(metric) for metric in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2)}
 
     def _view(self, metric: int) -> faiss.IndexIVFFlat:
-        """The same lists, compared by a metric of choice."""
+        """This inverted file searched by another distance, over the same lists."""
         view = faiss.IndexIVFFlat(self._index.quantizer, self._index.d, self._index.nlist, metric)
         view.replace_invlists(self._index.invlists, False)
         view.ntotal = self._index.ntotal
@@ -145,7 +145,7 @@ class Graph:
         return _rising(64, 4096)
 
     def propose(self, score: Distance, effort: int, count: int) -> Propose | None:
-        """None, too, where the graph was built for another score."""
+        """None where looking at every row is better, or where the graph was built for another distance."""
         share = count / max(self._index.ntotal, 1)
         if share < _GRAPH_SHARE or _faiss_metric(score) != self._index.metric_type:
             return None

@@ -52,7 +52,7 @@ class Bitmap:
         return Bitmap(bits, self.size, self.count - len(gone))
 
     def only(self, positions: Positions) -> Bitmap:
-        """Those of the positions that are in the set."""
+        """The positions that are members of the set, of those given."""
         members = np.zeros(self.size, bool)
         members[positions[self.has(positions)]] = True
         return Bitmap.of(members)

@@ -33,14 +33,14 @@ class VectorBlock:
         return self.ranked.count + len(self.zeros)
 
     def without(self, positions: Positions) -> VectorBlock:
-        """The same rows, those at the positions (p,) no longer found."""
+        """A block of these rows in which those at the positions (p,) can no longer be found."""
         if not len(positions):
             return self
         ranked = self.ranked.without(positions[positions < self.ranked.size])
         return dataclasses.replace(self, ranked=ranked, zeros=np.setdiff1d(self.zeros, positions))
 
     def only(self, positions: Positions) -> VectorBlock:
-        """The same rows, none found but those at the positions (p,)."""
+        """A block of these rows in which only those at the positions (p,) can be found."""
         ranked = self.ranked.only(positions[positions < self.ranked.size])
         return dataclasses.replace(self, ranked=ranked, zeros=np.intersect1d(self.zeros, positions))
 

@@ -84,7 +84,7 @@ class Scan:
 
 
 def left_out(similarity: npt.NDArray[np.float32], positions: Positions) -> npt.NDArray[np.float32]:
-    """What no row left out exceeds, of similarities (m, f) that descend: the last, or -inf where there was no other."""
+    """An upper bound (m,) on the similarity of rows not fetched: the last of (m, f) descending ones, or -inf."""
     return np.where(positions[:, -1] < 0, np.float32(-np.inf), similarity[:, -1])
 
 

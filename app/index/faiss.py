@@ -66,7 +66,7 @@ class LiveIndex:
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """What the index was opened with or last swapped to."""
+        """The published snapshot that is searched; None before the first."""
         return self._state.snapshot
 
     @property

@@ -1,4 +1,4 @@
-"""What a published index says of itself."""
+"""The manifest of a published index: kind, sizes, tuning, and a digest of every file."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """What the directory is called: whoever points at it by name points at these very bytes."""
+        """The directory's name, made of the checksum: whoever points at it by name points at these very bytes."""
         return f"{self.version}-{self.checksum[:16]}"
 
     def dump(self) -> str:
@@ -80,7 +80,7 @@ class Manifest:
 
     @classmethod
     def load(cls, directory: Path) -> Manifest:
-        """Raises CorruptIndex where the manifest is missing, unreadable, or not as it was written."""
+        """Reads a directory's manifest. Raises CorruptIndex where it is missing, unreadable, or altered."""
         try:
             plain: dict[str, Any] = json.loads((directory / FILE).read_bytes())
             checksum = plain.pop("checksum")

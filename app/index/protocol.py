@@ -125,7 +125,7 @@ class VectorIndex(Protocol):
 
     @property
     def metric(self) -> Distance:
-        """What the rows are compared by, unless a search says otherwise."""
+        """The index's own distance, by which rows are compared unless a search names another."""
 
     @property
     def dimension(self) -> int:
@@ -137,7 +137,7 @@ class VectorIndex(Protocol):
 
     @property
     def scores(self) -> frozenset[Distance]:
-        """What `score_as` can be."""
+        """The distances that a search can name in `score_as`."""
 
     def __len__(self) -> int:
         """How many rows can be found."""
@@ -160,7 +160,7 @@ class VectorIndex(Protocol):
         """
 
     def held(self, rows: RowIds) -> Held:
-        """What is held of the rows (n,) int64, in the order asked; one may come twice."""
+        """Vector and version held of each of the rows (n,) int64, in their order; a row may come twice."""
 
     def apply(self, rows: RowIds, vectors: Vectors, removed: RowIds, *, version: int) -> None:
         """Everything that the store did up to `version`, at once: takes rows out, then `upsert`s others."""
@@ -177,4 +177,4 @@ class VectorIndex(Protocol):
         """Takes rows out, as the store did in `version`; unknown ids are ignored. Raises ValueError as `upsert`."""
 
     def memory(self) -> MemoryUse:
-        """What the index occupies now."""
+        """Bytes that the index occupies now."""

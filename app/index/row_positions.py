@@ -1,4 +1,4 @@
-"""Where a row id stands in an array of row ids."""
+"""Looks row ids up in an array of row ids: at which position each stands."""
 
 import numpy as np
 import numpy.typing as npt

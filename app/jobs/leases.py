@@ -79,7 +79,7 @@ class Leases:
             return _lease(row, token)
 
     def cancel_requested(self, lease: Lease) -> bool:
-        """Looks without renewing."""
+        """Whether someone asked for the job to stop; the lease's end stays where it is."""
         with self._database.read() as session:
             row = session.get(JobRow, lease.job_id)
             if row is None or row.lease_token != lease.token:
@@ -167,7 +167,7 @@ class Leases:
                 log.exception("job could not be given up on", job=lease.job_id, subject=lease.subject)
 
     def _any_due(self, steps: Collection[str]) -> bool:
-        """Asked first, so that a worker with nothing to do never holds up SQLite's one writer."""
+        """Whether a job may be claimed, by reading alone: idle workers must not hold up SQLite's one writer."""
         with self._database.read() as session:
             due = select(JobRow.id).where(JobRow.step.in_(steps), self._due(database_now(session))).limit(1)
             return session.scalars(due).first() is not None

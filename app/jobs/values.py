@@ -1,4 +1,4 @@
-"""What a job says of itself, as plain data."""
+"""Jobs, leases and progress as plain data, for whoever has no database session."""
 
 import secrets
 import time

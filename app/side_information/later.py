@@ -82,7 +82,7 @@ class LaterSideInformation:
         )
 
     def _refuse_unknown(self, info: GalleryInfo, rows: UploadedRows) -> None:
-        """Raises InvalidRows."""
+        """Refuses ids that the gallery has no item of: raises InvalidRows."""
         offences = Offences()
         ids = pa.chunked_array([batch.column("id") for batch in rows.batches()], pa.string())
         for place in np.flatnonzero(~self._galleries.store(info).items.known(ids))[:TOLD].tolist():

@@ -142,7 +142,7 @@ class Encoders:
         return [f"the training of model {row.id}" for row in rows if row.request["dataset"] == dataset]
 
     def using_model(self, session: Session, model: str) -> list[str]:
-        """What uses a model here, for the registry."""
+        """The encoders that use a model, for whoever would delete it."""
         mine = select(SideInformationEncoderRow).where(SideInformationEncoderRow.model == model)
         own = session.get(SideInformationEncoderRow, model)
         training = [] if own is None or own.state not in RUNNING else [f"its training (POST /models/{model}/cancel)"]
@@ -158,7 +158,7 @@ class Encoders:
     # What the step of a training does.
 
     def begin(self, run: str) -> Encoder:
-        """What was asked, as the step finds it: training from now on. Raises NotFound."""
+        """The request of an encoder whose step begins, which is marked as training. Raises NotFound."""
         with self._database.session() as session:
             row = self._of_run(session, run)
             if row is None:

@@ -16,7 +16,7 @@ _END_MARKER = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def read_arrow(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
-    """Raises InvalidUpload, here and while the chunks are read."""
+    """Reads an Arrow stream or file chunk by chunk. Raises InvalidUpload, here and while the chunks are read."""
     source = pa.memory_map(str(path))
     if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
         raise InvalidUpload("The body is an Arrow file, not a stream. Write it with pyarrow.ipc.new_stream.")

@@ -28,7 +28,7 @@ _TYPES = {"id": pa.string(), "label": pa.string(), "payload": pa.string(), "imag
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a body; `dimension` is a vector's, and 0 elsewhere."""
+    """One column of a body; `dimension` is the length of its vectors, 0 for a column of another kind."""
 
     name: str
     kind: Kind
@@ -46,7 +46,7 @@ class Column:
 
     @property
     def planned_bytes(self) -> int:
-        """What a cell of this column takes in memory: a vector exactly, anything else by plan."""
+        """Bytes of memory for one cell of this column: exact for a vector, an allowance for anything else."""
         return 4 * self.dimension if self.kind == "vector" else _PLANNED_BYTES[self.kind]
 
 
@@ -96,7 +96,7 @@ class UploadLimits:
     decoded_bytes: int
     """Largest canonical form: compressed bodies grow, and this is how far."""
     memory_bytes: int = 768 * 2**20
-    """What the decoding process may allocate above what its imports take."""
+    """Bytes that the decoding process may allocate above what its imports take."""
     base_seconds: int = 60
     """Processor time for decoding a small body; a larger one has more."""
 

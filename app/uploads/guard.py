@@ -61,7 +61,7 @@ def decode_guarded(body: Path, media_type: str, expected: Expected, limits: Uplo
 
 @dataclass(frozen=True)
 class Order:
-    """What the guarded process is asked to do, as it crosses to it."""
+    """One body to decode, with its rules and limits, as JSON on the guarded process's standard input."""
 
     body: str
     media_type: str
@@ -82,7 +82,7 @@ class Order:
 
 @dataclass(frozen=True)
 class DecodingAnswer:
-    """What the guarded process found, as it crosses back: how many rows, or the problem."""
+    """The outcome, as JSON on the guarded process's standard output: how many rows, or the problem."""
 
     rows: int | None = None
     problem: str | None = None

@@ -83,6 +83,6 @@ def _media_type(headers: Mapping[str, str], taken: tuple[str, ...]) -> str:
 
 
 def _length(headers: Mapping[str, str]) -> int | None:
-    """What Content-Length announces; the body is counted all the same."""
+    """The length that Content-Length announces, None without one; bytes are counted too, since it may lie."""
     announced = headers.get("content-length", "")
     return int(announced[:20]) if announced.isascii() and announced.isdigit() else None

@@ -27,7 +27,7 @@ class _Wrong(ValueError):
 
 
 def read_json(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
-    """Raises InvalidUpload and TooLarge. NaN and infinities are let through here, so that their rows can be named."""
+    """Reads a JSON body. NaN and infinities pass, so that their rows can be named. Raises InvalidUpload, TooLarge."""
     rows = _rows(_parse(path.read_bytes()), expected.noun)
     if len(rows) > limits.rows:
         raise TooLarge(f"The body holds {len(rows)} rows; one request may hold {limits.rows}. Send it in parts.")
@@ -91,7 +91,7 @@ def _raw_type(column: Column) -> pa.DataType:
 
 
 def _array(column: Column, rows: list[dict[str, Any]], chunk: Chunk) -> pa.Array:
-    """One column of some rows. What is of a wrong type is noted, and left null."""
+    """One column of some rows as an array; a cell of a wrong type is noted as an offence, and left null."""
     cells: list[Any] = []
     read = _READ[column.kind]
     for place, row in enumerate(rows):
@@ -164,7 +164,7 @@ _READ: dict[Kind, Callable[[Any], Any]] = {
 
 
 def _a(value: Any) -> str:
-    """What a JSON value is, in JSON's words."""
+    """The type of a JSON value, in JSON's words: "an object", "a number"."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     names = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number"}

@@ -15,16 +15,16 @@ _KINDS = "fiuUS"
 
 @dataclass(frozen=True)
 class Header:
-    """What an npy file says that follows its header."""
+    """The header of an npy file: shape, dtype and order of the array that follows it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     bytes: int
-    """Of the header itself."""
+    """Length of the header itself, bytes."""
 
     @property
     def row_bytes(self) -> int:
-        """What one row, an entry of the first axis, takes."""
+        """Bytes of one row, an entry along the first axis."""
         size = self.dtype.itemsize
         for length in self.shape[1:]:
             size *= length
@@ -32,7 +32,7 @@ class Header:
 
     @property
     def total_bytes(self) -> int:
-        """What header and array take together."""
+        """Bytes of header and array together."""
         return self.bytes + self.shape[0] * self.row_bytes
 
 

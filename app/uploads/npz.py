@@ -39,7 +39,7 @@ class _Member:
 
 
 def read_npz(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
-    """Raises InvalidUpload, here and while the chunks are read, InvalidRows and TooLarge."""
+    """Reads an npz archive in chunks. Raises InvalidUpload (while chunks are read, too), InvalidRows and TooLarge."""
     with reading(_WHAT):
         archive = zipfile.ZipFile(path)
     entries = _entries(archive)
@@ -112,9 +112,7 @@ def _check(column: Column, header: Header) -> str | None:
         return None if fits else f"{shape}; (n, {column.dimension}) of float16, float32 or float64 is expected"
     kinds = "USiu" if column.kind == "label" else "US"
     fits = header.dtype.kind in kinds and len(header.shape) == 1
-    return (
-        None if fits else f"{shape_and_dtype}; (n,) of strings (U or S) {'or integers ' * (kinds != 'US')}is expected"
-    )
+    return None if fits else f"{shape}; (n,) of strings (U or S) {'or integers ' * (kinds != 'US')}is expected"
 
 
 def _raw_type(column: Column, member: _Member) -> pa.DataType:

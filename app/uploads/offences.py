@@ -47,7 +47,7 @@ class Offences:
             self.raise_if_any()
 
     def raise_if_any(self) -> None:
-        """Raises InvalidRows."""
+        """Ends the reading where any cell broke a rule: raises InvalidRows, which names the first."""
         if not self._found:
             return
         offences = list(self._found.values())

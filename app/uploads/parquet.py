@@ -21,7 +21,7 @@ _CELL_BYTES = 2  # the least that a cell takes once decoded: a float16
 
 
 def read_parquet(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
-    """Raises InvalidUpload, here and while the chunks are read, and TooLarge."""
+    """Reads a Parquet file chunk by chunk. Raises InvalidUpload, here and while the chunks are read, and TooLarge."""
     _check_footer(path)
     with reading(_WHAT):
         file = pq.ParquetFile(
