@@ -101,7 +101,7 @@ class UpgradeArtifacts(CrossingFiles, TrainedModelFiles):
 
     @property
     def queries(self) -> Path:
-        """Vectors of the new model that indexes are tuned with."""
+        """Vectors of the new model that indexes are tuned with, (m, d_new) float32."""
         return self.folder / "queries.npy"
 
     @property

@@ -88,9 +88,10 @@ def _tuned(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str | No
     except CorruptIndex:  # search goes exactly until it is rebuilt, which tunes it
         return Tuning("flat", None, 1.0, None, 1.0, len(queries), FEW)
     generation, neighbours = info.generations[number], FEW
-    score, row = generation.space.metric, crosswalk.upgrade_steps.info(upgrade)
+    score = generation.space.metric
     if generation.upgrade != upgrade:
-        pushed = open_crossing(artifacts, generation.space, crosswalk.models.space(row.target)).plain.push(queries)
+        target = crosswalk.models.space(crosswalk.upgrade_steps.info(upgrade).target)
+        pushed = open_crossing(artifacts, generation.space, target).plain.push(queries)
         queries, score = pushed.queries, pushed.score
         neighbours = _candidates(artifacts)
     found = tune(snapshot, queries, score, min(neighbours, snapshot.block.ranked.count))

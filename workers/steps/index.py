@@ -18,7 +18,7 @@ def run(context: StepContext) -> None:
     for name in upgrade.galleries:
         if name not in state:
             info = crosswalk.galleries.info(name)
-            number = next(one.number for one in info.generations.values() if one.upgrade == upgrade.id)
+            number = next(made.number for made in info.generations.values() if made.upgrade == upgrade.id)
             state[name] = asdict(build_index(crosswalk, info, number, context.progress))
             context.checkpoint(state)
     built = {name: Built(**made) for name, made in state.items()}
