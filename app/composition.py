@@ -27,6 +27,7 @@ from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings, CrossingRoutes
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.service import Upgrades
+from app.upgrades.steps import UpgradeSteps
 from app.uploads import Uploads
 
 
@@ -45,6 +46,7 @@ class Crosswalk:
     backfills: Backfills
     later_side_information: LaterSideInformation
     upgrades: Upgrades
+    upgrade_steps: UpgradeSteps
     artifacts: Downloads
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
@@ -58,7 +60,7 @@ class Crosswalk:
 
         A subject that no resource knows (a sample, an index) has nothing to end: its job says why.
         """
-        for resource in (self.upgrades, self.evaluations, self.encoders):
+        for resource in (self.upgrade_steps, self.evaluations, self.encoders):
             resource.step_failed(session, subject, reason)
 
     def close(self) -> None:
@@ -95,6 +97,7 @@ def compose(settings: Settings) -> Crosswalk:
         backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),
         later_side_information=LaterSideInformation(settings, database, models, galleries, ways),
         upgrades=upgrades,
+        upgrade_steps=UpgradeSteps(database, models, galleries, jobs),
         artifacts=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,
         accepted_crossings=accepted_crossings,

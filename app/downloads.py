@@ -1,30 +1,24 @@
-"""The files that training leaves to be downloaded: the model, and what compatible training says of the rows.
-
-artifacts/<run>/model.zip          of an encoder of side-information
-artifacts/<upgrade>/model.zip      weights, configuration and card of the model that was trained
-artifacts/<upgrade>/rows.parquet   what training found out about its rows
-"""
+"""The files that training leaves to be downloaded: the model, and what compatible training says of the rows."""
 
 from pathlib import Path
 
+from app.artifacts.folder import TrainedModelFiles, UpgradeArtifacts
 from app.problems import WrongState
 from app.registry.service import Models
 from app.settings import Settings
 from app.side_information.service import Encoders
+from app.upgrades.request import COMPATIBLE
 from app.upgrades.schemas import RowOrder, TrainingRow, Upgrade
 from app.upgrades.service import Upgrades
 from app.upgrades.states import RUNNING
-from app.upgrades.tables import COMPATIBLE
 from app.upgrades.training_rows import most_suspicious
-
-MODEL, MODEL_ZIP, ROWS = "model", "model.zip", "rows.parquet"
 
 
 class Downloads:
     """Finds the files that training left, by the model that was trained or the upgrade that trained it."""
 
     def __init__(self, settings: Settings, models: Models, upgrades: Upgrades, encoders: Encoders) -> None:
-        self._folder = settings.artifacts_dir
+        self._artifacts = settings.artifacts_dir
         self._models = models
         self._upgrades = upgrades
         self._encoders = encoders
@@ -39,7 +33,7 @@ class Downloads:
             )
         if not self._encoders.trains(model):
             self._trained(self._upgrades.get(trained_by))
-        return self._folder / trained_by / MODEL_ZIP
+        return TrainedModelFiles(self._artifacts / trained_by).model_zip
 
     def rows(self, upgrade: str, order: RowOrder, limit: int) -> list[TrainingRow]:
         """The rows that an upgrade trained on, the most suspicious first.
@@ -54,7 +48,7 @@ class Downloads:
                 state=found.state,
             )
         self._trained(found)
-        rows = most_suspicious(self._folder / upgrade / ROWS, order, limit)
+        rows = most_suspicious(UpgradeArtifacts(self._artifacts, upgrade).rows, order, limit)
         if not rows:
             raise WrongState(_why_none(found, order), state=found.state)
         return [TrainingRow(**row) for row in rows]

@@ -27,7 +27,8 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from app.artifacts.cascade import open_cascade
-from app.artifacts.crossings import CHOSEN, PLAIN, open_crossing
+from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import NewGallery, SideInformation
@@ -149,8 +150,8 @@ def milliseconds(queries: Array, call: Callable[[Array], object]) -> float:
 def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, told: tuple[str, ...]) -> Iterator[str]:
     """One line of the table."""
     source, target = spaces
-    folder = crosswalk.settings.artifacts_dir / UPGRADE
-    info, crossing = crosswalk.galleries.info(GALLERY), open_crossing(folder, source, target)
+    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
+    info, crossing = crosswalk.galleries.info(GALLERY), open_crossing(artifacts, source, target)
     asked, warming, timed = queries[:MEASURED], queries[MEASURED : MEASURED + WARMING], queries[-TIMED:]
     cascade = measure_cascade(
         whole_gallery(crosswalk, info, 0),
@@ -160,10 +161,10 @@ def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, 
         target=target,
         overlap=crosswalk.settings.cascade_overlap,
         limit=crosswalk.settings.cascade_limit,
-        scratch=folder,
+        scratch=artifacts.folder,
         tick=lambda *_: None,
     )
-    cascade.save(folder)
+    cascade.save(artifacts)
     open_cascade.cache_clear()
     old = CascadeSource(crosswalk.galleries.store(info).items, crosswalk.live.index(info, 1), crossing, target.metric)
     tables = {"first": Reranking(0), "kept": Reranking(crosswalk.settings.cascade_memory_bytes)}
@@ -213,9 +214,9 @@ def main() -> None:
             for rows in map(int, options.rows.split(",")):
                 with tempfile.TemporaryDirectory() as folder:
                     crosswalk = laid_out(Path(folder), grown(pairs, rows), spaces)
-                    artifacts = crosswalk.settings.artifacts_dir / UPGRADE
-                    save(chosen, artifacts / CHOSEN)
-                    save(plain, artifacts / PLAIN)
+                    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
+                    save(chosen, artifacts.chosen)
+                    save(plain, artifacts.plain)
                     open_crossing.cache_clear()
                     shown.add_row(*compared(crosswalk, spaces, asked.new, (recipe.name, f"{rows:,}")))
                     crosswalk.close()

@@ -28,7 +28,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from app.artifacts.crossings import CHOSEN, PLAIN
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.galleries.schemas import IndexChoice, NewGallery
 from app.index import Snapshot
@@ -40,6 +40,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from app.storage.migrate import migrate
+from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 from models.portable import Array, Space, Transformation, save
@@ -135,15 +136,16 @@ def filled(crosswalk: Crosswalk, world: World, rows: int, kind: str) -> Measured
 
 def begun(crosswalk: Crosswalk, transformation: Transformation) -> None:
     """An upgrade that has been proved and is about to transform its gallery."""
-    for name in (CHOSEN, PLAIN):
-        save(transformation, crosswalk.settings.artifacts_dir / UPGRADE / name)
+    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
+    for path in (artifacts.chosen, artifacts.plain):
+        save(transformation, path)
     with crosswalk.database.session() as session:
         session.add(
             UpgradeRow(
                 id=UPGRADE,
                 source="old",
                 target="new",
-                request={"activate": "when_accepted"},
+                request=ForwardUpgrade(to="new", dataset="none").model_dump(mode="json"),
                 galleries=[GALLERY],
                 state=UpgradeState.TRANSFORMING,
             )

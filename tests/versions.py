@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from app.artifacts.crossings import CHOSEN, PLAIN
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.upgrades.states import Event
 from models.portable import Affine, Card, Transformation, save
@@ -82,18 +82,18 @@ class Versions(Scene):
     ) -> str:
         """An upgrade that has learned a crossing, and was accepted or rejected; its id."""
         upgrade = self.learning(source, target)
-        upgrades = self.crosswalk.upgrades
-        upgrades.begin(upgrade)
-        folder = self.crosswalk.settings.artifacts_dir / upgrade
-        save(h or self.h(source, target, side=side), folder / CHOSEN)
-        save(h or self.h(source, target), folder / PLAIN)
+        steps = self.crosswalk.upgrade_steps
+        steps.begin(upgrade)
+        artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, upgrade)
+        save(h or self.h(source, target, side=side), artifacts.chosen)
+        save(h or self.h(source, target), artifacts.plain)
         with self.crosswalk.database.session() as session:
-            upgrades.advance(session, upgrade, Event.TRAINED, learned={})
+            steps.advance(session, upgrade, Event.TRAINED, learned={})
             if accepted:
                 for event in (Event.ACCEPTED, Event.TRANSFORMED, Event.INDEXED):
-                    upgrades.advance(session, upgrade, event)
+                    steps.advance(session, upgrade, event)
             else:
-                upgrades.advance(session, upgrade, Event.REJECTED, reason="it is worse")
+                steps.advance(session, upgrade, Event.REJECTED, reason="it is worse")
         return upgrade
 
     def evaluate(self, **asked: Any) -> str:

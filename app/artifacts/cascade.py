@@ -1,4 +1,4 @@
-"""How many candidates a cascade re-ranks, as measured when its upgrade was proved: artifacts/<upgrade>/cascade.json."""
+"""How many candidates a cascade re-ranks, as measured when its upgrade was proved."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from app.artifacts.folder import UpgradeArtifacts
 from models.portable import publish
 
-FILE = "cascade.json"
 FEW, MANY = 10, 100  # answers that candidates are counted for
 _KEPT_OPEN = 64
 
@@ -51,18 +50,18 @@ class Cascade:
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"interval": list(self.interval)}
 
-    def save(self, folder: Path) -> None:
+    def save(self, artifacts: UpgradeArtifacts) -> None:
         """Into an upgrade's artifacts, all of it or none. Raises OSError."""
-        publish(folder / FILE, json.dumps(self.to_json(), indent=1).encode())
+        publish(artifacts.cascade, json.dumps(self.to_json(), indent=1).encode())
 
 
-def has_cascade(folder: Path) -> bool:
+def has_cascade(artifacts: UpgradeArtifacts) -> bool:
     """Whether an upgrade of these artifacts answers by cascade."""
-    return (folder / FILE).exists()
+    return artifacts.cascade.exists()
 
 
 @lru_cache(maxsize=_KEPT_OPEN)
-def open_cascade(folder: Path) -> Cascade:
+def open_cascade(artifacts: UpgradeArtifacts) -> Cascade:
     """What `save` wrote; it never changes once an upgrade is proved. Raises OSError where there is none."""
-    said: dict[str, Any] = json.loads((folder / FILE).read_bytes())
+    said: dict[str, Any] = json.loads(artifacts.cascade.read_bytes())
     return Cascade(**said | {"interval": tuple(said["interval"])})

@@ -1,7 +1,7 @@
-"""How hard an approximate index must look for queries it was not tuned for: artifacts/<upgrade>/tuning/<index>.json.
+"""How hard an approximate index must look for queries it was not tuned for.
 
 An index is tuned on its own rows. Queries of a new model, pushed into the old space or searching the transformed
-vectors, lie elsewhere; what they need is measured for each published index, whose name is in the file's.
+vectors, lie elsewhere; what they need is measured for each published index, and kept in a file named for it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from app.artifacts.folder import UpgradeArtifacts
 from app.index import Kind
 from models.portable import publish
 
-FOLDER = "tuning"
 _KEPT_OPEN = 256
 
 
@@ -37,21 +37,18 @@ class Tuning:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def save(self, artifacts: Path, index: str) -> None:
+    def save(self, artifacts: UpgradeArtifacts, index: str) -> None:
         """Beside an upgrade's other artifacts, all of it or none. Raises OSError."""
-        (artifacts / FOLDER).mkdir(exist_ok=True)
-        publish(_path(artifacts, index), json.dumps(self.to_json(), indent=1).encode())
+        path = artifacts.tuning(index)
+        path.parent.mkdir(exist_ok=True)
+        publish(path, json.dumps(self.to_json(), indent=1).encode())
 
 
-def tuned_effort(artifacts: Path, index: str | None) -> int | None:
+def tuned_effort(artifacts: UpgradeArtifacts, index: str | None) -> int | None:
     """The effort for an upgrade's queries in a published index; None where its own is as good as is known."""
-    if index is None or not _path(artifacts, index).exists():
+    if index is None or not artifacts.tuning(index).exists():
         return None
-    return _read(_path(artifacts, index))
-
-
-def _path(artifacts: Path, index: str) -> Path:
-    return artifacts / FOLDER / f"{index}.json"
+    return _read(artifacts.tuning(index))
 
 
 @lru_cache(maxsize=_KEPT_OPEN)

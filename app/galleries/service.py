@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.artifacts.crossings import open_crossing, shortcut
+from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.galleries import schemas
 from app.galleries.info import BUILDING, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
@@ -206,16 +207,16 @@ class Galleries:
         the vectors themselves, only where that is asked for. Raises CorruptArtifact.
         """
         steps = info.ancestry(number)
-        folders = [self._settings.artifacts_dir / str(step.transformation) for step in steps]
+        artifacts = [UpgradeArtifacts(self._settings.artifacts_dir, str(step.transformation)) for step in steps]
         crossings = tuple(
-            open_crossing(folder, before.space, step.space)
-            for folder, (before, step) in zip(folders[1:], pairwise(steps), strict=True)
+            open_crossing(files, before.space, step.space)
+            for files, (before, step) in zip(artifacts[1:], pairwise(steps), strict=True)
         )
         shortcuts = {
             (start, end): open_crossing(direct, steps[start].space, steps[end].space)
             for end in range(2, len(steps))
             for start in range(end - 1)
-            if (direct := shortcut(folders[end], steps[start].space.model)).exists()
+            if (direct := artifacts[end].shortcut(steps[start].space.model)).folder.exists()
         }
         lineage = Lineage(
             tuple(step.space.model for step in steps),

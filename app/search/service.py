@@ -11,6 +11,7 @@ import numpy as np
 
 from app.artifacts.cascade import has_cascade, open_cascade
 from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.tuning import tuned_effort
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
@@ -111,7 +112,7 @@ class Search:
         route = find_route(info, model, {}, {})
         if route is None:
             crossable = self._ways.crossable(info)
-            cascades = {one for one in crossable.values() if has_cascade(self._settings.artifacts_dir / one)}
+            cascades = {one for one in crossable.values() if has_cascade(self._artifacts(one))}
             route = find_route(info, model, self._ways.compatible(model), crossable, cascades)
         if route is None:
             raise NoRoute(self._ways.missing(info, model), gallery=info.id, generation=info.active, model=model)
@@ -140,17 +141,15 @@ class Search:
     ) -> _Found:
         step = info.generations[route.generation]
         if route.pushed is None:
-            effort = (
-                tuned_effort(self._settings.artifacts_dir / step.upgrade, step.index_name) if step.upgrade else None
-            )
+            effort = tuned_effort(self._artifacts(step.upgrade), step.index_name) if step.upgrade else None
             return _Found(index.search(vectors, k, allowed=allowed, effort=effort), True, None)
         source, target = step.space, self._models.space(model)
-        folder = self._settings.artifacts_dir / route.pushed
-        effort = tuned_effort(folder, step.index_name)
-        crossing = open_crossing(folder, source, target)
+        artifacts = self._artifacts(route.pushed)
+        effort = tuned_effort(artifacts, step.index_name)
+        crossing = open_crossing(artifacts, source, target)
         if route.name == "cascade":
             cascade, old = (
-                open_cascade(folder),
+                open_cascade(artifacts),
                 CascadeSource(self._galleries.store(info).items, index, crossing, target.metric),
             )
             name = (info.folder, str(route.generation), route.pushed)
@@ -162,6 +161,9 @@ class Search:
         hits = _search_pushed(index, pushed, k, target.metric, allowed, effort)
         note = pushed.reason if not pushed.exact else None
         return _Found(hits, pushed.exact, _alignment(source, target) if route.name == "compatible" else note)
+
+    def _artifacts(self, upgrade: str) -> UpgradeArtifacts:
+        return UpgradeArtifacts(self._settings.artifacts_dir, upgrade)
 
     def _allowed(self, info: GalleryInfo, only: Filter | None) -> RowIds | None:
         """The row ids that a filter lets through; None where there is no filter."""

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import SideInformationStored
@@ -56,7 +57,8 @@ class LaterSideInformation:
         crossings = [crossing for lineage in made.values() for crossing in lineage.crossings]
         source = info.current.space
         for model, upgrade in self._ways.crossable(info).items():
-            crossings.append(open_crossing(self._artifacts / upgrade, source, self._models.space(model)))
+            files = UpgradeArtifacts(self._artifacts, upgrade)
+            crossings.append(open_crossing(files, source, self._models.space(model)))
         read = (crossing.chosen.card.side_dimension for crossing in crossings)
         return {dimension for dimension in read if dimension is not None}
 

@@ -1,8 +1,6 @@
 """What can be done with encoders of side-information: train, follow, cancel; and what their step reports back.
 
 An encoder is a model like any other: it is registered when its training starts, and removed as a model.
-
-artifacts/<run>/model.zip    weights, configuration and card
 """
 
 import shutil
@@ -12,6 +10,7 @@ from typing import Any
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
+from app.artifacts.folder import EncoderArtifacts
 from app.datasets.service import Datasets
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
@@ -208,7 +207,7 @@ class Encoders:
 
     def _discard(self, session: Session, run: str) -> None:
         """Removes the files of a run, once the caller's transaction has committed that it is not wanted any more."""
-        folder = self._artifacts / run
+        folder = EncoderArtifacts(self._artifacts, run).folder
 
         @event.listens_for(session, "after_commit", once=True)
         def remove(_committed: Session) -> None:

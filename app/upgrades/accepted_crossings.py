@@ -8,8 +8,9 @@ from app.galleries.info import GalleryInfo
 from app.problems import NoRoute, NotFound
 from app.storage.database import Database
 from app.upgrades import states
+from app.upgrades.request import COMPATIBLE, FORWARD
 from app.upgrades.states import UpgradeState
-from app.upgrades.tables import COMPATIBLE, FORWARD, UpgradeRow
+from app.upgrades.tables import UpgradeRow
 
 _ACCEPTED = states.CROSSABLE | {UpgradeState.ROLLED_BACK}
 
@@ -123,5 +124,5 @@ class CrossingRoutes:
 
 def _leads_to(row: UpgradeRow, gallery: GalleryInfo) -> bool:
     if row.strategy == COMPATIBLE:
-        return row.source in {step.space.model for step in gallery.ancestry(gallery.active)}
+        return row.source in {generation.space.model for generation in gallery.ancestry(gallery.active)}
     return row.source == gallery.current.space.model and gallery.id in row.galleries

@@ -6,17 +6,18 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.downloads import ROWS
+from app.artifacts.folder import UpgradeArtifacts
 from app.settings import Settings
 from app.storage.database import Database
-from app.upgrades.tables import COMPATIBLE, UpgradeRow
+from app.upgrades.request import COMPATIBLE
+from app.upgrades.tables import UpgradeRow
 
 
 class UpgradeFindings:
     """What upgrades found out that outlasts them."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._folder = settings.artifacts_dir
+        self._artifacts = settings.artifacts_dir
         self._database = database
 
     def predicted(self, upgrade: str, gallery: str) -> dict[str, Any] | None:
@@ -31,5 +32,5 @@ class UpgradeFindings:
         query = select(UpgradeRow).where(UpgradeRow.source.in_(models)).order_by(UpgradeRow.id.desc())
         with self._database.read() as session:
             trained = [row.id for row in session.scalars(query) if row.strategy == COMPATIBLE]
-        paths = [self._folder / upgrade / ROWS for upgrade in trained]
+        paths = [UpgradeArtifacts(self._artifacts, upgrade).rows for upgrade in trained]
         return [path for path in paths if path.exists()]

@@ -43,8 +43,3 @@ class ForwardUpgrade(UpgradeRequest):
     @property
     def target(self) -> str:
         return self.to
-
-    @property
-    def datasets(self) -> list[str]:
-        """Those that it reads."""
-        return [name for name in (self.dataset, self.evaluation) if name is not None]

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.ids import ResourceId
 
+FORWARD, COMPATIBLE = "forward", "compatible"
+"""The strategies."""
+
 
 class AtLeast(BaseModel):
     """A quality that must be reached, whatever the old model's is."""
@@ -41,3 +44,8 @@ class UpgradeRequest(BaseModel):
         Field(description="`manually` stops at `ready`: POST /upgrades/{id}/activate switches."),
     ] = "when_accepted"
     dry_run: Annotated[bool, Field(description="Stop after the report: nothing else is done.")] = False
+
+    @property
+    def datasets(self) -> list[str]:
+        """Those that it reads."""
+        return [name for name in (self.dataset, self.evaluation) if name is not None]

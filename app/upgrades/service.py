@@ -1,9 +1,7 @@
-"""What can be done with upgrades: start, follow, switch, roll back, cancel; and what their steps report back."""
+"""What can be done with upgrades: start, follow, switch, roll back, cancel."""
 
 import secrets
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,17 +11,18 @@ from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
-from app.problems import NotFound, WrongState
+from app.problems import WrongState
 from app.registry.service import Models
 from app.storage.database import Database
-from app.upgrades import states
+from app.upgrades import rows, states
 from app.upgrades.checks import UpgradeChecks
 from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.report import report_of
+from app.upgrades.request import COMPATIBLE, FORWARD
 from app.upgrades.schemas import Upgrade, asked_by
-from app.upgrades.states import Event, ImpossibleTransition, UpgradeState
-from app.upgrades.tables import COMPATIBLE, FORWARD, UpgradeRow
+from app.upgrades.states import Event, UpgradeState
+from app.upgrades.tables import UpgradeRow
 
 FIRST_STEP = {FORWARD: "train", COMPATIBLE: "train_compatible"}
 
@@ -70,7 +69,7 @@ class Upgrades:
     def get(self, upgrade: str) -> Upgrade:
         """Raises NotFound."""
         with self._database.read() as session:
-            return self._wire(session, self._row(session, upgrade))
+            return self._wire(session, rows.find(session, upgrade))
 
     def rows_after(self, cursor: str | None, limit: int) -> list[Upgrade]:
         """Up to `limit` upgrades, oldest first, after the one named by the cursor."""
@@ -85,9 +84,9 @@ class Upgrades:
         Raises NotFound, and WrongState unless it is ready or was rolled back and no other upgrade is under way there.
         """
         with self._database.session() as session:
-            row = self._locked(session, upgrade)
+            row = rows.lock(session, upgrade)
             if row.state != UpgradeState.ACTIVE:
-                self._advance(row, Event.ACTIVATED)
+                rows.move(row, Event.ACTIVATED)
                 made = self._made(row)
                 self._checks.at_rest(session, [name for name, _, _ in made])
                 for name, number, _ in made:
@@ -101,9 +100,9 @@ class Upgrades:
         Raises NotFound, and WrongState unless it is active and nothing was built on it since.
         """
         with self._database.session() as session:
-            row = self._locked(session, upgrade)
+            row = rows.lock(session, upgrade)
             if row.state != UpgradeState.ROLLED_BACK:
-                self._advance(row, Event.ROLLED_BACK)
+                rows.move(row, Event.ROLLED_BACK)
                 made = self._made(row)
                 self._checks.at_rest(session, [name for name, _, _ in made])
                 for name, number, parent in made:
@@ -131,9 +130,9 @@ class Upgrades:
     def cancel(self, upgrade: str) -> Upgrade:
         """Stops an upgrade; every gallery is as it was. Raises NotFound, and WrongState once it is active or ended."""
         with self._database.session() as session:
-            row = self._locked(session, upgrade)
+            row = rows.lock(session, upgrade)
             if row.state != UpgradeState.CANCELLED:
-                self._advance(row, Event.CANCELLED)
+                rows.move(row, Event.CANCELLED)
                 self._galleries.abandon(session, row.id)
                 self._jobs.request_cancel(session, row.id)
             return self._wire(session, row)
@@ -141,11 +140,11 @@ class Upgrades:
     def working_on(self, *, gallery: str | None = None, dataset: str | None = None) -> list[str]:
         """The upgrades under way that need a gallery or a dataset."""
         with self._database.read() as session:
-            rows = session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(states.RUNNING))).all()
+            running = session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(states.RUNNING))).all()
         return [
             f"upgrade {row.id}"
-            for row in rows
-            if gallery in row.galleries or (dataset and dataset in (row.request["dataset"], row.request["evaluation"]))
+            for row in running
+            if gallery in row.galleries or (dataset and dataset in asked_by(row.request).datasets)
         ]
 
     def using_model(self, session: Session, model: str) -> list[str]:
@@ -153,94 +152,18 @@ class Upgrades:
 
         One that was to train the model and ended before it had needs it no longer.
         """
-        rows = session.scalars(select(UpgradeRow).where((UpgradeRow.source == model) | (UpgradeRow.target == model)))
-        return [f"upgrade {row.id}" for row in rows if row.source == model or not _came_to_nothing(row)]
-
-    # What the steps of an upgrade do, each inside the transaction that ends its job.
-
-    def advance(self, session: Session, upgrade: str, event: Event, next_step: str | None = None, **found: Any) -> None:
-        """Moves an upgrade on, keeps what its step `found` (columns of its row), and enqueues what comes next."""
-        row = self._locked(session, upgrade)
-        self._advance(row, event)
-        for name, value in found.items():
-            setattr(row, name, value)
-        if next_step is not None:
-            self._jobs.enqueue(session, next_step, upgrade)
-
-    def begin(self, upgrade: str) -> UpgradeRow:
-        """The upgrade as its first step finds it: training from now on."""
-        with self._database.session() as session:
-            row = self._locked(session, upgrade)
-            if row.state == UpgradeState.QUEUED:
-                self._advance(row, Event.STARTED)
-            return row
-
-    def row(self, upgrade: str) -> UpgradeRow:
-        """For the steps: the whole row. Raises NotFound."""
-        with self._database.read() as session:
-            return self._row(session, upgrade)
-
-    def step_failed(self, session: Session, subject: str, reason: str) -> None:
-        """Ends an upgrade whose step failed for good; every gallery is as it was.
-
-        A subject that is no upgrade is passed over.
-        """
-        row = session.get(UpgradeRow, subject, with_for_update=True)
-        if row is None:
-            return
-        self._advance(row, Event.FAILED)
-        row.reason = reason
-        self._galleries.abandon(session, subject)
-
-    def finish(self, session: Session, upgrade: str, indexes: Mapping[str, tuple[int, int, str]]) -> None:
-        """The indexes are published: ready, and switched at once where that was asked for.
-
-        indexes: by gallery, the generation, the version of the items that its index holds, and the index's name.
-        """
-        row = self._locked(session, upgrade)
-        self._advance(row, Event.INDEXED)
-        for name, (number, version, index) in indexes.items():
-            self._galleries.published(session, name, number, version, index)
-        if row.request["activate"] == "when_accepted":
-            self._advance(row, Event.ACTIVATED)
-            for name, (number, _, _) in indexes.items():
-                self._galleries.point(session, name, number)
-
-    def finish_compatible(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> None:
-        """The gate accepted a trained model: it is compatible, ready, and in use at once where that was asked for.
-
-        proofs: the reports by gallery, as JSON.
-        """
-        row = self.finish_untouched(session, upgrade, proofs)
-        self._models.prove_compatible(session, row.target, row.source)
-
-    def finish_untouched(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> UpgradeRow:
-        """The gate accepted what leaves galleries as they are: ready, and in use at once where that was asked for.
-
-        proofs: the reports by gallery, as JSON. No gallery is touched: search finds the new model's way to them.
-        """
-        row = self._locked(session, upgrade)
-        self._advance(row, Event.PROVED)
-        row.proofs = dict(proofs)
-        if row.request["activate"] == "when_accepted":
-            self._advance(row, Event.ACTIVATED)
-        return row
+        named = session.scalars(select(UpgradeRow).where((UpgradeRow.source == model) | (UpgradeRow.target == model)))
+        return [f"upgrade {row.id}" for row in named if row.source == model or not _came_to_nothing(row)]
 
     def _align(self, session: Session, info: GalleryInfo, number: int) -> None:
         """Brings the states of all upgrades of a gallery into line with its being pointed at a generation."""
-        reached = {step.upgrade for step in info.ancestry(number)}
-        for upgrade in sorted({step.upgrade for step in info.generations.values()} - {None}, key=str):
-            row = self._locked(session, str(upgrade))
+        reached = {generation.upgrade for generation in info.ancestry(number)}
+        for upgrade in sorted({generation.upgrade for generation in info.generations.values()} - {None}, key=str):
+            row = rows.lock(session, str(upgrade))
             if upgrade in reached and row.state in (UpgradeState.READY, UpgradeState.ROLLED_BACK):
-                self._advance(row, Event.ACTIVATED)
+                rows.move(row, Event.ACTIVATED)
             elif upgrade not in reached and row.state == UpgradeState.ACTIVE and len(row.galleries) == 1:
-                self._advance(row, Event.ROLLED_BACK)
-
-    def _advance(self, row: UpgradeRow, event: Event) -> None:
-        try:
-            row.state = states.after(UpgradeState(row.state), event)
-        except ImpossibleTransition as error:
-            raise WrongState(f"Upgrade {row.id}: {error}.", state=row.state) from None
+                rows.move(row, Event.ROLLED_BACK)
 
     def _made(self, row: UpgradeRow) -> list[tuple[str, int, int]]:
         """Gallery, generation and parent generation, for every gallery that the upgrade built a generation of."""
@@ -248,17 +171,11 @@ class Upgrades:
             return []
         infos = map(self._galleries.info, row.galleries)
         return [
-            (info.id, step.number, step.parent)
+            (info.id, generation.number, generation.parent)
             for info in infos
-            for step in info.generations.values()
-            if step.upgrade == row.id and step.parent is not None
+            for generation in info.generations.values()
+            if generation.upgrade == row.id and generation.parent is not None
         ]
-
-    def _locked(self, session: Session, upgrade: str) -> UpgradeRow:
-        return _found(session.get(UpgradeRow, upgrade, with_for_update=True), upgrade)
-
-    def _row(self, session: Session, upgrade: str) -> UpgradeRow:
-        return _found(session.get(UpgradeRow, upgrade), upgrade)
 
     def _wire(self, session: Session, row: UpgradeRow) -> Upgrade:
         asked = asked_by(row.request)
@@ -287,12 +204,6 @@ class Upgrades:
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
-
-
-def _found(row: UpgradeRow | None, upgrade: str) -> UpgradeRow:
-    if row is None:
-        raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
-    return row
 
 
 def _came_to_nothing(row: UpgradeRow) -> bool:

@@ -9,8 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.storage.database import Base, utc_now
 from app.upgrades.states import UpgradeState
 
-FORWARD, COMPATIBLE = "forward", "compatible"
-
 
 class UpgradeRow(Base):
     """An upgrade: what was asked, how far it is, and what was found.

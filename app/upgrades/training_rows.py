@@ -1,4 +1,4 @@
-"""What training found out about its rows: artifacts/<upgrade>/rows.parquet, one line a row, and as CSV (RFC 4180)."""
+"""What training found out about its rows: a Parquet file, one line a row, and the same as CSV (RFC 4180)."""
 
 import csv
 import io

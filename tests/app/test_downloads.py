@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.composition import compose
+from app.settings import Settings
 from app.upgrades.training_rows import most_suspicious
 from models.embedding_model import load
 from tests.app.upgrades.training import Training
+
+
+@pytest.fixture
+def training(client: httpx.Client, settings: Settings) -> Iterator[Training]:
+    crosswalk = compose(settings)
+    yield Training(client, crosswalk)
+    crosswalk.close()
 
 
 def _refused(answer: httpx.Response) -> str:

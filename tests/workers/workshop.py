@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow as pa
 
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.settings import Settings
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.compatible_request import CompatibleUpgrade
+from app.upgrades.info import UpgradeInfo
+from app.upgrades.states import UpgradeState
 from tests.e2e.studio import Studio, lists
 from tests.e2e.user import PARQUET, parquet
 from tests.serving import serving
@@ -40,11 +42,8 @@ class Workshop(Studio):
         vectors = self.pictures.old[list(places)] if old is None else old
         self.put_body(parquet(pa.table({**self._known(places), "embedding": lists(vectors), **columns})), PARQUET)
 
-    def row(self, upgrade: str) -> UpgradeRow:
-        return self.crosswalk.upgrades.row(upgrade)
-
-    def artifacts(self, upgrade: str) -> Path:
-        return self.settings.artifacts_dir / upgrade
+    def artifacts(self, upgrade: str) -> UpgradeArtifacts:
+        return UpgradeArtifacts(self.settings.artifacts_dir, upgrade)
 
     def step(self, *, cut_off: bool = False) -> str:
         """Does the step that waits, as its process would; its name. `cut_off`: all of it but its last transaction."""
@@ -55,6 +54,13 @@ class Workshop(Studio):
         while self.upgrade(upgrade)["state"] in ("queued", "training", "evaluating"):
             self.step()
         return self.upgrade(upgrade)
+
+
+def compatible_upgrade(shop: Workshop, galleries: Sequence[str], **asked: Any) -> UpgradeInfo:
+    """An upgrade that trains a model, as its step is given it; nothing is stored of it. asked: more of the request."""
+    body = {"to": {"id": shop.new, "architecture": "small-resnet"}, "strategy": "compatible", "dataset": shop.dataset}
+    request = CompatibleUpgrade.model_validate({**body, **asked})
+    return UpgradeInfo("upg", shop.old, shop.new, tuple(galleries), UpgradeState.TRAINING, request)
 
 
 @contextmanager

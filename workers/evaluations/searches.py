@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.upgrades.accepted_crossings import AcceptedCrossing
 from models.arrays import RowNumbers
@@ -114,7 +115,8 @@ class SearchBench:
         for hop in accepted_crossings:
             spaces = [self._crosswalk.models.space(name) for name in (hop.source, hop.target)]
             try:
-                crossing = open_crossing(self._crosswalk.settings.artifacts_dir / hop.upgrade, *spaces)
+                files = UpgradeArtifacts(self._crosswalk.settings.artifacts_dir, hop.upgrade)
+                crossing = open_crossing(files, *spaces)
             except (CorruptArtifact, WrongDirection) as error:
                 raise StepFailed(f"The crossing of upgrade {hop.upgrade} cannot be used: {error}.") from error
             card = crossing.chosen.card

@@ -1,7 +1,4 @@
-"""What a backfill is predicted from: pairs held out of learning, transformed, with the error expected of each.
-
-artifacts/<upgrade>/held_out.parquet    id, moved (out of fold), expected_error; a line for each pair
-"""
+"""What a backfill is predicted from: pairs held out of learning, transformed, with the error expected of each."""
 
 from __future__ import annotations
 
@@ -14,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.galleries import orders
 from app.galleries.lineage import Projected
 from app.storage.lance_table import ROW_ID
 from app.upgrades.findings import UpgradeFindings
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.info import UpgradeInfo
 from models.evaluation.bootstrap import Interval
 from models.portable import Array, Distance, Space
 from models.proof.gate import AcceptanceGate
@@ -34,19 +32,19 @@ MOST_PAIRS = 3_000  # that a curve is predicted from
 
 
 def predict_backfills(
-    crosswalk: Crosswalk, upgrade: UpgradeRow, reports: Mapping[str, ProofReport], pairs: DatasetPairs
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, reports: Mapping[str, ProofReport], pairs: DatasetPairs
 ) -> dict[str, dict[str, Any]]:
     """What the report says of each gallery beside its proof: `backfill`, where a backfill can be predicted."""
-    held_out = HeldOutPairs.load(crosswalk.settings.artifacts_dir / upgrade.id)
+    held_out = HeldOutPairs.load(UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade.id).held_out)
     sample = None if held_out is None else _Sample.of(held_out, pairs)
     if sample is None:
         return {name: {} for name in reports}
     findings = UpgradeFindings(crosswalk.settings, crosswalk.database)
-    gate, space = AcceptanceGate.from_json(upgrade.request["gate"]), crosswalk.models.space(upgrade.target)
+    gate, space = AcceptanceGate.from_json(upgrade.asked.gate.model_dump()), crosswalk.models.space(upgrade.target)
     found = {}
     for name, report in reports.items():
         info = crosswalk.galleries.info(name)
-        poor = findings.rows_of_training([step.space.model for step in info.ancestry(info.active)])
+        poor = findings.rows_of_training([generation.space.model for generation in info.ancestry(info.active)])
         predicted = _predicted(report, gate, sample, space, poor)
         found[name] = {} if predicted is None else {"backfill": predicted}
     return found
@@ -58,7 +56,7 @@ def _predicted(
     """A curve for each order in which items could be asked for, in the metric of the gate.
 
     Each begins at the crossing's predicted quality and ends at that of full re-embedding; None where that is unknown.
-    space: the new one. poor: what training found out about its rows (`rows.parquet`), the newest first.
+    space: the new one. poor: what training found out about its rows, the newest first.
     """
     measure: Measure = gate.metric if report.basis.judged_by == "label" else "recall@10"
     start = next(_interval(found.cross) for found in report.metrics if found.metric == measure)

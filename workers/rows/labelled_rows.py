@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.storage.lance_table import embedding_column, vector_type
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.info import UpgradeInfo
 from models.inputs import ArrowColumn
-from models.portable import Architecture, Array
+from models.portable import Array
 from workers.rows.by_id import ROWS_AT_ONCE, write_by_id
 from workers.rows.items import items_by_id
 from workers.rows.partial import Partial
@@ -51,7 +52,7 @@ class LabelledRows:
         return digest.hexdigest()
 
 
-def labelled_rows(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, column: str, path: Path) -> LabelledRows:
+def labelled_rows(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, column: str, path: Path) -> LabelledRows:
     """The dataset's rows with `column` ("image" or "text"), as they were when this was first called for `path`.
 
     What a row lacks of label and old vector is taken from the item of the same id in the upgrade's galleries. Where
@@ -75,7 +76,7 @@ def labelled_rows(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, colum
         )
 
 
-def _write(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, column: str, path: Path) -> None:
+def _write(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, column: str, path: Path) -> None:
     table = crosswalk.datasets.store(dataset).rows
     version, given = table.version, f"{column} IS NOT NULL"
     about = {_VERSION: str(version).encode(), _WITH_INPUT: str(table.count(given, version=version)).encode()}
@@ -100,7 +101,7 @@ def _write(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, column: str,
 
 
 def _completed(
-    crosswalk: Crosswalk, upgrade: UpgradeRow, batch: pa.RecordBatch, column: str, schema: pa.Schema
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, batch: pa.RecordBatch, column: str, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """Those rows of a batch that have everything, or get it from an item of their id."""
     ids = batch.column("id").to_pylist()
@@ -128,8 +129,7 @@ def _completed(
         yield pa.record_batch(columns, schema=schema)
 
 
-def read_rows(
-    crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, architecture: Architecture, folder: Path
-) -> LabelledRows:
-    """The rows of a dataset as they were when the upgrade first read them."""
-    return labelled_rows(crosswalk, upgrade, dataset, architecture.modality, folder / "training" / f"{dataset}.arrow")
+def read_rows(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str) -> LabelledRows:
+    """The rows of a dataset that a model can be trained or judged on, as they were when the upgrade first read them."""
+    path = UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade.id).labelled_rows(dataset)
+    return labelled_rows(crosswalk, upgrade, dataset, upgrade.compatible.to.built.modality, path)

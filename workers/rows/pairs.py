@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID, embedding_column
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.info import UpgradeInfo
 from models.portable import Affine, Space
 from models.proof.inputs import PlacedPairs
 from models.transformations.pairs import Pairs
@@ -69,7 +69,7 @@ class DatasetPairs:
         return PlacedPairs(self.pairs, rows, weight, None if self.has_side.all() else self.has_side)
 
 
-def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str) -> DatasetPairs:
+def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str) -> DatasetPairs:
     """The rows of a dataset with a vector of both models.
 
     What a row lacks of the old vector, of side-information and of a label is taken from the item of the same id in the
@@ -87,14 +87,14 @@ def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str) -> Datas
 
 
 def load_earlier_pairs(
-    crosswalk: Crosswalk, upgrade: UpgradeRow, model: str, fewest: int
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, model: str, fewest: int
 ) -> tuple[int, DatasetPairs | None]:
     """The same of the new model and one before the upgrade's own, whose vectors are as they were written.
 
     Returns how many there are, and none of them where they are fewer than `fewest`.
     """
     space = crosswalk.models.space(model)
-    rows = _Rows.of(crosswalk, upgrade, upgrade.request["dataset"], model, Lineage((model,), (space.dimension,)))
+    rows = _Rows.of(crosswalk, upgrade, upgrade.asked.dataset, model, Lineage((model,), (space.dimension,)))
     return rows.pairs, rows.known(space) if rows.pairs >= fewest else None
 
 
@@ -109,7 +109,7 @@ class _Rows:
     label: NDArray[Any]
 
     @classmethod
-    def of(cls, crosswalk: Crosswalk, upgrade: UpgradeRow, dataset: str, model: str, lineage: Lineage | None) -> _Rows:
+    def of(cls, crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, model: str, lineage: Lineage | None) -> _Rows:
         """lineage: how an item comes by a vector of `model`; None for that of its gallery's active generation."""
         rows = crosswalk.datasets.store(dataset).rows
         table = rows.where(f"`{embedding_column(upgrade.target)}` IS NOT NULL").sort_by(ROW_ID)

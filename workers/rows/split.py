@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.composition import Crosswalk
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.info import UpgradeInfo
 from models.compatible_training import Split, hold_out
 from workers.rows.labelled_rows import LabelledRows
 
 
 def split_rows(
-    crosswalk: Crosswalk, upgrade: UpgradeRow, codes: NDArray[np.int64], labels: NDArray[Any], path: Path
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, codes: NDArray[np.int64], labels: NDArray[Any], path: Path
 ) -> Split:
     """Splits rows with these codes, (n,) int64 into `labels`.
 
@@ -25,9 +25,9 @@ def split_rows(
     if not path.exists():
         known = set(labels.tolist())
         foreign = any(_labels(crosswalk, name) - known for name in upgrade.galleries)
-        whole = foreign and upgrade.request["evaluation"] is None
-        asked = upgrade.request["training"]
-        split = hold_out(codes, len(labels), asked["validation"], asked["seed"], whole_classes=whole)
+        whole = foreign and upgrade.asked.evaluation is None
+        training = upgrade.compatible.training
+        split = hold_out(codes, len(labels), training.validation, training.seed, whole_classes=whole)
         partial = path.with_name(f".{path.stem}.partial.npz")
         np.savez(partial, training=split.training, held_out=split.held_out, unseen=split.unseen)
         partial.replace(path)

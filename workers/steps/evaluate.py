@@ -6,9 +6,10 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import Crossing, open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
+from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
-from app.upgrades.tables import UpgradeRow
 from models.device import resolve
 from models.portable import Array, Transformation
 from models.proof.crossing import Refittable, prove
@@ -32,15 +33,15 @@ SEED = 0
 def run(context: StepContext) -> None:
     """One proof for each gallery: one that loses rejects the whole upgrade, and every gallery stays as it was."""
     crosswalk = compose(context.settings)
-    upgrade = crosswalk.upgrades.row(context.lease.subject)
-    learned_from = load_pairs(crosswalk, upgrade, upgrade.request["dataset"])
-    evaluation = upgrade.request["evaluation"]
+    upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
+    learned_from = load_pairs(crosswalk, upgrade, upgrade.asked.dataset)
+    evaluation = upgrade.asked.evaluation
     judged_on = load_pairs(crosswalk, upgrade, evaluation) if evaluation else None
     reports = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
     failed = {name: report for name, report in reports.items() if not report.accepted}
     predicted = predict_backfills(crosswalk, upgrade, reports, learned_from)
     proofs = {name: report.to_json() | predicted[name] for name, report in reports.items()}
-    if upgrade.request["dry_run"] or not failed:
+    if upgrade.asked.dry_run or not failed:
         served = prepare_serving(crosswalk, upgrade, judged_on or learned_from, partial(context.progress, step="serve"))
         proofs = {name: proof | served[name] for name, proof in proofs.items()}
     crossing = _crossing(context, crosswalk, upgrade)
@@ -50,21 +51,21 @@ def run(context: StepContext) -> None:
         proof["notes"] += judged_by_composition(crosswalk, upgrade, name)
         proof["advice"] = priced(reports[name], proof, rate, context.settings)
 
-    short = [] if upgrade.request.get("rewrite", True) or failed else _falling_short(proofs)
+    short = [] if upgrade.forward.rewrite or failed else _falling_short(proofs)
 
     def apply(session: Session) -> None:
-        if upgrade.request["dry_run"]:
-            crosswalk.upgrades.advance(
+        if upgrade.asked.dry_run:
+            crosswalk.upgrade_steps.advance(
                 session, upgrade.id, Event.REPORTED, proofs=proofs, reason=reasons(failed or reports)
             )
         elif failed:
-            crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=reasons(failed))
+            crosswalk.upgrade_steps.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=reasons(failed))
         elif short:
-            crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=" ".join(short))
-        elif upgrade.request.get("rewrite", True):
-            crosswalk.upgrades.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=proofs)
+            crosswalk.upgrade_steps.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=" ".join(short))
+        elif upgrade.forward.rewrite:
+            crosswalk.upgrade_steps.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=proofs)
         else:
-            crosswalk.upgrades.finish_untouched(session, upgrade.id, proofs)
+            crosswalk.upgrade_steps.finish_untouched(session, upgrade.id, proofs)
 
     context.finish(apply)
 
@@ -72,7 +73,7 @@ def run(context: StepContext) -> None:
 def _prove(
     context: StepContext,
     crosswalk: Crosswalk,
-    upgrade: UpgradeRow,
+    upgrade: UpgradeInfo,
     name: str,
     learned_from: DatasetPairs,
     judged_on: DatasetPairs | None,
@@ -109,7 +110,7 @@ def _prove(
             chosen if everywhere or not side else mixture,
             source=source,
             target=target,
-            gate=AcceptanceGate.from_json(upgrade.request["gate"]),
+            gate=AcceptanceGate.from_json(upgrade.asked.gate.model_dump()),
             instant=instant,
             evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
             limits=ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),
@@ -120,6 +121,6 @@ def _prove(
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
 
 
-def _crossing(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeRow) -> Crossing:
+def _crossing(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo) -> Crossing:
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
-    return open_crossing(context.settings.artifacts_dir / upgrade.id, source, target)
+    return open_crossing(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), source, target)

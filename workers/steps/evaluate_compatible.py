@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
+from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
-from app.upgrades.tables import UpgradeRow
 from models import embedding_model
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
 from models.inputs import BadInput, Taken
-from models.portable import Architecture
 from models.proof.compatible import prove_compatible
 from models.proof.gate import AcceptanceGate
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofLimits
@@ -29,7 +29,7 @@ from workers.context import StepContext, StepFailed
 from workers.reporting.gallery_report import reasons
 from workers.reporting.priced_advice import Rate, priced
 from workers.rows.items import Items, whole_gallery
-from workers.rows.labelled_rows import LabelledRows, labelled_rows
+from workers.rows.labelled_rows import LabelledRows, read_rows
 from workers.rows.split import not_trained_on, read_split
 from workers.steps.train_compatible import FEWEST_JUDGED
 
@@ -52,18 +52,17 @@ class _Embedded:
 def run(context: StepContext) -> None:
     """One proof for each gallery: one that loses rejects the whole upgrade."""
     crosswalk = compose(context.settings)
-    upgrade = crosswalk.upgrades.row(context.lease.subject)
-    folder = context.settings.artifacts_dir / upgrade.id / "training"
-    model = embedding_model.load(context.settings.artifacts_dir / upgrade.id / "model")
-    dataset, evaluation = upgrade.request["dataset"], upgrade.request["evaluation"]
-    column = Architecture.from_json(upgrade.request["to"]["architecture"]).modality
-    rows = labelled_rows(crosswalk, upgrade, dataset, column, folder / f"{dataset}.arrow")
-    split = read_split(folder / "split.npz")
+    upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
+    artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
+    model = embedding_model.load(artifacts.model)
+    dataset, evaluation = upgrade.asked.dataset, upgrade.asked.evaluation
+    rows = read_rows(crosswalk, upgrade, dataset)
+    split = read_split(artifacts.split)
     judged_on: list[_Embedded] = []  # at least one has rows: training made sure of it
     if len(split.held_out) >= FEWEST_JUDGED:
         judged_on.append(_embedded(context, model, rows, split.held_out, dataset))
     if evaluation:
-        others = labelled_rows(crosswalk, upgrade, evaluation, column, folder / f"{evaluation}.arrow")
+        others = read_rows(crosswalk, upgrade, evaluation)
         judged_on.append(_embedded(context, model, others, not_trained_on(others, rows, split), evaluation))
     trained_labels = np.unique(rows.label[split.training].astype(str)).astype(object)
     proofs = {name: _prove(context, crosswalk, upgrade, name, judged_on, trained_labels) for name in upgrade.galleries}
@@ -75,17 +74,17 @@ def run(context: StepContext) -> None:
     }
 
     def apply(session: Session) -> None:
-        if upgrade.request["dry_run"]:
-            crosswalk.upgrades.advance(
+        if upgrade.asked.dry_run:
+            crosswalk.upgrade_steps.advance(
                 session, upgrade.id, Event.REPORTED, proofs=said, reason=reasons(failed or proofs)
             )
         elif failed:
-            crosswalk.upgrades.advance(session, upgrade.id, Event.REJECTED, proofs=said, reason=reasons(failed))
+            crosswalk.upgrade_steps.advance(session, upgrade.id, Event.REJECTED, proofs=said, reason=reasons(failed))
         else:
-            crosswalk.upgrades.finish_compatible(session, upgrade.id, said)
+            crosswalk.upgrade_steps.finish_compatible(session, upgrade.id, said)
 
     context.finish(apply)
-    shutil.rmtree(folder, ignore_errors=True)  # the rows' copy and the checkpoint have served
+    shutil.rmtree(artifacts.training, ignore_errors=True)  # the rows' copy and the checkpoint have served
 
 
 def _embedded(
@@ -109,7 +108,7 @@ def _embedded(
 def _prove(
     context: StepContext,
     crosswalk: Crosswalk,
-    upgrade: UpgradeRow,
+    upgrade: UpgradeInfo,
     name: str,
     judged_on: Sequence[_Embedded],
     trained_labels: NDArray[Any],
@@ -121,11 +120,11 @@ def _prove(
         return prove_compatible(
             items.as_gallery(side=False),
             held_out,
-            open_crossing(context.settings.artifacts_dir / upgrade.id, source, target).plain,
+            open_crossing(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), source, target).plain,
             trained_labels=trained_labels,
             source=source,
             target=target,
-            gate=AcceptanceGate.from_json(upgrade.request["gate"]),
+            gate=AcceptanceGate.from_json(upgrade.asked.gate.model_dump()),
             evaluation=evaluation[0] if evaluation else None,
             limits=ProofLimits(gallery=context.settings.evaluation_gallery_limit),
             seed=SEED,

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.artifacts.crossings import CHOSEN, PLAIN, UNCERTAINTY
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.galleries.lineage import SIDE_INFORMATION
+from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
-from app.upgrades.tables import UpgradeRow
 from models.json_values import plain
 from models.portable import Space, Transformation, save, save_uncertainty
 from models.transformations.selection import Selection, select
@@ -29,8 +29,8 @@ ENOUGH_WITH_SIDE = 0.5  # share of the pairs that have side-information, from wh
 def run(context: StepContext) -> None:
     """From pairs to artifact. Learning again after a crash gives the same artifact: everything is seeded."""
     crosswalk = compose(context.settings)
-    upgrade = crosswalk.upgrades.begin(context.lease.subject)
-    known = load_pairs(crosswalk, upgrade, upgrade.request["dataset"])
+    upgrade = crosswalk.upgrade_steps.begin(context.lease.subject)
+    known = load_pairs(crosswalk, upgrade, upgrade.asked.dataset)
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     lacking = _items_without_side(crosswalk, upgrade)
     if known.has_side.mean() < ENOUGH_WITH_SIDE or lacking == 1:
@@ -39,16 +39,16 @@ def run(context: StepContext) -> None:
         known.pairs,
         source,
         target,
-        method=upgrade.request["method"],
+        method=upgrade.forward.method,
         labels=labels_cover(crosswalk, upgrade.galleries, known.pairs),
         device=context.settings.device,
         seed=SEED,
         progress=context.progress,
     )
     chosen, tried = _served_by(selection, known, lacking, source, target)
-    folder = context.settings.artifacts_dir / upgrade.id
-    card = save(chosen, folder / CHOSEN)
-    save(selection.instant, folder / PLAIN)
+    artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
+    card = save(chosen, artifacts.chosen)
+    save(selection.instant, artifacts.plain)
     missing = learn_from_held_out(
         known,
         replace(chosen, card=card),
@@ -57,15 +57,15 @@ def run(context: StepContext) -> None:
         progress=partial(context.progress, step="uncertainty"),
     )
     if missing is not None:
-        save_uncertainty(missing[0].uncertainty, folder / UNCERTAINTY)
-        missing[1].save(folder)
+        save_uncertainty(missing[0].uncertainty, artifacts.uncertainty)
+        missing[1].save(artifacts.held_out)
     chain = ChainLearning(
         crosswalk,
         upgrade,
         known,
         selection,
         chosen,
-        folder,
+        artifacts,
         device=context.settings.device,
         progress=partial(context.progress, step="chain"),
     )
@@ -77,7 +77,7 @@ def run(context: StepContext) -> None:
     }
 
     def apply(session: Session) -> None:
-        crosswalk.upgrades.advance(session, upgrade.id, Event.TRAINED, "evaluate", learned=learned)
+        crosswalk.upgrade_steps.advance(session, upgrade.id, Event.TRAINED, "evaluate", learned=learned)
 
     context.finish(apply)
 
@@ -96,7 +96,7 @@ def _served_by(
     return replace(chosen, stand_in=stand_in) if tried.helps else chosen, tried
 
 
-def _items_without_side(crosswalk: Crosswalk, upgrade: UpgradeRow) -> float:
+def _items_without_side(crosswalk: Crosswalk, upgrade: UpgradeInfo) -> float:
     """The share of the upgrade's items that have no side-information."""
     tables = [crosswalk.galleries.store(crosswalk.galleries.info(name)).items for name in upgrade.galleries]
     having = sum(table.count(f"{SIDE_INFORMATION} IS NOT NULL") for table in tables if table.has(SIDE_INFORMATION))

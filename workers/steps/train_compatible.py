@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.artifacts.crossings import CHOSEN, PLAIN
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
+from app.upgrades.compatible_request import CompatibleUpgrade
+from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
-from app.upgrades.tables import UpgradeRow
 from models import embedding_model
 from models.compatible_training import LabelledInputs, NotTrainable, Split, Trained, TrainingSettings, reaching, train
 from models.compatible_training.instance_weights import InstanceWeightSettings
@@ -35,16 +35,16 @@ FEWEST_ROWS, FEWEST_CLASSES, FEWEST_JUDGED = 16, 2, 2
 def run(context: StepContext) -> None:
     """From rows to an artifact. A resumed attempt reads the same rows and goes on from the last epoch."""
     crosswalk = compose(context.settings)
-    upgrade = crosswalk.upgrades.begin(context.lease.subject)
-    folder = context.settings.artifacts_dir / upgrade.id
+    upgrade = crosswalk.upgrade_steps.begin(context.lease.subject)
+    artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
-    architecture = Architecture.from_json(upgrade.request["to"]["architecture"])
-    rows = read_rows(crosswalk, upgrade, upgrade.request["dataset"], architecture, folder)
+    architecture = upgrade.compatible.to.built
+    rows = read_rows(crosswalk, upgrade, upgrade.asked.dataset)
     labels, codes = np.unique(rows.label.astype(str), return_inverse=True)
     _check(rows, labels, upgrade)
     architecture = reaching(architecture, rows.old)
-    split = split_rows(crosswalk, upgrade, codes, labels, folder / "training" / "split.npz")
-    _check_proof(crosswalk, upgrade, rows, split, architecture, folder)
+    split = split_rows(crosswalk, upgrade, codes, labels, artifacts.split)
+    _check_proof(crosswalk, upgrade, rows, split)
     try:
         trained, preprocessing, settings = _train(
             context, upgrade, rows, codes, split, architecture, source, target.dimension
@@ -54,51 +54,44 @@ def run(context: StepContext) -> None:
         raise StepFailed(str(error)) from error
     except BadInput as error:
         raise StepFailed(
-            f"Row {rows.id[error.row]!r} of dataset {upgrade.request['dataset']!r} cannot be trained on: "
+            f"Row {rows.id[error.row]!r} of dataset {upgrade.asked.dataset!r} cannot be trained on: "
             f"{error.reason}. Replace or remove it, and start the upgrade again."
         ) from error
     now = datetime.now(UTC).isoformat()
-    for name in (CHOSEN, PLAIN):
-        save(zero_padding(source, target, created_at=now), folder / name)
+    for path in (artifacts.chosen, artifacts.plain):
+        save(zero_padding(source, target, created_at=now), path)
     card = card_of(upgrade, rows, split, trained, architecture, preprocessing, settings, source, target, now)
-    embedding_model.save(EmbeddingModel(card, trained.embedder, preprocessing), folder / "model")
-    embedding_model.zipped(folder / "model", folder / "model.zip")
-    write_training_rows(folder / "rows.parquet", rows, split.training, trained)
+    embedding_model.save(EmbeddingModel(card, trained.embedder, preprocessing), artifacts.model)
+    embedding_model.zipped(artifacts.model, artifacts.model_zip)
+    write_training_rows(artifacts.rows, rows, split.training, trained)
     learned = summary_of(card, trained, split, resolve(context.settings.device))
 
     def apply(session: Session) -> None:
-        crosswalk.upgrades.advance(session, upgrade.id, Event.TRAINED, "evaluate_compatible", learned=learned)
+        crosswalk.upgrade_steps.advance(session, upgrade.id, Event.TRAINED, "evaluate_compatible", learned=learned)
 
     context.finish(apply)
 
 
-def _check(rows: LabelledRows, labels: NDArray[Any], upgrade: UpgradeRow) -> None:
+def _check(rows: LabelledRows, labels: NDArray[Any], upgrade: UpgradeInfo) -> None:
     if len(rows.id) < FEWEST_ROWS or len(labels) < FEWEST_CLASSES:
         raise StepFailed(
-            f"Dataset {upgrade.request['dataset']!r} has {len(rows.id)} rows of {len(labels)} labels with everything "
+            f"Dataset {upgrade.asked.dataset!r} has {len(rows.id)} rows of {len(labels)} labels with everything "
             f"that training needs: an input, a label and a vector of {upgrade.source!r} (its own, or that of the item "
             f"of the same id in {', '.join(upgrade.galleries)}); {rows.left_out} more lack a label or that vector. At "
             f"least {FEWEST_ROWS} rows of {FEWEST_CLASSES} labels are needed, and some hundreds a label to do well."
         )
 
 
-def _check_proof(
-    crosswalk: Crosswalk,
-    upgrade: UpgradeRow,
-    rows: LabelledRows,
-    split: Split,
-    architecture: Architecture,
-    folder: Path,
-) -> None:
+def _check_proof(crosswalk: Crosswalk, upgrade: UpgradeInfo, rows: LabelledRows, split: Split) -> None:
     """Raises StepFailed where nothing will be there to prove the model on, which training would be in vain for."""
     for name in upgrade.galleries:
         if not crosswalk.galleries.store(crosswalk.galleries.info(name)).items.count():
             raise StepFailed(f"Gallery {name!r} is empty: there is nothing to upgrade. PUT /galleries/{name}/items.")
-    evaluation = upgrade.request["evaluation"]
+    evaluation = upgrade.asked.evaluation
     if evaluation is None:
-        left, dataset, remedy = len(split.held_out), upgrade.request["dataset"], "or name an `evaluation` dataset"
+        left, dataset, remedy = len(split.held_out), upgrade.asked.dataset, "or name an `evaluation` dataset"
     else:
-        others = read_rows(crosswalk, upgrade, evaluation, architecture, folder)
+        others = read_rows(crosswalk, upgrade, evaluation)
         left, dataset, remedy = len(not_trained_on(others, rows, split)), evaluation, "with ids of their own"
     if left < FEWEST_JUDGED:
         raise StepFailed(
@@ -110,7 +103,7 @@ def _check_proof(
 
 def _train(
     context: StepContext,
-    upgrade: UpgradeRow,
+    upgrade: UpgradeInfo,
     rows: LabelledRows,
     codes: NDArray[np.int64],
     split: Split,
@@ -121,13 +114,13 @@ def _train(
     seen = np.cumsum(~split.unseen) - 1  # classes trained on, numbered without the others
     everything = LabelledInputs(rows.inputs, seen[codes], rows.old)
     seen_held_out = split.held_out[~split.unseen[codes[split.held_out]]]
-    settings = training_settings(upgrade.request)
+    settings = training_settings(upgrade.compatible)
     training = everything.take(split.training)
     preprocessing = preprocessing_for(
         architecture,
         training.inputs,
-        image_size=upgrade.request["training"]["image_size"],
-        tokens=upgrade.request["training"]["tokens"],
+        image_size=upgrade.compatible.training.image_size,
+        tokens=upgrade.compatible.training.tokens,
         backbones_dir=context.settings.backbones_dir,
     )
     trained = train(
@@ -140,19 +133,18 @@ def _train(
         preprocessing=preprocessing,
         settings=settings,
         device=resolve(context.settings.device),
-        folder=context.settings.artifacts_dir / upgrade.id / "training",
+        folder=UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id).training,
         backbones_dir=context.settings.backbones_dir,
         progress=context.progress,
     )
     return trained, preprocessing, settings
 
 
-def training_settings(request: dict[str, Any]) -> TrainingSettings:
+def training_settings(asked: CompatibleUpgrade) -> TrainingSettings:
     """The settings that were asked for."""
-    asked = dict(request["training"])
-    weights = request["instance_weights"]
-    for key in ("validation", "image_size", "tokens"):  # said of the data, not of the loop
-        asked.pop(key)
+    of_data = {"validation", "image_size", "tokens"}  # said of the data, not of the loop
+    weights = asked.instance_weights
+    loop = {"method": asked.method, **asked.training.model_dump(exclude=of_data)}
     return TrainingSettings(
-        method=request["method"], instance_weights=InstanceWeightSettings(**weights) if weights else None, **asked
+        instance_weights=None if weights is None else InstanceWeightSettings(**weights.model_dump()), **loop
     )

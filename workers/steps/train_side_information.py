@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from sqlalchemy.orm import Session
 
+from app.artifacts.folder import EncoderArtifacts
 from app.composition import compose
 from app.side_information.schemas import Encoder
 from models import embedding_model
@@ -28,26 +29,28 @@ def run(context: StepContext) -> None:
     crosswalk = compose(context.settings)
     run = context.lease.subject
     encoder = crosswalk.encoders.begin(run)
-    folder = context.settings.artifacts_dir / run
+    artifacts = EncoderArtifacts(context.settings.artifacts_dir, run)
     column = Architecture.from_json(encoder.architecture).modality
-    rows = raw_rows(crosswalk.datasets.store(encoder.dataset).rows, column, folder / "training" / "rows.arrow")
+    rows = raw_rows(crosswalk.datasets.store(encoder.dataset).rows, column, artifacts.raw_rows)
     device = resolve(context.settings.device)
-    trained = _train(context, encoder, rows, device)
+    trained = _train(context, encoder, rows, device, artifacts)
     model = trained.model(
         encoder.id, dataset=encoder.dataset, version=rows.version, created_at=datetime.now(UTC).isoformat()
     )
-    embedding_model.save(model, folder / "model")
-    embedding_model.zipped(folder / "model", folder / "model.zip")
+    embedding_model.save(model, artifacts.model)
+    embedding_model.zipped(artifacts.model, artifacts.model_zip)
     learned = _summary(trained, device)
 
     def apply(session: Session) -> None:
         crosswalk.encoders.finish(session, run, learned)
 
     context.finish(apply)
-    shutil.rmtree(folder / "training", ignore_errors=True)  # the rows' copy and the checkpoint have served
+    shutil.rmtree(artifacts.training, ignore_errors=True)  # the rows' copy and the checkpoint have served
 
 
-def _train(context: StepContext, encoder: Encoder, rows: RawRows, device: torch.device) -> TrainedEncoder:
+def _train(
+    context: StepContext, encoder: Encoder, rows: RawRows, device: torch.device, artifacts: EncoderArtifacts
+) -> TrainedEncoder:
     architecture = Architecture.from_json(encoder.architecture)
     given = encoder.training.model_dump(exclude_none=True)
     image_size, tokens = given.pop("image_size", None), given.pop("tokens")
@@ -65,7 +68,7 @@ def _train(context: StepContext, encoder: Encoder, rows: RawRows, device: torch.
             ),
             settings=ContrastiveSettings.for_modality(architecture.modality, **given),
             device=device,
-            folder=context.settings.artifacts_dir / context.lease.subject / "training",
+            folder=artifacts.training,
             backbones_dir=context.settings.backbones_dir,
             progress=context.progress,
         )

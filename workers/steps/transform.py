@@ -16,7 +16,7 @@ from workers.serving.indexing import hold
 def run(context: StepContext) -> None:
     """Transforms every gallery of the upgrade; the checkpoint holds which version and which pieces are written."""
     crosswalk = compose(context.settings)
-    upgrade = crosswalk.upgrades.row(context.lease.subject)
+    upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     state = dict(context.lease.checkpoint)
     for name in upgrade.galleries:
         if state.get(name, {}).get("committed"):
@@ -24,7 +24,7 @@ def run(context: StepContext) -> None:
         _transform(context, crosswalk, upgrade.id, name, upgrade.target, state)
 
     def apply(session: Any) -> None:
-        crosswalk.upgrades.advance(session, upgrade.id, Event.TRANSFORMED, "index")
+        crosswalk.upgrade_steps.advance(session, upgrade.id, Event.TRANSFORMED, "index")
         for name in upgrade.galleries:
             crosswalk.galleries.stored(session, name, state[name]["generation"], state[name]["version"])
 

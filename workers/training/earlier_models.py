@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from app.artifacts.crossings import CHOSEN, PLAIN, UNCERTAINTY, shortcut, shortcuts
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID, embedding_column, vector_type
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.info import UpgradeInfo
 from models.arrays import Progress
 from models.device import Device
 from models.evaluation.bootstrap import Interval, bootstrap_mean
@@ -68,25 +67,25 @@ class ChainLearning:
     """
 
     crosswalk: Crosswalk
-    upgrade: UpgradeRow
+    upgrade: UpgradeInfo
     known: DatasetPairs
     selection: Selection
     chosen: Transformation
-    folder: Path
+    artifacts: UpgradeArtifacts
     device: Device
     progress: Progress
 
     def links(self) -> tuple[Link, ...]:
         """A link for every model before the upgrade's own in its galleries; direct ones that are kept are saved."""
-        shutil.rmtree(shortcuts(self.folder), ignore_errors=True)  # of an attempt that was cut off
+        shutil.rmtree(self.artifacts.shortcuts, ignore_errors=True)  # of an attempt that was cut off
         chains: dict[str, dict[tuple[str | None, ...], Lineage]] = {}
         for name in self.upgrade.galleries:
             info = self.crosswalk.galleries.info(name)
-            steps = info.ancestry(info.active)
-            for place, step in enumerate(steps[:-1]):
-                hops = tuple(later.transformation for later in steps[place + 1 :])
+            generations = info.ancestry(info.active)
+            for place, generation in enumerate(generations[:-1]):
+                hops = tuple(later.transformation for later in generations[place + 1 :])
                 lineage = self.crosswalk.galleries.lineage(info, info.active)
-                chains.setdefault(step.space.model, {})[hops] = lineage
+                chains.setdefault(generation.space.model, {})[hops] = lineage
         return tuple(self._link(model, list(found.values())) for model, found in chains.items())
 
     def _link(self, model: str, lineages: list[Lineage]) -> Link:
@@ -151,21 +150,21 @@ class ChainLearning:
         return ground.measure([without(part) for _, part in ground.folds])
 
     def _save(self, model: str, rows: DatasetPairs, direct: Selection) -> None:
-        folder = shortcut(self.folder, model)
-        card = save(direct.chosen, folder / CHOSEN)
-        save(direct.instant, folder / PLAIN)
+        files = self.artifacts.shortcut(model)
+        card = save(direct.chosen, files.chosen)
+        save(direct.instant, files.plain)
         chosen = replace(direct.chosen, card=card)
         missing = learn_from_held_out(rows, chosen, direct.refit, device=self.device, progress=self.progress)
         if missing is not None:
-            save_uncertainty(missing[0].uncertainty, folder / UNCERTAINTY)
+            save_uncertainty(missing[0].uncertainty, files.uncertainty)
 
 
-def judged_by_composition(crosswalk: Crosswalk, upgrade: UpgradeRow, name: str) -> list[str]:
+def judged_by_composition(crosswalk: Crosswalk, upgrade: UpgradeInfo, name: str) -> list[str]:
     """What a proof has to say of the items that are served by a direct crossing: it judges them by composition."""
     info = crosswalk.galleries.info(name)
-    folder = crosswalk.settings.artifacts_dir / upgrade.id
-    earlier = [step.space.model for step in info.ancestry(info.active)[:-1]]
-    served = {model: _newest(crosswalk, name, model) for model in earlier if shortcut(folder, model).exists()}
+    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade.id)
+    earlier = [generation.space.model for generation in info.ancestry(info.active)[:-1]]
+    served = {model: _newest(crosswalk, name, model) for model in earlier if artifacts.shortcut(model).folder.exists()}
     return [
         f"{items} items whose newest vector is of {model!r} are served by a crossing learned directly from it, which "
         "is better on held-out rows; here they were judged by the crossings one after the other."
@@ -177,7 +176,7 @@ def judged_by_composition(crosswalk: Crosswalk, upgrade: UpgradeRow, name: str) 
 def _newest(crosswalk: Crosswalk, name: str, model: str) -> int:
     """How many items of a gallery have a vector of this model, and none of a later one."""
     info = crosswalk.galleries.info(name)
-    models = [step.space.model for step in info.ancestry(info.active)]
+    models = [generation.space.model for generation in info.ancestry(info.active)]
     items = crosswalk.galleries.store(info).items
     if model not in models or not items.has(embedding_column(model)):
         return 0

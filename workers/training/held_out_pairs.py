@@ -28,9 +28,6 @@ FOLDS = 5
 NETWORK_FOLDS = 3
 
 
-_FILE = "held_out.parquet"
-
-
 @dataclass(frozen=True)
 class HeldOutPairs:
     """Pairs as what had not learned from them sees them.
@@ -42,24 +39,24 @@ class HeldOutPairs:
     moved: Array
     expected_error: Array
 
-    def save(self, folder: Path) -> None:
-        """Writes the file so that a crash leaves it whole or not there."""
+    def save(self, path: Path) -> None:
+        """Writes the file, a row for each pair, so that a crash leaves it whole or not there."""
         flat = pa.array(np.ascontiguousarray(self.moved, np.float32).ravel())
         columns = {
             "id": pa.array(self.id.tolist(), pa.string()),
             "moved": pa.FixedSizeListArray.from_arrays(flat, type=vector_type(self.moved.shape[1])),
             "expected_error": pa.array(self.expected_error, pa.float32()),
         }
-        partial = folder / f".{_FILE}.partial"
+        partial = path.with_name(f".{path.name}.partial")
         pq.write_table(pa.table(columns), partial)
-        partial.replace(folder / _FILE)
+        partial.replace(path)
 
     @classmethod
-    def load(cls, folder: Path) -> HeldOutPairs | None:
+    def load(cls, path: Path) -> HeldOutPairs | None:
         """What `save` left; None where there were too few pairs to learn it from."""
-        if not (folder / _FILE).exists():
+        if not path.exists():
             return None
-        table = pq.read_table(folder / _FILE)
+        table = pq.read_table(path)
         _, moved = vectors_of(table.column("moved"))
         return cls(np.array(table.column("id").to_pylist(), object), moved, table.column("expected_error").to_numpy())
 

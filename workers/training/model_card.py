@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.info import UpgradeInfo
 from models.compatible_training import Split, Trained, TrainingSettings
 from models.compatible_training.instance_weights import suspects
 from models.embedding_model import ModelCard, TrainedOn
@@ -20,7 +20,7 @@ OUTLIER = 0.5  # m·π under which a row is counted as an outlier of its class
 
 
 def card_of(
-    upgrade: UpgradeRow,
+    upgrade: UpgradeInfo,
     rows: LabelledRows,
     split: Split,
     trained: Trained,
@@ -44,7 +44,7 @@ def card_of(
         method=settings.method,
         settings=dataclasses.asdict(settings),
         trained_on=TrainedOn(
-            dataset=upgrade.request["dataset"],
+            dataset=upgrade.asked.dataset,
             version=rows.version,
             rows=len(split.training),
             classes=int((~split.unseen).sum()),

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from app.artifacts.cascade import Cascade, has_cascade, open_cascade
+from app.artifacts.folder import UpgradeArtifacts
 from app.search.transformed_rows import TransformedRows
 
 CASCADE = Cascade(0.99, 40, 250, 0.991, (0.985, 0.996), 500, 9_000)
 
 
 def test_cascade_survives_the_round_trip(tmp_path: Path) -> None:
-    assert not has_cascade(tmp_path)
-    CASCADE.save(tmp_path)
-    assert has_cascade(tmp_path)
-    assert open_cascade(tmp_path) == CASCADE
+    artifacts = UpgradeArtifacts(tmp_path, "upg")
+    artifacts.folder.mkdir()
+    assert not has_cascade(artifacts)
+    CASCADE.save(artifacts)
+    assert has_cascade(artifacts)
+    assert open_cascade(artifacts) == CASCADE
 
 
 @pytest.mark.parametrize("many", [None, 40, 250, 900])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import httpx
 
-from app.artifacts.crossings import CHOSEN, open_crossing
+from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import compose
 from app.settings import Settings
 from models.portable import Transformation
@@ -55,7 +56,7 @@ def test_an_upgrade_whose_side_information_has_two_dimensions_is_refused(upgrade
 
 def test_a_corrupted_artifact_is_refused_by_its_checksum_and_says_what_to_do(upgraded: Upgraded) -> None:
     upgrade = upgraded.upgrade()
-    weights = next((upgraded.crosswalk.settings.artifacts_dir / upgrade / CHOSEN).glob("*.safetensors"))
+    weights = next(UpgradeArtifacts(upgraded.crosswalk.settings.artifacts_dir, upgrade).chosen.glob("*.safetensors"))
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.downloads import ROWS
+from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.backfill import from_now_on
 from app.upgrades.tables import UpgradeRow
 from tests.app.galleries.upgraded import ITEMS, PREDICTED, Upgraded
@@ -104,10 +104,10 @@ def trained(upgraded: Upgraded, name: str, poor: dict[str, float | None]) -> Non
     row.request = {"strategy": "compatible"}
     with upgraded.crosswalk.database.session() as session:
         session.add(row)
-    folder = upgraded.crosswalk.settings.artifacts_dir / name
-    folder.mkdir(parents=True)
+    artifacts = UpgradeArtifacts(upgraded.crosswalk.settings.artifacts_dir, name)
+    artifacts.folder.mkdir(parents=True)
     table = {"id": list(poor), "old_model_poor": pa.array(poor.values(), pa.float32())}
-    pq.write_table(pa.table(table), folder / ROWS)
+    pq.write_table(pa.table(table), artifacts.rows)
 
 
 def test_curve_goes_on_from_where_the_backfill_is(upgraded: Upgraded) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from app.artifacts.crossings import CHOSEN, PLAIN, UNCERTAINTY
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.index import publish
 from app.upgrades.states import Event
@@ -96,19 +96,19 @@ class Upgraded:
         """An upgrade that is ready and switched to; its id. `uncertain`: it knows how far its crossing misses."""
         body = {"to": "new", "dataset": "pairs", "galleries": ["shop"], "method": "ridge"}
         upgrade = str(self.post("/models/old/upgrade", body, 202)["id"])
-        upgrades, galleries = self.crosswalk.upgrades, self.crosswalk.galleries
-        upgrades.begin(upgrade)
-        folder = self.crosswalk.settings.artifacts_dir / upgrade
-        for name, h in ((CHOSEN, self.h), (PLAIN, self.plain)):
-            save(h, folder / name)
+        steps, galleries = self.crosswalk.upgrade_steps, self.crosswalk.galleries
+        steps.begin(upgrade)
+        artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, upgrade)
+        save(self.h, artifacts.chosen)
+        save(self.plain, artifacts.plain)
         if uncertain:
-            save_uncertainty(self.uncertainty, folder / UNCERTAINTY)
+            save_uncertainty(self.uncertainty, artifacts.uncertainty)
         proofs: dict[str, Any] = {"shop": {"advice": []} | ({} if backfill is None else {"backfill": backfill})}
         with self.crosswalk.database.session() as session:
             number = galleries.build(session, "shop", self.crosswalk.models.space("new"), upgrade)
-            upgrades.advance(session, upgrade, Event.TRAINED, learned={})
-            upgrades.advance(session, upgrade, Event.ACCEPTED, proofs=proofs)
-            upgrades.advance(session, upgrade, Event.TRANSFORMED)
+            steps.advance(session, upgrade, Event.TRAINED, learned={})
+            steps.advance(session, upgrade, Event.ACCEPTED, proofs=proofs)
+            steps.advance(session, upgrade, Event.TRANSFORMED)
         info = galleries.info("shop")
         store = galleries.store(info)
         version = store.items.version
@@ -125,7 +125,7 @@ class Upgraded:
             options=galleries.index_options(info),
         )
         with self.crosswalk.database.session() as session:
-            upgrades.finish(session, upgrade, {"shop": (number, version, index.name)})
+            steps.finish(session, upgrade, {"shop": (number, version, index.name)})
         return upgrade
 
     def backfill(self, **query: Any) -> dict[str, Any]:

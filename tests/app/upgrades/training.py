@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.artifacts.crossings import CHOSEN, PLAIN
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
-from app.downloads import MODEL, MODEL_ZIP, ROWS
 from app.upgrades.states import Event
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn, save, zipped
 from models.embedding_model.backbones import build
@@ -105,17 +104,16 @@ class Training:
         return str(self.client.get(f"/upgrades/{upgrade}").json()["state"])
 
     def begin(self, upgrade: str) -> None:
-        self.crosswalk.upgrades.begin(upgrade)
+        self.crosswalk.upgrade_steps.begin(upgrade)
 
     def train(self, upgrade: str, *, instance_weights: bool = True) -> EmbeddingModel:
         """What `train_compatible` leaves: evaluating from now on."""
-        self.begin(upgrade)
-        row = self.crosswalk.upgrades.row(upgrade)
-        source, target = self.crosswalk.models.space(row.source), self.crosswalk.models.space(row.target)
-        folder = self.crosswalk.settings.artifacts_dir / upgrade
+        info = self.crosswalk.upgrade_steps.begin(upgrade)
+        source, target = self.crosswalk.models.space(info.source), self.crosswalk.models.space(info.target)
+        artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, upgrade)
         alignment = zero_padding(source, target, created_at=CREATED)
-        for name in (CHOSEN, PLAIN):
-            save_transformation(alignment, folder / name)
+        for path in (artifacts.chosen, artifacts.plain):
+            save_transformation(alignment, path)
         preprocessing = Preprocessing.images(32)
         embedder = build(Architecture.from_json(ARCHITECTURE), target.dimension, backbones_dir=None)
         card = ModelCard(
@@ -132,8 +130,8 @@ class Training:
             created_at=CREATED,
         )
         model = EmbeddingModel(card, embedder.eval(), preprocessing)
-        save(model, folder / MODEL)
-        zipped(folder / MODEL, folder / MODEL_ZIP)
+        save(model, artifacts.model)
+        zipped(artifacts.model, artifacts.model_zip)
         scores = [0.25, 3.0, None, 1.5] if instance_weights else [None] * 4
         columns = {
             "id": pa.array(["r0", "r1", "r2", "r3"]),
@@ -144,23 +142,25 @@ class Training:
         }
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), sink)
-        publish(folder / ROWS, sink.getvalue().to_pybytes())
+        publish(artifacts.rows, sink.getvalue().to_pybytes())
         with self.crosswalk.database.session() as session:
-            self.crosswalk.upgrades.advance(session, upgrade, Event.TRAINED, learned=LEARNED)
+            self.crosswalk.upgrade_steps.advance(session, upgrade, Event.TRAINED, learned=LEARNED)
         return model
 
     def accept(self, upgrade: str) -> None:
         """What `evaluate_compatible` does where the gate accepts."""
         with self.crosswalk.database.session() as session:
-            self.crosswalk.upgrades.finish_compatible(session, upgrade, {})
+            self.crosswalk.upgrade_steps.finish_compatible(session, upgrade, {})
 
     def reject(self, upgrade: str) -> None:
         with self.crosswalk.database.session() as session:
-            self.crosswalk.upgrades.advance(session, upgrade, Event.REJECTED, proofs={}, reason="worse than the old")
+            self.crosswalk.upgrade_steps.advance(
+                session, upgrade, Event.REJECTED, proofs={}, reason="worse than the old"
+            )
 
     def fail(self, upgrade: str) -> None:
         with self.crosswalk.database.session() as session:
-            self.crosswalk.upgrades.step_failed(session, upgrade, "the step died")
+            self.crosswalk.upgrade_steps.step_failed(session, upgrade, "the step died")
 
     def accepted(self, **changes: Any) -> str:
         upgrade = self.start(**changes)

@@ -34,8 +34,9 @@ def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) ->
     assert found is not None
     learned, held_out = found
     assert not np.allclose(held_out.moved, h.apply(known.pairs.old), atol=1e-3), "transformed by what has seen them"
-    held_out.save(tmp_path)
-    again = HeldOutPairs.load(tmp_path)
+    held_out.save(tmp_path / "pairs.parquet")
+    again = HeldOutPairs.load(tmp_path / "pairs.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.parquet"]
     assert again is not None
     assert again.id.tolist() == known.ids.tolist()
     np.testing.assert_array_equal(again.moved, held_out.moved)
@@ -45,7 +46,7 @@ def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) ->
 def test_of_too_few_pairs_nothing_is_learned_and_nothing_kept(tmp_path: Path) -> None:
     few = pairs(8)
     assert learn_from_held_out(few, REFIT(few.pairs), REFIT, device="cpu", progress=silent) is None
-    assert HeldOutPairs.load(tmp_path) is None
+    assert HeldOutPairs.load(tmp_path / "pairs.parquet") is None
 
 
 def test_pairs_changed_meanwhile_are_matched_by_id() -> None:

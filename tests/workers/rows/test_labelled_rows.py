@@ -10,15 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.upgrades.tables import UpgradeRow
-from tests.workers.workshop import Workshop
+from tests.workers.workshop import Workshop, compatible_upgrade
 from workers.rows.labelled_rows import LabelledRows, labelled_rows
 
 
 def read(shop: Workshop, path: Path, column: str = "image", galleries: Sequence[str] | None = None) -> LabelledRows:
     names = [shop.gallery] if galleries is None else list(galleries)
-    upgrade = UpgradeRow(id="upg", source=shop.old, target=shop.new, galleries=names)
-    return labelled_rows(shop.crosswalk, upgrade, shop.dataset, column, path)
+    return labelled_rows(shop.crosswalk, compatible_upgrade(shop, names), shop.dataset, column, path)
 
 
 def texts(places: Sequence[int]) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.upgrades.tables import UpgradeRow
 from models.compatible_training import Split
-from tests.workers.workshop import Workshop
+from tests.workers.workshop import Workshop, compatible_upgrade
 from workers.rows.split import read_split, split_rows
 
 CODES = np.arange(200) % 5
@@ -17,8 +16,9 @@ LABELS = np.array(list("01234"))
 
 
 def split(shop: Workshop, path: Path, evaluation: str | None = None, seed: int = 0) -> Split:
-    request = {"evaluation": evaluation, "training": {"validation": 0.2, "seed": seed}}
-    upgrade = UpgradeRow(id="upg", source=shop.old, target=shop.new, galleries=[shop.gallery], request=request)
+    upgrade = compatible_upgrade(
+        shop, [shop.gallery], evaluation=evaluation, training={"validation": 0.2, "seed": seed}
+    )
     return split_rows(shop.crosswalk, upgrade, CODES, LABELS, path)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from app.artifacts.cascade import open_cascade
-from app.artifacts.crossings import CHOSEN, PLAIN
+from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.tuning import tuned_effort
 from app.composition import Crosswalk, compose
 from app.galleries.schemas import IndexChoice, NewGallery, SideInformation
@@ -19,6 +19,7 @@ from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
+from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 from models.portable import Array, Space, save
@@ -36,8 +37,12 @@ class Proved:
     """A gallery with an inverted file, and an upgrade whose network was proved on it."""
 
     crosswalk: Crosswalk
-    row: UpgradeRow
+    upgrade: UpgradeInfo
     queries: Array
+
+    @property
+    def artifacts(self) -> UpgradeArtifacts:
+        return UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, "u")
 
     def publish(self) -> Built:
         info = self.crosswalk.galleries.info("g")
@@ -47,7 +52,7 @@ class Proved:
         return built
 
     def effort(self, index: str) -> int | None:
-        return tuned_effort(self.crosswalk.settings.artifacts_dir / "u", index)
+        return tuned_effort(self.artifacts, index)
 
     def put(self, vectors: Array) -> None:
         schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(OLD.dimension))])
@@ -65,14 +70,14 @@ def proved(settings: Settings, database: Database) -> Iterator[Proved]:
     side, index = SideInformation(dimension=SIDE), IndexChoice(kind="ivf_flat")
     crosswalk.galleries.create(NewGallery(id="g", model="old", side_information=side, index=index))
     rng = np.random.default_rng(0)
-    crossing, folder = network_crossing(OLD, NEW, SIDE), settings.artifacts_dir / "u"
-    save(crossing.chosen, folder / CHOSEN)
-    save(crossing.plain, folder / PLAIN)
+    crossing, artifacts = network_crossing(OLD, NEW, SIDE), UpgradeArtifacts(settings.artifacts_dir, "u")
+    save(crossing.chosen, artifacts.chosen)
+    save(crossing.plain, artifacts.plain)
     asked = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
     row = UpgradeRow(id="u", source="old", target="new", request=asked, galleries=["g"], state=UpgradeState.ACTIVE)
     with crosswalk.database.session() as session:
         session.add(row)
-    made = Proved(crosswalk, crosswalk.upgrades.row("u"), normal(rng, 80, 6) * 8)
+    made = Proved(crosswalk, crosswalk.upgrade_steps.info("u"), normal(rng, 80, 6) * 8)
     made.put(normal(rng, ITEMS, 8))
     yield made
     crosswalk.close()
@@ -83,7 +88,7 @@ def serving(proved: Proved) -> dict[str, dict[str, Any]]:
     queries[3] = 0
     ids = np.array([f"i{row}" for row in range(len(queries))], object)
     pairs = DatasetPairs(ids, Pairs(np.zeros((len(ids), 8), np.float32), queries))
-    return prepare_serving(proved.crosswalk, proved.row, pairs, lambda *_: None)["g"]
+    return prepare_serving(proved.crosswalk, proved.upgrade, pairs, lambda *_: None)["g"]
 
 
 def test_cascade_and_effort_are_reported_and_left_for_search(proved: Proved) -> None:
@@ -91,7 +96,7 @@ def test_cascade_and_effort_are_reported_and_left_for_search(proved: Proved) -> 
     assert proved.effort(built.index) is None
     found = serving(proved)
     cascade, index = found["cascade"], found["index"]
-    left = open_cascade(proved.crosswalk.settings.artifacts_dir / "u")
+    left = open_cascade(proved.artifacts)
     assert left.to_json() == cascade
     assert cascade["queries"] == 79
     assert index["kind"] == "ivf_flat"

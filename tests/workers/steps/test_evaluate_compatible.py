@@ -20,7 +20,7 @@ def test_rows_trained_on_do_not_judge_under_the_same_id(shop: Workshop) -> None:
     shop.put_rows(shop.evaluation, range(250, 400), shop.pictures.old[250:400])
     upgrade = shop.train(training=QUICK, evaluation=shop.evaluation)
     (proof,) = shop.ends(upgrade)["report"]["galleries"].values()
-    trained_on = set(pq.read_table(shop.artifacts(upgrade) / "rows.parquet")["id"].to_pylist())
+    trained_on = set(pq.read_table(shop.artifacts(upgrade).rows)["id"].to_pylist())
     fresh = [place for place in range(250, 400) if shop.ids[place] not in trained_on]
     assert 100 < len(fresh) < 150
     assert [(part["judged_on"], part["queries"]) for part in proof["strata"]] == [("evaluation set", len(fresh))]
@@ -56,7 +56,7 @@ def test_what_training_kept_on_disk_goes_with_the_proof_and_the_model_stays(shop
     shop.put_rows(shop.dataset, range(200), None)
     upgrade = shop.train(training=QUICK, gate=LENIENT)
     shop.step()
-    folder = shop.artifacts(upgrade)
+    folder = shop.artifacts(upgrade).folder
     assert (folder / "training").is_dir()
     shop.step(cut_off=True)
     assert (folder / "training").is_dir()

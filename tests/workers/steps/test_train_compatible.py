@@ -29,12 +29,12 @@ def filled(shop: Workshop, many: int = 200) -> Workshop:
 
 
 def weights(shop: Workshop, upgrade: str) -> bytes:
-    (path,) = (shop.artifacts(upgrade) / "model").glob("*.safetensors")
+    (path,) = shop.artifacts(upgrade).model.glob("*.safetensors")
     return path.read_bytes()
 
 
 def rows(shop: Workshop, upgrade: str) -> pa.Table:
-    return pq.read_table(shop.artifacts(upgrade) / "rows.parquet")
+    return pq.read_table(shop.artifacts(upgrade).rows)
 
 
 def refused(shop: Workshop, **asked: Any) -> str:
@@ -43,7 +43,7 @@ def refused(shop: Workshop, **asked: Any) -> str:
     assert shop.step() == "train_compatible"
     found = shop.upgrade(upgrade)
     assert (found["state"], found["report"]) == ("failed", None)
-    assert not (shop.artifacts(upgrade) / "model").exists()
+    assert not shop.artifacts(upgrade).model.exists()
     problem(shop.client.get(f"/models/{shop.new}/artifact"), 409, "wrong-state")
     return str(found["reason"])
 
@@ -58,7 +58,7 @@ def test_it_leaves_a_model_an_alignment_and_what_it_found_of_every_row(shop: Wor
     learned = found["report"]["learned"]
     assert (learned["rows"] + learned["rows_held_out"], learned["classes"], learned["outliers"]) == (200, 10, None)
     assert (len(learned["epochs"]), learned["method"], learned["dimension"]) == (2, "averaged", 24)
-    model = embedding_model.load(shop.artifacts(upgrade) / "model.zip")
+    model = embedding_model.load(shop.artifacts(upgrade).model_zip)
     said = {name: model.card.settings[name] for name in ("method", "epochs", "learning_rate", "seed", "batch")}
     assert said == {"method": "averaged", "epochs": 2, "learning_rate": 0.05, "seed": 7, "batch": 64}
     trained_on = model.card.trained_on

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.artifacts.crossings import CHOSEN, open_crossing, shortcut
+from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import compose
 from app.galleries.lineage import Lineage
 from app.settings import Settings
@@ -99,9 +100,9 @@ def test_items_of_several_versions_upgrade_in_one_go_each_by_the_better_way(vers
     notes = upgrade["report"]["galleries"][s.gallery]["notes"]
     assert any(f"{len(alone)} items" in note and "one after the other" in note for note in notes)
     spaces = [s.crosswalk.models.space(model) for model in (s.old, s.new, s.newest)]
-    folder = s.crosswalk.settings.artifacts_dir / upgrade["id"]
-    direct = open_crossing(shortcut(folder, s.old), spaces[0], spaces[2])
-    second = open_crossing(folder, spaces[1], spaces[2])
+    artifacts = UpgradeArtifacts(s.crosswalk.settings.artifacts_dir, upgrade["id"])
+    direct = open_crossing(artifacts.shortcut(s.old), spaces[0], spaces[2])
+    second = open_crossing(artifacts, spaces[1], spaces[2])
     np.testing.assert_allclose(stored(s, alone), direct.chosen.apply(alone.old), atol=1e-5)
     for part in (both, later):
         np.testing.assert_allclose(stored(s, part), second.chosen.apply(part.new), atol=1e-5)
@@ -150,5 +151,5 @@ def test_composition_that_nothing_could_be_measured_against_says_so(faithful: Ve
     (link,) = upgrade["report"]["learned"]["chain"]
     assert (link["kept"], link["pairs"], link["direct"], link["composed"]) == ("composed", 30, None, None)
     assert "not measured" in link["why"]
-    folder = s.crosswalk.settings.artifacts_dir / upgrade["id"]
-    assert not (shortcut(folder, s.old) / CHOSEN).exists()
+    artifacts = UpgradeArtifacts(s.crosswalk.settings.artifacts_dir, upgrade["id"])
+    assert not artifacts.shortcut(s.old).chosen.exists()
