@@ -104,6 +104,7 @@ def _compared(
     re_embedded: SearchResult | None,
     best: SearchResult | None,
 ) -> dict[str, Any]:
+    """The differences between two searches, in every metric and slice, with what was gained in each metric."""
     slices = {name: _values(bench, items, name) for name in evaluation.slices}
     try:
         compared = compare(before, cross, slices, best=re_embedded, seed=SEED).to_json()

@@ -34,7 +34,7 @@ _KS = {"cmc@1": 1, "cmc@5": 5}
 
 @dataclass(frozen=True)
 class Crossed:
-    """A search, and how its gallery came to the space of its queries: JSON."""
+    """A search, and JSON that says by which crossings its gallery's vectors came to the space of its queries."""
 
     search: GallerySearch
     how: dict[str, Any]
@@ -82,7 +82,7 @@ class SearchBench:
         )
 
     def truth(self, model: str) -> RowNumbers | None:
-        """What full re-embedding would find; None unless the model made a vector of every row of the gallery."""
+        """The rows that queries find in the gallery fully re-embedded; None unless the model embedded every row."""
         if not self.embedded(model):
             return None
         return true_neighbours(self.search(model, model).search, self.excluded)
@@ -149,6 +149,7 @@ class SearchBench:
 
 
 def _how(accepted_crossings: Sequence[AcceptedCrossing]) -> str:
+    """A word for the way that vectors took through these crossings, as the result of an evaluation has it."""
     if not accepted_crossings:
         return "same_space"
     if len(accepted_crossings) > 1:
