@@ -31,6 +31,11 @@ class Cascade:
     queries: int
     gallery_rows: int
 
+    @property
+    def finds_enough(self) -> bool:
+        """Whether the share that was asked for is found; not so where even the most candidates allowed find less."""
+        return self.measured >= self.overlap
+
     def candidates(self, wanted: int) -> int:
         """How many candidates `wanted` answers take: on the power law through 10 and 100, and never below the first."""
         if wanted <= FEW:

@@ -1,12 +1,13 @@
-"""The report of an upgrade, put together from what its steps found."""
+"""The report of an upgrade, put together from what its steps wrote down: see `GET /upgrades/<id>/report`."""
 
 from typing import Any
 
 
 def report_of(learned: dict[str, Any] | None, proofs: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What was learned, and what was proved of each gallery; None before anything was.
+    """What was learned and, once it was proved, what is reported of each gallery; None before anything was learned.
 
-    The advice stands at the top where there is one gallery, which is the usual case; with several, each has its own.
+    learned: what the training step wrote down. proofs: the report of every gallery by its name, as the step that proves
+    the upgrade wrote it down. Each gallery's advice stands in its report, and once more at the top, by gallery.
     """
     if learned is None:
         return None

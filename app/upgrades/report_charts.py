@@ -1,4 +1,4 @@
-"""Curves and bars of the report, as the points of SVG shapes."""
+"""The charts of the report's page, as coordinates of SVG shapes: `WIDTH` wide, `HEIGHT` high, y downwards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ WIDTH, HEIGHT = 1000, 240
 
 @dataclass(frozen=True)
 class Line:
-    """One quantity over the epochs in which it is known; points: as an SVG polyline takes them."""
+    """A quantity drawn as a line. points: `x,y x,y …`, for an SVG polyline; first, last: its values at the ends."""
 
     name: str
     points: str
@@ -18,27 +18,32 @@ class Line:
 
 
 def lines(epochs: Sequence[Mapping[str, float | None]], *names: str) -> list[Line]:
-    """The quantities of these names that were measured, drawn from 0 to the largest value of them all."""
-    known = {
-        name: [(place, float(value)) for place, epoch in enumerate(epochs) if (value := epoch.get(name)) is not None]
+    """A line for each of these names that some epoch has a value of; all share a scale from 0 to the largest value.
+
+    epochs: what training measured in each epoch, by name; None, or no entry, where it measured nothing.
+    """
+    measured = {
+        name: [(epoch, float(value)) for epoch, of in enumerate(epochs) if (value := of.get(name)) is not None]
         for name in names
     }
-    top = max((value for values in known.values() for _, value in values), default=0.0) or 1.0
-    return [_line(name, values, len(epochs), top) for name, values in known.items() if values]
+    top = max((value for values in measured.values() for _, value in values), default=0.0) or 1.0
+    return [_line(name, values, len(epochs), top) for name, values in measured.items() if values]
 
 
 def _line(name: str, values: Sequence[tuple[int, float]], epochs: int, top: float) -> Line:
+    """values: (epoch, value) where there is one; epochs: how many there were; top: the value at the chart's top."""
     points = [
-        (round(WIDTH * place / max(1, epochs - 1), 1), round(HEIGHT * (1 - value / top), 1)) for place, value in values
+        (round(WIDTH * epoch / max(1, epochs - 1), 1), round(HEIGHT * (1 - value / top), 1)) for epoch, value in values
     ]
     return Line(name, " ".join(f"{x},{y}" for x, y in points), values[0][1], values[-1][1])
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Quality over the share re-embedded, one line for each order; `band`: the polygon of the first line's interval.
+    """Quality over the share of the gallery that is re-embedded, one line for each order of re-embedding.
 
-    low, high: the qualities at the bottom and the top of the chart.
+    band: the 95 % interval of the first line, as the points of an SVG polygon; low, high: the qualities at the bottom
+    and the top of the chart.
     """
 
     lines: list[Line]
@@ -48,27 +53,27 @@ class Curves:
 
 
 def curves(backfill: Mapping[str, Any]) -> Curves:
-    """The predicted curves of a backfill, the interval drawn for the first order of them."""
-    points = {name: curve["points"] for name, curve in backfill["curves"].items()}
+    """The predicted curves of a backfill, `backfill` in a gallery's report, as lines of one chart."""
+    points = {order: curve["points"] for order, curve in backfill["curves"].items()}
     values = [point[end] for curve in points.values() for point in curve for end in ("low", "high")]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
 
-    def place(share: float, value: float) -> str:
+    def xy(share: float, value: float) -> str:
         return f"{round(WIDTH * share, 1)},{round(HEIGHT * (1 - (value - low) / span), 1)}"
 
     drawn = [
-        Line(name, " ".join(place(p["share"], p["mean"]) for p in curve), curve[0]["mean"], curve[-1]["mean"])
-        for name, curve in points.items()
+        Line(order, " ".join(xy(p["share"], p["mean"]) for p in curve), curve[0]["mean"], curve[-1]["mean"])
+        for order, curve in points.items()
     ]
     first = next(iter(points.values()))
-    edge = [place(p["share"], p["high"]) for p in first] + [place(p["share"], p["low"]) for p in reversed(first)]
+    edge = [xy(p["share"], p["high"]) for p in first] + [xy(p["share"], p["low"]) for p in reversed(first)]
     return Curves(drawn, " ".join(edge), low, high)
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A point with its vertical interval, in the coordinates of the chart."""
+    """A point at (x, y), and its 95 % interval from `top` down to `bottom`, in the coordinates of the chart."""
 
     x: float
     y: float
@@ -77,7 +82,10 @@ class Dot:
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> list[Dot]:
-    """Observed over expected error, each bin a dot; both axes reach from 0 to the largest value there is."""
+    """Observed over expected error, a dot for each bin of rows; both axes go from 0 to the largest value of either.
+
+    bins: as the report has them, each with `expected` and with `observed`: `mean`, `low` and `high`.
+    """
     largest = max((max(b["expected"], b["observed"]["high"]) for b in bins), default=0.0) or 1.0
 
     def height(value: float) -> float:

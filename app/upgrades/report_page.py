@@ -9,11 +9,12 @@ from app.upgrades.schemas import Upgrade
 
 
 def _percent(value: object) -> str:
+    """A share from 0 to 1 in percent; a dash where it is unknown."""
     return f"{100 * value:.1f} %" if isinstance(value, int | float) else "–"
 
 
 def _seconds(value: object) -> str:
-    """A stretch of time in the unit that suits it."""
+    """A duration in the largest unit of which it has two, or in seconds; a dash where it is unknown."""
     if not isinstance(value, int | float):
         return "–"
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -23,6 +24,7 @@ def _seconds(value: object) -> str:
 
 
 def _bytes(value: object) -> str:
+    """A size in the largest decimal unit of which it has one; a dash where it is unknown."""
     if not isinstance(value, int | float):
         return "–"
     for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
@@ -45,7 +47,7 @@ PAGES.filters["reliability"] = reliability
 
 
 def page_of(upgrade: Upgrade) -> str:
-    """The whole page, for an upgrade that has a report."""
+    """The whole page as HTML. Raises KeyError where the upgrade has no report yet."""
     report: dict[str, Any] = upgrade.report or {}
     return PAGES.get_template("report.html").render(
         upgrade=upgrade, learned=report["learned"], galleries=report.get("galleries", {})

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from models.evaluation.bootstrap import Interval
 from models.json_values import plain
 from models.proof.inputs import RetrievalMetric
+from models.re_embedding.costs import Cost
 
-RungName = Literal["stay", "compatible", "instant", "transform", "backfill", "re_embed"]
+RungName = Literal["stay", "compatible", "instant", "cascade", "transform", "backfill", "re_embed"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,11 @@ class WantedPairs:
 
 @dataclass(frozen=True)
 class Rung:
-    """One way on: its quality (None where it cannot be known) and its cost in items."""
+    """One way on: its quality (None where it cannot be known) and what it does to the gallery.
+
+    share: of the gallery that is re-embedded, where the rung is one of several backfills. cost: in time, bytes and
+    money, once it is known how fast this hardware is.
+    """
 
     name: RungName
     quality: Quantity | None
@@ -108,6 +113,13 @@ class Rung:
     vectors_rewritten: int
     recommended: bool
     note: str
+    share: float | None = None
+    cost: Cost | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and finite numbers; a share or cost that is None is left out."""
+        rung: dict[str, Any] = plain(self)
+        return {name: value for name, value in rung.items() if value is not None or name not in ("share", "cost")}
 
 
 @dataclass(frozen=True)
@@ -148,7 +160,7 @@ class ProofReport:
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and finite numbers, ready for `json.dumps`; NaN becomes None."""
         report: dict[str, Any] = plain(self)
-        return report
+        return report | {"advice": [rung.to_json() for rung in self.advice]}
 
 
 def quantity(interval: Interval, basis: str) -> Quantity:

@@ -1,1 +1,1 @@
-"""Evaluations carried out: rows read, spaces crossed, searches measured, and what is said of them."""
+"""Evaluations carried out: rows are read, spaces crossed, searches measured, and the figures put into a result."""

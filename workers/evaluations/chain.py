@@ -17,27 +17,29 @@ from app.evaluations.schemas import ChainEvaluation
 from app.upgrades.accepted_crossings import AcceptedCrossing
 from models.evaluation.searches import SearchResult, compare
 from models.evaluation.version_chain import chain_scores
-from workers.evaluations.pair import said
-from workers.evaluations.searches import SEED, SearchBench
+from workers.evaluations.searches import SEED, SearchBench, measured_json
 
 Between = Callable[[str, str], AcceptedCrossing | None]
 
 
-def evaluate_chain(bench: SearchBench, asked: ChainEvaluation, between: Between) -> dict[str, Any]:
+def evaluate_chain(bench: SearchBench, evaluation: ChainEvaluation, between: Between) -> dict[str, Any]:
     """The result, JSON. between: the accepted crossing from one model's vectors to another's queries, if any."""
-    models = asked.models
+    models = evaluation.models
     accepted_crossings = {
-        (j, i): hop for i in range(len(models)) for j in range(i) if (hop := between(models[j], models[i])) is not None
+        (j, i): crossing
+        for i in range(len(models))
+        for j in range(i)
+        if (crossing := between(models[j], models[i])) is not None
     }
-    matrices = {metric: np.full((len(models), len(models)), np.nan) for metric in asked.metrics}
+    matrices = {metric: np.full((len(models), len(models)), np.nan) for metric in evaluation.metrics}
     cells = []
     for i in range(len(models)):
         for j in range(i + 1):
-            cell, found = _cell(bench, models, i, j, accepted_crossings)
+            cell, result = _cell(bench, models, i, j, accepted_crossings)
             cells.append(cell)
-            if found is not None:
+            if result is not None:
                 for metric, matrix in matrices.items():
-                    matrix[i, j] = found.figure(metric).interval.mean
+                    matrix[i, j] = result.figure(metric).interval.mean
     return {
         "kind": "chain",
         "models": models,
@@ -62,14 +64,14 @@ def shortest(
     waiting: deque[tuple[int, list[AcceptedCrossing]]] = deque([(start, [])])
     reached = {start}
     while waiting:
-        place, path = waiting.popleft()
-        for (source, target), hop in sorted(accepted_crossings.items(), key=lambda known: known[0]):
-            if source != place or target in reached or (source, target) == (start, end):
+        version, path = waiting.popleft()
+        for (source, target), crossing in sorted(accepted_crossings.items(), key=lambda known: known[0]):
+            if source != version or target in reached or (source, target) == (start, end):
                 continue
             reached.add(target)
             if target == end:
-                return [*path, hop]
-            waiting.append((target, [*path, hop]))
+                return [*path, crossing]
+            waiting.append((target, [*path, crossing]))
     return None
 
 
@@ -80,7 +82,7 @@ def _cell(
     j: int,
     accepted_crossings: dict[tuple[int, int], AcceptedCrossing],
 ) -> tuple[dict[str, Any], SearchResult | None]:
-    """M(i, j) as the result tells of it, and as measured; None where it could not be."""
+    """The cell M(i, j) as JSON, and what was measured of it; None where nothing could be."""
     new, old = models[i], models[j]
     cell: dict[str, Any] = {"queries": new, "gallery": old, "measured": None, "composition": None, "reason": None}
     direct, composed = accepted_crossings.get((j, i)), shortest(accepted_crossings, j, i)
@@ -92,13 +94,13 @@ def _cell(
         return cell, None
     path = [] if i == j else [direct] if direct is not None else composed or []
     crossed = bench.search(new, old, path)
-    found = bench.measure(crossed)
-    cell["measured"] = said(crossed, found)
+    result = bench.measure(crossed)
+    cell["measured"] = measured_json(crossed, result)
     if i != j and direct is not None and composed is not None:
-        longer = bench.search(new, old, composed)
-        other = bench.measure(longer)
+        crossed_by_composition = bench.search(new, old, composed)
+        by_composition = bench.measure(crossed_by_composition)
         cell["composition"] = {
-            "measured": said(longer, other),
-            "against_direct": compare(found, other, seed=SEED).to_json(),
+            "measured": measured_json(crossed_by_composition, by_composition),
+            "against_direct": compare(result, by_composition, seed=SEED).to_json(),
         }
-    return cell, found
+    return cell, result

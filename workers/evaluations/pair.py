@@ -1,4 +1,4 @@
-"""The evaluation of a pair of models: figures, comparison, what re-embedding would give, and what that says."""
+"""The evaluation of a pair of models: M(queries, gallery), compared with another pair and with full re-embedding."""
 
 from __future__ import annotations
 
@@ -14,37 +14,39 @@ from models.evaluation.compatibility import Benchmark, compatibility_scores, ret
 from models.evaluation.searches import SearchResult, compare
 from models.json_values import plain
 from workers.context import StepFailed
-from workers.evaluations.searches import SEED, Crossed, SearchBench
+from workers.evaluations.searches import SEED, SearchBench, measured_json
 from workers.rows.evaluation_rows import payload_values
 
 
 def evaluate_pair(
-    bench: SearchBench, asked: PairEvaluation, accepted_crossings: dict[str, AcceptedCrossing], items: Holding | None
+    bench: SearchBench,
+    evaluation: PairEvaluation,
+    accepted_crossings: dict[str, AcceptedCrossing],
+    items: Holding | None,
 ) -> dict[str, Any]:
-    """The result, JSON. accepted_crossings: by upgrade, those that `asked` names; items: of the gallery, if any."""
-    new, old, against = asked.queries, str(asked.gallery), asked.against
+    """The result, JSON.
+
+    accepted_crossings: those that `evaluation` names, by upgrade; items: those of the gallery that is searched, None
+    where the rows of the dataset are.
+    """
+    new, old, against = evaluation.queries, str(evaluation.gallery), evaluation.against
     truth = bench.truth(new)
 
-    def hop(via: str | None) -> list[AcceptedCrossing]:
+    def crossings(via: str | None) -> list[AcceptedCrossing]:
         return [] if via is None else [accepted_crossings[via]]
 
-    crossed = bench.search(new, old, hop(asked.via))
+    crossed = bench.search(new, old, crossings(evaluation.via))
     cross = bench.measure(crossed, truth)
-    result = _rows(bench) | {"kind": "pair", "search": said(crossed, cross)}
+    result = _rows(bench) | {"kind": "pair", "search": measured_json(crossed, cross)}
     re_embedded = bench.measure(bench.search(new, new), truth) if bench.embedded(new) else None
     result["re_embedded"] = _re_embedded(new, cross, re_embedded)
-    best, result["unconstrained"] = _unconstrained(bench, asked, hop(asked.via), re_embedded)
+    best, result["unconstrained"] = _unconstrained(bench, evaluation, crossings(evaluation.via), re_embedded)
     if against is None:
         return result | {"against": None, "comparison": None}
-    other = bench.search(against.queries, against.gallery, hop(against.via))
-    before = bench.measure(other, truth)
-    compared = _compared(bench, asked, items, before, cross, re_embedded, best)
-    return result | {"against": said(other, before), "comparison": compared}
-
-
-def said(crossed: Crossed, found: SearchResult) -> dict[str, Any]:
-    """A search as the result tells of it."""
-    return found.to_json() | {"crossed": crossed.how}
+    crossed_before = bench.search(against.queries, against.gallery, crossings(against.via))
+    before = bench.measure(crossed_before, truth)
+    compared = _compared(bench, evaluation, items, before, cross, re_embedded, best)
+    return result | {"against": measured_json(crossed_before, before), "comparison": compared}
 
 
 def _rows(bench: SearchBench) -> dict[str, Any]:
@@ -76,33 +78,34 @@ def _re_embedded(model: str, cross: SearchResult, best: SearchResult | None) -> 
 
 def _unconstrained(
     bench: SearchBench,
-    asked: PairEvaluation,
+    evaluation: PairEvaluation,
     accepted_crossings: Sequence[AcceptedCrossing],
     re_embedded: SearchResult | None,
 ) -> tuple[SearchResult | None, dict[str, Any]]:
-    """M(new*, new*), and which model was taken for new*."""
-    if (named := asked.unconstrained) is not None:
+    """M(new*, new*), and JSON that says which model was taken for new*, the new one trained without constraint."""
+    if (named := evaluation.unconstrained) is not None:
         if not bench.by_label:
             return None, {"model": named, "measured": None, "reason": "nothing is judged by labels"}
-        found = bench.measure(bench.search(named, named))
-        return found, {"model": named, "measured": found.to_json(), "reason": None}
-    if re_embedded is not None and accepted_crossings and not any(hop.trained for hop in accepted_crossings):
+        best = bench.measure(bench.search(named, named))
+        return best, {"model": named, "measured": best.to_json(), "reason": None}
+    if re_embedded is not None and accepted_crossings and not any(crossing.trained for crossing in accepted_crossings):
         why = "the crossing was learned, and the queries' model is as it was registered: taken for new*"
-        return re_embedded, {"model": asked.queries, "measured": re_embedded.to_json(), "reason": why}
+        return re_embedded, {"model": evaluation.queries, "measured": re_embedded.to_json(), "reason": why}
     reason = "no model trained without constraint is known: name one in `unconstrained`"
     return None, {"model": None, "measured": None, "reason": reason}
 
 
 def _compared(
     bench: SearchBench,
-    asked: PairEvaluation,
+    evaluation: PairEvaluation,
     items: Holding | None,
     before: SearchResult,
     cross: SearchResult,
     re_embedded: SearchResult | None,
     best: SearchResult | None,
 ) -> dict[str, Any]:
-    slices = {name: _values(bench, items, name) for name in asked.slices}
+    """The differences between two searches, in every metric and slice, with what was gained in each metric."""
+    slices = {name: _values(bench, items, name) for name in evaluation.slices}
     try:
         compared = compare(before, cross, slices, best=re_embedded, seed=SEED).to_json()
     except ValueError as error:
@@ -119,7 +122,7 @@ def _gains(
     gains: dict[str, Any] = {"update_gain": None, "compatibility": None}
     if best is None or metric not in {figure.metric for figure in best.figures}:
         return gains
-    old, crossed, free = (found.figure(metric).interval.mean for found in (before, cross, best))
+    old, crossed, free = (result.figure(metric).interval.mean for result in (before, cross, best))
     gains["update_gain"] = plain(update_gain(crossed, old, free))
     if new is not None and free > 0:
         own = new.figure(metric).interval.mean

@@ -35,10 +35,15 @@ _KS = {"cmc@1": 1, "cmc@5": 5}
 
 @dataclass(frozen=True)
 class Crossed:
-    """A search, and how its gallery came to the space of its queries: JSON."""
+    """A search, and JSON that says by which crossings its gallery's vectors came to the space of its queries."""
 
     search: GallerySearch
     how: dict[str, Any]
+
+
+def measured_json(crossed: Crossed, measured: SearchResult) -> dict[str, Any]:
+    """A search and what was measured of it, as the result of an evaluation shows them."""
+    return measured.to_json() | {"crossed": crossed.how}
 
 
 class SearchBench:
@@ -58,27 +63,27 @@ class SearchBench:
         self._crosswalk = crosswalk
         self.queries = queries
         self.gallery = gallery
-        self._asked = [*_KS, "map", RECALL] if metrics is None else list(metrics)
+        self._metrics = [*_KS, "map", RECALL] if metrics is None else list(metrics)
         self._tick = tick
         self.excluded = own_entries(queries.id.tolist(), gallery.id.tolist())
 
     @property
     def by_label(self) -> bool:
-        """Whether anything is to be judged by labels, and there are some."""
-        return self._asked != [RECALL] and self.queries.labelled and self.gallery.labelled
+        """Whether some metric goes by labels, and both the queries and the gallery have some."""
+        return self._metrics != [RECALL] and self.queries.labelled and self.gallery.labelled
 
     def search(self, queries: str, gallery: str, accepted_crossings: Sequence[AcceptedCrossing] = ()) -> Crossed:
-        """M(queries, gallery), its vectors moved by the `accepted_crossings` between the two models."""
+        """M(queries, gallery), the gallery's vectors transformed by the `accepted_crossings` between the two models."""
         space = self._crosswalk.models.space(queries)
-        vectors, steps = self._carried(gallery, accepted_crossings)
+        vectors, crossings_json = self._transformed(gallery, accepted_crossings)
         name = f"M({queries}, {gallery})"
         return Crossed(
             GallerySearch(name, self.queries.vectors[queries].values, vectors, space.metric),
-            {"how": _how(accepted_crossings), "upgrades": steps, **self._made(gallery)},
+            {"how": _how(accepted_crossings), "upgrades": crossings_json, **self._made(gallery)},
         )
 
     def truth(self, model: str) -> RowNumbers | None:
-        """What full re-embedding would find; None unless the model made a vector of every row of the gallery."""
+        """The rows that queries find in the gallery fully re-embedded; None unless the model embedded every row."""
         if not self.embedded(model):
             return None
         return true_neighbours(self.search(model, model).search, self.excluded)
@@ -89,55 +94,55 @@ class SearchBench:
 
     def measure(self, crossed: Crossed, truth: RowNumbers | None = None) -> SearchResult:
         """The metrics asked for, as far as there are labels or a truth. Raises StepFailed where there is neither."""
-        asked, by_label = self._asked, self.by_label
+        metrics, by_label = self._metrics, self.by_label
         try:
-            found = evaluate(
+            measured = evaluate(
                 crossed.search,
                 self.queries.label if by_label else None,
                 self.gallery.label if by_label else None,
                 self.excluded,
-                truth=truth if RECALL in asked else None,
-                ks=[_KS[metric] for metric in asked if metric in _KS],
+                truth=truth if RECALL in metrics else None,
+                ks=[_KS[metric] for metric in metrics if metric in _KS],
                 seed=SEED,
             )
         except NothingToMeasure as error:
             raise StepFailed(f"Nothing could be measured: {error}.") from error
         self._tick()
-        figures = {figure.metric: figure for figure in found.figures}
-        return replace(found, figures=tuple(figures[metric] for metric in asked if metric in figures))
+        figures = {figure.metric: figure for figure in measured.figures}
+        return replace(measured, figures=tuple(figures[metric] for metric in metrics if metric in figures))
 
-    def _carried(
+    def _transformed(
         self, model: str, accepted_crossings: Sequence[AcceptedCrossing]
     ) -> tuple[Array, list[dict[str, Any]]]:
-        """The gallery's vectors of a model after every hop, and a word on each."""
+        """The gallery's vectors of a model after all these crossings, one after the other, and JSON about each."""
         vectors, side = self.gallery.vectors[model].values, self.gallery.side
-        steps = []
-        for hop in accepted_crossings:
-            spaces = [self._crosswalk.models.space(name) for name in (hop.source, hop.target)]
+        crossings_json = []
+        for accepted in accepted_crossings:
+            spaces = [self._crosswalk.models.space(name) for name in (accepted.source, accepted.target)]
             try:
-                files = UpgradeArtifacts(self._crosswalk.settings.artifacts_dir, hop.upgrade)
+                files = UpgradeArtifacts(self._crosswalk.settings.artifacts_dir, accepted.upgrade)
                 crossing = open_crossing(files, *spaces)
             except (CorruptArtifact, WrongDirection) as error:
-                raise StepFailed(f"The crossing of upgrade {hop.upgrade} cannot be used: {error}.") from error
+                raise StepFailed(f"The crossing of upgrade {accepted.upgrade} cannot be used: {error}.") from error
             card = crossing.chosen.card
-            there = side.has if card.side_dimension is not None else np.zeros(len(vectors), bool)
-            if there.any() and side.values.shape[1] != card.side_dimension:
+            has_side = side.has if card.side_dimension is not None else np.zeros(len(vectors), bool)
+            if has_side.any() and side.values.shape[1] != card.side_dimension:
                 raise StepFailed(
-                    f"The crossing of upgrade {hop.upgrade} reads side-information of dimension {card.side_dimension}; "
-                    f"the rows evaluated have another, of dimension {side.values.shape[1]}."
+                    f"The crossing of upgrade {accepted.upgrade} reads side-information of dimension "
+                    f"{card.side_dimension}; the rows evaluated have another, of dimension {side.values.shape[1]}."
                 )
-            vectors = crossing.apply(vectors, side.values if there.any() else None, there)
-            steps.append(
+            vectors = crossing.apply(vectors, side.values if has_side.any() else None, has_side)
+            crossings_json.append(
                 {
-                    "upgrade": hop.upgrade,
-                    "from": hop.source,
-                    "to": hop.target,
-                    "state": hop.state,
+                    "upgrade": accepted.upgrade,
+                    "from": accepted.source,
+                    "to": accepted.target,
+                    "state": accepted.state,
                     "method": card.method,
-                    "rows_with_side_information": int(there.sum()) if card.side_dimension is not None else None,
+                    "rows_with_side_information": int(has_side.sum()) if card.side_dimension is not None else None,
                 }
             )
-        return vectors, steps
+        return vectors, crossings_json
 
     def _made(self, model: str) -> dict[str, int]:
         """How many rows the model made the vectors of, and how many a generation's crossings carried to its space."""
@@ -146,6 +151,7 @@ class SearchBench:
 
 
 def _how(accepted_crossings: Sequence[AcceptedCrossing]) -> str:
+    """A word for the way that vectors took through these crossings, as the result of an evaluation has it."""
     if not accepted_crossings:
         return "same_space"
     if len(accepted_crossings) > 1:

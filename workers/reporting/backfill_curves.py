@@ -1,4 +1,4 @@
-"""What a backfill is predicted from: pairs held out of learning, transformed, with the error expected of each."""
+"""Predicts what re-embedding part of a gallery would be worth, from pairs that were held out of learning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.evaluation.bootstrap import Interval
 from models.portable import Array, Distance, Space
 from models.proof.gate import AcceptanceGate
 from models.proof.report import ProofReport, Quantity
-from models.re_embedding.backfill_curve import Measure, Order, predicted_curve
+from models.re_embedding.backfill_curve import Curve, Measure, Order, predicted_curve
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
 from workers.rows.pairs import FEWEST_PAIRS, DatasetPairs
@@ -31,36 +31,55 @@ from workers.training.held_out_pairs import SEED, HeldOutPairs
 MOST_PAIRS = 3_000  # that a curve is predicted from
 
 
+@dataclass(frozen=True)
+class BackfillCurves:
+    """What backfilling one gallery is predicted to be worth.
+
+    metric: in which the quality is; pairs: how many it was predicted from; curves: one for each order in which the
+    items could be re-embedded, the one by uncertainty first.
+    """
+
+    metric: Measure
+    pairs: int
+    curves: Mapping[Order, Curve]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and numbers."""
+        curves = {order: curve.to_json() for order, curve in self.curves.items()}
+        return {"metric": self.metric, "pairs": self.pairs, "curves": curves}
+
+
 def predict_backfills(
-    crosswalk: Crosswalk, upgrade: UpgradeInfo, reports: Mapping[str, ProofReport], pairs: DatasetPairs
-) -> dict[str, dict[str, Any]]:
-    """What the report says of each gallery beside its proof: `backfill`, where a backfill can be predicted."""
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, proofs: Mapping[str, ProofReport], pairs: DatasetPairs
+) -> dict[str, BackfillCurves]:
+    """By gallery, what a backfill is predicted to be worth; a gallery of which that cannot be said is left out."""
     held_out = HeldOutPairs.load(UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade.id).held_out)
     sample = None if held_out is None else _Sample.of(held_out, pairs)
     if sample is None:
-        return {name: {} for name in reports}
+        return {}
     findings = UpgradeFindings(crosswalk.settings, crosswalk.database)
     gate, space = AcceptanceGate.from_json(upgrade.asked.gate.model_dump()), crosswalk.models.space(upgrade.target)
-    found = {}
-    for name, report in reports.items():
+    predictions = {}
+    for name, proof in proofs.items():
         info = crosswalk.galleries.info(name)
         poor = findings.rows_of_training([generation.space.model for generation in info.ancestry(info.active)])
-        predicted = _predicted(report, gate, sample, space, poor)
-        found[name] = {} if predicted is None else {"backfill": predicted}
-    return found
+        predicted = _predicted(proof, gate, sample, space, poor)
+        if predicted is not None:
+            predictions[name] = predicted
+    return predictions
 
 
 def _predicted(
-    report: ProofReport, gate: AcceptanceGate, sample: _Sample, space: Space, poor: Sequence[Path]
-) -> dict[str, Any] | None:
-    """A curve for each order in which items could be asked for, in the metric of the gate.
+    proof: ProofReport, gate: AcceptanceGate, sample: _Sample, space: Space, poor: Sequence[Path]
+) -> BackfillCurves | None:
+    """A curve for each order in which items could be re-embedded, in the metric of the gate.
 
     Each begins at the crossing's predicted quality and ends at that of full re-embedding; None where that is unknown.
     space: the new one. poor: what training found out about its rows, the newest first.
     """
-    measure: Measure = gate.metric if report.basis.judged_by == "label" else "recall@10"
-    start = next(_interval(found.cross) for found in report.metrics if found.metric == measure)
-    end = next(rung.quality for rung in report.advice if rung.name == "re_embed")
+    measure: Measure = gate.metric if proof.basis.judged_by == "label" else "recall@10"
+    start = next(_interval(result.cross) for result in proof.metrics if result.metric == measure)
+    end = next(rung.quality for rung in proof.advice if rung.name == "re_embed")
     if end is None:
         return None
     codes = codes_of(sample.pairs)
@@ -68,7 +87,7 @@ def _predicted(
         return None
     curves = {
         name: predicted_curve(
-            sample.moved,
+            sample.transformed,
             sample.pairs.new,
             codes if measure != "recall@10" else None,
             orders.most_urgent(sample.rows, urgency, len(sample.rows)),
@@ -78,32 +97,36 @@ def _predicted(
             _interval(end),
             name=name,
             seed=SEED,
-        ).to_json()
+        )
         for name, urgency in sample.urgencies(poor, space.metric)
     }
-    return {"metric": measure, "pairs": len(sample.rows), "curves": curves}
+    return BackfillCurves(measure, len(sample.rows), curves)
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some of the pairs, as if they were the gallery: rows (m,) int64, their numbers; the rest as in `HeldOutPairs`."""
+    """Some of the held-out pairs, as if they were the gallery.
+
+    rows: (m,) int64, numbers from 0; id: (m,) object; pairs: both models' vectors of them; transformed: (m, d_new)
+    float32, by what had not learned from the pair; expected_error: (m,) float32, of `transformed`.
+    """
 
     rows: NDArray[np.int64]
     id: NDArray[Any]
     pairs: Pairs
-    moved: Array
+    transformed: Array
     expected_error: Array
 
     @classmethod
     def of(cls, held_out: HeldOutPairs, pairs: DatasetPairs) -> _Sample | None:
-        """Those that are still in the dataset, at most `MOST_PAIRS`; None where hardly any is."""
+        """Pairs that are still in the dataset, `MOST_PAIRS` at most; None where fewer than `FEWEST_PAIRS` are."""
         place = {item: position for position, item in enumerate(held_out.id)}
-        known = np.array([place.get(item, -1) for item in pairs.ids], np.int64)
-        there = np.flatnonzero(known >= 0)
-        if len(there) < FEWEST_PAIRS:
+        places = np.array([place.get(item, -1) for item in pairs.ids], np.int64)
+        held_out_still = np.flatnonzero(places >= 0)
+        if len(held_out_still) < FEWEST_PAIRS:
             return None
-        chosen = np.sort(np.random.default_rng(SEED).permutation(there)[:MOST_PAIRS])
-        source = known[chosen]
+        chosen = np.sort(np.random.default_rng(SEED).permutation(held_out_still)[:MOST_PAIRS])
+        source = places[chosen]
         return cls(
             np.arange(len(chosen)),
             pairs.ids[chosen],
@@ -113,7 +136,7 @@ class _Sample:
         )
 
     def urgencies(self, poor: Sequence[Path], metric: Distance) -> Iterator[tuple[Order, orders.Urgency]]:
-        """Every order that the pairs can be put in, by the very rules that items are."""
+        """Every order that the pairs can be put in, by the rules that put a gallery's items in order."""
         yield "uncertainty", orders.by_uncertainty(self.expected_error)
         yield "random", orders.by_chance(self.rows)
         ids = pa.array(self.id.tolist(), pa.string())
@@ -127,7 +150,7 @@ class _Sample:
                 return
 
     def _scan(self) -> Iterator[Projected]:
-        yield Projected(self.rows, self.moved, np.zeros(len(self.rows), bool), self.expected_error)
+        yield Projected(self.rows, self.transformed, np.zeros(len(self.rows), bool), self.expected_error)
 
 
 def _interval(quantity: Quantity) -> Interval:

@@ -1,36 +1,108 @@
-"""What an upgrade's report says of one gallery, and why a gallery cannot be served as it is."""
+"""What an upgrade reports of a gallery, and what follows from the reports of all its galleries, in sentences."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from app.artifacts.cascade import Cascade
 from app.artifacts.crossings import Crossing
+from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION
-from models.proof.report import ProofReport
+from app.upgrades.info import UpgradeInfo
+from models.proof.report import ProofReport, Rung
+from workers.reporting.backfill_curves import BackfillCurves, predict_backfills
+from workers.reporting.priced_advice import priced, timed
+from workers.rows.pairs import DatasetPairs
+from workers.serving.prepare import ServingMeasurements
+from workers.training.earlier_models import judged_by_composition
 
 
-def _falling_short(proofs: dict[str, dict[str, Any]]) -> list[str]:
-    """Why galleries cannot be served as they are: nothing but a cascade would answer, and it finds too little."""
-    return [
-        f"Gallery {name!r} cannot be served without being rewritten: {found['k']} candidates a query, the most that "
-        f"are allowed, find {found['measured']:.1%} of what the rewritten gallery finds, and "
-        f"{found['overlap']:.1%} was asked. Start the upgrade without `rewrite`: false, name a linear `method`, or "
-        "raise CROSSWALK_CASCADE_LIMIT."
-        for name, proof in proofs.items()
-        if (found := proof.get("cascade")) is not None and found["measured"] < found["overlap"]
-    ]
+@dataclass(frozen=True)
+class GalleryReport:
+    """What an upgrade reports of one gallery.
+
+    advice: the rungs of the proof and those that serving and backfilling add, each with its cost. The rest is None
+    where there is nothing to report: backfill: curves predicted from held-out pairs; cascade: the candidates that
+    answering without rewriting takes; index: what its index finds of the new queries;
+    items_without_side_information: how many lack what the crossing reads.
+    """
+
+    proof: ProofReport
+    advice: tuple[Rung, ...]
+    backfill: BackfillCurves | None = None
+    cascade: Cascade | None = None
+    index: Tuning | None = None
+    items_without_side_information: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The proof's JSON with this advice in place of its own, and what else is reported; None is left out."""
+        besides = {
+            "backfill": None if self.backfill is None else self.backfill.to_json(),
+            "cascade": None if self.cascade is None else self.cascade.to_json(),
+            "index": None if self.index is None else self.index.to_json(),
+            "items_without_side_information": self.items_without_side_information,
+        }
+        advice = {"advice": [rung.to_json() for rung in self.advice]}
+        return self.proof.to_json() | advice | {name: value for name, value in besides.items() if value is not None}
 
 
-def without_side(crosswalk: Crosswalk, name: str, crossing: Crossing) -> dict[str, int]:
-    """What the report says of items that lack the side-information which the crossing reads."""
+def report_galleries(
+    crosswalk: Crosswalk,
+    upgrade: UpgradeInfo,
+    crossing: Crossing,
+    proofs: Mapping[str, ProofReport],
+    serving: Mapping[str, ServingMeasurements],
+    pairs: DatasetPairs,
+) -> dict[str, GalleryReport]:
+    """What is reported of each gallery that a crossing was proved on, by its name.
+
+    serving: by gallery; empty where none will be served. pairs: what the crossing was learned from.
+    """
+    backfills = predict_backfills(crosswalk, upgrade, proofs, pairs)
+    rate = timed(crossing, pairs.pairs)
+    reports = {}
+    for name, proof in proofs.items():
+        backfill, served = backfills.get(name), serving.get(name)
+        cascade, index = (None, None) if served is None else (served.cascade, served.index)
+        reports[name] = GalleryReport(
+            replace(proof, notes=(*proof.notes, *judged_by_composition(crosswalk, upgrade, name))),
+            priced(proof, rate, crosswalk.settings, backfill=backfill, cascade=cascade),
+            backfill,
+            cascade,
+            index,
+            _items_without_side_information(crosswalk, name, crossing),
+        )
+    return reports
+
+
+def _items_without_side_information(crosswalk: Crosswalk, gallery: str, crossing: Crossing) -> int | None:
+    """How many items lack the side-information that the crossing reads; None where it reads none."""
     if crossing.chosen.card.side_dimension is None:
-        return {}
-    items = crosswalk.galleries.store(crosswalk.galleries.info(name)).items
-    lacking = items.count(f"{SIDE_INFORMATION} IS NULL") if items.has(SIDE_INFORMATION) else items.count()
-    return {"items_without_side_information": lacking}
+        return None
+    items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
+    return items.count(f"{SIDE_INFORMATION} IS NULL") if items.has(SIDE_INFORMATION) else items.count()
 
 
-def reasons(reports: dict[str, ProofReport]) -> Any:
-    """Why, in sentences; each headed by its gallery where there are several."""
-    if len(reports) == 1:
-        return next(iter(reports.values())).reason
-    return " ".join(f"Gallery {name!r}: {report.reason}" for name, report in reports.items())
+def why_not_served_unrewritten(reports: Mapping[str, GalleryReport]) -> str:
+    """Why galleries cannot be served without being rewritten; empty where all of them can.
+
+    One cannot whose new queries only a cascade answers, and whose cascade finds too little.
+    """
+    return " ".join(
+        f"Gallery {name!r} cannot be served without being rewritten: {cascade.k} candidates a query, the most that "
+        f"are allowed, find {cascade.measured:.1%} of what the rewritten gallery finds, and "
+        f"{cascade.overlap:.1%} was asked. Start the upgrade without `rewrite`: false, name a linear `method`, or "
+        "raise CROSSWALK_CASCADE_LIMIT."
+        for name, report in reports.items()
+        if (cascade := report.cascade) is not None and not cascade.finds_enough
+    )
+
+
+def verdict_reasons(proofs: Mapping[str, ProofReport]) -> str:
+    """Why these proofs came out as they did; each headed by its gallery where there are several."""
+    if len(proofs) == 1:
+        return next(iter(proofs.values())).reason
+    return " ".join(f"Gallery {name!r}: {proof.reason}" for name, proof in proofs.items())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from app.artifacts.cascade import Cascade
 from app.artifacts.crossings import Crossing
 from app.settings import Settings
-from models.proof.report import ProofReport, Rung
-from models.re_embedding.backfill_curve import Curve, CurvePoint
-from models.re_embedding.costs import ReEmbeddingWork, UnitCosts, cost_of
+from models.proof.report import ProofReport, Quantity, Rung
+from models.re_embedding.backfill_curve import Curve
+from models.re_embedding.costs import Cost, ReEmbeddingWork, UnitCosts, cost_of
 from models.transformations.pairs import Pairs
+from workers.reporting.backfill_curves import BackfillCurves
 
 BUDGETS = (0.05, 0.1, 0.25, 0.5)  # shares of the gallery re-embedded that are priced
 TIMED = 4_096  # vectors that a transformation is timed on
@@ -29,76 +30,78 @@ class Rate:
 
 
 def timed(crossing: Crossing, pairs: Pairs) -> Rate:
-    """How long this hardware takes over a vector."""
+    """How long this hardware takes to transform a vector, measured on the first `TIMED` pairs."""
     old, side = pairs.old[:TIMED], None if pairs.side is None else pairs.side[:TIMED]
     start = time.perf_counter()
     crossing.apply(old, side, np.full(len(old), side is not None))
     return Rate(crossing.chosen.card.target.dimension, (time.perf_counter() - start) / len(old))
 
 
-def priced(report: ProofReport, beside: Mapping[str, Any], rate: Rate, settings: Settings) -> list[dict[str, Any]]:
-    """The rungs of a proof as JSON, each with its `cost`; `beside`: what else the report says of the gallery.
-
-    A cascade ranks as the rewritten gallery would, but for the measured overlap; its quality is not known where that
-    falls short of what was asked. A backfill starts with the least
-    certain items; its quality is predicted from held-out pairs.
-    """
+def priced(
+    proof: ProofReport,
+    rate: Rate,
+    settings: Settings,
+    *,
+    backfill: BackfillCurves | None = None,
+    cascade: Cascade | None = None,
+) -> tuple[Rung, ...]:
+    """The rungs of a proof and those that `backfill` and `cascade` add to them, each with its cost."""
     units = UnitCosts(
         embedding_seconds=settings.cost_embedding_seconds,
         embedding_price=settings.cost_embedding_price,
         compute_price=settings.cost_compute_price,
         storage_price=settings.cost_storage_price,
     )
-    return [
-        rung | {"cost": asdict(cost_of(_work(rung), rate.dimension, rate.seconds_per_vector, units))}
-        for rung in _rungs(report, beside)
-    ]
+    return tuple(replace(rung, cost=_cost(rung, rate, units)) for rung in _rungs(proof, backfill, cascade))
 
 
-def _rungs(report: ProofReport, beside: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    said = report.to_json()["advice"]
-    of = {rung.name: rung for rung in report.advice}
-    for rung in said:
+def _rungs(proof: ProofReport, backfill: BackfillCurves | None, cascade: Cascade | None) -> Iterator[Rung]:
+    for rung in proof.advice:
         yield rung
-        if rung["name"] == "instant" and "cascade" in beside:
-            yield _cascade(of["transform"], beside["cascade"])
-        if rung["name"] == "transform" and "uncertainty" in beside.get("backfill", {}).get("curves", {}):
-            curve = beside["backfill"]["curves"]["uncertainty"]
-            points = tuple(CurvePoint(**point) for point in curve["points"])
+        if rung.name == "instant" and cascade is not None:
+            transform = next(other for other in proof.advice if other.name == "transform")
+            yield _cascade_rung(cascade, transform)
+        if rung.name == "transform" and backfill is not None:
             for share in BUDGETS:
-                yield _backfill(Curve(curve["order"], curve["measure"], points), share, report.basis.gallery_rows)
+                yield _backfill_rung(backfill.curves["uncertainty"], share, proof.basis.gallery_rows)
 
 
-def _cascade(transform: Rung, measured: Mapping[str, Any]) -> dict[str, Any]:
-    enough = measured["measured"] >= measured["overlap"]
-    quality = asdict(transform.quality) if transform.quality and enough else None
-    note = (
-        f"{measured['k']} candidates by the linear push are transformed and ranked anew for each query: "
-        f"{measured['measured']:.1%} of what the rewritten gallery finds, and no vector rewritten"
+def _cascade_rung(cascade: Cascade, transform: Rung) -> Rung:
+    """A cascade ranks as the rewritten gallery would, but for the measured overlap.
+
+    Its quality is not known where that falls short of what was asked.
+    """
+    return Rung(
+        name="cascade",
+        quality=transform.quality if cascade.finds_enough else None,
+        predicted=True,
+        items_to_re_embed=0,
+        vectors_rewritten=0,
+        recommended=False,
+        note=f"{cascade.k} candidates by the linear push are transformed and ranked anew for each query: "
+        f"{cascade.measured:.1%} of what the rewritten gallery finds, and no vector rewritten",
     )
-    return _rung("cascade", quality, 0, 0, note)
 
 
-def _backfill(curve: Curve, share: float, rows: int) -> dict[str, Any]:
+def _backfill_rung(curve: Curve, share: float, rows: int) -> Rung:
+    """A backfill that starts with the least certain items; its quality is predicted from held-out pairs.
+
+    curve: of the order by uncertainty; rows: of the gallery.
+    """
     point = curve.at(share)
-    quality = {"mean": point.mean, "low": point.low, "high": point.high, "basis": "predicted from held-out pairs"}
-    embedded = int(np.ceil(share * rows))
-    note = f"re-embed the {share:.0%} that the transformation is least certain of, transform the rest"
-    return _rung("backfill", quality, embedded, rows, note) | {"share": share}
+    return Rung(
+        name="backfill",
+        quality=Quantity(point.mean, point.low, point.high, "predicted from held-out pairs"),
+        predicted=True,
+        items_to_re_embed=int(np.ceil(share * rows)),
+        vectors_rewritten=rows,
+        recommended=False,
+        note=f"re-embed the {share:.0%} that the transformation is least certain of, transform the rest",
+        share=share,
+    )
 
 
-def _rung(name: str, quality: Any, embedded: int, rewritten: int, note: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "quality": quality,
-        "predicted": True,
-        "items_to_re_embed": embedded,
-        "vectors_rewritten": rewritten,
-        "recommended": False,
-        "note": note,
-    }
-
-
-def _work(rung: Mapping[str, Any]) -> ReEmbeddingWork:
-    embedded, rewritten = rung["items_to_re_embed"], rung["vectors_rewritten"]
-    return ReEmbeddingWork(embedded, rewritten - embedded, rewritten)
+def _cost(rung: Rung, rate: Rate, units: UnitCosts) -> Cost:
+    embedded, rewritten = rung.items_to_re_embed, rung.vectors_rewritten
+    work = ReEmbeddingWork(embedded, rewritten - embedded, rewritten)
+    return cost_of(work, rate.dimension, rate.seconds_per_vector, units)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,12 +25,24 @@ QUERIES = 256  # that an index is tuned with
 _SEED = 0
 
 
+@dataclass(frozen=True)
+class ServingMeasurements:
+    """How one gallery, as it is, answers the queries of an upgrade's new model.
+
+    index: what its published index finds of them; cascade: None where the transformation can be pushed into a query
+    exactly, so that no candidates need to be ranked anew.
+    """
+
+    index: Tuning
+    cascade: Cascade | None
+
+
 def prepare_serving(
     crosswalk: Crosswalk, upgrade: UpgradeInfo, judged_on: DatasetPairs, tick: Callable[[int, int], None]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, ServingMeasurements]:
     """Measures how each gallery will be served as it is, and leaves what search needs among the artifacts.
 
-    What the report says of each gallery: `cascade`, where the transformation cannot be pushed exactly, and `index`.
+    Returns the measurements by gallery, for the report.
     """
     settings, artifacts = crosswalk.settings, UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade.id)
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
@@ -39,32 +50,30 @@ def prepare_serving(
     queries = judged_on.pairs.new
     some = np.flatnonzero(queries.any(axis=1))  # a zero vector is no query
     np.save(artifacts.queries, CascadeQueries(queries[some], some).drawn(QUERIES).vectors)
-    found: dict[str, dict[str, Any]] = {name: {} for name in upgrade.galleries}
+    cascades: dict[str, Cascade] = {}
     if needs_cascade(crossing, queries):
-        measured: list[Cascade] = []
         for name in upgrade.galleries:
             items = whole_gallery(crosswalk, crosswalk.galleries.info(name), _SEED)
-            measured.append(
-                measure_cascade(
-                    items,
-                    CascadeQueries(queries[some], judged_on.located(items, None, side=False).row[some]),
-                    crossing,
-                    source=source,
-                    target=target,
-                    overlap=settings.cascade_overlap,
-                    limit=settings.cascade_limit,
-                    scratch=artifacts.folder,
-                    tick=tick,
-                )
+            cascades[name] = measure_cascade(
+                items,
+                CascadeQueries(queries[some], judged_on.located(items, None, side=False).row[some]),
+                crossing,
+                source=source,
+                target=target,
+                overlap=settings.cascade_overlap,
+                limit=settings.cascade_limit,
+                scratch=artifacts.folder,
+                tick=tick,
             )
-            found[name]["cascade"] = measured[-1].to_json()
-        widest = max(measured, key=lambda cascade: cascade.k)
-        many = max((cascade.k_for_100 for cascade in measured if cascade.k_for_100 is not None), default=None)
+        widest = max(cascades.values(), key=lambda cascade: cascade.k)
+        many = max((cascade.k_for_100 for cascade in cascades.values() if cascade.k_for_100 is not None), default=None)
         replace(widest, k_for_100=many).save(artifacts)
+    measurements = {}
     for name in upgrade.galleries:
         info = crosswalk.galleries.info(name)
-        found[name]["index"] = _tuned(crosswalk, info, info.active, info.current.index_name, upgrade.id).to_json()
-    return found
+        index = _tuned(crosswalk, info, info.active, info.current.index_name, upgrade.id)
+        measurements[name] = ServingMeasurements(index, cascades.get(name))
+    return measurements
 
 
 def tune_for_crossings(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str) -> None:

@@ -1,5 +1,6 @@
 """Proves the crossing on every gallery of the upgrade, and has it accepted, rejected or merely reported."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -19,13 +20,15 @@ from models.proof.report import ProofReport
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import guessed
 from workers.context import StepContext, StepFailed
-from workers.reporting.backfill_curves import predict_backfills
-from workers.reporting.gallery_report import _falling_short, reasons, without_side
-from workers.reporting.priced_advice import priced, timed
+from workers.reporting.gallery_report import (
+    GalleryReport,
+    report_galleries,
+    verdict_reasons,
+    why_not_served_unrewritten,
+)
 from workers.rows.items import whole_gallery
 from workers.rows.pairs import DatasetPairs, load_pairs
-from workers.serving.prepare import prepare_serving
-from workers.training.earlier_models import judged_by_composition
+from workers.serving.prepare import ServingMeasurements, prepare_serving
 
 SEED = 0
 
@@ -37,37 +40,41 @@ def run(context: StepContext) -> None:
     learned_from = load_pairs(crosswalk, upgrade, upgrade.asked.dataset)
     evaluation = upgrade.asked.evaluation
     judged_on = load_pairs(crosswalk, upgrade, evaluation) if evaluation else None
-    reports = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
-    failed = {name: report for name, report in reports.items() if not report.accepted}
-    predicted = predict_backfills(crosswalk, upgrade, reports, learned_from)
-    proofs = {name: report.to_json() | predicted[name] for name, report in reports.items()}
-    if upgrade.asked.dry_run or not failed:
-        served = prepare_serving(crosswalk, upgrade, judged_on or learned_from, partial(context.progress, step="serve"))
-        proofs = {name: proof | served[name] for name, proof in proofs.items()}
+    proofs = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
+    serving: dict[str, ServingMeasurements] = {}
+    if upgrade.asked.dry_run or not _rejected(proofs):
+        progress = partial(context.progress, step="serve")
+        serving = prepare_serving(crosswalk, upgrade, judged_on or learned_from, progress)
     crossing = _crossing(context, crosswalk, upgrade)
-    rate = timed(crossing, learned_from.pairs)
-    for name, proof in proofs.items():
-        proof |= without_side(crosswalk, name, crossing)
-        proof["notes"] += judged_by_composition(crosswalk, upgrade, name)
-        proof["advice"] = priced(reports[name], proof, rate, context.settings)
+    reports = report_galleries(crosswalk, upgrade, crossing, proofs, serving, learned_from)
+    context.finish(lambda session: _conclude(session, crosswalk, upgrade, reports))
 
-    short = [] if upgrade.forward.rewrite or failed else _falling_short(proofs)
 
-    def apply(session: Session) -> None:
-        if upgrade.asked.dry_run:
-            crosswalk.upgrade_steps.advance(
-                session, upgrade.id, Event.REPORTED, proofs=proofs, reason=reasons(failed or reports)
-            )
-        elif failed:
-            crosswalk.upgrade_steps.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=reasons(failed))
-        elif short:
-            crosswalk.upgrade_steps.advance(session, upgrade.id, Event.REJECTED, proofs=proofs, reason=" ".join(short))
-        elif upgrade.forward.rewrite:
-            crosswalk.upgrade_steps.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=proofs)
-        else:
-            crosswalk.upgrade_steps.finish_untouched(session, upgrade.id, proofs)
+def _rejected(proofs: Mapping[str, ProofReport]) -> dict[str, ProofReport]:
+    return {name: proof for name, proof in proofs.items() if not proof.accepted}
 
-    context.finish(apply)
+
+def _conclude(
+    session: Session, crosswalk: Crosswalk, upgrade: UpgradeInfo, reports: Mapping[str, GalleryReport]
+) -> None:
+    """Writes the reports down, and moves the upgrade on as they and its request have it.
+
+    A dry run is reported and ends; a gallery that loses, or that would have to be rewritten where it must not be, has
+    the upgrade rejected; what is accepted goes on to be transformed, or is ready where it leaves galleries as they are.
+    """
+    proofs = {name: report.proof for name, report in reports.items()}
+    rejected, written = _rejected(proofs), {name: report.to_json() for name, report in reports.items()}
+    advance = partial(crosswalk.upgrade_steps.advance, session, upgrade.id, proofs=written)
+    if upgrade.asked.dry_run:
+        advance(Event.REPORTED, reason=verdict_reasons(rejected or proofs))
+    elif rejected:
+        advance(Event.REJECTED, reason=verdict_reasons(rejected))
+    elif upgrade.forward.rewrite:
+        advance(Event.ACCEPTED, "transform")
+    elif why := why_not_served_unrewritten(reports):
+        advance(Event.REJECTED, reason=why)
+    else:
+        crosswalk.upgrade_steps.finish_untouched(session, upgrade.id, written)
 
 
 def _prove(
@@ -78,6 +85,11 @@ def _prove(
     learned_from: DatasetPairs,
     judged_on: DatasetPairs | None,
 ) -> ProofReport:
+    """The proof of the crossing on the gallery of this name, as it will be served.
+
+    judged_on: the evaluation set, if the upgrade names one, in place of pairs held out of refits. Raises StepFailed
+    where the pairs known cannot judge the crossing.
+    """
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     crossing = _crossing(context, crosswalk, upgrade)
     info = crosswalk.galleries.info(name)

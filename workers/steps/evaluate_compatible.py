@@ -26,7 +26,7 @@ from models.proof.inputs import NothingToJudge, PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
-from workers.reporting.gallery_report import reasons
+from workers.reporting.gallery_report import GalleryReport, verdict_reasons
 from workers.reporting.priced_advice import Rate, priced
 from workers.rows.items import Items, whole_gallery
 from workers.rows.labelled_rows import LabelledRows, read_rows
@@ -39,12 +39,13 @@ MOST_QUERIES = 10_000
 
 @dataclass(frozen=True)
 class _Embedded:
-    """Rows that were not trained on, embedded. id, label: (n,) object; pairs: both models' vectors."""
+    """Rows that were not trained on, embedded. id: (n,) object; pairs: both models' vectors, and labels."""
 
     id: NDArray[Any]
     pairs: Pairs
 
     def located(self, items: Items) -> PlacedPairs:
+        """The pairs, each with the place of the item of its id among `items`, -1 where there is none."""
         place = {item: position for position, item in enumerate(items.id)}
         return PlacedPairs(self.pairs, np.array([place.get(item, -1) for item in self.id], np.int64))
 
@@ -66,22 +67,22 @@ def run(context: StepContext) -> None:
         judged_on.append(_embedded(context, model, others, not_trained_on(others, rows, split), evaluation))
     trained_labels = np.unique(rows.label[split.training].astype(str)).astype(object)
     proofs = {name: _prove(context, crosswalk, upgrade, name, judged_on, trained_labels) for name in upgrade.galleries}
-    failed = {name: report for name, report in proofs.items() if not report.accepted}
+    rejected = {name: proof for name, proof in proofs.items() if not proof.accepted}
     rate = Rate(crosswalk.models.space(upgrade.target).dimension, 0.0)  # no vector is transformed
-    said = {
-        name: report.to_json() | {"advice": priced(report, {}, rate, context.settings)}
-        for name, report in proofs.items()
-    }
+    reports = {name: GalleryReport(proof, priced(proof, rate, context.settings)) for name, proof in proofs.items()}
 
     def apply(session: Session) -> None:
+        written = {name: report.to_json() for name, report in reports.items()}
         if upgrade.asked.dry_run:
             crosswalk.upgrade_steps.advance(
-                session, upgrade.id, Event.REPORTED, proofs=said, reason=reasons(failed or proofs)
+                session, upgrade.id, Event.REPORTED, proofs=written, reason=verdict_reasons(rejected or proofs)
             )
-        elif failed:
-            crosswalk.upgrade_steps.advance(session, upgrade.id, Event.REJECTED, proofs=said, reason=reasons(failed))
+        elif rejected:
+            crosswalk.upgrade_steps.advance(
+                session, upgrade.id, Event.REJECTED, proofs=written, reason=verdict_reasons(rejected)
+            )
         else:
-            crosswalk.upgrade_steps.finish_compatible(session, upgrade.id, said)
+            crosswalk.upgrade_steps.finish_compatible(session, upgrade.id, written)
 
     context.finish(apply)
     shutil.rmtree(artifacts.training, ignore_errors=True)  # the rows' copy and the checkpoint have served
@@ -113,6 +114,11 @@ def _prove(
     judged_on: Sequence[_Embedded],
     trained_labels: NDArray[Any],
 ) -> ProofReport:
+    """The proof of the trained model on the gallery of this name.
+
+    judged_on: one or two sets of rows that were not trained on; where there are two, the second is the evaluation set.
+    trained_labels: (n,) object. Raises StepFailed where these rows cannot judge the model.
+    """
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     items = whole_gallery(crosswalk, crosswalk.galleries.info(name), SEED)
     held_out, *evaluation = [rows.located(items) for rows in judged_on]

@@ -22,11 +22,11 @@ def run(context: StepContext) -> None:
     """A result, or a reason why there is none. Evaluating again after a crash gives the same: everything is seeded."""
     crosswalk = compose(context.settings)
     try:
-        asked = crosswalk.evaluations.begin(context.lease.subject)
-        if isinstance(asked, ChainEvaluation):
-            result = _chain(context, crosswalk, asked)
+        evaluation = crosswalk.evaluations.begin(context.lease.subject)
+        if isinstance(evaluation, ChainEvaluation):
+            result = _chain(context, crosswalk, evaluation)
         else:
-            result = _pair(context, crosswalk, asked)
+            result = _pair(context, crosswalk, evaluation)
     except NotFound as gone:
         raise StepFailed(f"{gone.detail} It was there when the evaluation was asked for.") from gone
     except ArtifactError as error:
@@ -34,14 +34,15 @@ def run(context: StepContext) -> None:
     context.finish(lambda session: crosswalk.evaluations.finish(session, context.lease.subject, result))
 
 
-def _pair(context: StepContext, crosswalk: Crosswalk, asked: PairEvaluation) -> dict[str, Any]:
-    new, old, against = asked.queries, str(asked.gallery), asked.against
-    dataset = of_dataset(crosswalk.datasets, asked.dataset)
-    items = None if asked.gallery_id is None else of_gallery(crosswalk.galleries, asked.gallery_id)
+def _pair(context: StepContext, crosswalk: Crosswalk, evaluation: PairEvaluation) -> dict[str, Any]:
+    """The result of M(queries, gallery) and of what it is compared with, JSON."""
+    new, old, against = evaluation.queries, str(evaluation.gallery), evaluation.against
+    dataset = of_dataset(crosswalk.datasets, evaluation.dataset)
+    items = None if evaluation.gallery_id is None else of_gallery(crosswalk.galleries, evaluation.gallery_id)
     searched = items or dataset
-    star = [] if asked.unconstrained is None else [asked.unconstrained]
-    by_queries = [new, *star, *([against.queries] if against else [])]
-    by_gallery = [old, *star, *([against.gallery] if against else [])]
+    unconstrained = [] if evaluation.unconstrained is None else [evaluation.unconstrained]
+    by_queries = [new, *unconstrained, *([against.queries] if against else [])]
+    by_gallery = [old, *unconstrained, *([against.gallery] if against else [])]
     reached = [searched.reached(model) for model in by_gallery]
     embedded = searched.count(*reached) == searched.count(*reached, searched.native(new))
     queries = read(crosswalk, dataset, by_queries, most=MOST_QUERIES, seed=SEED)
@@ -55,22 +56,25 @@ def _pair(context: StepContext, crosswalk: Crosswalk, asked: PairEvaluation) -> 
     )
     for rows, of in ((queries, dataset), (gallery, searched)):
         _check_some(rows, of)
-    hops = {
-        via: crosswalk.accepted_crossings.named(via)[0] for via in (asked.via, against.via if against else None) if via
+    accepted_crossings = {
+        via: crosswalk.accepted_crossings.named(via)[0]
+        for via in (evaluation.via, against.via if against else None)
+        if via
     }
-    searches = 1 + embedded + len(star) + (against is not None)
-    bench = SearchBench(crosswalk, queries, gallery, asked.metrics, _counter(context, searches))
-    return evaluate_pair(bench, asked, hops, items)
+    searches = 1 + embedded + len(unconstrained) + (against is not None)
+    bench = SearchBench(crosswalk, queries, gallery, evaluation.metrics, _counter(context, searches))
+    return evaluate_pair(bench, evaluation, accepted_crossings, items)
 
 
-def _chain(context: StepContext, crosswalk: Crosswalk, asked: ChainEvaluation) -> dict[str, Any]:
-    dataset = of_dataset(crosswalk.datasets, asked.dataset)
-    rows = read(crosswalk, dataset, asked.models, most=_most(crosswalk, asked.models), seed=SEED)
+def _chain(context: StepContext, crosswalk: Crosswalk, evaluation: ChainEvaluation) -> dict[str, Any]:
+    """The result of a chain of versions, each searched by itself and by every later one, JSON."""
+    dataset = of_dataset(crosswalk.datasets, evaluation.dataset)
+    rows = read(crosswalk, dataset, evaluation.models, most=_most(crosswalk, evaluation.models), seed=SEED)
     _check_some(rows, dataset)
-    cells = len(asked.models) * (len(asked.models) + 1) // 2
+    cells = len(evaluation.models) * (len(evaluation.models) + 1) // 2
     queries = rows.drawn(MOST_QUERIES, SEED)
-    bench = SearchBench(crosswalk, queries, rows, asked.metrics, _counter(context, cells))
-    return evaluate_chain(bench, asked, crosswalk.accepted_crossings.accepted)
+    bench = SearchBench(crosswalk, queries, rows, evaluation.metrics, _counter(context, cells))
+    return evaluate_chain(bench, evaluation, crosswalk.accepted_crossings.accepted)
 
 
 def _most(crosswalk: Crosswalk, models: Sequence[str]) -> int:

@@ -60,7 +60,7 @@ def test_pairs_changed_meanwhile_are_matched_by_id() -> None:
     assert sample is not None
     assert sample.id.tolist() == known.ids[left].tolist()
     assert sample.expected_error.tolist() == left.tolist()
-    assert sample.moved[:, 0].tolist() == left.tolist()
+    assert sample.transformed[:, 0].tolist() == left.tolist()
     np.testing.assert_array_equal(sample.pairs.new, known.pairs.new[left])
     assert _Sample.of(held_out, DatasetPairs(ids[-3:], known.pairs.subset(left[:3]))) is None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +26,7 @@ from models.transformations.pairs import Pairs
 from tests.app.crossings import network_crossing, normal
 from workers.rows.pairs import DatasetPairs
 from workers.serving.indexing import Built, build_index
-from workers.serving.prepare import prepare_serving
+from workers.serving.prepare import ServingMeasurements, prepare_serving
 
 OLD, NEW, SIDE, ITEMS = Space("old", 8, "l2"), Space("new", 6, "l2"), 3, 2_000
 
@@ -83,7 +82,7 @@ def proved(settings: Settings, database: Database) -> Iterator[Proved]:
     crosswalk.close()
 
 
-def serving(proved: Proved) -> dict[str, dict[str, Any]]:
+def serving(proved: Proved) -> ServingMeasurements:
     queries = proved.queries.copy()
     queries[3] = 0
     ids = np.array([f"i{row}" for row in range(len(queries))], object)
@@ -94,15 +93,18 @@ def serving(proved: Proved) -> dict[str, dict[str, Any]]:
 def test_cascade_and_effort_are_reported_and_left_for_search(proved: Proved) -> None:
     built = proved.publish()
     assert proved.effort(built.index) is None
-    found = serving(proved)
-    cascade, index = found["cascade"], found["index"]
+    measured = serving(proved)
+    cascade, index = measured.cascade, measured.index
     left = open_cascade(proved.artifacts)
-    assert left.to_json() == cascade
-    assert cascade["queries"] == 79
-    assert index["kind"] == "ivf_flat"
-    assert index["neighbours"] == cascade["k"]
-    assert index["recall_before"] < 0.99 <= index["recall"]
-    assert index["effort_before"] < index["effort"] == proved.effort(built.index)
+    assert cascade is not None
+    assert left == cascade
+    assert cascade.queries == 79
+    assert index.kind == "ivf_flat"
+    assert index.neighbours == cascade.k
+    assert index.recall_before < 0.99 <= index.recall
+    assert index.effort_before is not None
+    assert index.effort is not None
+    assert index.effort_before < index.effort == proved.effort(built.index)
 
 
 def test_every_index_published_later_is_tuned_for_the_same_queries(proved: Proved) -> None:
@@ -118,5 +120,5 @@ def test_every_index_published_later_is_tuned_for_the_same_queries(proved: Prove
 
 
 def test_gallery_that_was_never_indexed_is_searched_exactly(proved: Proved) -> None:
-    index = serving(proved)["index"]
-    assert (index["kind"], index["recall"], index["effort"]) == ("flat", 1.0, None)
+    index = serving(proved).index
+    assert (index.kind, index.recall, index.effort) == ("flat", 1.0, None)
