@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from app.datasets.service import Datasets
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
@@ -44,14 +46,14 @@ class Holding:
         return self.rows.count(every(*conditions), version=version)
 
 
-def of_dataset(datasets: Datasets, dataset: str) -> Holding:
-    """Raises NotFound."""
-    return Holding(f"Dataset {dataset!r}", datasets.store(dataset).rows)
+def of_dataset(datasets: Datasets, dataset: str, within: Session | None = None) -> Holding:
+    """The rows of a dataset; `within` the caller's session where there is one. Raises NotFound."""
+    return Holding(f"Dataset {dataset!r}", datasets.store(dataset, within).rows)
 
 
-def of_gallery(galleries: Galleries, gallery: str) -> Holding:
-    """Raises NotFound."""
-    info = galleries.info(gallery)
+def of_gallery(galleries: Galleries, gallery: str, within: Session | None = None) -> Holding:
+    """The items of a gallery; `within` the caller's session where there is one. Raises NotFound."""
+    info = galleries.info(gallery, within)
     return Holding(f"Gallery {gallery!r}", galleries.store(info).items, info)
 
 

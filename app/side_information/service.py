@@ -59,7 +59,7 @@ class Encoders:
             raise _wrong(f"Model {model!r} cannot be its own encoder. Give another `id`.", "/id")
         self._models.hold(session, model)
         column = asked.built.modality
-        rows = self._datasets.store(asked.dataset).rows
+        rows = self._datasets.store(asked.dataset, session).rows
         if not rows.count(f"`{column}` IS NOT NULL"):
             raise _wrong(
                 f"Dataset {asked.dataset!r} has no row with `{column}`, which is what {asked.id!r} learns from. "
