@@ -22,8 +22,8 @@ class Holding:
 
     def generation(self, model: str) -> int | None:
         """The newest generation in the model's space on the way to the active one; None for a dataset, or for none."""
-        steps = [] if self.info is None else self.info.ancestry(self.info.active)
-        return next((step.number for step in reversed(steps) if step.space.model == model), None)
+        generations = [] if self.info is None else self.info.ancestry(self.info.active)
+        return next((one.number for one in reversed(generations) if one.space.model == model), None)
 
     def native(self, model: str) -> str:
         """Which rows have a vector that the model made."""
@@ -34,7 +34,7 @@ class Holding:
         number = self.generation(model)
         if self.info is None or number is None:
             return self.native(model)
-        made = [self.native(step.space.model) for step in self.info.ancestry(number)]
+        made = [self.native(generation.space.model) for generation in self.info.ancestry(number)]
         return f"({' OR '.join(made)})"
 
     def given(self, column: str) -> str:

@@ -207,14 +207,14 @@ def sample(
     one item nearest to each centre. The same question on the same items has the same answer."""
     wanted = parts.samples.wanted(gallery, n)
     deadline = time.monotonic() + _SAMPLE_PATIENCE_SECONDS
-    while (found := parts.samples.find(wanted)) is None:
+    while (chosen := parts.samples.find(wanted)) is None:
         parts.samples.ask(wanted)
         if time.monotonic() > deadline:
             response.status_code = 202
             response.headers["Retry-After"] = "2"
             return None
         time.sleep(_SAMPLE_LOOK_SECONDS)
-    return found
+    return chosen
 
 
 @router.get("/{gallery}/backfill", summary="Choose items to re-embed next", responses=problems(NotFound, WrongState))

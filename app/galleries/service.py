@@ -31,7 +31,7 @@ class Galleries:
         self._models = models
 
     def create(self, new: schemas.NewGallery) -> tuple[schemas.Gallery, bool]:
-        """Registers a gallery; the same body again finds the one that is there. Returns it, and whether it is new.
+        """Registers a gallery; the same body again changes nothing. Returns the gallery, and whether it is new.
 
         Raises NotFound for an unknown model and IdTaken where the id has another body.
         """

@@ -29,7 +29,7 @@ class Models:
         self._leaves = leaves
 
     def create(self, new: NewModel) -> tuple[Model, bool]:
-        """Registers a model; the same body again returns the one registered before. Returns it, and whether it is new.
+        """Registers a model; the same body again changes nothing. Returns the model, and whether it is new.
 
         Raises IdTaken where the id has another body.
         """

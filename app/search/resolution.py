@@ -51,18 +51,18 @@ class SearchResolver:
         self._galleries = galleries
         self._crossings = crossings
 
-    def resolve(self, gallery: str, model: str, asked: AskedRoute | None = None) -> ResolvedSearch:
-        """How queries of a model reach a gallery; `asked`: by which route, where that was said.
+    def resolve(self, gallery: str, model: str, wanted: AskedRoute | None = None) -> ResolvedSearch:
+        """How queries of a model reach a gallery. wanted: the route that the request names, if it names one.
 
-        Raises NotFound for the gallery and for the model, and NoRoute where no route leads there, or not the one asked
-        for.
+        Raises NotFound for the gallery and for the model, and NoRoute where no route leads there, or not the one
+        wanted.
         """
         with self._database.read() as session:
             info = self._galleries.info(gallery, session)
             spaces = {generation.space.model: generation.space for generation in info.generations.values()}
             queries = spaces.get(model) or self._models.spaces([model], session)[model]
             route = self._route(session, info, model)
-        return ResolvedSearch(info, queries, _as_asked(info, model, route, asked))
+        return ResolvedSearch(info, queries, _as_wanted(info, model, route, wanted))
 
     def _route(self, session: Session, info: GalleryInfo, model: str) -> Route:
         """The route that is taken unasked. Raises NoRoute, which says what would make one."""
@@ -77,17 +77,17 @@ class SearchResolver:
         return route
 
 
-def _as_asked(info: GalleryInfo, model: str, route: Route, asked: AskedRoute | None) -> Route:
-    """The route that is taken where another than the best one may have been asked for. Raises NoRoute."""
-    if asked is None or asked == route.name:
+def _as_wanted(info: GalleryInfo, model: str, route: Route, wanted: AskedRoute | None) -> Route:
+    """The route that is taken where a request may name another than the one taken unasked. Raises NoRoute."""
+    if wanted is None or wanted == route.name:
         return route
-    if asked not in choices(route):
+    if wanted not in choices(route):
         raise NoRoute(
-            f"Gallery {info.id!r} answers queries of {model!r} by `{route.name}`, and not by `{asked}`. Leave "
+            f"Gallery {info.id!r} answers queries of {model!r} by `{route.name}`, and not by `{wanted}`. Leave "
             "`route` out.",
             gallery=info.id,
             generation=route.generation,
             model=model,
             route=route.name,
         )
-    return replace(route, name=asked)
+    return replace(route, name=wanted)

@@ -22,17 +22,17 @@ class Built:
 
 def build_index(crosswalk: Crosswalk, info: GalleryInfo, number: int, progress: Callable[[int, int], None]) -> Built:
     """Publishes an index of a generation. Doing it again is harmless: another version is published beside the first."""
-    store, step = crosswalk.galleries.store(info), info.generations[number]
-    version = _catch_up(crosswalk, info, store, step)
+    store, generation = crosswalk.galleries.store(info), info.generations[number]
+    version = _catch_up(crosswalk, info, store, generation)
     total = store.items.count(version=version)
     path = publish(
         store.index_folder(number),
         (
             (part.rows, part.vectors)
-            for part in _counted(_vectors(crosswalk, info, store, step, version), total, progress)
+            for part in _counted(_vectors(crosswalk, info, store, generation, version), total, progress)
         ),
-        metric=step.space.metric,
-        dimension=step.space.dimension,
+        metric=generation.space.metric,
+        dimension=generation.space.dimension,
         version=version,
         options=crosswalk.galleries.index_options(info),
     )
@@ -60,24 +60,24 @@ def _tag(number: int, version: int | str) -> str:
     return f"generation-{number}-{version}"
 
 
-def _catch_up(crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, step: GenerationInfo) -> int:
+def _catch_up(crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, generation: GenerationInfo) -> int:
     """Carries what was written since into a transformed generation's vectors; the items' version they then hold."""
-    if step.parent is None:
+    if generation.parent is None:
         return store.items.version
-    if step.store_version is None:
-        raise ValueError(f"generation {step.number} of {info.id} has no vectors yet")
-    lineage = crosswalk.galleries.lineage(info, step.number, uncertainty=True)
-    changes, written = store.changes(lineage, step.store_version)
-    store.generation(step.number, step.space.dimension).apply(changes.removed, written)
+    if generation.store_version is None:
+        raise ValueError(f"generation {generation.number} of {info.id} has no vectors yet")
+    lineage = crosswalk.galleries.lineage(info, generation.number, uncertainty=True)
+    changes, written = store.changes(lineage, generation.store_version)
+    store.generation(generation.number, generation.space.dimension).apply(changes.removed, written)
     return changes.version
 
 
 def _vectors(
-    crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, step: GenerationInfo, version: int
+    crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, generation: GenerationInfo, version: int
 ) -> Iterator[Projected]:
-    if step.parent is None:
-        return store.project(crosswalk.galleries.lineage(info, step.number), version=version)
-    return store.generation(step.number, step.space.dimension).scan()
+    if generation.parent is None:
+        return store.project(crosswalk.galleries.lineage(info, generation.number), version=version)
+    return store.generation(generation.number, generation.space.dimension).scan()
 
 
 def _counted(parts: Iterator[Projected], total: int, progress: Callable[[int, int], None]) -> Iterator[Projected]:

@@ -92,10 +92,10 @@ def _tuned(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str | No
         snapshot = Snapshot.load(crosswalk.galleries.store(info).index_folder(number) / index)
     except CorruptIndex:  # search goes exactly until it is rebuilt, which tunes it
         return Tuning("flat", None, 1.0, None, 1.0, len(queries), FEW)
-    step, neighbours = info.generations[number], FEW
-    score, row = step.space.metric, crosswalk.upgrades.row(upgrade)
-    if step.upgrade != upgrade:
-        pushed = open_crossing(folder, step.space, crosswalk.models.space(row.target)).plain.push(queries)
+    generation, neighbours = info.generations[number], FEW
+    score, row = generation.space.metric, crosswalk.upgrades.row(upgrade)
+    if generation.upgrade != upgrade:
+        pushed = open_crossing(folder, generation.space, crosswalk.models.space(row.target)).plain.push(queries)
         queries, score = pushed.queries, pushed.score
         neighbours = _candidates(folder)
     found = tune(snapshot, queries, score, min(neighbours, snapshot.block.ranked.count))
