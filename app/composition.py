@@ -11,6 +11,8 @@ from app.downloads import Downloads
 from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.galleries.backfill import Backfills
+from app.galleries.generations import Generations
+from app.galleries.items import GalleryItems
 from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
@@ -19,6 +21,7 @@ from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
 from app.registry.service import Leaves, Models, Usages
 from app.search.live import LiveIndexes
+from app.search.resolution import SearchResolver
 from app.search.service import Search
 from app.settings import Settings
 from app.side_information.later import LaterSideInformation
@@ -41,6 +44,8 @@ class Crosswalk:
     models: Models
     datasets: Datasets
     galleries: Galleries
+    generations: Generations
+    items: GalleryItems
     samples: Samples
     retirement: Retirement
     backfills: Backfills
@@ -52,6 +57,7 @@ class Crosswalk:
     accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
     live: LiveIndexes
+    search_resolver: SearchResolver
     search: Search
     uploads: Uploads
 
@@ -72,15 +78,15 @@ def compose(settings: Settings) -> Crosswalk:
     """Builds every part from the settings. Nothing is opened, created or started yet."""
     usages: list[Usages] = []
     leaves: list[Leaves] = []
-    database = Database(settings.sqlalchemy_url)
+    database = Database(settings.sqlalchemy_url, settings.database_connections)
     doorbell = Doorbell(settings)
     jobs = Jobs(doorbell.ring)
     models = Models(database, usages, leaves)
     datasets = Datasets(settings, database, models)
-    galleries = Galleries(settings, database, models)
+    galleries, generations = Galleries(settings, database, models), Generations()
     retirement = Retirement(database, galleries)
-    upgrades = Upgrades(database, models, galleries, datasets, jobs)
-    accepted_crossings, ways = AcceptedCrossings(database), CrossingRoutes(database)
+    upgrades = Upgrades(database, models, galleries, generations, datasets, jobs)
+    accepted_crossings, crossing_routes = AcceptedCrossings(database), CrossingRoutes()
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
@@ -92,18 +98,21 @@ def compose(settings: Settings) -> Crosswalk:
         models=models,
         datasets=datasets,
         galleries=galleries,
+        generations=generations,
+        items=GalleryItems(models, galleries),
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
         backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),
-        later_side_information=LaterSideInformation(settings, database, models, galleries, ways),
+        later_side_information=LaterSideInformation(settings, database, models, galleries, crossing_routes),
         upgrades=upgrades,
-        upgrade_steps=UpgradeSteps(database, models, galleries, jobs),
+        upgrade_steps=UpgradeSteps(database, models, generations, jobs),
         artifacts=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
         evaluations=Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs),
         live=live,
-        search=Search(settings, models, galleries, ways, live),
+        search_resolver=SearchResolver(settings, database, models, galleries, crossing_routes),
+        search=Search(settings, galleries, live),
         uploads=Uploads(settings),
     )
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEMORY_BROKER = "memory://"
+DATABASE_CONNECTIONS = 15
 
 
 class Settings(BaseSettings):
@@ -21,6 +22,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path("crosswalk-data"), description="Folder of the database, store and indexes.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; left out, SQLite under data_dir.")
+    database_connections: int = Field(
+        default=DATABASE_CONNECTIONS, gt=0, description="Most connections to the database that one process holds open."
+    )
     broker_url: str = Field(default=MEMORY_BROKER, description="Celery broker; memory:// runs the worker in-process.")
     backbones: Path | None = Field(
         default=None, description="Folder of local backbones, a folder each; left out, backbones under data_dir."

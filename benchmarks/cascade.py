@@ -34,6 +34,7 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import NewGallery, SideInformation
 from app.registry.schemas import NewModel
 from app.search.reranking import CascadeSource, Reranking
+from app.search.routing import AskedRoute
 from app.settings import Settings
 from app.storage.lance_table import vector_type
 from app.storage.migrate import migrate
@@ -111,7 +112,7 @@ def laid_out(folder: Path, gallery: Pairs, spaces: tuple[Space, Space]) -> Cross
     crosswalk.galleries.store(info).put(source.model, source.dimension, (), schema, batches())
     built = build_index(crosswalk, info, 1, lambda *_: None)
     with crosswalk.database.session() as session:
-        crosswalk.galleries.published(session, GALLERY, 1, built.version, built.index)
+        crosswalk.generations.published(session, GALLERY, 1, built.version, built.index)
         request = {"strategy": "forward", "to": target.model, "dataset": "none", "evaluation": None}
         session.add(
             UpgradeRow(
@@ -169,7 +170,11 @@ def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, 
     old = CascadeSource(crosswalk.galleries.store(info).items, crosswalk.live.index(info, 1), crossing, target.metric)
     tables = {"first": Reranking(0), "kept": Reranking(crosswalk.settings.cascade_memory_bytes)}
     tables["kept"].search(("kept",), old, warming, K, cascade.k)
-    crosswalk.search.search(GALLERY, target.model, K, warming)
+
+    def whole_search(query: Array, route: AskedRoute | None = None) -> object:
+        return crosswalk.search.search(crosswalk.search_resolver.resolve(GALLERY, target.model, route), K, query)
+
+    whole_search(warming)
 
     def instant(query: Array) -> object:
         pushed = crossing.plain.push(query)
@@ -180,8 +185,8 @@ def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, 
     for name, reranking in tables.items():
         took = milliseconds(timed, lambda q, r=reranking, n=name: r.search((n,), old, q, K, cascade.k))  # type: ignore[misc]
         yield f"{took:.2f} ({took / index:.1f} ×)"
-    whole = milliseconds(timed, lambda q: crosswalk.search.search(GALLERY, target.model, K, q, route="instant"))
-    took = milliseconds(timed, lambda q: crosswalk.search.search(GALLERY, target.model, K, q))
+    whole = milliseconds(timed, lambda query: whole_search(query, "instant"))
+    took = milliseconds(timed, whole_search)
     yield from (f"{whole:.1f}", f"{took:.1f} ({took / whole:.1f} ×)")
 
 

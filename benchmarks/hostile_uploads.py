@@ -55,7 +55,8 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
 async def _take(uploads: Uploads, body: Path, media_type: str) -> str:
     headers = {"content-type": media_type}
     if media_type == NPY:
-        await uploads.queries(_pieces(body), headers, DIMENSION)
+        async with uploads.queries(_pieces(body), headers) as decoded:
+            await decoded(DIMENSION)
         return "taken"
     async with uploads.rows(_pieces(body), headers, EXPECTED) as rows:
         return f"{rows.count} rows"

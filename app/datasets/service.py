@@ -46,9 +46,9 @@ class Datasets:
             return self._unless_other(self._row(new.id), new), False
         return self.get(new.id), True
 
-    def get(self, dataset: str) -> schemas.Dataset:
-        """One dataset, as it is answered. Raises NotFound."""
-        return self._wire(self._row(dataset))
+    def get(self, dataset: str, within: Session | None = None) -> schemas.Dataset:
+        """A dataset; `within` the caller's session where there is one. Raises NotFound."""
+        return self._wire(self._row(dataset, within))
 
     def rows_after(self, cursor: str | None, limit: int) -> list[schemas.Dataset]:
         """Up to `limit` datasets in order of their ids, after the one named by the cursor."""
@@ -77,9 +77,9 @@ class Datasets:
         written = self.store(dataset).put(rows.schema, rows.batches())
         return Upserted(inserted=written.inserted, updated=written.updated)
 
-    def store(self, dataset: str) -> DatasetStore:
-        """The Lance store of a dataset's rows. Raises NotFound."""
-        return self._store(self._row(dataset))
+    def store(self, dataset: str, within: Session | None = None) -> DatasetStore:
+        """The files of a dataset; `within` the caller's session where there is one. Raises NotFound."""
+        return self._store(self._row(dataset, within))
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """The datasets that hold vectors of a model, for whoever would delete it, read in that caller's session."""
@@ -90,12 +90,12 @@ class Datasets:
         table, column = self._store(row).rows, embedding_column(model)
         return table.has(column) and table.count(f"`{column}` IS NOT NULL") > 0
 
-    def _find(self, dataset: str) -> DatasetRow | None:
-        with self._database.read() as session:
+    def _find(self, dataset: str, within: Session | None = None) -> DatasetRow | None:
+        with self._database.read(within) as session:
             return session.get(DatasetRow, dataset)
 
-    def _row(self, dataset: str) -> DatasetRow:
-        row = self._find(dataset)
+    def _row(self, dataset: str, within: Session | None = None) -> DatasetRow:
+        row = self._find(dataset, within)
         if row is None:
             raise NotFound(f"There is no dataset {dataset!r}. Register it with POST /datasets.")
         return row

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
 from app.datasets.service import Datasets
 from app.evaluations.holdings import Holding, of_dataset, of_gallery
 from app.evaluations.schemas import LABEL, ChainEvaluation, Pair, PairEvaluation
@@ -22,13 +24,13 @@ class EvaluationChecks:
         self._datasets = datasets
         self._hops = accepted_crossings
 
-    def pair(self, request: PairEvaluation) -> PairEvaluation:
+    def pair(self, session: Session, request: PairEvaluation) -> PairEvaluation:
         """The request with the gallery's model, the crossings and the comparison named.
 
         Raises NotFound, NoRoute where no crossing leads from one space to the other, and Unprocessable.
         """
-        dataset = of_dataset(self._datasets, request.dataset)
-        searched = dataset if request.gallery_id is None else of_gallery(self._galleries, request.gallery_id)
+        dataset = of_dataset(self._datasets, request.dataset, session)
+        searched = dataset if request.gallery_id is None else of_gallery(self._galleries, request.gallery_id, session)
         gallery = request.gallery or (searched.info.current.space.model if searched.info else "")
         against, places = request.against, ("/against/queries", "/against/gallery")
         if "against" not in request.model_fields_set and request.queries != gallery:
@@ -41,10 +43,10 @@ class EvaluationChecks:
             by_queries.append((places[0], against.queries))
             by_gallery.append((places[1], against.gallery))
         for _, model in [*by_queries, *by_gallery]:
-            self._models.get(model)
-        via = self._via(request.queries, gallery, request.via, "/via")
+            self._models.get(model, session)
+        via = self._via(session, request.queries, gallery, request.via, "/via")
         if against is not None:
-            crossed = self._via(against.queries, against.gallery, against.via, "/against/via")
+            crossed = self._via(session, against.queries, against.gallery, against.via, "/against/via")
             against = against.model_copy(update={"via": crossed})
         _holds(dataset, by_queries, "queries")
         _holds(searched, by_gallery, "the gallery")
@@ -52,11 +54,11 @@ class EvaluationChecks:
         _measurable(request, dataset, [model for _, model in by_queries], searched, [model for _, model in by_gallery])
         return request.model_copy(update={"gallery": gallery, "via": via, "against": against})
 
-    def chain(self, request: ChainEvaluation) -> ChainEvaluation:
+    def chain(self, session: Session, request: ChainEvaluation) -> ChainEvaluation:
         """Checks a request to evaluate a chain. Raises NotFound, and Unprocessable where no row has all it takes."""
-        dataset = of_dataset(self._datasets, request.dataset)
+        dataset = of_dataset(self._datasets, request.dataset, session)
         for model in request.models:
-            self._models.get(model)
+            self._models.get(model, session)
         _holds(dataset, [(f"/models/{place}", model) for place, model in enumerate(request.models)], "queries")
         if not dataset.count(dataset.given(LABEL), *map(dataset.native, request.models)):
             raise _wrong(
@@ -66,11 +68,11 @@ class EvaluationChecks:
             )
         return request
 
-    def _via(self, queries: str, gallery: str, upgrade: str | None, pointer: str) -> str | None:
+    def _via(self, session: Session, queries: str, gallery: str, upgrade: str | None, pointer: str) -> str | None:
         """The upgrade whose crossing is applied; None where both are of one model."""
         if upgrade is None:
-            return None if queries == gallery else self._hops.needed(gallery, queries).upgrade
-        hop, learned = self._hops.named(upgrade)
+            return None if queries == gallery else self._hops.needed(gallery, queries, session).upgrade
+        hop, learned = self._hops.named(upgrade, session)
         if (hop.source, hop.target) != (gallery, queries):
             raise _wrong(
                 f"Upgrade {upgrade} leads from {hop.source!r} to {hop.target!r}, and what is needed here leads from "

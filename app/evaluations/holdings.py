@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from app.datasets.service import Datasets
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
@@ -20,8 +22,8 @@ class Holding:
 
     def generation(self, model: str) -> int | None:
         """The newest generation in the model's space on the way to the active one; None for a dataset, or for none."""
-        steps = [] if self.info is None else self.info.ancestry(self.info.active)
-        return next((step.number for step in reversed(steps) if step.space.model == model), None)
+        generations = [] if self.info is None else self.info.ancestry(self.info.active)
+        return next((one.number for one in reversed(generations) if one.space.model == model), None)
 
     def native(self, model: str) -> str:
         """Which rows have a vector that the model made."""
@@ -32,7 +34,7 @@ class Holding:
         number = self.generation(model)
         if self.info is None or number is None:
             return self.native(model)
-        made = [self.native(step.space.model) for step in self.info.ancestry(number)]
+        made = [self.native(generation.space.model) for generation in self.info.ancestry(number)]
         return f"({' OR '.join(made)})"
 
     def given(self, column: str) -> str:
@@ -44,14 +46,14 @@ class Holding:
         return self.rows.count(every(*conditions), version=version)
 
 
-def of_dataset(datasets: Datasets, dataset: str) -> Holding:
-    """The rows of a dataset. Raises NotFound."""
-    return Holding(f"Dataset {dataset!r}", datasets.store(dataset).rows)
+def of_dataset(datasets: Datasets, dataset: str, within: Session | None = None) -> Holding:
+    """The rows of a dataset; `within` the caller's session where there is one. Raises NotFound."""
+    return Holding(f"Dataset {dataset!r}", datasets.store(dataset, within).rows)
 
 
-def of_gallery(galleries: Galleries, gallery: str) -> Holding:
-    """The items of a gallery. Raises NotFound."""
-    info = galleries.info(gallery)
+def of_gallery(galleries: Galleries, gallery: str, within: Session | None = None) -> Holding:
+    """The items of a gallery; `within` the caller's session where there is one. Raises NotFound."""
+    info = galleries.info(gallery, within)
     return Holding(f"Gallery {gallery!r}", galleries.store(info).items, info)
 
 

@@ -32,7 +32,11 @@ class Evaluations:
         Raises NotFound for what is not there, NoRoute where no crossing leads from one space to the other, and
         Unprocessable for what cannot be measured.
         """
-        whole = self._checks.chain(request) if isinstance(request, ChainEvaluation) else self._checks.pair(request)
+        whole = (
+            self._checks.chain(session, request)
+            if isinstance(request, ChainEvaluation)
+            else self._checks.pair(session, request)
+        )
         # Ids sort by time of creation, so that listing in order of ids is listing in order of age.
         row = EvaluationRow(
             id=f"eva-{sortable_id()}", request=whole.model_dump(mode="json"), state=EvaluationState.QUEUED

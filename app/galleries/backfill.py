@@ -21,7 +21,7 @@ from app.storage.lance_table import ROW_ID
 
 
 class BackfillSource(Protocol):
-    """What upgrades found out."""
+    """Where backfilling reads what upgrades learned of a gallery and of models; `UpgradeFindings` is one."""
 
     def predicted(self, upgrade: str, gallery: str) -> dict[str, Any] | None: ...
 
@@ -42,23 +42,25 @@ class Backfills:
         Raises NotFound, and WrongState where that generation is not transformed or nothing is known to order by.
         """
         info = self._galleries.info(gallery)
-        step = _transformed(info)
-        lineage = self._galleries.lineage(info, step.number, uncertainty=True)
-        current = GenerationNow.of(self._galleries.store(info), lineage, step.number, step.store_version or 0)
+        generation = _transformed(info)
+        lineage = self._galleries.lineage(info, generation.number, uncertainty=True)
+        current = GenerationNow.of(
+            self._galleries.store(info), lineage, generation.number, generation.store_version or 0
+        )
         everyone = current.standings()
         waiting = everyone.take(~everyone.native)
-        if not len(waiting.rows) or step.retired_at is not None:
-            self._retirement.settle(gallery, step.number)
+        if not len(waiting.rows) or generation.retired_at is not None:
+            self._retirement.settle(gallery, generation.number)
         chosen = waiting
         if len(waiting.rows):
-            urgency = self._urgency(info, step, waiting, current, order)
+            urgency = self._urgency(info, generation, waiting, current, order)
             chosen = waiting.take(orders.most_urgent(waiting.rows, urgency, limit))
         share = 1 - len(waiting.rows) / max(1, len(everyone.rows))
-        metric, curve = self._curve(info, step, order, share, len(everyone.rows))
+        metric, curve = self._curve(info, generation, order, share, len(everyone.rows))
         return Backfill(
             gallery=gallery,
-            generation=step.number,
-            model=step.space.model,
+            generation=generation.number,
+            model=generation.space.model,
             items=len(everyone.rows),
             native_items=len(everyone.rows) - len(waiting.rows),
             share=share,
@@ -70,22 +72,22 @@ class Backfills:
         )
 
     def _urgency(
-        self, info: GalleryInfo, step: GenerationInfo, waiting: Standings, current: GenerationNow, order: Order
+        self, info: GalleryInfo, generation: GenerationInfo, waiting: Standings, current: GenerationNow, order: Order
     ) -> Urgency:
         match order:
             case "uncertainty":
-                return _by_uncertainty(info, step, waiting)
+                return _by_uncertainty(info, generation, waiting)
             case "random":
                 return orders.by_chance(waiting.rows)
             case "class_mean_distance":
                 labels = self._galleries.store(info).items.where("true", ["label"])
-                return orders.by_class_mean_distance(waiting.rows, labels, current.scan, step.space.metric)
+                return orders.by_class_mean_distance(waiting.rows, labels, current.scan, generation.space.metric)
             case "old_model_poor":
-                return self._by_old_model_poor(info, step, waiting)
+                return self._by_old_model_poor(info, generation, waiting)
 
-    def _by_old_model_poor(self, info: GalleryInfo, step: GenerationInfo, waiting: Standings) -> Urgency:
+    def _by_old_model_poor(self, info: GalleryInfo, generation: GenerationInfo, waiting: Standings) -> Urgency:
         """By the newest training that knows any of the items."""
-        older = [earlier.space.model for earlier in info.ancestry(step.number)[:-1]]
+        older = [earlier.space.model for earlier in info.ancestry(generation.number)[:-1]]
         for path in self._findings.rows_of_training(older):
             items = self._galleries.store(info).items.scan(["id"])
             urgency = orders.by_old_model_poor(waiting.rows, items, path)
@@ -98,15 +100,15 @@ class Backfills:
         )
 
     def _curve(
-        self, info: GalleryInfo, step: GenerationInfo, order: Order, share: float, items: int
+        self, info: GalleryInfo, generation: GenerationInfo, order: Order, share: float, items: int
     ) -> tuple[str | None, list[BackfillPoint]]:
         """The metric, and its predicted course from now on; none where the upgrade could not predict it."""
-        predicted = self._findings.predicted(str(step.upgrade), info.id) or {}
+        predicted = self._findings.predicted(str(generation.upgrade), info.id) or {}
         points = predicted.get("curves", {}).get(order, {}).get("points", [])
         return predicted.get("metric"), from_now_on(points, share, items)
 
     def _items(self, info: GalleryInfo, chosen: Standings) -> list[BackfillItem]:
-        """What is said of each; one deleted meanwhile is left out."""
+        """The chosen items as the answer lists them. One deleted since they were chosen is left out."""
         table = self._galleries.store(info).items.by_row(chosen.rows, ["id", "label"])
         known = {row[ROW_ID]: row for row in table.to_pylist()}
         return [
@@ -137,28 +139,28 @@ def from_now_on(points: Sequence[dict[str, float]], share: float, items: int) ->
 
 def _transformed(info: GalleryInfo) -> GenerationInfo:
     """The active generation. Raises WrongState where it is none that can be backfilled."""
-    step = info.current
-    if step.parent is not None:
-        return step
-    model = step.space.model
-    waiting = [one for one in info.generations.values() if one.parent == step.number and one.state == READY]
+    generation = info.current
+    if generation.parent is not None:
+        return generation
+    model = generation.space.model
+    waiting = [one for one in info.generations.values() if one.parent == generation.number and one.state == READY]
     way = (
         f"Switch to generation {waiting[-1].number} first: POST /galleries/{info.id}/activate."
         if waiting
         else f"POST /models/{model}/upgrade makes a generation that can be backfilled."
     )
     raise WrongState(
-        f"Nothing to backfill: generation {step.number} of gallery {info.id!r} holds the vectors of {model!r} as they "
-        f"were given. {way}"
+        f"Nothing to backfill: generation {generation.number} of gallery {info.id!r} holds the vectors of {model!r} as "
+        f"they were given. {way}"
     )
 
 
-def _by_uncertainty(info: GalleryInfo, step: GenerationInfo, waiting: Standings) -> Urgency:
+def _by_uncertainty(info: GalleryInfo, generation: GenerationInfo, waiting: Standings) -> Urgency:
     if np.isnan(waiting.uncertainty).all():
         raise WrongState(
-            f"Generation {step.number} of gallery {info.id!r} does not know how far its vectors are off: upgrade "
-            f"{step.upgrade} learned no uncertainty, or its items lack the side-information that it reads. Choose "
-            "another order, such as `class_mean_distance` or `random`; or upgrade anew from generation "
-            f"{step.parent}."
+            f"Generation {generation.number} of gallery {info.id!r} does not know how far its vectors are off: upgrade "
+            f"{generation.upgrade} learned no uncertainty, or its items lack the side-information that it reads. "
+            "Choose another order, such as `class_mean_distance` or `random`; or upgrade anew from generation "
+            f"{generation.parent}."
         )
     return orders.by_uncertainty(waiting.uncertainty)

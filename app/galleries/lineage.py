@@ -112,9 +112,9 @@ class Lineage:
         """Vectors of `models[start]` in the last space, and the error expected of them."""
         error = np.zeros(len(vectors), np.float32)
         for crossing in self.path(start):
-            moved = crossing.apply(vectors, side, has_side)
-            error += crossing.expected_error(vectors, side, has_side, moved)
-            vectors = moved
+            transformed = crossing.apply(vectors, side, has_side)
+            error += crossing.expected_error(vectors, side, has_side, transformed)
+            vectors = transformed
         return vectors, error
 
 

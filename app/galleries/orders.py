@@ -82,9 +82,9 @@ def by_old_model_poor(rows: RowIds, items: Iterable[pa.RecordBatch], path: Path)
 
     items: `_rowid` and `id` of every item. path: what training found out about its rows (`rows.parquet`).
     """
-    found = pq.read_table(path, columns=["id", _POOR])
-    found = found.filter(pc.is_finite(found.column(_POOR)))
-    names, poor = found.column("id").combine_chunks(), np.append(found.column(_POOR).to_numpy(), LEAST)
+    learned = pq.read_table(path, columns=["id", _POOR])
+    learned = learned.filter(pc.is_finite(learned.column(_POOR)))
+    names, poor = learned.column("id").combine_chunks(), np.append(learned.column(_POOR).to_numpy(), LEAST)
     wanted = _Places(rows)
     urgency = np.full(len(rows), LEAST)
     for batch in items:

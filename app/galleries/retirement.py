@@ -23,20 +23,20 @@ _LOOKED_AT_FIRST = 64
 
 def refuse_retired(info: GalleryInfo, model: str) -> None:
     """Raises WrongState for items of a model whose way into the active generation is retired."""
-    steps = info.ancestry(info.active)
-    names = [step.space.model for step in steps]
+    generations = info.ancestry(info.active)
+    names = [generation.space.model for generation in generations]
     if model not in names:
         return
-    for before, step in pairwise(steps):
-        if step.retired_at is not None and names.index(model) < names.index(step.space.model):
-            own = step.space.model
+    for before, generation in pairwise(generations):
+        if generation.retired_at is not None and names.index(model) < names.index(generation.space.model):
+            own = generation.space.model
             raise WrongState(
                 f"Every item of gallery {info.id!r} was re-embedded with {own!r}, and the transformation from "
-                f"{before.space.model!r} was retired at {step.retired_at.isoformat(timespec='seconds')}: vectors of "
-                f"{model!r} are not taken any more. Embed the items with {own!r} and PUT them with model={own}; to go "
-                f"back to {before.space.model!r}, POST /galleries/{info.id}/activate with "
+                f"{before.space.model!r} was retired at {generation.retired_at.isoformat(timespec='seconds')}: vectors "
+                f"of {model!r} are not taken any more. Embed the items with {own!r} and PUT them with model={own}; to "
+                f"go back to {before.space.model!r}, POST /galleries/{info.id}/activate with "
                 f'{{"generation": {before.number}}}.',
-                retired_at=step.retired_at.isoformat(),
+                retired_at=generation.retired_at.isoformat(),
             )
 
 
@@ -50,30 +50,30 @@ class Retirement:
     def after_put(self, gallery: str, model: str) -> None:
         """To be called when items of a model were written: its own generation may be complete now, a later one not."""
         info = self._galleries.info(gallery)
-        for step in _transformed(info):
-            made_by = [earlier.space.model for earlier in info.ancestry(step.number)]
+        for generation in _transformed(info):
+            made_by = [earlier.space.model for earlier in info.ancestry(generation.number)]
             # Retired or not is read under the lock: whoever retires it at this moment counted before these were there.
-            if model in made_by[:-1] or (model == made_by[-1] and step.retired_at is None):
-                self.settle(gallery, step.number)
+            if model in made_by[:-1] or (model == made_by[-1] and generation.retired_at is None):
+                self.settle(gallery, generation.number)
 
     def after_delete(self, gallery: str) -> None:
         """To be called when items were deleted: those left may all be native."""
-        for step in _transformed(self._galleries.info(gallery)):
-            if step.retired_at is None:
-                self.settle(gallery, step.number)
+        for generation in _transformed(self._galleries.info(gallery)):
+            if generation.retired_at is None:
+                self.settle(gallery, generation.number)
 
     def settle(self, gallery: str, number: int) -> bool:
         """Brings the note on a transformed generation into line with its items; whether it is retired now."""
         info = self._galleries.info(gallery)
-        step = info.generations.get(number)
-        if step is None:
+        generation = info.generations.get(number)
+        if generation is None:
             return False
-        hopeless = self._seen_transformed(info, step)
+        hopeless = self._seen_transformed(info, generation)
         with self._database.session() as session:
             row = self._locked(session, gallery, number)
             if row is None or (row.retired_at is None and hopeless):
                 return False
-            retired = not hopeless and self._all_native(info, step)
+            retired = not hopeless and self._all_native(info, generation)
             row.retired_at = (row.retired_at or utc_now()) if retired else None
             return retired
 
@@ -82,22 +82,22 @@ class Retirement:
         session.get(GalleryRow, gallery, with_for_update=True)
         return session.get(GenerationRow, (gallery, number), with_for_update=True)
 
-    def _seen_transformed(self, info: GalleryInfo, step: GenerationInfo) -> bool:
+    def _seen_transformed(self, info: GalleryInfo, generation: GenerationInfo) -> bool:
         """Whether one of a few items is transformed still: what spares counting all after nearly every write."""
         store = self._galleries.store(info)
-        known = store.generation(step.number, step.space.dimension).standings()
+        known = store.generation(generation.number, generation.space.dimension).standings()
         rows = known.rows[~known.native]
         some = np.random.default_rng(len(rows)).permutation(len(rows))[:_LOOKED_AT_FIRST]
-        own = embedding_column(step.space.model)
+        own = embedding_column(generation.space.model)
         if not store.items.has(own):
             return True
         return bool(store.items.by_row(rows[some], [own]).column(own).null_count)
 
-    def _all_native(self, info: GalleryInfo, step: GenerationInfo) -> bool:
-        models = [earlier.space.model for earlier in info.ancestry(step.number)]
+    def _all_native(self, info: GalleryInfo, generation: GenerationInfo) -> bool:
+        models = [earlier.space.model for earlier in info.ancestry(generation.number)]
         counts = self._galleries.store(info).counts(models)
         return counts.native > 0 and not counts.transformed
 
 
 def _transformed(info: GalleryInfo) -> list[GenerationInfo]:
-    return [step for step in info.generations.values() if step.parent is not None and step.state == READY]
+    return [one for one in info.generations.values() if one.parent is not None and one.state == READY]

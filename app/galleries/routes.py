@@ -122,10 +122,10 @@ async def put_items(
     """Inserts items, or updates those of the same id: columns left out keep their values. All of it, or nothing;
     durable when it answers, and seen by every search after that."""
     info = await run_sync(parts.galleries.info, gallery)
-    expected = await run_sync(parts.galleries.expected, info, model)
+    expected = await run_sync(parts.items.expected, info, model)
     refuse_retired(info, model)
     async with parts.uploads.rows(body, request.headers, expected) as rows:
-        done = await run_sync(parts.galleries.put, info, model, rows)
+        done = await run_sync(parts.items.put, info, model, rows)
     await run_sync(parts.retirement.after_put, gallery, model)
     background.add_task(parts.search.warm, gallery)
     return done
@@ -165,13 +165,13 @@ def item(
     gallery: GalleryId, item: Annotated[str, Path(description="The item's id.", examples=["q-1"])], parts: Parts
 ) -> Item:
     """What was stored of it, with the vector of every model that embedded it."""
-    return parts.galleries.item(gallery, item)
+    return parts.items.get(gallery, item)
 
 
 @router.post("/{gallery}/items/delete", summary="Delete items", responses=problems(NotFound))
 def delete_items(gallery: GalleryId, which: ItemIds, parts: Parts) -> Deleted:
     """Deletes many items at once, in every generation; ids that are not there are passed over."""
-    deleted = parts.galleries.delete_items(gallery, which.ids)
+    deleted = parts.items.delete(gallery, which.ids)
     parts.retirement.after_delete(gallery)
     return Deleted(deleted=deleted)
 
@@ -207,14 +207,14 @@ def sample(
     one item nearest to each centre. The same question on the same items has the same answer."""
     wanted = parts.samples.wanted(gallery, n)
     deadline = time.monotonic() + _SAMPLE_PATIENCE_SECONDS
-    while (found := parts.samples.find(wanted)) is None:
+    while (chosen := parts.samples.find(wanted)) is None:
         parts.samples.ask(wanted)
         if time.monotonic() > deadline:
             response.status_code = 202
             response.headers["Retry-After"] = "2"
             return None
         time.sleep(_SAMPLE_LOOK_SECONDS)
-    return found
+    return chosen
 
 
 @router.get("/{gallery}/backfill", summary="Choose items to re-embed next", responses=problems(NotFound, WrongState))

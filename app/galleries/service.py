@@ -1,30 +1,25 @@
-"""What can be done with galleries: register, fill, read, switch."""
+"""Galleries as a resource: registered, listed, described, deleted; and how their generations' vectors come about."""
 
-import json
 import secrets
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.galleries import schemas
-from app.galleries.info import BUILDING, READY, GalleryInfo, GenerationInfo
-from app.galleries.lineage import SIDE_INFORMATION, Lineage
+from app.galleries.info import READY, GalleryInfo, GenerationInfo
+from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.index import IndexOptions
-from app.problems import Conflict, IdTaken, InUse, NotFound, Unprocessable, WrongState
+from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
-from app.storage.database import Database
-from app.storage.lance_table import embedding_model
-from app.uploads import Expected, UploadedRows
+from app.storage.database import Database, utc_now
 from models.portable import Space
 
 
@@ -37,13 +32,13 @@ class Galleries:
         self._models = models
 
     def create(self, new: schemas.NewGallery) -> tuple[schemas.Gallery, bool]:
-        """Registers a gallery; the same body again finds the one that is there. Returns it, and whether it is new.
+        """Registers a gallery; the same body again changes nothing. Returns the gallery, and whether it is new.
 
         Raises NotFound for an unknown model and IdTaken where the id has another body.
         """
         model = self._models.get(new.model)
-        if (there := self._find(new.id)) is not None:
-            return self._unless_other(there, new), False
+        if (registered := self._find(new.id)) is not None:
+            return self._unless_other(registered, new), False
         side = new.side_information.dimension if new.side_information else None
         folder = f"{new.id}-{secrets.token_hex(4)}"
         store = GalleryStore.create(self._settings.galleries_dir / folder, new.model, model.dimension, side)
@@ -59,7 +54,7 @@ class Galleries:
                     )
                 )
                 session.flush()
-                session.add(GenerationRow(gallery=new.id, number=1, model=new.model, state=READY, ready_at=_now()))
+                session.add(GenerationRow(gallery=new.id, number=1, model=new.model, state=READY, ready_at=utc_now()))
         except IntegrityError:
             # Somebody registered the same id, or deleted the model, in the same moment.
             store.destroy()
@@ -73,10 +68,10 @@ class Galleries:
 
     def rows_after(self, cursor: str | None, limit: int) -> list[schemas.Gallery]:
         """Up to `limit` galleries in order of their ids, after the one named by the cursor."""
-        with self._database.read() as session:
-            query = select(GalleryRow.id).order_by(GalleryRow.id).limit(limit)
-            ids = session.scalars(query.where(GalleryRow.id > cursor) if cursor else query).all()
-        return [self._wire(found) for name in ids if (found := self._find(name)) is not None]
+        page = select(GalleryRow.id).order_by(GalleryRow.id).limit(limit)
+        if cursor:
+            page = page.where(GalleryRow.id > cursor)
+        return [self._wire(info) for info in self._infos(GalleryRow.id.in_(page))]
 
     def delete(self, gallery: str, used_by: Sequence[str] = ()) -> None:
         """Removes a gallery with everything in it. Raises NotFound, and InUse where an upgrade works on it."""
@@ -89,111 +84,20 @@ class Galleries:
                 session.delete(row)
         self.store(info).destroy()
 
-    def expected(self, info: GalleryInfo, model: str) -> Expected:
-        """What a bulk body of items stamped with `model` must look like. Raises Unprocessable for a wrong stamp."""
-        lineage = [step.space for step in info.ancestry(info.active)]
-        for space in lineage:
-            if space.model == model:
-                return Expected.items(space.dimension, info.side_dimension)
-        compatible_with = self._models.get(model).compatible_with
-        if compatible_with in {space.model for space in lineage}:
-            raise Unprocessable(
-                f"Gallery {info.id!r} keeps vectors of {compatible_with!r}, which queries of {model!r} search as they "
-                f"are. Put items with vectors of {compatible_with!r}; to move the gallery to {model!r}, learn a "
-                f'crossing: POST /models/{lineage[-1].model}/upgrade with {{"to": "{model}", "strategy": "forward"}}.',
-                errors=[{"parameter": "model", "message": f"{model!r} makes queries for this gallery, not items"}],
-            )
-        raise Unprocessable(
-            f"Gallery {info.id!r} is in the space of model {lineage[-1].model!r}; it takes vectors of "
-            f"{', '.join(repr(space.model) for space in lineage)}, not of {model!r}. Send model= with the model that "
-            f"really made the vectors, or upgrade first: POST /models/{lineage[-1].model}/upgrade.",
-            errors=[{"parameter": "model", "message": f"{model!r} is no model of this gallery"}],
-        )
-
-    def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> schemas.Upserted:
-        """Upserts validated items; durable when it returns. Columns left out keep their values in items there are."""
-        stale = sorted({later for number in info.generations for later in self._models_after(info, number, model)})
-        dimension = self._models.get(model).dimension
-        written = self.store(info).put(model, dimension, tuple(stale), rows.schema, rows.batches())
-        return schemas.Upserted(inserted=written.inserted, updated=written.updated)
-
-    def item(self, gallery: str, item: str) -> schemas.Item:
-        """Raises NotFound for the gallery and for the item."""
-        found = self.store(self.info(gallery)).items.by_id([item]).to_pylist()
-        if not found:
-            raise NotFound(f"Gallery {gallery!r} has no item {item!r}.")
-        return _item(found[0])
-
-    def delete_items(self, gallery: str, ids: Sequence[str]) -> int:
-        """Removes items in one commit; how many there were. Raises NotFound for the gallery."""
-        return self.store(self.info(gallery)).items.delete(ids)
-
     def generations(self, gallery: str) -> list[schemas.Generation]:
         """Raises NotFound."""
         info = self.info(gallery)
-        return [self._wire_generation(info, step) for step in info.generations.values()]
+        return [self._wire_generation(info, generation) for generation in info.generations.values()]
 
-    def point(self, session: Session, gallery: str, number: int) -> None:
-        """Points a gallery at a generation, inside the caller's transaction. Raises NotFound and WrongState."""
-        row = session.get(GalleryRow, gallery, with_for_update=True)
-        generation = session.get(GenerationRow, (gallery, number))
-        if row is None or generation is None:
-            raise NotFound(f"Gallery {gallery!r} has no generation {number}.")
-        if generation.state != READY:
-            raise WrongState(f"Generation {number} of gallery {gallery!r} is still {generation.state}.")
-        row.active = number
+    def info(self, gallery: str, within: Session | None = None) -> GalleryInfo:
+        """A gallery and its generations as plain data; `within` the caller's session where there is one.
 
-    def lock(self, session: Session, galleries: Sequence[str]) -> None:
-        """Keeps galleries from being switched, upgraded or deleted by others until the caller's transaction ends."""
-        wanted = select(GalleryRow.id).where(GalleryRow.id.in_(galleries)).order_by(GalleryRow.id)
-        session.execute(wanted.with_for_update()).all()
-
-    def build(self, session: Session, gallery: str, space: Space, upgrade: str) -> int:
-        """The generation that an upgrade builds on the active one, made if need be; its number."""
-        row = session.get(GalleryRow, gallery, with_for_update=True)
-        if row is None:
-            raise NotFound(f"There is no gallery {gallery!r}; it was deleted while being upgraded.")
-        mine = select(GenerationRow).where(GenerationRow.gallery == gallery)
-        there = session.scalars(mine.where(GenerationRow.upgrade == upgrade)).one_or_none()
-        if there is not None:
-            return there.number
-        number = max(session.scalars(select(GenerationRow.number).where(GenerationRow.gallery == gallery))) + 1
-        session.add(
-            GenerationRow(
-                gallery=gallery,
-                number=number,
-                model=space.model,
-                parent=row.active,
-                upgrade=upgrade,
-                transformation=upgrade,
-                state=BUILDING,
-            )
-        )
-        return number
-
-    def stored(self, session: Session, gallery: str, number: int, version: int) -> None:
-        """Notes that a generation's vectors hold the items as of a version."""
-        self._generation(session, gallery, number).store_version = version
-
-    def published(self, session: Session, gallery: str, number: int, version: int, index_name: str) -> None:
-        """Points a generation at its published index, of the items as of a version; it can be activated from now on."""
-        generation = self._generation(session, gallery, number)
-        generation.store_version = version
-        generation.index_name = index_name
-        generation.state = READY
-        generation.ready_at = generation.ready_at or _now()
-
-    def abandon(self, session: Session, upgrade: str) -> None:
-        """Forgets the generations of an upgrade that will never be switched to. Their files go with the gallery."""
-        for row in session.scalars(select(GenerationRow).where(GenerationRow.upgrade == upgrade)):
-            session.delete(row)
-
-    def info(self, gallery: str) -> GalleryInfo:
-        """A gallery and its generations as plain data. Raises NotFound."""
-        found = self._find(gallery)
-        if found is None:
+        Raises NotFound.
+        """
+        info = self._find(gallery, within)
+        if info is None:
             raise NotFound(f"There is no gallery {gallery!r}. Register it with POST /galleries.")
-        return found
+        return info
 
     def store(self, info: GalleryInfo) -> GalleryStore:
         return GalleryStore(self._settings.galleries_dir / info.folder)
@@ -231,69 +135,51 @@ class Galleries:
         ids = session.scalars(select(GenerationRow.gallery).where(GenerationRow.model == model).distinct())
         return [f"gallery {gallery}" for gallery in ids]
 
-    def in_space(self, model: str) -> list[str]:
-        """The galleries whose active generation is in a model's space."""
+    def in_space(self, model: str, within: Session | None = None) -> list[str]:
+        """The galleries whose active generation is in a model's space; `within` the caller's session where there is
+        one."""
         active = (GenerationRow.gallery == GalleryRow.id) & (GenerationRow.number == GalleryRow.active)
         query = select(GalleryRow.id).join(GenerationRow, active).where(GenerationRow.model == model)
-        with self._database.read() as session:
+        with self._database.read(within) as session:
             return list(session.scalars(query.order_by(GalleryRow.id)))
 
-    def _find(self, gallery: str) -> GalleryInfo | None:
-        with self._database.read() as session:
-            row = session.get(GalleryRow, gallery)
-            if row is None:
-                return None
-            mine = select(GenerationRow).where(GenerationRow.gallery == gallery).order_by(GenerationRow.number)
-            generations = {step.number: self._generation_info(step) for step in session.scalars(mine)}
-            return GalleryInfo(
-                id=row.id,
-                folder=row.folder,
-                model=row.model,
-                side_dimension=row.side_dimension,
-                index_options=row.index_options,
-                active=row.active,
-                created_at=row.created_at,
-                generations=generations,
-            )
+    def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
+        infos = self._infos(GalleryRow.id == gallery, within)
+        return infos[0] if infos else None
 
-    def _generation_info(self, row: GenerationRow) -> GenerationInfo:
-        return GenerationInfo(
-            number=row.number,
-            space=self._models.space(row.model),
-            parent=row.parent,
-            upgrade=row.upgrade,
-            transformation=row.transformation,
-            state=row.state,
-            store_version=row.store_version,
-            index_name=row.index_name,
-            created_at=row.created_at,
-            ready_at=row.ready_at,
-            retired_at=row.retired_at,
+    def _infos(self, which: ColumnElement[bool], within: Session | None = None) -> list[GalleryInfo]:
+        """The galleries that meet a condition, in order of their ids, with all that belongs to them: two statements,
+        however many galleries and generations there are."""
+        query = (
+            select(GalleryRow, GenerationRow)
+            .join(GenerationRow, GenerationRow.gallery == GalleryRow.id)
+            .where(which)
+            .order_by(GalleryRow.id, GenerationRow.number)
+            # A caller that has locked a gallery sees what is committed by then, not what its session read before.
+            .execution_options(populate_existing=True)
         )
+        with self._database.read(within) as session:
+            generations: dict[GalleryRow, list[GenerationRow]] = {}
+            for row, generation in session.execute(query):
+                generations.setdefault(row, []).append(generation)
+            models = {generation.model for listed in generations.values() for generation in listed}
+            spaces = self._models.spaces(models, session)
+            return [_info(row, listed, spaces) for row, listed in generations.items()]
 
-    def _generation(self, session: Session, gallery: str, number: int) -> GenerationRow:
-        row = session.get(GenerationRow, (gallery, number))
-        if row is None:
-            raise Conflict(f"Generation {number} of gallery {gallery!r} was removed.")
-        return row
-
-    def _models_after(self, info: GalleryInfo, number: int, model: str) -> tuple[str, ...]:
-        names = [step.space.model for step in info.ancestry(number)]
-        return tuple(names[names.index(model) + 1 :]) if model in names else ()
-
-    def _unless_other(self, there: GalleryInfo, new: schemas.NewGallery) -> schemas.Gallery:
-        found = self._wire(there)
-        asked = new.model_dump()
+    def _unless_other(self, registered: GalleryInfo, new: schemas.NewGallery) -> schemas.Gallery:
+        """The registered gallery, where registering `new` means that very one. Raises IdTaken where they differ."""
+        gallery = self._wire(registered)
+        wanted = new.model_dump()
         if new.side_information is None:  # It may have come later.
-            del asked["side_information"]
-        differing = [name for name, value in asked.items() if found.model_dump()[name] != value]
+            del wanted["side_information"]
+        differing = [name for name, value in wanted.items() if gallery.model_dump()[name] != value]
         if differing:
             raise IdTaken(
                 f"Gallery {new.id!r} is registered with another {', '.join(differing)}. Choose another id, or "
                 f"DELETE /galleries/{new.id} first.",
                 differing=differing,
             )
-        return found
+        return gallery
 
     def _wire(self, info: GalleryInfo) -> schemas.Gallery:
         side = schemas.SideInformation(dimension=info.side_dimension) if info.side_dimension else None
@@ -308,38 +194,51 @@ class Galleries:
             created_at=info.created_at,
         )
 
-    def _wire_generation(self, info: GalleryInfo, step: GenerationInfo) -> schemas.Generation:
-        counts = self.store(info).counts([earlier.space.model for earlier in info.ancestry(step.number)])
+    def _wire_generation(self, info: GalleryInfo, generation: GenerationInfo) -> schemas.Generation:
+        counts = self.store(info).counts([earlier.space.model for earlier in info.ancestry(generation.number)])
         return schemas.Generation(
-            number=step.number,
-            model=step.space.model,
-            state="ready" if step.state == READY else "building",
-            active=step.number == info.active,
-            parent=step.parent,
-            upgrade=step.upgrade,
+            number=generation.number,
+            model=generation.space.model,
+            state="ready" if generation.state == READY else "building",
+            active=generation.number == info.active,
+            parent=generation.parent,
+            upgrade=generation.upgrade,
             native_items=counts.native,
             transformed_items=counts.transformed,
             missing_items=counts.missing,
-            created_at=step.created_at,
-            ready_at=step.ready_at,
-            retired_at=step.retired_at,
+            created_at=generation.created_at,
+            ready_at=generation.ready_at,
+            retired_at=generation.retired_at,
         )
 
 
-def _item(row: dict[str, Any]) -> schemas.Item:
-    embeddings = {
-        model: vector
-        for name, vector in row.items()
-        if (model := embedding_model(name)) is not None and vector is not None
-    }
-    return schemas.Item(
-        id=row["id"],
-        label=row["label"],
-        payload=None if row["payload"] is None else json.loads(row["payload"]),
-        side_information=row.get(SIDE_INFORMATION),
-        embeddings=embeddings,
+def _info(row: GalleryRow, generations: Sequence[GenerationRow], spaces: Mapping[str, Space]) -> GalleryInfo:
+    """Rows as plain data. generations: the gallery's own, oldest first. spaces: by model."""
+    return GalleryInfo(
+        id=row.id,
+        folder=row.folder,
+        model=row.model,
+        side_dimension=row.side_dimension,
+        index_options=row.index_options,
+        active=row.active,
+        created_at=row.created_at,
+        generations={
+            generation.number: _generation(generation, spaces[generation.model]) for generation in generations
+        },
     )
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _generation(row: GenerationRow, space: Space) -> GenerationInfo:
+    return GenerationInfo(
+        number=row.number,
+        space=space,
+        parent=row.parent,
+        upgrade=row.upgrade,
+        transformation=row.transformation,
+        state=row.state,
+        store_version=row.store_version,
+        index_name=row.index_name,
+        created_at=row.created_at,
+        ready_at=row.ready_at,
+        retired_at=row.retired_at,
+    )

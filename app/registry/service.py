@@ -1,6 +1,6 @@
 """What can be done with models: register, look up, remove."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -29,14 +29,14 @@ class Models:
         self._leaves = leaves
 
     def create(self, new: NewModel) -> tuple[Model, bool]:
-        """Registers a model; the same body again finds the one that is there. Returns it, and whether it is new.
+        """Registers a model; the same body again changes nothing. Returns the model, and whether it is new.
 
         Raises IdTaken where the id has another body.
         """
         try:
             with self._database.session() as session:
-                if (there := session.get(ModelRow, new.id)) is not None:
-                    return _unless_other(_wire(there), new), False
+                if (registered := session.get(ModelRow, new.id)) is not None:
+                    return _unless_other(_wire(registered), new), False
                 row = ModelRow(**new.model_dump())
                 session.add(row)
                 session.flush()
@@ -44,10 +44,10 @@ class Models:
         except IntegrityError:  # registered by somebody else in the same moment
             return _unless_other(self.get(new.id), new), False
 
-    def get(self, model: str) -> Model:
-        """Raises NotFound."""
-        with self._database.read() as session:
-            return _wire(_found(session.get(ModelRow, model), model))
+    def get(self, model: str, within: Session | None = None) -> Model:
+        """A model; `within` the caller's session where there is one. Raises NotFound."""
+        with self._database.read(within) as session:
+            return _wire(_registered(session.get(ModelRow, model), model))
 
     def find(self, session: Session, model: str) -> Model | None:
         """A model as the caller's transaction sees it, kept from changing until that ends."""
@@ -56,7 +56,7 @@ class Models:
 
     def hold(self, session: Session, model: str) -> None:
         """Keeps a model from being deleted until the caller's transaction ends. Raises NotFound."""
-        _found(session.get(ModelRow, model, with_for_update={"read": True}), model)
+        _registered(session.get(ModelRow, model, with_for_update={"read": True}), model)
 
     def train(self, session: Session, new: NewModel, trained_by: str) -> None:
         """Registers a model that is to be trained, in the transaction of what trains it; one whose training came to
@@ -76,7 +76,7 @@ class Models:
 
     def prove_compatible(self, session: Session, model: str, old: str) -> None:
         """Notes that a model's queries may search the galleries of an old model. Raises NotFound."""
-        _found(session.get(ModelRow, model, with_for_update=True), model).compatible_with = old
+        _registered(session.get(ModelRow, model, with_for_update=True), model).compatible_with = old
 
     def rows_after(self, cursor: str | None, limit: int) -> list[Model]:
         """Up to `limit` models in order of their ids, after the one named by the cursor."""
@@ -89,7 +89,7 @@ class Models:
         """Removes a model. Raises NotFound, and InUse where something still needs it."""
         try:
             with self._database.session() as session:
-                row = _found(session.get(ModelRow, model, with_for_update=True), model)
+                row = _registered(session.get(ModelRow, model, with_for_update=True), model)
                 if used_by := [use for usages in self._usages for use in usages(session, model)]:
                     raise _in_use(model, used_by)
                 for leave in self._leaves:
@@ -102,8 +102,18 @@ class Models:
 
     def space(self, model: str) -> Space:
         """Where a model's vectors live. Raises NotFound."""
-        found = self.get(model)
-        return Space(found.id, found.dimension, found.metric)
+        return self.spaces([model])[model]
+
+    def spaces(self, models: Collection[str], within: Session | None = None) -> dict[str, Space]:
+        """Where the vectors of each of these models live, read in one statement; `within` the caller's session where
+        there is one. Raises NotFound."""
+        query = select(ModelRow.id, ModelRow.dimension, ModelRow.metric).where(ModelRow.id.in_(set(models)))
+        with self._database.read(within) as session:
+            spaces = {row.id: Space(row.id, row.dimension, row.metric) for row in session.execute(query)}
+        for model in models:
+            if model not in spaces:
+                raise _not_registered(model)
+        return spaces
 
     def dimensions(self) -> dict[str, int]:
         """Components of a vector, by model."""
@@ -111,10 +121,14 @@ class Models:
             return {row.id: row.dimension for row in session.scalars(select(ModelRow))}
 
 
-def _found(row: ModelRow | None, model: str) -> ModelRow:
+def _registered(row: ModelRow | None, model: str) -> ModelRow:
     if row is None:
-        raise NotFound(f"There is no model {model!r}. Register it with POST /models.")
+        raise _not_registered(model)
     return row
+
+
+def _not_registered(model: str) -> NotFound:
+    return NotFound(f"There is no model {model!r}. Register it with POST /models.")
 
 
 def _in_use(model: str, used_by: Sequence[str]) -> InUse:
@@ -122,15 +136,16 @@ def _in_use(model: str, used_by: Sequence[str]) -> InUse:
     return InUse(f"Model {model!r} is in use by {users}.", used_by=list(used_by))
 
 
-def _unless_other(there: Model, new: NewModel) -> Model:
-    differing = [name for name, value in new.model_dump().items() if getattr(there, name) != value]
+def _unless_other(registered: Model, new: NewModel) -> Model:
+    """The registered model, where registering `new` means that very one. Raises IdTaken where their bodies differ."""
+    differing = [name for name, value in new.model_dump().items() if getattr(registered, name) != value]
     if differing:
         raise IdTaken(
             f"Model {new.id!r} is registered with another {', '.join(differing)}. A model version never changes: "
             f"choose another id, or DELETE /models/{new.id} first.",
             differing=differing,
         )
-    return there
+    return registered
 
 
 def _wire(row: ModelRow) -> Model:

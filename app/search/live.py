@@ -58,14 +58,14 @@ class _Followed:
 
     def level(self, info: GalleryInfo) -> VectorIndex:
         """The index, level with the items as they are now. Those who come while it catches up wait for it."""
-        step = info.generations[self._number]
+        generation = info.generations[self._number]
         index = self._index
-        if index is not None and not self._newly_published(step) and index.version >= self._store.items.version:
+        if index is not None and not self._newly_published(generation) and index.version >= self._store.items.version:
             return index
         with self._lock:
-            if self._index is None or self._newly_published(step):
-                self._index = self._renewed(info, self._index, step.index_name)
-                self._published, self._published_version = step.index_name, step.store_version or 0
+            if self._index is None or self._newly_published(generation):
+                self._index = self._renewed(info, self._index, generation.index_name)
+                self._published, self._published_version = generation.index_name, generation.store_version or 0
             try:
                 self._follow(self._index)
             except VersionGone:
@@ -74,10 +74,10 @@ class _Followed:
             self._ask_if_due(info, self._index)
             return self._index
 
-    def _newly_published(self, step: GenerationInfo) -> bool:
+    def _newly_published(self, generation: GenerationInfo) -> bool:
         """Whether there is another index than the one taken. What was read before that one was published, and comes
         here late, may name one before it, which is pruned already."""
-        return step.index_name != self._published and (step.store_version or 0) >= self._published_version
+        return generation.index_name != self._published and (generation.store_version or 0) >= self._published_version
 
     def _renewed(self, info: GalleryInfo, index: LiveIndex | None, published: str | None) -> LiveIndex:
         """With the newly published snapshot under it, if that can be; else opened anew."""

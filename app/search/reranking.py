@@ -58,34 +58,37 @@ class Reranking:
         zero under cosine; candidates: at least k. Filters and effort as the index takes them.
         """
         kept = self._table(name, old.crossing.chosen.card.target.dimension)
-        step = max(1, _CANDIDATES_AT_ONCE // candidates)
+        at_once = max(1, _CANDIDATES_AT_ONCE // candidates)
         parts, everything = [], candidates >= len(old.index)
         whole = True
-        for start in range(0, max(1, len(queries)), step):
-            asked = queries[start : start + step]
-            pushed = old.crossing.plain.push(asked)
-            found = old.index.search(pushed.queries, candidates, score_as=pushed.score, allowed=allowed, effort=effort)
-            whole = whole and (everything or bool((found.rows[:, -1] == PADDING).all()))
-            rows = np.unique(found.rows[found.rows != PADDING])
-            moved, there = self._moved(kept, old, rows)
-            rows, moved = rows[there], moved[there]
-            places = _places(rows, found.rows)
-            parts.append(ranked(as_indexed(asked, old.target)[0], moved, rows, places, k, old.target))
+        for start in range(0, max(1, len(queries)), at_once):
+            batch = queries[start : start + at_once]
+            pushed = old.crossing.plain.push(batch)
+            nearest = old.index.search(
+                pushed.queries, candidates, score_as=pushed.score, allowed=allowed, effort=effort
+            )
+            whole = whole and (everything or bool((nearest.rows[:, -1] == PADDING).all()))
+            rows = np.unique(nearest.rows[nearest.rows != PADDING])
+            transformed, still_held = self._transformed(kept, old, rows)
+            rows, transformed = rows[still_held], transformed[still_held]
+            places = _places(rows, nearest.rows)
+            parts.append(ranked(as_indexed(batch, old.target)[0], transformed, rows, places, k, old.target))
         return Hits(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts])), whole
 
-    def _moved(self, kept: TransformedRows, old: CascadeSource, rows: RowIds) -> tuple[Vectors, np.ndarray]:
-        """The rows (n,) as the rewritten index would hold them, (n, d_new), and which are still there, (n,) bool."""
+    def _transformed(self, kept: TransformedRows, old: CascadeSource, rows: RowIds) -> tuple[Vectors, np.ndarray]:
+        """The rows (n,) as a rewritten gallery would hold them, (n, d_new), and which the index still holds, (n,)
+        bool."""
         held = old.index.held(rows)
         version = old.index.version  # read after: what came meanwhile has another version, and is made anew
-        moved, known = kept.take(rows, held.versions)
-        there = held.versions >= 0
-        fresh = np.flatnonzero(there & ~known)
+        transformed, known = kept.take(rows, held.versions)
+        still_held = held.versions >= 0
+        fresh = np.flatnonzero(still_held & ~known)
         if len(fresh):
             side, has_side = _side(old, rows[fresh], version)
             made, _, _ = as_indexed(old.crossing.apply(held.vectors[fresh], side, has_side), old.target)
-            moved[fresh] = made
+            transformed[fresh] = made
             kept.keep(rows[fresh], held.versions[fresh], made)
-        return moved, there
+        return transformed, still_held
 
     def _table(self, name: tuple[str, ...], dimension: int) -> TransformedRows:
         with self._lock:
@@ -112,9 +115,9 @@ def _side(old: CascadeSource, rows: RowIds, version: int) -> tuple[Vectors | Non
     return side, has
 
 
-def _places(rows: RowIds, found: RowIds) -> RowIds:
-    """Where each of the rows found, (m, f), stands among `rows`, (n,) ascending; -1 where it does not."""
+def _places(rows: RowIds, candidates: RowIds) -> RowIds:
+    """Where each of the candidates, (m, c), stands among `rows`, (n,) ascending; -1 where it does not."""
     if not len(rows):
-        return np.full(found.shape, -1)
-    places = np.searchsorted(rows, found).clip(max=len(rows) - 1)
-    return np.where(rows[places] == found, places, -1)
+        return np.full(candidates.shape, -1)
+    places = np.searchsorted(rows, candidates).clip(max=len(rows) - 1)
+    return np.where(rows[places] == candidates, places, -1)

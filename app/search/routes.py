@@ -40,9 +40,10 @@ def search_one(
 ) -> SearchAnswer:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
-    query = decode_query_vector(vector, parts.search.dimension(gallery, model))
-    found = parts.search.search(gallery, model, k, query[None, :], route=route)
-    return SearchAnswer(**found.model_dump(exclude={"results"}), results=found.results[0])
+    resolved = parts.search_resolver.resolve(gallery, model, route)
+    query = decode_query_vector(vector, resolved.dimension)
+    answers = parts.search.search(resolved, k, query[None, :])
+    return SearchAnswer(**answers.model_dump(exclude={"results"}), results=answers.results[0])
 
 
 @router.post(
@@ -75,22 +76,21 @@ async def search_many(
 ) -> SearchAnswers:
     """The nearest items of each query, in the order of the queries."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == media_types.JSON:
-        asked = _asked(await request.body())
-        dimension = await run_sync(parts.search.dimension, asked.gallery, asked.model)
-        vectors = vectors_of_lists(asked.vectors, dimension)
-        return await run_sync(
-            parts.search.search, asked.gallery, asked.model, asked.k, vectors, asked.filter, asked.route
-        )
+        body = _request(await request.body())
+        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route)
+        vectors = vectors_of_lists(body.vectors, resolved.dimension)
+        return await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
-    dimension = await run_sync(parts.search.dimension, gallery, model)
-    vectors = await parts.uploads.queries(request.stream(), request.headers, dimension)
-    return await run_sync(parts.search.search, gallery, model, k, vectors, None, route)
+    async with parts.uploads.queries(request.stream(), request.headers) as decoded:
+        resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)
+        vectors = await decoded(resolved.dimension)
+    return await run_sync(parts.search.search, resolved, k, vectors)
 
 
-def _asked(body: bytes) -> SearchRequest:
+def _request(body: bytes) -> SearchRequest:
     try:
         return SearchRequest.model_validate_json(body)
     except ValidationError as error:
-        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
-        raise RequestValidationError(found) from None
+        errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+        raise RequestValidationError(errors) from None

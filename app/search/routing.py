@@ -43,11 +43,11 @@ def find_route(
     moved on to the new model. A generation that was never activated, or was rolled back from, does not answer.
     """
     reached = gallery.ancestry(gallery.active)[::-1]
-    for step in reached:
-        if step.space.model == model:
-            return Route("transformed" if step.transforms else "direct", step.number)
-    if found := _compatible(reached[:1], compatible):
-        return found
+    for generation in reached:
+        if generation.space.model == model:
+            return Route("transformed" if generation.transforms else "direct", generation.number)
+    if active := _compatible(reached[:1], compatible):
+        return active
     if model in crossable:
         upgrade = crossable[model]
         return Route("cascade" if upgrade in cascades else "instant", gallery.active, pushed=upgrade)
@@ -59,7 +59,9 @@ def choices(route: Route) -> tuple[RouteName, ...]:
     return ("cascade", "instant") if route.name == "cascade" else (route.name,)
 
 
-def _compatible(steps: Sequence[GenerationInfo], compatible: Mapping[str, str]) -> Route | None:
-    """The first of the generations in whose space the query's model lands."""
-    landing = (step for step in steps if step.space.model in compatible)
-    return next((Route("compatible", step.number, pushed=compatible[step.space.model]) for step in landing), None)
+def _compatible(generations: Sequence[GenerationInfo], compatible: Mapping[str, str]) -> Route | None:
+    """The route to the first of the generations in whose space the query's model was trained to land."""
+    for generation in generations:
+        if (upgrade := compatible.get(generation.space.model)) is not None:
+            return Route("compatible", generation.number, pushed=upgrade)
+    return None

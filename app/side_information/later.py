@@ -4,11 +4,12 @@ A gallery registered without side-information takes it from its first such reque
 noted before any vector is stored, so that no two requests can fill one gallery with vectors of two dimensions.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
 from app.artifacts.crossings import open_crossing
-from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import SideInformationStored
@@ -21,28 +22,32 @@ from app.storage.database import Database
 from app.upgrades.accepted_crossings import CrossingRoutes
 from app.uploads import Expected, UploadedRows
 from app.uploads.offences import TOLD, Offences
+from models.portable import Space
 
 
 class LaterSideInformation:
     """Stores side-information with items that are there."""
 
     def __init__(
-        self, settings: Settings, database: Database, models: Models, galleries: Galleries, ways: CrossingRoutes
+        self, settings: Settings, database: Database, models: Models, galleries: Galleries, crossings: CrossingRoutes
     ) -> None:
         self._artifacts = settings.artifacts_dir
         self._database = database
         self._models = models
         self._galleries = galleries
-        self._ways = ways
+        self._crossings = crossings
 
     def expected(self, gallery: str, dimension: int | None) -> Expected:
         """What a bulk body must look like; `dimension`: what the request says.
 
         Raises NotFound, and Unprocessable where the dimension is needed or another.
         """
-        info = self._galleries.info(gallery)
+        with self._database.read() as session:
+            info = self._galleries.info(gallery, session)
+            pushed = self._crossings.crossable(session, info)
+            spaces = self._models.spaces(pushed, session)
         agreed = _agreed(gallery, info.side_dimension, dimension)
-        for read in self._read(info):
+        for read in self._read(info, [(upgrade, spaces[model]) for model, upgrade in pushed.items()]):
             if read != agreed:
                 raise _wrong(
                     f"The transformations that serve gallery {gallery!r} read side-information of {read} dimensions, "
@@ -50,15 +55,15 @@ class LaterSideInformation:
                 )
         return Expected.side_information(agreed)
 
-    def _read(self, info: GalleryInfo) -> set[int]:
+    def _read(self, info: GalleryInfo, pushed: Sequence[tuple[str, Space]]) -> set[int]:
         """The dimensions that side-information has in the crossings of a gallery: those of its generations, and those
-        that are pushed into queries. Vectors of another would leave it without any answer."""
+        that are pushed into queries, each given as its upgrade and the space it leads to. Vectors of another would
+        leave the gallery without any answer."""
         made = {number: self._galleries.lineage(info, number) for number in info.generations}
         crossings = [crossing for lineage in made.values() for crossing in lineage.crossings]
         source = info.current.space
-        for model, upgrade in self._ways.crossable(info).items():
-            files = UpgradeArtifacts(self._artifacts, upgrade)
-            crossings.append(open_crossing(files, source, self._models.space(model)))
+        for upgrade, target in pushed:
+            crossings.append(open_crossing(self._artifacts / upgrade, source, target))
         read = (crossing.chosen.card.side_dimension for crossing in crossings)
         return {dimension for dimension in read if dimension is not None}
 

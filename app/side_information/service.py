@@ -58,7 +58,7 @@ class Encoders:
             raise _wrong(f"Model {model!r} cannot be its own encoder. Give another `id`.", "/id")
         self._models.hold(session, model)
         column = request.built.modality
-        rows = self._datasets.store(request.dataset).rows
+        rows = self._datasets.store(request.dataset, session).rows
         if not rows.count(f"`{column}` IS NOT NULL"):
             raise _wrong(
                 f"Dataset {request.dataset!r} has no row with `{column}`, which is what {request.id!r} learns from. "

@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from app.settings import DATABASE_CONNECTIONS
+
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -43,11 +45,16 @@ def utc_now() -> datetime:
 
 
 class Database:
-    """One engine and its sessions. `session()` commits once, at its end, or rolls back; `read()` only reads."""
+    """One engine and its sessions. `session()` commits once, at its end, or rolls back; `read()` only reads.
 
-    def __init__(self, url: str) -> None:
+    A session holds one connection of a pool of `connections`, and waits for one where all are taken. So nothing opens a
+    session while it holds another: as many callers as there are connections would wait for each other for ever. What
+    reads inside a caller's transaction is given the caller's session instead.
+    """
+
+    def __init__(self, url: str, connections: int = DATABASE_CONNECTIONS) -> None:
         self.url = url
-        self.engine = _engine(url)
+        self.engine = _engine(url, connections)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._reads = sessionmaker(self.engine.execution_options(sqlite_begin="DEFERRED"), expire_on_commit=False)
 
@@ -57,8 +64,11 @@ class Database:
             yield session
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        """A session that only reads, and never waits for SQLite's one writer."""
+    def read(self, within: Session | None = None) -> Iterator[Session]:
+        """A session that only reads, and never waits for SQLite's one writer; `within` itself where that is given."""
+        if within is not None:
+            yield within
+            return
         with self._reads.begin() as session:
             yield session
 
@@ -66,13 +76,15 @@ class Database:
         self.engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, connections: int) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, pool_size=connections, max_overflow=0)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    engine = create_engine(
+        url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=connections, max_overflow=0
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

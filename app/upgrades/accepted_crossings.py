@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
 
 from app.galleries.info import GalleryInfo
 from app.problems import NoRoute, NotFound
@@ -37,26 +38,28 @@ class AcceptedCrossings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def named(self, upgrade: str) -> tuple[AcceptedCrossing, bool]:
-        """The crossing of an upgrade, accepted or not, and whether it has been learned. Raises NotFound."""
-        with self._database.read() as session:
+    def named(self, upgrade: str, within: Session | None = None) -> tuple[AcceptedCrossing, bool]:
+        """The crossing of an upgrade, accepted or not, and whether it has been learned. `within`: the caller's session
+        where there is one. Raises NotFound."""
+        with self._database.read(within) as session:
             row = session.get(UpgradeRow, upgrade)
         if row is None:
             raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
         return _hop(row), row.learned is not None
 
-    def accepted(self, source: str, target: str) -> AcceptedCrossing | None:
-        """The newest crossing between two models that a gate accepted; a learned one rather than a trained model's."""
-        found = [row for row in self._between(source, target) if row.state in _ACCEPTED]
+    def accepted(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing | None:
+        """The newest crossing between two models that a gate accepted; a learned one rather than a trained model's.
+        `within`: the caller's session where there is one."""
+        found = [row for row in self._between(source, target, within) if row.state in _ACCEPTED]
         ordered = sorted(found, key=lambda row: (row.strategy == FORWARD, row.id))
         return _hop(ordered[-1]) if ordered else None
 
-    def needed(self, source: str, target: str) -> AcceptedCrossing:
+    def needed(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing:
         """The same. Raises NoRoute, which says what would make one, where there is none."""
-        if (hop := self.accepted(source, target)) is not None:
+        if (hop := self.accepted(source, target, within)) is not None:
             return hop
         why = f"No accepted upgrade leads from vectors of model {source!r} to queries of {target!r}."
-        for row in reversed(self._between(source, target)):
+        for row in reversed(self._between(source, target, within)):
             if row.learned is not None:
                 raise NoRoute(
                     f'{why} Upgrade {row.id} is {row.state}; {{"via": "{row.id}"}} evaluates it all the same.',
@@ -69,10 +72,10 @@ class AcceptedCrossings:
             '"dry_run": true leaves every gallery alone.'
         )
 
-    def _between(self, source: str, target: str) -> list[UpgradeRow]:
+    def _between(self, source: str, target: str, within: Session | None) -> list[UpgradeRow]:
         """Oldest first."""
         query = select(UpgradeRow).where(UpgradeRow.source == source, UpgradeRow.target == target)
-        with self._database.read() as session:
+        with self._database.read(within) as session:
             return list(session.scalars(query.order_by(UpgradeRow.id)))
 
 
@@ -81,29 +84,24 @@ def _hop(row: UpgradeRow) -> AcceptedCrossing:
 
 
 class CrossingRoutes:
-    """What search asks of upgrades."""
+    """What search asks of upgrades, in the session in which it reads everything else."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def crossable(self, gallery: GalleryInfo) -> dict[str, str]:
+    def crossable(self, session: Session, gallery: GalleryInfo) -> dict[str, str]:
         """The crossings proved on a gallery from its active generation's model, by the model that they lead to."""
-        rows = self._proved(UpgradeRow.source == gallery.current.space.model)
+        rows = _proved(session, UpgradeRow.source == gallery.current.space.model)
         return {row.target: row.id for row in rows if row.strategy == FORWARD and gallery.id in row.galleries}
 
-    def compatible(self, model: str) -> dict[str, str]:
+    def compatible(self, session: Session, model: str) -> dict[str, str]:
         """The upgrades that trained a model, by the model in whose space it was proved to land."""
-        rows = self._proved(UpgradeRow.target == model)
+        rows = _proved(session, UpgradeRow.target == model)
         return {row.source: row.id for row in rows if row.strategy == COMPATIBLE}
 
-    def missing(self, gallery: GalleryInfo, model: str) -> str:
+    def missing(self, session: Session, gallery: GalleryInfo, model: str) -> str:
         """What to call so that queries of `model` can search a gallery that they cannot search now."""
         space = gallery.current.space.model
         why = f"Gallery {gallery.id!r} is in the space of model {space!r}, and nothing leads there from {model!r}."
         query = select(UpgradeRow).where(UpgradeRow.target == model).order_by(UpgradeRow.id.desc())
-        with self._database.read() as session:
-            rows = [row for row in session.scalars(query) if _leads_to(row, gallery)]
-        for row in rows:
+        for row in [row for row in session.scalars(query) if _leads_to(row, gallery)]:
             if row.state == UpgradeState.ROLLED_BACK:
                 return f"{why} It was rolled back: POST /upgrades/{row.id}/activate switches to it again."
             if row.state in states.RUNNING:
@@ -116,10 +114,11 @@ class CrossingRoutes:
                 )
         return f'{why} Learn a crossing: POST /models/{space}/upgrade with {{"to": "{model}", "dataset": …}}.'
 
-    def _proved(self, which: object) -> list[UpgradeRow]:
-        query = select(UpgradeRow).where(which, UpgradeRow.state.in_(states.CROSSABLE))  # type: ignore[arg-type]
-        with self._database.read() as session:
-            return list(session.scalars(query.order_by(UpgradeRow.id)))
+
+def _proved(session: Session, which: ColumnElement[bool]) -> list[UpgradeRow]:
+    """Of the upgrades that meet a condition, those whose crossing may answer queries; oldest first."""
+    query = select(UpgradeRow).where(which, UpgradeRow.state.in_(states.CROSSABLE))
+    return list(session.scalars(query.order_by(UpgradeRow.id)))
 
 
 def _leads_to(row: UpgradeRow, gallery: GalleryInfo) -> bool:

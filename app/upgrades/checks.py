@@ -27,24 +27,24 @@ class UpgradeChecks:
         self._galleries = galleries
         self._datasets = datasets
 
-    def forward(self, source: str, asked: ForwardUpgrade) -> None:
+    def forward(self, session: Session, source: str, asked: ForwardUpgrade) -> None:
         """Raises NotFound, and Unprocessable for the same model twice or a dataset without the new one's vectors."""
-        old, new = self._models.get(source), self._models.get(asked.to)
+        old, new = self._models.get(source, session), self._models.get(asked.to, session)
         if old.id == new.id:
             raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
         for dataset in asked.datasets:
-            if not self._has(dataset, embedding_column(new.id)):
+            if not self._has(session, dataset, embedding_column(new.id)):
                 raise Unprocessable(
                     f"Dataset {dataset!r} has no vectors of model {new.id!r}, so nothing can be learned from it. Embed "
                     f"some items with {new.id!r} (GET /galleries/<id>/sample names the best ones) and "
                     f"PUT /datasets/{dataset}/rows with a column embedding.{new.id}."
                 )
 
-    def side_information(self, asked: ForwardUpgrade, galleries: Sequence[str]) -> None:
+    def side_information(self, session: Session, asked: ForwardUpgrade, galleries: Sequence[str]) -> None:
         """Raises Unprocessable where side-information has different dimensions: a crossing reads vectors of one."""
-        known = {f"dataset {name!r}": self._datasets.get(name).side_information for name in asked.datasets}
+        known = {f"dataset {name!r}": self._datasets.get(name, session).side_information for name in asked.datasets}
         found = {name: side.dimension for name, side in known.items() if side is not None}
-        dimensions = {f"gallery {name!r}": self._galleries.info(name).side_dimension for name in galleries}
+        dimensions = {f"gallery {name!r}": self._galleries.info(name, session).side_dimension for name in galleries}
         found |= {name: dimension for name, dimension in dimensions.items() if dimension is not None}
         if len(set(found.values())) > 1:
             told = ", ".join(f"{name} has {dimension}" for name, dimension in found.items())
@@ -53,10 +53,10 @@ class UpgradeChecks:
                 "vectors of one encoder, or upgrade the galleries one by one."
             )
 
-    def compatible(self, source: str, asked: CompatibleUpgrade) -> NewModel:
+    def compatible(self, session: Session, source: str, asked: CompatibleUpgrade) -> NewModel:
         """The model to be registered. Raises NotFound, and Unprocessable where it cannot be compatible with the old one
         or a dataset has nothing to train it on."""
-        old, to = self._models.get(source), asked.to
+        old, to = self._models.get(source, session), asked.to
         if to.metric not in (None, old.metric):
             raise _wrong(
                 f"Model {source!r} is compared by {old.metric}, and a model that searches its galleries must be too, "
@@ -71,7 +71,7 @@ class UpgradeChecks:
             )
         for field, dataset in (("dataset", asked.dataset), ("evaluation", asked.evaluation)):
             for column in (str(to.modality), "label") if dataset is not None else ():
-                if not self._has(str(dataset), column):
+                if not self._has(session, str(dataset), column):
                     raise _wrong(
                         f"Dataset {dataset!r} has no row with `{column}`; {to.id!r} is trained and judged on rows with "
                         f"`{to.modality}` and `label`. PUT /datasets/{dataset}/rows with a column `{column}`.",
@@ -85,17 +85,17 @@ class UpgradeChecks:
             description=to.description,
         )
 
-    def galleries(self, source: str, asked: UpgradeRequest) -> list[str]:
+    def galleries(self, session: Session, source: str, asked: UpgradeRequest) -> list[str]:
         """The galleries that the upgrade is for. Raises NotFound, and Unprocessable where there is none."""
-        galleries = asked.galleries or self._galleries.in_space(source)
+        galleries = asked.galleries or self._galleries.in_space(source, session)
         if not galleries:
             raise Unprocessable(f"No gallery is in the space of model {source!r}, so there is nothing to upgrade.")
         return sorted(set(galleries))
 
-    def in_space(self, source: str, galleries: Sequence[str]) -> None:
+    def in_space(self, session: Session, source: str, galleries: Sequence[str]) -> None:
         """Raises NotFound, and Unprocessable for a gallery in the space of another model."""
         for name in galleries:
-            space = self._galleries.info(name).current.space
+            space = self._galleries.info(name, session).current.space
             if space.model != source:
                 raise Unprocessable(
                     f"Gallery {name!r} is in the space of model {space.model!r}, not of {source!r}. "
@@ -149,8 +149,8 @@ class UpgradeChecks:
         users = [*self._galleries.using_model(session, new.id), *self._datasets.using_model(session, new.id)]
         return f"{', '.join(users)} holds vectors of it" if users else None
 
-    def _has(self, dataset: str, column: str) -> bool:
-        rows = self._datasets.store(dataset).rows
+    def _has(self, session: Session, dataset: str, column: str) -> bool:
+        rows = self._datasets.store(dataset, session).rows
         return rows.has(column) and rows.count(f"`{column}` IS NOT NULL") > 0
 
 

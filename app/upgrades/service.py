@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.datasets.service import Datasets
+from app.galleries.generations import Generations
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
@@ -31,11 +32,18 @@ class Upgrades:
     """The upgrades resource."""
 
     def __init__(
-        self, database: Database, models: Models, galleries: Galleries, datasets: Datasets, jobs: Jobs
+        self,
+        database: Database,
+        models: Models,
+        galleries: Galleries,
+        generations: Generations,
+        datasets: Datasets,
+        jobs: Jobs,
     ) -> None:
         self._database = database
         self._models = models
         self._galleries = galleries
+        self._generations = generations
         self._jobs = jobs
         self._checks = UpgradeChecks(models, galleries, datasets)
 
@@ -49,17 +57,17 @@ class Upgrades:
         row = UpgradeRow(id=_new_id(), source=source, target=asked.target, request=asked.model_dump(mode="json"))
         row.state = UpgradeState.QUEUED
         if isinstance(asked, CompatibleUpgrade):
-            new = self._checks.compatible(source, asked)
+            new = self._checks.compatible(session, source, asked)
             self._checks.may_train(session, source, new)
             self._models.train(session, new, row.id)
         else:
-            self._checks.forward(source, asked)
+            self._checks.forward(session, source, asked)
             self._models.hold(session, asked.to)
-        row.galleries = self._checks.galleries(source, asked)
+        row.galleries = self._checks.galleries(session, source, asked)
         if isinstance(asked, ForwardUpgrade):
-            self._checks.side_information(asked, row.galleries)
-        self._galleries.lock(session, row.galleries)  # Two that start at the same moment take turns.
-        self._checks.in_space(source, row.galleries)
+            self._checks.side_information(session, asked, row.galleries)
+        self._generations.lock(session, row.galleries)  # Two that start at the same moment take turns.
+        self._checks.in_space(session, source, row.galleries)
         self._checks.free(session, row.galleries)
         session.add(row)
         session.flush()
@@ -87,11 +95,11 @@ class Upgrades:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.ACTIVE:
                 rows.move(row, Event.ACTIVATED)
-                made = self._made(row)
+                made = self._made(session, row)
                 self._checks.at_rest(session, [name for name, _, _ in made])
                 for name, number, _ in made:
-                    self._align(session, self._galleries.info(name), number)
-                    self._galleries.point(session, name, number)
+                    self._align(session, self._galleries.info(name, session), number)
+                    self._generations.point(session, name, number)
             return self._wire(session, row)
 
     def roll_back(self, upgrade: str) -> Upgrade:
@@ -103,16 +111,16 @@ class Upgrades:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.ROLLED_BACK:
                 rows.move(row, Event.ROLLED_BACK)
-                made = self._made(row)
+                made = self._made(session, row)
                 self._checks.at_rest(session, [name for name, _, _ in made])
                 for name, number, parent in made:
-                    info = self._galleries.info(name)
+                    info = self._galleries.info(name, session)
                     if info.active != number:
                         raise WrongState(
                             f"Gallery {name!r} has moved on to generation {info.active}. Roll that back first, or "
                             f"choose one: POST /galleries/{name}/activate."
                         )
-                    self._galleries.point(session, name, parent)
+                    self._generations.point(session, name, parent)
             return self._wire(session, row)
 
     def switch(self, gallery: str, number: int) -> None:
@@ -121,11 +129,11 @@ class Upgrades:
         Raises NotFound, and WrongState for a generation that is not ready or while an upgrade is under way.
         """
         with self._database.session() as session:
-            info = self._galleries.info(gallery)
+            info = self._galleries.info(gallery, session)
             self._checks.at_rest(session, [gallery])
             if number in info.generations:
                 self._align(session, info, number)
-            self._galleries.point(session, gallery, number)
+            self._generations.point(session, gallery, number)
 
     def cancel(self, upgrade: str) -> Upgrade:
         """Stops an upgrade; every gallery is as it was. Raises NotFound, and WrongState once it is active or ended."""
@@ -133,7 +141,7 @@ class Upgrades:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.CANCELLED:
                 rows.move(row, Event.CANCELLED)
-                self._galleries.abandon(session, row.id)
+                self._generations.abandon(session, row.id)
                 self._jobs.request_cancel(session, row.id)
             return self._wire(session, row)
 
@@ -165,11 +173,11 @@ class Upgrades:
             elif upgrade not in reached and row.state == UpgradeState.ACTIVE and len(row.galleries) == 1:
                 rows.move(row, Event.ROLLED_BACK)
 
-    def _made(self, row: UpgradeRow) -> list[tuple[str, int, int]]:
+    def _made(self, session: Session, row: UpgradeRow) -> list[tuple[str, int, int]]:
         """Gallery, generation and parent generation, for every gallery that the upgrade built a generation of."""
         if row.strategy == COMPATIBLE:
             return []
-        infos = map(self._galleries.info, row.galleries)
+        infos = [self._galleries.info(name, session) for name in row.galleries]
         return [
             (info.id, generation.number, generation.parent)
             for info in infos

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.galleries.service import Galleries
+from app.galleries.generations import Generations
 from app.jobs.service import Jobs
 from app.registry.service import Models
 from app.storage.database import Database
@@ -19,10 +19,10 @@ from app.upgrades.tables import UpgradeRow
 class UpgradeSteps:
     """The upgrades resource as its steps see it. What is given a session is part of the transaction that ends a job."""
 
-    def __init__(self, database: Database, models: Models, galleries: Galleries, jobs: Jobs) -> None:
+    def __init__(self, database: Database, models: Models, generations: Generations, jobs: Jobs) -> None:
         self._database = database
         self._models = models
-        self._galleries = galleries
+        self._generations = generations
         self._jobs = jobs
 
     def begin(self, upgrade: str) -> UpgradeInfo:
@@ -73,10 +73,10 @@ class UpgradeSteps:
         row = rows.lock(session, upgrade)
         rows.move(row, Event.INDEXED)
         for name, (number, version, index) in indexes.items():
-            self._galleries.published(session, name, number, version, index)
+            self._generations.published(session, name, number, version, index)
         if _activate_if_asked(row):
             for name, (number, _, _) in indexes.items():
-                self._galleries.point(session, name, number)
+                self._generations.point(session, name, number)
 
     def finish_compatible(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> None:
         """The gate accepted a trained model: it is compatible, ready, and in use at once where that was asked for.
@@ -103,7 +103,7 @@ class UpgradeSteps:
             return
         rows.move(row, Event.FAILED)
         row.reason = reason
-        self._galleries.abandon(session, subject)
+        self._generations.abandon(session, subject)
 
 
 def _proved(session: Session, upgrade: str, proofs: Mapping[str, Any]) -> UpgradeRow:

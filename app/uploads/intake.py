@@ -1,6 +1,6 @@
 """The one way in for bulk bodies: from a request to validated rows."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -51,21 +51,30 @@ class Uploads:
         async with receive(stream, self._directory, limit, _length(headers)) as body:
             yield await self._decode(body, media_type, expected, self._limits)
 
-    async def queries(self, stream: AsyncIterator[bytes], headers: Mapping[str, str], dimension: int) -> np.ndarray:
-        """The query vectors of a body, npy or Arrow with one column `vector`: (n, dimension) float32, finite.
+    @asynccontextmanager
+    async def queries(
+        self, stream: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> AsyncIterator[Callable[[int], Awaitable[np.ndarray]]]:
+        """Receives the query vectors of a body, npy or Arrow with one column `vector`. Yields what decodes them while
+        the context is open, given the dimension that they must have: (n, dimension) float32, finite.
 
-        Raises UnsupportedMediaType, TooLarge, InvalidUpload and Unprocessable.
+        So nothing that decides how they are searched is read before the last of a slow body has come. Raises
+        UnsupportedMediaType and TooLarge; decoding raises InvalidUpload, TooLarge and Unprocessable.
         """
         media_type = _media_type(headers, media_types.QUERIES)
         limits = replace(self._limits, rows=self._queries_limit)
         async with receive(stream, self._directory, limits.json_bytes, _length(headers)) as body:
-            if media_type == media_types.NPY:
-                return await run_sync(vectors_of_npy, body, dimension, limits.rows)
-            try:
-                rows = await self._decode(body, media_type, Expected.queries(dimension), limits)
-            except InvalidRows as problem:
-                raise Unprocessable(problem.detail, **problem.members) from None
-            return await run_sync(vectors_of_rows, rows, dimension)
+
+            async def decoded(dimension: int) -> np.ndarray:
+                if media_type == media_types.NPY:
+                    return await run_sync(vectors_of_npy, body, dimension, limits.rows)
+                try:
+                    rows = await self._decode(body, media_type, Expected.queries(dimension), limits)
+                except InvalidRows as problem:
+                    raise Unprocessable(problem.detail, **problem.members) from None
+                return await run_sync(vectors_of_rows, rows, dimension)
+
+            yield decoded
 
     async def _decode(self, body: Path, media_type: str, expected: Expected, limits: UploadLimits) -> UploadedRows:
         into = body.with_name("rows")

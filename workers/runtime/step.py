@@ -29,7 +29,7 @@ def main(program: Program, arguments: list[str]) -> int:
     _die_with(int(supervisor))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings()
-    database = Database(settings.sqlalchemy_url)
+    database = Database(settings.sqlalchemy_url, settings.database_connections)
     leases = Leases(database, settings, program.failed(settings))
     try:
         lease = leases.taken(job_id, token)

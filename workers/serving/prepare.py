@@ -80,7 +80,8 @@ def tune_for_crossings(crosswalk: Crosswalk, info: GalleryInfo, number: int, ind
     """Tunes an index just published for every crossing whose queries search it. Call before it is pointed to."""
     upgrades = {info.generations[number].upgrade}
     if number == info.active:
-        upgrades |= set(CrossingRoutes(crosswalk.database).crossable(info).values())
+        with crosswalk.database.read() as session:
+            upgrades |= set(CrossingRoutes().crossable(session, info).values())
     for upgrade in sorted(one for one in upgrades if one is not None):
         if UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade).queries.exists():
             _tuned(crosswalk, info, number, index, upgrade)

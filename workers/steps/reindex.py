@@ -15,7 +15,7 @@ def run(context: StepContext) -> None:
     built = build_index(crosswalk, info, number, context.progress)
 
     def apply(session: Session) -> None:
-        crosswalk.galleries.published(session, gallery, number, built.version, built.index)
+        crosswalk.generations.published(session, gallery, number, built.version, built.index)
 
     context.finish(apply)
     settle(crosswalk, gallery, built)

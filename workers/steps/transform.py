@@ -26,7 +26,7 @@ def run(context: StepContext) -> None:
     def apply(session: Any) -> None:
         crosswalk.upgrade_steps.advance(session, upgrade.id, Event.TRANSFORMED, "index")
         for name in upgrade.galleries:
-            crosswalk.galleries.stored(session, name, state[name]["generation"], state[name]["version"])
+            crosswalk.generations.stored(session, name, state[name]["generation"], state[name]["version"])
 
     context.finish(apply)
 
@@ -34,8 +34,9 @@ def run(context: StepContext) -> None:
 def _transform(
     context: StepContext, crosswalk: Crosswalk, upgrade: str, name: str, target: str, state: dict[str, Any]
 ) -> None:
+    space = crosswalk.models.space(target)
     with crosswalk.database.session() as session:
-        number = crosswalk.galleries.build(session, name, crosswalk.models.space(target), upgrade)
+        number = crosswalk.generations.build(session, name, space, upgrade)
     info = crosswalk.galleries.info(name)
     store = crosswalk.galleries.store(info)
     mine = state.setdefault(name, {"generation": number, "version": store.items.version, "pieces": {}})

@@ -104,8 +104,9 @@ class Upgraded:
         if uncertain:
             save_uncertainty(self.uncertainty, artifacts.uncertainty)
         proofs: dict[str, Any] = {"shop": {"advice": []} | ({} if backfill is None else {"backfill": backfill})}
+        space = self.crosswalk.models.space("new")
         with self.crosswalk.database.session() as session:
-            number = galleries.build(session, "shop", self.crosswalk.models.space("new"), upgrade)
+            number = self.crosswalk.generations.build(session, "shop", space, upgrade)
             steps.advance(session, upgrade, Event.TRAINED, learned={})
             steps.advance(session, upgrade, Event.ACCEPTED, proofs=proofs)
             steps.advance(session, upgrade, Event.TRANSFORMED)

@@ -42,12 +42,12 @@ class Bench:
         self.crosswalk.galleries.store(self.info).put("m", 2, (), schema, iter([batch]))
 
     def delete(self, *names: str) -> None:
-        self.crosswalk.galleries.delete_items("g", names)
+        self.crosswalk.items.delete("g", names)
 
     def publish(self) -> Built:
         built = build_index(self.crosswalk, self.info, 1, lambda *_: None)
         with self.crosswalk.database.session() as session:
-            self.crosswalk.galleries.published(session, "g", 1, built.version, built.index)
+            self.crosswalk.generations.published(session, "g", 1, built.version, built.index)
         settle(self.crosswalk, "g", built)
         return built
 

@@ -107,7 +107,7 @@ def test_cascade_over_every_candidate_is_the_rewritten_gallery_through_writes_de
     scene.same(queries, 10)
     scene.put(id=["i2", "i5"], embedding=list(random(2, OLD, 8)), side_information=list(random(2, SIDE, 9)))
     scene.same(queries, 10)
-    scene.crosswalk.galleries.delete_items("g", ["i3", "i7", "new"])
+    scene.crosswalk.items.delete("g", ["i3", "i7", "new"])
     scene.same(queries, ITEMS + 3)
 
 
@@ -146,7 +146,7 @@ def test_empty_galleries_and_filters_that_let_nothing_through_find_nothing(scene
     found, whole = scene.search(queries, 3, 20, allowed=np.array([10**6]))
     assert whole
     assert (found.rows == PADDING).all()
-    scene.crosswalk.galleries.delete_items("g", [f"i{row}" for row in range(ITEMS)])
+    scene.crosswalk.items.delete("g", [f"i{row}" for row in range(ITEMS)])
     found, _ = scene.search(queries, 3, 20)
     assert (found.rows == PADDING).all()
     assert scene.search(queries[:0], 3, 20)[0].rows.shape == (0, 3)

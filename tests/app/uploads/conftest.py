@@ -42,7 +42,8 @@ def take(uploads: Uploads, settings: Settings) -> Take:
     async def taken(body: bytes, media_type: str, expected: Expected) -> pa.Table:
         headers = {"content-type": media_type}
         if media_type == NPY:
-            return await uploads.queries(pieces(body), headers, expected.columns[1].dimension)
+            async with uploads.queries(pieces(body), headers) as queries:
+                return await queries(expected.columns[1].dimension)
         async with uploads.rows(pieces(body), headers, expected) as rows:
             return pa.Table.from_batches(rows.batches(), rows.schema)
 

@@ -89,7 +89,11 @@ def _npy(array: np.ndarray) -> bytes:
 
 
 def _ask(uploads: Uploads, body: bytes, media_type: str) -> np.ndarray:
-    return asyncio.run(uploads.queries(pieces(body), {"content-type": media_type}, 3))
+    async def taken() -> np.ndarray:
+        async with uploads.queries(pieces(body), {"content-type": media_type}) as decoded:
+            return await decoded(3)
+
+    return asyncio.run(taken())
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])

@@ -47,7 +47,7 @@ class Proved:
         info = self.crosswalk.galleries.info("g")
         built = build_index(self.crosswalk, info, 1, lambda *_: None)
         with self.crosswalk.database.session() as session:
-            self.crosswalk.galleries.published(session, "g", 1, built.version, built.index)
+            self.crosswalk.generations.published(session, "g", 1, built.version, built.index)
         return built
 
     def effort(self, index: str) -> int | None:
@@ -114,7 +114,8 @@ def test_every_index_published_later_is_tuned_for_the_same_queries(proved: Prove
     later = proved.publish()
     effort = proved.effort(later.index)
     assert effort is not None
-    answers = proved.crosswalk.search.search("g", "new", 10, proved.queries[:20])
+    resolved = proved.crosswalk.search_resolver.resolve("g", "new")
+    answers = proved.crosswalk.search.search(resolved, 10, proved.queries[:20])
     assert answers.route == "cascade"
     assert answers.note is not None
 

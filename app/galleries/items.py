@@ -1,0 +1,84 @@
+"""The items of a gallery: what a bulk body of them must look like, and how they are written, read and deleted."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from app.galleries import schemas
+from app.galleries.info import GalleryInfo
+from app.galleries.lineage import SIDE_INFORMATION
+from app.galleries.service import Galleries
+from app.problems import NotFound, Unprocessable
+from app.registry.service import Models
+from app.storage.lance_table import embedding_model
+from app.uploads import Expected, UploadedRows
+
+
+class GalleryItems:
+    """Items as users give them and read them back. Which generation answers plays no part here: items outlive them."""
+
+    def __init__(self, models: Models, galleries: Galleries) -> None:
+        self._models = models
+        self._galleries = galleries
+
+    def expected(self, info: GalleryInfo, model: str) -> Expected:
+        """What a bulk body of items stamped with `model` must look like. Raises Unprocessable for a wrong stamp."""
+        lineage = [generation.space for generation in info.ancestry(info.active)]
+        for space in lineage:
+            if space.model == model:
+                return Expected.items(space.dimension, info.side_dimension)
+        compatible_with = self._models.get(model).compatible_with
+        if compatible_with in {space.model for space in lineage}:
+            raise Unprocessable(
+                f"Gallery {info.id!r} keeps vectors of {compatible_with!r}, which queries of {model!r} search as they "
+                f"are. Put items with vectors of {compatible_with!r}; to move the gallery to {model!r}, learn a "
+                f'crossing: POST /models/{lineage[-1].model}/upgrade with {{"to": "{model}", "strategy": "forward"}}.',
+                errors=[{"parameter": "model", "message": f"{model!r} makes queries for this gallery, not items"}],
+            )
+        raise Unprocessable(
+            f"Gallery {info.id!r} is in the space of model {lineage[-1].model!r}; it takes vectors of "
+            f"{', '.join(repr(space.model) for space in lineage)}, not of {model!r}. Send model= with the model that "
+            f"really made the vectors, or upgrade first: POST /models/{lineage[-1].model}/upgrade.",
+            errors=[{"parameter": "model", "message": f"{model!r} is no model of this gallery"}],
+        )
+
+    def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> schemas.Upserted:
+        """Upserts validated items; durable when it returns. An item that is stored already keeps the values of the
+        columns left out, but not the vectors that newer models made of what it was before."""
+        stale = sorted({later for number in info.generations for later in _models_after(info, number, model)})
+        dimension = self._models.space(model).dimension
+        written = self._galleries.store(info).put(model, dimension, tuple(stale), rows.schema, rows.batches())
+        return schemas.Upserted(inserted=written.inserted, updated=written.updated)
+
+    def get(self, gallery: str, item: str) -> schemas.Item:
+        """Raises NotFound for the gallery and for the item."""
+        rows = self._galleries.store(self._galleries.info(gallery)).items.by_id([item]).to_pylist()
+        if not rows:
+            raise NotFound(f"Gallery {gallery!r} has no item {item!r}.")
+        return _item(rows[0])
+
+    def delete(self, gallery: str, ids: Sequence[str]) -> int:
+        """Removes items in one commit. Returns how many of the ids were items. Raises NotFound for the gallery."""
+        return self._galleries.store(self._galleries.info(gallery)).items.delete(ids)
+
+
+def _models_after(info: GalleryInfo, number: int, model: str) -> tuple[str, ...]:
+    """The models that come after `model` on the way to a generation; none where that does not pass through it."""
+    names = [generation.space.model for generation in info.ancestry(number)]
+    return tuple(names[names.index(model) + 1 :]) if model in names else ()
+
+
+def _item(row: dict[str, Any]) -> schemas.Item:
+    """A row of the items' table as it is shown to users."""
+    embeddings = {
+        model: vector
+        for name, vector in row.items()
+        if (model := embedding_model(name)) is not None and vector is not None
+    }
+    return schemas.Item(
+        id=row["id"],
+        label=row["label"],
+        payload=None if row["payload"] is None else json.loads(row["payload"]),
+        side_information=row.get(SIDE_INFORMATION),
+        embeddings=embeddings,
+    )

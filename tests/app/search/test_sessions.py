@@ -1,0 +1,150 @@
+"""What searching costs the database: one session for each search, of which a small pool serves any number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
+
+from app.artifacts.folder import UpgradeArtifacts
+from app.composition import Crosswalk
+from app.galleries.schemas import NewGallery
+from app.registry.schemas import NewModel
+from app.settings import Settings
+from app.storage.lance_table import vector_type
+from app.upgrades.states import UpgradeState
+from app.upgrades.tables import UpgradeRow
+from models.portable import Space, save
+from tests.app.crossings import affine
+from tests.serving import serving
+
+CONNECTIONS, SEARCHES = 5, 64
+OLD, NEW = Space("old", 3, "l2"), Space("new", 4, "l2")
+VECTORS = {"old": [1.0, 0.0, 0.0], "new": [1.0, 0.0, 0.0, 0.0], "stranger": [1.0, 0.0]}
+
+
+@dataclass
+class World:
+    """A gallery of three items in the space of `old`. Queries of `new` are pushed back to it by a learned crossing,
+    and those of `stranger` have no route."""
+
+    client: httpx.Client
+    crosswalk: Crosswalk
+
+    def __post_init__(self) -> None:
+        for model, vector in VECTORS.items():
+            self.crosswalk.models.create(NewModel(id=model, dimension=len(vector), metric="l2"))
+        self.crosswalk.galleries.create(NewGallery(id="g", model="old"))
+        schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(OLD.dimension))])
+        cells = [pa.array(["a", "b", "c"]), pa.array([[1, 0, 0], [0, 2, 0], [0, 0, 3]], vector_type(OLD.dimension))]
+        store = self.crosswalk.galleries.store(self.crosswalk.galleries.info("g"))
+        store.put("old", OLD.dimension, (), schema, iter([pa.RecordBatch.from_arrays(cells, schema=schema)]))
+        artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, "u")
+        for path in (artifacts.chosen, artifacts.plain):
+            save(affine(OLD, NEW), path)
+        request = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
+        row = UpgradeRow(id="u", source="old", target="new", request=request, galleries=["g"])
+        row.state = UpgradeState.READY
+        with self.crosswalk.database.session() as session:
+            session.add(row)
+
+    def derive_generations(self, count: int) -> None:
+        """Gives the gallery as many more generations, each in the space of another model."""
+        for number in range(count):
+            name = f"later-{number}"
+            self.crosswalk.models.create(NewModel(id=name, dimension=2, metric="l2"))
+            with self.crosswalk.database.session() as session:
+                self.crosswalk.generations.build(session, "g", Space(name, 2, "l2"), f"upgrade-{number}")
+
+    def search(self, model: str, *, many: bool = False) -> httpx.Response:
+        if many:
+            return self.client.post("/search", json={"gallery": "g", "model": model, "vectors": [VECTORS[model]] * 2})
+        vector = ",".join(map(str, VECTORS[model]))
+        return self.client.get("/search", params={"gallery": "g", "model": model, "vector": vector})
+
+
+@pytest.fixture
+def world(each_settings: Settings) -> Iterator[World]:
+    """On SQLite and on PostgreSQL in turn, over a small pool of connections."""
+    applications: list[FastAPI] = []
+    settings = each_settings.model_copy(update={"database_connections": CONNECTIONS})
+    with serving(settings, more=applications.append) as client:
+        yield World(client, applications[0].state.crosswalk)
+
+
+@dataclass
+class Counted:
+    """The transactions that sessions began, and the statements sent in them."""
+
+    sessions: int = 0
+    statements: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def counted(engine: Engine) -> Iterator[Counted]:
+    """Counts what happens while the context is open."""
+    count = Counted()
+
+    def began(*_: Any) -> None:
+        count.sessions += 1
+
+    def sent(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            count.statements.append(statement)
+
+    event.listen(Session, "after_begin", began)
+    event.listen(engine, "before_cursor_execute", sent)
+    try:
+        yield count
+    finally:
+        event.remove(Session, "after_begin", began)
+        event.remove(engine, "before_cursor_execute", sent)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one query", "many queries"])
+def test_search_takes_one_session_and_as_many_statements_whatever_the_number_of_generations(
+    world: World, many: bool
+) -> None:
+    expected = {"old": ("direct", 2), "new": ("instant", 5), "stranger": (None, 6)}
+    for later in (0, 6):
+        world.derive_generations(later)
+        for model, (route, statements) in expected.items():
+            with counted(world.crosswalk.database.engine) as count:
+                answer = world.search(model, many=many)
+            assert answer.status_code == (409 if route is None else 200), answer.text
+            assert answer.json().get("route") == route
+            assert (count.sessions, len(count.statements)) == (1, statements), count.statements
+
+
+def test_many_searches_at_once_are_answered_over_a_few_connections(world: World) -> None:
+    world.derive_generations(6)
+    models = ["old", "new"] * (SEARCHES // 2)
+    with ThreadPoolExecutor(SEARCHES) as threads:
+        answers = list(threads.map(world.search, models))
+    for model, answer in zip(models, answers, strict=True):
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["route"] == ("direct" if model == "old" else "instant")
+        assert len(answer.json()["results"]) == 3
+
+
+def test_no_session_is_open_while_an_index_is_searched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    index = world.crosswalk.live.index
+
+    def watched(*arguments: Any) -> Any:
+        held.append(world.crosswalk.database.engine.pool.checkedout())  # type: ignore[attr-defined]
+        return index(*arguments)
+
+    monkeypatch.setattr(world.crosswalk.live, "index", watched)
+    for model in ("old", "new"):
+        assert world.search(model).status_code == 200
+    assert held == [0, 0]
