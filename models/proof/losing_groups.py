@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from models.evaluation.bootstrap import bootstrap_mean
 from models.proof.inputs import METRICS, RetrievalMetric
@@ -64,9 +64,9 @@ def _losing_group(
 
 
 def _sign_test(against: int, favourable: int) -> float:
-    """P(at least `against` of all flips | a coin), exactly."""
-    n = against + favourable
-    return float(sum(math.comb(n, k) for k in range(against, n + 1)) / (1 << n))
+    """The one-sided p-value of the sign test: the probability that a fair coin turns at least `against` of them."""
+    flips = against + favourable
+    return float(binomtest(against, flips, alternative="greater").pvalue) if flips else 1.0
 
 
 def wanted_pairs(trial: ProofSetup) -> tuple[WantedPairs, ...]:

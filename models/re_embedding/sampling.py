@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import RowNumbers
+from models.k_means import ITERATIONS, k_means, nearest_centroid
 from models.portable import Array, Distance, as_indexed
-from models.portable.layers import squared_norms
 from models.transformations.pairs import side_factor
 
 NUMBERS_IN_MEMORY = 32_000_000  # 128 MiB of float32
 OPERATIONS_FOR_CENTROIDS = 2e12  # floating-point operations that k-means may take, under a minute on one core
-ITERATIONS = 10
-BLOCK = 4_096  # rows whose distances to all centroids are in memory at once
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,12 @@ def choose(
     if len(kept.positions) <= n:
         return ChosenItems(np.sort(kept.positions), np.full(len(kept.positions), 1 / len(kept.positions)))
     features = _features(kept, metric)
-    rows = _medoids(features, _centroids(features, n, np.random.default_rng(seed)))
+    affordable = int(OPERATIONS_FOR_CENTROIDS / (2 * ITERATIONS * n * features.shape[1]))
+    learning = features[: max(4 * n, affordable)]
+    start = np.random.default_rng(seed).choice(len(learning), n, replace=False)
+    rows = _medoids(features, k_means(learning, learning[start]))
     rows = rows[np.argsort(kept.positions[rows])]
-    nearest, _ = _nearest(features, features[rows])
+    nearest, _ = nearest_centroid(features, features[rows])
     share = np.bincount(nearest, minlength=n) / len(features)
     return ChosenItems(kept.positions[rows], share)
 
@@ -110,42 +111,11 @@ def _features(kept: _Kept, metric: Distance) -> Array:
     return np.asarray(rows @ (axes * np.maximum(variances, floor) ** -0.25).astype(np.float32), np.float32)
 
 
-def _centroids(features: Array, n: int, generator: np.random.Generator) -> Array:
-    """k-means (Lloyd, 1982) from random rows; a centroid that loses all its rows moves to a worst served row."""
-    affordable = OPERATIONS_FOR_CENTROIDS / (2 * ITERATIONS * n * features.shape[1])
-    rows = features[: max(4 * n, int(affordable))]
-    centroids = rows[generator.choice(len(rows), n, replace=False)]
-    before: RowNumbers = np.full(len(rows), -1)
-    for _ in range(ITERATIONS):
-        nearest, distances = _nearest(rows, centroids)
-        if np.array_equal(nearest, before):
-            break
-        order, before = np.argsort(nearest, kind="stable"), nearest
-        present, starts, counts = np.unique(nearest[order], return_index=True, return_counts=True)
-        centroids[present] = np.add.reduceat(rows[order], starts, axis=0) / counts[:, None]
-        absent = np.setdiff1d(np.arange(n), present)
-        centroids[absent] = rows[np.argsort(-distances, kind="stable")[: len(absent)]]
-    return centroids
-
-
 def _medoids(features: Array, centroids: Array) -> RowNumbers:
     """Of every centroid's rows the nearest, and worst served rows for centroids without any: (n,) int64, distinct."""
-    nearest, distances = _nearest(features, centroids)
+    nearest, distances = nearest_centroid(features, centroids)
     order = np.lexsort((distances, nearest))
     _, first = np.unique(nearest[order], return_index=True)
     medoids = order[first]
     distances[medoids] = -np.inf
     return np.concatenate([medoids, np.argsort(-distances, kind="stable")[: len(centroids) - len(medoids)]])
-
-
-def _nearest(rows: Array, centroids: Array) -> tuple[RowNumbers, Array]:
-    """The nearest centroid of every row, and its squared distance: (len(rows),) int64 and float32."""
-    nearest, distances = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
-    half = squared_norms(centroids) / 2
-    for start in range(0, len(rows), BLOCK):
-        part = rows[start : start + BLOCK]
-        scores = part @ centroids.T - half
-        found = scores.argmax(axis=1)
-        nearest[start : start + BLOCK] = found
-        distances[start : start + BLOCK] = squared_norms(part) - 2 * scores[np.arange(len(part)), found]
-    return nearest, distances

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from models.arrays import ONE_STANDARD_ERROR, Codes, Floats, Progress, silent
 from models.device import Device, resolve
@@ -152,13 +153,10 @@ def learn_uncertainty(
 
 
 def rank_correlation(a: Floats, b: Floats) -> float:
-    """Spearman's; both (n,). 0 where one of them is constant."""
-    ranks = [np.unique(each, return_inverse=True)[1] for each in (a, b)]
-    counts = [np.bincount(each) for each in ranks]
-    middle = [(np.cumsum(count) - (count - 1) / 2)[rank] for rank, count in zip(ranks, counts, strict=True)]
-    centred = [each - each.mean() for each in middle]
-    norm = float(np.sqrt(np.square(centred[0]).sum() * np.square(centred[1]).sum()))
-    return float(centred[0] @ centred[1]) / norm if norm > 0 else 0.0
+    """Spearman's rank correlation of two arrays of shape (n,); 0 where one of them is constant and it is undefined."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(spearmanr(a, b).statistic)
 
 
 @dataclass(frozen=True)
