@@ -43,22 +43,22 @@ def choose(
     """
     if n < 1:
         raise ValueError(f"a sample needs at least one item, not {n}")
-    kept = _uniform_sample(batches, n, seed)
-    if len(kept.positions) <= n:
-        return ChosenItems(np.sort(kept.positions), np.full(len(kept.positions), 1 / len(kept.positions)))
-    features = _features(kept, metric)
+    sample = _uniform_sample(batches, n, seed)
+    if len(sample.positions) <= n:
+        return ChosenItems(np.sort(sample.positions), np.full(len(sample.positions), 1 / len(sample.positions)))
+    features = _features(sample, metric)
     affordable = int(OPERATIONS_FOR_CENTROIDS / (2 * ITERATIONS * n * features.shape[1]))
     learning = features[: max(4 * n, affordable)]
     start = np.random.default_rng(seed).choice(len(learning), n, replace=False)
     rows = _medoids(features, k_means(learning, learning[start]))
-    rows = rows[np.argsort(kept.positions[rows])]
+    rows = rows[np.argsort(sample.positions[rows])]
     nearest, _ = nearest_centroid(features, features[rows])
     share = np.bincount(nearest, minlength=n) / len(features)
-    return ChosenItems(kept.positions[rows], share)
+    return ChosenItems(sample.positions[rows], share)
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _UniformSample:
     """A uniform sample of the stream in random order: positions (k,), old (k, d_old), side (k, d_side) or None."""
 
     positions: RowNumbers
@@ -66,7 +66,7 @@ class _Kept:
     side: Array | None
 
 
-def _uniform_sample(batches: Iterable[tuple[Array, Array | None]], n: int, seed: int) -> _Kept:
+def _uniform_sample(batches: Iterable[tuple[Array, Array | None]], n: int, seed: int) -> _UniformSample:
     """The rows of the smallest random keys, one key per row of the stream (bottom-k sampling)."""
     generator = np.random.default_rng(seed)
     keys, positions = np.empty(0), np.empty(0, np.int64)
@@ -89,7 +89,7 @@ def _uniform_sample(batches: Iterable[tuple[Array, Array | None]], n: int, seed:
         raise ValueError("there are no items to choose from")
     order = np.argsort(keys)[:capacity]
     old, side = _rows(parts, order)
-    return _Kept(positions[order], old, side)
+    return _UniformSample(positions[order], old, side)
 
 
 def _rows(parts: list[tuple[Array, Array | None]], order: RowNumbers) -> tuple[Array, Array | None]:
@@ -97,14 +97,14 @@ def _rows(parts: list[tuple[Array, Array | None]], order: RowNumbers) -> tuple[A
     return np.concatenate([old for old, _ in parts])[order], np.concatenate(sides)[order] if sides else None
 
 
-def _features(kept: _Kept, metric: Distance) -> Array:
+def _features(sample: _UniformSample, metric: Distance) -> Array:
     """Centred [old ; side] along its principal axes, each divided by the square root of its standard deviation.
 
     Between distances as they are, which see the widest directions alone, and whitened ones, which see mostly noise.
     """
-    rows = as_indexed(kept.old, metric)
-    if kept.side is not None:
-        rows = np.concatenate([rows, side_factor(rows, kept.side) * kept.side], axis=1)
+    rows = as_indexed(sample.old, metric)
+    if sample.side is not None:
+        rows = np.concatenate([rows, side_factor(rows, sample.side) * sample.side], axis=1)
     rows = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     variances, axes = np.linalg.eigh((rows.T @ rows).astype(np.float64) / len(rows))
     floor = max(1e-3 * float(variances.mean()), float(np.finfo(np.float32).tiny))

@@ -1,4 +1,4 @@
-"""From a score that only orders to an expected squared error, and how well the two agree."""
+"""Turns a score that only ranks items by their error into an expected squared error, and checks it on bins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALLEST = 1e-12  # of a mean squared error: its logarithm stays finite
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Rows of like expected error: how many, what was expected of them on average, and what was observed."""
+    """Rows of similar expected error: their number, their mean expected error, and the observed mean and interval."""
 
     rows: int
     expected: float
