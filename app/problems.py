@@ -3,7 +3,6 @@
 Problem
 ├── BadRequest 400            the request could not be understood
 │   └── InvalidUpload         a bulk body that is not what it says it is
-├── Unauthorized 401, Forbidden 403
 ├── NotFound 404, MethodNotAllowed 405
 ├── Conflict 409              it clashes with what is there
 │   ├── IdTaken               registered before, with another body
@@ -18,7 +17,7 @@ Problem
 └── Unavailable 503           try again later
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -64,16 +63,6 @@ class InvalidUpload(BadRequest):
         "The file is truncated, damaged, or not of the media type that Content-Type names. Write it again. "
         "Nothing was stored."
     )
-
-
-class Unauthorized(Problem):
-    status, slug, title = 401, "unauthorized", "A valid API key is needed"
-    remedy = "Send a valid key as `Authorization: Bearer <key>`."
-
-
-class Forbidden(Problem):
-    status, slug, title = 403, "forbidden", "This API key may not do that"
-    remedy = "Use a key with the scope that `detail` names."
 
 
 class NotFound(Problem):
@@ -125,6 +114,18 @@ class Unprocessable(Problem):
     status, slug, title = 422, "validation-error", "The request was understood, but something in it is wrong"
     remedy = "`errors` says what is wrong and where. Correct it and send the request again."
 
+    @classmethod
+    def at(
+        cls, detail: str, *, pointer: str | None = None, parameter: str | None = None, message: str | None = None
+    ) -> Self:
+        """One thing that is wrong, at one place of the request: give `pointer` or `parameter`.
+
+        pointer: a JSON pointer into the body; parameter: the name of a query or path parameter. `message` is what
+        `errors` says of the place, where that is shorter than `detail`.
+        """
+        place = {"parameter": parameter} if pointer is None else {"pointer": pointer}
+        return cls(detail, errors=[place | {"message": message or detail}])
+
 
 class InvalidRows(Unprocessable):
     slug, title = "invalid-rows", "Some rows break a rule; nothing was stored"
@@ -155,12 +156,10 @@ class Unavailable(Problem):
 
 def all_problems() -> list[type[Problem]]:
     """Every concrete problem, for the documentation."""
-    found: list[type[Problem]] = []
-    pending: list[type[Problem]] = [Problem]
+    concrete: list[type[Problem]] = []
+    pending = Problem.__subclasses__()
     while pending:
         cls = pending.pop()
-        children = cls.__subclasses__()
-        pending.extend(children)
-        if cls is not Problem:
-            found.append(cls)
-    return sorted(found, key=lambda cls: (cls.status, cls.slug))
+        pending.extend(cls.__subclasses__())
+        concrete.append(cls)
+    return sorted(concrete, key=lambda cls: (cls.status, cls.slug))

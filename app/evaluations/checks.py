@@ -36,7 +36,9 @@ class EvaluationChecks:
         if "against" not in request.model_fields_set and request.queries != gallery:
             against, places = Pair(queries=gallery, gallery=gallery), ("/gallery", "/gallery")
         if request.slices and against is None:
-            raise _wrong("Slices are judged between two searches: give another pair in `against`.", "/slices")
+            raise Unprocessable.at(
+                "Slices are judged between two searches: give another pair in `against`.", pointer="/slices"
+            )
         star = [] if request.unconstrained is None else [("/unconstrained", request.unconstrained)]
         by_queries, by_gallery = [("/queries", request.queries), *star], [("/gallery", gallery), *star]
         if against is not None:
@@ -61,10 +63,10 @@ class EvaluationChecks:
             self._models.get(model, session)
         _holds(dataset, [(f"/models/{place}", model) for place, model in enumerate(request.models)], "queries")
         if not dataset.count(dataset.given(LABEL), *map(dataset.native, request.models)):
-            raise _wrong(
+            raise Unprocessable.at(
                 f"{dataset.name} has no row with both a label and a vector of every one of these models; a chain is "
                 f"judged by labels. PUT /datasets/{request.dataset}/rows with a column label.",
-                "/dataset",
+                pointer="/dataset",
             )
         return request
 
@@ -74,13 +76,15 @@ class EvaluationChecks:
             return None if queries == gallery else self._hops.needed(gallery, queries, session).upgrade
         hop, learned = self._hops.named(upgrade, session)
         if (hop.source, hop.target) != (gallery, queries):
-            raise _wrong(
+            raise Unprocessable.at(
                 f"Upgrade {upgrade} leads from {hop.source!r} to {hop.target!r}, and what is needed here leads from "
                 f"vectors of {gallery!r} to queries of {queries!r}. A crossing has a direction.",
-                pointer,
+                pointer=pointer,
             )
         if not learned:
-            raise _wrong(f"Upgrade {upgrade} is {hop.state}, and has learned nothing yet that could be used.", pointer)
+            raise Unprocessable.at(
+                f"Upgrade {upgrade} is {hop.state}, and has learned nothing yet that could be used.", pointer=pointer
+            )
         return upgrade
 
 
@@ -89,27 +93,28 @@ def _holds(holding: Holding, models: Sequence[tuple[str, str]], what: str) -> No
     put = f"PUT /{'datasets/<id>/rows' if holding.info is None else 'galleries/<id>/items'}"
     for pointer, model in models:
         if not holding.count(holding.reached(model)):
-            raise _wrong(
-                f"{holding.name} has no vectors of model {model!r}, so it cannot be {what}. {put} with them.", pointer
+            raise Unprocessable.at(
+                f"{holding.name} has no vectors of model {model!r}, so it cannot be {what}. {put} with them.",
+                pointer=pointer,
             )
     names = list(dict.fromkeys(model for _, model in models))
     if not holding.count(*map(holding.reached, names)):
-        raise _wrong(
+        raise Unprocessable.at(
             f"No row of {holding.name[0].lower()}{holding.name[1:]} has vectors of all of {', '.join(names)}; two "
             "searches are compared on the same rows.",
-            models[0][0],
+            pointer=models[0][0],
         )
 
 
 def _sliced(request: PairEvaluation, dataset: Holding) -> None:
     for place, name in enumerate(request.slices):
         if name == LABEL and not dataset.count(dataset.given(LABEL)):
-            raise _wrong(f"{dataset.name} has no labels to slice by.", f"/slices/{place}")
+            raise Unprocessable.at(f"{dataset.name} has no labels to slice by.", pointer=f"/slices/{place}")
         if name != LABEL and request.gallery_id is None:
-            raise _wrong(
+            raise Unprocessable.at(
                 f"`{name}` is a field of the items' payload: name the gallery that has them in `gallery_id`; rows of a "
                 "dataset are sliced by `label`.",
-                f"/slices/{place}",
+                pointer=f"/slices/{place}",
             )
 
 
@@ -133,10 +138,6 @@ def _measurable(
     for place, metric in enumerate(request.metrics or []):
         if not (embedded if metric == "recall@10" else labelled):
             lacking = no_truth if metric == "recall@10" else no_labels
-            raise _wrong(f"`{metric}` cannot be measured: {lacking}.", f"/metrics/{place}")
+            raise Unprocessable.at(f"`{metric}` cannot be measured: {lacking}.", pointer=f"/metrics/{place}")
     if not (labelled or embedded):
-        raise _wrong(f"Nothing can be measured: {no_labels}, and {no_truth}.", "/dataset")
-
-
-def _wrong(message: str, pointer: str) -> Unprocessable:
-    return Unprocessable(message, errors=[{"pointer": pointer, "message": message}])
+        raise Unprocessable.at(f"Nothing can be measured: {no_labels}, and {no_truth}.", pointer="/dataset")

@@ -35,9 +35,9 @@ class PageAsked:
 
     def page(self, rows_after: Callable[[str | None, int], list[T]], key: Callable[[T], str]) -> Page[T]:
         """The page, from a function that lists rows in order of their `key`."""
-        found = rows_after(self.after, self.limit + 1)
-        items = found[: self.limit]
-        more = len(found) > self.limit
+        rows = rows_after(self.after, self.limit + 1)
+        items = rows[: self.limit]
+        more = len(rows) > self.limit
         return Page(items=items, next_cursor=_cursor(self.path, key(items[-1])) if more else None)
 
 

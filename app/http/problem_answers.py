@@ -18,13 +18,11 @@ from app.problems import (
     MEDIA_TYPE,
     BadRequest,
     DamagedArtifact,
-    Forbidden,
     InternalError,
     MethodNotAllowed,
     NotFound,
     Problem,
     TooLarge,
-    Unauthorized,
     Unavailable,
     Unprocessable,
     UnsupportedMediaType,
@@ -34,8 +32,7 @@ from models.portable import ArtifactError
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ERRORS_SHOWN = 20
 _BY_STATUS: Mapping[int, type[Problem]] = {
-    kind.status: kind
-    for kind in (BadRequest, Unauthorized, Forbidden, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
+    kind.status: kind for kind in (BadRequest, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
 }
 
 log = structlog.get_logger(__name__)
@@ -128,31 +125,31 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _from_validation(error: RequestValidationError, request: Request) -> Problem:
-    found = error.errors()
-    first = found[0]
+    faults = error.errors()
+    first = faults[0]
     if first["type"] == "json_invalid":
         return BadRequest(f"The body is not valid JSON: {first['ctx']['error']}, at character {first['loc'][-1]}.")
-    if isinstance(error.body, bytes) and error.body and any(one["loc"] == ("body",) for one in found):
+    if isinstance(error.body, bytes) and error.body and any(fault["loc"] == ("body",) for fault in faults):
         sent = request.headers.get("content-type")
         return UnsupportedMediaType(
             f"The body has Content-Type {sent[:80]!r}; send application/json."
             if sent
             else "The body has no Content-Type; send application/json."
         )
-    errors = [_one(one) for one in found[:_ERRORS_SHOWN]]
-    count = "One thing is" if len(found) == 1 else f"{len(found)} things are"
+    errors = [_place_and_message(fault) for fault in faults[:_ERRORS_SHOWN]]
+    count = "One thing is" if len(faults) == 1 else f"{len(faults)} things are"
     where = errors[0].get("pointer") or errors[0].get("parameter")
     return Unprocessable(
-        f"{count} wrong with the request{', first' if len(found) > 1 else ''}: {where or 'the body'}: "
+        f"{count} wrong with the request{', first' if len(faults) > 1 else ''}: {where or 'the body'}: "
         f"{errors[0]['message']}.",
         errors=errors,
     )
 
 
-def _one(error: Mapping[str, Any]) -> dict[str, str]:
-    """Where (a JSON pointer into the body, or the name of a parameter) and what; never the input itself."""
-    place, *path = error["loc"]
-    message = str(error["msg"])
+def _place_and_message(fault: Mapping[str, Any]) -> dict[str, str]:
+    """An entry of `errors`: where (a JSON pointer into the body, or a parameter's name) and what, never the input."""
+    place, *path = fault["loc"]
+    message = str(fault["msg"])
     if place == "body":
         return {"pointer": "".join(f"/{_escaped(str(step))}" for step in path), "message": message}
     return {"parameter": ".".join(map(str, path)), "message": message}

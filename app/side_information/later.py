@@ -49,9 +49,10 @@ class LaterSideInformation:
         agreed = _agreed(gallery, info.side_dimension, dimension)
         for read in self._read(info, [(upgrade, spaces[model]) for model, upgrade in pushed.items()]):
             if read != agreed:
-                raise _wrong(
+                raise Unprocessable.at(
                     f"The transformations that serve gallery {gallery!r} read side-information of {read} dimensions, "
-                    f"not of {agreed}. Embed with the encoder that the upgrade's dataset was embedded with."
+                    f"not of {agreed}. Embed with the encoder that the upgrade's dataset was embedded with.",
+                    parameter="dimension",
                 )
         return Expected.side_information(agreed)
 
@@ -101,14 +102,13 @@ class LaterSideInformation:
 def _agreed(gallery: str, known: int | None, given: int | None) -> int:
     """The dimension of a gallery's side-information. Raises Unprocessable where there is none, or two."""
     if known is None and given is None:
-        raise _wrong(
+        raise Unprocessable.at(
             f"Gallery {gallery!r} has no side-information yet: say how many components its vectors have, with "
-            "?dimension=N."
+            "?dimension=N.",
+            parameter="dimension",
         )
     if known is not None and given is not None and known != given:
-        raise _wrong(f"The side-information of gallery {gallery!r} has {known} dimensions, not {given}.")
+        raise Unprocessable.at(
+            f"The side-information of gallery {gallery!r} has {known} dimensions, not {given}.", parameter="dimension"
+        )
     return int(known or given or 0)
-
-
-def _wrong(message: str) -> Unprocessable:
-    return Unprocessable(message, errors=[{"parameter": "dimension", "message": message}])

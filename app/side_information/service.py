@@ -55,15 +55,15 @@ class Encoders:
         out, and IdTaken where another model has the id, this one's included.
         """
         if request.id == model:
-            raise _wrong(f"Model {model!r} cannot be its own encoder. Give another `id`.", "/id")
+            raise Unprocessable.at(f"Model {model!r} cannot be its own encoder. Give another `id`.", pointer="/id")
         self._models.hold(session, model)
         column = request.built.modality
         rows = self._datasets.store(request.dataset, session).rows
         if not rows.count(f"`{column}` IS NOT NULL"):
-            raise _wrong(
+            raise Unprocessable.at(
                 f"Dataset {request.dataset!r} has no row with `{column}`, which is what {request.id!r} learns from. "
                 f"PUT /datasets/{request.dataset}/rows with a column `{column}`.",
-                "/dataset",
+                pointer="/dataset",
             )
         new = NewModel(
             id=request.id, dimension=request.dimension, metric=METRIC, modality=column, description=request.description
@@ -244,7 +244,3 @@ def _not_an_encoder(model: Model) -> str:
     if model.trained_by is None:
         return f"Model {model.id!r} was registered, and is not being trained here."
     return f"Model {model.id!r} is trained by upgrade {model.trained_by}. POST /upgrades/{model.trained_by}/cancel."
-
-
-def _wrong(message: str, pointer: str) -> Unprocessable:
-    return Unprocessable(message, errors=[{"pointer": pointer, "message": message}])

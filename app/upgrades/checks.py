@@ -58,24 +58,24 @@ class UpgradeChecks:
         or a dataset has nothing to train it on."""
         old, to = self._models.get(source, session), asked.to
         if to.metric not in (None, old.metric):
-            raise _wrong(
+            raise Unprocessable.at(
                 f"Model {source!r} is compared by {old.metric}, and a model that searches its galleries must be too, "
                 f"not by {to.metric}. Leave `metric` out.",
-                "/to/metric",
+                pointer="/to/metric",
             )
         if (to.dimension or 0) < old.dimension:
-            raise _wrong(
+            raise Unprocessable.at(
                 f"A compatible model needs at least as many dimensions as the old one, whose vectors are zero-padded: "
                 f"{source!r} has {old.dimension}, and {to.id!r} would have {to.dimension}. Give a larger `dimension`.",
-                "/to/dimension",
+                pointer="/to/dimension",
             )
         for field, dataset in (("dataset", asked.dataset), ("evaluation", asked.evaluation)):
             for column in (str(to.modality), "label") if dataset is not None else ():
                 if not self._has(session, str(dataset), column):
-                    raise _wrong(
+                    raise Unprocessable.at(
                         f"Dataset {dataset!r} has no row with `{column}`; {to.id!r} is trained and judged on rows with "
                         f"`{to.modality}` and `label`. PUT /datasets/{dataset}/rows with a column `{column}`.",
-                        f"/{field}",
+                        pointer=f"/{field}",
                     )
         return NewModel(
             id=to.id,
@@ -160,7 +160,3 @@ def _working_on(
     for row in session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(of)).order_by(UpgradeRow.id)):
         for name in sorted(set(galleries) & set(row.galleries)):
             yield name, row
-
-
-def _wrong(message: str, pointer: str) -> Unprocessable:
-    return Unprocessable(message, errors=[{"pointer": pointer, "message": message}])

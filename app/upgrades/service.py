@@ -1,8 +1,5 @@
 """What can be done with upgrades: start, follow, switch, roll back, cancel."""
 
-import secrets
-import time
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,6 +9,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
+from app.jobs.values import sortable_id
 from app.problems import WrongState
 from app.registry.service import Models
 from app.storage.database import Database
@@ -54,7 +52,9 @@ class Upgrades:
         carried out, Conflict where a gallery is being upgraded already, and IdTaken where a model that is to be trained
         has an id that another has.
         """
-        row = UpgradeRow(id=_new_id(), source=source, target=asked.target, request=asked.model_dump(mode="json"))
+        row = UpgradeRow(
+            id=f"upg-{sortable_id()}", source=source, target=asked.target, request=asked.model_dump(mode="json")
+        )
         row.state = UpgradeState.QUEUED
         if isinstance(asked, CompatibleUpgrade):
             new = self._checks.compatible(session, source, asked)
@@ -217,8 +217,3 @@ class Upgrades:
 def _came_to_nothing(row: UpgradeRow) -> bool:
     """Whether an upgrade was to train a model and ended without."""
     return row.strategy == COMPATIBLE and row.state in states.ENDED and row.learned is None
-
-
-def _new_id() -> str:
-    """Sorts by time of creation, so that listing in order of ids is listing in order of age."""
-    return f"upg-{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"

@@ -27,9 +27,9 @@ def decode_query_vector(text: str, dimension: int) -> np.ndarray:
     """
     vector = _of_numbers(text) if "," in text or "." in text else _of_base64url(text)
     if len(vector) != dimension:
-        raise _wrong(f"has {len(vector)} numbers; the model's dimension is {dimension}")
+        raise _unreadable(f"has {len(vector)} numbers; the model's dimension is {dimension}")
     if not (np.abs(vector) <= largest_component(dimension)).all():
-        raise _wrong(f"holds {_UNUSABLE}")
+        raise _unreadable(f"holds {_UNUSABLE}")
     return vector
 
 
@@ -100,25 +100,26 @@ def _of_numbers(text: str) -> np.ndarray:
     numbers = text.split(",")
     for place, number in enumerate(numbers):
         if len(number) > _NUMBER_CHARACTERS or not _NUMBER.fullmatch(number):
-            raise _wrong(f"holds {number[:_NUMBER_CHARACTERS]!r} at position {place}, which is no finite number")
+            raise _unreadable(f"holds {number[:_NUMBER_CHARACTERS]!r} at position {place}, which is no finite number")
     with np.errstate(over="ignore"):
         return np.array([float(number) for number in numbers]).astype(np.float32)
 
 
 def _of_base64url(text: str) -> np.ndarray:
     if not _BASE64URL.fullmatch(text):
-        raise _wrong("is neither base64url (A-Z a-z 0-9 - _) nor numbers with commas between them")
+        raise _unreadable("is neither base64url (A-Z a-z 0-9 - _) nor numbers with commas between them")
     digits = text.rstrip("=")
     if len(digits) % 4 == 1:
-        raise _wrong("is no base64url: it is cut short")
+        raise _unreadable("is no base64url: it is cut short")
     data = base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4))
     if len(data) % 4:
-        raise _wrong(f"decodes to {len(data)} bytes, which is no whole number of float32 values")
+        raise _unreadable(f"decodes to {len(data)} bytes, which is no whole number of float32 values")
     return np.frombuffer(data, "<f4").astype(np.float32)
 
 
-def _wrong(message: str) -> Unprocessable:
-    return Unprocessable(
+def _unreadable(message: str) -> Unprocessable:
+    return Unprocessable.at(
         f"The query vector {message}. Send base64url of little-endian float32, or numbers with commas between them.",
-        errors=[{"parameter": "vector", "message": message}],
+        parameter="vector",
+        message=message,
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.portable import Space, Transformation
 from models.proof.gate import AcceptanceGate
-from models.proof.held_out_scores import fixed, old_scores
+from models.proof.held_out_scores import old_scores, scores_without_refit
 from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.report import ProofReport
 from models.proof.setup import ProofSetup, prepare
@@ -39,25 +39,27 @@ def prove_compatible(
     the user, for the whole gallery. alignment: the zero-padding. trained_labels: of the rows trained on. Raises
     NothingToJudge where there are too few rows, and ValueError where shapes do not fit.
     """
-    trial = prepare(gallery, held_out, evaluation, source, target, limits or ProofLimits(), seed, trained_labels)
+    setup = prepare(gallery, held_out, evaluation, source, target, limits or ProofLimits(), seed, trained_labels)
     return write_report(
-        trial, _measure(trial, alignment, limits or ProofLimits(), seed), gate or AcceptanceGate(), seed
+        setup, _measure(setup, alignment, limits or ProofLimits(), seed), gate or AcceptanceGate(), seed
     )
 
 
-def _measure(trial: ProofSetup, alignment: Transformation, limits: ProofLimits, seed: int) -> ProofMeasurements:
-    old, rows = old_scores(trial.bench), fixed(trial.bench, alignment)
-    judged = trial.judged(old, rows.scores, by_row=False)
-    trained = trial.coverage.covered[judged.cell]
+def _measure(setup: ProofSetup, alignment: Transformation, limits: ProofLimits, seed: int) -> ProofMeasurements:
+    old, rows = old_scores(setup.bench), scores_without_refit(setup.bench, alignment)
+    judged = setup.judged(old, rows.scores, by_row=False)
+    trained = setup.coverage.covered[judged.cell]
     evaluated = None
-    if trial.evaluation is not None:
-        evaluated = trial.evaluated(old_scores(trial.evaluation), fixed(trial.evaluation, alignment).scores)
+    if setup.evaluation is not None:
+        evaluated = setup.evaluated(
+            old_scores(setup.evaluation), scores_without_refit(setup.evaluation, alignment).scores
+        )
     parts = strata(
-        trial.coverage,
+        setup.coverage,
         judged.take(trained),
         judged.take(~trained),
         evaluated,
-        trial.gallery_known(limits.queries, seed),
+        setup.gallery_known(limits.queries, seed),
     )
     return ProofMeasurements(
         parts=tuple(parts),

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from models.arrays import Codes, Labels
 from models.evaluation.retrieval_metrics import top_k
+from models.k_means import k_means, nearest_centroid
 from models.portable import Array, Distance, as_indexed
 
 PAIRS_PER_REGION = 10  # expected under even sampling: a region with next to none is then no accident
 MOST_REGIONS = 512
 SPARSE = 0.1  # a region is not covered under this share of the pairs that it would hold under even sampling
 LEARNING_ROWS = 20_000
-ITERATIONS = 15
 TRIMMED_ABOVE = 2.0  # times the mean weight: a few pairs that stand for much would otherwise decide alone
 
 
@@ -85,29 +85,15 @@ def cover_by_density(gallery: Array, pairs: Array, evaluation: Array, metric: Di
     regions = int(np.clip(len(pairs) // PAIRS_PER_REGION, 2, min(MOST_REGIONS, max(2, len(gallery) // 2))))
     rng = np.random.default_rng(seed)
     learning = gallery[np.sort(rng.permutation(len(gallery))[:LEARNING_ROWS])]
-    centres = _k_means(as_indexed(np.asarray(learning, np.float32), metric), regions, rng)
+    learning = as_indexed(np.asarray(learning, np.float32), metric)
+    centroids = k_means(learning, learning[rng.permutation(len(learning))[:regions]])
     gallery_cell, pair_cell, evaluation_cell = (
-        top_k(as_indexed(np.asarray(rows, np.float32), metric), centres, 1, "l2")[:, 0]
+        nearest_centroid(as_indexed(np.asarray(rows, np.float32), metric), centroids)[0]
         for rows in (gallery, pairs, evaluation)
     )
-    size = np.bincount(gallery_cell, minlength=regions)
-    held = np.bincount(pair_cell, minlength=regions)
+    size = np.bincount(gallery_cell, minlength=len(centroids))
+    held = np.bincount(pair_cell, minlength=len(centroids))
     covered = held > np.minimum(SPARSE * size * len(pairs) / len(gallery), held.max() - 1)
-    exemplar = top_k(centres, as_indexed(np.asarray(gallery, np.float32), metric), 1, "l2")[:, 0]
+    exemplar = top_k(centroids, as_indexed(np.asarray(gallery, np.float32), metric), 1, "l2")[:, 0]
     names = tuple(f"region around gallery row {row}" for row in exemplar)
     return Coverage("density", names, gallery_cell, pair_cell, evaluation_cell, covered, size)
-
-
-def _k_means(rows: Array, k: int, rng: np.random.Generator) -> Array:
-    """Lloyd's algorithm from random rows; a centre that loses its rows stays where it was."""
-    centres = rows[rng.permutation(len(rows))[:k]].copy()
-    for _ in range(ITERATIONS):
-        nearest = top_k(rows, centres, 1, "l2")[:, 0]
-        order = np.argsort(nearest, kind="stable")
-        held, first = np.unique(nearest[order], return_index=True)
-        sums = np.add.reduceat(rows[order], first, axis=0)
-        moved = sums / np.bincount(nearest, minlength=k)[held, None]
-        if np.array_equal(centres[held], moved):
-            break
-        centres[held] = moved
-    return centres

@@ -16,7 +16,13 @@ import numpy as np
 from models.arrays import Progress, Scores
 from models.portable import Space, Transformation
 from models.proof.gate import AcceptanceGate
-from models.proof.held_out_scores import fixed, held_out, held_out_pushed, old_scores, pushed_scores
+from models.proof.held_out_scores import (
+    cross_val_pushed_scores,
+    cross_val_scores,
+    old_scores,
+    pushed_scores,
+    scores_without_refit,
+)
 from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.report import ProofReport
 from models.proof.setup import ProofSetup, prepare
@@ -59,54 +65,56 @@ def prove(
     """
     if limits is None:
         limits = ProofLimits.of(ProofLimits.gallery, linear=chosen.transformation.linear)
-    trial = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
-    measured = _measure(trial, chosen, instant, limits.queries, seed, progress)
-    return write_report(trial, measured, gate or AcceptanceGate(), seed)
+    setup = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
+    measured = _measure(setup, chosen, instant, limits.queries, seed, progress)
+    return write_report(setup, measured, gate or AcceptanceGate(), seed)
 
 
 def _measure(
-    trial: ProofSetup,
+    setup: ProofSetup,
     chosen: Refittable[Mover],
     instant: Refittable[Transformation] | None,
     queries: int,
     seed: int,
     progress: Progress | None,
 ) -> ProofMeasurements:
-    needs_cells = trial.coverage.share < 1 and bool((trial.cell_fold >= 0).any())
-    folds = [int(fold.max()) + 1 for fold in (trial.row_fold, *([trial.cell_fold] if needs_cells else []))]
+    needs_cells = setup.coverage.share < 1 and bool((setup.cell_fold >= 0).any())
+    folds = [int(fold.max()) + 1 for fold in (setup.row_fold, *([setup.cell_fold] if needs_cells else []))]
     parts_done = _shares_of(progress, folds)
-    known, old = trial.gallery_known(queries, seed), old_scores(trial.bench)
-    rows = held_out(trial.bench, trial.row_fold, chosen.refit, progress=parts_done[0])
+    known, old = setup.gallery_known(queries, seed), old_scores(setup.bench)
+    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, progress=parts_done[0])
     cells = None
     if needs_cells:
-        cells = held_out(trial.bench, trial.cell_fold, chosen.refit, learned=rows.vectors, progress=parts_done[1])
+        cells = cross_val_scores(
+            setup.bench, setup.cell_fold, chosen.refit, learned=rows.vectors, progress=parts_done[1]
+        )
     direct, direct_old = None, None
-    if trial.evaluation is not None:
-        direct, direct_old = fixed(trial.evaluation, chosen.transformation), old_scores(trial.evaluation)
+    if setup.evaluation is not None:
+        direct, direct_old = scores_without_refit(setup.evaluation, chosen.transformation), old_scores(setup.evaluation)
 
-    learned = trial.coverage.covered[trial.coverage.pair_cell[trial.bench.judged]]
+    learned = setup.coverage.covered[setup.coverage.pair_cell[setup.bench.judged]]
 
     def cut(by_row: Scores, by_cell: Scores | None, evaluated: Scores | None) -> tuple[Part, ...]:
         return tuple(
             strata(
-                trial.coverage,
-                trial.judged(old, by_row, by_row=True),
-                None if by_cell is None else trial.judged(old, by_cell, by_row=False).take(learned),
-                None if evaluated is None or direct_old is None else trial.evaluated(direct_old, evaluated),
+                setup.coverage,
+                setup.judged(old, by_row, by_row=True),
+                None if by_cell is None else setup.judged(old, by_cell, by_row=False).take(learned),
+                None if evaluated is None or direct_old is None else setup.evaluated(direct_old, evaluated),
                 known,
             )
         )
 
     pushed, note = None, "no transformation that can be pushed into the query"
     if instant is not None and instant.transformation.pushable:
-        how = instant.transformation.push(trial.bench.pairs.new[:1])
+        how = instant.transformation.push(setup.bench.pairs.new[:1])
         note = f"new queries pushed into the old gallery at once, no vector rewritten; {how.reason}"
         pushed = cut(
-            held_out_pushed(trial.bench, trial.row_fold, instant.refit),
-            held_out_pushed(trial.bench, trial.cell_fold, instant.refit) if needs_cells else None,
+            cross_val_pushed_scores(setup.bench, setup.row_fold, instant.refit),
+            cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit) if needs_cells else None,
             None
-            if trial.evaluation is None
-            else pushed_scores(trial.evaluation, instant.transformation, np.arange(len(trial.evaluation.judged))),
+            if setup.evaluation is None
+            else pushed_scores(setup.evaluation, instant.transformation, np.arange(len(setup.evaluation.judged))),
         )
     return ProofMeasurements(
         parts=cut(rows.scores, None if cells is None else cells.scores, None if direct is None else direct.scores),

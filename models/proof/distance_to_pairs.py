@@ -22,7 +22,10 @@ BLOCK = 2048
 
 
 def features(old: Array, side: Array | None, metric: Distance, like: tuple[Array, Array | None]) -> Array:
-    """Where distances are taken: [old ; side] with side-information given the spread of the old vectors of `like`."""
+    """The vectors between which distances are taken: (m, d_old + d_side) float32, [old ; side] as `metric` indexes old.
+
+    Side-information is scaled to the spread of the old vectors, both measured on `like`, an (old, side) of the pairs.
+    """
     rows = as_indexed(np.asarray(old, np.float32), metric)
     if side is None or like[1] is None:
         return rows
@@ -38,12 +41,13 @@ def distance_to_pairs(rows: Array, cell: Codes, pairs: Array, pair_cell: Codes, 
     far = 2 * float(np.var(pairs, axis=0, dtype=np.float64).sum())
     squared = np.full(len(rows), far)
     for code in np.unique(cell):
-        there = np.flatnonzero(pair_cell == code)
-        mine = np.flatnonzero(cell == code)
-        for start in range(0, len(mine) if len(there) else 0, BLOCK):
-            here = mine[start : start + BLOCK]
-            gap = squared_norms(rows[here])[:, None] + squared_norms(pairs[there]) - 2 * rows[here] @ pairs[there].T
-            nearest = np.where(allowed(here, there), gap, np.inf).min(axis=1)
-            squared[here] = np.where(np.isfinite(nearest), np.maximum(nearest, 0), far)
+        candidates = np.flatnonzero(pair_cell == code)
+        rows_of_cell = np.flatnonzero(cell == code)
+        for start in range(0, len(rows_of_cell) if len(candidates) else 0, BLOCK):
+            block = rows_of_cell[start : start + BLOCK]
+            products = rows[block] @ pairs[candidates].T
+            gap = squared_norms(rows[block])[:, None] + squared_norms(pairs[candidates]) - 2 * products
+            nearest = np.where(allowed(block, candidates), gap, np.inf).min(axis=1)
+            squared[block] = np.where(np.isfinite(nearest), np.maximum(nearest, 0), far)
     distance: Floats = np.sqrt(squared)
     return distance

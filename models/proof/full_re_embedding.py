@@ -14,18 +14,22 @@ from models.proof.stratum_estimate import RESAMPLES, Draws
 
 
 def full_re_embedding(
-    trial: ProofSetup, rows: HeldOutScores, metric: RetrievalMetric, seed: int
+    setup: ProofSetup, rows: HeldOutScores, metric: RetrievalMetric, seed: int
 ) -> tuple[FullReEmbedding | None, tuple[float, Floats] | None]:
-    """M(new, new) where it can be known, and the share of the crossing's errors that it leaves there: (mean, draws)."""
+    """What re-embedding the pairs would give, M(new, new), and the share of the crossing's errors that it would leave.
+
+    rows: the pairs as transformed with their rows held out. The share is a mean and its bootstrap draws, (resamples,).
+    Both are None for a metric that takes the new model's own answers for the truth.
+    """
     if metric not in BY_LABEL:
         return None, None
-    bench, column = trial.bench, METRICS.index(metric)
+    bench, column = setup.bench, METRICS.index(metric)
     new, old = bench.pairs.new[bench.judged], bench.pairs.old[bench.judged]
     target = bench.target.metric
     by_old = among_pairs(bench, old, bench.source.metric, old)[:, column]
     by_cross = among_pairs(bench, rows.vectors, target, new)[:, column]
     by_new = among_pairs(bench, new, target, new)[:, column]
-    weight, runs = trial.weight[bench.judged], trial.runs(trial.pair_row[bench.judged])
+    weight, runs = setup.weight[bench.judged], setup.runs(setup.pair_row[bench.judged])
     basis = f"{len(new)} pairs as queries and gallery"
 
     def ratio(top: Floats, bottom: Floats) -> tuple[float, Floats]:
@@ -58,9 +62,11 @@ def new_is_worse(backfilled: FullReEmbedding | None, difference: Quantity) -> bo
 
 
 def without_errors(seen: Draws | None, left: tuple[float, Floats] | None) -> Quantity | None:
-    """Full re-embedding of the gallery: the covered part's errors, in the proportion that it leaves on the pairs.
+    """The predicted figure of full re-embedding over the gallery, None where there is nothing to predict it from.
 
-    The pairs alone are a sparser and harder gallery, so their figures cannot be taken over as they are.
+    seen: the crossing's figures on the part with pairs; left: the share of the crossing's errors that re-embedding
+    leaves among the pairs, mean and draws. The gallery's errors are taken to shrink alike. The pairs' own figures
+    cannot be taken over: they alone are a sparser gallery than the real one.
     """
     if seen is None or left is None:
         return None
@@ -70,7 +76,10 @@ def without_errors(seen: Draws | None, left: tuple[float, Floats] | None) -> Qua
 
 
 def mixed(seen: Draws | None, re_embed: Quantity | None, share: float) -> Quantity | None:
-    """The covered part transformed, the rest re-embedded; both parts rest on the same pairs, so their ends add up."""
+    """The predicted figure with the covered part, `share` of the gallery, transformed and the rest re-embedded.
+
+    Both parts rest on the same pairs, so the ends of their intervals add up. None where either is not known.
+    """
     if seen is None or re_embed is None:
         return None
     covered = seen.predicted_cross()

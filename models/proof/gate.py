@@ -63,7 +63,8 @@ class AcceptanceGate:
                 return f"{self.metric} better than the old model"
 
     def passed(self, cross: Quantity | Interval, difference: Quantity | Interval) -> bool:
-        """Whether the low end of the interval meets the requirement."""
+        """Whether the low end of the interval meets the requirement: of `cross`, the crossing's figure, for `at_least`,
+        else of `difference`, the crossing's less the old model's."""
         match self.require:
             case "at_least":
                 return cross.low >= self.level
@@ -75,9 +76,10 @@ class AcceptanceGate:
 
 @dataclass(frozen=True)
 class VerdictInputs:
-    """What the advice is derived from; quantities in the metric of the gate, over the whole gallery.
+    """What the verdict and the advice are derived from; quantities in the metric of the gate, over the whole gallery.
 
-    covered_passes: whether the covered part alone would pass; None where a thing could not be measured.
+    A quantity is None where it could not be measured. covered_passes: whether the part of the gallery that pairs cover
+    would pass the gate by itself. judgeable: whether there was evidence for every part of the gallery.
     """
 
     gate: AcceptanceGate
@@ -104,42 +106,48 @@ class VerdictInputs:
     """Whether the new model was trained to be compatible, so that no vector is rewritten."""
 
 
-def verdict(f: VerdictInputs) -> tuple[bool, str]:
+def verdict(inputs: VerdictInputs) -> tuple[bool, str]:
     """Accepted or not, with a reason that a person can act on."""
-    passed = f.gate.passed(f.cross, f.difference)
+    passed = inputs.gate.passed(inputs.cross, inputs.difference)
     figures = (
-        f"{f.gate.metric}: old model {f.old_old.mean:.1%}, crossing {_span(f.cross)},"
-        f" difference {_points(f.difference)} points"
+        f"{inputs.gate.metric}: old model {inputs.old_old.mean:.1%}, crossing {_span(inputs.cross)},"
+        f" difference {_points(inputs.difference)} points"
     )
-    if f.new_is_worse and f.gain is not None:
+    if inputs.new_is_worse and inputs.gain is not None:
         return False, (
-            f"The new model is itself no better than the old: re-embedding the pairs changes {f.gate.metric} by"
-            f" {_points(f.gain)} points. Stay with the old model. ({figures})"
+            f"The new model is itself no better than the old: re-embedding the pairs changes {inputs.gate.metric} by"
+            f" {_points(inputs.gain)} points. Stay with the old model. ({figures})"
         )
-    if not f.judgeable:
+    if not inputs.judgeable:
         return False, (
-            f"{f.uncovered_share:.0%} of the gallery has no pairs, and the pairs are of too few groups to judge how the"
-            f" crossing does on groups it never saw. {_ask(f)}"
+            f"{inputs.uncovered_share:.0%} of the gallery has no pairs, and the pairs are of too few groups to judge"
+            f" how the crossing does on groups it never saw. {_ask(inputs)}"
         )
     if passed:
-        losing = f" It loses on {len(f.losing)} groups: {_names([g.name for g in f.losing])}." if f.losing else ""
-        return True, f"The crossing meets the gate ({f.gate}). {figures}.{losing}"
-    start = f"The crossing does not meet the gate ({f.gate}). {figures}."
-    if f.uncovered is not None and f.covered is not None and f.covered_passes:
-        return False, (
-            f"{start} Where there are pairs it reaches {_span(f.covered)}, but {f.uncovered_share:.0%} of the gallery"
-            f" ({f.uncovered_rows} items) has none and is predicted at {_span(f.uncovered)}. {_ask(f)}"
+        losing = (
+            f" It loses on {len(inputs.losing)} groups: {_names([g.name for g in inputs.losing])}."
+            if inputs.losing
+            else ""
         )
-    close = f.difference.high > 0 or f.gate.require == "at_least"
+        return True, f"The crossing meets the gate ({inputs.gate}). {figures}.{losing}"
+    start = f"The crossing does not meet the gate ({inputs.gate}). {figures}."
+    if inputs.uncovered is not None and inputs.covered is not None and inputs.covered_passes:
+        return False, (
+            f"{start} Where there are pairs it reaches {_span(inputs.covered)}, but {inputs.uncovered_share:.0%} of the"
+            f" gallery ({inputs.uncovered_rows} items) has none and is predicted at {_span(inputs.uncovered)}."
+            f" {_ask(inputs)}"
+        )
+    close = inputs.difference.high > 0 or inputs.gate.require == "at_least"
     more = "More pairs would narrow the interval, and may raise it." if close else "Stay with the old model."
     return False, f"{start} {more}"
 
 
-def _ask(f: VerdictInputs) -> str:
-    total = sum(w.pairs for w in f.wanted)
-    names, rows = _names([w.group for w in f.wanted]), "training rows" if f.trained else "pairs"
+def _ask(inputs: VerdictInputs) -> str:
+    """The sentence that asks for more pairs, of which groups and how many."""
+    total = sum(w.pairs for w in inputs.wanted)
+    names, rows = _names([w.group for w in inputs.wanted]), "training rows" if inputs.trained else "pairs"
     return (
-        f"Add about {total} {rows} for the {len(f.wanted)} groups without enough ({names}) and try again;"
+        f"Add about {total} {rows} for the {len(inputs.wanted)} groups without enough ({names}) and try again;"
         " until then stay with the old model."
     )
 

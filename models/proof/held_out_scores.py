@@ -27,7 +27,7 @@ RefitMover = Callable[[Pairs], Mover]
 
 @dataclass(frozen=True)
 class ProofBench:
-    """Everything that stays the same while transformations are tried on it.
+    """The queries and the gallery of a proof, the same for every transformation that is tried on them.
 
     has_side: (n,) bool as the gallery's, of the pairs.
     gallery_code (N,) and pair_code (n,) int64: label codes, -1 for none; near: (n, e) int64 the gallery rows that must
@@ -45,16 +45,16 @@ class ProofBench:
     labelled: bool
     has_side: Known = None
 
-    def searched(self, h: Mover) -> Array:
+    def transformed_gallery(self, h: Mover) -> Array:
         """The gallery as `h` transforms it: (N, d_new) float32."""
         return transform(h, self.gallery.old, self.gallery.side, self.gallery.has_side)
 
-    def moved(self, h: Mover, rows: Codes) -> Array:
+    def transformed_pairs(self, h: Mover, rows: Codes) -> Array:
         """These pairs' old vectors as `h` transforms them: rows (k,) → (k, d_new) float32."""
         side = None if self.pairs.side is None else self.pairs.side[rows]
         return transform(h, self.pairs.old[rows], side, None if self.has_side is None else self.has_side[rows])
 
-    def by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Distance) -> Scores:
+    def scores_by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Distance) -> Scores:
         """CMC@1, CMC@5 and average precision of these pairs' queries (k, d) against gallery vectors (N, d)."""
         return label_scores(queries, self.pair_code[pairs], vectors, self.gallery_code, metric, self.near[pairs])
 
@@ -68,24 +68,27 @@ def label_scores(
     """
     scores = np.full((len(queries), len(METRICS)), np.nan)
     gallery, gallery_codes, left_out = labelled_rows(gallery_codes >= 0, gallery, gallery_codes, exclude)
-    found = label_metrics(queries, codes, gallery, gallery_codes, metric, left_out)
-    scores[:, 0], scores[:, 1] = cmc(found.ranks, 1), cmc(found.ranks, 5)
-    scores[:, 2] = np.nan_to_num(found.average_precision)
+    measured = label_metrics(queries, codes, gallery, gallery_codes, metric, left_out)
+    scores[:, 0], scores[:, 1] = cmc(measured.ranks, 1), cmc(measured.ranks, 5)
+    scores[:, 2] = np.nan_to_num(measured.average_precision)
     return scores
 
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """Scores (m, 4) of the judged pairs' queries, and their old vectors transformed, (m, d_new): none learned from."""
+    """The judged pairs, by transformations that had not learned from them.
+
+    scores: (m, 4) of their new vectors as queries; vectors: (m, d_new) their old vectors, transformed.
+    """
 
     scores: Scores
     vectors: Array
 
 
-def held_out(
+def cross_val_scores(
     bench: ProofBench, fold: Codes, refit: RefitMover, *, learned: Array | None = None, progress: Progress | None = None
 ) -> HeldOutScores:
-    """Judges each fold by a transformation learned from the others.
+    """The judged pairs' scores by cross-validation: each fold by a transformation fitted on the others.
 
     fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
     vectors as transformed where their fold is *not* the one held out; None takes each from its own fold.
@@ -98,23 +101,28 @@ def held_out(
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
         queries = np.flatnonzero(judged_fold == k)
         rows = bench.judged[queries]
-        vectors[queries] = bench.moved(h, rows)
+        vectors[queries] = bench.transformed_pairs(h, rows)
         if bench.labelled:
-            scores[queries] = bench.by_label(bench.pairs.new[rows], rows, bench.searched(h), bench.target.metric)
+            scores[queries] = bench.scores_by_label(
+                bench.pairs.new[rows], rows, bench.transformed_gallery(h), bench.target.metric
+            )
         if progress is not None:
             progress(k + 1, folds)
-    truth = _neighbours(bench)
-    for queries in _together(judged_fold, learned is None):
+    truth = _true_neighbours(bench)
+    for queries in _batches(judged_fold, learned is None):
         gallery = vectors if learned is None else learned.copy()
         gallery[queries] = vectors[queries]
         new = bench.pairs.new[bench.judged[queries]]
-        found = top_k(new, gallery, NEIGHBOURS, bench.target.metric, queries)
-        scores[queries, METRICS.index("recall@10")] = recall_at_k(found, truth[queries])
+        answers = top_k(new, gallery, NEIGHBOURS, bench.target.metric, queries)
+        scores[queries, METRICS.index("recall@10")] = recall_at_k(answers, truth[queries])
     return HeldOutScores(scores, vectors)
 
 
-def held_out_pushed(bench: ProofBench, fold: Codes, refit: Refit) -> Scores:
-    """As `held_out`, the transformation pushed into the query and the old gallery searched; (m, 4)."""
+def cross_val_pushed_scores(bench: ProofBench, fold: Codes, refit: Refit) -> Scores:
+    """The judged pairs' scores (m, 4) by cross-validation, each fold's transformation pushed into its queries.
+
+    The old gallery is searched as it is. fold: (n,) int64 as for `cross_val_scores`.
+    """
     scores = np.full((len(bench.judged), len(METRICS)), np.nan)
     judged_fold = fold[bench.judged]
     for k in range(int(fold.max()) + 1):
@@ -125,29 +133,29 @@ def held_out_pushed(bench: ProofBench, fold: Codes, refit: Refit) -> Scores:
 
 
 def pushed_scores(bench: ProofBench, h: Transformation, queries: Codes) -> Scores:
-    """The judged pairs `queries` (k,), pushed through `h` into the old gallery; (k, 4)."""
+    """The scores of some judged pairs, whose new vectors `h` turns into queries of the old gallery; (k,) → (k, 4)."""
     rows = bench.judged[queries]
     pushed = h.push(bench.pairs.new[rows])
     scores = np.full((len(rows), len(METRICS)), np.nan)
     if bench.labelled:
         gallery = as_indexed(bench.gallery.old, bench.source.metric)
-        scores = bench.by_label(pushed.queries, rows, gallery, pushed.score)
+        scores = bench.scores_by_label(pushed.queries, rows, gallery, pushed.score)
     old = as_indexed(bench.pairs.old[bench.judged], bench.source.metric)
-    found = top_k(pushed.queries, old, NEIGHBOURS, pushed.score, queries)
-    scores[:, METRICS.index("recall@10")] = recall_at_k(found, _neighbours(bench)[queries])
+    answers = top_k(pushed.queries, old, NEIGHBOURS, pushed.score, queries)
+    scores[:, METRICS.index("recall@10")] = recall_at_k(answers, _true_neighbours(bench)[queries])
     return scores
 
 
-def fixed(bench: ProofBench, h: Mover) -> HeldOutScores:
-    """As `held_out` for pairs that `h` has not learned from: a separate evaluation set."""
+def scores_without_refit(bench: ProofBench, h: Mover) -> HeldOutScores:
+    """The judged pairs' scores by one transformation that has not learned from any of them, as of an evaluation set."""
     rows = bench.judged
-    vectors = bench.moved(h, rows)
+    vectors = bench.transformed_pairs(h, rows)
     new, metric = bench.pairs.new[rows], bench.target.metric
     scores = np.full((len(rows), len(METRICS)), np.nan)
     if bench.labelled:
-        scores = bench.by_label(new, rows, bench.searched(h), metric)
-    found = top_k(new, vectors, NEIGHBOURS, metric, np.arange(len(rows)))
-    scores[:, METRICS.index("recall@10")] = recall_at_k(found, _neighbours(bench))
+        scores = bench.scores_by_label(new, rows, bench.transformed_gallery(h), metric)
+    answers = top_k(new, vectors, NEIGHBOURS, metric, np.arange(len(rows)))
+    scores[:, METRICS.index("recall@10")] = recall_at_k(answers, _true_neighbours(bench))
     return HeldOutScores(scores, vectors)
 
 
@@ -157,9 +165,9 @@ def old_scores(bench: ProofBench) -> Scores:
     scores = np.full((len(rows), len(METRICS)), np.nan)
     old, metric = bench.pairs.old[rows], bench.source.metric
     if bench.labelled:
-        scores = bench.by_label(old, rows, bench.gallery.old, metric)
-    found = top_k(old, old, NEIGHBOURS, metric, np.arange(len(rows)))
-    scores[:, METRICS.index("recall@10")] = recall_at_k(found, _neighbours(bench))
+        scores = bench.scores_by_label(old, rows, bench.gallery.old, metric)
+    answers = top_k(old, old, NEIGHBOURS, metric, np.arange(len(rows)))
+    scores[:, METRICS.index("recall@10")] = recall_at_k(answers, _true_neighbours(bench))
     return scores
 
 
@@ -174,13 +182,14 @@ def among_pairs(bench: ProofBench, vectors: Array, metric: Distance, queries: Ar
     return label_scores(queries, codes, vectors, codes, metric, exclude)
 
 
-def _neighbours(bench: ProofBench) -> Codes:
+def _true_neighbours(bench: ProofBench) -> Codes:
     """What full re-embedding would find: the nearest other judged pairs by new vectors; (m, NEIGHBOURS) int64."""
     new = bench.pairs.new[bench.judged]
     return top_k(new, new, NEIGHBOURS, bench.target.metric, np.arange(len(new)))
 
 
-def _together(fold: Codes, at_once: bool) -> Iterator[Codes]:
+def _batches(fold: Codes, at_once: bool) -> Iterator[Codes]:
+    """The queries that are searched in one gallery: those of all folds at once, or fold by fold."""
     if at_once:
         yield np.flatnonzero(fold >= 0)
         return

@@ -21,9 +21,14 @@ LABELLED_ENOUGH = 0.5
 
 @dataclass(frozen=True)
 class ProofSetup:
-    """A proof's setting. row_fold, cell_fold, cluster, weight: (n,) per pair; gallery_row: (N',) rows searched.
+    """Everything about a proof that is decided before anything is measured.
 
-    cell_fold is all -1 where the pairs are of fewer than two cells: then nothing is known of cells without pairs.
+    bench: the pairs as queries and the gallery; evaluation: the same for the user's evaluation set. reach: within how
+    many places in the order of writing items resemble each other. notes: sentences for the report.
+    gallery_row: (N',) the gallery rows that are searched; pair_row: (n,) each pair's gallery row, -1 for none.
+    row_fold: (n,) the fold of each pair where rows are held out; cell_fold: (n,) where whole cells are, all -1 where
+    the pairs are of fewer than two cells: then nothing is known of cells without pairs.
+    weight: (n,) gallery rows that each pair stands for.
     """
 
     bench: ProofBench
@@ -39,9 +44,10 @@ class ProofSetup:
     notes: tuple[str, ...]
 
     def runs(self, rows: Codes) -> Codes:
-        """Which rows depend on each other: (m,) int64 cluster codes of gallery rows, -1 being a row of its own.
+        """Which rows depend on each other: (m,) int64 cluster codes; rows: (m,) int64 gallery rows, -1 for none.
 
-        The few siblings that runs of this length leave to learn from show in the distance that is corrected for.
+        A row of -1 is a cluster of its own. A row at the end of a run may have a sibling in the next, from which is
+        learned while it is held out; its distance to the nearest pair shows that, and is corrected for.
         """
         return self.order.runs(rows, max(1, self.reach))
 
@@ -62,14 +68,17 @@ class ProofSetup:
         return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross, distance)
 
     def evaluated(self, old: Scores, cross: Scores) -> Judged:
-        """The same for the evaluation set, every query counting alike."""
+        """The evaluation set's queries with their scores (m, 4), all of one weight, each a cluster of its own."""
         if self.evaluation is None:
             raise ValueError("there is no evaluation set")
         cell = self.coverage.evaluation_cell[self.evaluation.judged]
         return Judged(cell, np.ones(len(cell)), np.arange(len(cell)), old, cross)
 
     def gallery_known(self, most: int, seed: int) -> GalleryKnown:
-        """What is known of up to `most` gallery rows: the old model's self test, the distance to the nearest pair."""
+        """The old model's scores on up to `most` gallery rows, and their distances to the nearest pair.
+
+        For the distance, pairs do not count that were written within `reach` of the row, nor the row's own.
+        """
         rng = np.random.default_rng(seed)
         cells = self.coverage.gallery_cell[self.gallery_row]
         rows = np.sort(rng.permutation(np.flatnonzero(cells >= 0))[:most])
@@ -192,10 +201,10 @@ def _labels(
 ) -> tuple[Labels, Labels, Labels]:
     """Labels of gallery, pairs and evaluation set as objects; the same item's labels fill each other's gaps."""
     labels = np.full(len(gallery), None, object) if gallery.label is None else gallery.label.astype(object)
-    found = []
+    filled = []
     for e in (learned_from, evaluation):
         if e is None:
-            found.append(np.empty(0, object))
+            filled.append(np.empty(0, object))
             continue
         own = np.full(len(e.pairs), None, object) if e.pairs.label is None else e.pairs.label.astype(object)
         stored = e.row >= 0
@@ -204,8 +213,8 @@ def _labels(
         untold = np.flatnonzero(stored)
         untold = untold[[labels[row] is None for row in e.row[untold]]]
         labels[e.row[untold]] = own[untold]
-        found.append(own)
-    return labels, found[0], found[1]
+        filled.append(own)
+    return labels, filled[0], filled[1]
 
 
 def _unlearned(evaluation: PlacedPairs, learned_from: PlacedPairs, notes: list[str]) -> PlacedPairs | None:

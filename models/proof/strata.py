@@ -1,4 +1,7 @@
-"""The parts of a gallery and the queries that speak for each: learned from, never seen, evaluated by the user."""
+"""A gallery's strata: the part that pairs cover, the part without pairs, and what the user's evaluation set covers.
+
+Each stratum is judged by queries of its own kind, and counts by its share of the gallery.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,11 @@ from models.proof.stratum_estimate import Draws, KnownUnits, MeasuredUnits, esti
 
 @dataclass(frozen=True)
 class Judged:
-    """Queries and how both models did on them: cell, weight, cluster (m,) each, old and cross (m, 4).
+    """Queries with their scores by the old model and by the crossing, old and cross (m, 4).
 
-    distance: (m,) float64 from each query's item to what was learned when it was judged; None where that is not asked.
+    cell: (m,) codes of label or region; weight: (m,) gallery rows that each stands for; cluster: (m,) codes of queries
+    that depend on each other. distance: (m,) float64 from each query's item to the nearest pair that the transformation
+    judged on it had learned from; None where that is not needed.
     """
 
     cell: Codes
@@ -41,8 +46,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class GalleryKnown:
-    """What is known of gallery rows drawn at random: cell, cluster (q,) each; the old model's self test, scores (q, 4),
-    NaN where nothing is labelled; distance (q,) to the nearest pair.
+    """What is known of gallery rows drawn at random, without any new vector of theirs.
+
+    cell, cluster: (q,) as of Judged; scores: (q, 4) the old model's, each row being the query, NaN where nothing is
+    labelled; distance: (q,) to the nearest pair.
     """
 
     cell: Codes
@@ -53,10 +60,11 @@ class GalleryKnown:
 
 @dataclass(frozen=True)
 class Part:
-    """A stratum: its cells (c,) bool, its share of the gallery, and its queries.
+    """A stratum: its cells (c,) bool, its share of the gallery, and the queries it is judged by.
 
-    by_cell: the queries come from other cells, held out whole, and whole cells are the units of inference.
-    known: the old model on the stratum's own rows, where the queries are a sample of the like.
+    by_cell: the queries come from other cells that were held out whole, and cells are the units of inference, not
+    queries. known: what is known of gallery rows, to correct the figures of queries that are a sample of such rows;
+    None for queries that are taken as they are.
     """
 
     name: str
@@ -77,8 +85,8 @@ class Part:
         cells, code = np.unique(j.cell, return_inverse=True)
         weight = np.bincount(code, j.weight)
         old, cross = (np.bincount(code, j.weight * v[:, column]) / weight for v in (j.old, j.cross))
-        here = size[self.cells].astype(np.float64)
-        population = max(1, round(float(here.sum() ** 2 / (here**2).sum())))
+        own_sizes = size[self.cells].astype(np.float64)
+        population = max(1, round(float(own_sizes.sum() ** 2 / (own_sizes**2).sum())))
         sample = MeasuredUnits(old, cross, size[cells].astype(np.float64), population=population)
         return estimate(sample, known, seed=seed)
 

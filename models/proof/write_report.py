@@ -1,4 +1,4 @@
-"""From measurements to the report: intervals for the whole gallery, groups that lose, re-embedding, verdict, advice."""
+"""Works a proof's report out of its measurements: intervals for the whole gallery, losing groups, verdict, advice."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ from models.proof.stratum_estimate import RESAMPLES, Draws, combine
 
 @dataclass(frozen=True)
 class ProofMeasurements:
-    """The strata under the crossing and under its instant form, and the pairs as held-out rows saw them.
+    """Everything that was measured of one crossing.
 
-    trained: the crossing is a model trained to be compatible, not a transformation.
+    parts: the gallery's strata, judged with the crossing's transformation; instant: the same with the transformation
+    pushed into the query, None where none can be; rows: the pairs' scores with rows held out; row_folds, cell_folds:
+    how many folds were measured, of rows and of whole cells. trained: the crossing is a model trained to be compatible,
+    and not a transformation.
     """
 
     parts: tuple[Part, ...]
@@ -42,28 +45,31 @@ class ProofMeasurements:
     trained: bool = False
 
 
-def write_report(trial: ProofSetup, measured: ProofMeasurements, gate: AcceptanceGate, seed: int) -> ProofReport:
-    """The whole report. A gate by label on a gallery without labels is read as one of recall@10, and a note says so."""
-    coverage, notes = trial.coverage, list(trial.notes)
-    if gate.metric in BY_LABEL and not trial.bench.labelled:
+def write_report(setup: ProofSetup, measured: ProofMeasurements, gate: AcceptanceGate, seed: int) -> ProofReport:
+    """The whole report, with the gate's verdict.
+
+    A gate on a metric that needs labels is read as one on recall@10 where the gallery has none, and a note says so.
+    """
+    coverage, notes = setup.coverage, list(setup.notes)
+    if gate.metric in BY_LABEL and not setup.bench.labelled:
         notes.append(f"The gate asks for {gate.metric}, which needs labels; recall@10 was judged in its place.")
         gate = AcceptanceGate("recall@10", gate.require, gate.level)
     parts = measured.parts
     judgeable = math.isclose(sum(part.share for part in parts), 1.0, abs_tol=1e-9)
-    figures = {metric: _overall(trial, parts, metric, seed) for metric in _metrics(trial)}
+    figures = {metric: _overall(setup, parts, metric, seed) for metric in _metrics(setup)}
     whole = figures[gate.metric]
-    basis = _basis_of(trial, parts)
+    basis = _basis_of(setup, parts)
     self_test, cross = quantity(whole.predicted_old(), basis), quantity(whole.predicted_cross(), basis)
     difference = quantity(whole.difference(), basis)
     draws = {part.name: part.draws(gate.metric, coverage.size, seed + 10 * i) for i, part in enumerate(parts)}
-    summaries = tuple(_stratum(trial, part, draws[part.name]) for part in parts)
+    summaries = tuple(_stratum(setup, part, draws[part.name]) for part in parts)
     seen, unseen = draws.get("covered"), draws.get("not covered")
-    backfilled, left = full_re_embedding(trial, measured.rows, gate.metric, seed)
+    backfilled, left = full_re_embedding(setup, measured.rows, gate.metric, seed)
     re_embed = without_errors(seen, left)
     unseen_share = 1 - coverage.share
-    losing = losing_groups(trial, parts, gate.metric, seed)
-    instant = None if measured.instant is None else _overall(trial, measured.instant, gate.metric, seed)
-    findings = VerdictInputs(
+    losing = losing_groups(setup, parts, gate.metric, seed)
+    instant = None if measured.instant is None else _overall(setup, measured.instant, gate.metric, seed)
+    inputs = VerdictInputs(
         gate=gate,
         old_old=self_test,
         cross=cross,
@@ -83,56 +89,60 @@ def write_report(trial: ProofSetup, measured: ProofMeasurements, gate: Acceptanc
         re_embed=re_embed,
         judgeable=judgeable,
         losing=losing,
-        wanted=wanted_pairs(trial),
+        wanted=wanted_pairs(setup),
         trained=measured.trained,
     )
-    accepted, reason = verdict(findings)
+    accepted, reason = verdict(inputs)
     return ProofReport(
         accepted=accepted,
         reason=reason,
         gate=str(gate),
         metrics=tuple(_result(metric, d, basis) for metric, d in figures.items()),
         strata=summaries,
-        flips=tuple(_flips(part) for part in parts) if trial.bench.labelled else (),
+        flips=tuple(_flips(part) for part in parts) if setup.bench.labelled else (),
         backfilled=backfilled,
         losing_groups=losing,
-        wanted_pairs=findings.wanted,
-        advice=advise(findings, accepted),
+        wanted_pairs=inputs.wanted,
+        advice=advise(inputs, accepted),
         notes=tuple(notes),
         basis=Basis(
-            judged_by="label" if trial.bench.labelled else "neighbours",
+            judged_by="label" if setup.bench.labelled else "neighbours",
             coverage_by=coverage.by,
             covered_share=coverage.share,
             gallery_rows=len(coverage.gallery_cell),
-            gallery_rows_searched=len(trial.gallery_row),
-            pairs=len(trial.bench.pairs),
-            queries=len(trial.bench.judged),
+            gallery_rows_searched=len(setup.gallery_row),
+            pairs=len(setup.bench.pairs),
+            queries=len(setup.bench.judged),
             row_folds=measured.row_folds,
             cell_folds=measured.cell_folds,
-            dependence_range=trial.reach,
+            dependence_range=setup.reach,
             resamples=RESAMPLES,
             seed=seed,
         ),
     )
 
 
-def _metrics(trial: ProofSetup) -> tuple[RetrievalMetric, ...]:
-    return METRICS if trial.bench.labelled else ("recall@10",)
+def _metrics(setup: ProofSetup) -> tuple[RetrievalMetric, ...]:
+    return METRICS if setup.bench.labelled else ("recall@10",)
 
 
-def _overall(trial: ProofSetup, parts: Sequence[Part], metric: RetrievalMetric, seed: int) -> Draws:
-    """The strata together; where one could not be judged, the others stand for what they are (and the gate rejects)."""
+def _overall(setup: ProofSetup, parts: Sequence[Part], metric: RetrievalMetric, seed: int) -> Draws:
+    """The figures of all strata together, weighted by their shares of the gallery.
+
+    A stratum without evidence is missing in `parts`; the figures are then of the others alone, and the gate rejects.
+    """
     total = sum(part.share for part in parts)
     return combine(
-        [(part.share / total, part.draws(metric, trial.coverage.size, seed + 10 * i)) for i, part in enumerate(parts)]
+        [(part.share / total, part.draws(metric, setup.coverage.size, seed + 10 * i)) for i, part in enumerate(parts)]
     )
 
 
-def _basis_of(trial: ProofSetup, parts: Sequence[Part]) -> str:
+def _basis_of(setup: ProofSetup, parts: Sequence[Part]) -> str:
+    """What the figures rest on, in words."""
     judged = "; ".join(
         f"{part.name} {part.share:.0%}: {len(part.judged.cell)} queries, {part.judged_on}" for part in parts
     )
-    return f"{judged}; {len(trial.gallery_row)} gallery rows, own entry excluded"
+    return f"{judged}; {len(setup.gallery_row)} gallery rows, own entry excluded"
 
 
 def _result(metric: RetrievalMetric, d: Draws, basis: str) -> MetricResult:
@@ -146,12 +156,12 @@ def _result(metric: RetrievalMetric, d: Draws, basis: str) -> MetricResult:
     )
 
 
-def _stratum(trial: ProofSetup, part: Part, d: Draws) -> Stratum:
+def _stratum(setup: ProofSetup, part: Part, d: Draws) -> Stratum:
     basis = f"{len(part.judged.cell)} queries, {part.judged_on}"
     return Stratum(
         name=part.name,
         share=part.share,
-        gallery_rows=int(trial.coverage.size[part.cells].sum()),
+        gallery_rows=int(setup.coverage.size[part.cells].sum()),
         cells=int(part.cells.sum()),
         queries=len(part.judged.cell),
         judged_on=part.judged_on,

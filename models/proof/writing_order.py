@@ -42,11 +42,11 @@ class WritingOrder:
         near[:, reach] = rows
         placed = np.flatnonzero((rows >= 0) & (self.place[rows] >= 0))
         for offset in range(-reach, reach + 1):
-            here = self.place[rows[placed]]
-            there = here + offset
-            inside = (there >= 0) & (there < len(self.row))
-            inside[inside] = self.label[there[inside]] == self.label[here[inside]]
-            near[placed[inside], reach + offset] = self.row[there[inside]]
+            own = self.place[rows[placed]]
+            other = own + offset
+            inside = (other >= 0) & (other < len(self.row))
+            inside[inside] = self.label[other[inside]] == self.label[own[inside]]
+            near[placed[inside], reach + offset] = self.row[other[inside]]
         return near
 
     def runs(self, rows: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -79,18 +79,18 @@ def dependence_range(vectors: Array, order: WritingOrder, *, seed: int = 0) -> i
     _, first, count = np.unique(order.label, return_index=True, return_counts=True)
     longest = min(LONGEST, int(np.median(count)) // SMALLEST_RUNS_PER_LABEL)
     rng = np.random.default_rng(seed)
-    here = np.arange(len(order.row))
-    if len(here) > PROBES:
-        here = np.sort(rng.choice(here, PROBES, replace=False))
-    label = np.searchsorted(first, here, side="right") - 1
-    random = first[label] + (here - first[label] + rng.integers(1, np.maximum(count[label], 2))) % count[label]
+    place = np.arange(len(order.row))
+    if len(place) > PROBES:
+        place = np.sort(rng.choice(place, PROBES, replace=False))
+    label = np.searchsorted(first, place, side="right") - 1
+    random = first[label] + (place - first[label] + rng.integers(1, np.maximum(count[label], 2))) % count[label]
     excess_next = 0.0
     for lag in range(1, longest + 1):
-        there = here + lag
-        same = there < len(order.row)
-        same[same] = order.label[there[same]] == order.label[here[same]]
-        gap = _cosine(vectors, order.row[here[same]], order.row[there[same]]) - _cosine(
-            vectors, order.row[here[same]], order.row[random[same]]
+        later = place + lag
+        same = later < len(order.row)
+        same[same] = order.label[later[same]] == order.label[place[same]]
+        gap = _cosine(vectors, order.row[place[same]], order.row[later[same]]) - _cosine(
+            vectors, order.row[place[same]], order.row[random[same]]
         )
         excess, error = float(gap.mean()), float(gap.std() / np.sqrt(len(gap)))
         excess_next = excess_next or excess
@@ -100,6 +100,7 @@ def dependence_range(vectors: Array, order: WritingOrder, *, seed: int = 0) -> i
 
 
 def _cosine(vectors: Array, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The cosine similarity of vectors[a[i]] and vectors[b[i]], for every i: (m,)."""
     products = np.empty(len(a), np.float32)
     for start in range(0, len(a), 8192):
         part = slice(start, start + 8192)

@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import RowNumbers
+from models.k_means import ITERATIONS, k_means, nearest_centroid
 from models.portable import Array, Distance, as_indexed
-from models.portable.layers import squared_norms
 from models.transformations.pairs import side_factor
 
 NUMBERS_IN_MEMORY = 32_000_000  # 128 MiB of float32
 OPERATIONS_FOR_CENTROIDS = 2e12  # floating-point operations that k-means may take, under a minute on one core
-ITERATIONS = 10
-BLOCK = 4_096  # rows whose distances to all centroids are in memory at once
 
 
 @dataclass(frozen=True)
@@ -45,19 +43,22 @@ def choose(
     """
     if n < 1:
         raise ValueError(f"a sample needs at least one item, not {n}")
-    kept = _uniform_sample(batches, n, seed)
-    if len(kept.positions) <= n:
-        return ChosenItems(np.sort(kept.positions), np.full(len(kept.positions), 1 / len(kept.positions)))
-    features = _features(kept, metric)
-    rows = _medoids(features, _centroids(features, n, np.random.default_rng(seed)))
-    rows = rows[np.argsort(kept.positions[rows])]
-    nearest, _ = _nearest(features, features[rows])
+    sample = _uniform_sample(batches, n, seed)
+    if len(sample.positions) <= n:
+        return ChosenItems(np.sort(sample.positions), np.full(len(sample.positions), 1 / len(sample.positions)))
+    features = _features(sample, metric)
+    affordable = int(OPERATIONS_FOR_CENTROIDS / (2 * ITERATIONS * n * features.shape[1]))
+    learning = features[: max(4 * n, affordable)]
+    start = np.random.default_rng(seed).choice(len(learning), n, replace=False)
+    rows = _medoids(features, k_means(learning, learning[start]))
+    rows = rows[np.argsort(sample.positions[rows])]
+    nearest, _ = nearest_centroid(features, features[rows])
     share = np.bincount(nearest, minlength=n) / len(features)
-    return ChosenItems(kept.positions[rows], share)
+    return ChosenItems(sample.positions[rows], share)
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _UniformSample:
     """A uniform sample of the stream in random order: positions (k,), old (k, d_old), side (k, d_side) or None."""
 
     positions: RowNumbers
@@ -65,7 +66,7 @@ class _Kept:
     side: Array | None
 
 
-def _uniform_sample(batches: Iterable[tuple[Array, Array | None]], n: int, seed: int) -> _Kept:
+def _uniform_sample(batches: Iterable[tuple[Array, Array | None]], n: int, seed: int) -> _UniformSample:
     """The rows of the smallest random keys, one key per row of the stream (bottom-k sampling)."""
     generator = np.random.default_rng(seed)
     keys, positions = np.empty(0), np.empty(0, np.int64)
@@ -88,7 +89,7 @@ def _uniform_sample(batches: Iterable[tuple[Array, Array | None]], n: int, seed:
         raise ValueError("there are no items to choose from")
     order = np.argsort(keys)[:capacity]
     old, side = _rows(parts, order)
-    return _Kept(positions[order], old, side)
+    return _UniformSample(positions[order], old, side)
 
 
 def _rows(parts: list[tuple[Array, Array | None]], order: RowNumbers) -> tuple[Array, Array | None]:
@@ -96,56 +97,25 @@ def _rows(parts: list[tuple[Array, Array | None]], order: RowNumbers) -> tuple[A
     return np.concatenate([old for old, _ in parts])[order], np.concatenate(sides)[order] if sides else None
 
 
-def _features(kept: _Kept, metric: Distance) -> Array:
+def _features(sample: _UniformSample, metric: Distance) -> Array:
     """Centred [old ; side] along its principal axes, each divided by the square root of its standard deviation.
 
     Between distances as they are, which see the widest directions alone, and whitened ones, which see mostly noise.
     """
-    rows = as_indexed(kept.old, metric)
-    if kept.side is not None:
-        rows = np.concatenate([rows, side_factor(rows, kept.side) * kept.side], axis=1)
+    rows = as_indexed(sample.old, metric)
+    if sample.side is not None:
+        rows = np.concatenate([rows, side_factor(rows, sample.side) * sample.side], axis=1)
     rows = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     variances, axes = np.linalg.eigh((rows.T @ rows).astype(np.float64) / len(rows))
     floor = max(1e-3 * float(variances.mean()), float(np.finfo(np.float32).tiny))
     return np.asarray(rows @ (axes * np.maximum(variances, floor) ** -0.25).astype(np.float32), np.float32)
 
 
-def _centroids(features: Array, n: int, generator: np.random.Generator) -> Array:
-    """k-means (Lloyd, 1982) from random rows; a centroid that loses all its rows moves to a worst served row."""
-    affordable = OPERATIONS_FOR_CENTROIDS / (2 * ITERATIONS * n * features.shape[1])
-    rows = features[: max(4 * n, int(affordable))]
-    centroids = rows[generator.choice(len(rows), n, replace=False)]
-    before: RowNumbers = np.full(len(rows), -1)
-    for _ in range(ITERATIONS):
-        nearest, distances = _nearest(rows, centroids)
-        if np.array_equal(nearest, before):
-            break
-        order, before = np.argsort(nearest, kind="stable"), nearest
-        present, starts, counts = np.unique(nearest[order], return_index=True, return_counts=True)
-        centroids[present] = np.add.reduceat(rows[order], starts, axis=0) / counts[:, None]
-        absent = np.setdiff1d(np.arange(n), present)
-        centroids[absent] = rows[np.argsort(-distances, kind="stable")[: len(absent)]]
-    return centroids
-
-
 def _medoids(features: Array, centroids: Array) -> RowNumbers:
     """Of every centroid's rows the nearest, and worst served rows for centroids without any: (n,) int64, distinct."""
-    nearest, distances = _nearest(features, centroids)
+    nearest, distances = nearest_centroid(features, centroids)
     order = np.lexsort((distances, nearest))
     _, first = np.unique(nearest[order], return_index=True)
     medoids = order[first]
     distances[medoids] = -np.inf
     return np.concatenate([medoids, np.argsort(-distances, kind="stable")[: len(centroids) - len(medoids)]])
-
-
-def _nearest(rows: Array, centroids: Array) -> tuple[RowNumbers, Array]:
-    """The nearest centroid of every row, and its squared distance: (len(rows),) int64 and float32."""
-    nearest, distances = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
-    half = squared_norms(centroids) / 2
-    for start in range(0, len(rows), BLOCK):
-        part = rows[start : start + BLOCK]
-        scores = part @ centroids.T - half
-        found = scores.argmax(axis=1)
-        nearest[start : start + BLOCK] = found
-        distances[start : start + BLOCK] = squared_norms(part) - 2 * scores[np.arange(len(part)), found]
-    return nearest, distances

@@ -1,4 +1,4 @@
-"""From a score that only orders to an expected squared error, and how well the two agree."""
+"""Turns a score that only ranks items by their error into an expected squared error, and checks it on bins."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from models.arrays import Floats
 from models.evaluation.bootstrap import Interval, bootstrap_mean
@@ -19,7 +20,7 @@ SMALLEST = 1e-12  # of a mean squared error: its logarithm stays finite
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Rows of like expected error: how many, what was expected of them on average, and what was observed."""
+    """Rows of similar expected error: their number, their mean expected error, and the observed mean and interval."""
 
     rows: int
     expected: float
@@ -29,29 +30,15 @@ class ReliabilityBin:
 def calibrate(raw: Floats, squared_error: Floats) -> Calibration:
     """Isotonic regression of the squared error on the score, over quantile bins; both (n,), n ≥ 1.
 
-    Pool adjacent violators: Barlow et al., "Statistical Inference under Order Restrictions" (1972). A knot lies at
-    the mean score of its bin.
+    A knot lies at the mean score of its bin.
     """
     order = np.argsort(raw, kind="stable")
     knots = int(np.clip(len(raw) // ROWS_PER_KNOT, 1, KNOTS))
     parts = [part for part in np.array_split(order, knots) if len(part)]
     at = np.array([raw[part].mean() for part in parts])
-    risen = isotonic(
-        np.array([squared_error[part].mean() for part in parts]), np.array([float(len(part)) for part in parts])
-    )
+    risen = isotonic_regression([squared_error[part].mean() for part in parts], weights=[len(part) for part in parts]).x
     keep = np.append(True, np.diff(at) > 0)
     return Calibration(at[keep], np.log(np.maximum(risen[keep], SMALLEST)))
-
-
-def isotonic(values: Floats, weights: Floats) -> Floats:
-    """The non-falling sequence nearest to `values` in weighted least squares; both (k,)."""
-    blocks: list[tuple[float, float, int]] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        blocks.append((value, weight, 1))
-        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
-            (a, wa, na), (b, wb, nb) = blocks[-2:]
-            blocks[-2:] = [((a * wa + b * wb) / (wa + wb), wa + wb, na + nb)]
-    return np.concatenate([np.full(count, value) for value, _, count in blocks])
 
 
 def reliability(

@@ -1,4 +1,8 @@
-"""The head of FastFill, arXiv 2303.04766: a log-variance from h's output, by the loss mean[½·exp(−σ)·L + ½·σ]."""
+"""The uncertainty head of FastFill (arXiv 2303.04766).
+
+From the output of a transformation h it predicts σ, the logarithm of the variance of h's error L, by minimising
+mean[½·exp(−σ)·L + ½·σ].
+"""
 
 from __future__ import annotations
 
@@ -19,21 +23,21 @@ LABEL_SMOOTHING = 0.1
 CLASSIFIER_PENALTY = 1e-4
 
 
-def fit_head(moved: Array, loss: Floats, *, device: torch.device, seed: int) -> Head:
+def fit_head(transformed: Array, loss: Floats, *, device: torch.device, seed: int) -> Head:
     """The Linear(d_new → 1) that minimises mean[½·exp(−σ)·L + ½·σ] + penalty·‖w‖².
 
-    moved: (n, d_new) float32, h's output out of fold; loss: (n,) positive. For h that stays as it is the problem is
-    convex (a gamma regression with logarithmic link), so that L-BFGS finds its minimum. The penalty is chosen on a
-    fifth of the rows.
+    transformed: (n, d_new) float32, out-of-fold output of the transformation h; loss: (n,) positive. With h fixed, the
+    problem is convex (a gamma regression with logarithmic link), so that L-BFGS finds its minimum. The penalty is
+    chosen on a fifth of the rows.
     """
-    chosen = np.random.default_rng(seed).permutation(len(moved))[:MOST_ROWS]
-    mean, spread = moved[chosen].mean(axis=0), moved[chosen].std(axis=0) + np.float32(1e-6)
+    chosen = np.random.default_rng(seed).permutation(len(transformed))[:MOST_ROWS]
+    mean, spread = transformed[chosen].mean(axis=0), transformed[chosen].std(axis=0) + np.float32(1e-6)
     level = float(loss[chosen].mean()) or 1.0
-    inputs = torch.from_numpy((moved[chosen] - mean) / spread).to(device)
+    inputs = torch.from_numpy((transformed[chosen] - mean) / spread).to(device)
     target = torch.from_numpy((loss[chosen] / level).astype(np.float32)).to(device)
-    kept = max(1, round((1 - HELD_OUT) * len(chosen)))
-    tried = [_descend(inputs[:kept], target[:kept], penalty) for penalty in PENALTIES]
-    checked = slice(kept, None) if kept < len(chosen) else slice(None)
+    learning = max(1, round((1 - HELD_OUT) * len(chosen)))
+    tried = [_descend(inputs[:learning], target[:learning], penalty) for penalty in PENALTIES]
+    checked = slice(learning, None) if learning < len(chosen) else slice(None)
     losses = [float(_loss(inputs[checked], target[checked], *each)) for each in tried]
     weight, bias = _descend(inputs, target, PENALTIES[int(np.argmin(losses))])
     slopes = weight.cpu().numpy() / spread
@@ -42,12 +46,12 @@ def fit_head(moved: Array, loss: Floats, *, device: torch.device, seed: int) -> 
 
 
 def cross_entropy_of_new_classifier(
-    moved: Array, new: Array, codes: Codes, *, device: torch.device, seed: int
+    transformed: Array, new: Array, codes: Codes, *, device: torch.device, seed: int
 ) -> Floats:
-    """Label-smoothed cross-entropy of a frozen classifier of the new space on h's output: (n,) float64.
+    """Label-smoothed cross-entropy, (n,) float64, of a classifier of the new space applied to transformed vectors.
 
-    The classifier that the new model was trained with is not to be had: a linear softmax fitted on the pairs' new
-    vectors stands for it. moved, new: (n, d_new) float32; codes: (n,) int64 from 0.
+    FastFill takes the classifier that the new model was trained with. Crosswalk has no such classifier, and fits a
+    linear softmax on the pairs' new vectors instead. transformed, new: (n, d_new) float32; codes: (n,) int64 from 0.
     """
     rows = np.random.default_rng(seed).permutation(len(new))[:MOST_ROWS]
     mean = new[rows].mean(axis=0)
@@ -62,17 +66,18 @@ def cross_entropy_of_new_classifier(
 
     _minimise(objective, [weight, bias])
     with torch.no_grad():
-        landed = torch.from_numpy((moved - mean) / spread).to(device)
-        found = nn.functional.cross_entropy(
-            nn.functional.linear(landed, weight, bias),
+        inputs = torch.from_numpy((transformed - mean) / spread).to(device)
+        entropy = nn.functional.cross_entropy(
+            nn.functional.linear(inputs, weight, bias),
             torch.from_numpy(codes).to(device),
             label_smoothing=LABEL_SMOOTHING,
             reduction="none",
         )
-    return found.cpu().numpy().astype(np.float64)
+    return entropy.cpu().numpy().astype(np.float64)
 
 
 def _descend(inputs: Tensor, target: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """The weight (d,) and bias () that minimise FastFill's loss with this penalty; inputs: (n, d), target: (n,)."""
     weight = torch.zeros(inputs.shape[1], device=inputs.device, requires_grad=True)
     bias = torch.zeros((), device=inputs.device, requires_grad=True)
     _minimise(lambda: _loss(inputs, target, weight, bias) + penalty * weight.square().sum(), [weight, bias])
@@ -86,6 +91,7 @@ def _loss(inputs: Tensor, target: Tensor, weight: Tensor, bias: Tensor) -> Tenso
 
 
 def _minimise(objective: Callable[[], Tensor], parameters: list[Tensor]) -> None:
+    """Minimises `objective` over `parameters` in place, by L-BFGS."""
     optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

@@ -1,8 +1,8 @@
-"""Learns how far a transformation is expected to miss, item by item, by the candidate that tells it best.
+"""Learns, for each item, how far a transformation's output is expected to be from the item's true new vector.
 
-FastFill's head (arXiv 2303.04766) in its two forms, and beside it plain candidates without weights. Each is judged on
-rows held out from it by what it is for: the mean of the backfilling curve, or without labels the rank correlation of
-expected and true error. The winner is calibrated on held-out rows to the mean squared error.
+The candidates are FastFill's head (arXiv 2303.04766) in its two forms, and simpler scores that learn no weights. Each
+is judged on rows held out from it by what it is for: the mean of the backfilling curve, or without labels the rank
+correlation of expected and true error. The best is calibrated on held-out rows to the mean squared error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from models.arrays import ONE_STANDARD_ERROR, Codes, Floats, Progress, silent
 from models.device import Device, resolve
@@ -47,10 +48,11 @@ class NothingToLearn(ValueError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """What became of one candidate on held-out rows.
+    """How one candidate did on held-out rows.
 
-    rank_correlation: Spearman's, of expected and true squared error. curve: the mean of the backfilling curve in mAP of
-    the pairs, and gain: the same less that of random order; None without labels.
+    rank_correlation: Spearman's, of the candidate's score and the true squared error. curve: the mean, in mAP, of the
+    curve along which the pairs are re-embedded in order of the score; gain: the same less that of random order. Both
+    are None without labels.
     """
 
     method: Method
@@ -61,10 +63,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LearnedUncertainty:
-    """The uncertainty that was chosen, and the evidence it was chosen by.
+    """The best candidate, fitted on all pairs and calibrated, and the evidence it was chosen by.
 
-    held_out: (n,) float32 the pairs' expected squared errors, each by a score and a calibration that had not learned
-    from it; `reliability` compares them to the true ones.
+    held_out: (n,) float32 the pairs' out-of-fold expected squared errors: each comes from a score and a calibration
+    that were fitted without its pair. `reliability` compares them to the true ones.
     """
 
     uncertainty: Uncertainty
@@ -82,7 +84,7 @@ def cross_val_transform(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Array:
-    """The pairs' old vectors, each transformed by a refit that had not learned from it: (n, d_new) float32.
+    """The pairs' old vectors, each transformed by what `refit` learns from the other folds: (n, d_new) float32.
 
     Raises NothingToLearn for fewer than `FEWEST_PAIRS`.
     """
@@ -93,10 +95,10 @@ def cross_val_transform(
         h = refit(pairs.subset(np.flatnonzero(fold != k)))
         parts.append((rows, transform(h, pairs.old[rows], None if pairs.side is None else pairs.side[rows])))
         progress(k + 1, folds)
-    moved = np.empty((len(pairs), parts[0][1].shape[1]), np.float32)
+    transformed = np.empty((len(pairs), parts[0][1].shape[1]), np.float32)
     for rows, part in parts:
-        moved[rows] = part
-    return moved
+        transformed[rows] = part
+    return transformed
 
 
 def learn_uncertainty(
@@ -108,12 +110,12 @@ def learn_uncertainty(
     seed: int = 0,
     progress: Progress = silent,
 ) -> LearnedUncertainty:
-    """Tries every candidate and keeps the best.
+    """Fits every candidate score of the error of `chosen`, a transformation, and keeps the best.
 
-    out_of_fold: (n, d_new) float32, the pairs' old vectors transformed by refits of `chosen` that had not learned from
-    them. A candidate takes the place of one before it where it is better by more than a standard error of the paired
-    difference, by rank correlation where it is larger. `progress` counts candidates. Raises NothingToLearn for too few
-    pairs, ValueError where shapes do not fit.
+    out_of_fold: (n, d_new) float32, the pairs' old vectors as `cross_val_transform` gives them. With labels, a later
+    candidate replaces the best so far where its curve is better by more than a standard error of the paired difference;
+    without, where its rank correlation is larger. `progress` counts candidates. Raises NothingToLearn for too few
+    pairs, and ValueError where shapes do not fit.
     """
     ground = _Ground.of(pairs, out_of_fold, chosen, resolve(device), seed)
     methods = [method for method in METHODS if ground.labelled or method not in BY_LABEL]
@@ -152,22 +154,25 @@ def learn_uncertainty(
 
 
 def rank_correlation(a: Floats, b: Floats) -> float:
-    """Spearman's; both (n,). 0 where one of them is constant."""
-    ranks = [np.unique(each, return_inverse=True)[1] for each in (a, b)]
-    counts = [np.bincount(each) for each in ranks]
-    middle = [(np.cumsum(count) - (count - 1) / 2)[rank] for rank, count in zip(ranks, counts, strict=True)]
-    centred = [each - each.mean() for each in middle]
-    norm = float(np.sqrt(np.square(centred[0]).sum() * np.square(centred[1]).sum()))
-    return float(centred[0] @ centred[1]) / norm if norm > 0 else 0.0
+    """Spearman's rank correlation of two arrays of shape (n,); 0 where one of them is constant and it is undefined."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(spearmanr(a, b).statistic)
 
 
 @dataclass(frozen=True)
 class _Ground:
-    """What stays the same for every candidate: inputs (n, d_old + d_side), moved and new (n, d_new), as indexed."""
+    """Pairs and the transformation's errors on them, which every candidate learns from and is compared on.
+
+    inputs: (n, d_old + d_side) what the transformation reads; transformed, new: (n, d_new) its out-of-fold output and
+    the true new vectors, both as the new model's index holds them; codes: (n,) of labels; error: (n,) the squared
+    distances of `transformed` from `new`; columns: (d_old + d_side,) factors that give side-information the spread of
+    the old vectors.
+    """
 
     chosen: Transformation
     inputs: Array
-    moved: Array
+    transformed: Array
     new: Array
     codes: Codes
     error: Floats
@@ -176,7 +181,7 @@ class _Ground:
     seed: int
 
     @classmethod
-    def of(cls, pairs: Pairs, moved: Array, chosen: Transformation, device: torch.device, seed: int) -> _Ground:
+    def of(cls, pairs: Pairs, transformed: Array, chosen: Transformation, device: torch.device, seed: int) -> _Ground:
         card = chosen.card
         if len(pairs) < FEWEST_PAIRS:
             raise NothingToLearn(f"{len(pairs)} pairs do not tell where h misses; {FEWEST_PAIRS} are the fewest")
@@ -185,11 +190,13 @@ class _Ground:
             if pairs.side is None or pairs.side.shape[1] != card.side_dimension:
                 raise ValueError(f"the transformation reads side-information of dimension {card.side_dimension}")
             side = np.asarray(pairs.side, np.float32)
-        if moved.shape != (len(pairs), card.target.dimension) or pairs.new.shape != moved.shape:
-            raise ValueError(f"pairs transformed out of fold must have shape {pairs.new.shape}, not {moved.shape}")
+        if transformed.shape != (len(pairs), card.target.dimension) or pairs.new.shape != transformed.shape:
+            raise ValueError(
+                f"pairs transformed out of fold must have shape {pairs.new.shape}, not {transformed.shape}"
+            )
         old = as_indexed(np.asarray(pairs.old, np.float32), card.source.metric)
         new = as_indexed(np.asarray(pairs.new, np.float32), card.target.metric)
-        landed = as_indexed(np.asarray(moved, np.float32), card.target.metric)
+        landed = as_indexed(np.asarray(transformed, np.float32), card.target.metric)
         columns = np.ones(old.shape[1], np.float32)
         if side is not None:
             columns = np.append(columns, np.full(side.shape[1], side_factor(old, side)))
@@ -199,19 +206,19 @@ class _Ground:
 
     @property
     def labelled(self) -> bool:
-        """Whether enough labels are there to draw a curve by."""
+        """Whether there are enough labels to measure mAP along a curve."""
         known = self.codes[self.codes >= 0]
         return len(known) >= FEWEST_PAIRS and bool((np.bincount(known) > 1).any()) and len(np.unique(known)) > 1
 
     def score(self, method: Method, rows: Codes) -> Head | Nearest:
         """The candidate, learned from these rows (k,)."""
         some = np.random.default_rng(self.seed).permutation(rows)[:POINTS]
-        every = np.ones(self.moved.shape[1], np.float32)
+        every = np.ones(self.transformed.shape[1], np.float32)
         match method:
             case "mse":
-                return fit_head(self.moved[rows], self.error[rows], device=self.device, seed=self.seed)
+                return fit_head(self.transformed[rows], self.error[rows], device=self.device, seed=self.seed)
             case "fastfill":
-                return fit_head(self.moved[rows], self.with_classifier[rows], device=self.device, seed=self.seed)
+                return fit_head(self.transformed[rows], self.with_classifier[rows], device=self.device, seed=self.seed)
             case "class_mean":
                 return Nearest("moved", class_means(self.new[rows], self.codes[rows]), every)
             case "nearest_pair":
@@ -223,11 +230,12 @@ class _Ground:
 
     @cached_property
     def with_classifier(self) -> Floats:
-        """L = MSE + CE, each in units of its mean so that neither drowns the other; MSE alone for a row of no label."""
+        """FastFill's loss with a classifier, MSE + cross-entropy, (n,): each divided by its mean, so that neither
+        outweighs the other. A row without a label has the MSE alone."""
         loss = self.error / (self.error.mean() or 1.0)
         known = self.codes >= 0
         entropy = cross_entropy_of_new_classifier(
-            self.moved[known], self.new[known], self.codes[known], device=self.device, seed=self.seed
+            self.transformed[known], self.new[known], self.codes[known], device=self.device, seed=self.seed
         )
         loss[known] += entropy / (entropy.mean() or 1.0)
         return np.asarray(loss)
@@ -238,11 +246,11 @@ class _Ground:
         raw = np.empty(len(self.error))
         for k in range(FOLDS):
             rows = np.flatnonzero(fold == k)
-            raw[rows] = self.score(method, np.flatnonzero(fold != k))(self.inputs[rows], self.moved[rows])
+            raw[rows] = self.score(method, np.flatnonzero(fold != k))(self.inputs[rows], self.transformed[rows])
         return raw
 
     def cross_calibrated(self, raw: Floats) -> Array:
-        """Every row's expected squared error by the calibration learned from the other folds: (n,) float32."""
+        """Every row's expected squared error by the calibration fitted on the other folds: (n,) float32."""
         fold = _folds(len(raw), FOLDS, self.seed)
         expected = np.empty(len(raw), np.float32)
         for k in range(FOLDS):
@@ -261,7 +269,7 @@ class _Ground:
 
 @dataclass(frozen=True)
 class _Judge:
-    """A bounded part of the labelled pairs as queries and gallery, to draw curves by."""
+    """Compares orders of re-embedding by mAP, with a bounded part of the labelled pairs as queries and gallery."""
 
     ground: _Ground
     rows: Codes
@@ -284,15 +292,15 @@ class _Judge:
         return np.asarray(np.mean([self._mean(order) for order in orders], axis=0))
 
     def _mean(self, order: Codes) -> Floats:
-        g, queries = self.ground, self.rows[self.queries]
+        ground, queries = self.ground, self.rows[self.queries]
         values = values_along(
-            g.new[queries],
-            g.codes[queries],
-            g.moved[self.rows],
-            g.new[self.rows],
-            g.codes[self.rows],
+            ground.new[queries],
+            ground.codes[queries],
+            ground.transformed[self.rows],
+            ground.new[self.rows],
+            ground.codes[self.rows],
             order,
-            g.chosen.card.target.metric,
+            ground.chosen.card.target.metric,
             self.queries,
             JUDGED_BY,
             steps=JUDGED_STEPS,

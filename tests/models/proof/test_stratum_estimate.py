@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from models.proof.stratum_estimate import KnownUnits, MeasuredUnits, combine, estimate
 
@@ -55,6 +56,17 @@ def test_confidence_interval_of_the_difference_covers_its_truth() -> None:
         interval = estimate(sample(rng, 100), None, seed=seed, resamples=300).difference()
         held += interval.low <= 0.2 + 0.6 * 0.5 - 0.5 <= interval.high
     assert 0.88 <= held / 150 <= 0.995
+
+
+@pytest.mark.parametrize("units", [4, 6, 12])
+def test_interval_of_few_units_is_as_wide_as_students(units: int) -> None:
+    widths = []
+    for seed in range(20):
+        lead = np.random.default_rng(seed).normal(size=units)
+        ours = estimate(MeasuredUnits(np.zeros(units), lead, np.ones(units)), None, seed=seed).difference()
+        students = stats.t.interval(0.95, units - 1, loc=lead.mean(), scale=stats.sem(lead))
+        widths.append((ours.high - ours.low) / (students[1] - students[0]))
+    assert np.mean(widths) == pytest.approx(1, abs=0.06)
 
 
 def test_stratum_of_few_classes_scatters_more_than_the_mean_of_many() -> None:

@@ -14,7 +14,6 @@ from models.uncertainty import (
     learn_uncertainty,
     reliability,
 )
-from models.uncertainty.calibration import isotonic
 from models.uncertainty.heads import cross_entropy_of_new_classifier, fit_head
 from models.uncertainty.learning import rank_correlation
 
@@ -166,10 +165,14 @@ def test_cross_entropy_is_larger_where_the_new_classifier_would_answer_wrongly()
     assert entropy.min() > 0
 
 
-def test_isotonic_regression_is_the_nearest_sequence_that_does_not_fall() -> None:
-    values, weights = np.array([1.0, 3.0, 2.0, 2.0, 5.0, 4.0]), np.array([1.0, 1.0, 2.0, 1.0, 1.0, 3.0])
-    np.testing.assert_allclose(isotonic(values, weights), [1, 2.25, 2.25, 2.25, 4.25, 4.25])
-    np.testing.assert_allclose(isotonic(np.array([3.0, 2.0, 1.0]), np.ones(3)), [2, 2, 2])
+def test_bins_whose_errors_fall_with_the_score_share_one_mean_by_their_rows() -> None:
+    raw = np.arange(75.0)  # three bins of 25
+    for levels, expected in (((1.0, 3.0, 2.0), (1, 2.5, 2.5)), ((3.0, 2.0, 1.0), (2, 2, 2))):
+        curve = calibrate(raw, np.repeat(levels, 25))
+        np.testing.assert_allclose(curve.at, [12, 37, 62])
+        np.testing.assert_allclose(np.exp(curve.log_error), expected)
+    curve = calibrate(np.arange(77.0), np.repeat([4.0, 2.0, 1.0], [26, 26, 25]))  # the last bin has one row less
+    np.testing.assert_allclose(np.exp(curve.log_error), (26 * 4 + 26 * 2 + 25) / 77)
 
 
 def test_calibration_is_right_on_average_and_never_falls_even_for_a_score_that_says_nothing() -> None:
@@ -189,3 +192,4 @@ def test_rank_correlation_is_spearmans() -> None:
     assert rank_correlation(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1)
     assert rank_correlation(np.array([1.0, 2, 2, 3]), np.array([1.0, 3, 2, 4])) == pytest.approx(0.9486833)
     assert rank_correlation(np.ones(4), np.arange(4.0)) == 0
+    assert rank_correlation(np.arange(4.0), np.ones(4)) == 0
