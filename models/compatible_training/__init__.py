@@ -1,8 +1,8 @@
 """Compatible training: a new model whose queries search the old gallery directly.
 
-The old model is a black box: its vectors on the training rows are all that is known of it. A frozen pseudo-classifier
-made of them (`pseudo_classifier.py`) pulls the new features into the old space while the new model learns its own
-classifier. Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission).
+The old model is a black box: only its vectors of the training rows are known. A frozen pseudo-classifier made of them
+(`pseudo_classifier.py`) pulls the new features into the old space while the new model learns a classifier of its own.
+Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission).
 """
 
 from models.compatible_training.data import LabelledInputs

@@ -20,7 +20,7 @@ from models.arrays import ONE_STANDARD_ERROR, Codes, Floats, Progress, silent
 from models.device import Device, resolve
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
-from models.portable.uncertainty import readings
+from models.portable.uncertainty import stacked_inputs
 from models.re_embedding.backfill_curve import Measure, class_means, order_at_random, order_by_uncertainty, values_along
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
@@ -194,7 +194,7 @@ class _Ground:
         if side is not None:
             columns = np.append(columns, np.full(side.shape[1], side_factor(old, side)))
         error = np.square(landed - new, dtype=np.float64).sum(axis=1)
-        inputs = readings(old, side, card.source)
+        inputs = stacked_inputs(old, side, card.source)
         return cls(chosen, inputs, landed, new, codes_of(pairs), error, columns, device, seed)
 
     @property
