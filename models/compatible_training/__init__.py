@@ -8,21 +8,22 @@ Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission).
 from models.compatible_training.data import LabelledInputs
 from models.compatible_training.holding_out import Split, hold_out
 from models.compatible_training.loop import CompatibleEpoch
-from models.compatible_training.settings import METHODS, PSEUDO_METHODS, Method, TrainingSettings
-from models.compatible_training.training import Trained, reaching, train
+from models.compatible_training.pseudo_classifier import PSEUDO_METHODS
+from models.compatible_training.settings import COMPATIBLE_METHODS, CompatibleMethod, TrainingSettings
+from models.compatible_training.training import Trained, train_compatible, with_signed_features
 from models.training import NotTrainable
 
 __all__ = [
-    "METHODS",
+    "COMPATIBLE_METHODS",
     "PSEUDO_METHODS",
     "CompatibleEpoch",
+    "CompatibleMethod",
     "LabelledInputs",
-    "Method",
     "NotTrainable",
     "Split",
     "Trained",
     "TrainingSettings",
     "hold_out",
-    "reaching",
-    "train",
+    "train_compatible",
+    "with_signed_features",
 ]

@@ -58,7 +58,7 @@ class CompatibleEpoch(Epoch):
     self: float | None
 
 
-def run(task: CompatibleTask, device: torch.device, progress: Progress, group: ProcessGroup = ALONE) -> None:
+def run_compatible(task: CompatibleTask, device: torch.device, progress: Progress, group: ProcessGroup = ALONE) -> None:
     """Trains until the schedule ends or early stopping; the result is the last checkpoint in the task's folder."""
     with CompatibleTrainer(task, device, group) as trainer:
         trainer.run(progress)

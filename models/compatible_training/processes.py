@@ -15,7 +15,7 @@ import torch.distributed
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from models.arrays import Progress
-from models.compatible_training.loop import CompatibleTask, run
+from models.compatible_training.loop import CompatibleTask, run_compatible
 from models.training import ProcessGroup
 
 _Step = tuple[int, int] | None
@@ -29,7 +29,7 @@ def train_on(task: CompatibleTask, device: torch.device, progress: Progress, pro
     if processes is None:
         processes = torch.cuda.device_count() if device.type == "cuda" else 1
     if processes == 1:
-        run(task, device, progress)
+        run_compatible(task, device, progress)
         return
     context = multiprocessing.get_context("spawn")
     steps: SimpleQueue[_Step] = context.SimpleQueue()
@@ -65,7 +65,7 @@ def _member(task: CompatibleTask, device_type: str, steps: SimpleQueue[_Step]) -
             steps.put((done, total))
 
     try:
-        run(task, device, tell, group)
+        run_compatible(task, device, tell, group)
     finally:
         torch.distributed.destroy_process_group()
 

@@ -20,7 +20,7 @@ from models.compatible_training.random_walk import DAMPING, TEMPERATURE, refine_
 from models.portable import Array, Distance, as_indexed
 
 PseudoMethod = Literal["trained", "averaged", "averaged_normalised", "random_walk"]
-METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
+PSEUDO_METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
 
 _EPOCHS, _STEPS_AT_LEAST, _BATCH, _RATE, _DECAY = 30, 1500, 1024, 1e-2, 1e-5
 _CALIBRATED_ON = 10_000
@@ -44,7 +44,7 @@ class PseudoClassifier:
     scale: float = 1.0
 
 
-def build(
+def build_pseudo_classifier(
     method: PseudoMethod,
     features: Array,
     codes: Codes,

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from models.compatible_training.instance_weights import InstanceWeightSettings
-from models.compatible_training.pseudo_classifier import PseudoMethod
 from models.training.settings import LoopSettings, ScheduleName
 
-Method = Literal["random_walk", "averaged_normalised", "averaged", "trained", "l2", "none"]
-METHODS: tuple[Method, ...] = get_args(Method)
-PSEUDO_METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
+CompatibleMethod = Literal["random_walk", "averaged_normalised", "averaged", "trained", "l2", "none"]
+COMPATIBLE_METHODS: tuple[CompatibleMethod, ...] = get_args(CompatibleMethod)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +24,7 @@ class TrainingSettings(LoopSettings):
     patience: of early stopping, which looks at the cross test. instance_weights: None to weigh all rows alike.
     """
 
-    method: Method = "random_walk"
+    method: CompatibleMethod = "random_walk"
     epochs: int = 90
     batch: int = 1024
     learning_rate: float = 0.1

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 from models.arrays import Progress
-from models.compatible_training import pseudo_classifier
 from models.compatible_training.data import LabelledInputs
 from models.compatible_training.loop import CompatibleEpoch, CompatibleTask
 from models.compatible_training.objective import Student
 from models.compatible_training.processes import train_on
-from models.compatible_training.pseudo_classifier import PseudoClassifier
-from models.compatible_training.settings import PSEUDO_METHODS, TrainingSettings
+from models.compatible_training.pseudo_classifier import PSEUDO_METHODS, PseudoClassifier, build_pseudo_classifier
+from models.compatible_training.settings import TrainingSettings
 from models.embedding_model.backbones import Embedder, build
 from models.inputs import Preprocessing
 from models.portable import Architecture, Array, Space, as_indexed
@@ -44,7 +43,7 @@ class Trained:
     old_accuracy: float | None
 
 
-def reaching(architecture: Architecture, old: Array) -> Architecture:
+def with_signed_features(architecture: Architecture, old: Array) -> Architecture:
     """The architecture, with a final projection where its features could not equal the old vectors without one.
 
     old: (n, d_old) float32. The pooled features of image models may be rectified and so never negative, while old
@@ -54,7 +53,7 @@ def reaching(architecture: Architecture, old: Array) -> Architecture:
     return replace(architecture, projection=architecture.projection or signed)
 
 
-def train(
+def train_compatible(
     training: LabelledInputs,
     held_out: LabelledInputs,
     *,
@@ -114,7 +113,7 @@ def _pseudo_classifier(
 ) -> PseudoClassifier | None:
     if settings.method not in PSEUDO_METHODS or not settings.constrained:
         return None
-    pseudo = pseudo_classifier.build(
+    pseudo = build_pseudo_classifier(
         settings.method,
         training.old,
         training.codes,

@@ -6,15 +6,15 @@ transformation of these (FCT; Ramanujan et al., CVPR 2022).
 """
 
 from models.contrastive_training.loop import ContrastiveEpoch
-from models.contrastive_training.settings import ContrastiveSettings, Method, method_of
+from models.contrastive_training.settings import ContrastiveMethod, ContrastiveSettings, method_of
 from models.contrastive_training.training import DIMENSION, TrainedEncoder, fingerprint, train_contrastive
 from models.training import NotTrainable
 
 __all__ = [
     "DIMENSION",
     "ContrastiveEpoch",
+    "ContrastiveMethod",
     "ContrastiveSettings",
-    "Method",
     "NotTrainable",
     "TrainedEncoder",
     "fingerprint",

@@ -51,7 +51,7 @@ class ContrastiveEpoch(Epoch):
     uniformity: float | None
 
 
-def run(embedder: Embedder, task: ContrastiveTask, device: torch.device, progress: Progress) -> None:
+def run_contrastive(embedder: Embedder, task: ContrastiveTask, device: torch.device, progress: Progress) -> None:
     """Trains until the schedule ends or early stopping; the result is the last checkpoint in the task's folder."""
     with ContrastiveTrainer(embedder, task, device) as trainer:
         trainer.run(progress)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from models.portable.architectures import Modality
 from models.training.settings import LoopSettings, ScheduleName
 
-Method = Literal["simclr", "simcse"]
+ContrastiveMethod = Literal["simclr", "simcse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,6 @@ class ContrastiveSettings(LoopSettings):
         return cls(**((texts if modality == "text" else {}) | given))
 
 
-def method_of(modality: Modality) -> Method:
+def method_of(modality: Modality) -> ContrastiveMethod:
     """The contrastive method of a modality: SimCLR for images, SimCSE for texts."""
     return "simcse" if modality == "text" else "simclr"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models.arrays import Progress
-from models.contrastive_training.loop import ContrastiveEpoch, ContrastiveTask, run
+from models.contrastive_training.loop import ContrastiveEpoch, ContrastiveTask, run_contrastive
 from models.contrastive_training.objective import Contrast
 from models.contrastive_training.settings import ContrastiveSettings, method_of
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
@@ -114,7 +114,7 @@ def train_contrastive(
         fingerprint=_task_fingerprint(inputs_fingerprint, architecture, dimension, preprocessing, settings),
     )
     rebuildable = described(architecture, embedder)
-    run(embedder, task, device, progress)
+    run_contrastive(embedder, task, device, progress)
     return _collected(embedder, rebuildable, task, inputs_fingerprint)
 
 

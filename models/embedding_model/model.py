@@ -13,7 +13,7 @@ from models.embedding_model.backbones import Embedder
 from models.embedding_model.card import ModelCard
 from models.inputs import Inputs, Loader, Preprocessing
 from models.portable import Array, as_indexed
-from models.training.precision import reduced
+from models.training.precision import reduced_dtype
 from models.training.settings import Precision
 
 
@@ -61,7 +61,7 @@ class EmbeddingModel:
         workers: processes that prepare batches. Raises BadInput for a row that cannot be prepared.
         """
         where = device or torch.device("cpu")
-        dtype = reduced(precision, where)
+        dtype = reduced_dtype(precision, where)
         embedder = self.embedder.to(where).eval()
         plan = np.split(np.arange(len(inputs)), range(batch, len(inputs), batch)) if len(inputs) else []
         with Loader(inputs, self.preprocessing, workers) as loader:

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from models.embedding_model.model import EmbeddingModel
 
-TOLERANCE = 1e-4
+LARGEST_DIFFERENCE = 1e-4
 _TRACED, _CHECKED = 2, 5  # rows: another number than was traced shows that the graph does not depend on it
 
 
@@ -59,7 +59,7 @@ def export_onnx(model: EmbeddingModel, path: Path) -> float:
         partial.unlink(missing_ok=True)
         raise NotExported(f"the model cannot be written as ONNX: {error}") from error
     difference = float(np.abs(computed - expected).max() / max(float(np.abs(expected).max()), 1e-12))
-    if not difference <= TOLERANCE:
+    if not difference <= LARGEST_DIFFERENCE:
         partial.unlink(missing_ok=True)
         raise NotExported(f"the ONNX graph differs from PyTorch by {difference:.1e} of the largest component")
     os.replace(partial, path)

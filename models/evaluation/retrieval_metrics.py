@@ -41,6 +41,9 @@ Ranks = NDArray[np.int64]
 
 NO_MATCH = -1
 
+NEIGHBOURS = 10
+"""The k of recall@k wherever it is measured."""
+
 
 @dataclass(frozen=True)
 class Flips:

@@ -18,12 +18,20 @@ from numpy.typing import NDArray
 from models.arrays import Labels, RowNumbers
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.evaluation.compatibility import Criterion, UpdateGain, criterion, oracle_gain, retention, update_gain
-from models.evaluation.retrieval_metrics import NO_MATCH, Flips, cmc, label_metrics, labelled_rows, recall_at_k, top_k
+from models.evaluation.retrieval_metrics import (
+    NEIGHBOURS,
+    NO_MATCH,
+    Flips,
+    cmc,
+    label_metrics,
+    labelled_rows,
+    recall_at_k,
+    top_k,
+)
 from models.evaluation.slices import SlicedBy, counted_flips, slice_by
 from models.json_values import plain
 from models.portable import Array, Distance
 
-NEIGHBOURS = 10
 RECALL = f"recall@{NEIGHBOURS}"
 KS = (1, 5, 10)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models.inputs.preparing import BadInput, prepare
+from models.inputs.preparing import BadInput, prepare_batch
 from models.inputs.preprocessing import Preprocessing, Views
 from models.inputs.taken import Inputs
 
@@ -96,7 +96,7 @@ class _Rows(Dataset[Any]):
     def __getitem__(self, job: _Job) -> tuple[Tensor, dict[str, Tensor] | BadInput]:
         rows, augment, seed = job
         try:
-            prepared: dict[str, Tensor] | BadInput = prepare(
+            prepared: dict[str, Tensor] | BadInput = prepare_batch(
                 self._inputs, rows, self._preprocessing, augment=augment, seed=seed
             )
         except BadInput as error:  # as a value: DataLoader would raise another error in its place

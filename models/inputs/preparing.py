@@ -41,7 +41,7 @@ class BadInput(ValueError):
         return f"row {self.row}: {self.reason}"
 
 
-def prepare(
+def prepare_batch(
     inputs: Inputs, rows: RowNumbers, how: Preprocessing, *, augment: bool | Views, seed: int
 ) -> dict[str, Tensor]:
     """The tensors of a batch, as the embedder reads them; a row's depend on row and seed alone, not on the batch.
@@ -66,7 +66,7 @@ def bad_rows(inputs: Inputs, how: Preprocessing, start: int = 0) -> Iterator[Bad
     """An error for every row from `start` on that cannot be prepared."""
     for row in range(start, len(inputs)):
         try:
-            prepare(inputs, np.array([row]), how, augment=False, seed=0)
+            prepare_batch(inputs, np.array([row]), how, augment=False, seed=0)
         except BadInput as error:
             yield error
 

@@ -33,9 +33,9 @@ def write_sealed(card: Card, arrays: Arrays, directory: Path) -> Card:
     card = dataclasses.replace(card, sha256="")
     weights = save_arrays(dict(arrays), metadata={"card": card.to_json()})
     card = dataclasses.replace(card, sha256=hashlib.sha256(weights).hexdigest())
-    publish(directory / weights_name(card), weights)
+    publish(directory / _weights_name(card), weights)
     publish(directory / CARD, card.to_json().encode())
-    for stale in set(directory.glob("weights-*.safetensors")) - {directory / weights_name(card)}:
+    for stale in set(directory.glob("weights-*.safetensors")) - {directory / _weights_name(card)}:
         stale.unlink()
     return card
 
@@ -44,11 +44,11 @@ def read_sealed(directory: Path) -> tuple[Card, Arrays]:
     """Reads an artifact's card and arrays; raises CorruptArtifact where they were not written together."""
     try:
         card = Card.from_json((directory / CARD).read_text())
-        weights = (directory / weights_name(card)).read_bytes()
+        weights = (directory / _weights_name(card)).read_bytes()
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptArtifact(f"artifact is unreadable: {error}") from error
     if hashlib.sha256(weights).hexdigest() != card.sha256:
-        raise CorruptArtifact(f"{weights_name(card)} does not have the checksum that its card names")
+        raise CorruptArtifact(f"{_weights_name(card)} does not have the checksum that its card names")
     try:
         header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
         stamped = Card.from_json(header["__metadata__"]["card"])
@@ -60,7 +60,7 @@ def read_sealed(directory: Path) -> tuple[Card, Arrays]:
     return card, arrays
 
 
-def weights_name(card: Card) -> str:
+def _weights_name(card: Card) -> str:
     """The name of a saved card's weights file: by its checksum, so that replacing the card switches to new weights."""
     return f"weights-{card.sha256[:16]}.safetensors"
 

@@ -7,7 +7,7 @@ import torch
 from models.training.settings import Precision
 
 
-def reduced(precision: Precision, device: torch.device) -> torch.dtype | None:
+def reduced_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
     """The dtype that matrix products are computed in; None for float32 throughout.
 
     "auto" is bfloat16 where the hardware multiplies it, and float16 on GPUs that do not. "mixed" is bfloat16 also on a

@@ -22,7 +22,7 @@ from models.inputs import Batch, Loader, Views
 from models.training import checkpoint
 from models.training.checkpoint import Checkpoint
 from models.training.plan import derived_seed, epoch_plan, steps_per_epoch
-from models.training.precision import reduced
+from models.training.precision import reduced_dtype
 from models.training.schedule import learning_rate
 from models.training.work import ALONE, ProcessGroup, TrainingWork
 
@@ -67,7 +67,7 @@ class Trainer(ABC, Generic[E]):
     ) -> None:
         self.network, self.optimizer, self.work, self.device, self.group = network, optimizer, work, device, group
         self.settings = work.settings
-        self.dtype = reduced(self.settings.precision, device)
+        self.dtype = reduced_dtype(self.settings.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
         self.parallel = self._parallel()
         self.rows = len(work.inputs)

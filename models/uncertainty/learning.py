@@ -28,9 +28,9 @@ from models.transformations.pairs import Pairs, side_factor
 from models.uncertainty.calibration import ReliabilityBin, calibrate, reliability
 from models.uncertainty.heads import cross_entropy_of_new_classifier, fit_head
 
-Method = Literal["mse", "fastfill", "class_mean", "nearest_pair", "errors_nearby"]
-METHODS: tuple[Method, ...] = get_args(Method)
-BY_LABEL: tuple[Method, ...] = ("fastfill", "class_mean")
+UncertaintyMethod = Literal["mse", "fastfill", "class_mean", "nearest_pair", "errors_nearby"]
+UNCERTAINTY_METHODS: tuple[UncertaintyMethod, ...] = get_args(UncertaintyMethod)
+METHODS_BY_LABEL: tuple[UncertaintyMethod, ...] = ("fastfill", "class_mean")
 
 FEWEST_PAIRS = 10
 FOLDS = 5
@@ -53,7 +53,7 @@ class Candidate:
     the pairs, and gain: the same less that of random order; None without labels.
     """
 
-    method: Method
+    method: UncertaintyMethod
     rank_correlation: float
     curve: Interval | None = None
     gain: Interval | None = None
@@ -68,7 +68,7 @@ class LearnedUncertainty:
     """
 
     uncertainty: Uncertainty
-    method: Method
+    method: UncertaintyMethod
     reliability: tuple[ReliabilityBin, ...]
     candidates: tuple[Candidate, ...]
     held_out: Array
@@ -116,8 +116,8 @@ def learn_uncertainty(
     pairs, ValueError where shapes do not fit.
     """
     ground = _Ground.of(pairs, out_of_fold, chosen, resolve(device), seed)
-    methods = [method for method in METHODS if ground.labelled or method not in BY_LABEL]
-    raw: dict[Method, Floats] = {}
+    methods = [method for method in UNCERTAINTY_METHODS if ground.labelled or method not in METHODS_BY_LABEL]
+    raw: dict[UncertaintyMethod, Floats] = {}
     for done, method in enumerate(methods, start=1):
         raw[method] = ground.cross_fitted(method)
         progress(done, len(methods) + 1)
@@ -203,7 +203,7 @@ class _Ground:
         known = self.codes[self.codes >= 0]
         return len(known) >= FEWEST_PAIRS and bool((np.bincount(known) > 1).any()) and len(np.unique(known)) > 1
 
-    def score(self, method: Method, rows: Codes) -> Head | Nearest:
+    def score(self, method: UncertaintyMethod, rows: Codes) -> Head | Nearest:
         """The candidate, learned from these rows (k,)."""
         some = np.random.default_rng(self.seed).permutation(rows)[:POINTS]
         every = np.ones(self.moved.shape[1], np.float32)
@@ -232,7 +232,7 @@ class _Ground:
         loss[known] += entropy / (entropy.mean() or 1.0)
         return np.asarray(loss)
 
-    def cross_fitted(self, method: Method) -> Floats:
+    def cross_fitted(self, method: UncertaintyMethod) -> Floats:
         """Every row's raw score by the candidate learned from the other folds: (n,)."""
         fold = _folds(len(self.error), FOLDS, self.seed)
         raw = np.empty(len(self.error))
@@ -249,7 +249,7 @@ class _Ground:
             expected[fold == k] = calibrate(raw[fold != k], self.error[fold != k])(raw[fold == k])
         return expected
 
-    def card(self, method: Method, correlation: float) -> Card:
+    def card(self, method: UncertaintyMethod, correlation: float) -> Card:
         card = self.chosen.card
         metrics = {"held-out rank correlation": correlation, "held-out mean squared error": float(self.error.mean())}
         now = datetime.now(UTC).isoformat(timespec="seconds")

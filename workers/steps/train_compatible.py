@@ -15,7 +15,15 @@ from app.composition import Crosswalk, compose
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models import embedding_model
-from models.compatible_training import LabelledInputs, NotTrainable, Split, Trained, TrainingSettings, reaching, train
+from models.compatible_training import (
+    LabelledInputs,
+    NotTrainable,
+    Split,
+    Trained,
+    TrainingSettings,
+    train_compatible,
+    with_signed_features,
+)
 from models.compatible_training.instance_weights import InstanceWeightSettings
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
@@ -42,7 +50,7 @@ def run(context: StepContext) -> None:
     rows = read_rows(crosswalk, upgrade, upgrade.request["dataset"], architecture, folder)
     labels, codes = np.unique(rows.label.astype(str), return_inverse=True)
     _check(rows, labels, upgrade)
-    architecture = reaching(architecture, rows.old)
+    architecture = with_signed_features(architecture, rows.old)
     split = split_rows(crosswalk, upgrade, codes, labels, folder / "training" / "split.npz")
     _check_proof(crosswalk, upgrade, rows, split, architecture, folder)
     try:
@@ -130,7 +138,7 @@ def _train(
         tokens=upgrade.request["training"]["tokens"],
         backbones_dir=context.settings.backbones_dir,
     )
-    trained = train(
+    trained = train_compatible(
         training,
         everything.take(seen_held_out),
         classes=int((~split.unseen).sum()),
