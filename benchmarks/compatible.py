@@ -29,7 +29,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from models.arrays import Codes
-from models.compatible_training import LabelledInputs, Method, TrainingSettings, train
+from models.compatible_training import CompatibleMethod, LabelledInputs, TrainingSettings, train_compatible
 from models.compatible_training.instance_weights import InstanceWeightSettings, suspects
 from models.compatible_training.validation import embed
 from models.device import resolve
@@ -39,7 +39,7 @@ from models.inputs import Loader, Preprocessing
 from models.portable import Architecture, Array, Space, publish
 
 CLASSES, OLD_SHARE = 100, 0.3
-COMPARED: tuple[Method, ...] = ("none", "l2", "trained", "averaged", "averaged_normalised", "random_walk")
+COMPARED: tuple[CompatibleMethod, ...] = ("none", "l2", "trained", "averaged", "averaged_normalised", "random_walk")
 GRID = ((1.0, 0.1), (1.0, 0.5), (1.0, 0.9), (0.1, 0.9), (0.05, 0.9))
 NOISE = (0.2, 0.4)
 PARTS = ("comparison", "noise", "grid")
@@ -95,7 +95,7 @@ class Images:
 class Run:
     """One new model of the tables."""
 
-    method: Method
+    method: CompatibleMethod
     damping: float = 0.9
     temperature: float = 0.1
     noise: float = 0.0
@@ -215,7 +215,7 @@ class Bench:
         architecture = self.size.old if key == "old" else self.size.new
         with Progress(transient=True) as bar:
             task = bar.add_task(key)
-            return train(
+            return train_compatible(
                 LabelledInputs(part.encoded, part.codes, old),
                 LabelledInputs([], np.empty(0, np.int64), old[:0]),
                 classes=CLASSES,

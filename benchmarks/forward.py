@@ -33,7 +33,7 @@ from models.embedding_model.backbones import build
 from models.evaluation.bootstrap import paired_bootstrap
 from models.evaluation.searches import GallerySearch, SearchResult, evaluate
 from models.portable import Architecture, Array
-from models.training.precision import reduced
+from models.training.precision import reduced_dtype
 from models.transformations.fct import fct
 from models.transformations.methods import METHODS, NETWORKS, Recipe, learn, method_named
 from models.transformations.networks import BranchedNetwork
@@ -182,7 +182,7 @@ def _embedding_seconds(data: Path, rows: int, device: torch.device) -> float:
     images = [np.asarray(Image.open(io.BytesIO(v)).convert("RGB")) for v in table.column("image").to_pylist()]
     pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
     embedder = build(Architecture.from_json("small-resnet"), None, backbones_dir=None).to(device).eval()
-    products = reduced("auto", device)
+    products = reduced_dtype("auto", device)
     start = time.perf_counter()
     with torch.inference_mode(), torch.autocast(device.type, products, enabled=products is not None):
         for batch in torch.split(pixels, 256):

@@ -22,7 +22,7 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.compatible import CLASSES, Images, sizes
-from models.compatible_training import LabelledInputs, TrainingSettings, train
+from models.compatible_training import LabelledInputs, TrainingSettings, train_compatible
 from models.compatible_training.instance_weights import InstanceWeightSettings
 from models.device import resolve
 from models.inputs import Preprocessing
@@ -57,7 +57,7 @@ def main() -> None:
 def _profiled(rows: LabelledInputs, settings: TrainingSettings, device: torch.device) -> dict[str, float]:
     architecture = sizes()["small"].new
     with tempfile.TemporaryDirectory() as folder, profile(activities=[ProfilerActivity.CPU]) as profiler:
-        train(
+        train_compatible(
             rows,
             LabelledInputs([], np.empty(0, np.int64), rows.old[:0]),
             classes=CLASSES,

@@ -1,4 +1,4 @@
-"""Names for arrays that modules hand to each other, and the callback that tells of progress."""
+"""Types of the arrays that modules hand to each other, and of the callback that reports progress."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-"""Figures that are worked with in full precision."""
+"""Numbers that are computed in double precision, of any shape."""
 
 Floats32 = NDArray[np.float32]
-"""Vectors, as stored and as networks take them."""
+"""Vectors in single precision, as they are stored and as networks read them."""
 
 Codes = NDArray[np.int64]
-"""(n,) numbers of classes or groups in place of their names; -1 for none."""
+"""(n,) integer codes of classes or groups, from 0; -1 for a row of no class."""
 
 RowNumbers = NDArray[np.int64]
-"""Places of rows in an array."""
+"""Indices of rows in an array, of any shape; -1 stands for no row."""
 
 Labels = NDArray[Any]
-"""(n,) labels, strings or integers; None for a row without one."""
+"""(n,) class labels, strings or integers; None for a row without a label."""
 
 Scores = NDArray[np.float64]
-"""(queries, 4), a column for each metric of `models.proof.inputs.METRICS`, NaN where one was not measured."""
+"""(queries, 4), a column for each metric of `models.proof.inputs.METRICS`, NaN where it was not measured."""
 
 Known = NDArray[np.bool_] | None
-"""(n,) which rows' side-information is their own and not a guess; None for all."""
+"""(n,) which rows have side-information of their own rather than a predicted one; None if all have."""
 
 Progress = Callable[[int, int], None]
-"""Called with how much is done, and of how much."""
+"""Called with the amount of work done and the total amount."""
 
 ONE_STANDARD_ERROR = 0.6827
-"""Confidence of the interval that reaches one standard error to either side of a mean."""
+"""Confidence level of the interval that extends one standard error to either side of a mean."""
 
 
 def silent(done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+    """A progress callback that does nothing."""

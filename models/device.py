@@ -1,4 +1,4 @@
-"""Where tensors are computed on."""
+"""The device that tensors are computed on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def resolve(device: Device = "auto") -> torch.device:
-    """The device asked for; "auto" takes a GPU where there is one. Raises ValueError for "cuda" where there is none."""
+    """The PyTorch device of that name; "auto" is a GPU if there is one. Raises ValueError for "cuda" without a GPU."""
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise ValueError("no CUDA device is available here; ask for 'auto' or 'cpu'")

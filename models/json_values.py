@@ -1,4 +1,4 @@
-"""Results as plain JSON values: what every `to_json` of the learning core is made of."""
+"""Results of the learning core as JSON values: what its `to_json` methods return."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Dictionaries, lists, strings and finite numbers, ready for `json.dumps`; NaN and infinities become None."""
+    """`value` as JSON holds it: dataclasses become dictionaries, tuples lists, NaN and infinities None."""
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

@@ -1,10 +1,10 @@
-"""What is trained on, as plain data."""
+"""The rows that a compatible model is trained on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.arrays import Codes
+from models.arrays import Codes, RowNumbers
 from models.inputs import Inputs, Taken
 from models.portable import Array
 
@@ -27,6 +27,6 @@ class LabelledInputs:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, rows: Codes) -> LabelledInputs:
-        """These rows, in this order; the inputs stay where they are."""
+    def take(self, rows: RowNumbers) -> LabelledInputs:
+        """The given rows, (k,) int64, in that order; the inputs are not copied."""
         return LabelledInputs(Taken(self.inputs, rows), self.codes[rows], self.old[rows])

@@ -1,4 +1,4 @@
-"""Which rows are kept from training, to stop it early and to prove what it gave."""
+"""Splits rows into those to train on and those held out, for early stopping and for measuring the trained model."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Codes
+from models.arrays import Codes, RowNumbers
 
 _ROWS_TO_SHARE = 3  # a class with fewer rows is trained on with all of them
 
 
 @dataclass(frozen=True)
 class Split:
-    """training, held_out: rows, ascending int64; unseen: (classes,) bool, classes of which no row is trained on."""
+    """training, held_out: row numbers, ascending; unseen: (classes,) bool, the classes without a training row."""
 
-    training: Codes
-    held_out: Codes
+    training: RowNumbers
+    held_out: RowNumbers
     unseen: NDArray[np.bool_]
 
 
 def hold_out(codes: Codes, classes: int, share: float, seed: int, *, whole_classes: bool) -> Split:
-    """Keeps back a `share` of the rows of every class, and, where asked, all rows of as large a share of the classes.
+    """Holds out a `share` of the rows of every class and, with `whole_classes`, every row of that share of the classes.
 
-    codes: (n,) int64 classes from 0. Whole classes are kept back where the gallery holds classes without training rows:
-    how the model does on those can be judged on nothing else. At least two classes are left to train on. Deterministic.
+    codes: (n,) int64 classes from 0. Whole classes are held out when the gallery has classes without training rows,
+    since nothing else shows how the model does on those. At least two classes remain to train on. Deterministic.
     """
     rng = np.random.default_rng(seed)
     unseen = np.zeros(classes, bool)
     if whole_classes:
-        many = min(max(2, round(share * classes)), max(0, classes - 2))
-        unseen[rng.permutation(classes)[:many]] = True
+        count = min(max(2, round(share * classes)), max(0, classes - 2))
+        unseen[rng.permutation(classes)[:count]] = True
     order = rng.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
     size = np.bincount(codes, minlength=classes)

@@ -22,14 +22,14 @@ from torch import Tensor
 TASKS = 2
 CLAMP = math.log(20)
 TWICE = math.log(2)
-LEAST_WEIGHT = 1e-3  # m·π under which a row is an outlier beyond doubt
+LEAST_WEIGHT = 1e-3  # of m·π: below it, a row counts as certainly an outlier
 
 
 @dataclass(frozen=True)
 class InstanceWeightSettings:
-    """How s moves: momentum SGD with a rate of its own, weight decay in the log domain, `warm_up` epochs at 0.
+    """How the log scales s are learned: SGD with momentum, weight decay on s, and `warm_up` epochs during which s is 0.
 
-    The gradient of a row is that of its own terms, not divided by the batch: how far s moves in one visit must not
+    The gradient of a row is that of its own terms, not divided by the batch size: how far s moves in one step must not
     depend on how many rows share the batch.
     """
 
@@ -44,7 +44,7 @@ class InstanceWeightSettings:
 
 
 class RowWeights:
-    """s of all rows, (rows, 2) float32, with their momentum; only rows that are visited move."""
+    """The log scales s of all rows, (rows, 2) float32, with their momentum; a step updates only the batch's rows."""
 
     def __init__(self, rows: int, settings: InstanceWeightSettings, device: torch.device) -> None:
         self.settings = settings
@@ -53,22 +53,24 @@ class RowWeights:
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """s as it stands: (rows, 2) float32."""
-        found: NDArray[np.float32] = self._values.numpy(force=True).copy()
-        return found
+        """A copy of s: (rows, 2) float32."""
+        copied: NDArray[np.float32] = self._values.numpy(force=True).copy()
+        return copied
 
     def totals(self, used: Tensor, rows: Tensor) -> Tensor:
-        """exp(−s) added up over the rows of each term, and how many those are: (2, 2) float32, to be added up over the
-        processes that share a batch."""
+        """For each loss term, the sum of exp(−s) over the rows that have the term, and their number: (2, 2) float32.
+
+        Processes that share a batch add these up.
+        """
         scale = torch.where(used, torch.exp(-self._values[rows.to(self._values.device)]), 0.0)
         return torch.stack([scale.sum(0), used.sum(0).to(scale.dtype)])
 
     def weigh(self, losses: Tensor, used: Tensor, rows: Tensor, totals: Tensor | None = None) -> Tensor:
-        """What the network minimises: mean_i Σ_t m_it·w_it·ℓ_it with w = exp(−s) over its mean in the batch; a scalar.
+        """The network's loss: mean_i Σ_t m_it·w_it·ℓ_it, w being exp(−s) divided by its mean in the batch; a scalar.
 
-        Only how rows compare is left to s: undivided, the rows that are learned already (s ≪ 0) would multiply the
-        network's learning rate by up to 20. losses: (b, 2) float32; used: m, (b, 2) bool; rows: (b,) int64; totals: of
-        the whole batch, where this is a part of it.
+        The division leaves only the relative weight of rows to s: without it, rows that are learned already (s ≪ 0)
+        would multiply the network's learning rate by up to 20. losses: (b, 2) float32; used: m, (b, 2) bool; rows: (b,)
+        int64; totals: `totals` of the whole batch, where these rows are one process's part of it.
         """
         total, count = self.totals(used, rows) if totals is None else totals
         mean = total.clamp(min=torch.finfo(total.dtype).tiny) / count.clamp(min=1)
@@ -76,12 +78,12 @@ class RowWeights:
         return torch.where(used, weight * losses, 0.0).sum(1).mean()
 
     def gradients(self, losses: Tensor, used: Tensor, rows: Tensor) -> Tensor:
-        """∂L/∂s of the rows' own terms, weight decay left to `step`: m_it·(1 − exp(−s_it)·ℓ_it), (b, 2) float32."""
+        """∂L/∂s without weight decay, which `step` adds: m_it·(1 − exp(−s_it)·ℓ_it), (b, 2) float32."""
         scale = torch.exp(-self._values[rows.to(self._values.device)])
         return torch.where(used, 1 - scale * losses.detach(), 0.0)
 
     def step(self, rows: Tensor, gradients: Tensor) -> None:
-        """Moves these rows, (b,) without repetition, by their gradients (b, 2)."""
+        """Updates s of the given rows, (b,) without repetition, by their gradients (b, 2)."""
         rows = rows.to(self._values.device)
         values = self._values[rows]
         momentum = self.settings.momentum * self._momentum[rows] + gradients + self.settings.weight_decay * values
@@ -89,39 +91,41 @@ class RowWeights:
         self._values[rows] = (values - self.settings.learning_rate * momentum).clamp_(-CLAMP, CLAMP)
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps."""
+        """The tensors that a checkpoint stores."""
         return {"values": self._values, "momentum": self._momentum}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the tensors that `state` returned."""
         self._values.copy_(state["values"])
         self._momentum.copy_(state["momentum"])
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """Per row, (n,) float32 each, higher is more so: the label is wrong; the old model is poor there."""
+    """How suspect each row is, (n,) float32 each, higher is worse: of a wrong label, and of a poor old vector."""
 
     suspect_label: NDArray[np.float32]
     old_model_poor: NDArray[np.float32]
 
     @property
     def is_suspect(self) -> NDArray[np.bool_]:
-        """(n,) bool: rows that are twice as suspect as the median row."""
+        """(n,) bool: rows whose suspicion of a wrong label is twice the median row's."""
         return self.suspect_label > np.median(self.suspect_label) + TWICE
 
     @property
     def is_poor(self) -> NDArray[np.bool_]:
-        """(n,) bool: rows whose compatibility loss, next to their own, stays at twice the median row's."""
+        """(n,) bool: rows whose compatibility loss, relative to their classification loss, is at least twice the
+        median row's."""
         return self.old_model_poor > np.median(self.old_model_poor) + TWICE
 
 
 def suspects(values: NDArray[np.float32], outlier: NDArray[np.float32] | None = None) -> Suspects:
-    """Reads s, (n, 2), own term first: high on both, a suspect label; high on compatibility alone, a poor old model.
+    """Rates rows by their learned log scales, `values` (n, 2): of the classification and of the compatibility term.
 
-    outlier: m·π, (n,), where a random walk weighed the rows. Its logarithm is evidence of the same kind, from before
-    training: a row that is unlike its class for the old model is the more suspect (40 % wrong labels on Tiny ImageNet:
-    an AUROC of 0.87 together, of 0.74 and 0.86 alone). NaN, a row of no class, is no evidence.
+    Both high: a suspect label; only the second high: a poor old vector. outlier: (n,) m·π of a random walk that weighed
+    the rows, if there was one; a row unlike its class in the old space is the more suspect, so its logarithm is
+    subtracted (Tiny ImageNet with 40 % wrong labels: an AUROC of 0.87 with both, of 0.74 and 0.86 with either). NaN,
+    for a row of no class, counts as no evidence.
     """
     own, compatibility = values[:, 0], values[:, 1]
     suspicion = np.minimum(own, compatibility)

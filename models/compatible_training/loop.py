@@ -1,4 +1,4 @@
-"""Compatible training's steps: what the training loop does with a batch, and what it finds on held-out rows."""
+"""The training loop of compatible training: one step on a batch, and validation on held-out rows."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from models.training.trainer import to_device
 
 @dataclass(frozen=True)
 class CompatibleTask:
-    """Everything that a process needs to train: plain data, so that it can be sent to another process.
+    """Everything that a process needs to train; it can be pickled and sent to another process.
 
-    codes of both row sets run from 0 to classes − 1; folder: where checkpoints are kept; fingerprint: of all that
+    training, held_out: rows whose codes run from 0 to classes − 1; metric: of the old space; dimension: of the new
+    model; pseudo: None for the baselines; folder: where checkpoints are kept; fingerprint: SHA-256 of all that
     determines the result.
     """
 
@@ -50,21 +51,21 @@ class CompatibleTask:
 
 @dataclass(frozen=True)
 class CompatibleEpoch(Epoch):
-    """Its mean losses, and the cross and self test on held-out rows."""
+    """An epoch's mean losses, and CMC@1 of the cross and the self test on held-out rows, None without any."""
 
     influence_loss: float | None
     cross: float | None
     self: float | None
 
 
-def run(task: CompatibleTask, device: torch.device, progress: Progress, group: ProcessGroup = ALONE) -> None:
-    """Trains until the schedule ends or patience runs out; what was learned lies in the task's last checkpoint."""
+def run_compatible(task: CompatibleTask, device: torch.device, progress: Progress, group: ProcessGroup = ALONE) -> None:
+    """Trains until the schedule ends or early stopping; the result is the last checkpoint in the task's folder."""
     with CompatibleTrainer(task, device, group) as trainer:
         trainer.run(progress)
 
 
 class CompatibleTrainer(Trainer[CompatibleEpoch]):
-    """Every row's class, and its place in the old space."""
+    """Trains a model to classify its rows and, unless the method is `none`, to agree with the old model's space."""
 
     def __init__(self, task: CompatibleTask, device: torch.device, group: ProcessGroup) -> None:
         settings = task.settings
@@ -98,19 +99,19 @@ class CompatibleTrainer(Trainer[CompatibleEpoch]):
         super().close()
 
     def step(self, batch: Batch, epoch: int) -> Tensor:
-        where = torch.from_numpy(batch.rows)
-        codes, old = self.codes[where].to(self.device), self.old[where].to(self.device)
+        rows = torch.from_numpy(batch.rows)
+        codes, old = self.codes[rows].to(self.device), self.old[rows].to(self.device)
         tensors = self.transferred(batch)
         with self.autocast():
             features, logits = self.parallel(tensors)
         with record_function("losses"):
             losses, used = row_losses(features, logits, codes, old, self.tie, self.task.settings.influence_weight)
-            loss = mean_loss(losses, used) if self.weights is None else self._weighed(losses, used, where, self.weights)
+            loss = mean_loss(losses, used) if self.weights is None else self._weighed(losses, used, rows, self.weights)
         self.descend(loss)
         if self.weights is not None and epoch >= self.weights.settings.warm_up:
             with record_function("instance weights"):
-                gradients = self.weights.gradients(losses.detach(), used, where)
-                self.weights.step(self.group.gathered(where), self.group.gathered(gradients))
+                gradients = self.weights.gradients(losses.detach(), used, rows)
+                self.weights.step(self.group.gathered(rows), self.group.gathered(gradients))
         return torch.where(used, losses.detach(), 0.0).sum(0)
 
     def _weighed(self, losses: Tensor, used: Tensor, rows: Tensor, weights: RowWeights) -> Tensor:
@@ -125,19 +126,19 @@ class CompatibleTrainer(Trainer[CompatibleEpoch]):
             return epoch
         embedder = self.student.embedder
         features = embed(embedder, self.held_out, len(self.task.held_out), self.settings.batch, self.device, self.dtype)
-        found = validate(features, self.task.held_out, self.task.metric)
-        return replace(epoch, cross=found.cross, self=found.self)
+        validation = validate(features, self.task.held_out, self.task.metric)
+        return replace(epoch, cross=validation.cross, self=validation.self)
 
     def recorded(self, record: Mapping[str, Any]) -> CompatibleEpoch:
         return CompatibleEpoch(**record)
 
     def worth(self, epoch: CompatibleEpoch) -> float | None:
-        """The cross test, or the self test of a model that is tied to nothing."""
+        """CMC@1 of the cross test, or of the self test where the old space plays no part in the loss."""
         return epoch.cross if self.tie is not None else epoch.self
 
     def own_state(self) -> dict[str, Mapping[str, Tensor]]:
         return {} if self.weights is None else {"instance_weights": self.weights.state()}
 
-    def load_own_state(self, found: Checkpoint) -> None:
+    def load_own_state(self, saved: Checkpoint) -> None:
         if self.weights is not None:
-            self.weights.load_state(found.part("instance_weights"))
+            self.weights.load_state(saved.part("instance_weights"))

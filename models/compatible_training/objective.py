@@ -1,7 +1,7 @@
-"""What is minimised: the new classifier's loss, and the influence loss that ties the features to the old space.
+"""The losses of compatible training: the new classifier's, and one that keeps the features in the old space.
 
-Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission), on top of BCT (Shen et
-al., CVPR 2020, eq. 3).
+Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission), on top of BCT
+(Shen et al., CVPR 2020, eq. 3).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from models.portable import Distance
 
 
 class Student(nn.Module):
-    """The embedder with its own classifier: raw batch → features (b, d) and logits (b, classes), both float32.
+    """The embedder with a new classifier: raw batch → features (b, d) and logits (b, classes), both float32.
 
     Under cosine the classifier compares directions, times `scale`; otherwise it is linear with a bias.
     """
@@ -41,11 +41,11 @@ class Student(nn.Module):
 
 
 class Influence(nn.Module):
-    """The frozen pseudo-classifier on the first d_old coordinates: cross entropy per row, (b,) float32.
+    """The influence loss: cross entropy of the frozen pseudo-classifier on the first d_old coordinates, (b,) float32.
 
-    The old vectors are zero-padded, so the remaining coordinates are free. Columns that are not usable never compete,
-    and rows of their classes are marked by `used`. Under cosine the ranking does not depend on a query's length, so the
-    old side is brought to unit length on its own: it need not carry the whole vector's norm.
+    The old vectors are zero-padded, so the remaining coordinates are free. Unusable columns get no probability, and
+    `used` is False for rows of their classes. Under cosine a query's length does not change the ranking, so the first
+    d_old coordinates are normalised by themselves: they need not carry the whole vector's norm.
     """
 
     columns: Tensor
@@ -66,17 +66,18 @@ class Influence(nn.Module):
         if self._directions:
             inherited = normalize(inherited)
         logits = inherited @ self.columns.T + self.bias
-        # A class without a column has no loss; a column of its own choosing keeps the gradient finite.
+        # A row of a class without a column is masked out later; any usable target keeps its gradient finite.
         target = torch.where(self.usable[codes], codes, logits.argmax(1))
         return cross_entropy(logits, target, reduction="none")
 
     def used(self, codes: Tensor) -> Tensor:
-        """Which rows the influence loss speaks of: (b,) bool."""
+        """(b,) bool: the rows whose class has a usable column; the influence loss of the others is to be ignored."""
         return self.usable[codes]
 
 
 class Regression(nn.Module):
-    """The baseline `l2`: mean squared distance per coordinate to the old vector itself, (b,) float32."""
+    """The baseline `l2`: each row's squared distance to its old vector, (b,) float32; between unit vectors
+    under cosine, otherwise averaged over the coordinates."""
 
     def __init__(self, metric: Distance) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class Regression(nn.Module):
         return (inherited - old).square().mean(1)
 
     def used(self, codes: Tensor) -> Tensor:
-        """Every row has an old vector."""
+        """(b,) bool, all True: every row has an old vector."""
         return torch.ones_like(codes, dtype=torch.bool)
 
 
@@ -99,7 +100,8 @@ Tie = Influence | Regression
 def row_losses(
     features: Tensor, logits: Tensor, codes: Tensor, old: Tensor, tie: Tie | None, influence_weight: float
 ) -> tuple[Tensor, Tensor]:
-    """Both terms of every row, (b, 2) float32, the second times λ_bc, and where each counts, (b, 2) bool."""
+    """Every row's classification loss and, times λ_bc, compatibility loss: (b, 2) float32; and m, (b, 2) bool, False
+    for a loss that does not count."""
     own = cross_entropy(logits, codes, reduction="none")
     if tie is None:
         nothing = torch.zeros_like(own)
@@ -110,5 +112,5 @@ def row_losses(
 
 
 def mean_loss(losses: Tensor, used: Tensor) -> Tensor:
-    """mean_i Σ_t m_it·ℓ_it."""
+    """The unweighted loss, mean_i Σ_t m_it·ℓ_it, of losses ℓ (b, 2) and used m (b, 2) bool."""
     return torch.where(used, losses, 0.0).sum(1).mean()

@@ -1,6 +1,6 @@
-"""Where the training loop runs: in this process, or in one process a GPU on a machine that has several.
+"""Runs the training loop in this process or, on a machine with several GPUs, in one process per GPU.
 
-PyTorch's own elastic launcher, which torchrun is the command of, starts and watches the processes.
+The processes are started and watched by PyTorch's elastic launcher, the one behind `torchrun`.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import torch.distributed
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from models.arrays import Progress
-from models.compatible_training.loop import CompatibleTask, run
+from models.compatible_training.loop import CompatibleTask, run_compatible
 from models.training import ProcessGroup
 
-_Said = tuple[int, int] | None
+_Step = tuple[int, int] | None
 
 
 def train_on(task: CompatibleTask, device: torch.device, progress: Progress, processes: int | None = None) -> None:
-    """Runs the loop; `processes` share every batch, one a GPU where None. Raises what the loop raises.
+    """Runs the training loop in `processes` that share every batch; None means one per GPU.
 
-    On a processor several processes are of use to tests alone.
+    On a CPU, more than one process is useful to tests only. Raises what the loop raises.
     """
     if processes is None:
         processes = torch.cuda.device_count() if device.type == "cuda" else 1
     if processes == 1:
-        run(task, device, progress)
+        run_compatible(task, device, progress)
         return
     context = multiprocessing.get_context("spawn")
-    said: SimpleQueue[_Said] = context.SimpleQueue()
-    listener = threading.Thread(target=_pass_on, args=(said, progress), daemon=True)
+    steps: SimpleQueue[_Step] = context.SimpleQueue()
+    listener = threading.Thread(target=_pass_on, args=(steps, progress), daemon=True)
     listener.start()
     config = LaunchConfig(
         min_nodes=1,
@@ -46,14 +46,14 @@ def train_on(task: CompatibleTask, device: torch.device, progress: Progress, pro
         start_method="spawn",
     )
     try:
-        elastic_launch(config, _member)(task, device.type, said)
+        elastic_launch(config, _member)(task, device.type, steps)
     finally:
-        said.put(None)
+        steps.put(None)
         listener.join()
 
 
-def _member(task: CompatibleTask, device_type: str, said: SimpleQueue[_Said]) -> None:
-    """One of the processes, as the launcher's environment tells it."""
+def _member(task: CompatibleTask, device_type: str, steps: SimpleQueue[_Step]) -> None:
+    """Runs the loop as one of several processes; the launcher's environment variables say which."""
     group = ProcessGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if device_type == "cuda" else device_type)
     if device.type == "cuda":
@@ -62,14 +62,14 @@ def _member(task: CompatibleTask, device_type: str, said: SimpleQueue[_Said]) ->
 
     def tell(done: int, total: int) -> None:
         if group.rank == 0:
-            said.put((done, total))
+            steps.put((done, total))
 
     try:
-        run(task, device, tell, group)
+        run_compatible(task, device, tell, group)
     finally:
         torch.distributed.destroy_process_group()
 
 
-def _pass_on(said: SimpleQueue[_Said], progress: Progress) -> None:
-    while (step := said.get()) is not None:
+def _pass_on(steps: SimpleQueue[_Step], progress: Progress) -> None:
+    while (step := steps.get()) is not None:
         progress(*step)

@@ -1,8 +1,8 @@
-"""Pseudo-classifiers: a column per class, made of the old model's vectors alone, in the place of its lost classifier.
+"""Pseudo-classifiers: one column per class, made of old vectors alone, in the place of the old model's classifier.
 
 Source: "Non-Inherent Feature Compatible Learning" (ICLR 2021 submission), §3. `trained`: a linear softmax fitted on
-φ_old features; `averaged`: the class mean; `averaged_normalised`: the same at unit length; `random_walk`: the mean
-refined (`models.compatible_training.random_walk`), at unit length.
+φ_old features; `averaged`: the class mean; `averaged_normalised`: the class mean at unit length; `random_walk`: the
+class mean refined by a random walk (`models.compatible_training.random_walk`), at unit length.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from models.compatible_training.random_walk import DAMPING, TEMPERATURE, refine_
 from models.portable import Array, Distance, as_indexed
 
 PseudoMethod = Literal["trained", "averaged", "averaged_normalised", "random_walk"]
-METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
+PSEUDO_METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
 
 _EPOCHS, _STEPS_AT_LEAST, _BATCH, _RATE, _DECAY = 30, 1500, 1024, 1e-2, 1e-5
 _CALIBRATED_ON = 10_000
@@ -31,10 +31,9 @@ _SCALES = np.geomspace(1, 64, 49, dtype=np.float32)
 class PseudoClassifier:
     """logits = scale·φ·columnsᵀ + bias. columns: (C, d_old) float32; bias: (C,) float32.
 
-    scale: 1 but for cosine columns of unit length: there the one under which the classifier is calibrated on φ_old.
-
-    usable: (C,) bool, False for a class without rows or whose mean has no direction (its column is zero). outlier: m·π
-    of every row, (n,) float32, ≪ 1 for an outlier, NaN for a row of no class; None where rows are not weighed.
+    scale: under cosine, the one that calibrates the classifier on the old vectors; 1 otherwise and for `trained`.
+    usable: (C,) bool, False for a class without rows or whose mean is zero. outlier: m·π of every row, (n,) float32, ≪
+    1 for an outlier of its class, NaN for a row of no class; None where no random walk weighs the rows.
     """
 
     method: PseudoMethod
@@ -45,7 +44,7 @@ class PseudoClassifier:
     scale: float = 1.0
 
 
-def build(
+def build_pseudo_classifier(
     method: PseudoMethod,
     features: Array,
     codes: Codes,
@@ -57,9 +56,9 @@ def build(
     device: torch.device | None = None,
     seed: int = 0,
 ) -> PseudoClassifier:
-    """Makes the columns from features (n, d_old) float32 and codes (n,) int64, -1 for no class.
+    """Makes a pseudo-classifier from old features (n, d_old) float32 and codes (n,) int64, -1 for no class.
 
-    Under cosine, features are taken at unit length. Deterministic for a seed. Raises ValueError where a feature is not
+    Under cosine, features are normalised first. Deterministic for a seed. Raises ValueError where a feature is not
     finite, or no row has a class.
     """
     rows = as_indexed(np.ascontiguousarray(features, np.float32), metric)
@@ -78,15 +77,16 @@ def build(
         case "averaged_normalised":
             columns = as_indexed(_means(rows, codes, counts), "cosine")
         case "random_walk":
-            found = refine_classes(rows, codes, classes, damping=damping, temperature=temperature, device=device)
-            columns = found.columns
-            outlier = np.where(codes >= 0, found.weights * counts[codes], np.nan).astype(np.float32)
+            refined = refine_classes(rows, codes, classes, damping=damping, temperature=temperature, device=device)
+            columns = refined.columns
+            outlier = np.where(codes >= 0, refined.weights * counts[codes], np.nan).astype(np.float32)
     usable = (counts > 0) & (np.linalg.norm(columns, axis=1) > 0)
     scale = _calibrated(rows, codes, columns, usable, seed) if metric == "cosine" and method != "trained" else 1.0
     return PseudoClassifier(method, columns, bias, usable, outlier, scale)
 
 
-def _means(rows: Array, codes: Codes, counts: Codes) -> Array:
+def _means(rows: Array, codes: Codes, counts: NDArray[np.int64]) -> Array:
+    """The mean of every class's rows, (C, d) float32, zeros for a class without rows; counts: (C,) rows of each."""
     order = np.argsort(codes, kind="stable")
     order = order[codes[order] >= 0]
     sums = np.zeros((len(counts), rows.shape[1]))
@@ -98,7 +98,8 @@ def _means(rows: Array, codes: Codes, counts: Codes) -> Array:
 
 
 def _fitted(rows: Array, codes: Codes, classes: int, device: torch.device | None, seed: int) -> tuple[Array, Array]:
-    """Multinomial logistic regression by Adam with cosine decay, on standardised rows folded back into the weights."""
+    """Multinomial logistic regression by Adam with cosine decay, on standardised rows, the standardisation folded into
+    the weights: (C, d) and (C,) float32."""
     known = np.flatnonzero(codes >= 0)
     spread = float(np.sqrt(np.mean(np.var(rows[known], axis=0)))) or 1.0
     centre = rows[known].mean(0)
@@ -125,11 +126,10 @@ def _fitted(rows: Array, codes: Codes, classes: int, device: torch.device | None
 
 
 def _calibrated(rows: Array, codes: Codes, columns: Array, usable: NDArray[np.bool_], seed: int) -> float:
-    """The scale of the cosine that gives the old vectors' own classes the highest likelihood (temperature scaling, Guo
-    et al., ICML 2017), each row left out of its class's mean.
+    """The scale of the cosine under which the old vectors' classes have the highest likelihood (temperature scaling,
+    Guo et al., ICML 2017), each row being left out of its class's mean.
 
-    A softmax sharper than the old vectors bear out would push new vectors past their column, away from its neighbours,
-    to where no old vector lies.
+    A softmax sharper than that would push new vectors past their column, to where no old vector lies.
     """
     known = np.flatnonzero((codes >= 0) & usable[codes])
     if not len(known):
@@ -146,6 +146,7 @@ def _calibrated(rows: Array, codes: Codes, columns: Array, usable: NDArray[np.bo
 
 
 def _log_loss(logits: NDArray[np.float32], codes: Codes) -> float:
+    """The mean negative log-likelihood of codes (n,) under softmax of logits (n, C)."""
     highest = logits.max(1)
     total = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
     return float(np.mean(total - logits[np.arange(len(codes)), codes]))

@@ -1,4 +1,4 @@
-"""Training a model that lands in the old space: from rows to an embedder and what was found on the way."""
+"""Trains a model whose vectors are compared with old ones: from labelled rows to an embedder and its record."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 from models.arrays import Progress
-from models.compatible_training import pseudo_classifier
 from models.compatible_training.data import LabelledInputs
 from models.compatible_training.loop import CompatibleEpoch, CompatibleTask
 from models.compatible_training.objective import Student
 from models.compatible_training.processes import train_on
-from models.compatible_training.pseudo_classifier import PseudoClassifier
-from models.compatible_training.settings import PSEUDO_METHODS, TrainingSettings
+from models.compatible_training.pseudo_classifier import PSEUDO_METHODS, PseudoClassifier, build_pseudo_classifier
+from models.compatible_training.settings import TrainingSettings
 from models.embedding_model.backbones import Embedder, build
 from models.inputs import Preprocessing
 from models.portable import Architecture, Array, Space, as_indexed
@@ -28,12 +27,12 @@ _ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gave.
+    """A model that was trained to be compatible, and the record of its training.
 
     embedder: in evaluation mode, on the CPU. pseudo: None for the baselines. epochs: one record each. best_epoch: from
-    1, the one whose weights were kept. instance_weights: (n, 2) float32 log scales of the rows' own term and of the
-    compatibility term, None without them. old_accuracy: the share of training rows that the pseudo-classifier puts into
-    their class by their old vectors, None for the baselines.
+    1, the one whose weights were kept. instance_weights: (n, 2) float32 log scales of each training row's
+    classification and compatibility loss, None if not learned. old_accuracy: the share of training rows that the
+    pseudo-classifier puts into their class by their old vectors, None for the baselines.
     """
 
     embedder: Embedder
@@ -44,16 +43,17 @@ class Trained:
     old_accuracy: float | None
 
 
-def reaching(architecture: Architecture, old: Array) -> Architecture:
-    """The architecture, with a projection where it could not reach the old vectors without.
+def with_signed_features(architecture: Architecture, old: Array) -> Architecture:
+    """The architecture, with a final projection where its features could not equal the old vectors without one.
 
-    old: (n, d_old) float32. What convolutional networks pool is rectified and never negative; the old space may be.
+    old: (n, d_old) float32. The pooled features of image models may be rectified and so never negative, while old
+    vectors may have negative components.
     """
     signed = architecture.modality == "image" and bool((old < 0).any())
     return replace(architecture, projection=architecture.projection or signed)
 
 
-def train(
+def train_compatible(
     training: LabelledInputs,
     held_out: LabelledInputs,
     *,
@@ -71,12 +71,12 @@ def train(
 ) -> Trained:
     """Trains a model of `dimension` whose first d_old coordinates are searched against the old gallery.
 
-    training, held_out: rows with classes 0 … classes − 1; the second only measures (it may be empty). folder: where the
-    checkpoint lies that a second call with the same arguments goes on from. progress: steps done, of all. processes:
-    that share the work, one a GPU by default.
+    training, held_out: rows with classes 0 … classes − 1; the second is only measured on and may be empty. folder:
+    keeps the checkpoint, from which another call with the same arguments resumes. progress: counts training steps.
+    processes: how many share the work, one per GPU by default.
 
-    Raises NotTrainable where d_new < d_old, or no class has a usable column, or there is too little to train on, or the
-    loss leaves the numbers.
+    Raises NotTrainable where d_new < d_old, no two classes have a usable column, there is too little to train on, or
+    the loss diverges.
     """
     _check(training, classes, old, dimension)
     pseudo = _pseudo_classifier(training, classes, old, settings, device)
@@ -113,7 +113,7 @@ def _pseudo_classifier(
 ) -> PseudoClassifier | None:
     if settings.method not in PSEUDO_METHODS or not settings.constrained:
         return None
-    pseudo = pseudo_classifier.build(
+    pseudo = build_pseudo_classifier(
         settings.method,
         training.old,
         training.codes,
@@ -133,10 +133,10 @@ def _pseudo_classifier(
 
 
 def _collected(task: CompatibleTask) -> Trained:
-    found = checkpoint.read(task.folder, task.fingerprint)
-    if found is None:
+    saved = checkpoint.read(task.folder, task.fingerprint)
+    if saved is None:
         raise RuntimeError("training left no checkpoint")
-    epochs = tuple(CompatibleEpoch(**epoch) for epoch in found.record["epochs"])
+    epochs = tuple(CompatibleEpoch(**epoch) for epoch in saved.record["epochs"])
     if diverged(epochs):
         raise NotTrainable(
             f"Training diverged: in epoch {len(epochs)} the loss became {epochs[-1].loss}. Give a smaller "
@@ -144,21 +144,21 @@ def _collected(task: CompatibleTask) -> Trained:
         )
     embedder = build(task.architecture, task.dimension, backbones_dir=task.backbones_dir)
     student = Student(embedder, task.classes, task.metric, task.settings.scale)
-    best = found.part("best")
-    student.load_state_dict(best or found.part("network"))
-    pseudo, values = task.pseudo, found.part("instance_weights")
+    best = saved.part("best")
+    student.load_state_dict(best or saved.part("network"))
+    pseudo, values = task.pseudo, saved.part("instance_weights")
     return Trained(
         embedder=student.embedder.eval(),
         pseudo=pseudo,
         epochs=epochs,
-        best_epoch=(found.record["best_epoch"] if best else len(epochs) - 1) + 1,
+        best_epoch=(saved.record["best_epoch"] if best else len(epochs) - 1) + 1,
         instance_weights=values["values"].numpy() if values else None,
         old_accuracy=None if pseudo is None else _accuracy(pseudo, task),
     )
 
 
 def _accuracy(pseudo: PseudoClassifier, task: CompatibleTask) -> float:
-    """The share of training rows whose old vector the pseudo-classifier puts into their class."""
+    """The share of training rows that the pseudo-classifier puts into their class by their old vectors."""
     right, rows = 0, task.training
     bias = np.where(pseudo.usable, pseudo.bias, -np.inf)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -177,8 +177,8 @@ def _fingerprint(
     preprocessing: Preprocessing,
     settings: TrainingSettings,
 ) -> str:
-    """Of all that determines the weights, but for how many processes prepare the batches."""
-    said = {
+    """SHA-256 of all that determines the weights; the number of processes that prepare batches does not."""
+    determining = {
         "classes": classes,
         "old": asdict(old),
         "architecture": architecture.to_json(),
@@ -186,7 +186,7 @@ def _fingerprint(
         "preprocessing": preprocessing.to_json(),
         "settings": asdict(replace(settings, workers=0)),
     }
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(determining, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(training.codes).tobytes())
     digest.update(np.ascontiguousarray(training.old).tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Contrastive training's steps: what the training loop does with a batch, and what it finds on held-out rows."""
+"""The training loop of contrastive training: one step on a batch, and validation on held-out rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from models.arrays import Progress
-from models.contrastive_training.colours import Colours, distorted
+from models.contrastive_training.colours import Colours, distort_colours
 from models.contrastive_training.objective import Contrast, alignment, info_nce, nt_xent, uniformity
 from models.contrastive_training.settings import ContrastiveSettings
 from models.embedding_model.backbones import Embedder
@@ -22,12 +22,16 @@ from models.training import Epoch, Trainer, TrainingWork
 from models.training.plan import derived_seed, steps_per_epoch
 from models.training.trainer import to_device
 
-_HELD_OUT, _COLOURS = 1, 2  # purposes of seeds derived from the settings' and from an epoch's
+_HELD_OUT, _COLOURS = 1, 2  # tell apart the seeds derived from one seed
 
 
 @dataclass(frozen=True)
 class ContrastiveTask:
-    """Everything that training needs. fingerprint: of all that determines the result."""
+    """Everything that training needs.
+
+    training, held_out: encoded images or texts. folder: where checkpoints are kept. fingerprint: SHA-256 of all that
+    determines the result.
+    """
 
     training: Inputs
     held_out: Inputs
@@ -39,21 +43,22 @@ class ContrastiveTask:
 
 @dataclass(frozen=True)
 class ContrastiveEpoch(Epoch):
-    """Its mean loss, and on held-out rows the loss, and the alignment and uniformity of the vectors."""
+    """An epoch's mean loss; and on held-out rows, None without any, the loss and the vectors' alignment and
+    uniformity."""
 
     held_out_loss: float | None
     alignment: float | None
     uniformity: float | None
 
 
-def run(embedder: Embedder, task: ContrastiveTask, device: torch.device, progress: Progress) -> None:
-    """Trains until the schedule ends or patience runs out; what was learned lies in the task's last checkpoint."""
+def run_contrastive(embedder: Embedder, task: ContrastiveTask, device: torch.device, progress: Progress) -> None:
+    """Trains until the schedule ends or early stopping; the result is the last checkpoint in the task's folder."""
     with ContrastiveTrainer(embedder, task, device) as trainer:
         trainer.run(progress)
 
 
 class ContrastiveTrainer(Trainer[ContrastiveEpoch]):
-    """Two views of every row, told from those of the other rows of the batch."""
+    """Trains an encoder to tell two views of a row from the views of the other rows of the batch."""
 
     def __init__(self, embedder: Embedder, task: ContrastiveTask, device: torch.device) -> None:
         settings = task.settings
@@ -75,9 +80,9 @@ class ContrastiveTrainer(Trainer[ContrastiveEpoch]):
         super().close()
 
     def step(self, batch: Batch, epoch: int) -> Tensor:
-        seen = self._seen(batch, derived_seed(self.settings.seed, epoch))
+        views = self._views(batch, derived_seed(self.settings.seed, epoch))
         with self.autocast():
-            _, compared = self.parallel(seen)
+            _, compared = self.parallel(views)
         with record_function("losses"):
             losses = self._losses(compared)
         self.descend(losses.mean())
@@ -87,7 +92,10 @@ class ContrastiveTrainer(Trainer[ContrastiveEpoch]):
         return ContrastiveEpoch(number, 0.0, losses[0], None, None, None)
 
     def validated(self, epoch: ContrastiveEpoch) -> ContrastiveEpoch:
-        """The same views of the same batches in every epoch; texts keep their dropout, which is what views are of."""
+        """The epoch with the measurements on held-out rows, on identical views in every epoch.
+
+        Dropout stays on for texts, since it makes their views.
+        """
         rows = len(self.task.held_out)
         if rows < 2:
             return epoch
@@ -98,9 +106,9 @@ class ContrastiveTrainer(Trainer[ContrastiveEpoch]):
         losses, features = [], []
         for batch in self.held_out.batches(plan, augment=self.augment, seed=seed):
             with torch.inference_mode(), self.autocast():
-                found, compared = self.contrast(self._seen(batch, seed))
+                vectors, compared = self.contrast(self._views(batch, seed))
             losses.append(self._losses(compared).cpu())
-            features.append(found.cpu().unflatten(0, (2, -1)))
+            features.append(vectors.cpu().unflatten(0, (2, -1)))
         first, second = torch.cat(features, 1)
         return replace(
             epoch,
@@ -113,31 +121,32 @@ class ContrastiveTrainer(Trainer[ContrastiveEpoch]):
         return ContrastiveEpoch(**record)
 
     def worth(self, epoch: ContrastiveEpoch) -> float | None:
-        """How small the loss is on held-out rows."""
+        """The negative loss on held-out rows; None without any."""
         return None if epoch.held_out_loss is None else -epoch.held_out_loss
 
     def _losses(self, compared: Tensor) -> Tensor:
-        """Of every row, (b,), from both of its views, (2b, h)."""
+        """The loss of every row, (b,), from both of its views; compared: (2b, h)."""
         first, second = compared.chunk(2)
         return (nt_xent if self.images else info_nce)(first, second, self.task.settings.temperature)
 
-    def _seen(self, batch: Batch, seed: int) -> dict[str, Tensor]:
-        """The batch on the device, as its views: images in other colours, texts without some of their tokens."""
+    def _views(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        """The two views of the batch on the device: images with distorted colours, texts without some of their
+        tokens."""
         tensors = self.transferred(batch)
         if not self.images:
             return tensors | {"attention_mask": _cut(tensors["attention_mask"], self.task.settings.dropped_tokens)}
         with record_function("colours"):
             views = [
-                distorted(view, batch.rows, self.colours, derived_seed(seed, _COLOURS, number))
+                distort_colours(view, batch.rows, self.colours, derived_seed(seed, _COLOURS, number))
                 for number, view in enumerate(tensors["pixels"].chunk(2))
             ]
             return {"pixels": torch.cat(views)}
 
 
 def _cut(mask: Tensor, share: float) -> Tensor:
-    """A mask of tokens, (b, t), that a share of them was taken from at random, but never the first of a text."""
+    """The attention mask (b, t) with a random `share` of the tokens masked out, but never the first of a text."""
     if share == 0:
         return mask
-    kept = torch.rand(mask.shape) >= share  # drawn on the processor: the same whatever the device
+    kept = torch.rand(mask.shape) >= share  # drawn on the CPU: the mask must not depend on the device
     kept[:, 0] = True
     return mask * kept.to(mask.device)

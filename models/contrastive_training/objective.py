@@ -1,4 +1,4 @@
-"""What is minimised: the two views of a row are to be nearer to each other than to those of the other rows."""
+"""Contrastive losses: the two views of a row are to be nearer to each other than to the views of other rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from models.embedding_model.backbones import Embedder
 
 
 class Contrast(nn.Module):
-    """The embedder, and a head that is thrown away: raw batch → features (b, d) and what is compared (b, h), float32.
+    """The embedder with a projection head for training: raw batch → features (b, d) and projections (b, h), float32.
 
-    The head is a layer of the features' width, rectified, and a linear one (SimCLR, §4.2); without one the features are
-    compared themselves.
+    The head is a ReLU layer as wide as the features and a linear one (SimCLR, §4.2); without a head the projections are
+    the features.
     """
 
     def __init__(self, embedder: Embedder, head: int | None) -> None:
@@ -35,8 +35,8 @@ class Contrast(nn.Module):
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """The normalised, temperature-scaled cross entropy of SimCLR (Chen et al., ICML 2020, eq. 1).
 
-    first, second: (b, h) views of the same rows. Every view is to find its row's other one among all 2b − 1 others.
-    Returns (b,) float32, the mean of a row's two directions.
+    first, second: (b, h), the two views of each row. The target of a view is its row's other view among all 2b − 1
+    others. Returns (b,) float32, the mean of the two losses of a row.
     """
     rows = len(first)
     views = normalize(torch.cat([first, second]))
@@ -46,21 +46,25 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """The loss of SimCSE (Gao et al., EMNLP 2021, eq. 4): a first view finds its second among all b second ones.
+    """The loss of SimCSE (Gao et al., EMNLP 2021, eq. 4): a row's second view is the target among all b second views.
 
-    first, second: (b, h). Returns (b,) float32.
+    first, second: (b, h), the two views of each row. Returns (b,) float32.
     """
     logits = normalize(first) @ normalize(second).T / temperature
     return cross_entropy(logits, torch.arange(len(first), device=first.device), reduction="none")
 
 
 def alignment(first: Tensor, second: Tensor) -> float:
-    """E ‖f(x) − f(x⁺)‖² of unit vectors (Wang and Isola, ICML 2020, §4.1): near 0 where views agree. (n, d) each."""
+    """E ‖f(x) − f(x⁺)‖² of unit vectors (Wang and Isola, ICML 2020, §4.1): 0 where views agree.
+
+    first, second: (n, d), the two views of each row.
+    """
     return float((normalize(first) - normalize(second)).square().sum(1).mean())
 
 
 def uniformity(features: Tensor) -> float:
-    """log E exp(−2 ‖f(x) − f(y)‖²) over pairs of rows (ibid.): 0 where all are alike, towards −4 on the whole sphere.
+    """log E exp(−2 ‖f(x) − f(y)‖²) over pairs of rows (Wang and Isola, ICML 2020, §4.1): 0 where all vectors are equal,
+    towards −4 where they spread over the sphere.
 
     features: (n ≥ 2, d).
     """

@@ -1,4 +1,4 @@
-"""Every setting of contrastive training, with defaults that suit images or texts."""
+"""The settings of contrastive training, with defaults for images and for texts."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, Literal
 from models.portable.architectures import Modality
 from models.training.settings import LoopSettings, ScheduleName
 
-Method = Literal["simclr", "simcse"]
+ContrastiveMethod = Literal["simclr", "simcse"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveSettings(LoopSettings):
-    """How an encoder learns to tell rows apart; AdamW under a cosine with warm-up.
+    """How an encoder learns to tell rows apart, by AdamW under a cosine schedule with warm-up.
 
-    temperature: of the loss. head: components of the projection that the loss compares and that is thrown away after
-    training; None compares the vectors themselves. held_out: the share of rows that only measure. patience looks at
-    their loss. Of images alone: least_area, the share of an image that a view shows at least; mirrored: whether half
-    the views are; colour_strength, s of SimCLR's appendix A; coloured, greyed: the share of views whose colours are
-    changed, and taken away. Of texts alone: dropped_tokens, the share of its tokens that a view lacks, beside the
-    dropout of the network (token cutoff; Yan et al., ACL 2021, §3.2).
+    temperature: of the loss. head: width of the projection that the loss compares, used in training only; None compares
+    the vectors themselves. held_out: the share of rows kept for validation, on whose loss early stopping looks. For
+    images: least_area, the smallest share of an image that a view shows; mirrored: whether half the views are mirrored;
+    colour_strength, s of SimCLR's appendix A; coloured, greyed: the shares of views with changed colours and without
+    colour. For texts: dropped_tokens, the share of tokens that a view lacks, beside the network's dropout (token
+    cutoff; Yan et al., ACL 2021, §3.2).
 
-    The defaults are images'. `for_modality` gives those of either: SimCLR (Chen et al., ICML 2020, appendix B.9, for
-    small images) and unsupervised SimCSE (Gao et al., EMNLP 2021, §3), trained from the beginning.
+    The defaults are for images. `for_modality` returns those of either modality: SimCLR (Chen et al., ICML 2020,
+    appendix B.9, for small images) and unsupervised SimCSE (Gao et al., EMNLP 2021, §3), trained from scratch.
     """
 
     epochs: int = 40
@@ -44,11 +44,11 @@ class ContrastiveSettings(LoopSettings):
 
     @classmethod
     def for_modality(cls, modality: Modality, **given: Any) -> ContrastiveSettings:
-        """The defaults of images or of texts, but for what is `given`. Raises TypeError for an unknown name."""
+        """The modality's defaults, overridden by what is `given`. Raises TypeError for an unknown setting."""
         texts: dict[str, Any] = {"epochs": 10, "learning_rate": 3e-4, "temperature": 0.05, "head": None}
         return cls(**((texts if modality == "text" else {}) | given))
 
 
-def method_of(modality: Modality) -> Method:
-    """Images are told apart by SimCLR, texts by SimCSE."""
+def method_of(modality: Modality) -> ContrastiveMethod:
+    """The contrastive method of a modality: SimCLR for images, SimCSE for texts."""
     return "simcse" if modality == "text" else "simclr"

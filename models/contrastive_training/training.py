@@ -1,4 +1,4 @@
-"""Training an encoder on raw inputs alone: from images or texts to a model of side-information."""
+"""Trains an encoder of side-information on raw images or texts, without labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models.arrays import Progress
-from models.contrastive_training.loop import ContrastiveEpoch, ContrastiveTask, run
+from models.contrastive_training.loop import ContrastiveEpoch, ContrastiveTask, run_contrastive
 from models.contrastive_training.objective import Contrast
 from models.contrastive_training.settings import ContrastiveSettings, method_of
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
@@ -22,18 +22,18 @@ from models.inputs import BadInput, Inputs, Preprocessing, Taken
 from models.portable import Architecture, Distance
 from models.training import NotTrainable, checkpoint, diverged
 
-DIMENSION = 128  # of the side-information in FCT (Ramanujan et al., CVPR 2022, §5)
+DIMENSION = 128  # that of side-information in FCT (Ramanujan et al., CVPR 2022, §5)
 FEWEST_ROWS = 4
 _MOST_HELD_OUT = 4096
 
 
 @dataclass(frozen=True)
 class TrainedEncoder:
-    """What training gave.
+    """A trained encoder and the record of its training.
 
-    embedder: in evaluation mode, on the CPU. history: one record an epoch. best_epoch: from 1, the one whose weights
-    were kept. architecture: without reference to a folder. rows: trained on, without those held out. fingerprint:
-    SHA-256 over all inputs, in order.
+    embedder: in evaluation mode, on the CPU. history: one record per epoch. best_epoch: from 1, the one whose weights
+    were kept. architecture: without reference to a local folder. rows: the number trained on, without those held out.
+    fingerprint: SHA-256 over all inputs, in order.
     """
 
     embedder: Embedder
@@ -47,16 +47,16 @@ class TrainedEncoder:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What the kept epoch measured, by name."""
-        said = asdict(self.history[self.best_epoch - 1])
-        return {name: said[name] for name in ("loss", *_HELD_OUT_METRICS) if said[name] is not None}
+        """The losses and measurements of the kept epoch, by name."""
+        record = asdict(self.history[self.best_epoch - 1])
+        return {name: record[name] for name in ("loss", *_HELD_OUT_METRICS) if record[name] is not None}
 
     def model(
         self, id: str, *, dataset: str, version: int, created_at: str, metric: Distance = "cosine"
     ) -> EmbeddingModel:
-        """The encoder as a model of its own, named `id`, with a card: to be saved, served and exported like any.
+        """The encoder as an embedding model named `id`, with its card, ready to be saved, served and exported.
 
-        dataset, version: what it was trained on. created_at: ISO 8601 in UTC.
+        dataset, version: of the training rows. created_at: ISO 8601 in UTC.
         """
         card = ModelCard(
             id=id,
@@ -90,21 +90,20 @@ def train_contrastive(
     backbones_dir: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> TrainedEncoder:
-    """Learns vectors of `dimension` that tell the inputs apart: encoded images by SimCLR, texts by SimCSE.
+    """Trains an encoder to tell the inputs apart: encoded images by SimCLR, texts by SimCSE.
 
-    No label and no other model is looked at. folder: where the checkpoint lies that a second call with the same
-    arguments goes on from. progress: steps done, of all. On a processor the same arguments give the same weights,
-    interrupted or not. Of several GPUs one is used.
+    folder: keeps the checkpoint, from which another call with the same arguments resumes. progress: counts training
+    steps. On a CPU the same arguments give the same weights, interrupted or not. Of several GPUs one is used.
 
-    Raises NotTrainable where there is too little to learn from, or the loss leaves the numbers; BadInput for a row that
-    cannot be prepared; CannotBuild for an architecture that cannot be built.
+    Raises NotTrainable where there is too little to learn from or the loss diverges; BadInput for a row that cannot be
+    prepared; CannotBuild for an architecture that cannot be built.
     """
     _check(inputs, architecture, dimension, preprocessing, settings)
     torch.manual_seed(settings.seed)
     embedder = build(architecture, dimension, backbones_dir=backbones_dir)
     if preprocessing.modality == "text" and not settings.dropped_tokens:
         _check_dropout(embedder)
-    own = fingerprint(inputs)
+    inputs_fingerprint = fingerprint(inputs)
     training, held_out = _held_out(inputs, settings)
     task = ContrastiveTask(
         training=training,
@@ -112,15 +111,15 @@ def train_contrastive(
         preprocessing=preprocessing,
         settings=settings,
         folder=folder,
-        fingerprint=_of_everything(own, architecture, dimension, preprocessing, settings),
+        fingerprint=_task_fingerprint(inputs_fingerprint, architecture, dimension, preprocessing, settings),
     )
-    plain = described(architecture, embedder)
-    run(embedder, task, device, progress)
-    return _collected(embedder, plain, task, own)
+    rebuildable = described(architecture, embedder)
+    run_contrastive(embedder, task, device, progress)
+    return _collected(embedder, rebuildable, task, inputs_fingerprint)
 
 
 def fingerprint(inputs: Inputs) -> str:
-    """SHA-256 over all inputs, in order. Raises BadInput for one that is neither bytes nor text."""
+    """SHA-256 over all inputs, in order. Raises BadInput for an input that is neither bytes nor text."""
     digest = hashlib.sha256()
     for row, raw in enumerate(inputs):
         if not isinstance(raw, bytes | str):
@@ -166,47 +165,47 @@ def _check_dropout(embedder: Embedder) -> None:
 
 
 def _held_out(inputs: Inputs, settings: ContrastiveSettings) -> tuple[Inputs, Inputs]:
-    """The rows to train on, and a share drawn at random that only measures."""
-    kept = min(_MOST_HELD_OUT, round(settings.held_out * len(inputs)))
+    """The inputs to train on, and a random share of them held out for validation."""
+    count = min(_MOST_HELD_OUT, round(settings.held_out * len(inputs)))
     order = np.random.default_rng(settings.seed).permutation(len(inputs))
-    return Taken(inputs, np.sort(order[kept:])), Taken(inputs, np.sort(order[:kept]))
+    return Taken(inputs, np.sort(order[count:])), Taken(inputs, np.sort(order[:count]))
 
 
-def _of_everything(
+def _task_fingerprint(
     inputs: str,
     architecture: Architecture,
     dimension: int,
     preprocessing: Preprocessing,
     settings: ContrastiveSettings,
 ) -> str:
-    """Of all that determines the weights, but for how many processes prepare the batches."""
-    said = {
+    """SHA-256 of all that determines the weights; the number of processes that prepare batches does not."""
+    determining = {
         "inputs": inputs,
         "architecture": architecture.to_json(),
         "dimension": dimension,
         "preprocessing": preprocessing.to_json(),
         "settings": asdict(replace(settings, workers=0)),
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
 
 
 def _collected(embedder: Embedder, architecture: Architecture, task: ContrastiveTask, inputs: str) -> TrainedEncoder:
-    found = checkpoint.read(task.folder, task.fingerprint)
-    if found is None:
+    saved = checkpoint.read(task.folder, task.fingerprint)
+    if saved is None:
         raise RuntimeError("training left no checkpoint")
-    history = tuple(ContrastiveEpoch(**epoch) for epoch in found.record["epochs"])
+    history = tuple(ContrastiveEpoch(**epoch) for epoch in saved.record["epochs"])
     if diverged(history):
         raise NotTrainable(
             f"Training diverged: in epoch {len(history)} the loss became {history[-1].loss}. Give a smaller "
             f"`learning_rate` than {task.settings.learning_rate:g}, or more `warm_up_epochs`."
         )
-    best = found.part("best")
+    best = saved.part("best")
     contrast = Contrast(embedder.cpu(), task.settings.head)
-    contrast.load_state_dict(best or found.part("network"))
+    contrast.load_state_dict(best or saved.part("network"))
     return TrainedEncoder(
         embedder=contrast.embedder.eval(),
         history=history,
-        best_epoch=(found.record["best_epoch"] if best else len(history) - 1) + 1,
+        best_epoch=(saved.record["best_epoch"] if best else len(history) - 1) + 1,
         architecture=architecture,
         preprocessing=task.preprocessing,
         settings=task.settings,

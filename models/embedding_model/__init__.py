@@ -1,4 +1,4 @@
-"""A trained embedding model as a citizen: weights, card and preprocessing in one folder, to embed with anywhere."""
+"""A trained embedding model: its weights, card and preprocessing, saved, loaded, exported and embedded with."""
 
 from models.embedding_model.artifact import load, save, zipped
 from models.embedding_model.card import ModelCard, TrainedOn

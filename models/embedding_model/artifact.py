@@ -1,7 +1,7 @@
-"""A trained model on disk: `card.json`, `weights-<checksum>.safetensors`, and all of it as one zip file.
+"""A trained model on disk: a folder of `card.json` and `weights-<checksum>.safetensors`, or both in one zip file.
 
-Nothing is ever unpickled; weights and card are checked against the checksums that the card names. The card is replaced
-last, so a crash leaves this model or the one before.
+Nothing is ever unpickled; weights and card are checked against the checksums in the card. The card is replaced last, so
+after a crash the folder holds either the new model or the previous one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_CARD_BYTES = 64 * 2**20  # a text model's card holds its tokenizer
 
 
 def save(model: EmbeddingModel, folder: Path) -> ModelCard:
-    """Writes the model; returns its card as saved. Raises OSError."""
+    """Writes the model to a folder; returns its card with the checksum of the weights. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.embedder.state_dict().items()}
     weights = save_tensors(state)
@@ -43,7 +43,7 @@ def save(model: EmbeddingModel, folder: Path) -> ModelCard:
 
 
 def load(path: Path) -> EmbeddingModel:
-    """Reads a model from its folder or zip file. Raises CorruptArtifact where anything is not as its card says."""
+    """Reads a model from its folder or zip file. Raises CorruptArtifact where weights and card do not match."""
     if path.is_file():
         with tempfile.TemporaryDirectory(prefix="crosswalk-model-") as folder:
             _unzip(path, Path(folder))
@@ -59,9 +59,9 @@ def load(path: Path) -> EmbeddingModel:
 
 
 def zipped(folder: Path, path: Path) -> None:
-    """Writes a saved model as one zip file; the same model gives the same bytes.
+    """Writes a saved model as one zip file; equal models give equal bytes.
 
-    A text model's tokenizer lies in it as `tokenizer.json` too, where other tools look for it.
+    A text model's tokenizer is in it also as `tokenizer.json`, where other tools look for it.
     """
     text = (folder / CARD).read_text()
     card = ModelCard.from_json(text)
@@ -81,7 +81,7 @@ def zipped(folder: Path, path: Path) -> None:
 
 
 def weights_name(card: ModelCard) -> str:
-    """The file that holds a saved card's weights."""
+    """The name of the weights file of a saved card."""
     return f"weights-{card.sha256[:16]}.safetensors"
 
 
@@ -96,7 +96,7 @@ def _embedder(card: ModelCard, weights: bytes) -> Embedder:
 
 
 def _unzip(path: Path, folder: Path) -> None:
-    """Takes out a card and the weights that it names, and nothing else."""
+    """Extracts the card and the weights that it names, and nothing else; raises CorruptArtifact."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.getinfo(CARD).file_size > _MOST_CARD_BYTES:

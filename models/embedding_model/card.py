@@ -22,9 +22,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclasses.dataclass(frozen=True)
 class TrainedOn:
-    """The training data: the dataset, its version, the rows and classes used, and a SHA-256 over the rows.
+    """The data that a model was trained on: dataset, its version, and the number of rows and of classes used.
 
-    classes: None where labels played no part.
+    classes: None where labels were not used. fingerprint: SHA-256 over the rows.
     """
 
     dataset: str
@@ -36,13 +36,13 @@ class TrainedOn:
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """What a trained model is.
+    """What a trained model is, and how it was trained.
 
-    role: what its vectors are for: to be searched against another model's, or to stand beside another model's as
-    side-information. compatible_with: the space whose vectors, zero-padded, its own are compared with; None of
-    side-information. architecture: as
-    `Architecture.from_json` reads it. settings: of training. metrics: measured on rows held out of training, by name.
-    created_at: ISO 8601 in UTC. sha256: of the weights file, empty until saved.
+    role: "compatible" where its vectors are searched against another model's, "side_information" where they are stored
+    beside another model's. compatible_with: the space whose zero-padded vectors its own are compared with; None for
+    side-information. architecture, preprocessing: as `from_json` of `Architecture` and `Preprocessing` reads them.
+    settings: of training. metrics: measured on rows held out of training, by name. created_at: ISO 8601 in UTC. sha256:
+    of the weights file, empty until saved.
     """
 
     id: str
@@ -62,17 +62,18 @@ class ModelCard:
 
     @property
     def space(self) -> Space:
-        """Where its vectors live."""
+        """The space of its vectors."""
         return Space(self.id, self.dimension, self.metric)
 
     def to_json(self) -> str:
-        """The card as JSON text, keys sorted, with a checksum of all the rest."""
-        said = dataclasses.asdict(self)
-        return json.dumps(said | {_CHECKSUM: _checksum(said)}, sort_keys=True, indent=1)
+        """The card as JSON text, keys sorted, with a checksum of all other keys."""
+        fields = dataclasses.asdict(self)
+        return json.dumps(fields | {_CHECKSUM: _checksum(fields)}, sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Reads a saved card. Raises CorruptArtifact where it was changed, or a field is missing, unknown or wrong."""
+        """Reads a saved card. Raises CorruptArtifact where its checksum is wrong, or a field missing, unknown or
+        wrong."""
         try:
             fields: dict[str, Any] = json.loads(text)
             if fields.pop(_CHECKSUM) != _checksum(fields):
@@ -96,5 +97,5 @@ class ModelCard:
         return card
 
 
-def _checksum(said: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+def _checksum(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

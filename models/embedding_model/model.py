@@ -13,7 +13,7 @@ from models.embedding_model.backbones import Embedder
 from models.embedding_model.card import ModelCard
 from models.inputs import Inputs, Loader, Preprocessing
 from models.portable import Array, as_indexed
-from models.training.precision import reduced
+from models.training.precision import reduced_dtype
 from models.training.settings import Precision
 
 
@@ -35,7 +35,7 @@ class EmbeddingModel:
         precision: Precision = "float32",
         progress: Progress = lambda done, total: None,
     ) -> Array:
-        """The vectors of encoded images or texts, in order: (n, d) float32, of unit length under cosine.
+        """Embeds encoded images or texts: (n, d) float32, in order, of unit length under cosine.
 
         workers: processes that prepare batches. Raises BadInput for a row that cannot be prepared.
         """
@@ -55,9 +55,13 @@ class EmbeddingModel:
         workers: int = 0,
         precision: Precision = "float32",
     ) -> Iterator[Array]:
-        """The same vectors batch by batch, for inputs whose vectors are too many to hold: (≤ batch, d) float32 each."""
+        """Embeds inputs whose vectors do not fit in memory: in order, (≤ batch, d) float32 each, unit rows under
+        cosine.
+
+        workers: processes that prepare batches. Raises BadInput for a row that cannot be prepared.
+        """
         where = device or torch.device("cpu")
-        dtype = reduced(precision, where)
+        dtype = reduced_dtype(precision, where)
         embedder = self.embedder.to(where).eval()
         plan = np.split(np.arange(len(inputs)), range(batch, len(inputs), batch)) if len(inputs) else []
         with Loader(inputs, self.preprocessing, workers) as loader:

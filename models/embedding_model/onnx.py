@@ -1,4 +1,4 @@
-"""A trained model as ONNX, checked against PyTorch before anybody uses it."""
+"""Exports a trained model to ONNX and checks the export against PyTorch."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from torch.nn.functional import normalize
 
 from models.embedding_model.model import EmbeddingModel
 
-TOLERANCE = 1e-4
-_TRACED, _CHECKED = 2, 5  # rows: the graph must not remember how many it was traced with
+LARGEST_DIFFERENCE = 1e-4
+_TRACED, _CHECKED = 2, 5  # rows: another number than was traced shows that the graph does not depend on it
 
 
 class NotExported(RuntimeError):
-    """The graph could not be made, or does not compute what the model does."""
+    """The model could not be written as ONNX, or the ONNX graph does not compute what the model does."""
 
 
 class _Positional(nn.Module):
-    """The embedder with a tensor for every input, and the index's length of its outputs."""
+    """The embedder with one positional argument per input tensor, its outputs normalised under cosine."""
 
     def __init__(self, model: EmbeddingModel, names: list[str]) -> None:
         super().__init__()
@@ -39,10 +39,10 @@ class _Positional(nn.Module):
 
 
 def export_onnx(model: EmbeddingModel, path: Path) -> float:
-    """Writes the graph; returns its largest difference from PyTorch, as a share of the largest component.
+    """Writes the model as ONNX; returns the largest difference from PyTorch, as a share of the largest component.
 
-    Inputs are what the embedder takes (uint8 pixels, or token ids with their mask), so normalisation is inside; the
-    number of rows, and of tokens, is free. Raises NotExported where the difference is above 1e-4.
+    The graph's inputs are the embedder's (uint8 pixels, or token ids with their mask), so pixels are normalised inside;
+    the numbers of rows and of tokens are dynamic. Raises NotExported where the difference is above 1e-4.
     """
     import onnxruntime
 
@@ -54,12 +54,12 @@ def export_onnx(model: EmbeddingModel, path: Path) -> float:
         session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
         with torch.inference_mode():
             expected = module(*checked.values()).numpy()
-        (found,) = session.run(None, {name: tensor.numpy() for name, tensor in checked.items()})
+        (computed,) = session.run(None, {name: tensor.numpy() for name, tensor in checked.items()})
     except Exception as error:  # exporter and runtime raise whatever their many parts raise
         partial.unlink(missing_ok=True)
         raise NotExported(f"the model cannot be written as ONNX: {error}") from error
-    difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
-    if not difference <= TOLERANCE:
+    difference = float(np.abs(computed - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    if not difference <= LARGEST_DIFFERENCE:
         partial.unlink(missing_ok=True)
         raise NotExported(f"the ONNX graph differs from PyTorch by {difference:.1e} of the largest component")
     os.replace(partial, path)
@@ -69,7 +69,7 @@ def export_onnx(model: EmbeddingModel, path: Path) -> float:
 def _write(module: nn.Module, traced: Mapping[str, Tensor], path: Path) -> None:
     rows = torch.export.Dim.DYNAMIC
     free = tuple(dict.fromkeys((0,) if tensor.ndim == 4 else (0, 1), rows) for tensor in traced.values())
-    with warnings.catch_warnings(), _quiet("torch.onnx"):  # what the exporter does without is nothing to the user
+    with warnings.catch_warnings(), _quiet("torch.onnx"):  # the exporter warns of optional parts that it lacks
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -86,7 +86,7 @@ def _write(module: nn.Module, traced: Mapping[str, Tensor], path: Path) -> None:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Errors alone are logged under that name."""
+    """Silences a logger below errors."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -97,7 +97,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def _probe(model: EmbeddingModel, rows: int, seed: int) -> dict[str, Tensor]:
-    """Random input of the kind that the model takes."""
+    """Random input of `rows` rows, as the embedder takes it."""
     draw = torch.Generator().manual_seed(seed)
     how = model.preprocessing
     if how.modality == "image":

@@ -1,1 +1,1 @@
-"""How good a search is: retrieval metrics, their intervals, and searches of one model's vectors by another's."""
+"""Evaluation of retrieval: metrics, confidence intervals, and comparisons of searches and of model versions."""

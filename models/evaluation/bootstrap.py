@@ -17,7 +17,7 @@ DRAWS_IN_MEMORY = 4_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the ends of its confidence interval (95 % unless the maker says otherwise)."""
+    """A mean with its confidence interval, of 95 % where no other confidence was given."""
 
     mean: float
     low: float
@@ -33,7 +33,7 @@ def bootstrap_mean(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
-    """The percentile interval of the (weighted) mean of `values`.
+    """The bootstrap percentile interval of the (weighted) mean of `values`.
 
     values: (m,); groups: (m,), rows of one group are drawn together (cluster bootstrap); weights: (m,), non-negative.
     Raises ValueError where there are no values.
@@ -60,7 +60,10 @@ def paired_bootstrap(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
-    """The interval of mean(a − b), both measured on the same queries; a, b: (m,)."""
+    """The bootstrap percentile interval of mean(a − b), where a and b (m,) were measured on the same queries.
+
+    groups, weights, confidence and ValueError as in `bootstrap_mean`.
+    """
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     return bootstrap_mean(
         difference, groups=groups, weights=weights, seed=seed, resamples=resamples, confidence=confidence
@@ -68,7 +71,7 @@ def paired_bootstrap(
 
 
 def group_sums(parts: Floats, groups: ArrayLike | None) -> Floats:
-    """The rows of each group added up: (m, s) → (groups, s); every row its own group where `groups` is None."""
+    """The sum of each group's rows: (m, s) → (groups, s); without groups, the rows themselves."""
     if groups is None:
         return parts
     code = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -78,23 +81,23 @@ def group_sums(parts: Floats, groups: ArrayLike | None) -> Floats:
 
 
 def resampled_sums(parts: Floats, *, seed: int = 0, resamples: int = 2000, size: int | None = None) -> Floats:
-    """The columns' sums over `size` rows drawn with replacement (default n): (n, s) → (resamples, s) float64.
+    """Column sums over `size` rows drawn with replacement (default n): (n, s) → (resamples, s) float64.
 
-    The same seed draws the same rows for any table of as many rows.
+    Equal seeds draw equal rows from tables of equally many rows.
     """
     n, size = len(parts), size or len(parts)
     rng = np.random.default_rng(seed)
     drawn = np.empty((resamples, parts.shape[1]))
     step = max(1, DRAWS_IN_MEMORY // max(n, size))
     for start in range(0, resamples, step):
-        many = min(step, resamples - start)
-        rows = rng.integers(0, n, (many, size)) + n * np.arange(many)[:, None]
-        counts = np.bincount(rows.ravel(), minlength=many * n).reshape(many, n)
-        drawn[start : start + many] = counts.astype(np.float64) @ parts
+        count = min(step, resamples - start)
+        rows = rng.integers(0, n, (count, size)) + n * np.arange(count)[:, None]
+        counts = np.bincount(rows.ravel(), minlength=count * n).reshape(count, n)
+        drawn[start : start + count] = counts.astype(np.float64) @ parts
     return drawn
 
 
 def percentile_interval(mean: float, draws: Floats, confidence: float = 0.95) -> Interval:
-    """`mean` with the central share `confidence` of the bootstrap `draws` around it."""
+    """`mean` with the interval that holds the central share `confidence` of the bootstrap `draws`."""
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(mean, float(low), float(high))

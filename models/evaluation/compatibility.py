@@ -1,7 +1,7 @@
-"""How compatible a new model is with an old gallery: the criterion, update gain, and what is left of re-embedding.
+"""Measures of how compatible a new model is with an old gallery: criterion, update gain, oracle gain and retention.
 
-Notation: M(q, g) a retrieval metric with queries embedded by q and the gallery by g; new* is the new model trained
-without constraint. The bootstrap is over queries, paired: both sides answered the same ones.
+Notation: M(q, g) is a retrieval metric with queries embedded by q and the gallery by g; new* is the new model trained
+without a compatibility constraint. Bootstraps are over queries and paired: both sides answered the same queries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ Verdict = Literal["better", "worse", "undecided"]
 
 @dataclass(frozen=True)
 class Criterion:
-    """M(new, old) > M(old, old) of BCT (Shen et al., CVPR 2020), judged by the interval of the difference."""
+    """M(new, old) > M(old, old) of BCT (Shen et al., CVPR 2020), judged by the confidence interval of the
+    difference."""
 
     difference: Interval
     verdict: Verdict
@@ -29,7 +30,8 @@ class Criterion:
 
 @dataclass(frozen=True)
 class UpdateGain:
-    """The share `gain` of what the unconstrained new model would gain, None where that `denominator` is not above 0."""
+    """gain: the share reached of what the unconstrained new model gains; denominator: that gain, M(new*, new*) −
+    M(old, old). gain is None where the denominator is not above 0."""
 
     gain: float | None
     denominator: float
@@ -37,7 +39,7 @@ class UpdateGain:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One retrieval benchmark, all four in the same metric: M(old, old), M(new*, new*), M(new, old), M(new, new)."""
+    """One retrieval benchmark's M(old, old), M(new*, new*), M(new, old) and M(new, new), all in one metric."""
 
     old: float
     best: float
@@ -47,9 +49,9 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class CompatibilityScores:
-    """P_comp, how well a new model serves the old gallery; P_up, how good it is itself; P_1, their harmonic mean.
+    """P_comp, how well a new model searches the old gallery; P_up, how good it is by itself; P_1, their harmonic mean.
 
-    Each is in [0, 1], the mean over benchmarks; all of them None where a benchmark's update gain is.
+    Each is in [0, 1] and the mean over benchmarks. p_comp and p_1 are None where the update gain of a benchmark is.
     """
 
     p_comp: float | None
@@ -58,15 +60,17 @@ class CompatibilityScores:
     gains: tuple[UpdateGain, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and finite numbers."""
+        """The scores as JSON values."""
         scores: dict[str, Any] = plain(self)
         return scores
 
 
 def criterion(cross: ArrayLike, old: ArrayLike, *, seed: int = 0, resamples: int = 2000) -> Criterion:
-    """Whether the cross test beats the self test: "better" where the whole interval of the difference is above 0.
+    """Whether the cross test M(new, old) beats the self test M(old, old).
 
-    cross, old: (m,) one figure of every query. Raises ValueError where there are no queries.
+    "better" where the whole interval of the difference is above 0, "worse" where it is below, else "undecided".
+
+    cross, old: (m,) the metric of every query. Raises ValueError where there are no queries.
     """
     difference = paired_bootstrap(cross, old, seed=seed, resamples=resamples)
     if difference.low > 0:
@@ -80,20 +84,20 @@ def update_gain(cross: float, old: float, best: float) -> UpdateGain:
 
 
 def oracle_gain(new: float, old: float) -> float | None:
-    """M(new, new) / M(old, old): at or below 1 even full re-embedding gains nothing; None where the old figure is 0."""
+    """M(new, new) / M(old, old): at or below 1 even full re-embedding gains nothing; None where M(old, old) is 0."""
     return new / old if old > 0 else None
 
 
 def retention(after: float, re_embedded: float) -> float | None:
-    """ARR: recall after the upgrade / recall after full re-embedding; None where the latter is 0."""
+    """Recall after the upgrade / recall after full re-embedding (ARR); None where the latter is 0."""
     return after / re_embedded if re_embedded > 0 else None
 
 
 def compatibility_scores(benchmarks: Sequence[Benchmark]) -> CompatibilityScores:
     """P_comp = mean sigmoid(update gain); P_up = mean sigmoid((M(new, new) − M*) / M*); P_1 = mean 2·P_up·P_comp / (…).
 
-    M* is M(new*, new*). P_1 is taken benchmark by benchmark, then averaged. Raises ValueError where there are none, or
-    where an M* is not positive.
+    M* is M(new*, new*). P_1 is computed for each benchmark, then averaged. Raises ValueError where there is no
+    benchmark, or an M* is not positive.
     """
     if not benchmarks or min(b.best for b in benchmarks) <= 0:
         raise ValueError("compatibility scores need at least one benchmark, each with M(new*, new*) above 0")

@@ -1,8 +1,8 @@
-"""Retrieval metrics: CMC top-k, mean average precision, recall@k, flips; exact and streamed.
+"""Retrieval metrics: CMC, average precision, recall@k and flips, computed exactly and in bounded memory.
 
-A query that is itself in the gallery is given in `exclude`, and its own entry is left out. Scores are float32, higher
-is nearer, and equal scores are ordered by gallery row, so that every result is deterministic. They are computed block
-by block (`models.evaluation.score_blocks`); ranks are counted, no ranking is made.
+Where a query is itself in the gallery, `exclude` names its row, which is then not found. Scores are float32, higher is
+nearer, and equal scores are ordered by gallery row, so that every result is deterministic. They are computed in blocks
+(`models.evaluation.score_blocks`); ranks are counted rather than sorted out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.arrays import Floats32, Labels, RowNumbers
+from models.arrays import Codes, Floats32, Labels, RowNumbers
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.evaluation.score_blocks import for_each_block
 from models.portable import Distance
@@ -36,12 +36,18 @@ __all__ = [
 ]
 
 
+Ranks = NDArray[np.int64]
+"""(m,) the 1-based rank of the first gallery row with the query's label, `NO_MATCH` where there is none."""
+
 NO_MATCH = -1
+
+NEIGHBOURS = 10
+"""The k of recall@k wherever it is measured."""
 
 
 @dataclass(frozen=True)
 class Flips:
-    """Of `total` queries, `negative` were right before and wrong after, `positive` wrong before and right after."""
+    """Of `total` queries, `negative` were answered right before and wrong after, `positive` the other way round."""
 
     negative: int
     positive: int
@@ -50,9 +56,9 @@ class Flips:
 
 @dataclass(frozen=True)
 class LabelMetrics:
-    """Of every query: `ranks` (m,) int64 of the first match, and `average_precision` (m,) float64."""
+    """Every query's metrics. ranks: (m,) of the first match; average_precision: (m,) float64, NaN without a match."""
 
-    ranks: RowNumbers
+    ranks: Ranks
     average_precision: NDArray[np.float64]
 
 
@@ -61,13 +67,13 @@ def top_k(
 ) -> RowNumbers:
     """The k nearest gallery rows of every query, nearest first: (m, k) int64, -1 where the gallery holds fewer.
 
-    queries: (m, d); gallery: (n, d); exclude: (m,) or (m, e) gallery rows that each query must
-    not find (itself, and what would not be there for a real query), -1 for none.
+    queries: (m, d); gallery: (n, d); exclude: (m,) or (m, e) gallery rows that each query must not find (its own entry,
+    and rows that a real query would not meet), -1 for none.
     """
-    found = np.full((len(queries), k), -1, np.int64)
+    nearest = np.full((len(queries), k), -1, np.int64)
     width = min(k, len(gallery))
     if width == 0:
-        return found
+        return nearest
 
     def take(rows: RowNumbers, scores: Floats32) -> None:
         threshold = np.partition(scores, len(gallery) - width, axis=1)[:, len(gallery) - width]
@@ -77,10 +83,10 @@ def top_k(
         row, column, value = row[order], column[order], value[order]
         place = np.arange(len(row)) - np.searchsorted(row, row)
         kept = (place < width) & (value > -np.inf)
-        found[rows[row[kept]], place[kept]] = column[kept]
+        nearest[rows[row[kept]], place[kept]] = column[kept]
 
     for_each_block(take, queries, gallery, metric, exclude)
-    return found
+    return nearest
 
 
 def ranks_of_first_match(
@@ -90,10 +96,11 @@ def ranks_of_first_match(
     gallery_labels: Labels,
     metric: Distance,
     exclude: RowNumbers | None = None,
-) -> RowNumbers:
+) -> Ranks:
     """The 1-based rank of the first gallery row with the query's label: (m,) int64, `NO_MATCH` where there is none.
 
-    Labels are strings or integers; None is no label and matches nothing. `exclude` as in `top_k`.
+    query_labels: (m,), gallery_labels: (n,) strings or integers; None matches nothing. exclude: (m,) or (m, e) gallery
+    rows that each query must not find, -1 for none.
     """
     ranks = np.full(len(queries), NO_MATCH, np.int64)
     matches = _Matches(query_labels, gallery_labels)
@@ -136,10 +143,10 @@ def label_metrics(
     metric: Distance,
     exclude: RowNumbers | None = None,
 ) -> LabelMetrics:
-    """`ranks_of_first_match` and `average_precision` from one pass over the scores; arguments as there.
+    """`ranks_of_first_match` and `average_precision` from one pass over the scores; arguments as in those.
 
-    Rankings are not made: a query's scores are sorted as numbers, and its matches looked up among them. Queries of one
-    label have the same matches and are taken together.
+    A query's scores are sorted as numbers, and its matches' scores looked up among them, which is faster than sorting
+    rows. Queries of one label have the same matches and are processed together.
     """
     result = LabelMetrics(np.full(len(queries), NO_MATCH, np.int64), np.full(len(queries), np.nan))
     matches = _Matches(query_labels, gallery_labels)
@@ -151,12 +158,12 @@ def label_metrics(
             if len(same) == 0:
                 continue
             ranks = _match_ranks(scores[start:stop], same)
-            found = np.count_nonzero(ranks, axis=1)
-            some = found > 0
+            matched = np.count_nonzero(ranks, axis=1)
+            some = matched > 0
             hits = np.arange(1, len(same) + 1)
             precision = np.divide(hits, ranks, out=np.zeros(ranks.shape), where=ranks > 0).sum(1)
             result.ranks[rows[start:stop][some]] = ranks[some, 0]
-            result.average_precision[rows[start:stop][some]] = precision[some] / found[some]
+            result.average_precision[rows[start:stop][some]] = precision[some] / matched[some]
 
     for_each_block(take, queries, gallery, metric, exclude, matches.by_label)
     return result
@@ -165,20 +172,24 @@ def label_metrics(
 def labelled_rows(
     labelled: NDArray[np.bool_], gallery: Floats32, labels: Labels, exclude: RowNumbers | None
 ) -> tuple[Floats32, Labels, RowNumbers | None]:
-    """The gallery and its labels without the rows that are not `labelled` (n,), and `exclude` in the rows left."""
+    """The gallery (n, d) and its labels (n,) without the rows that are not `labelled`; and `exclude`, (m,) or (m, e),
+    with its row numbers changed to those of the remaining gallery, -1 for none."""
     if labelled.all():
         return gallery, labels, exclude
     left = np.append(np.where(labelled, np.cumsum(labelled) - 1, -1), -1)
     return gallery[labelled], labels[labelled], None if exclude is None else left[exclude]
 
 
-def cmc(ranks: RowNumbers, k: int) -> NDArray[np.bool_]:
+def cmc(ranks: Ranks, k: int) -> NDArray[np.bool_]:
     """Whether the first match is among the top k (cumulative match characteristic): (m,) bool from (m,) ranks."""
     return (ranks >= 1) & (ranks <= k)
 
 
 def recall_at_k(found: RowNumbers, truth: RowNumbers) -> NDArray[np.float64]:
-    """The share of `truth` that is in `found`: (m,) float64 from (m, k) gallery rows each; -1 in `truth` is padding."""
+    """Each query's share of the rows in `truth` that it found: (m,) float64.
+
+    found, truth: (m, k) gallery rows; -1 in `truth` is padding.
+    """
     real = truth >= 0
     hits = np.zeros(len(truth))
     for column in range(truth.shape[1]):
@@ -188,7 +199,7 @@ def recall_at_k(found: RowNumbers, truth: RowNumbers) -> NDArray[np.float64]:
 
 
 def flips(before: ArrayLike, after: ArrayLike) -> Flips:
-    """Negative and positive flips between two (m,) bool answers to the same queries."""
+    """Counts flips between two searches by the same queries; before, after: (m,) bool, whether each answer is right."""
     b, a = np.asarray(before, bool), np.asarray(after, bool)
     return Flips(int((b & ~a).sum()), int((~b & a).sum()), len(b))
 
@@ -196,7 +207,7 @@ def flips(before: ArrayLike, after: ArrayLike) -> Flips:
 class _Matches:
     """For each query, the gallery rows of its label in ascending order.
 
-    label: (m,) int64, the same for queries of the same label, -1 for none; by_label: (m,) int64 queries in its order.
+    label: (m,) codes of the queries' labels, -1 for none; by_label: (m,) the queries in the order of these codes.
     """
 
     def __init__(self, query_labels: Labels, gallery_labels: Labels) -> None:
@@ -207,14 +218,15 @@ class _Matches:
         self._bounds = np.searchsorted(in_gallery[self._order], np.arange(codes.max(initial=-1) + 2))
 
     def of(self, query: int) -> RowNumbers:
+        """The gallery rows with the query's label, ascending: (s,)."""
         label = self.label[query]
         if label < 0:
             return self._order[:0]
         return self._order[self._bounds[label] : self._bounds[label + 1]]
 
 
-def _codes(*labels: Labels) -> RowNumbers:
-    """Labels one after the other, numbered from 0, None as -1."""
+def _codes(*labels: Labels) -> Codes:
+    """The codes of several arrays of labels, concatenated; -1 for None."""
     if all(part.dtype.kind == "i" for part in labels):
         return np.unique(np.concatenate(labels), return_inverse=True)[1].astype(np.int64)
     values = [value for part in labels for value in part.tolist()]
@@ -222,8 +234,9 @@ def _codes(*labels: Labels) -> RowNumbers:
     return np.fromiter((names.get(v, -1) for v in values), np.int64, len(values))
 
 
-def _match_ranks(scores: Floats32, same: RowNumbers) -> RowNumbers:
-    """The 1-based ranks of the columns `same` (s,) in each row: (b, s) int64 ascending, then 0 for excluded columns."""
+def _match_ranks(scores: Floats32, same: RowNumbers) -> NDArray[np.int64]:
+    """The 1-based ranks of the columns `same` (s,) in each row of scores (b, n): (b, s), ascending, then 0 for excluded
+    columns."""
     n = scores.shape[1]
     values = scores[:, same]
     values.sort(axis=1)
@@ -241,7 +254,7 @@ def _match_ranks(scores: Floats32, same: RowNumbers) -> RowNumbers:
     is_match[same] = True
     for i in np.flatnonzero(tied.any(1)).tolist():
         for value in set(values[i, tied[i]].tolist()):  # of equal scores, the earlier gallery row is ahead
-            equal, found = np.flatnonzero(scores[i] == value), values[i] == value
-            ahead = n - place[i, found][0] - len(equal)
-            ranks[i, found[::-1]] = ahead + 1 + np.flatnonzero(is_match[equal])
+            equal, tie = np.flatnonzero(scores[i] == value), values[i] == value
+            ahead = n - place[i, tie][0] - len(equal)
+            ranks[i, tie[::-1]] = ahead + 1 + np.flatnonzero(is_match[equal])
     return ranks

@@ -1,8 +1,8 @@
-"""Scores of queries against a gallery, a block of queries at a time: the whole matrix is never in memory.
+"""Scores of queries against a gallery, a block of queries at a time, so that the whole matrix is never in memory.
 
-Scores are float32, higher is nearer. Blocks run side by side, one a thread: what is done with the scores then uses the
-cores as well as their product does. All blocks in work together hold at most `SCORES_IN_MEMORY` scores, or one row a
-thread where the gallery alone is longer.
+Scores are float32, higher is nearer. Blocks run in parallel, one per thread, so that what is done with the scores uses
+all cores, as their product does. All blocks in progress together hold at most `SCORES_IN_MEMORY` scores, or one row
+per thread where the gallery alone has more rows than that.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ def for_each_block(
     exclude: RowNumbers | None,
     order: RowNumbers | None = None,
 ) -> None:
-    """Calls `take(rows, scores)` for every block: rows (b,) of `queries`, scores (b, n) float32 that it may write to.
+    """Calls `take(rows, scores)` for every block of queries: rows (b,), scores (b, n) float32, which it may overwrite.
 
-    order: (m,) the queries in the order to take them in. Excluded entries score −inf; a zero gallery row under cosine
-    scores below every other row. `take` runs in several threads at once, each time for other rows.
+    queries: (m, d); gallery: (n, d); exclude: (m,) or (m, e) gallery rows that score −inf, -1 for none; order: (m,) the
+    order of the queries, ascending by default. A zero gallery row under cosine scores below every other row. `take` is
+    called by several threads at once, each time with other rows. Raises ValueError where the dimensions differ.
     """
     if queries.shape[1:] != gallery.shape[1:]:
         raise ValueError(f"queries have dimension {queries.shape[1:]}, the gallery {gallery.shape[1:]}")
@@ -49,14 +50,14 @@ def for_each_block(
     step = int(np.clip(SCORES_IN_MEMORY // max(n * threads, 1), 1, QUERIES_PER_BLOCK))
     blocks = [order[start : start + step] for start in range(0, len(order), step)]
     at_once = min(threads, len(blocks))
-    with warnings.catch_warnings(action="ignore"):  # that the gallery may be read-only: it is only read
+    with warnings.catch_warnings(action="ignore"):  # of a read-only gallery, which is not written to
         transposed = torch.from_numpy(gallery).T
 
     def work(thread: int) -> None:
         buffer = np.empty((min(step, len(order)), n), np.float32)
         for rows in blocks[thread::at_once]:
             block = as_indexed(np.asarray(queries[rows], np.float32), metric)
-            scores = buffer[: len(rows)]  # PyTorch's product of few rows is the faster one
+            scores = buffer[: len(rows)]  # for few rows, PyTorch's product is faster than numpy's
             torch.mm(torch.from_numpy(block), transposed, out=torch.from_numpy(scores))
             if metric == "cosine":
                 scores *= scale

@@ -1,9 +1,9 @@
-"""Retrieval measured on any pair of models: a search's figures with intervals, and one search against another.
+"""Evaluates searches, with confidence intervals, and compares one search with another.
 
-A search has the queries of one model and the gallery as vectors of the space that they are searched in: the same model
-twice is a self test, M(old, old); new queries against a transformed or compatible gallery are a cross test. Items
-without a label are neither right nor wrong: such gallery rows are not ranked, such queries not counted. A query whose
-label no gallery row but its own has counts as wrong. Intervals are 95 %, bootstrapped over queries.
+A search has the queries of one model and a gallery of vectors in the space where they are compared: queries and gallery
+of one model are a self test, M(old, old); new queries against a transformed or compatible gallery are a cross test.
+Gallery rows without a label are not ranked, queries without a label not counted. A query whose label no other gallery
+row has counts as wrong. Intervals are of 95 %, bootstrapped over queries.
 """
 
 from __future__ import annotations
@@ -18,23 +18,31 @@ from numpy.typing import NDArray
 from models.arrays import Labels, RowNumbers
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.evaluation.compatibility import Criterion, UpdateGain, criterion, oracle_gain, retention, update_gain
-from models.evaluation.retrieval_metrics import NO_MATCH, Flips, cmc, label_metrics, labelled_rows, recall_at_k, top_k
+from models.evaluation.retrieval_metrics import (
+    NEIGHBOURS,
+    NO_MATCH,
+    Flips,
+    cmc,
+    label_metrics,
+    labelled_rows,
+    recall_at_k,
+    top_k,
+)
 from models.evaluation.slices import SlicedBy, counted_flips, slice_by
 from models.json_values import plain
 from models.portable import Array, Distance
 
-NEIGHBOURS = 10
 RECALL = f"recall@{NEIGHBOURS}"
 KS = (1, 5, 10)
 
 
 class NothingToMeasure(ValueError):
-    """No query can be judged, by label or by true neighbours; the text says why."""
+    """No query has a label or true neighbours to be judged by; the message says why."""
 
 
 @dataclass(frozen=True)
 class GallerySearch:
-    """queries: (m, d) float32; gallery: (n, d) float32 in the space that they are searched in; `metric` its score."""
+    """Queries (m, d) float32 and the gallery (n, d) float32 that they search, compared by `metric`."""
 
     name: str
     queries: Array
@@ -44,7 +52,7 @@ class GallerySearch:
 
 @dataclass(frozen=True)
 class Figure:
-    """One metric over `queries` queries; per_query: (m,) float64, NaN for a query that it does not count."""
+    """One metric's mean over the `queries` that it counts; per_query: (m,) float64, NaN for a query not counted."""
 
     metric: str
     interval: Interval
@@ -54,7 +62,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What one search was found to be worth; figures in the order cmc@k, map, recall@10, as far as measured."""
+    """The evaluation of one search. score: what compares its vectors; figures: cmc@k, map and recall@10, as
+    measured."""
 
     name: str
     score: Distance
@@ -65,23 +74,24 @@ class SearchResult:
     figures: tuple[Figure, ...]
 
     def figure(self, metric: str) -> Figure:
-        """The figure of this name; raises KeyError where it was not measured."""
+        """The figure of a metric; raises KeyError where it was not measured."""
         for figure in self.figures:
             if figure.metric == metric:
                 return figure
         raise KeyError(metric)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; what is kept for every query stays out."""
-        said = {name: plain(getattr(self, name)) for name in self.__dataclass_fields__ if name != "figures"}
-        return said | {"figures": [_said(figure.metric, figure.interval, figure.queries) for figure in self.figures]}
+        """The result as JSON values, without the values of single queries."""
+        fields = {name: plain(getattr(self, name)) for name in self.__dataclass_fields__ if name != "figures"}
+        return fields | {"figures": [_figure_json(figure) for figure in self.figures]}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric before and after on the `queries` that both count; `criterion` judges after − before.
+    """One metric before and after, over the `queries` that count in both; `criterion` judges after − before.
 
-    update_gain, oracle_gain = best / before and retention = after / best: None where there is no best, or as they say.
+    update_gain, oracle_gain = best / before and retention = after / best compare with the best possible search; None
+    where there is none, the ratios also where they would divide by 0.
     """
 
     metric: str
@@ -96,9 +106,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two searches by the same queries, metric by metric and slice by slice.
+    """Two searches by the same queries, compared by every metric and in slices of the queries.
 
-    flips: of the first answers (cmc@1), None where it was not measured; sliced_metric: what the slices are judged in.
+    flips: of the answers at rank 1 (cmc@1), None where not measured; sliced_metric: the metric of the slices.
     """
 
     before: str
@@ -109,19 +119,22 @@ class Comparison:
     slices: tuple[SlicedBy, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and finite numbers, ready for `json.dumps`."""
+        """The comparison as JSON values."""
         comparison: dict[str, Any] = plain(self)
         return comparison
 
 
 def own_entries(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> RowNumbers:
-    """The gallery row of each query's own entry, -1 where it has none: (m,) int64, to be excluded; ids are unique."""
+    """The gallery row with each query's id, -1 where there is none: (m,) int64, to be excluded; ids are unique."""
     row = {id: i for i, id in enumerate(gallery_ids)}
     return np.fromiter((row.get(id, -1) for id in query_ids), np.int64, len(query_ids))
 
 
 def true_neighbours(search: GallerySearch, exclude: RowNumbers | None = None) -> RowNumbers:
-    """What a search that is taken for the truth (full re-embedding) finds: (m, 10) int64 gallery rows, -1 padded."""
+    """The 10 nearest rows by a search that is the ground truth (full re-embedding): (m, 10) int64, -1 padded.
+
+    exclude: (m,) or (m, e) gallery rows that each query must not find, -1 for none.
+    """
     return top_k(search.queries, search.gallery, NEIGHBOURS, search.metric, exclude)
 
 
@@ -135,12 +148,12 @@ def evaluate(
     ks: Sequence[int] = KS,
     seed: int = 0,
 ) -> SearchResult:
-    """CMC@k for every k of `ks` and mAP by label, recall@10 by the `truth`: as far as labels and truth are given.
+    """Evaluates a search: CMC@k and mAP where labels are given, recall@10 where the `truth` is.
 
     query_labels: (m,), gallery_labels: (n,) strings or integers, None for none; exclude: (m,) or (m, e) gallery rows
-    that each query must not find, -1 for none (`own_entries`); truth: (m, ≥ 10) gallery rows, nearest first, -1 padded.
-    The same seed draws the same queries for every search of as many. Raises ValueError where shapes do not fit, and
-    NothingToMeasure where no query can be judged.
+    that each query must not find, -1 for none (`own_entries`); truth: (m, ≥ 10) gallery rows, nearest first, -1 padded
+    (`true_neighbours`). One seed resamples alike for searches of equally many queries. Raises ValueError where shapes
+    do not fit, and NothingToMeasure where no query can be judged.
     """
     m, n = len(search.queries), len(search.gallery)
     _check(m, n, query_labels, gallery_labels, exclude, truth)
@@ -149,12 +162,12 @@ def evaluate(
     if query_labels is not None and gallery_labels is not None:
         counted = _labelled(query_labels)
         gallery, labels, left_out = labelled_rows(_labelled(gallery_labels), search.gallery, gallery_labels, exclude)
-        found = label_metrics(search.queries, query_labels, gallery, labels, search.metric, left_out)
-        unlabelled, unmatched = int((~counted).sum()), int((counted & (found.ranks == NO_MATCH)).sum())
+        by_label = label_metrics(search.queries, query_labels, gallery, labels, search.metric, left_out)
+        unlabelled, unmatched = int((~counted).sum()), int((counted & (by_label.ranks == NO_MATCH)).sum())
         if counted.any():
             for k in ks:
-                columns[f"cmc@{k}"] = np.where(counted, cmc(found.ranks, k), np.nan)
-            columns["map"] = np.where(counted, np.nan_to_num(found.average_precision), np.nan)
+                columns[f"cmc@{k}"] = np.where(counted, cmc(by_label.ranks, k), np.nan)
+            columns["map"] = np.where(counted, np.nan_to_num(by_label.average_precision), np.nan)
     if truth is not None:
         answered = (truth[:, :NEIGHBOURS] >= 0).any(1)
         shares = recall_at_k(true_neighbours(search, exclude), truth[:, :NEIGHBOURS])
@@ -178,10 +191,10 @@ def compare(
     metric: str | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """`after` against `before` on the same queries, in the same order, over the metrics that both have.
+    """Compares two searches by the same queries in the same order, in every metric that both have.
 
-    slices: for each name, the queries' values (m,), None for none; they are judged in `metric` (default: the first).
-    best: M(new*, new*) on the same queries, from which update gain, oracle gain and retention follow. Raises ValueError
+    slices: by name, the queries' values (m,), None for no slice; they are compared in `metric` (default: the first).
+    best: M(new*, new*) on the same queries, for update gain, oracle gain and retention. Raises ValueError
     where the queries differ in number, no metric is shared, or `metric` is not among those shared.
     """
     for other in (after, best):
@@ -260,6 +273,6 @@ def _check(
             raise ValueError(f"{name} names gallery row {rows.max()} of {n}")
 
 
-def _said(metric: str, interval: Interval, queries: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"metric": metric, "queries": queries} | plain(interval)
-    return said
+def _figure_json(figure: Figure) -> dict[str, Any]:
+    interval: dict[str, Any] = plain(figure.interval)
+    return {"metric": figure.metric, "queries": figure.queries} | interval

@@ -1,7 +1,7 @@
-"""Two searches by the same queries compared slice by slice (a label, a payload field): a group that loses shows.
+"""Compares two searches by the same queries in slices, such as the queries of one label or of one payload value.
 
-Each slice is judged by its own 95 % interval, without correction for their number: of slices where nothing changed,
-one in forty loses by chance, and `losing_by_chance` says how many that would be.
+Each slice is judged by its own 95 % interval, without correction for multiple comparisons: of slices where nothing
+changed, one in forty loses by chance, and `losing_by_chance` is the number to expect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.evaluation.bootstrap import Interval
 from models.evaluation.compatibility import criterion
 from models.evaluation.retrieval_metrics import Flips, flips
 
-FEWEST_QUERIES = 20  # with fewer, the bootstrap's interval is too narrow to judge by
+FEWEST_QUERIES = 20  # of a slice: with fewer, the bootstrap's interval is too narrow to judge by
 MOST_SLICES = 1000
 BY_CHANCE = 0.025
 
@@ -27,10 +27,10 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Slice:
-    """The `queries` of one value, and their mean figure before and after.
+    """The queries with one value of a field, `queries` of them, and their mean metric before and after.
 
     difference: after − before with its interval, None where the queries are `too_few` to judge; losing: the whole
-    interval is below 0. flips: of the first answers, None where they were not judged by label.
+    interval is below 0. flips: of the answers at rank 1, None where they were not judged by label.
     """
 
     value: Value
@@ -45,9 +45,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class SlicedBy:
-    """The slices of one field: those that lose first, worst first, then by number of queries.
+    """The slices of one field: first those that lose, the worst first, then the others by number of queries.
 
-    unsliced: queries without a value; omitted: further slices beyond the `MOST_SLICES` listed.
+    unsliced: queries without a value; omitted: slices left out beyond `MOST_SLICES`; losing, judged: numbers of slices;
+    losing_by_chance: how many would lose if nothing had changed.
     """
 
     name: str
@@ -68,11 +69,11 @@ def slice_by(
     *,
     seed: int = 0,
 ) -> SlicedBy:
-    """Every value's queries, before and after.
+    """Compares two searches in slices of queries that have equal `values` of the field `name`.
 
-    values: (m,) strings, numbers or booleans, None or NaN for a query of no slice; before, after: (m,) one figure of
-    every query, NaN where it is not counted; first: whether the first answers were right, likewise. Raises ValueError
-    where the lengths differ or a value is of another kind.
+    values: (m,) strings, numbers or booleans, None or NaN for a query of no slice; before, after: (m,) the metric of
+    every query, NaN where not counted; first: the same pair for the answers at rank 1, 1 right, 0 wrong, NaN not
+    counted. Raises ValueError where the lengths differ or a value is of another type.
     """
     if len(values) != len(before):
         raise ValueError(f"{name} has {len(values)} values where there are {len(before)} queries")
@@ -101,7 +102,7 @@ def slice_by(
 
 
 def counted_flips(before: Floats, after: Floats) -> Flips:
-    """Flips among the queries that both count; (m,) 1 right, 0 wrong, NaN not counted."""
+    """Flips among the queries that count both before and after; (m,) each, 1 right, 0 wrong, NaN not counted."""
     counted = ~np.isnan(before) & ~np.isnan(after)
     return flips(before[counted], after[counted])
 

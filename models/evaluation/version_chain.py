@@ -1,8 +1,8 @@
 """Chains of model versions: the compatibility matrix, average compatibility (AC) and average multi-model accuracy (AM).
 
-M(i, j) is a retrieval metric with queries of version i against a gallery of version j, versions in order of age; above
-the diagonal nothing is read. Cells that could not be measured are NaN: each average is over what is left, and says how
-many that is.
+M(i, j) is a retrieval metric with queries of version i against a gallery of version j, the oldest version first; cells
+above the diagonal are not read. Cells that could not be measured are NaN: each average is over the measured ones, whose
+number is given with it.
 Source: AC, Biondi et al., "CoReS: Compatible Representations via Stationarity" (TPAMI 2023); AM, Biondi et al., "CL2R:
 Compatible Lifelong Learning Representations" (TOMM 2022), whose lower triangle has its diagonal.
 """
@@ -20,7 +20,7 @@ from models.json_values import plain
 
 @dataclass(frozen=True)
 class ChainScores:
-    """AC and AM of `versions` models, each None where nothing of it was measured.
+    """AC and AM of `versions` models, each None where none of its cells was measured.
 
     ac: the share of pairs i > j with M(i, j) > M(j, j); ac_or_equal: with ≥ (papers' code uses either); over
     `pairs_counted` of `pairs`, those with both cells measured. am: the mean of the lower triangle with its diagonal,
@@ -38,13 +38,13 @@ class ChainScores:
     missing: tuple[tuple[int, int], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and finite numbers."""
+        """The scores as JSON values."""
         scores: dict[str, Any] = plain(self)
         return scores
 
 
 def chain_scores(matrix: NDArray[np.float64]) -> ChainScores:
-    """AC = 2/(T(T−1))·Σ_{i>j} 1[M(i, j) > M(j, j)] and AM = 2/(T(T+1))·Σ_{i≥j} M(i, j), where every cell is measured.
+    """AC = 2/(T(T−1))·Σ_{i>j} 1[M(i, j) > M(j, j)] and AM = 2/(T(T+1))·Σ_{i≥j} M(i, j), over measured cells.
 
     matrix: (T, T) float64, M(i, j) in row i, NaN where not measured. Raises ValueError for another shape or for T = 0.
     """

@@ -1,4 +1,4 @@
-"""A column of an Arrow file as a sequence that costs no memory and next to nothing to send to another process."""
+"""A column of an Arrow file as a sequence that is memory-mapped, and cheap to send to another process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 
 
 class ArrowColumn(Sequence[Any]):
-    """The values of one column of an Arrow IPC file (`bytes` or `str`), read where they lie when they are asked for.
+    """The values of one column of an Arrow IPC file, `bytes` or `str`, each read from the file when it is indexed.
 
-    Every process maps the file for itself on first use.
+    Every process maps the file on first use. Raises IndexError for a row that the file does not have.
     """
 
     def __init__(self, path: Path, column: str) -> None:

@@ -1,17 +1,17 @@
-"""Random numbers that depend on row and seed alone, so that what is random in a row is the same in any batch."""
+"""Random numbers that depend on row and seed alone, so that augmentation does not depend on the batch."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST = 8  # purposes of one seed
+_MOST = 8  # purposes per seed
 
 
 def draw(rows: NDArray[np.int64], seed: int, purpose: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Random numbers of (row, seed, purpose): splitmix64's finaliser (Steele et al., OOPSLA 2014), vectorised.
+    """Random integers for each (row, seed, purpose): splitmix64's finaliser (Steele et al., OOPSLA 2014), vectorised.
 
-    rows: (b,); purpose: (p, 1) from 0 to 7; returns (p, b) of 56 bits each.
+    rows: (b,); purpose: (p, 1) from 0 to 7, to draw independent numbers for a row; returns (p, b) of 56 bits each.
     """
     with np.errstate(over="ignore"):
         x = rows.astype(np.uint64)[None, :] + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
@@ -22,5 +22,5 @@ def draw(rows: NDArray[np.int64], seed: int, purpose: NDArray[np.int64]) -> NDAr
 
 
 def uniform(rows: NDArray[np.int64], seed: int, purposes: int) -> NDArray[np.float64]:
-    """The same as numbers from 0 to below 1, for the first `purposes` of at most eight: (purposes, b) float64."""
+    """Random numbers from 0 to below 1 for rows (b,): (purposes, b) float64, independent; at most 8 purposes."""
     return draw(rows, seed, np.arange(purposes)[:, None]) / 2.0**56

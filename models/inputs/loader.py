@@ -1,4 +1,4 @@
-"""Batches prepared ahead, in processes that last: PyTorch's DataLoader, fed with a plan instead of a sampler."""
+"""Prepares batches ahead in worker processes: PyTorch's DataLoader with a plan of batches instead of a sampler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models.inputs.preparing import BadInput, prepare
+from models.inputs.preparing import BadInput, prepare_batch
 from models.inputs.preprocessing import Preprocessing, Views
 from models.inputs.taken import Inputs
 
@@ -21,7 +21,8 @@ _AHEAD = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """rows: (b,) int64, the rows of the inputs that the tensors are of; of several views, as `prepare` orders them."""
+    """A prepared batch. rows: (b,) int64 of the inputs; tensors: as the embedder reads them, with all rows' first view,
+    then all rows' second view and so on where there are several."""
 
     rows: NDArray[np.int64]
     tensors: dict[str, Tensor]
@@ -31,7 +32,7 @@ _Job = tuple[NDArray[np.int64], bool | Views, int]
 
 
 class Loader:
-    """Prepares batches of `inputs` in `workers` processes (0: in this one), which live until it is closed."""
+    """Prepares batches of `inputs` in `workers` processes (0: in this one), which live until `close`."""
 
     def __init__(self, inputs: Inputs, preprocessing: Preprocessing, workers: int = 0) -> None:
         self._plan = _Plan()
@@ -58,13 +59,14 @@ class Loader:
         self.close()
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Ends the worker processes."""
         if (iterator := self._loader._iterator) is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
         self._loader._iterator = None
 
     def batches(self, plan: Sequence[NDArray[np.int64]], *, augment: bool | Views, seed: int) -> Iterator[Batch]:
-        """The batches of a plan in its order. Raises BadInput for a row that cannot be prepared."""
+        """Prepares the batches of a plan, in order; plan: (b,) rows each. Raises BadInput for a row that cannot be
+        prepared."""
         self._plan.jobs = [(rows, augment, seed) for rows in plan]
         for rows, tensors in self._loader:
             if isinstance(tensors, BadInput):
@@ -73,7 +75,7 @@ class Loader:
 
 
 class _Plan:
-    """What a sampler is to DataLoader: the jobs of the next pass."""
+    """The sampler that DataLoader is given: it yields the jobs of the next pass."""
 
     jobs: Sequence[_Job] = ()
 
@@ -85,13 +87,16 @@ class _Plan:
 
 
 class _Rows(Dataset[Any]):
+    """The data set that DataLoader is given: it prepares the batch of a job, and returns BadInput instead of raising
+    it."""
+
     def __init__(self, inputs: Inputs, preprocessing: Preprocessing) -> None:
         self._inputs, self._preprocessing = inputs, preprocessing
 
     def __getitem__(self, job: _Job) -> tuple[Tensor, dict[str, Tensor] | BadInput]:
         rows, augment, seed = job
         try:
-            prepared: dict[str, Tensor] | BadInput = prepare(
+            prepared: dict[str, Tensor] | BadInput = prepare_batch(
                 self._inputs, rows, self._preprocessing, augment=augment, seed=seed
             )
         except BadInput as error:  # as a value: DataLoader would raise another error in its place

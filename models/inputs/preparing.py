@@ -1,4 +1,4 @@
-"""One batch of raw rows to arrays: what a worker process does."""
+"""Turns a batch of raw rows into tensors: images decoded and augmented, texts tokenised."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from models.arrays import Codes
+from models.arrays import RowNumbers
 from models.inputs.draws import draw
 from models.inputs.preprocessing import SMALL, Preprocessing, Views
 from models.inputs.taken import Inputs, origin
@@ -24,13 +24,14 @@ Pixels = NDArray[np.uint8]
 
 MOST_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""What is decoded: pictures, and no format that is a program, such as PostScript, or rarely met and seldom tested."""
-PADDED = 1 / 8  # of a small image's side, on every edge, before it is cropped
-SCALES, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al., CVPR 2015, §6
+"""Image formats that are decoded: none that is a program, such as PostScript, or whose decoder is seldom tested."""
+PADDED = 1 / 8  # padding on every edge of a small image before it is cropped, as a share of its side
+SCALES, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # area and aspect ratio of random crops: Szegedy et al., CVPR 2015, §6
 
 
 class BadInput(ValueError):
-    """Row `row` cannot be turned into a tensor; `reason` says why. Of taken inputs, that of the first ones."""
+    """Row `row` cannot be turned into a tensor; `reason` says why. In a selection of inputs, `row` is that of the
+    original sequence."""
 
     def __init__(self, row: int, reason: str) -> None:
         super().__init__(row, reason)
@@ -40,10 +41,13 @@ class BadInput(ValueError):
         return f"row {self.row}: {self.reason}"
 
 
-def prepare(inputs: Inputs, rows: Codes, how: Preprocessing, *, augment: bool | Views, seed: int) -> dict[str, Tensor]:
-    """The tensors of a batch, as the embedder takes them. Depends on row and seed alone, not on the batch.
+def prepare_batch(
+    inputs: Inputs, rows: RowNumbers, how: Preprocessing, *, augment: bool | Views, seed: int
+) -> dict[str, Tensor]:
+    """The tensors of a batch, as the embedder reads them; a row's depend on row and seed alone, not on the batch.
 
-    Of several views, the first of every row comes first, then the second of every row, and so on. Raises BadInput.
+    rows: (b,). Several views come as all rows' first view, then all rows' second view, and so on. Raises BadInput for a
+    row that cannot be prepared.
     """
     if how.modality == "text":
         texts = [_text(inputs, row) for row in rows.tolist()]
@@ -59,10 +63,10 @@ def prepare(inputs: Inputs, rows: Codes, how: Preprocessing, *, augment: bool | 
 
 
 def bad_rows(inputs: Inputs, how: Preprocessing, start: int = 0) -> Iterator[BadInput]:
-    """What `prepare` says of every row from `start` on that it cannot prepare."""
+    """An error for every row from `start` on that cannot be prepared."""
     for row in range(start, len(inputs)):
         try:
-            prepare(inputs, np.array([row]), how, augment=False, seed=0)
+            prepare_batch(inputs, np.array([row]), how, augment=False, seed=0)
         except BadInput as error:
             yield error
 
@@ -71,29 +75,30 @@ def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pix
     with _opened(inputs, row) as image:
         if image.size == (size, size) and (not augment or size <= SMALL):
             return np.asarray(_colours(image))
-        box = _anywhere(image, row, seed) if augment and size > SMALL else _middle(image)
+        box = _random_box(image, row, seed) if augment and size > SMALL else _centred_box(image)
         return _cut(_colours(image), box, size)
 
 
-def _views(inputs: Inputs, rows: Codes, size: int, how: Views, seed: int) -> Pixels:
-    """(count · b, size, size, 3): every image is decoded once, and each view is drawn from a seed of its own."""
-    found = np.empty((how.count, len(rows), size, size, 3), np.uint8)
+def _views(inputs: Inputs, rows: RowNumbers, size: int, how: Views, seed: int) -> Pixels:
+    """Random views of the images, (count · b, size, size, 3), all rows' first view first; each image is decoded
+    once."""
+    views = np.empty((how.count, len(rows), size, size, 3), np.uint8)
     for place, row in enumerate(rows.tolist()):
         with _opened(inputs, row) as image:
             coloured = _colours(image)
             for view in range(how.count):
-                found[view, place] = _cut(coloured, _anywhere(image, row, seed + view, how.least_area), size)
+                views[view, place] = _cut(coloured, _random_box(image, row, seed + view, how.least_area), size)
     if how.mirrored:
-        found = np.stack([_flipped(images, rows, seed + view) for view, images in enumerate(found)])
-    return found.reshape(-1, size, size, 3)
+        views = np.stack([_flipped(images, rows, seed + view) for view, images in enumerate(views)])
+    return views.reshape(-1, size, size, 3)
 
 
 @contextmanager
 def _opened(inputs: Inputs, row: int) -> Iterator[Image.Image]:
-    """A row's image, decoded when it is first used. What goes wrong inside is this image's fault: raises BadInput."""
+    """A row's image, decoded on first use. Any error while it is open is blamed on the image: raises BadInput."""
     raw = inputs[row]
     if not isinstance(raw, bytes):
-        raise BadInput(origin(inputs, row), _instead(raw, "an encoded image"))
+        raise BadInput(origin(inputs, row), _wrong_type(raw, "an encoded image"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -115,26 +120,26 @@ def _opened(inputs: Inputs, row: int) -> Iterator[Image.Image]:
 
 
 def _cut(image: Image.Image, box: tuple[float, float, float, float], size: int) -> Pixels:
-    """What lies in a box, brought to size × size."""
+    """The part of an image in a box, resized to size × size."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0))
 
 
 def _colours(image: Image.Image) -> Image.Image:
-    """Red, green and blue of 8 bits each; of 16, the upper eight (Pillow would cut off above 255)."""
+    """The image as 8-bit RGB; of 16-bit values the upper eight bits (Pillow would clip them to 255)."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")
 
 
-def _middle(image: Image.Image) -> tuple[float, float, float, float]:
-    """The largest square in the middle."""
+def _centred_box(image: Image.Image) -> tuple[float, float, float, float]:
+    """The box of the largest centred square."""
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return left, top, left + side, top + side
 
 
-def _anywhere(image: Image.Image, row: int, seed: int, least: float = SCALES[0]) -> tuple[float, float, float, float]:
-    """A part of random scale and shape; the middle where none was found in ten draws."""
+def _random_box(image: Image.Image, row: int, seed: int, least: float = SCALES[0]) -> tuple[float, float, float, float]:
+    """A box of random area and aspect ratio; the centred square where ten draws give none that fits."""
     rng = np.random.default_rng([seed, row])
     for _ in range(10):
         area = image.width * image.height * rng.uniform(least, SCALES[1])
@@ -143,11 +148,11 @@ def _anywhere(image: Image.Image, row: int, seed: int, least: float = SCALES[0])
         if width <= image.width and height <= image.height:
             left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
             return float(left), float(top), float(left + width), float(top + height)
-    return _middle(image)
+    return _centred_box(image)
 
 
-def _shifted(images: Pixels, rows: Codes, seed: int) -> Pixels:
-    """A random crop of the zero-padded image, for the whole batch at once."""
+def _shifted(images: Pixels, rows: RowNumbers, seed: int) -> Pixels:
+    """A random crop of each zero-padded image: (b, S, S, 3) → (b, S, S, 3)."""
     size = images.shape[1]
     pad = max(1, round(PADDED * size))
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
@@ -157,8 +162,8 @@ def _shifted(images: Pixels, rows: Codes, seed: int) -> Pixels:
     return shifted
 
 
-def _flipped(images: Pixels, rows: Codes, seed: int) -> Pixels:
-    """Every image mirrored or not, with equal chance."""
+def _flipped(images: Pixels, rows: RowNumbers, seed: int) -> Pixels:
+    """Each image mirrored with a chance of one half: (b, S, S, 3) → (b, S, S, 3)."""
     mirrored = (draw(rows, seed, np.array([[0]])) & np.uint64(1)).astype(bool)[0]
     flipped: Pixels = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
     return flipped
@@ -167,13 +172,14 @@ def _flipped(images: Pixels, rows: Codes, seed: int) -> Pixels:
 def _text(inputs: Inputs, row: int) -> str:
     raw = inputs[row]
     if not isinstance(raw, str):
-        raise BadInput(origin(inputs, row), _instead(raw, "a text"))
+        raise BadInput(origin(inputs, row), _wrong_type(raw, "a text"))
     return raw
 
 
-def _instead(raw: object, expected: str) -> str:
-    found = "nothing" if raw is None else "a text" if isinstance(raw, str) else "bytes"
-    return f"{expected} is expected; there is {found}"
+def _wrong_type(raw: object, expected: str) -> str:
+    """The reason of a BadInput for a value of the wrong type."""
+    given = "nothing" if raw is None else "a text" if isinstance(raw, str) else "bytes"
+    return f"{expected} is expected; there is {given}"
 
 
 def _texts(texts: list[str], how: Preprocessing) -> dict[str, Tensor]:
@@ -188,6 +194,6 @@ def _tokenizer(saved: str, tokens: int) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer.from_str(saved)
     tokenizer.enable_truncation(tokens)
     pad = tokenizer.padding or {}
-    found = next((i for name in ("[PAD]", "<pad>") if (i := tokenizer.token_to_id(name)) is not None), 0)
-    tokenizer.enable_padding(pad_id=pad.get("pad_id", found), pad_token=pad.get("pad_token", "[PAD]"))
+    pad_id = next((i for name in ("[PAD]", "<pad>") if (i := tokenizer.token_to_id(name)) is not None), 0)
+    tokenizer.enable_padding(pad_id=pad.get("pad_id", pad_id), pad_token=pad.get("pad_token", "[PAD]"))
     return tokenizer

@@ -1,4 +1,4 @@
-"""How raw input becomes tensors: a model's property, kept with it."""
+"""How raw input becomes tensors: settings that belong to a model and are saved with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 SMALL = 64
-"""Images up to this many pixels are padded and cropped when augmented; larger ones are cropped at any scale."""
+"""Images of a side up to this many pixels are augmented by padding and cropping, larger ones by random resized
+crops."""
 
 _SAMPLE = 1_000_000
 _UNKNOWN, _CONTINUED = "[UNK]", "##"
@@ -20,7 +21,8 @@ _SPECIAL = ("[PAD]", _UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """modality; image_size: pixels of a side; tokens: a text's at most; tokenizer: JSON as `tokenizers` writes it."""
+    """How a model's input is prepared. image_size: pixels per side; tokens: most tokens of a text; tokenizer: the JSON
+    of the library `tokenizers`, None for images."""
 
     modality: Literal["image", "text"]
     image_size: int = 224
@@ -29,30 +31,30 @@ class Preprocessing:
 
     @classmethod
     def images(cls, size: int) -> Preprocessing:
-        """Images brought to `size` × `size`: the short side scaled, the middle cut out."""
+        """Preprocessing of images: the centred square, resized to `size` × `size`."""
         return cls("image", image_size=size)
 
     @classmethod
     def texts(cls, tokenizer: str, tokens: int = 64) -> Preprocessing:
-        """Texts cut into at most `tokens` tokens by a tokenizer (its JSON)."""
+        """Preprocessing of texts: split by a tokenizer (its JSON) and truncated to `tokens` tokens."""
         return cls("text", tokens=tokens, tokenizer=tokenizer)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; the tokenizer included."""
+        """The settings as JSON values, with the tokenizer."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocessing:
-        """Raises TypeError for unknown keys."""
+        """Reads what `to_json` returned. Raises TypeError for unknown keys."""
         return cls(**value)
 
 
 @dataclass(frozen=True)
 class Views:
-    """Several views of every row in one batch, to be told from those of other rows.
+    """How to augment a batch into several views of every row, for contrastive training.
 
-    Of an image, each is a part of it of its own, whatever its size, from `least_area` of it upwards, mirrored half the
-    time where `mirrored`; a text stands there as often, for dropout to tell its views apart.
+    A view of an image is a random crop of at least the share `least_area` of it, mirrored with a chance of one half
+    where `mirrored`. The views of a text are repetitions of it, which only the network's dropout makes differ.
     """
 
     count: int = 2
@@ -61,10 +63,10 @@ class Views:
 
 
 def learn_tokenizer(texts: Sequence[str], vocabulary: int) -> str:
-    """A WordPiece tokenizer of the texts (Schuster and Nakajima, ICASSP 2012), as BERT's; its JSON.
+    """Trains a WordPiece tokenizer (Schuster and Nakajima, ICASSP 2012) like BERT's on the texts; returns its JSON.
 
-    Of at most `vocabulary` tokens, so that every id has a row in the model's table; deterministic. Only the first
-    million texts are read. Raises ValueError where there is no room for a single letter beside the special tokens.
+    It has at most `vocabulary` tokens, so that every id has a row in the model's embedding table. Deterministic. Only
+    the first million texts are read. Raises ValueError where `vocabulary` has no room for a single letter.
     """
     tokenizer = _tokenizer(models.WordPiece(unk_token=_UNKNOWN))
     read = range(min(len(texts), _SAMPLE))
@@ -98,7 +100,8 @@ def _tokenizer(model: models.Model) -> tokenizers.Tokenizer:
 
 
 def _alphabet(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], room: int) -> tuple[list[str], list[str]]:
-    """The commonest letters that there is room for, and the pieces they are: first in a word, or continuing one."""
+    """The commonest letters, and the tokens they need: one at the start of a word, one inside words; at most `room`
+    tokens."""
     first, later = Counter[str](), Counter[str]()
     for text in texts:
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):

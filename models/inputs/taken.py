@@ -1,4 +1,4 @@
-"""Some of the inputs, without a copy."""
+"""Raw inputs, and a selection of them without a copy."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Inputs = Sequence[bytes] | Sequence[str]
+"""Encoded images or texts."""
 
 
 class Taken(Sequence[Any]):
-    """The inputs at `places`, (n,) int64, as a sequence of its own."""
+    """The inputs at `places`, (n,) int64, as a sequence."""
 
     def __init__(self, inputs: Inputs, places: NDArray[np.int64]) -> None:
         self._inputs, self._places = inputs, places
@@ -24,10 +25,10 @@ class Taken(Sequence[Any]):
         return self._inputs[int(self._places[place])]
 
     def origin(self, place: int) -> int:
-        """Where an input stood before."""
+        """The place of an input in the original sequence."""
         return origin(self._inputs, int(self._places[place]))
 
 
 def origin(inputs: Inputs, place: int) -> int:
-    """Where an input stands in the sequence that it was first taken from."""
+    """The place of an input in the original sequence, however often a selection was made of a selection."""
     return inputs.origin(place) if isinstance(inputs, Taken) else place

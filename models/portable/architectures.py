@@ -1,7 +1,7 @@
-"""What a model to be trained is built like: plain data that the gateway checks and the worker builds from.
+"""Architectures of models to be trained: data that the gateway validates and the worker builds a backbone from.
 
 "resnet50"                                       a preset
-{"type": "resnet", "config": {…}, "stem": …}     a family of Hugging Face transformers, from its configuration
+{"type": "resnet", "config": {…}, "stem": …}     a model type of Hugging Face transformers, by its configuration
 {"local": "my-encoder"}                          a folder of weights below the service's backbones folder
 {"timm": "resnet18"}                             an image model of timm, where that is installed
 """
@@ -57,11 +57,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """How a backbone is built. name: its family, folder or timm name; config: JSON text, keys sorted.
+    """How a backbone is built. name: its model type, folder or timm name; config: JSON text, keys sorted.
 
-    stem: "small" for images under 64 px: a 3×3 convolution without pooling in the place of the usual one (resnet).
-    projection: whether a linear layer ends the model even where its width is that of the vectors.
-    pooling: how a text's token vectors become one; None for the family's usual way.
+    stem: "small" for images under 64 px: a 3×3 convolution without pooling in the place of resnet's first layers.
+    projection: whether the model ends in a linear layer even where its width is that of the vectors.
+    pooling: how a text's token vectors become one; None for the default of its model type.
     """
 
     source: Source
@@ -74,7 +74,8 @@ class Architecture:
 
     @classmethod
     def from_json(cls, value: object) -> Architecture:
-        """Reads one of the forms above. Raises ValueError that says what is wrong and what is allowed."""
+        """Reads a preset's name or an object with "type", "local" or "timm". Raises ValueError that says what is wrong
+        and what is allowed."""
         if isinstance(value, str):
             if value not in PRESETS:
                 raise ValueError(f"unknown architecture {value!r}; the presets are {', '.join(PRESETS)}")
@@ -119,29 +120,29 @@ class Architecture:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The family's configuration."""
-        found: dict[str, Any] = json.loads(self.config)
-        return found
+        """The configuration of the model type, parsed."""
+        settings: dict[str, Any] = json.loads(self.config)
+        return settings
 
     @property
     def width(self) -> int | None:
-        """Components of the pooled features; None where only building it tells."""
+        """Components of the pooled features; None where the configuration does not say."""
         config = self.settings
         if isinstance(config.get("hidden_sizes"), list):
             return int(config["hidden_sizes"][-1])
-        found = [config[key] for key in _WIDTHS if key in config]
-        return int(found[0]) if found else None
+        widths = [config[key] for key in _WIDTHS if key in config]
+        return int(widths[0]) if widths else None
 
     def to_json(self) -> dict[str, Any]:
-        """The object form, which `from_json` reads."""
+        """The architecture as the JSON object that `from_json` reads."""
         if self.source == "config":
             value: dict[str, Any] = {"type": self.name, "config": self.settings}
         else:
             value = {self.source: self.name}
             if self.source == "local":
                 value["modality"] = self.modality
-        said = {"stem": self.stem, "pooling": self.pooling, "projection": self.projection or None}
-        return value | {key: each for key, each in said.items() if each is not None}
+        options = {"stem": self.stem, "pooling": self.pooling, "projection": self.projection or None}
+        return value | {key: option for key, option in options.items() if option is not None}
 
 
 def _pooling(value: Mapping[str, Any], modality: Modality) -> str | None:
@@ -170,7 +171,8 @@ def _refuse_unknown(value: Mapping[str, Any], known: set[str]) -> None:
 
 
 def _check_sizes(config: Mapping[str, Any]) -> None:
-    """Every number of a configuration is bounded: it comes over HTTP, and memory is allocated by it."""
+    """Raises ValueError unless every number of a configuration is within bounds: it comes over HTTP and decides how
+    much memory is allocated."""
     for key, value in config.items():
         numbers = value if isinstance(value, list) else [value]
         if not all(isinstance(number, int | float | str) for number in numbers):

@@ -1,4 +1,4 @@
-"""A transformation's arrays by name, as its artifact holds them."""
+"""Saves and loads a transformation: its arrays by name, and its card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.portable.transformation import Transformation
 
 
 def save(transformation: Transformation, directory: Path) -> Card:
-    """Writes weights and card so that a crash leaves this artifact or the one before; returns the card as saved.
+    """Writes a transformation so that a crash leaves the new artifact or the previous one; returns the card as saved.
 
     Raises OSError.
     """
@@ -23,7 +23,7 @@ def save(transformation: Transformation, directory: Path) -> Card:
 
 
 def load(directory: Path, *, source: Space, target: Space) -> Transformation:
-    """Reads the artifact that leads from `source` to `target`; raises CorruptArtifact or WrongDirection."""
+    """Reads the transformation from `source` to `target`; raises CorruptArtifact or WrongDirection."""
     card, arrays = read_sealed(directory)
     try:
         transformation = Transformation(

@@ -1,4 +1,4 @@
-"""Spaces, and the card that says what a transformation is."""
+"""Embedding spaces, and the card that describes a transformation between two of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any, Literal
 from models.portable.errors import CorruptArtifact
 
 Distance = Literal["cosine", "l2", "ip"]
+"""How vectors are compared: by cosine, Euclidean distance or inner product."""
 
 FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """Where the vectors of one embedding model live."""
+    """The space of one embedding model's vectors; metric: how they are compared."""
 
     model: str
     dimension: int
@@ -28,10 +29,11 @@ class Space:
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What a transformation is, from where to where, and how it was learned.
+    """What a transformation is, which spaces it connects, and how it was learned.
 
-    `pairs` is the number of rows learned from, `settings` the hyper-parameters chosen, `metrics` held-out measurements,
-    `created_at` ISO 8601 in UTC, `sha256` the checksum of the weights file (empty until saved).
+    side_dimension: of the side-information that it reads, None for none. pairs: the number of rows learned from.
+    settings: the hyper-parameters chosen. metrics: measured on held-out rows, by name. created_at: ISO 8601 in UTC.
+    sha256: of the weights file, empty until saved.
     """
 
     method: str
@@ -51,7 +53,7 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str) -> Card:
-        """Reads a card; raises CorruptArtifact where a field is missing, unknown or of the wrong kind."""
+        """Reads a saved card; raises CorruptArtifact where a field is missing, unknown or of the wrong type."""
         try:
             fields: dict[str, Any] = json.loads(text)
             fields["source"], fields["target"] = Space(**fields["source"]), Space(**fields["target"])

@@ -1,21 +1,21 @@
-"""The failures of an artifact and its use; the tree is drawn in the package's docstring."""
+"""Exceptions about artifacts and their use; the hierarchy is drawn in the docstring of `models.portable`."""
 
 
 class PortableError(Exception):
-    """Any failure of an artifact or its use."""
+    """Any error about an artifact or its use."""
 
 
 class ArtifactError(PortableError):
-    """An artifact cannot be used as asked."""
+    """An artifact cannot be used as requested."""
 
 
 class CorruptArtifact(ArtifactError):
-    """Checksum, shapes, dtypes or card are wrong."""
+    """An artifact's checksum, shapes, dtypes or card are wrong."""
 
 
 class WrongDirection(ArtifactError):
-    """The artifact leads between other spaces than the caller's."""
+    """The artifact connects other spaces than the caller's, or in the other direction."""
 
 
 class NotPushable(PortableError, ValueError):
-    """Only an affine transformation without side-information can be pushed into the query."""
+    """The transformation cannot be pushed into the query: it is not affine, or reads side-information."""

@@ -1,4 +1,4 @@
-"""The three kinds of arithmetic a transformation is made of, and how an index of each metric holds its rows."""
+"""The parts that a transformation is a sum of: affine map, network and kernel; and rows as an index holds them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from models.portable.card import Distance
 
 Array = NDArray[np.float32]
+"""Vectors or weights in single precision."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """How long Wp + b is, in terms that an index over p can rank by; slope (d_old,) float32.
+    """An approximation of the length of Wp + b by terms that an index over p can rank by; slope: (d_old,) float32.
 
-    Towards l2, ‖Wp + b‖² ≈ scale·‖p‖² + 2·slope·p + intercept, scale > 0; towards cosine, ‖Wp + b‖ ≈ slope·p +
-    intercept, `scale` on average, and `level` is the cosine around which answers lie.
+    For an l2 target, ‖Wp + b‖² ≈ scale·‖p‖² + 2·slope·p + intercept with scale > 0. For a cosine target, ‖Wp + b‖ ≈
+    slope·p + intercept, `scale` is its mean, and `level` the cosine of a typical query and its answers.
     """
 
     slope: Array
@@ -31,7 +32,7 @@ class Lengths:
 class Affine:
     """y = W·p + V·s + b; weight (d_new, d_old), side_weight (d_new, d_side) or None, bias (d_new,), all float32.
 
-    lengths: what `push` needs to know of the old vectors where W and b alone do not make it exact.
+    lengths: what `push` needs beyond W and b where pushing is not exact; None where unknown.
     """
 
     weight: Array
@@ -50,7 +51,7 @@ class Affine:
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """One layer, W·x + b; weight (d_out, d_in), bias (d_out,), float32. Normalisation is folded into it."""
+    """One layer, W·x + b, normalisation folded in; weight (d_out, d_in), bias (d_out,), float32."""
 
     weight: Array
     bias: Array
@@ -60,8 +61,8 @@ class Dense:
 class Network:
     """Two branches and a trunk of dense layers, ReLU after every layer but the trunk's last.
 
-    The old branch reads p; the side branch reads s, or p as well where there is no side-information. A branch without
-    layers passes its input on. The trunk reads both outputs, concatenated.
+    The old branch reads p; the side branch reads s, or p where there is no side-information. A branch without layers
+    returns its input. The trunk reads the outputs of both branches, concatenated.
     """
 
     old: tuple[Dense, ...]
@@ -111,7 +112,7 @@ def gaussian(rows: NDArray[Any], centres: NDArray[Any]) -> NDArray[Any]:
 
 
 def as_indexed(embeddings: Array, metric: Distance) -> Array:
-    """Rows as an index of this metric holds them: a unit copy for cosine (zero rows stay zero), else the input itself.
+    """Rows as an index of this metric holds them: a copy of unit rows for cosine (zero rows stay zero), else the input.
 
     embeddings: (n, d) float32.
     """
@@ -123,12 +124,12 @@ def as_indexed(embeddings: Array, metric: Distance) -> Array:
 
 
 def squared_norms(rows: Array) -> Array:
-    """(n, d) float32 → (n,) float32."""
+    """The squared length of every row: (n, d) float32 → (n,) float32."""
     return np.asarray(np.einsum("ij,ij->i", rows, rows), np.float32)
 
 
 def checked(values: Array, dimension: int, name: str) -> Array:
-    """`values` as (n, dimension) float32; raises ValueError, naming them, where the shape is another."""
+    """`values` as (n, dimension) float32; raises ValueError that calls them `name` where the shape is another."""
     matrix = np.asarray(values, np.float32)
     if matrix.ndim != 2 or matrix.shape[1] != dimension:
         raise ValueError(f"{name} must have shape (n, {dimension}), not {matrix.shape}")

@@ -1,4 +1,4 @@
-"""The alignment of a compatible model: old vectors zero-padded to the new dimension."""
+"""The transformation of a compatible model: old vectors, zero-padded to the new dimension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a file is written so that nobody ever sees half of it."""
+"""Writes a file atomically and durably."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Write → fsync → rename → fsync of the folder, so that `path` is never seen half-written."""
+    """Replaces `path` by `content` so that no reader and no crash ever leaves it half-written.
+
+    Write, fsync, rename, fsync of the folder. Raises OSError.
+    """
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
         file.write(content)

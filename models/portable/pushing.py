@@ -1,4 +1,4 @@
-"""Searching the old index with new queries: a linear transformation moved from the gallery into the query."""
+"""Searches an index of old vectors with new queries: an affine transformation is applied to the queries instead."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TOLERANCE = 1e-4  # of float32 weights: relative deviation under which columns c
 
 @dataclasses.dataclass(frozen=True)
 class PushedQueries:
-    """Queries for the OLD index that rank it as the transformed gallery would be ranked.
+    """Queries for an index of old vectors that rank it as the transformed vectors would be ranked.
 
-    queries: (m, d_old) float32. `score` is what the old index must compute over its rows (unit rows where the source is
-    cosine, the rows as given otherwise): "l2" squared distance, smaller is better, or "ip" inner product, larger is
-    better. score in the new space = scale · score in the old index + offset[query]; offset: (m,) float32. That is exact
-    where `exact`; otherwise it is an approximation, and `reason` says why.
+    queries: (m, d_old) float32. score: what the old index must compute over its rows (unit rows where the source is
+    cosine, else the rows as given): "l2", squared distance, smaller is better, or "ip", inner product, larger is
+    better. The score in the new space is scale · score in the old index + offset[query]; offset: (m,) float32. It is
+    approximate unless `exact`; `reason` says why.
     """
 
     queries: Array
@@ -32,16 +32,16 @@ class PushedQueries:
 
 
 def push(affine: Affine, source: Distance, target: Distance, queries: Array) -> PushedQueries:
-    """Moves h(p) = Wp + b from the gallery into queries (m, d_new) float32 of the target space.
+    """Turns queries q (m, d_new) float32 of the target space into queries that search p as q would search Wp + b.
 
     Inner product: ⟨q, Wp + b⟩ = ⟨Wᵀq, p⟩ + ⟨q, b⟩, always exact. With orthogonal columns, WᵀW = c·I, so are
     L2: ‖q − Wp − b‖² = c·‖Wᵀ(q − b)/c − p‖² + ‖q − b‖² − ‖Wᵀ(q − b)‖²/c, and, where b = 0 and every p has unit length,
     cosine, as ‖Wp‖ = √c. Columns cannot be orthogonal where d_new < d_old.
 
-    Otherwise `affine.lengths` says how long Wp + b is. L2, by ‖Wp + b‖² ≈ c·‖p‖² + 2⟨u, p⟩ + e, searches with
-    (Wᵀq − u)/c. Cosine is above t where ⟨q, Wp + b⟩ − t·‖Wp + b‖ is above 0, which ‖Wp + b‖ ≈ ⟨u, p⟩ + e makes linear
-    in p; t is the level around which answers lie. Without lengths, L2 takes the mean squared column norm for c and
-    Wᵀb for u, and cosine leaves ‖Wp + b‖ out.
+    Otherwise `affine.lengths` approximates the length of Wp + b. L2, with ‖Wp + b‖² ≈ c·‖p‖² + 2⟨u, p⟩ + e, searches
+    with (Wᵀq − u)/c. The cosine exceeds t where ⟨q, Wp + b⟩ − t·‖Wp + b‖ exceeds 0, which ‖Wp + b‖ ≈ ⟨u, p⟩ + e makes
+    linear in p; t is the cosine of a typical query and its answers. Without lengths, L2 takes the mean squared column
+    norm for c and Wᵀb for u, and cosine ignores ‖Wp + b‖.
     """
     weight, bias = affine.weight, affine.bias
     if target == "ip":

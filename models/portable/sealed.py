@@ -1,4 +1,4 @@
-"""How every artifact lies on disk: one safetensors file and one JSON card, which no crash and no swap tears apart."""
+"""The files of an artifact: arrays in one safetensors file and a JSON card, which stay consistent across crashes."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ from models.portable.publishing import publish
 CARD = "card.json"
 
 Arrays = Mapping[str, NDArray[Any]]
+"""The arrays of an artifact by name."""
 
 
 def write_sealed(card: Card, arrays: Arrays, directory: Path) -> Card:
-    """Writes weights and card so that a crash leaves this artifact or the one before; returns the card as saved.
+    """Writes arrays and card so that a crash leaves the new artifact or the previous one; returns the card as saved.
 
-    The weights carry the card too, so that their checksum covers the direction. Raises OSError.
+    The weights file contains the card too, so that its checksum covers the two spaces. Raises OSError.
     """
     directory.mkdir(parents=True, exist_ok=True)
     card = dataclasses.replace(card, sha256="")
     weights = save_arrays(dict(arrays), metadata={"card": card.to_json()})
     card = dataclasses.replace(card, sha256=hashlib.sha256(weights).hexdigest())
-    publish(directory / weights_name(card), weights)
+    publish(directory / _weights_name(card), weights)
     publish(directory / CARD, card.to_json().encode())
-    for stale in set(directory.glob("weights-*.safetensors")) - {directory / weights_name(card)}:
+    for stale in set(directory.glob("weights-*.safetensors")) - {directory / _weights_name(card)}:
         stale.unlink()
     return card
 
 
 def read_sealed(directory: Path) -> tuple[Card, Arrays]:
-    """The card and the arrays as they were written together; raises CorruptArtifact."""
+    """Reads an artifact's card and arrays; raises CorruptArtifact where they were not written together."""
     try:
         card = Card.from_json((directory / CARD).read_text())
-        weights = (directory / weights_name(card)).read_bytes()
+        weights = (directory / _weights_name(card)).read_bytes()
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptArtifact(f"artifact is unreadable: {error}") from error
     if hashlib.sha256(weights).hexdigest() != card.sha256:
-        raise CorruptArtifact(f"{weights_name(card)} does not have the checksum that its card names")
+        raise CorruptArtifact(f"{_weights_name(card)} does not have the checksum that its card names")
     try:
         header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
         stamped = Card.from_json(header["__metadata__"]["card"])
@@ -59,15 +60,15 @@ def read_sealed(directory: Path) -> tuple[Card, Arrays]:
     return card, arrays
 
 
-def weights_name(card: Card) -> str:
-    """The file that holds a saved card's weights: named by content, so that replacing the card is the commit."""
+def _weights_name(card: Card) -> str:
+    """The name of a saved card's weights file: by its checksum, so that replacing the card switches to new weights."""
     return f"weights-{card.sha256[:16]}.safetensors"
 
 
 def check_direction(card: Card, source: Space, target: Space) -> None:
-    """Raises WrongDirection unless the artifact leads from `source` to `target`."""
+    """Raises WrongDirection unless the artifact's card is of a transformation from `source` to `target`."""
     if (card.source, card.target) == (source, target):
         return
-    asked, found = f"{source} → {target}", f"{card.source} → {card.target}"
+    expected, actual = f"{source} → {target}", f"{card.source} → {card.target}"
     hint = "; it is the other way round, and a transformation cannot be reversed" if card.source == target else ""
-    raise WrongDirection(f"the artifact leads {found}, not {asked}{hint}")
+    raise WrongDirection(f"the artifact leads {actual}, not {expected}{hint}")

@@ -1,4 +1,4 @@
-"""The transformation itself: what is applied to old vectors, with numpy alone."""
+"""A fitted transformation, applied to old vectors or to new queries with numpy alone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CHUNK = 8192  # rows per matrix product: large enough for full speed, small enou
 
 @dataclasses.dataclass(frozen=True)
 class Transformation:
-    """h: old space → new space, h = affine + network + kernel, of which any may be absent, but not all.
+    """h: old space → new space, the sum of an affine map, a network and a kernel, at least one of which is present.
 
-    p is the old vector as its index holds it: of unit length where the source is cosine, else as given. stand_in
-    predicts from p the side-information that a row lacks.
+    Each reads p, the old vector, normalised where the source is cosine, and s, the side-information, if the card names
+    one. stand_in predicts s from p for rows that lack it; None where nothing was learned for them.
     """
 
     card: Card
@@ -34,23 +34,23 @@ class Transformation:
 
     @property
     def linear(self) -> bool:
-        """Whether h is affine in p and the side-information."""
+        """Whether h is affine in the old vector and the side-information."""
         return self.network is None and self.kernel is None
 
     @property
     def pushable(self) -> bool:
-        """Whether `push` works: affine, and without side-information."""
+        """Whether `push` is possible: h is affine and reads no side-information."""
         return self.linear and self.card.side_dimension is None
 
     def apply(
         self, embeddings: Array, side_information: Array | None = None, has_side: NDArray[np.bool_] | None = None
     ) -> Array:
-        """What to store and index in the new space in the place of these old vectors.
+        """Transforms old vectors into the new space, as an index of it holds them.
 
         embeddings: (n, d_old) float32, side_information: (n, d_side) float32 → (n, d_new) float32, unit rows where the
         target is cosine (zero rows stay zero). has_side: (n,) bool, the rows whose side-information is known; None for
-        all. Inputs are not modified. Raises ValueError where a dimension is wrong, or side-information is missing,
-        without anything to stand in for it, or not expected.
+        all. Inputs are not modified. Raises ValueError where a dimension is wrong, where side-information is given but
+        not expected, or where it is missing and `stand_in` is None.
         """
         rows = checked(embeddings, self.card.source.dimension, f"old vectors of {self.card.source}")
         side = self._side(side_information, len(rows))
@@ -64,14 +64,14 @@ class Transformation:
             beside = None if side is None else side[part]
             if beside is not None and self.stand_in is not None and lacking[part].any():
                 beside = np.where(lacking[part, None], self.stand_in(inputs, None), beside)
-            moved = [piece(inputs, beside) for piece in (self.affine, self.network, self.kernel) if piece is not None]
-            outputs[part] = as_indexed(sum(moved[1:], start=moved[0]), self.card.target.metric)
+            terms = [piece(inputs, beside) for piece in (self.affine, self.network, self.kernel) if piece is not None]
+            outputs[part] = as_indexed(sum(terms[1:], start=terms[0]), self.card.target.metric)
         return outputs
 
     def push(self, queries: Array) -> PushedQueries:
-        """Queries of the new space, (m, d_new) float32, turned so that the index over the old vectors answers them.
+        """Turns queries of the new space, (m, d_new) float32, into queries that an index of the old vectors answers.
 
-        Raises NotPushable for a network, a kernel or side-information, ValueError for a wrong dimension.
+        Raises NotPushable unless h is `pushable`, ValueError for a wrong dimension.
         """
         if not self.linear:
             raise NotPushable(f"{self.card.method} is not linear: only the transformed gallery can answer")
@@ -95,7 +95,7 @@ class Transformation:
 
 
 def _check_shapes(h: Transformation) -> None:
-    """Raises ValueError unless every array is finite float32 of the shape that the card and its neighbours ask for."""
+    """Raises ValueError unless all arrays are finite float32 and their shapes fit the card and each other."""
     old, new, beside = h.card.source.dimension, h.card.target.dimension, h.card.side_dimension
     if h.affine is None and h.linear:
         raise ValueError("a transformation needs an affine part, a network or a kernel")

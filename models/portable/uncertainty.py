@@ -1,4 +1,4 @@
-"""How far a transformed vector is expected to lie from the one that re-embedding would make, with numpy alone."""
+"""The expected error of transformed vectors against those of re-embedding, computed with numpy alone."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from models.portable.layers import Array, Dense, as_indexed, checked, squared_no
 from models.portable.sealed import Arrays, check_direction, read_sealed, write_sealed
 
 Reads = Literal["inputs", "moved"]
-Floats = NDArray[np.float64]
 
 CHUNK = 4096
-SLOPE = 0.01  # what the calibrated logarithm still rises by, from its first knot to its last, where it is level
-BEYOND = 2.0  # ranges of the knots, as far as which it goes on rising
-NEAREST = 1e-12  # a squared distance of nothing: the logarithm stays finite
+SLOPE = 0.01  # added rise of the calibrated logarithm over the range of the knots, where the curve is level
+BEYOND = 2.0  # how far outside the knots the curve keeps rising, in ranges of the knots
+LEAST_SQUARED_DISTANCE = 1e-12  # in the place of 0, whose logarithm is not finite
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """One number from h's output, w·h + b: the log-variance of FastFill, arXiv 2303.04766, up to calibration.
+    """A raw score linear in the transformed vector: the log-variance of FastFill, arXiv 2303.04766, to be calibrated.
 
     layer: weight (1, d_new), bias (1,), float32.
     """
 
     layer: Dense
 
-    def __call__(self, inputs: Array, moved: Array) -> Floats:
+    def __call__(self, inputs: Array, transformed: Array) -> NDArray[np.float64]:
         """(n, d_in), (n, d_new) → (n,) float64."""
-        return np.asarray((moved @ self.layer.weight.T + self.layer.bias)[:, 0], np.float64)
+        return np.asarray((transformed @ self.layer.weight.T + self.layer.bias)[:, 0], np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Nearest:
-    """How far the nearest of some points is, or what the k nearest know: the logarithm of it.
+    """A raw score from the nearest of some points: the logarithm of the squared distance of the nearest, or of the mean
+    of known errors at the k nearest.
 
-    points: (m, d) float32, what is read times `columns`; columns: (d,) float32. values: (m,) float32, positive, of
-    which the mean over the k nearest points is taken, or None for the squared distance of the nearest. reads: "inputs",
-    that is [p ; s], or "moved", h's output.
+    reads: which vectors are compared with the points, "inputs" for [p ; s] or "moved" for the transformed vectors.
+    columns: (d,) float32, factors of their components. points: (m, d) float32, already multiplied by these. values:
+    (m,) float32, positive, the known errors; None to use the distance.
     """
 
     reads: Reads
@@ -52,31 +52,31 @@ class Nearest:
     values: Array | None = None
     k: int = 1
 
-    def __call__(self, inputs: Array, moved: Array) -> Floats:
+    def __call__(self, inputs: Array, transformed: Array) -> NDArray[np.float64]:
         """(n, d_old + d_side), (n, d_new) → (n,) float64."""
-        rows = (inputs if self.reads == "inputs" else moved) * self.columns
+        rows = (inputs if self.reads == "inputs" else transformed) * self.columns
         squared = squared_norms(rows)[:, None] + squared_norms(self.points) - 2 * rows @ self.points.T
         if self.values is None:
-            found = np.maximum(squared.min(axis=1).astype(np.float64), NEAREST)
+            expected = np.maximum(squared.min(axis=1).astype(np.float64), LEAST_SQUARED_DISTANCE)
         else:
             near = np.argpartition(squared, self.k - 1, axis=1)[:, : self.k]
-            found = self.values[near].mean(axis=1, dtype=np.float64)
-        return np.asarray(np.log(found))
+            expected = self.values[near].mean(axis=1, dtype=np.float64)
+        return np.asarray(np.log(expected))
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """A rising curve from the raw score to the logarithm of the expected squared error, linear between knots.
+    """A piecewise linear, increasing curve from the raw score to the logarithm of the expected squared error.
 
-    at: (k,) float64, rising; log_error: (k,) float64, not falling. Where it is level it rises by a trifle (`SLOPE`), so
-    that the order of the raw scores is kept.
+    at: (k,) float64, the knots, increasing; log_error: (k,) float64, not decreasing. A slight slope (`SLOPE`) is added,
+    so that the order of the raw scores is kept where the curve is level.
     """
 
-    at: Floats
-    log_error: Floats
+    at: NDArray[np.float64]
+    log_error: NDArray[np.float64]
 
-    def __call__(self, raw: Floats) -> Array:
-        """(n,) float64 → expected squared errors, (n,) float32, positive."""
+    def __call__(self, raw: NDArray[np.float64]) -> Array:
+        """Raw scores (n,) float64 → expected squared errors, (n,) float32, positive."""
         width = (self.at[-1] - self.at[0]) or 1.0
         trifle = SLOPE * np.clip((raw - self.at[0]) / width, -BEYOND, 1 + BEYOND)
         return np.asarray(np.exp(np.interp(raw, self.at, self.log_error) + trifle), np.float32)
@@ -84,9 +84,9 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Uncertainty:
-    """What is expected of ‖h(old) − new‖², vectors as the index of the target holds them.
+    """Predicts ‖h(old) − new‖², the squared error of transformed vectors, as the target's index holds them.
 
-    The card's `method` names how it was learned, and its `settings` what else is to be known.
+    card: of the two spaces, with the method that learned the prediction and its settings.
     """
 
     card: Card
@@ -103,43 +103,46 @@ class Uncertainty:
 
     @property
     def target(self) -> Space:
-        """The space of the vectors that are expected to miss."""
+        """The space of the transformed vectors."""
         return self.card.target
 
     @property
     def side_dimension(self) -> int | None:
-        """What the transformation reads beside the old vectors; None for nothing."""
+        """The dimension of the side-information that the transformation reads; None for none."""
         return self.card.side_dimension
 
-    def expected_error(self, old: Array, side: Array | None, moved: Array) -> Array:
-        """The expected squared distance of `moved` from the new model's vectors: (n,) float32, positive.
+    def expected_error(self, old: Array, side: Array | None, transformed: Array) -> Array:
+        """The expected squared distance of transformed vectors from the new model's: (n,) float32, positive.
 
-        old: (n, d_old), side: (n, d_side) or None, moved: (n, d_new) = h(old, side), float32. Raises ValueError where a
-        dimension or a number of rows is wrong, or side-information is missing or not expected.
+        old: (n, d_old), side: (n, d_side) or None, transformed: (n, d_new) = h(old, side), float32. Raises ValueError
+        where a dimension or a number of rows is wrong, or side-information is missing or not expected.
         """
         rows = checked(old, self.source.dimension, f"old vectors of {self.source}")
-        landed = checked(moved, self.target.dimension, f"transformed vectors of {self.target}")
+        outputs = checked(transformed, self.target.dimension, f"transformed vectors of {self.target}")
         if (side is None) != (self.side_dimension is None):
             raise ValueError("side-information is missing" if side is None else "side-information is not expected")
         beside = None if side is None or self.side_dimension is None else checked(side, self.side_dimension, "side")
-        if {len(rows), len(landed), len(rows if beside is None else beside)} != {len(rows)}:
-            raise ValueError(f"{len(rows)} old vectors and {len(landed)} transformed ones, or not as much beside them")
+        if {len(rows), len(outputs), len(rows if beside is None else beside)} != {len(rows)}:
+            raise ValueError(f"{len(rows)} old vectors and {len(outputs)} transformed ones, or not as much beside them")
         errors = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), CHUNK):
             part = slice(start, start + CHUNK)
-            inputs = readings(rows[part], None if beside is None else beside[part], self.source)
-            errors[part] = self.calibration(self.score(inputs, as_indexed(landed[part], self.target.metric)))
+            inputs = stacked_inputs(rows[part], None if beside is None else beside[part], self.source)
+            errors[part] = self.calibration(self.score(inputs, as_indexed(outputs[part], self.target.metric)))
         return errors
 
 
-def readings(old: Array, side: Array | None, source: Space) -> Array:
-    """[p ; s], p as the index of its space holds it: (n, d_old), (n, d_side) → (n, d_old + d_side) float32."""
+def stacked_inputs(old: Array, side: Array | None, source: Space) -> Array:
+    """[p ; s] with p normalised where the source is cosine: (n, d_old), (n, d_side) → (n, d_old + d_side) float32."""
     rows = as_indexed(old, source.metric)
     return rows if side is None else np.concatenate([rows, side], axis=1)
 
 
 def save_uncertainty(uncertainty: Uncertainty, directory: Path) -> Card:
-    """As `models.portable.save`: a crash leaves this artifact or the one before. Raises OSError."""
+    """Writes an uncertainty so that a crash leaves the new artifact or the previous one; returns the card as saved.
+
+    Raises OSError.
+    """
     arrays: dict[str, NDArray[Any]] = {
         "calibration.at": uncertainty.calibration.at,
         "calibration.log_error": uncertainty.calibration.log_error,
@@ -156,15 +159,15 @@ def save_uncertainty(uncertainty: Uncertainty, directory: Path) -> Card:
 
 
 def load_uncertainty(directory: Path, *, source: Space, target: Space) -> Uncertainty:
-    """The uncertainty of a transformation from `source` to `target`; raises CorruptArtifact or WrongDirection."""
+    """Reads the uncertainty of a transformation from `source` to `target`; raises CorruptArtifact or WrongDirection."""
     card, arrays = read_sealed(directory)
     try:
         calibration = Calibration(arrays["calibration.at"], arrays["calibration.log_error"])
-        found = Uncertainty(card, _score(arrays), calibration)
+        uncertainty = Uncertainty(card, _score(arrays), calibration)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptArtifact(f"weights do not fit the card: {error}") from error
     check_direction(card, source, target)
-    return found
+    return uncertainty
 
 
 def _score(arrays: Arrays) -> Head | Nearest:
@@ -181,7 +184,7 @@ def _score(arrays: Arrays) -> Head | Nearest:
 
 
 def _check_shapes(u: Uncertainty) -> None:
-    """Raises ValueError unless every array is finite and of the shape that the card and its neighbours ask for."""
+    """Raises ValueError unless all arrays are finite and their shapes and dtypes fit the card and each other."""
     at, log_error = u.calibration.at, u.calibration.log_error
     _check(at, (len(at),), np.float64)
     _check(log_error, (len(at),), np.float64)

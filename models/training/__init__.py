@@ -1,4 +1,4 @@
-"""How a network is trained, whatever it learns: epochs, schedule, precision, checkpoints, early stopping."""
+"""Training of a network, independent of its task: epochs, schedule, precision, checkpoints, early stopping."""
 
 from models.training.settings import LoopSettings, Precision, ScheduleName
 from models.training.trainer import Epoch, NotTrainable, Trainer, diverged

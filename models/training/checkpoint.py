@@ -1,6 +1,6 @@
 """Checkpoints: tensors and a JSON record in one safetensors file, so that nothing is ever unpickled.
 
-A checkpoint replaces the one before in one rename: a crash leaves either, whole.
+A checkpoint replaces the previous one atomically: a crash leaves one of the two, complete.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _RECORD = "record"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where training stands after an epoch. tensors: by dotted name; record: JSON."""
+    """The state of training after an epoch. tensors: by prefix and name, joined by a dot; record: JSON values."""
 
     tensors: Mapping[str, Tensor]
     record: Mapping[str, Any]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under a prefix, without it."""
+        """The tensors of a prefix, by their names without it; empty where there are none."""
         start = f"{prefix}."
         return {name.removeprefix(start): tensor for name, tensor in self.tensors.items() if name.startswith(start)}
 
 
 def write(folder: Path, parts: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]) -> None:
-    """Persists tensors by prefix and name, and the record with them. Raises OSError."""
+    """Writes a checkpoint: tensors by prefix and name, and a record of JSON values. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{prefix}.{name}": tensor.detach().cpu().contiguous()
@@ -46,7 +46,7 @@ def write(folder: Path, parts: Mapping[str, Mapping[str, Tensor]], record: Mappi
 
 
 def read(folder: Path, fingerprint: str) -> Checkpoint | None:
-    """The checkpoint of this very training; None where there is none, it is damaged, or it is of another training."""
+    """Reads the checkpoint; None where there is none, it is damaged, or its record has another fingerprint."""
     try:
         with safe_open(folder / _FILE, framework="pt") as file:
             record = json.loads(file.metadata()[_RECORD])

@@ -7,11 +7,11 @@ import torch
 from models.training.settings import Precision
 
 
-def reduced(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The type that products are computed in, None for float32 throughout.
+def reduced_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """The dtype that matrix products are computed in; None for float32 throughout.
 
-    "auto" takes bfloat16 where there are matrix units for it, on a processor too, and float16 on GPUs without them.
-    "mixed" insists: on a processor without such units it is right, and slow.
+    "auto" is bfloat16 where the hardware multiplies it, and float16 on GPUs that do not. "mixed" is bfloat16 also on a
+    CPU that does not, where it is correct but slow.
     """
     if precision == "float32":
         return None
@@ -21,5 +21,5 @@ def reduced(precision: Precision, device: torch.device) -> torch.dtype | None:
 
 
 def has_matrix_units() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware (AMX)."""
+    """Whether this CPU multiplies bfloat16 matrices in hardware (AMX)."""
     return bool(torch.cpu._is_amx_tile_supported())

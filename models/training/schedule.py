@@ -1,4 +1,4 @@
-"""The learning rate of every step: a pure function, so that nothing of it needs to be kept in a checkpoint."""
+"""Learning-rate schedules, as a pure function of the step, so that checkpoints need no schedule state."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 
 from models.training.settings import LoopSettings
 
-_RISING = 0.3  # of a one-cycle schedule
-_START = 1 / 25
-_DECAY = 0.1
+_RISING = 0.3  # share of the steps in which the one-cycle rate rises
+_START = 1 / 25  # its first rate, as a share of the highest
+_DECAY = 0.1  # factor of the rate at each step of the schedule "step"
 
 
 def learning_rate(settings: LoopSettings, step: int, steps_per_epoch: int) -> float:
-    """The rate of the step numbered `step` from the beginning of training."""
+    """The learning rate of a step, numbered from 0 at the beginning of training."""
     total = settings.epochs * steps_per_epoch
     return settings.learning_rate * min(_warmth(settings, step, steps_per_epoch), _shape(settings, step, total))
 

@@ -1,4 +1,4 @@
-"""The settings that every training has."""
+"""The settings that all trainings have in common."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Precision = Literal["auto", "float32", "mixed"]
 class LoopSettings:
     """How long, how fast and how precisely a network is trained.
 
-    batch: rows a step at most. decay_every: epochs between two steps of the schedule `step`, a third of all where None.
-    patience: epochs without a better validation after which training ends, the best epoch's weights being kept; None
-    trains to the end and keeps the last. workers: processes that prepare batches.
+    batch: the most rows of a training step. decay_every: epochs between two decays of the schedule "step"; None is a
+    third of all epochs. patience: epochs without a better validation after which training stops and the best epoch's
+    weights are kept; None trains to the end and keeps the last. workers: processes that prepare batches.
     """
 
     epochs: int

@@ -1,4 +1,4 @@
-"""The training loop of one process: alone, or one of several that share every batch. What it learns is a subclass's."""
+"""The training loop of one process, alone or one of several that share every batch; subclasses define the task."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from models.inputs import Batch, Loader, Views
 from models.training import checkpoint
 from models.training.checkpoint import Checkpoint
 from models.training.plan import derived_seed, epoch_plan, steps_per_epoch
-from models.training.precision import reduced
+from models.training.precision import reduced_dtype
 from models.training.schedule import learning_rate
 from models.training.work import ALONE, ProcessGroup, TrainingWork
 
 
 class NotTrainable(ValueError):
-    """Nothing can be trained from what was given; the text says why."""
+    """The given data and settings do not allow training; the message says why."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known of an epoch, numbered from 1. loss: the mean over its rows."""
+    """The record of an epoch, numbered from 1. loss: the mean over its rows."""
 
     epoch: int
     seconds: float
@@ -44,15 +44,15 @@ E = TypeVar("E", bound=Epoch)
 
 
 def diverged(epochs: Sequence[Epoch]) -> bool:
-    """Whether the loss has left the numbers, from where no further epoch brings it back."""
+    """Whether the last epoch's loss is infinite or NaN, from which training does not recover."""
     return bool(epochs) and not math.isfinite(epochs[-1].loss)
 
 
 class Trainer(ABC, Generic[E]):
-    """Trains `network` until the schedule ends or patience runs out; what it learned lies in the last checkpoint.
+    """Trains `network` until the schedule ends or early stopping; the result is the last checkpoint.
 
-    Begins where the last checkpoint of the same work stands. On a processor the same work gives the same weights,
-    interrupted or not. augment: how the loader's rows differ from epoch to epoch.
+    Resumes from the last checkpoint of the same work. On a CPU the same work gives the same weights, interrupted or
+    not. augment: how the loader augments rows.
     """
 
     augment: bool | Views = True
@@ -67,7 +67,7 @@ class Trainer(ABC, Generic[E]):
     ) -> None:
         self.network, self.optimizer, self.work, self.device, self.group = network, optimizer, work, device, group
         self.settings = work.settings
-        self.dtype = reduced(self.settings.precision, device)
+        self.dtype = reduced_dtype(self.settings.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
         self.parallel = self._parallel()
         self.rows = len(work.inputs)
@@ -79,30 +79,30 @@ class Trainer(ABC, Generic[E]):
 
     @abstractmethod
     def step(self, batch: Batch, epoch: int) -> Tensor:
-        """Learns from one batch, by `descend`; the sums over its rows of every loss term, (terms,) float32."""
+        """Trains on one batch, by `descend`; returns the sum of every loss term over its rows, (terms,) float32."""
 
     @abstractmethod
     def passed(self, number: int, losses: list[float]) -> E:
-        """The record of the epoch numbered `number`, of which the mean of every loss term is known."""
+        """The record of the epoch numbered `number`, given its mean of every loss term."""
 
     @abstractmethod
     def validated(self, epoch: E) -> E:
-        """The same with what held-out rows say, which only the first of several processes looks at."""
+        """The epoch with its measurements on held-out rows; of several processes, only the first calls this."""
 
     @abstractmethod
     def recorded(self, record: Mapping[str, Any]) -> E:
-        """An epoch read back from a checkpoint."""
+        """The epoch that a checkpoint's JSON record describes."""
 
     @abstractmethod
     def worth(self, epoch: E) -> float | None:
-        """What early stopping looks at, greater being better; None where nothing was held out."""
+        """What early stopping compares, greater is better; None where nothing was held out."""
 
     def own_state(self) -> dict[str, Mapping[str, Tensor]]:
-        """What a checkpoint keeps beyond network and optimiser."""
+        """The tensors that a checkpoint stores beside those of network and optimiser, by prefix and name."""
         return {}
 
-    def load_own_state(self, found: Checkpoint) -> None:
-        """Takes `own_state` back."""
+    def load_own_state(self, saved: Checkpoint) -> None:
+        """Restores `own_state` from a checkpoint."""
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +115,7 @@ class Trainer(ABC, Generic[E]):
         self.loader.close()
 
     def run(self, progress: Progress) -> None:
-        """Trains. progress: steps done, of all. Raises BadInput for a row that cannot be prepared."""
+        """Trains. progress: counts training steps. Raises BadInput for a row that cannot be prepared."""
         self._resume()
         total = self.settings.epochs * self.steps
         while len(self.epochs) < self.settings.epochs and not (self._stale() or diverged(self.epochs)):
@@ -137,11 +137,11 @@ class Trainer(ABC, Generic[E]):
             return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.tensors.items()}
 
     def autocast(self) -> torch.autocast:
-        """Where products are computed in the reduced type."""
+        """The context in which matrix products are computed in the reduced dtype, if there is one."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
     def descend(self, loss: Tensor) -> None:
-        """One step of the optimiser."""
+        """Backpropagates the loss and takes one step of the optimiser."""
         self.optimizer.zero_grad(set_to_none=True)
         with record_function("backward"):
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -150,7 +150,7 @@ class Trainer(ABC, Generic[E]):
             self.scaler.update()
 
     def _train(self, epoch: int, progress: Callable[[int], None]) -> list[float]:
-        """One pass over the rows; the mean of every loss term."""
+        """Trains one epoch, numbered from 0; returns the mean of every loss term."""
         seed = derived_seed(self.settings.seed, epoch)
         torch.manual_seed(seed + self.group.rank)  # dropout
         settings, group = self.settings, self.group
@@ -170,9 +170,11 @@ class Trainer(ABC, Generic[E]):
         return means
 
     def _best(self) -> int | None:
-        """The (first) best epoch's place."""
-        known = [(worth, -place) for place, epoch in enumerate(self.epochs) if (worth := self.worth(epoch)) is not None]
-        return -max(known)[1] if known else None
+        """The index of the best epoch, the first of equals; None where nothing was held out."""
+        worths = [
+            (worth, -place) for place, epoch in enumerate(self.epochs) if (worth := self.worth(epoch)) is not None
+        ]
+        return -max(worths)[1] if worths else None
 
     def _stale(self) -> bool:
         best = self._best()
@@ -181,14 +183,14 @@ class Trainer(ABC, Generic[E]):
         return len(self.epochs) - 1 - best >= self.settings.patience
 
     def _agree(self) -> None:
-        """Only the first process validates: the others take over what it found, so that all stop together."""
+        """Sends the first process's record of the epoch to the others, so that all of them stop at the same epoch."""
         if self.group.world > 1:
-            said = [self.epochs[-1]]
-            torch.distributed.broadcast_object_list(said)
-            self.epochs[-1] = said[0]
+            records = [self.epochs[-1]]
+            torch.distributed.broadcast_object_list(records)
+            self.epochs[-1] = records[0]
 
     def _keep(self) -> None:
-        """Writes the checkpoint that the next attempt begins from."""
+        """Writes the checkpoint that an interrupted training resumes from."""
         state = self.network.state_dict()
         best = self._best() if self.settings.patience is not None else None
         if best is not None and best == len(self.epochs) - 1:
@@ -205,22 +207,23 @@ class Trainer(ABC, Generic[E]):
         checkpoint.write(self.work.folder, parts | self.own_state(), record)
 
     def _resume(self) -> None:
-        found = checkpoint.read(self.work.folder, self.work.fingerprint)
-        if found is None:
+        """Restores the last checkpoint of the same work, if there is one."""
+        saved = checkpoint.read(self.work.folder, self.work.fingerprint)
+        if saved is None:
             return
-        self.network.load_state_dict(found.part("network"))
+        self.network.load_state_dict(saved.part("network"))
         state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in found.part("optimizer").items():
+        for name, tensor in saved.part("optimizer").items():
             parameter, _, key = name.partition(".")
             state.setdefault(int(parameter), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        self.load_own_state(found)
-        self.scaler.load_state_dict(dict(found.record["scaler"]))
-        self.best, self.best_epoch = found.part("best") or None, found.record["best_epoch"]
-        self.epochs = [self.recorded(epoch) for epoch in found.record["epochs"]]
+        self.load_own_state(saved)
+        self.scaler.load_state_dict(dict(saved.record["scaler"]))
+        self.best, self.best_epoch = saved.part("best") or None, saved.record["best_epoch"]
+        self.epochs = [self.recorded(epoch) for epoch in saved.record["epochs"]]
 
     def _optimizer_state(self) -> dict[str, Tensor]:
-        """What the optimiser remembers of every parameter, by the parameter's number and its own name for it."""
+        """The optimiser's tensors, named by the parameter's number and the optimiser's name for the tensor."""
         return {
             f"{parameter}.{key}": value
             for parameter, remembered in self.optimizer.state_dict()["state"].items()
@@ -243,7 +246,7 @@ def _report(progress: Progress, before: int, total: int, done: int) -> None:
 
 
 def to_device(network: nn.Module, device: torch.device, *, images: bool) -> nn.Module:
-    """The network on its device; of images with channels last in memory, which is known to be faster."""
+    """Moves the network to the device; for images with channels last in memory, which is faster."""
     network.to(device)
     if images:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

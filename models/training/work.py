@@ -1,4 +1,4 @@
-"""What a training loop reads and where it keeps what it learned; and who else trains beside it."""
+"""The input and the checkpoint folder of a training loop, and the processes that share it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from models.training.settings import LoopSettings
 
 @dataclass(frozen=True)
 class TrainingWork:
-    """inputs: of the training rows. folder: where checkpoints lie. fingerprint: of all that determines the result."""
+    """What a training loop needs. inputs: of the training rows. folder: where checkpoints are kept. fingerprint: of all
+    that determines the result; a checkpoint with another one is ignored."""
 
     inputs: Inputs
     preprocessing: Preprocessing
@@ -27,24 +28,24 @@ class TrainingWork:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that train together."""
+    """This process (`rank`) among the `world` processes that train together."""
 
     rank: int = 0
     world: int = 1
 
     def summed(self, tensor: Tensor) -> Tensor:
-        """The sum of every process's tensor."""
+        """The sum of all processes' tensors, of one shape; `tensor` is overwritten by it."""
         if self.world > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
     def gathered(self, tensor: Tensor) -> Tensor:
-        """The rows of every process's tensor, in order of rank; each holds as many rows, up to one."""
+        """The rows of all processes' tensors, concatenated in the order of ranks; they may differ in number."""
         if self.world == 1:
             return tensor
-        found: list[Any] = [None] * self.world
-        torch.distributed.all_gather_object(found, tensor.cpu())
-        return torch.cat(found).to(tensor.device)
+        tensors: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(tensors, tensor.cpu())
+        return torch.cat(tensors).to(tensor.device)
 
 
 ALONE = ProcessGroup()

@@ -1,1 +1,1 @@
-"""Transformations h: old space → new space, and how the best one is selected."""
+"""Methods that learn a transformation from the old space to the new one, and the selection of the best."""

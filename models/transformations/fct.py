@@ -6,7 +6,7 @@ import torch
 
 from models.arrays import Progress, silent
 from models.portable import Space, Transformation
-from models.transformations.fit_network import Schedule, train
+from models.transformations.fit_network import Schedule, fit_network
 from models.transformations.labels import codes_of
 from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Pairs, describe, design
@@ -25,10 +25,11 @@ def fct(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Transformation:
-    """Old branch d_old → 2·d_old → 2·d_new, side branch likewise, trunk 4·d_new → width → width → d_new.
+    """Learns an FCT network: old branch d_old → 2·d_old → 2·d_new, side branch d_side → 2·d_side → 2·d_new, trunk
+    4·d_new → width → width → d_new.
 
-    Without side-information the old vector feeds both branches. `labels` weighs what they add to the MSE
-    (`models.transformations.labels`), beyond the paper. Raises ValueError for fewer than 4 pairs.
+    Without side-information both branches read the old vector. labels: the weight of a supervised contrastive loss
+    beside the MSE, which the paper does not have. Raises ValueError for fewer than 4 pairs.
     """
     d = design(pairs, source, target)
     beside = d.inputs.shape[1] - d.old_dimension or d.old_dimension
@@ -40,6 +41,6 @@ def fct(
 
     schedule = Schedule(epochs=epochs, batch=batch, labels=labels)
     codes = codes_of(pairs) if labels else None
-    network = train(build, d, d.outputs, schedule, codes=codes, device=device, seed=seed, progress=progress)
+    network = fit_network(build, d, d.outputs, schedule, codes=codes, device=device, seed=seed, progress=progress)
     settings = {"epochs": epochs, "batch": batch, "width": width, "labels": labels}
     return Transformation(describe("fct", pairs, source, target, settings), None, network)

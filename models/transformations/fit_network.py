@@ -1,7 +1,7 @@
-"""One training loop for every network: features computed once and kept on the device, MSE towards the new features.
+"""The training loop of the networks that transform vectors: all pairs on the device, MSE towards the new vectors.
 
-Products are in bfloat16 where the hardware multiplies it (`models.training.precision`): three times as fast on such a
-processor, and ten bits of mantissa or eight make no difference to retrieval.
+Matrix products are in bfloat16 where the hardware multiplies it (`models.training.precision`), which is three times as
+fast on such a CPU and makes no difference to retrieval.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from torch import Tensor, nn
 
 from models.arrays import Codes, Progress, silent
 from models.portable import Array, Network
-from models.training.precision import reduced
+from models.training.precision import reduced_dtype
 from models.transformations.labels import supervised_contrastive
 from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Design
 
-WORTH_THREADS = 1e9  # floating-point operations of a step, from which on it is shared between threads
+WORTH_THREADS = 1e9  # floating-point operations from which a step is shared between threads
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Adam with cosine decay after a linear warm-up, as in FCT, arXiv 2112.02805, §4.2; its figures are the defaults.
+    """How a network is trained: Adam with cosine decay after a linear warm-up; the defaults are FCT's (arXiv
+    2112.02805, §4.2).
 
-    BatchNorm keeps its statistics from half of the epochs on. Small data gets smaller batches, at least `min_steps` to
-    an epoch. Training ends early when `patience` (a share of the epochs) brings nothing on the `held_out` share.
-    `labels` is the weight of `supervised_contrastive` beside the MSE.
+    BatchNorm statistics are frozen for the second half of the epochs. Few pairs get smaller batches, so that an epoch
+    has at least `min_steps`. Training stops early when the loss on the `held_out` share of the pairs has not improved
+    for the share `patience` of the epochs. labels: the weight of `supervised_contrastive` beside the MSE.
     """
 
     epochs: int = 80
@@ -46,7 +47,7 @@ class Schedule:
     labels: float = 0.0
 
 
-def train(
+def fit_network(
     build: Callable[[], BranchedNetwork],
     d: Design,
     outputs: Array,
@@ -58,11 +59,12 @@ def train(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Network:
-    """Trains build() on d.inputs → outputs (n, d_new) float32; returns it folded, answering in the outputs' own scale.
+    """Trains the network that `build` makes on d.inputs → outputs (n, d_new) float32; returns it with normalisation
+    folded into its layers.
 
-    codes: (n,) the rows' labels, which `schedule.labels` needs. base: (n, d_new) float32 what is added to the network's
-    answers before they are searched, where it learns residuals. Deterministic for a seed on one device and thread
-    count. `progress` counts epochs. Raises ValueError for fewer than 4 rows.
+    codes: (n,) of the rows' labels, needed where `schedule.labels` is not 0. base: (n, d_new) float32, where the
+    outputs are residuals: what they are added to. Deterministic for a seed on one device and thread count. progress:
+    counts epochs. Raises ValueError for fewer than 4 rows.
     """
     if len(outputs) < 4:
         raise ValueError(f"a network needs at least 4 pairs, not {len(outputs)}")
@@ -79,8 +81,10 @@ def train(
 
 @dataclass(frozen=True)
 class _Labels:
-    """What the labels' term needs: codes (n,), what is added to outputs before they are searched, (n, d_new) or None,
-    and `unit`, which brings outputs to unit variance where they are searched.
+    """The data of the loss term of labels.
+
+    codes: (n,); base: (n, d_new), what residual outputs are added to, or None; unit: the factor that brings the
+    vectors that are searched to unit variance; weight: of the term.
     """
 
     codes: Tensor
@@ -102,13 +106,14 @@ class _Labels:
 
     def loss(self, answers: Tensor, outputs: Tensor, rows: Tensor | slice) -> Tensor:
         base = 0 if self.base is None else self.base[rows]
-        found, wanted = answers * self.unit + base, outputs * self.unit + base
-        return self.weight * supervised_contrastive(found, wanted, self.codes[rows])
+        transformed, targets = answers * self.unit + base, outputs * self.unit + base
+        return self.weight * supervised_contrastive(transformed, targets, self.codes[rows])
 
 
 @dataclass(frozen=True)
 class _Data:
-    """Rows on the device, the last `held_out` of them kept for validation."""
+    """All rows on the device, shuffled; the last `held_out` of them are for validation. products: the dtype of matrix
+    products, None for float32."""
 
     old: Tensor
     side: Tensor | None
@@ -122,12 +127,12 @@ class _Data:
         cls, device: torch.device, d: Design, outputs: Array, labels: _Labels | None, held_out: float, seed: int
     ) -> _Data:
         order = np.random.default_rng(seed).permutation(len(outputs))
-        inputs, wanted = (torch.from_numpy(part[order]).to(device) for part in (d.inputs, outputs))
+        inputs, targets = (torch.from_numpy(part[order]).to(device) for part in (d.inputs, outputs))
         side = inputs[:, d.old_dimension :].contiguous() if d.inputs.shape[1] > d.old_dimension else None
         count = min(max(1, round(held_out * len(outputs))), 5000)
         old = inputs[:, : d.old_dimension].contiguous()
-        told = None if labels is None else labels.to(device, order)
-        return cls(old, side, wanted, told, count, reduced("auto", device))
+        shuffled = None if labels is None else labels.to(device, order)
+        return cls(old, side, targets, shuffled, count, reduced_dtype("auto", device))
 
     def loss(self, network: nn.Module, rows: Tensor | slice) -> Tensor:
         side, outputs = None if self.side is None else self.side[rows], self.outputs[rows]
@@ -138,7 +143,7 @@ class _Data:
 
 
 def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: int, progress: Progress) -> None:
-    """Trains in place and leaves the weights of the epoch that was best on the held-out rows."""
+    """Trains the network in place; it ends with the weights of the epoch that was best on the held-out rows."""
     rows = len(data.outputs) - data.held_out
     steps = _steps(rows, schedule)
     total, warm = steps * schedule.epochs, steps * min(schedule.warm_up, schedule.epochs // 2)
@@ -149,7 +154,7 @@ def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: in
     validation = [slice(start, start + schedule.batch) for start in range(rows, len(data.outputs), schedule.batch)]
     best, best_state, stale = math.inf, copy.deepcopy(network.state_dict()), 0
     for epoch in range(schedule.epochs):
-        _set_mode(network, statistics_move=epoch < schedule.epochs / 2)
+        _set_mode(network, update_statistics=epoch < schedule.epochs / 2)
         order = torch.randperm(rows, generator=shuffle, device=data.old.device)
         for step, batch in enumerate(order.tensor_split(steps), start=epoch * steps):
             for group in optimizer.param_groups:
@@ -171,13 +176,13 @@ def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: in
 
 
 def _steps(rows: int, schedule: Schedule) -> int:
-    """To an epoch."""
+    """The number of training steps of an epoch."""
     return max(min(schedule.min_steps, rows // 2), math.ceil(rows / schedule.batch), 1)
 
 
 @contextmanager
 def _threads_worth_it(network: nn.Module, data: _Data, schedule: Schedule) -> Iterator[None]:
-    """One thread for steps so small that threads would do little but wait for each other."""
+    """Trains with one thread where steps are so small that several threads would mostly wait for each other."""
     before, rows = torch.get_num_threads(), len(data.outputs) - data.held_out
     products = 6 * sum(p.numel() for p in network.parameters()) * rows / _steps(rows, schedule)
     torch.set_num_threads(before if products >= WORTH_THREADS else 1)
@@ -188,19 +193,20 @@ def _threads_worth_it(network: nn.Module, data: _Data, schedule: Schedule) -> It
 
 
 def _decay(step: int, warm: int, total: int) -> float:
+    """The factor of the learning rate: a linear rise over `warm` steps, then a cosine to 0 at `total`."""
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
 
-def _set_mode(network: nn.Module, *, statistics_move: bool) -> None:
+def _set_mode(network: nn.Module, *, update_statistics: bool) -> None:
     network.train()
-    if not statistics_move:
+    if not update_statistics:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm1d):
                 module.eval()
 
 
 def _deviation(rows: Array) -> float:
-    """Standard deviation of a coordinate, on the average of all."""
+    """The root of the mean variance of the coordinates of rows (n, d); 1 where it is 0."""
     return float(np.sqrt(np.var(rows, axis=0, dtype=np.float64).mean())) or 1.0

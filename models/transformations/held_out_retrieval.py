@@ -1,50 +1,55 @@
-"""Held-out retrieval: how well new queries find old rows that were transformed by a model which has not seen them.
+"""Held-out retrieval: how well new queries find old rows transformed by a model that did not learn from them.
 
-Every held-out row is transformed by the fold's model that did not learn from it, and together they are the gallery: a
-row learned from would land nearer to its new vector than any row of the real gallery does, and flatter weak ridges.
+The gallery consists of the held-out rows of all folds, each transformed by the model fitted without its fold. A row
+that was learned from would lie closer to its new vector than a real gallery row does, which would favour overfitting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Floats, RowNumbers
-from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match, recall_at_k, top_k
+from models.evaluation.retrieval_metrics import NEIGHBOURS, cmc, ranks_of_first_match, recall_at_k, top_k
 from models.portable import Array, Space, Transformation, as_indexed
-from models.transformations.pairs import Pairs
+from models.transformations.labels import codes_of
+from models.transformations.pairs import Pairs, Refit
 
-MANY = 5_000  # pairs from which on one split says enough; below, every pair is held out once
-FOLDS = 5
+MANY = 5_000  # pairs from which on one split is enough; below, every pair is held out once
+SELECTION_FOLDS = 5
 MOST_HELD_OUT = 5_000
 MOST_QUERIES = 4_000
-NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """Per query: `hits` is what is chosen by, CMC@1 or recall@10, and `finer` (reciprocal rank) tells ties apart."""
+    """Every query's scores: hits (m,) float64, CMC@1 or recall@10, the metric of the selection; finer (m,) float64,
+    the reciprocal rank (or recall@10 again), which breaks its ties."""
 
     hits: Floats
     finer: Floats
 
 
 class HeldOutRetrieval:
-    """A fixed set of held-out rows and queries, the same for every candidate, so that candidates compare in pairs."""
+    """Cross-validated retrieval on fixed folds and queries, so that candidates are compared in pairs.
+
+    folds: for each, the row numbers of the pairs to learn from and of those held out. metric: cmc@1 where labels allow
+    it, else recall@10. The queries are new vectors of held-out rows, their own rows being excluded from the answers.
+    """
 
     def __init__(self, pairs: Pairs, target: Space, seed: int) -> None:
-        """Needs at least two pairs (ValueError)."""
+        """Raises ValueError for fewer than two pairs."""
         if len(pairs) < 2:
             raise ValueError("held-out retrieval needs at least two pairs")
         order = np.random.default_rng(seed).permutation(len(pairs))
         if len(pairs) < MANY:
-            parts = np.array_split(order, min(FOLDS, len(pairs)))
+            parts = np.array_split(order, min(SELECTION_FOLDS, len(pairs)))
         else:
-            parts = [order[: min(len(pairs) // FOLDS, MOST_HELD_OUT)]]
+            parts = [order[: min(len(pairs) // SELECTION_FOLDS, MOST_HELD_OUT)]]
         self.folds: tuple[tuple[RowNumbers, RowNumbers], ...] = tuple(
             (order[np.isin(order, part, invert=True)], part) for part in parts
         )
@@ -52,29 +57,29 @@ class HeldOutRetrieval:
         rows = np.concatenate(parts)
         self._fold = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self._rows = pairs.subset(rows)
-        self._codes = codes = _codes(self._rows.label, len(rows))
+        self._codes = codes = codes_of(self._rows)
         answerable = np.flatnonzero((codes >= 0) & (np.bincount(codes + 1)[codes + 1] > 1))
         self.metric: Literal["cmc@1", "recall@10"] = "cmc@1" if len(answerable) else "recall@10"
         self._own: RowNumbers = (answerable if len(answerable) else np.arange(len(rows)))[:MOST_QUERIES]
         self._queries = as_indexed(np.asarray(self._rows.new[self._own], np.float32), target.metric)
         self._neighbours = min(NEIGHBOURS, len(rows) - 1)
-        self._truth = self._top(self._rows.new) if self.metric == "recall@10" else None
+        self._truth = self._nearest(self._rows.new) if self.metric == "recall@10" else None
 
-    def models(self, learn: Callable[[Pairs], Transformation], share: float = 1.0) -> tuple[Transformation, ...]:
-        """One transformation per fold, learned from (the first `share` of) the pairs outside it."""
-        return tuple(learn(self._pairs.subset(_first(others, share))) for others, _ in self.folds)
+    def fit(self, refit: Refit, share: float = 1.0) -> tuple[Transformation, ...]:
+        """One transformation per fold, learned from the first `share` of the pairs outside the fold."""
+        return tuple(refit(self._pairs.subset(_first(others, share))) for others, _ in self.folds)
 
     @property
     def rows(self) -> int:
-        """How many rows are held out."""
+        """The number of rows held out, over all folds."""
         return len(self._rows)
 
     def measure(self, models: Sequence[Transformation]) -> RetrievalScores:
-        """Retrieval from the held-out rows, each transformed by the model of its own fold."""
-        return self.retrieval(self.moved(models))
+        """Retrieval from the held-out rows, each transformed by the model of its fold."""
+        return self.retrieval(self.transform(models))
 
-    def moved(self, models: Sequence[Transformation], has_side: NDArray[np.bool_] | None = None) -> Array:
-        """The held-out rows, each transformed by the model of its own fold; (rows, d_new) float32.
+    def transform(self, models: Sequence[Transformation], has_side: NDArray[np.bool_] | None = None) -> Array:
+        """The held-out rows, each transformed by the model of its fold: (rows, d_new) float32.
 
         has_side: (rows,) the rows whose side-information is known; None for all.
         """
@@ -86,9 +91,9 @@ class HeldOutRetrieval:
         return gallery
 
     def retrieval(self, gallery: Array) -> RetrievalScores:
-        """Retrieval from the held-out rows as they lie in the new space; gallery: (rows, d_new) float32."""
+        """Retrieval from the held-out rows; gallery: (rows, d_new) float32, their vectors in the new space."""
         if self._truth is not None:
-            recall = recall_at_k(self._top(gallery), self._truth)
+            recall = recall_at_k(self._nearest(gallery), self._truth)
             return RetrievalScores(recall, recall)
         ranks = ranks_of_first_match(
             self._queries, self._codes[self._own], gallery, self._codes, self._target.metric, self._own
@@ -96,17 +101,19 @@ class HeldOutRetrieval:
         return RetrievalScores(cmc(ranks, 1).astype(np.float64), 1 / ranks)
 
     def measure_pushed(self, models: Sequence[Transformation]) -> RetrievalScores:
-        """Retrieval where queries pushed by the model of each fold search the old vectors of that fold's rows."""
+        """Retrieval from the held-out rows' old vectors, with queries pushed by the model of each row's fold."""
         scores = np.empty((len(self._queries), len(self._rows)), np.float32)
         for fold, h in enumerate(models):
             rows = self._of(fold)
             pushed, old = h.push(self._queries), as_indexed(self._rows.old[rows], h.card.source.metric)
             if pushed.score == "ip":
-                found = pushed.queries @ old.T
+                similarity = pushed.queries @ old.T
             else:
-                found = -np.square(old).sum(1) - np.square(pushed.queries).sum(1)[:, None] + 2 * pushed.queries @ old.T
+                similarity = (
+                    -np.square(old).sum(1) - np.square(pushed.queries).sum(1)[:, None] + 2 * pushed.queries @ old.T
+                )
             sign = 1 if pushed.score == "ip" else -1
-            scores[:, rows] = pushed.scale * found + sign * pushed.offset[:, None]
+            scores[:, rows] = pushed.scale * similarity + sign * pushed.offset[:, None]
         scores[np.arange(len(scores)), self._own] = -np.inf
         if self._truth is None:
             right = (self._codes[scores.argmax(axis=1)] == self._codes[self._own]).astype(np.float64)
@@ -115,10 +122,11 @@ class HeldOutRetrieval:
         recall = recall_at_k(np.argpartition(-scores, k - 1, axis=1)[:, :k].astype(np.int64), self._truth)
         return RetrievalScores(recall, recall)
 
-    def _top(self, gallery: Array) -> RowNumbers:
+    def _nearest(self, gallery: Array) -> RowNumbers:
         return top_k(self._queries, gallery, self._neighbours, self._target.metric, self._own)
 
     def _of(self, fold: int) -> RowNumbers:
+        """The places of a fold's rows among all held-out rows."""
         return np.flatnonzero(self._fold == fold)
 
     def _side(self, h: Transformation, rows: RowNumbers) -> Array | None:
@@ -127,11 +135,3 @@ class HeldOutRetrieval:
 
 def _first(rows: RowNumbers, share: float) -> RowNumbers:
     return rows[: max(1, round(share * len(rows)))] if share < 1 else rows
-
-
-def _codes(labels: NDArray[Any] | None, rows: int) -> RowNumbers:
-    """Labels as integers from 0, −1 for none."""
-    if labels is None:
-        return np.full(rows, -1)
-    names: dict[Any, int] = {}
-    return np.array([-1 if v is None else names.setdefault(v, len(names)) for v in labels.tolist()], np.int64)

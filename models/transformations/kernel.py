@@ -1,9 +1,9 @@
-"""Kernel ridge regression: what a linear map misses, learned without epochs, and from few pairs.
+"""Kernel ridge regression: a non-linear transformation with a closed form, which suits few pairs.
 
 h(x) = Wx + b + Σⱼ cⱼ·exp(−‖x − zⱼ‖²/2σ²), x = [p ; side-information], is the Gaussian process mean, one solve, for the
 kernel linear + Gaussian (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eq. 2.25, §4.2.4).
-Every pair is a centre z up to `CENTRES` of them; beyond, a random part is (Nyström: Williams and Seeger, NIPS 2000).
-The strength is chosen as ridge chooses its own. The bandwidth is not: what few pairs tell of it is noise, and held-out
+Up to `CENTRES` pairs, each is a centre z; of more, a random part is (Nyström: Williams and Seeger, NIPS 2000). The
+strength is chosen by held-out retrieval, as for ridge. The bandwidth is not: few pairs say little of it, and held-out
 retrieval hardly depends on it (CLINC150, 900 pairs: 0.1 points at rank 1 between σ = 1 and 1.8).
 """
 
@@ -23,12 +23,12 @@ from models.transformations.linear import choose_strength, decompose
 from models.transformations.pairs import Design, Pairs, describe, design, spread
 
 BANDWIDTH = 1.4  # σ in units of the inputs' spread, the root of their total variance
-LINEAR = 0.3  # variance of the linear part, where that of the Gaussian part is 1
-SMOOTHING, NEIGHBOURS = 0.4, 5
-MOST_SMOOTHED = 5_000  # pairs; more of them average the noise of their new vectors out themselves
+LINEAR_VARIANCE = 0.3  # of the kernel's linear part, where that of the Gaussian part is 1
+SMOOTHING, SMOOTHING_NEIGHBOURS = 0.4, 5
+MOST_SMOOTHED = 5_000  # pairs; in more, the noise of single new vectors averages out by itself
 CENTRES = 2_000
 ROWS_TO_CHOOSE_FROM = 1_500
-JITTER = 1e-7  # on the diagonal of the centres' kernel matrix, which is 1: rows may repeat
+JITTER = 1e-7  # added to the diagonal of the centres' kernel matrix, since centres may repeat
 
 
 def kernel_ridge(
@@ -41,11 +41,11 @@ def kernel_ridge(
     smoothing: float = SMOOTHING,
     seed: int = 0,
 ) -> Transformation:
-    """Linear and Gaussian kernel ridge with an intercept; the strength is chosen where none is given.
+    """Learns kernel ridge regression with an intercept; the strength is chosen by held-out retrieval if it is None.
 
-    `bandwidth` is σ in units of the inputs' spread; `strength` is the penalty λ where a Gaussian kernel's value at its
-    centre is 1, the noise-to-signal ratio of the Gaussian process, so both suit any number of pairs. `smoothing`, 0 to
-    1, is how far each new vector is moved towards its neighbours before it is learned from.
+    bandwidth: σ in units of the inputs' spread. strength: the penalty λ, in units of the Gaussian kernel's value at its
+    centre, so that it suits any number of pairs. smoothing: from 0 to 1, how far each new vector is moved towards the
+    mean of its neighbours before it is learned from.
     """
     d = design(pairs, source, target)
     if not 1 < len(pairs) <= MOST_SMOOTHED:
@@ -71,21 +71,20 @@ def kernel_ridge(
 
 
 def towards_neighbours(outputs: Array, metric: Distance, share: float) -> Array:
-    """Each row of outputs (n, d), n > 1, moved by `share` of the way to the mean of its nearest others.
+    """Each row of outputs (n, d), n > 1, moved by the `share` of the way to the mean of its nearest other rows.
 
-    What one item's vector has of its own is noise to whoever learns a map from few pairs, and what it shares with its
-    neighbours is what queries for it look like.
+    With few pairs, what a single vector does not share with its neighbours is noise to the learner.
     """
-    near = top_k(outputs, outputs, min(NEIGHBOURS, len(outputs) - 1), metric, np.arange(len(outputs)))
+    near = top_k(outputs, outputs, min(SMOOTHING_NEIGHBOURS, len(outputs) - 1), metric, np.arange(len(outputs)))
     return np.asarray((1 - share) * outputs + share * outputs[near].mean(axis=1), np.float32)
 
 
 @dataclass(frozen=True)
 class _Basis:
-    """Features whose inner products are the kernel: exact between centres, Nyström's approximation elsewhere.
+    """Features whose inner products equal the kernel between centres, and Nyström's approximation of it elsewhere.
 
-    centres (m, d) float64 and `root` (m, m), R with R·Rᵀ the inverse of the centres' kernel matrix; width = √2·σ and
-    slope, what inputs are divided and multiplied by for the Gaussian and for the linear part.
+    centres: (m, d) float64; root: (m, m), R with R·Rᵀ the inverse of the centres' kernel matrix; width: √2·σ, which
+    inputs are divided by for the Gaussian part; slope: which they are multiplied by for the linear part.
     """
 
     centres: Floats
@@ -94,13 +93,13 @@ class _Basis:
     slope: float
 
     def features(self, inputs: Array) -> Floats:
-        """(n, d) float32 → (n, m + d) float64."""
+        """The features of inputs: (n, d) float32 → (n, m + d) float64."""
         rows = inputs.astype(np.float64)
         curved = gaussian(rows / self.width, self.centres / self.width) @ self.root
         return np.concatenate([curved, self.slope * rows], axis=1)
 
     def split(self, weight: Floats, d: Design) -> tuple[Kernel, Floats]:
-        """Weight (m + d, d_new) on the features → the kernel over p and s themselves, and the weight on the inputs."""
+        """Splits weights (m + d, d_new) of the features into the kernel over p and s, and the weights of the inputs."""
         m = len(self.centres)
         scales = np.array([1.0, d.factor]) / self.width
         kernel = Kernel(
@@ -115,18 +114,19 @@ def _basis(d: Design, bandwidth: float, rows: NDArray[np.int64]) -> _Basis:
     between = gaussian(centres / width, centres / width)
     between[np.diag_indices_from(between)] = 1 + JITTER
     root = np.linalg.inv(np.linalg.cholesky(between)).T
-    return _Basis(centres, root, float(width), float(np.sqrt(LINEAR) / unit))
+    return _Basis(centres, root, float(width), float(np.sqrt(LINEAR_VARIANCE) / unit))
 
 
 def _choose_strength(d: Design, bandwidth: float, metric: Distance, generator: np.random.Generator, seed: int) -> float:
-    """As ridge chooses its own, on these features of a bounded random part of the rows."""
+    """The penalty λ, chosen by held-out retrieval on a random part of at most `ROWS_TO_CHOOSE_FROM` rows."""
     rows = _some(generator, len(d.inputs), ROWS_TO_CHOOSE_FROM)
     part = Design(d.inputs[rows], d.outputs[rows], d.old_dimension, d.factor)
     features = _basis(part, bandwidth, np.arange(len(rows))).features(part.inputs)
-    seen = Design(features.astype(np.float32), part.outputs, features.shape[1], 1.0)
-    spectrum = decompose(seen)
-    return max(spectrum.penalty(choose_strength(spectrum, seen, metric, seed)), JITTER)
+    curved = Design(features.astype(np.float32), part.outputs, features.shape[1], 1.0)
+    spectrum = decompose(curved)
+    return max(spectrum.penalty(choose_strength(spectrum, curved, metric, seed)), JITTER)
 
 
 def _some(generator: np.random.Generator, rows: int, most: int) -> NDArray[Any]:
+    """At most `most` row numbers of `rows`, drawn at random, ascending."""
     return np.arange(rows) if rows <= most else np.sort(generator.choice(rows, most, replace=False))

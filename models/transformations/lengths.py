@@ -1,4 +1,4 @@
-"""How long a linear map makes old vectors, in terms that the index over them can rank by."""
+"""Approximates the lengths of linearly transformed vectors by terms that an index over the old ones can rank by."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import numpy as np
 from models.arrays import Floats
 from models.portable import Affine, Array, Distance, Lengths, as_indexed
 
-ROWS = 10_000  # that lengths are fitted to
-QUERIES = 256  # that the level of answers is taken from
-NEAREST = 0.01  # share of the rows that count as answers
-SHRINKAGE = 0.1  # of the ridge, in units of a feature's variance
+ROWS = 10_000  # most rows that lengths are fitted to
+QUERIES = 256  # most queries that the cosine of answers is measured with
+ANSWER_SHARE = 0.01  # share of the rows, the nearest, that count as a query's answers
+SHRINKAGE = 0.1  # penalty of the ridge, in units of a feature's variance
 
 
 def lengths_of(
     affine: Affine, old: Array, new: Array, source: Distance, target: Distance, *, seed: int = 0
 ) -> Lengths | None:
-    """Ridge regression of ‖Wp + b‖² on p and ‖p‖² (towards l2), or of ‖Wp + b‖ on p (towards cosine).
+    """Ridge regression of ‖Wp + b‖² on p and ‖p‖² (l2 target), or of ‖Wp + b‖ on p (cosine target).
 
-    old: (n, d_old), new: (n, d_new) float32, as indexed. None towards the inner product, which needs no lengths. Where
-    every p is of unit length, or ‖p‖² would count negative, its coefficient is the mean squared column norm of W.
+    old: (n, d_old), new: (n, d_new) float32, as indexed. Returns None for the inner product, which needs no lengths.
+    Where all p are unit vectors, or the coefficient of ‖p‖² would be negative, it is the mean squared column norm of W.
     """
     if target == "ip":
         return None
     rows = np.random.default_rng(seed).permutation(len(old))[:ROWS]
-    inputs, moved = old[rows].astype(np.float64), affine(old[rows], None).astype(np.float64)
-    lengths = np.linalg.norm(moved, axis=1)
+    inputs, outputs = old[rows].astype(np.float64), affine(old[rows], None).astype(np.float64)
+    lengths = np.linalg.norm(outputs, axis=1)
     if target == "cosine":
         slope, intercept = _ridge(inputs, lengths)
-        cosines = new[rows[:QUERIES]] @ as_indexed(moved.astype(np.float32), "cosine").T
-        level = float(np.quantile(cosines, 1 - NEAREST, axis=1).mean())
+        cosines = new[rows[:QUERIES]] @ as_indexed(outputs.astype(np.float32), "cosine").T
+        level = float(np.quantile(cosines, 1 - ANSWER_SHARE, axis=1).mean())
         return Lengths(np.asarray(slope, np.float32), float(lengths.mean()) or 1.0, intercept, level)
     squares = np.square(inputs).sum(axis=1)
     scale = max(float(np.square(affine.weight, dtype=np.float64).sum(axis=0).mean()), float(np.finfo(np.float32).tiny))
@@ -41,7 +41,8 @@ def lengths_of(
 
 
 def _ridge(inputs: Floats, outputs: Floats) -> tuple[Floats, float]:
-    """Coefficients (d,) and intercept, every feature shrunk by its own variance."""
+    """Ridge regression of outputs (n,) on standardised inputs (n, d): coefficients (d,) of the inputs, and
+    intercept."""
     mean, offset = inputs.mean(axis=0), float(outputs.mean())
     spread = inputs.std(axis=0)
     scaled = (inputs - mean) / np.where(spread > 0, spread, 1)

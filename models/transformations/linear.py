@@ -1,10 +1,10 @@
 """Linear transformations: centred orthogonal Procrustes, ridge and reduced-rank regression.
 
 Ridge and low rank share one eigendecomposition of the centred inputs (of the smaller of the two Gram matrices), which
-serves every strength. Strength and rank are chosen by the retrieval of held-out rows: leave-one-out predictions, which
-for ridge are exact and free (Allen's PRESS: y − ŷ₋ᵢ = (y − ŷ)/(1 − hᵢᵢ)), are searched for the neighbours that full
-re-embedding would find. Among strengths within one standard error of the best, the strongest is taken (Breiman et al.,
-CART, 1984, §3.4.3): retrieval is noisy, and few pairs forgive a strong ridge sooner than a weak one.
+serves every strength. Strength and rank are chosen by retrieval: leave-one-out predictions, which for ridge are exact
+and cheap (Allen's PRESS: y − ŷ₋ᵢ = (y − ŷ)/(1 − hᵢᵢ)), are searched for the neighbours that full re-embedding would
+find. Of the strengths within one standard error of the best, the strongest is taken (Breiman et al., CART, 1984,
+§3.4.3): retrieval is noisy, and with few pairs too strong a ridge harms less than too weak a one.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Floats
-from models.evaluation.retrieval_metrics import recall_at_k, top_k
+from models.evaluation.retrieval_metrics import NEIGHBOURS, recall_at_k, top_k
 from models.portable import Array, Card, Distance, Space, Transformation
 from models.transformations.lengths import lengths_of
 from models.transformations.pairs import Design, Pairs, describe, design
 
 STRENGTHS: Floats = np.geomspace(1e-3, 30, 20)  # in units of the mean eigenvalue of the centred inputs' Gram matrix
 RANK_SHARES = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
-NEIGHBOURS = 10
 HELD_OUT_GALLERY = 4_000
 HELD_OUT_QUERIES = 1_000
 
 
 def orthogonal(pairs: Pairs, source: Space, target: Space) -> Transformation:
-    """Centred orthogonal Procrustes with scale: y = c·R(x − x̄) + ȳ.
+    """Learns centred orthogonal Procrustes with scale: y = c·R(x − x̄) + ȳ.
 
     R has orthonormal columns, or orthonormal rows where d_new < d_old.
 
@@ -48,9 +47,10 @@ def orthogonal(pairs: Pairs, source: Space, target: Space) -> Transformation:
 def ridge(
     pairs: Pairs, source: Space, target: Space, *, strength: float | None = None, seed: int = 0
 ) -> Transformation:
-    """Ridge regression with an intercept (Hoerl and Kennard, 1970); the strength is chosen where none is given.
+    """Learns ridge regression with an intercept (Hoerl and Kennard, 1970); the strength is chosen if it is None.
 
-    `strength` is in units of the mean eigenvalue of the centred inputs' Gram matrix, so it suits any number of pairs.
+    strength: the penalty, in units of the mean eigenvalue of the centred inputs' Gram matrix, so it suits any number of
+    pairs.
     """
     d = design(pairs, source, target)
     spectrum = decompose(d)
@@ -69,9 +69,11 @@ def low_rank(
     rank: int | None = None,
     seed: int = 0,
 ) -> Transformation:
-    """Reduced-rank ridge regression: the ridge solution projected on the leading directions of what it predicts.
+    """Learns reduced-rank ridge regression: the ridge solution projected on the leading directions of its predictions.
 
     Izenman (1975); Mukherjee and Zhu (2011), eq. 2.3: W·V·Vᵀ with V the leading eigenvectors of Wᵀ(XᵀX + λI)W.
+    strength, in units of the mean eigenvalue of the centred inputs' Gram matrix, and rank are chosen where they are
+    None.
     """
     d = design(pairs, source, target)
     spectrum = decompose(d)
@@ -88,7 +90,7 @@ def low_rank(
 
 
 def _linear(card: Card, d: Design, weight: Floats, bias: Floats) -> Transformation:
-    """The transformation, with what pushing it into a query needs to know of the old vectors."""
+    """The affine transformation with the lengths of its outputs, which pushing it into a query needs."""
     affine = d.affine(weight, bias)
     if card.side_dimension is None:
         lengths = lengths_of(affine, d.inputs, d.outputs, card.source.metric, card.target.metric)
@@ -98,7 +100,7 @@ def _linear(card: Card, d: Design, weight: Floats, bias: Floats) -> Transformati
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Centred inputs X = Z·Uᵀ with orthogonal columns in Z; everything that ridge needs for every strength.
+    """The eigendecomposition of centred inputs X = Z·Uᵀ, Z with orthogonal columns, that ridge of any strength uses.
 
     values (k,) = ‖columns of Z‖², unit (d, k) = U, scores (n, k) = Z, cross (k, d_new) = Zᵀ(Y − ȳ), k ≤ min(n − 1, d).
     """
@@ -111,7 +113,7 @@ class Spectrum:
     y_mean: Floats
 
     def penalty(self, strength: float) -> float:
-        """λ for a relative strength."""
+        """The penalty λ of a strength, which is in units of the mean eigenvalue of XᵀX."""
         return strength * float(self.values.sum()) / len(self.unit)
 
     def solution(self, strength: float) -> tuple[Floats, Floats]:
@@ -120,7 +122,7 @@ class Spectrum:
         return weight, self.y_mean - self.x_mean @ weight
 
     def left_out(self, strength: float, rows: NDArray[np.int64], outputs: Array) -> Array:
-        """Predictions (m, d_new) float32 for rows (m,), each by the ridge fitted without it; outputs (m, d_new)."""
+        """Leave-one-out predictions (m, d_new) float32 for rows (m,), whose targets are outputs (m, d_new)."""
         shrunk = 1 / (self.values + self.penalty(strength))
         scores = self.scores[rows]
         fitted = scores @ (self.cross * shrunk[:, None]).astype(np.float32) + self.y_mean.astype(np.float32)
@@ -129,13 +131,13 @@ class Spectrum:
         return np.asarray(outputs - (outputs - fitted) / kept, np.float32)
 
     def predicted_directions(self, strength: float) -> Floats:
-        """Orthonormal directions (d_new, min(k, d_new)) of the predictions, those of largest variance first."""
+        """Orthonormal directions of the ridge's predictions by decreasing variance: (d_new, min(k, d_new))."""
         scaled = self.cross / np.sqrt(self.values + self.penalty(strength))[:, None]
         return np.asarray(np.linalg.svd(scaled, full_matrices=False)[2].T)
 
 
 def decompose(d: Design) -> Spectrum:
-    """One eigendecomposition, of XᵀX (d, d) or XXᵀ (n, n), whichever is smaller."""
+    """Decomposes the centred inputs X by eigenvectors of XᵀX (d, d) or XXᵀ (n, n), whichever is smaller."""
     x, y, x_mean, y_mean = _centred(d)
     rows, columns = x.shape
     dual = rows < columns
@@ -152,27 +154,31 @@ def decompose(d: Design) -> Spectrum:
 
 
 def choose_strength(spectrum: Spectrum, d: Design, metric: Distance, seed: int) -> float:
-    """The strongest of `STRENGTHS` whose held-out retrieval is within one standard error of the best."""
+    """The strongest of `STRENGTHS` whose leave-one-out retrieval is within one standard error of the best."""
     search = _HeldOutSearch(d.outputs, metric, seed)
     recalls = np.array([search.recall(spectrum.left_out(s, search.gallery, search.outputs)) for s in STRENGTHS])
     return float(STRENGTHS[_last_within_one_standard_error(recalls)])
 
 
 def choose_rank(spectrum: Spectrum, d: Design, basis: Floats, strength: float, metric: Distance, seed: int) -> int:
-    """Of `RANK_SHARES` of the full rank, the one of the best held-out retrieval; the smallest of equals."""
+    """Of `RANK_SHARES` of the full rank, the one with the best leave-one-out retrieval; the smallest of equals."""
     search = _HeldOutSearch(d.outputs, metric, seed)
     left_out = spectrum.left_out(strength, search.gallery, search.outputs) - spectrum.y_mean.astype(np.float32)
     ranks: list[int] = sorted({max(1, round(share * basis.shape[1])) for share in RANK_SHARES})
     recalls: list[float] = []
     for rank in ranks:
         kept = basis[:, :rank].astype(np.float32)
-        moved = np.asarray((left_out @ kept) @ kept.T + spectrum.y_mean, np.float32)
-        recalls.append(float(search.recall(moved).mean()))
+        predicted = np.asarray((left_out @ kept) @ kept.T + spectrum.y_mean, np.float32)
+        recalls.append(float(search.recall(predicted).mean()))
     return ranks[int(np.argmax(recalls))]
 
 
 class _HeldOutSearch:
-    """Recall of the neighbours that full re-embedding finds, on a bounded random part of the rows, own excluded."""
+    """Recall of the neighbours that full re-embedding finds, on a random part of the rows of bounded size.
+
+    gallery: the row numbers of the part; outputs: their new vectors. The first of them are the queries, and no query
+    finds its own row.
+    """
 
     def __init__(self, outputs: Array, metric: Distance, seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(outputs))
@@ -185,7 +191,7 @@ class _HeldOutSearch:
         self._truth = self._search(self.outputs)
 
     def recall(self, gallery: Array) -> Floats:
-        """Recall per query where these rows, (m, d_new) float32, stand in the gallery."""
+        """Every query's recall when the gallery holds these predicted vectors, (m, d_new) float32."""
         return recall_at_k(self._search(gallery), self._truth)
 
     def _search(self, gallery: Array) -> NDArray[np.int64]:
@@ -193,7 +199,10 @@ class _HeldOutSearch:
 
 
 def _last_within_one_standard_error(measured: NDArray[Any]) -> int:
-    """measured (candidates, queries), simplest candidate last → the last one not clearly worse than the best."""
+    """The last candidate that is not worse than the best by more than one standard error of the paired difference.
+
+    measured: (candidates, queries), the simplest candidate last.
+    """
     means = measured.mean(axis=1)
     best = int(means.argmax())
     errors = (measured - measured[best]).std(axis=1) / np.sqrt(measured.shape[1])
@@ -201,5 +210,6 @@ def _last_within_one_standard_error(measured: NDArray[Any]) -> int:
 
 
 def _centred(d: Design) -> tuple[Array, Array, Floats, Floats]:
+    """Centred inputs and outputs, and their means."""
     x_mean, y_mean = d.inputs.mean(axis=0, dtype=np.float64), d.outputs.mean(axis=0, dtype=np.float64)
     return d.inputs - x_mean.astype(np.float32), d.outputs - y_mean.astype(np.float32), x_mean, y_mean

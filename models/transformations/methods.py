@@ -1,4 +1,4 @@
-"""The methods by name, and what a recipe needs to be learned again from other pairs."""
+"""The methods by name, and recipes: a method with its settings, to be learned from any pairs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NETWORKS: tuple[MethodName, ...] = ("residual_mlp", "fct")
 
 
 def method_named(name: str) -> MethodName:
-    """The method that a card names; raises ValueError for one that this version does not know."""
+    """The method of this name; raises ValueError for an unknown one."""
     for method in METHODS:
         if method == name:
             return method
@@ -33,9 +33,9 @@ def method_named(name: str) -> MethodName:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method, whether it reads side-information, and its settings; those left out are chosen when it is learned.
+    """A method, whether it reads side-information, and its settings; settings left out are chosen in learning.
 
-    The setting `labels`, where it is not 0, says how much labels count (`models.transformations.labels`).
+    The setting `labels` says how much labels count (`models.transformations.labels`); 0 or absent, they do not.
     """
 
     method: MethodName
@@ -44,7 +44,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """As reports show it."""
+        """The recipe's name in reports, such as "ridge + side-information"."""
         beside = (("side-information", self.uses_side), ("labels", self.uses_labels))
         return " + ".join([self.method, *(what for what, used in beside if used)])
 
@@ -54,13 +54,13 @@ class Recipe:
         return bool(self.settings.get("labels"))
 
     def with_labels(self) -> Recipe:
-        """The same, learning from labels."""
+        """This recipe, learning from labels too."""
         counted = labels.WEIGHT if self.method in NETWORKS else labels.SHARE
         return replace(self, settings={**self.settings, "labels": counted})
 
     @property
     def pushes(self) -> bool:
-        """Whether what is learned can be pushed into the query."""
+        """Whether the transformation can be pushed into the query."""
         return self.method in LINEAR and not self.uses_side
 
 
@@ -74,7 +74,11 @@ def learn(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Transformation:
-    """Learns source → target from these pairs; raises ValueError where they lack what the recipe asks for."""
+    """Learns a transformation from source to target by a recipe.
+
+    progress: counts a network's epochs. Raises ValueError where the pairs lack the side-information that the recipe
+    reads, or are too few.
+    """
     if recipe.uses_side and pairs.side is None:
         raise ValueError(f"{recipe.name} needs pairs with side-information")
     rows = pairs if recipe.uses_side else pairs.without_side()

@@ -1,4 +1,4 @@
-"""The torch side of `portable.Network`: blocks of Linear, BatchNorm and ReLU in two branches and a trunk."""
+"""The trainable form of `portable.Network`: blocks of Linear, BatchNorm and ReLU in two branches and a trunk."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class FctBlock(nn.Module):
 
 
 class BranchedNetwork(nn.Module):
-    """Branches and a trunk of blocks; the trunk ends in a Linear with bias and nothing after it.
+    """Two branches and a trunk of blocks; the trunk ends in a Linear layer with bias.
 
-    A branch's widths start with its input's; a branch of one width passes its input on, and () is no branch. The
-    trunk's widths are those of its layers after its input, the last being d_new.
+    old, side: the widths of a branch, its input's first; one width is a branch that returns its input, () is no branch.
+    trunk: the widths of its layers' outputs, the last being d_new.
     """
 
     def __init__(self, old: Sequence[int], side: Sequence[int], trunk: Sequence[int]) -> None:
@@ -49,7 +49,11 @@ class BranchedNetwork(nn.Module):
         return outputs
 
     def exported(self, side_factor: float, scale: float, shift: Array) -> Network:
-        """In evaluation mode: reads side-information as given, answers scale · output + shift (d_new,)."""
+        """The network in evaluation mode, with BatchNorm folded in, that computes scale · output + shift.
+
+        side_factor: what side-information was multiplied by in training, which the result does by itself; shift:
+        (d_new,).
+        """
         old, side, trunk = ([_folded(block) for block in part] for part in (self.old, self.side, self.trunk))
         trunk.append(
             _dense(self.last.weight * scale, self.last.bias * scale + torch.from_numpy(shift).to(self.last.bias))
@@ -72,7 +76,7 @@ def _dense(weight: Tensor, bias: Tensor) -> Dense:
 
 
 def _folded(block: nn.Module) -> Dense:
-    """A block in evaluation mode as W·x + b: γ(Wx − μ)/√(σ² + ε) + β."""
+    """A block in evaluation mode as one dense layer: γ(Wx − μ)/√(σ² + ε) + β."""
     assert isinstance(block, FctBlock)
     mean, variance = block.norm.running_mean, block.norm.running_var
     assert mean is not None

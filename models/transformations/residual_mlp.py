@@ -1,4 +1,4 @@
-"""Ridge, corrected by a small network: what a linear map misses, if there are pairs enough to learn it."""
+"""Ridge regression corrected by a small network, which learns what a linear map misses from enough pairs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from models.arrays import Progress, silent
 from models.portable import Space, Transformation
-from models.transformations.fit_network import Schedule, train
+from models.transformations.fit_network import Schedule, fit_network
 from models.transformations.labels import codes_of
 from models.transformations.linear import choose_strength, decompose
 from models.transformations.networks import BranchedNetwork
@@ -28,11 +28,11 @@ def residual_mlp(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Transformation:
-    """y = ridge(p, s) + network(p, s), one hidden layer, its last layer zero at first, so that it starts as the ridge.
+    """Learns y = ridge(p, s) + network(p, s); the network has one hidden layer, and its last layer starts at zero.
 
-    The network learns the ridge's leave-one-out residuals: the fitted residuals of few pairs are nearly zero and teach
-    nothing. `labels` weighs what they add to its MSE (`models.transformations.labels`). Raises ValueError for fewer
-    than 4 pairs.
+    The network learns the ridge's leave-one-out residuals: with few pairs, its fitted residuals are nearly zero. The
+    ridge's strength is chosen where it is None. labels: the weight of a supervised contrastive loss beside the MSE.
+    Raises ValueError for fewer than 4 pairs.
     """
     d = design(pairs, source, target)
     spectrum = decompose(d)
@@ -48,7 +48,7 @@ def residual_mlp(
         torch.nn.init.zeros_(network.last.bias)
         return network
 
-    network = train(
+    network = fit_network(
         build,
         d,
         d.outputs - base,

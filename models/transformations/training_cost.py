@@ -1,4 +1,4 @@
-"""What training a network costs, estimated from its size alone, so that the same machine always decides alike."""
+"""The cost of training a network, estimated from its size alone, so that a machine always decides alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from models.transformations.methods import MethodName
 
-RATE_PER_CPU_THREAD = 5e10  # floating-point operations per second that training reaches, rounded down
+RATE_PER_CPU_THREAD = 5e10  # floating-point operations per second in training, as of the GPU below, rounded down
 RATE_OF_GPU = 2e13
 WANTED_EPOCHS: dict[MethodName, int] = {"residual_mlp": 40, "fct": 80}
 
@@ -19,9 +19,9 @@ def epochs_within(
     fits: int,
     device: torch.device,
 ) -> int:
-    """How many epochs of `method` on `rows` pairs, learned `fits` times, fit in the budget; at most those it wants.
+    """How many epochs of `method` on `rows` pairs, learned `fits` times, fit in the budget; at most `WANTED_EPOCHS`.
 
-    dimensions: (d_old, d_side or 0, d_new). Each weight costs six operations per row and epoch.
+    dimensions: (d_old, d_side or 0, d_new). The estimate is six operations per weight, row and epoch.
     """
     rate = RATE_OF_GPU if device.type == "cuda" else RATE_PER_CPU_THREAD * torch.get_num_threads()
     seconds = 6.0 * weights(method, *dimensions) * rows * fits / rate
@@ -29,7 +29,7 @@ def epochs_within(
 
 
 def weights(method: MethodName, d_old: int, d_side: int, d_new: int, width: int = 0) -> int:
-    """The number of weights of a network's matrices, at its default width where none is given."""
+    """The number of weights in a network's matrices; width: of its hidden layers, 0 for the default."""
     if method == "residual_mlp":
         return (width or 1024) * (d_old + d_side + d_new)
     width = width or 2048

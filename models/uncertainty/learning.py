@@ -21,7 +21,7 @@ from models.arrays import ONE_STANDARD_ERROR, Codes, Floats, Progress, silent
 from models.device import Device, resolve
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
-from models.portable.uncertainty import readings
+from models.portable.uncertainty import stacked_inputs
 from models.re_embedding.backfill_curve import Measure, class_means, order_at_random, order_by_uncertainty, values_along
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
@@ -29,9 +29,9 @@ from models.transformations.pairs import Pairs, side_factor
 from models.uncertainty.calibration import ReliabilityBin, calibrate, reliability
 from models.uncertainty.heads import cross_entropy_of_new_classifier, fit_head
 
-Method = Literal["mse", "fastfill", "class_mean", "nearest_pair", "errors_nearby"]
-METHODS: tuple[Method, ...] = get_args(Method)
-BY_LABEL: tuple[Method, ...] = ("fastfill", "class_mean")
+UncertaintyMethod = Literal["mse", "fastfill", "class_mean", "nearest_pair", "errors_nearby"]
+UNCERTAINTY_METHODS: tuple[UncertaintyMethod, ...] = get_args(UncertaintyMethod)
+METHODS_BY_LABEL: tuple[UncertaintyMethod, ...] = ("fastfill", "class_mean")
 
 FEWEST_PAIRS = 10
 FOLDS = 5
@@ -55,7 +55,7 @@ class Candidate:
     are None without labels.
     """
 
-    method: Method
+    method: UncertaintyMethod
     rank_correlation: float
     curve: Interval | None = None
     gain: Interval | None = None
@@ -70,7 +70,7 @@ class LearnedUncertainty:
     """
 
     uncertainty: Uncertainty
-    method: Method
+    method: UncertaintyMethod
     reliability: tuple[ReliabilityBin, ...]
     candidates: tuple[Candidate, ...]
     held_out: Array
@@ -118,8 +118,8 @@ def learn_uncertainty(
     pairs, and ValueError where shapes do not fit.
     """
     ground = _Ground.of(pairs, out_of_fold, chosen, resolve(device), seed)
-    methods = [method for method in METHODS if ground.labelled or method not in BY_LABEL]
-    raw: dict[Method, Floats] = {}
+    methods = [method for method in UNCERTAINTY_METHODS if ground.labelled or method not in METHODS_BY_LABEL]
+    raw: dict[UncertaintyMethod, Floats] = {}
     for done, method in enumerate(methods, start=1):
         raw[method] = ground.cross_fitted(method)
         progress(done, len(methods) + 1)
@@ -201,7 +201,7 @@ class _Ground:
         if side is not None:
             columns = np.append(columns, np.full(side.shape[1], side_factor(old, side)))
         error = np.square(landed - new, dtype=np.float64).sum(axis=1)
-        inputs = readings(old, side, card.source)
+        inputs = stacked_inputs(old, side, card.source)
         return cls(chosen, inputs, landed, new, codes_of(pairs), error, columns, device, seed)
 
     @property
@@ -210,7 +210,7 @@ class _Ground:
         known = self.codes[self.codes >= 0]
         return len(known) >= FEWEST_PAIRS and bool((np.bincount(known) > 1).any()) and len(np.unique(known)) > 1
 
-    def score(self, method: Method, rows: Codes) -> Head | Nearest:
+    def score(self, method: UncertaintyMethod, rows: Codes) -> Head | Nearest:
         """The candidate, learned from these rows (k,)."""
         some = np.random.default_rng(self.seed).permutation(rows)[:POINTS]
         every = np.ones(self.transformed.shape[1], np.float32)
@@ -240,7 +240,7 @@ class _Ground:
         loss[known] += entropy / (entropy.mean() or 1.0)
         return np.asarray(loss)
 
-    def cross_fitted(self, method: Method) -> Floats:
+    def cross_fitted(self, method: UncertaintyMethod) -> Floats:
         """Every row's raw score by the candidate learned from the other folds: (n,)."""
         fold = _folds(len(self.error), FOLDS, self.seed)
         raw = np.empty(len(self.error))
@@ -257,7 +257,7 @@ class _Ground:
             expected[fold == k] = calibrate(raw[fold != k], self.error[fold != k])(raw[fold == k])
         return expected
 
-    def card(self, method: Method, correlation: float) -> Card:
+    def card(self, method: UncertaintyMethod, correlation: float) -> Card:
         card = self.chosen.card
         metrics = {"held-out rank correlation": correlation, "held-out mean squared error": float(self.error.mean())}
         now = datetime.now(UTC).isoformat(timespec="seconds")

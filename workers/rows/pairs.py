@@ -16,7 +16,7 @@ from app.upgrades.info import UpgradeInfo
 from models.portable import Affine, Space
 from models.proof.inputs import PlacedPairs
 from models.transformations.pairs import Pairs
-from models.transformations.stand_in import guessed, learn_stand_in
+from models.transformations.stand_in import learn_stand_in, predict_side
 from workers.context import StepFailed
 from workers.rows.items import Items, items_by_id
 from workers.rows.partial import Partial
@@ -144,5 +144,5 @@ class _Rows:
         found = DatasetPairs(self.ids[known], pairs, None if pairs.side is None else side.has[known])
         if pairs.side is not None and not found.has_side.all():
             lacking = ~found.has_side
-            pairs.side[lacking] = guessed(found.stand_in(source), pairs.old[lacking], source)
+            pairs.side[lacking] = predict_side(found.stand_in(source), pairs.old[lacking], source)
         return found

@@ -18,7 +18,7 @@ from models.proof.gate import AcceptanceGate
 from models.proof.inputs import NothingToJudge, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.methods import Recipe, learn, method_named
-from models.transformations.stand_in import guessed
+from models.transformations.stand_in import predict_side
 from workers.context import StepContext, StepFailed
 from workers.reporting.gallery_report import (
     GalleryReport,
@@ -107,7 +107,7 @@ def _prove(
         return Refittable(h, refit)
 
     def guess(old: Array) -> Array:
-        return guessed(crossing.chosen.stand_in or learned_from.stand_in(source), old, source)
+        return predict_side(crossing.chosen.stand_in or learned_from.stand_in(source), old, source)
 
     chosen, instant = learner(crossing.chosen), learner(crossing.plain)
     mixture = Refittable(

@@ -15,7 +15,15 @@ from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
 from models import embedding_model
-from models.compatible_training import LabelledInputs, NotTrainable, Split, Trained, TrainingSettings, reaching, train
+from models.compatible_training import (
+    LabelledInputs,
+    NotTrainable,
+    Split,
+    Trained,
+    TrainingSettings,
+    train_compatible,
+    with_signed_features,
+)
 from models.compatible_training.instance_weights import InstanceWeightSettings
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
@@ -42,7 +50,7 @@ def run(context: StepContext) -> None:
     rows = read_rows(crosswalk, upgrade, upgrade.asked.dataset)
     labels, codes = np.unique(rows.label.astype(str), return_inverse=True)
     _check(rows, labels, upgrade)
-    architecture = reaching(architecture, rows.old)
+    architecture = with_signed_features(architecture, rows.old)
     split = split_rows(crosswalk, upgrade, codes, labels, artifacts.split)
     _check_proof(crosswalk, upgrade, rows, split)
     try:
@@ -123,7 +131,7 @@ def _train(
         tokens=upgrade.compatible.training.tokens,
         backbones_dir=context.settings.backbones_dir,
     )
-    trained = train(
+    trained = train_compatible(
         training,
         everything.take(seen_held_out),
         classes=int((~split.unseen).sum()),

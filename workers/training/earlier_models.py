@@ -24,9 +24,11 @@ from models.device import Device
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.json_values import plain
 from models.portable import Array, Transformation, save, save_uncertainty
+from models.transformations.candidates import leads
 from models.transformations.held_out_retrieval import HeldOutRetrieval, RetrievalScores
 from models.transformations.methods import method_named
-from models.transformations.selection import Refit, Selection, leads, select
+from models.transformations.pairs import Refit
+from models.transformations.selection import Selection, select
 from workers.rows.label_cover import labels_cover
 from workers.rows.pairs import DatasetPairs, load_earlier_pairs
 from workers.training.held_out_pairs import learn_from_held_out

@@ -15,7 +15,7 @@ from app.storage.lance_table import vector_type, vectors_of
 from models.arrays import Progress
 from models.device import Device
 from models.portable import Array, Transformation
-from models.transformations.selection import Refit
+from models.transformations.pairs import Refit
 from models.uncertainty import LearnedUncertainty, NothingToLearn, cross_val_transform, learn_uncertainty
 from workers.rows.pairs import DatasetPairs
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.compatible_training import LabelledInputs, Trained, TrainingSettings, reaching, train
+from models.compatible_training import LabelledInputs, Trained, TrainingSettings, train_compatible, with_signed_features
 from models.inputs import Preprocessing
 from models.portable import Architecture, Distance, Space
 from tests.pictures import CLASSES
@@ -25,7 +25,7 @@ SMALL = Architecture.from_json(
 def trained(training: LabelledInputs, folder: Path, held_out: LabelledInputs | None = None, **given: Any) -> Trained:
     """A small model trained on the CPU in one thread; `given` go to the settings, but for those of `train`."""
     own: dict[str, Any] = {
-        "architecture": reaching(SMALL, training.old),
+        "architecture": with_signed_features(SMALL, training.old),
         "dimension": 24,
         "processes": None,
         "progress": lambda done, total: None,
@@ -41,7 +41,7 @@ def trained(training: LabelledInputs, folder: Path, held_out: LabelledInputs | N
     }
     metric: Distance = settings.pop("metric", "l2")
     preprocessing = settings.pop("preprocessing", Preprocessing.images(8))
-    return train(
+    return train_compatible(
         training,
         training.take(np.empty(0, np.int64)) if held_out is None else held_out,
         classes=CLASSES,

@@ -228,7 +228,7 @@ def test_neighbours_stand_for_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert near.column @ dense.column > 0.999
     assert near.weights.sum() == pytest.approx(1, abs=1e-5)
     assert 300 * near.weights[:60].mean() < 0.5
-    monkeypatch.setattr(random_walk, "NEIGHBOURS", 200)
+    monkeypatch.setattr(random_walk, "GRAPH_NEIGHBOURS", 200)
     nearer = refine(rows)
     assert nearer.column @ dense.column > 0.9999
     assert 0 < np.abs(nearer.weights - dense.weights).sum() < np.abs(near.weights - dense.weights).sum() / 2
@@ -239,7 +239,7 @@ def test_all_rows_as_neighbours_equal_the_dense_walk(monkeypatch: pytest.MonkeyP
     rows, _ = with_strangers(9, m=80)
     dense = refine(rows, damping)
     monkeypatch.setattr(random_walk, "DENSE_ROWS", 20)
-    monkeypatch.setattr(random_walk, "NEIGHBOURS", 79)
+    monkeypatch.setattr(random_walk, "GRAPH_NEIGHBOURS", 79)
     monkeypatch.setattr(random_walk, "_AT_ONCE", 1_000)  # blocks of 12 rows
     near = refine(rows, damping)
     assert near.weights == pytest.approx(dense.weights, abs=2e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.compatible_training import LabelledInputs, NotTrainable, Trained, reaching
+from models.compatible_training import LabelledInputs, NotTrainable, Trained, with_signed_features
 from models.compatible_training.instance_weights import InstanceWeightSettings, suspects
 from models.compatible_training.validation import Validation, embed, validate
 from models.embedding_model.backbones import build
@@ -180,8 +180,10 @@ def test_a_picture_that_cannot_be_read_is_named_by_its_first_place(tmp_path: Pat
 
 def test_old_vectors_with_negative_parts_are_reached_through_a_projection() -> None:
     signed = digits(20).old
-    assert reaching(SMALL, signed).projection
-    assert not reaching(SMALL, np.abs(signed)).projection
-    features = build(reaching(SMALL, signed), SMALL.width)({"pixels": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)})
+    assert with_signed_features(SMALL, signed).projection
+    assert not with_signed_features(SMALL, np.abs(signed)).projection
+    features = build(with_signed_features(SMALL, signed), SMALL.width)(
+        {"pixels": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}
+    )
     assert (features < 0).any()
     assert not (build(SMALL)({"pixels": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}) < 0).any()

@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import torch
 
-from models.contrastive_training.colours import Colours, _saturated, _turned, distorted
+from models.contrastive_training.colours import Colours, _hue_rotations, _saturations, distort_colours
 
 ROWS = np.arange(64)
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(60, 190, (64, 3, 6, 6), np.uint8))
@@ -15,7 +15,7 @@ GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 def changed(
     strength: float = 0.5, coloured: float = 1.0, greyed: float = 0.0, rows: np.ndarray = ROWS, seed: int = 3
 ) -> torch.Tensor:
-    return distorted(PIXELS[torch.from_numpy(rows)], rows, Colours(strength, coloured, greyed), seed)
+    return distort_colours(PIXELS[torch.from_numpy(rows)], rows, Colours(strength, coloured, greyed), seed)
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
@@ -26,10 +26,10 @@ def test_nothing_asked_for_changes_nothing() -> None:
 def test_shares_of_the_images_are_changed_and_lose_their_colour() -> None:
     rows = np.arange(2000)
     pixels = PIXELS[torch.from_numpy(rows % 64)]
-    found = distorted(pixels, rows, Colours(0.5, 0.8, 0.0), 0)
+    found = distort_colours(pixels, rows, Colours(0.5, 0.8, 0.0), 0)
     moved = ((found - pixels).abs().amax((1, 2, 3)) > 0.5).float().mean()
     assert 0.75 < float(moved) < 0.85
-    grey = distorted(pixels, rows, Colours(0.5, 0.8, 0.2), 0)
+    grey = distort_colours(pixels, rows, Colours(0.5, 0.8, 0.2), 0)
     lost = ((grey.amax(1) - grey.amin(1)).amax((1, 2)) < 1e-2).float().mean()
     assert 0.16 < float(lost) < 0.24
 
@@ -49,7 +49,7 @@ def test_what_is_shown_stays_within_what_can_be_shown() -> None:
 
 
 def test_turning_the_hue_keeps_greys_and_brightness() -> None:
-    turned = torch.from_numpy(_turned(np.array([0.7]))).float()[0]
+    turned = torch.from_numpy(_hue_rotations(np.array([0.7]))).float()[0]
     torch.testing.assert_close(turned @ torch.ones(3), torch.ones(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(GREY.flatten() @ turned, GREY.flatten(), atol=1e-3, rtol=0)
     red = (turned @ torch.tensor([0.6, 0.4, 0.4])).tolist()
@@ -58,7 +58,7 @@ def test_turning_the_hue_keeps_greys_and_brightness() -> None:
 
 def test_saturation_goes_from_grey_to_the_colour_itself() -> None:
     colour = np.array([200.0, 100.0, 50.0])
-    grey, half, full = _saturated(np.array([0.0, 0.5, 1.0])) @ colour
+    grey, half, full = _saturations(np.array([0.0, 0.5, 1.0])) @ colour
     brightness = colour @ [0.299, 0.587, 0.114]
     np.testing.assert_allclose(grey, brightness)
     np.testing.assert_allclose(full, colour)

@@ -10,7 +10,7 @@ import tokenizers
 import torch
 
 from models.embedding_model import EmbeddingModel, NotExported, export_onnx, onnx
-from models.inputs.preparing import prepare
+from models.inputs.preparing import prepare_batch
 from models.portable import Distance
 from tests.models.embedding_model.tiny import DIMENSION, inputs, model
 from tests.worlds import Floats
@@ -19,7 +19,7 @@ from tests.worlds import Floats
 def run(path: Path, trained: EmbeddingModel, rows: Iterable[int]) -> Floats:
     """The graph's vectors of some of the model's inputs."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    batch = prepare(inputs(trained), np.array(list(rows)), trained.preprocessing, augment=False, seed=0)
+    batch = prepare_batch(inputs(trained), np.array(list(rows)), trained.preprocessing, augment=False, seed=0)
     found: Floats = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})[0]
     return found
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.inputs import BadInput, Inputs, Preprocessing, Taken, Views, learn_tokenizer
-from models.inputs.preparing import prepare
+from models.inputs.preparing import prepare_batch
 from tests.models.inputs.images import Pixels, drawn, encoded, files
 
 SIDE = 16
@@ -26,7 +26,7 @@ def prepared(
 ) -> Pixels:
     """(rows, side, side, 3)."""
     places = np.array(range(len(inputs)) if rows is None else rows, np.int64)
-    tensor = prepare(inputs, places, how, augment=augment, seed=seed)["pixels"]
+    tensor = prepare_batch(inputs, places, how, augment=augment, seed=seed)["pixels"]
     assert tensor.shape[1] == 3
     found: Pixels = tensor.permute(0, 2, 3, 1).numpy()
     return found
@@ -221,7 +221,7 @@ def test_a_view_shows_at_least_the_area_asked_for_and_is_mirrored_where_allowed(
 def test_views_of_a_text_are_the_text_again() -> None:
     texts = ["a cat", "a dog sat on a mat"]
     how = Preprocessing.texts(learn_tokenizer(texts, 64), 8)
-    once = prepare(texts, np.arange(2), how, augment=False, seed=0)
-    twice = prepare(texts, np.arange(2), how, augment=Views(2), seed=0)
+    once = prepare_batch(texts, np.arange(2), how, augment=False, seed=0)
+    twice = prepare_batch(texts, np.arange(2), how, augment=Views(2), seed=0)
     for name, tensor in once.items():
         np.testing.assert_array_equal(twice[name].numpy(), np.concatenate([tensor.numpy()] * 2))

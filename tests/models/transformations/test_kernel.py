@@ -5,7 +5,7 @@ import pytest
 
 from models.portable import Array, Distance, Space
 from models.transformations import kernel
-from models.transformations.kernel import LINEAR, NEIGHBOURS, kernel_ridge, towards_neighbours
+from models.transformations.kernel import LINEAR_VARIANCE, SMOOTHING_NEIGHBOURS, kernel_ridge, towards_neighbours
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs, design
 
@@ -31,7 +31,7 @@ def textbook(pairs: Pairs, queries: Array, bandwidth: float, strength: float) ->
 
     def k(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         squared = np.square(a[:, None] - b[None]).sum(-1)
-        return np.asarray(np.exp(-squared / (2 * bandwidth**2 * variance)) + LINEAR / variance * a @ b.T)
+        return np.asarray(np.exp(-squared / (2 * bandwidth**2 * variance)) + LINEAR_VARIANCE / variance * a @ b.T)
 
     n = len(x)
     system = np.block([[k(x, x) + strength * np.eye(n), np.ones((n, 1))], [np.ones((1, n)), np.zeros((1, 1))]])
@@ -122,7 +122,7 @@ def test_smoothing_moves_new_vectors_towards_the_mean_of_their_nearest_others() 
     outputs = curved(40).new
     moved = towards_neighbours(outputs, "l2", 0.4)
     for row in range(40):
-        near = np.argsort(np.square(outputs - outputs[row]).sum(1), kind="stable")[1 : NEIGHBOURS + 1]
+        near = np.argsort(np.square(outputs - outputs[row]).sum(1), kind="stable")[1 : SMOOTHING_NEIGHBOURS + 1]
         np.testing.assert_allclose(moved[row], 0.6 * outputs[row] + 0.4 * outputs[near].mean(0), atol=1e-4)
 
 

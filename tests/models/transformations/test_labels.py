@@ -7,12 +7,12 @@ import torch
 from models.device import resolve
 from models.portable import Space
 from models.transformations.labels import (
+    CONTRASTIVE_TEMPERATURE,
     SHARE,
-    TEMPERATURE,
     WEIGHT,
     codes_of,
+    has_repeated_label,
     supervised_contrastive,
-    tell_rows_together,
     towards_class_means,
 )
 from models.transformations.methods import METHODS, MethodName, Recipe, learn
@@ -37,7 +37,7 @@ def test_codes_number_labels_in_order_of_appearance_and_leave_none_out() -> None
 
 @pytest.mark.parametrize(("labels", "told"), [(("a", "b"), False), (("a", "b", "a"), True), ((None, None), False)])
 def test_labels_that_no_two_rows_share_teach_nothing(labels: tuple[object, ...], told: bool) -> None:
-    assert tell_rows_together(rows(*labels)) is told
+    assert has_repeated_label(rows(*labels)) is told
 
 
 def test_new_vectors_move_towards_the_mean_of_their_label() -> None:
@@ -60,7 +60,7 @@ def test_contrastive_loss_is_the_formula() -> None:
     rng = np.random.default_rng(1)
     outputs, targets = (rng.standard_normal((6, 4)) for _ in range(2))
     codes = np.array([0, 1, 0, -1, 1, 2])
-    logits = -np.square(targets[:, None] - outputs[None]).mean(2) / TEMPERATURE
+    logits = -np.square(targets[:, None] - outputs[None]).mean(2) / CONTRASTIVE_TEMPERATURE
     total = 0.0
     for i in range(6):
         others = [j for j in range(6) if j != i]

@@ -84,7 +84,7 @@ def test_held_out_rows_tell_the_truth_where_fitted_rows_flatter() -> None:
     def learned(rows: Pairs) -> Transformation:
         return learn(Recipe("ridge", settings={"strength": 1e-3}), rows, SOURCE, TARGET, device=CPU)
 
-    honest = held_out.measure(held_out.models(learned)).hits.mean()
+    honest = held_out.measure(held_out.fit(learned)).hits.mean()
     flattering = held_out.measure([learned(pairs)] * len(held_out.folds)).hits.mean()
     assert honest < 0.25  # twelve classes: chance is a twelfth
     assert flattering > honest + 0.25

@@ -12,7 +12,7 @@ import pytest
 from models.portable import Affine, Array, CorruptArtifact, Space, Transformation, as_indexed, load, save
 from models.transformations.linear import orthogonal, ridge
 from models.transformations.pairs import Pairs
-from models.transformations.stand_in import guessed, learn_stand_in, try_stand_in
+from models.transformations.stand_in import learn_stand_in, predict_side, try_stand_in
 
 OLD, NEW, SIDE, ROWS = 12, 16, 6, 400
 SOURCE, TARGET = Space("old", OLD, "cosine"), Space("new", NEW, "cosine")
@@ -48,7 +48,7 @@ def test_it_learns_what_old_vectors_tell_of_side_information() -> None:
     old = rng.normal(size=(300, OLD)).astype(np.float32)
     side = as_indexed(old, "cosine") @ rng.normal(size=(OLD, SIDE)).astype(np.float32) + 3
     learned = learn_stand_in(old, side.astype(np.float32), SOURCE)
-    np.testing.assert_allclose(guessed(learned, old, SOURCE), side, atol=0.05)
+    np.testing.assert_allclose(predict_side(learned, old, SOURCE), side, atol=0.05)
 
 
 def test_rows_that_lack_side_information_are_transformed_by_what_stands_in_for_it() -> None:
