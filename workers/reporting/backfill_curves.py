@@ -24,7 +24,7 @@ from models.evaluation.bootstrap import Interval
 from models.portable import Array, Distance, Space
 from models.proof.gate import AcceptanceGate
 from models.proof.report import ProofReport, Quantity
-from models.re_embedding.backfill_curve import Measure, Order, predicted_curve
+from models.re_embedding.backfill_curve import Measure, predicted_curve
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
 from workers.rows.pairs import FEWEST_PAIRS, DatasetPairs
@@ -114,7 +114,7 @@ class _Sample:
             held_out.expected_error[source],
         )
 
-    def urgencies(self, poor: Sequence[Path], metric: Distance) -> Iterator[tuple[Order, orders.Urgency]]:
+    def urgencies(self, poor: Sequence[Path], metric: Distance) -> Iterator[tuple[orders.Order, orders.Urgency]]:
         """Every order that the pairs can be put in, by the very rules that items are."""
         yield "uncertainty", orders.by_uncertainty(self.expected_error)
         yield "random", orders.by_chance(self.rows)
