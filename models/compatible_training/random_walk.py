@@ -41,29 +41,13 @@ Step = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Refined:
-    """One class. column: (d,) float32 of unit length, zeros where no direction is left; weights: π, (m,) float32,
-    summing to 1. m·π ≪ 1 marks an outlier."""
-
-    column: Array
-    weights: Array
-
-
-@dataclass(frozen=True)
 class RefinedClasses:
-    """Many classes. columns: (C, d) float32; weights: (n,) float32, summing to 1 within a class, 0 for rows of none."""
+    """Many classes. columns: (C, d) float32 of unit length, zeros where a class has no direction left; weights: π, (n,)
+    float32, summing to 1 within a class, 0 for rows of none; an outlier's is far below the mean of its class.
+    """
 
     columns: Array
     weights: Array
-
-
-def refine(features: ArrayLike, damping: float = DAMPING, temperature: float = TEMPERATURE) -> Refined:
-    """Refines one class; features: (m, d), any float type. Raises ValueError for bad numbers or an empty class."""
-    rows = np.asarray(features)
-    if rows.ndim != 2 or not len(rows):
-        raise ValueError(f"features of one class are (m, d) with m at least 1, not {rows.shape}")
-    found = refine_classes(rows, np.zeros(len(rows), np.int64), 1, damping=damping, temperature=temperature)
-    return Refined(found.columns[0], found.weights)
 
 
 def refine_classes(

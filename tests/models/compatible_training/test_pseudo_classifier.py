@@ -7,8 +7,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from models.compatible_training.pseudo_classifier import METHODS, PseudoClassifier, PseudoMethod, build
-from models.compatible_training.random_walk import refine
 from models.portable import Array, Distance
+from tests.models.compatible_training.one_class import refine
 
 Codes = NDArray[np.int64]
 
