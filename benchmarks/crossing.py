@@ -5,7 +5,8 @@
 Parts can be run one by one: results accumulate in the JSON file, and the table shows all that it holds. CLINC150: pairs
 from train, gallery train, queries test, cosine. Tiny ImageNet: pairs from train, the validation set as queries and
 gallery, own entry excluded, Euclidean. `sample` pairs are chosen by models.re_embedding.sampling, `half` are all rows
-of half of the classes (and CMC@1 on the other half is shown).
+of half of the classes (and CMC@1 on the other half is shown). `auto` is chosen as an upgrade chooses: candidates learn
+from labels only where the pairs show nearly every label of the gallery twice.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 from rich.console import Console
@@ -32,6 +34,7 @@ from models.re_embedding.sampling import choose
 from models.transformations.methods import METHODS, Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from models.transformations.selection import select
+from workers.rows.label_cover import show_labels
 
 PAIRS = ("500", "1000", "4000", "all", "half", "sample500")
 QUICK_PAIRS, QUICK_METHODS = ("500", "4000"), ("orthogonal", "ridge")
@@ -162,7 +165,8 @@ def crossed(task: Task, pairs: str, method: str, side: bool, options: argparse.N
     device, start = resolve(options.device), time.perf_counter()
     h: Transformation
     if method == "auto":
-        h = select(rows, task.source, task.target, device=options.device, seed=options.seed).chosen
+        labels = show_labels(*named_labels(rows, task.gallery))
+        h = select(rows, task.source, task.target, labels=labels, device=options.device, seed=options.seed).chosen
     else:
         settings = {"epochs": options.epochs} if method == "fct" else {}
         recipe = Recipe(method_named(method), side, settings)
@@ -173,6 +177,15 @@ def crossed(task: Task, pairs: str, method: str, side: bool, options: argparse.N
     learned = f"{h.card.method}{' + side' if h.card.side_dimension else ''} {chosen}"
     told = {"pairs": pairs, "method": method, "side": side, "seconds": seconds, "learned": learned}
     return measured(task, gallery, task.queries.new, options.seed, **told)
+
+
+def named_labels(rows: Pairs, gallery: Pairs) -> tuple[Pairs, list[pa.Array]]:
+    """Rows and a gallery's labels with their labels as strings, which is what galleries hold."""
+    assert rows.label is not None
+    assert gallery.label is not None
+    names = [str(label) for label in gallery.label.tolist()]
+    named = dataclasses.replace(rows, label=np.array([str(label) for label in rows.label.tolist()], object))
+    return named, [pa.array(names, pa.string())]
 
 
 def table(results: list[Result]) -> Table:

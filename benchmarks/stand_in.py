@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from app.artifacts.crossings import Crossing
 from benchmarks.crossing import TASKS, Task, chosen_pairs
 from models.device import resolve
 from models.evaluation.bootstrap import paired_bootstrap
@@ -40,7 +41,7 @@ def hits(task: Task, gallery: Array) -> NDArray[np.float64]:
     return cmc(ranks_of_first_match(*arguments), 1).astype(np.float64)
 
 
-def lines(task: Task, method: str, options: argparse.Namespace) -> list[list[str]]:
+def lines_of(task: Task, method: str, options: argparse.Namespace) -> list[list[str]]:
     """One line of the table for each share."""
     pairs, device = chosen_pairs(task, options.pairs, options.seed), resolve(options.device)
     settings = {"epochs": options.epochs} if method == "fct" else {}
@@ -54,16 +55,16 @@ def lines(task: Task, method: str, options: argparse.Namespace) -> list[list[str
     plain = learned(Recipe("ridge"))
     chosen = learned(Recipe(method_named(method), True, settings))
     chosen = replace(chosen, stand_in=learn_stand_in(pairs.old, pairs.side, task.source))
-    none, everything, found = plain.apply(old), chosen.apply(old, side), []
+    leaving, filling = Crossing(replace(chosen, stand_in=None), plain), Crossing(chosen, plain)
+    none, everything, lines = plain.apply(old), chosen.apply(old, side), []
     for share in SHARES:
         has = np.random.default_rng(options.seed).random(len(old)) >= share
-        ours = hits(task, chosen.apply(old, side, has))
-        theirs = hits(task, np.where(has[:, None], everything, none))
+        ours, theirs = (hits(task, crossing.apply(old, side, has)) for crossing in (filling, leaving))
         gain = paired_bootstrap(ours, theirs, seed=options.seed)
         figures = (hits(task, none).mean(), theirs.mean(), ours.mean(), hits(task, everything).mean())
         difference = f"{100 * gain.mean:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
-        found.append([task.name, method, f"{share:.0%}", *(f"{100 * one:.1f}" for one in figures), difference])
-    return found
+        lines.append([task.name, method, f"{share:.0%}", *(f"{100 * one:.1f}" for one in figures), difference])
+    return lines
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def main() -> None:
     for name in [options.only] if options.only else TASKS:
         task = TASKS[name](options.data)
         for method in options.methods.split(","):
-            for line in lines(task, method, options):
+            for line in lines_of(task, method, options):
                 shown.add_row(*line)
     Console(width=120).print(shown)
 

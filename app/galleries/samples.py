@@ -3,7 +3,6 @@
 galleries/<id>/samples/<items' version>-<n>.json
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,10 @@ from app.problems import InternalError, Unprocessable
 from app.storage.database import Database
 
 STEP = "sample"
+RECOGNISED = 0.5
+"""Of the smaller of two sets of items, what must be in both (the Szymkiewicz-Simpson overlap) for pairs to count as
+embedded because a sample named them. Pairs drawn at random share no more than that with any sample, unless either is
+half of the gallery."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,19 @@ class Samples:
                 self._jobs.enqueue(session, STEP, wanted.subject, asdict(wanted))
 
     def weights(self, info: GalleryInfo, ids: Iterable[str]) -> Mapping[str, float] | None:
-        """What each of these items stands for, where they are of one sample; None where they were not chosen so."""
-        asked = set(ids)
-        folder = self._galleries.store(info).folder / "samples"
-        for path in sorted(folder.glob("*.json")):
-            sample = json.loads(path.read_text())
-            if asked <= set(sample["ids"]):
-                return dict(zip(sample["ids"], sample["weights"], strict=True))
-        return None
+        """The share of the gallery that each of these items stands for, where it is of the sample that they came from.
+
+        They came from the sample that holds most of them, the newest of several, where their overlap is at least
+        `RECOGNISED`; None where there is no such sample. Items that are not of it have no entry.
+        """
+        wanted = set(ids)
+        best, weights = (0, 0, 0), None
+        for path in (self._galleries.store(info).folder / "samples").glob("*.json"):
+            sample = Sample.model_validate_json(path.read_text())
+            common = wanted.intersection(sample.ids)
+            version, n = map(int, path.stem.split("-"))
+            rank = (len(common), version, n)
+            if len(common) >= RECOGNISED * min(len(wanted), len(sample.ids)) and rank > best:
+                share_of = dict(zip(sample.ids, sample.weights, strict=True))
+                best, weights = rank, {item: share_of[item] for item in common}
+        return weights

@@ -44,31 +44,12 @@ Step = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Refined:
-    """The refined mean of one class. column: (d,) float32 of unit length, zeros where the rows cancel out; weights: π,
-    (m,) float32, summing to 1. m·π ≪ 1 marks an outlier."""
-
-    column: Array
-    weights: Array
-
-
-@dataclass(frozen=True)
 class RefinedClasses:
     """Refined means. columns: (C, d) float32, unit or zero; weights: π of every row within its class, (n,) float32,
     summing to 1 in each class, 0 for rows of no class."""
 
     columns: Array
     weights: Array
-
-
-def refine(features: ArrayLike, damping: float = DAMPING, temperature: float = TEMPERATURE) -> Refined:
-    """Refines the mean of one class; features: (m, d), any float type. Raises ValueError for an empty class and as
-    `refine_classes` does."""
-    rows = np.asarray(features)
-    if rows.ndim != 2 or not len(rows):
-        raise ValueError(f"features of one class are (m, d) with m at least 1, not {rows.shape}")
-    refined = refine_classes(rows, np.zeros(len(rows), np.int64), 1, damping=damping, temperature=temperature)
-    return Refined(refined.columns[0], refined.weights)
 
 
 def refine_classes(

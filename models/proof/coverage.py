@@ -44,18 +44,25 @@ class Coverage:
     def pair_weights(self, chosen: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """The gallery rows each pair stands for: (n,) float64; trimmed (Potter, ASA Survey Research Methods, 1990).
 
-        chosen: (n,) the shares given with pairs that were chosen to stand for others; without, a cell's rows are shared
-        out among its pairs. A pair of no cell stands for nothing.
+        A cell's rows are shared out among its pairs, equally among those of which nothing more is known. chosen: (n,)
+        the shares of the gallery given with pairs that were chosen to stand for others, NaN for a pair that was not;
+        a cell's chosen pairs weigh as much as its others on the average, and among themselves by these shares. A pair
+        of no cell stands for nothing.
         """
         known = self.pair_cell >= 0
-        cell = self.pair_cell[known]
         weight = np.zeros(len(known))
-        if chosen is None:
-            weight[known] = (self.size / np.maximum(np.bincount(cell, minlength=len(self.names)), 1))[cell]
-        else:
-            weight[known] = chosen[known]
+        weight[known] = (self.size / self._per_cell(known))[self.pair_cell[known]]
+        if chosen is not None:
+            some = known & ~np.isnan(chosen)
+            cell = self.pair_cell[some]
+            mean = np.bincount(cell, chosen[some], minlength=len(self.names)) / self._per_cell(some)
+            weight[some] *= np.where(mean[cell] > 0, chosen[some] / np.where(mean > 0, mean, 1)[cell], 1)
         trimmed: NDArray[np.float64] = np.minimum(weight, TRIMMED_ABOVE * weight.mean())
         return trimmed
+
+    def _per_cell(self, pairs: NDArray[np.bool_]) -> Codes:
+        """How many of these pairs, (n,) bool, every cell holds, 1 for a cell that holds none: (c,)."""
+        return np.maximum(np.bincount(self.pair_cell[pairs], minlength=len(self.names)), 1)
 
 
 def cover_by_label(gallery: Labels, pairs: Labels, evaluation: Labels, learned_from: Labels | None = None) -> Coverage:

@@ -54,8 +54,8 @@ class NothingToJudge(ValueError):
 class PlacedPairs:
     """Pairs and where they stand: row (n,) int64 gallery rows, -1 for an item that is not in the gallery.
 
-    weight: (n,) what each stands for, where the rows were chosen and not drawn at random
-    (`models.re_embedding.sampling`).
+    weight: (n,) the share of the gallery that each stands for where pairs were chosen and not drawn at random
+    (`models.re_embedding.sampling`), NaN for a pair that was not chosen so; None where none was.
     has_side: (n,) bool, the pairs whose side-information is their own and not a guess; None for all.
     """
 

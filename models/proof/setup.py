@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,6 +150,8 @@ def prepare(
             " alone, by how many of those that full re-embedding would find are found. Whether the new model is itself"
             " better than the old cannot be known from that."
         )
+    if learned_from.weight is not None and np.isnan(learned_from.weight).any():
+        notes.append(_mixture(learned_from.weight, coverage.by))
     order = writing_order(coverage.gallery_cell)
     reach = dependence_range(gallery.old, order, seed=seed) if labelled else 0
     if reach:
@@ -193,6 +196,17 @@ def prepare(
         cell_fold=_folds(coverage.pair_cell, limits.cell_folds, rng),
         weight=coverage.pair_weights(learned_from.weight),
         notes=tuple(notes),
+    )
+
+
+def _mixture(weight: NDArray[np.float64], cells: Literal["label", "density"]) -> str:
+    """How pairs are weighted of which only some were chosen as a sample; weight: (n,), NaN for the others."""
+    chosen, group = int((~np.isnan(weight)).sum()), "label" if cells == "label" else "region"
+    return (
+        f"{chosen} of {len(weight)} pairs are of a sample that was chosen to stand for the gallery; the others are"
+        f" taken to be drawn at random within their {group}. Each {group}'s items are shared out among its pairs: a"
+        " pair of either kind stands for as many on the average, and those of the sample for more or fewer by the"
+        " shares that the sample gives them."
     )
 
 

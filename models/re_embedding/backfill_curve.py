@@ -1,32 +1,29 @@
-"""Partial backfilling: the order of it, and the curve of quality over the share of the gallery that was re-embedded.
+"""Partial backfilling: the curve of retrieval quality over the share of a gallery that was re-embedded.
 
 Source: FastFill, arXiv 2303.04766. At the fractions i/21 the first ⌊i·n/21⌋ items of an order have their real new
-vectors and the others their transformed ones; the mean over the fractions is the figure of merit.
+vectors and the others their transformed ones; the mean over the fractions is the figure of merit. An order is given:
+which item is re-embedded first is ruled by `app.galleries.orders`.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.arrays import Codes, Floats
-from models.evaluation.bootstrap import Interval, bootstrap_mean, percentile_interval, resampled_sums
+from models.evaluation.bootstrap import Interval, percentile_interval, resampled_sums
 from models.evaluation.retrieval_metrics import average_precision, recall_at_k, top_k
 from models.evaluation.score_blocks import for_each_block
 from models.portable import Array, Distance
 
-Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]
-ORDERS: tuple[Order, ...] = get_args(Order)
 Measure = Literal["cmc@1", "cmc@5", "map", "recall@10"]
 DEPTH: dict[Measure, int] = {"cmc@1": 1, "cmc@5": 5, "recall@10": 10}
 
 STEPS = 21
 STEEPEST = 2.0  # how much more curved the gallery's curve is taken to be than that of the pairs, at most
-NEIGHBOURS = 10
 NORMAL_95 = 2 * 1.959964  # width of a 95 % interval in standard deviations
 
 
@@ -42,7 +39,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """Quality over the share re-embedded in this order; points by rising share, from 0 to 1."""
+    """Retrieval quality where items are re-embedded in the order of this name; points by rising share, from 0 to 1."""
 
     order: str
     measure: Measure
@@ -68,75 +65,6 @@ class Curve:
             "mean": self.mean,
             "points": [asdict(point) for point in self.points],
         }
-
-
-def order_by_uncertainty(expected_error: NDArray[Any]) -> Codes:
-    """Largest expected error first; (n,) → (n,) int64. Equal ones, and unknown ones (NaN) at the end, by row."""
-    return np.argsort(-np.asarray(expected_error, np.float64), kind="stable").astype(np.int64)
-
-
-def order_at_random(rows: int, seed: int) -> Codes:
-    """(rows,) int64."""
-    return np.random.default_rng(seed).permutation(rows)
-
-
-def order_by_class_mean_distance(transformed: Array, new: Array, codes: Codes) -> Codes:
-    """Farthest from the nearest class mean first: transformed (n, d); new (m, d) with codes (m,), -1 for no label.
-
-    Raises ValueError where no row has a label.
-    """
-    return order_by_uncertainty(_squared_distances(transformed, class_means(new, codes)).min(axis=1))
-
-
-def class_means(vectors: Array, codes: Codes) -> Array:
-    """The mean of every class's rows: (m, d), (m,) → (classes, d) float32; raises ValueError where there is none."""
-    classes = np.unique(codes[codes >= 0])
-    if not len(classes):
-        raise ValueError("class means need labelled rows")
-    return np.stack([vectors[codes == code].mean(axis=0, dtype=np.float64) for code in classes]).astype(np.float32)
-
-
-def order_where_old_model_is_poor(
-    old: Array, pairs_old: Array, codes: Codes, metric: Distance, own: Codes | None = None
-) -> Codes:
-    """Items whose nearest pairs the old model fails on first.
-
-    It fails on a labelled pair whose nearest other pair is of another class. old: (n, d_old), pairs_old: (m, d_old),
-    codes: (m,), -1 for no label; own: (n,) the pair that each item is, -1 for none, which tells nothing of it. Raises
-    ValueError for fewer than two labelled pairs.
-    """
-    known = codes >= 0
-    place = np.append(np.where(known, np.cumsum(known) - 1, -1), -1)
-    pairs_old, codes = pairs_old[known], codes[known]
-    if len(codes) < 2:
-        raise ValueError("at least two labelled pairs are needed to see where the old model fails")
-    nearest = top_k(pairs_old, pairs_old, 1, metric, np.arange(len(codes)))[:, 0]
-    fails = (codes[nearest] != codes).astype(np.float64)
-    around = top_k(old, pairs_old, min(NEIGHBOURS, len(codes) - 1), metric, None if own is None else place[own])
-    return order_by_uncertainty(fails[around].mean(axis=1))
-
-
-def measured_curve(
-    queries: Array,
-    query_codes: Codes,
-    transformed: Array,
-    new: Array,
-    gallery_codes: Codes,
-    order: Codes,
-    metric: Distance,
-    exclude: Codes | None,
-    measure: Measure,
-    *,
-    name: str = "uncertainty",
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Curve:
-    """The curve where every real vector is known; intervals over queries. Arguments as in `values_along`."""
-    values = values_along(
-        queries, query_codes, transformed, new, gallery_codes, order, metric, exclude, measure, steps=STEPS
-    )
-    intervals = [bootstrap_mean(each, seed=seed, resamples=resamples) for each in values]
-    return _curve(name, measure, intervals)
 
 
 def predicted_curve(
@@ -220,11 +148,11 @@ def values_along(
     for i in range(steps + 1):
         score = np.concatenate([after.score[:, :i], before.score[:, i:]], axis=1)
         row: Codes = np.concatenate([after.row[:, :i], before.row[:, i:]], axis=1)
-        found = _best(score.reshape(len(queries), -1), row.reshape(len(queries), -1), depth)
+        nearest = _best(score.reshape(len(queries), -1), row.reshape(len(queries), -1), depth)
         if truth is not None:
-            values[i] = recall_at_k(found, truth)
+            values[i] = recall_at_k(nearest, truth)
         else:
-            values[i] = ((found >= 0) & (gallery_codes[found] == query_codes[:, None])).any(axis=1)
+            values[i] = ((nearest >= 0) & (gallery_codes[nearest] == query_codes[:, None])).any(axis=1)
     return values
 
 
@@ -239,6 +167,7 @@ class _Best:
 def _best_of_slices(
     queries: Array, gallery: Array, metric: Distance, exclude: Codes | None, slices: list[Codes], k: int
 ) -> _Best:
+    """slices: the rows of each; queries, gallery, metric and exclude as in `values_along`."""
     best = _Best(
         np.full((len(queries), len(slices), k), -np.inf, np.float32),
         np.full((len(queries), len(slices), k), -1, np.int64),
@@ -262,8 +191,8 @@ def _best_of_slices(
 def _best(score: Array, row: Codes, k: int) -> Codes:
     """The k rows of the best scores, equal ones by row: (m, c), (m, c) → (m, k), -1 for none."""
     first = np.lexsort((row, -score), axis=1)[:, :k]
-    found: Codes = np.take_along_axis(row, first, axis=1)
-    return found
+    best: Codes = np.take_along_axis(row, first, axis=1)
+    return best
 
 
 def _between(curves: Floats, start: Floats, end: Floats) -> Floats:
@@ -276,11 +205,7 @@ def _between(curves: Floats, start: Floats, end: Floats) -> Floats:
 
 
 def _curve(name: str, measure: Measure, intervals: list[Interval]) -> Curve:
+    """The curve through these intervals at equal steps of the share from 0 to 1."""
     last = len(intervals) - 1
     points = (CurvePoint(i / last, each.mean, each.low, each.high) for i, each in enumerate(intervals))
     return Curve(name, measure, tuple(points))
-
-
-def _squared_distances(rows: Array, points: Array) -> Floats:
-    squared = np.square(rows).sum(1)[:, None] + np.square(points).sum(1) - 2 * rows @ points.T
-    return np.asarray(np.maximum(squared, 0), np.float64)

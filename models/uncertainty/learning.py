@@ -22,7 +22,7 @@ from models.device import Device, resolve
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
 from models.portable.uncertainty import stacked_inputs
-from models.re_embedding.backfill_curve import Measure, class_means, order_at_random, order_by_uncertainty, values_along
+from models.re_embedding.backfill_curve import Measure, values_along
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs, side_factor
@@ -220,7 +220,7 @@ class _Ground:
             case "fastfill":
                 return fit_head(self.transformed[rows], self.with_classifier[rows], device=self.device, seed=self.seed)
             case "class_mean":
-                return Nearest("moved", class_means(self.new[rows], self.codes[rows]), every)
+                return Nearest("moved", _class_means(self.new[rows], self.codes[rows]), every)
             case "nearest_pair":
                 return Nearest("inputs", self.inputs[some] * self.columns, self.columns)
             case "errors_nearby":
@@ -284,11 +284,11 @@ class _Judge:
 
     def mean_along(self, raw: Floats) -> Floats:
         """Every query's mean over the curve where what scores highest is re-embedded first; raw (n,) → (q,)."""
-        return self._mean(order_by_uncertainty(raw[self.rows]))
+        return self._mean(np.argsort(-raw[self.rows], kind="stable"))
 
     def mean_at_random(self, seed: int) -> Floats:
         """The same for random orders, on the average."""
-        orders = (order_at_random(len(self.rows), seed + i) for i in range(RANDOM_ORDERS))
+        orders = (np.random.default_rng(seed + i).permutation(len(self.rows)) for i in range(RANDOM_ORDERS))
         return np.asarray(np.mean([self._mean(order) for order in orders], axis=0))
 
     def _mean(self, order: Codes) -> Floats:
@@ -306,6 +306,12 @@ class _Judge:
             steps=JUDGED_STEPS,
         )
         return np.asarray(values.mean(axis=0))
+
+
+def _class_means(vectors: Array, codes: Codes) -> Array:
+    """The mean of every class's rows: (m, d), (m,) int64, -1 for no class → (classes, d) float32, one class or more."""
+    classes = np.unique(codes[codes >= 0])
+    return np.stack([vectors[codes == code].mean(axis=0, dtype=np.float64) for code in classes]).astype(np.float32)
 
 
 def _folds(rows: int, folds: int, seed: int) -> Codes:

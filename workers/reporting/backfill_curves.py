@@ -22,7 +22,7 @@ from models.evaluation.bootstrap import Interval
 from models.portable import Array, Distance, Space
 from models.proof.gate import AcceptanceGate
 from models.proof.report import ProofReport, Quantity
-from models.re_embedding.backfill_curve import Curve, Measure, Order, predicted_curve
+from models.re_embedding.backfill_curve import Curve, Measure, predicted_curve
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
 from workers.rows.pairs import FEWEST_PAIRS, DatasetPairs
@@ -41,7 +41,7 @@ class BackfillCurves:
 
     metric: Measure
     pairs: int
-    curves: Mapping[Order, Curve]
+    curves: Mapping[orders.Order, Curve]
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -135,8 +135,8 @@ class _Sample:
             held_out.expected_error[source],
         )
 
-    def urgencies(self, poor: Sequence[Path], metric: Distance) -> Iterator[tuple[Order, orders.Urgency]]:
-        """Every order that the pairs can be put in, by the rules that put a gallery's items in order."""
+    def urgencies(self, poor: Sequence[Path], metric: Distance) -> Iterator[tuple[orders.Order, orders.Urgency]]:
+        """Every order that the pairs can be put in, by the very rules that items are."""
         yield "uncertainty", orders.by_uncertainty(self.expected_error)
         yield "random", orders.by_chance(self.rows)
         ids = pa.array(self.id.tolist(), pa.string())

@@ -1,7 +1,7 @@
 """How much of a gallery is of labels that the pairs show: what decides whether a crossing may learn from labels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,17 +18,22 @@ def labels_cover(crosswalk: Crosswalk, galleries: Sequence[str], pairs: Pairs) -
 
     Items of other labels, or of none, would be drawn towards the classes that were learned from.
     """
-    return all(_share(crosswalk, name, pairs) >= ENOUGH for name in galleries)
+    return all(show_labels(pairs, _labels(crosswalk, name)) for name in galleries)
 
 
-def _share(crosswalk: Crosswalk, gallery: str, pairs: Pairs) -> float:
+def show_labels(pairs: Pairs, labels: Iterable[pa.Array]) -> bool:
+    """Whether nearly every item has a label of at least two pairs; labels: strings of all items, null for none."""
     if pairs.label is None:
-        return 0.0
+        return False
     counted = Counter(label for label in pairs.label.tolist() if label is not None)
     shown = pa.array([label for label, rows in counted.items() if rows >= FEWEST_ROWS], pa.string())
+    covered = total = 0
+    for batch in labels:
+        covered += pc.sum(pc.is_in(batch, shown)).as_py() or 0
+        total += len(batch)
+    return covered / max(1, total) >= ENOUGH
+
+
+def _labels(crosswalk: Crosswalk, gallery: str) -> Iterator[pa.Array]:
     items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
-    found = total = 0
-    for batch in items.scan(["label"]):
-        found += pc.sum(pc.is_in(batch.column("label"), shown)).as_py() or 0
-        total += batch.num_rows
-    return found / max(1, total)
+    return (batch.column("label") for batch in items.scan(["label"]))

@@ -59,11 +59,11 @@ class DatasetPairs:
     def located(self, items: Items, weights: Mapping[str, float] | None, *, side: bool) -> PlacedPairs:
         """The pairs with their places in a gallery, -1 for a row that is no item of it.
 
-        weights: what each item stands for, where the items were chosen by `sample`.
+        weights: the share of the gallery that each item stands for which was chosen by `sample`; None where none was.
         """
         place = {item: position for position, item in enumerate(items.id)}
         rows = np.array([place.get(item, -1) for item in self.ids], np.int64)
-        weight = None if weights is None else np.array([weights[item] for item in self.ids], np.float64)
+        weight = None if weights is None else np.array([weights.get(item, np.nan) for item in self.ids])
         if not side:
             return PlacedPairs(self.pairs.without_side(), rows, weight)
         return PlacedPairs(self.pairs, rows, weight, None if self.has_side.all() else self.has_side)

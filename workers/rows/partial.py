@@ -49,8 +49,3 @@ class Partial:
         values[places[fresh]] = vectors[fresh]
         has[places[fresh]] = True
         return Partial(values, has)
-
-    def completed(self, other: Partial) -> Partial:
-        """With the other's vectors where there were none."""
-        places = np.flatnonzero(other.has)
-        return self.filled(places, other.values[places])

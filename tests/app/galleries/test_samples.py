@@ -73,7 +73,21 @@ def test_weights_are_those_of_the_sample_that_the_pairs_came_from(crosswalk: Cro
     assert crosswalk.samples.weights(info, ["a"]) is None
     keep(crosswalk, SampleRequest("g", "g-1", 1, 2), a=0.75, b=0.25)
     keep(crosswalk, SampleRequest("g", "g-1", 2, 2), b=0.5, c=0.5)
-    assert crosswalk.samples.weights(info, ["a"]) == {"a": 0.75, "b": 0.25}
+    assert crosswalk.samples.weights(info, ["a"]) == {"a": 0.75}
     assert crosswalk.samples.weights(info, ["c", "b"]) == {"b": 0.5, "c": 0.5}
-    assert crosswalk.samples.weights(info, ["a", "c"]) is None
-    assert crosswalk.samples.weights(info, ["a", "stranger"]) is None
+    assert crosswalk.samples.weights(info, ["a", "b", "c", "d"]) == {"b": 0.5, "c": 0.5}, "of two alike the newest"
+    assert crosswalk.samples.weights(info, ["stranger"]) is None
+
+
+def test_pairs_beside_a_sample_do_not_cost_its_pairs_their_weights(crosswalk: Crosswalk) -> None:
+    keep(crosswalk, SampleRequest("g", "g-1", 9, 4), a=0.4, b=0.3, c=0.2, d=0.1)
+    keep(crosswalk, SampleRequest("g", "g-1", 10, 1), e=1.0)
+    weights = crosswalk.samples.weights(crosswalk.galleries.info("g"), ["a", "b", "c", "e", *map(str, range(9))])
+    assert weights == {"a": 0.4, "b": 0.3, "c": 0.2}
+
+
+def test_pairs_drawn_at_random_are_of_no_sample_though_they_meet_some_of_it(crosswalk: Crosswalk) -> None:
+    keep(crosswalk, SampleRequest("g", "g-1", 1, 4), a=0.4, b=0.3, c=0.2, d=0.1)
+    info = crosswalk.galleries.info("g")
+    assert crosswalk.samples.weights(info, ["a", "x", "y", "z"]) is None
+    assert crosswalk.samples.weights(info, ["a", "b", "y", "z"]) == {"a": 0.4, "b": 0.3}

@@ -12,8 +12,8 @@ from models.compatible_training.pseudo_classifier import (
     PseudoMethod,
     build_pseudo_classifier,
 )
-from models.compatible_training.random_walk import refine
 from models.portable import Array, Distance
+from tests.models.compatible_training.one_class import refine
 
 Codes = NDArray[np.int64]
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.compatible_training import random_walk
-from models.compatible_training.random_walk import RefinedClasses, refine, refine_classes
+from models.compatible_training.random_walk import RefinedClasses, refine_classes
 from models.portable import Array
+from tests.models.compatible_training.one_class import refine
 
 
 def walk(rows: np.ndarray, temperature: float) -> np.ndarray:
@@ -271,9 +272,3 @@ def test_damping_out_of_range_is_refused(damping: float) -> None:
 def test_temperature_that_is_not_positive_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature"):
         refine(np.ones((3, 2)), temperature=temperature)
-
-
-@pytest.mark.parametrize("shape", [(0, 4), (4,)])
-def test_class_without_rows_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        refine(np.zeros(shape))

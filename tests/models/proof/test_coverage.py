@@ -35,7 +35,25 @@ def test_integer_labels_are_labels() -> None:
 def test_pairs_stand_for_the_rows_of_their_label() -> None:
     c = cover_by_label(labels(*"aaaabb"), labels("a", "a", "b", None), labels())
     assert c.pair_weights().tolist() == [2, 2, 2, 0]
-    assert c.pair_weights(np.array([1.0, 1.5, 0.5, 1.0])).tolist() == [1, 1.5, 0.5, 0]
+
+
+def test_chosen_pairs_share_out_their_label_by_what_they_stand_for() -> None:
+    c = cover_by_label(labels(*"aaaabb"), labels("a", "a", "b", None), labels())
+    assert c.pair_weights(np.array([0.3, 0.2, 0.4, 0.1])).tolist() == pytest.approx([2.4, 1.6, 2, 0])
+
+
+def test_pairs_beside_a_sample_stand_for_as_much_as_its_pairs_on_the_average() -> None:
+    c = cover_by_label(labels(*"aaaaaabb"), labels("a", "a", "a", "b", "b", None), labels())
+    weight = c.pair_weights(np.array([0.25, 0.15, np.nan, np.nan, 0.6, np.nan]))
+    assert weight.tolist() == pytest.approx([2 * 1.25, 2 * 0.75, 2, 1, 1, 0])
+    assert weight.sum() == pytest.approx(c.size.sum()), "no item is counted twice, none is left out"
+    nothing_known = c.pair_weights(np.full(6, np.nan))
+    assert nothing_known.tolist() == c.pair_weights().tolist()
+
+
+def test_chosen_pairs_that_stand_for_nothing_share_their_label_equally() -> None:
+    c = cover_by_label(labels(*"aabb"), labels("a", "a", "b", "b"), labels())
+    assert c.pair_weights(np.array([0.0, 0.0, 1.0, 0.0])).tolist() == [1, 1, 2, 0]
 
 
 def test_no_pair_stands_for_more_than_twice_the_mean() -> None:

@@ -240,6 +240,22 @@ def test_chosen_pairs_count_by_the_items_they_stand_for() -> None:
     assert weighted.metrics[0].cross.mean != plain.metrics[0].cross.mean
 
 
+def test_pairs_beside_a_sample_keep_its_weights_and_the_report_says_so() -> None:
+    rng = np.random.default_rng(1)
+    items = world(0, old_noise=1.2, new_noise=0.6).items(40, rng)
+    e = draw(items, 1.0, PAIRS, rng)
+    some = np.arange(len(e.row)) % 4 != 0
+    share = np.where(some, rng.uniform(size=len(e.row)) ** 4, np.nan)
+    plain, mixed = (
+        prove(gallery(items), placed, crossing(e.pairs), source=SOURCE, target=TARGET, limits=QUICK)
+        for placed in (e, replace(e, weight=share))
+    )
+    assert mixed.metrics[0].cross.mean != plain.metrics[0].cross.mean
+    told = [note for note in mixed.notes if note not in plain.notes]
+    assert len(told) == 1
+    assert told[0].startswith(f"{some.sum()} of {len(e.row)} pairs are of a sample that was chosen")
+
+
 def test_flips_add_up_to_the_difference_of_the_queries(half: ProofReport) -> None:
     seen = next(f for f in half.flips if f.stratum == "covered")
     assert seen.positive > seen.negative

@@ -1,11 +1,11 @@
-"""Backfilling curves: exact at every fraction, better by uncertainty than at random, and foretold from pairs alone."""
+"""Backfilling curves: exact at every fraction, better where what is lost comes first, and foretold from pairs alone."""
 
 import json
 
 import numpy as np
 import pytest
 
-from models.evaluation.bootstrap import Interval
+from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.evaluation.retrieval_metrics import average_precision, cmc, ranks_of_first_match, recall_at_k, top_k
 from models.portable import Distance
 from models.re_embedding.backfill_curve import (
@@ -13,16 +13,19 @@ from models.re_embedding.backfill_curve import (
     Curve,
     CurvePoint,
     Measure,
-    measured_curve,
-    order_at_random,
-    order_by_class_mean_distance,
-    order_by_uncertainty,
-    order_where_old_model_is_poor,
     predicted_curve,
     values_along,
 )
 
 MEASURES: tuple[Measure, ...] = ("cmc@1", "cmc@5", "map", "recall@10")
+
+
+def at_random(rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(rows)
+
+
+def farthest_off_first(transformed: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.argsort(-np.square(transformed - new).sum(1), kind="stable")
 
 
 def world(
@@ -36,8 +39,8 @@ def world(
     transformed = new + 1.2 * rng.normal(size=new.shape)
     new[3], transformed[5], transformed[9] = new[40], transformed[41], transformed[41]
     wanted = rng.integers(0, classes, queries)
-    asked = centres[wanted] + 0.9 * rng.normal(size=(queries, 16))
-    return asked.astype(np.float32), wanted, new.astype(np.float32), transformed.astype(np.float32), codes
+    queried = centres[wanted] + 0.9 * rng.normal(size=(queries, 16))
+    return queried.astype(np.float32), wanted, new.astype(np.float32), transformed.astype(np.float32), codes
 
 
 def naively(
@@ -45,8 +48,8 @@ def naively(
     exclude: np.ndarray | None, measure: Measure,
 ) -> np.ndarray:  # fmt: skip
     if measure == "recall@10":
-        found = (top_k(queries, vectors, 10, metric, exclude) for vectors in (gallery, new))
-        return recall_at_k(*found)
+        mixed, true = (top_k(queries, vectors, 10, metric, exclude) for vectors in (gallery, new))
+        return recall_at_k(mixed, true)
     if measure == "map":
         return np.nan_to_num(average_precision(queries, wanted, gallery, codes, metric, exclude))
     ranks = ranks_of_first_match(queries, wanted, gallery, codes, metric, exclude)
@@ -57,7 +60,7 @@ def naively(
 @pytest.mark.parametrize("measure", MEASURES)
 def test_every_fraction_equals_a_search_of_the_mixed_gallery(metric: Distance, measure: Measure) -> None:
     queries, wanted, new, transformed, codes = world(0)
-    order = order_at_random(len(new), 1)
+    order = at_random(len(new), 1)
     exclude = np.where(np.arange(len(queries)) % 3 == 0, -1, np.arange(len(queries)))
     values = values_along(queries, wanted, transformed, new, codes, order, metric, exclude, measure)
     for i in range(STEPS + 1):
@@ -76,23 +79,11 @@ def test_galleries_smaller_than_the_number_of_fractions_and_items_without_a_labe
     some, codes = np.arange(9), np.where(np.arange(len(codes)) % 4 == 0, -1, codes)
     for rows in (some, np.arange(len(codes))):
         g, t, c = new[rows], transformed[rows], codes[rows]
-        order, known = order_at_random(len(rows), 3), c >= 0
+        order, known = at_random(len(rows), 3), c >= 0
         values = values_along(queries, wanted, t, g, c, order, "cosine", None, "cmc@1")
         for i, gallery in ((0, t), (STEPS, g)):
             expected = naively(queries, wanted, gallery[known], g[known], c[known], "cosine", None, "cmc@1")
             np.testing.assert_array_equal(values[i], expected)
-
-
-def test_curve_starts_at_the_transformed_gallery_and_ends_at_the_new_one() -> None:
-    queries, wanted, new, transformed, codes = world(4, queries=60)
-    for measure in MEASURES:
-        order = order_at_random(len(new), 0)
-        curve = measured_curve(queries, wanted, transformed, new, codes, order, "l2", None, measure, name="random")
-        ends = [naively(queries, wanted, g, new, codes, "l2", None, measure).mean() for g in (transformed, new)]
-        assert (curve.points[0].mean, curve.points[-1].mean) == pytest.approx(tuple(ends), abs=1e-12)
-        assert [point.share for point in curve.points] == [i / STEPS for i in range(STEPS + 1)]
-        assert all(point.low <= point.mean <= point.high for point in curve.points)
-        assert curve.mean == pytest.approx(np.mean([point.mean for point in curve.points]))
 
 
 def test_curve_is_interpolated_between_its_points_and_is_plain_json() -> None:
@@ -108,39 +99,17 @@ def test_curve_is_interpolated_between_its_points_and_is_plain_json() -> None:
 def test_where_h_loses_some_classes_their_items_first_beat_random_order() -> None:
     queries, wanted, new, transformed, codes = world(5, each=30, queries=200)
     lost = codes < 3
-    moved = np.where(lost[:, None], transformed[np.random.default_rng(0).permutation(len(new))], new)
-    error = np.square(moved - new).sum(1)
-    means = [
-        measured_curve(queries, wanted, moved, new, codes, order, "l2", None, "map").mean
-        for order in (order_by_uncertainty(error), order_at_random(len(new), 0))
-    ]
-    assert means[0] > means[1] + 0.05
-
-
-def test_orders_put_first_what_they_are_named_after() -> None:
-    assert order_by_uncertainty(np.array([0.1, np.nan, 0.7, 0.7])).tolist() == [2, 3, 0, 1]
-    assert sorted(order_at_random(9, 0).tolist()) == list(range(9))
-    assert order_at_random(9, 0).tolist() != order_at_random(9, 1).tolist()
-    new, codes = np.array([[0, 0], [0, 2], [9, 9]], np.float32), np.array([0, 0, -1])
-    moved = np.array([[0, 1.5], [5, 1], [0, 1]], np.float32)
-    assert order_by_class_mean_distance(moved, new, codes).tolist() == [1, 0, 2]
-    with pytest.raises(ValueError, match="labelled"):
-        order_by_class_mean_distance(moved, new, codes * 0 - 1)
-
-
-def test_items_near_pairs_that_the_old_model_fails_on_come_first() -> None:
-    rng = np.random.default_rng(0)
-    pairs = np.concatenate([rng.normal(size=(40, 8)) + 9, rng.normal(size=(40, 8)) - 9]).astype(np.float32)
-    codes = np.concatenate([np.zeros(40), rng.integers(1, 20, 40)]).astype(np.int64)
-    items = np.concatenate([rng.normal(size=(5, 8)) + 9, rng.normal(size=(5, 8)) - 9]).astype(np.float32)
-    assert set(order_where_old_model_is_poor(items, pairs, codes, "l2")[:5].tolist()) == {5, 6, 7, 8, 9}
-    with pytest.raises(ValueError, match="two labelled"):
-        order_where_old_model_is_poor(items, pairs, np.full(80, -1), "l2")
+    partly = np.where(lost[:, None], transformed[np.random.default_rng(0).permutation(len(new))], new)
+    first, chance = (
+        values_along(queries, wanted, partly, new, codes, order, "l2", None, "map").mean()
+        for order in (farthest_off_first(partly, new), at_random(len(new), 0))
+    )
+    assert first > chance + 0.05
 
 
 def test_prediction_takes_the_ends_that_it_is_given_and_the_shape_that_the_pairs_have() -> None:
     _, _, new, transformed, codes = world(6, each=20)
-    order = order_at_random(len(new), 0)
+    order = at_random(len(new), 0)
     own = predicted_curve(transformed, new, codes, order, "l2", "map")
     start, end = Interval(0.7, 0.65, 0.75), Interval(0.9, 0.88, 0.92)
     curve = predicted_curve(transformed, new, codes, order, "l2", "map", start, end)
@@ -162,24 +131,25 @@ def test_prediction_from_pairs_covers_what_a_larger_gallery_then_measures() -> N
         lost = np.where(code < 4, 2.5, 0.5)[:, None] * rng.normal(size=new.shape)
         return (new + lost).astype(np.float32), new.astype(np.float32), code
 
-    moved, new, codes = items(400)
-    gallery_moved, gallery_new, gallery_codes = items(2000)
+    transformed, new, codes = items(400)
+    gallery_transformed, gallery_new, gallery_codes = items(2000)
     queries, _, wanted = items(300)
-    real = measured_curve(
-        queries, wanted, gallery_moved, gallery_new, gallery_codes,
-        order_by_uncertainty(np.square(gallery_moved - gallery_new).sum(1)), "l2", None, "map",
+    along = values_along(
+        queries, wanted, gallery_transformed, gallery_new, gallery_codes,
+        farthest_off_first(gallery_transformed, gallery_new), "l2", None, "map",
     )  # fmt: skip
-    ends = (Interval(p.mean, p.low, p.high) for p in (real.points[0], real.points[-1]))
-    order = order_by_uncertainty(np.square(moved - new).sum(1))
-    foretold = predicted_curve(moved, new, codes, order, "l2", "map", *ends)
-    covered = [f.low <= r.mean <= f.high for f, r in zip(foretold.points, real.points, strict=True)]
+    real = along.mean(axis=1)
+    ends = (bootstrap_mean(along[i]) for i in (0, -1))
+    foretold = predicted_curve(transformed, new, codes, farthest_off_first(transformed, new), "l2", "map", *ends)
+    covered = [point.low <= value <= point.high for point, value in zip(foretold.points, real, strict=True)]
     assert np.mean(covered) >= 0.9
-    assert foretold.mean == pytest.approx(real.mean, abs=0.02)
+    assert [point.share for point in foretold.points] == [i / STEPS for i in range(STEPS + 1)]
+    assert foretold.mean == pytest.approx(real.mean(), abs=0.02)
 
 
 def test_without_labels_recall_is_predicted_and_nothing_else() -> None:
     _, _, new, transformed, _ = world(8)
-    order = order_at_random(len(new), 0)
+    order = at_random(len(new), 0)
     curve = predicted_curve(transformed, new, None, order, "cosine", "recall@10")
     assert curve.points[-1] == CurvePoint(1.0, 1.0, 1.0, 1.0)
     assert curve.points[0].mean < 1

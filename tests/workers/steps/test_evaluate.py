@@ -43,6 +43,14 @@ def test_rows_to_judge_by_need_no_side_information() -> None:
     assert whole.located(ITEMS, None, side=True).has_side is None
 
 
+def test_pairs_beside_a_sample_are_known_to_be_none_of_it() -> None:
+    rows = DatasetPairs(np.array(["y", "stranger", "x"], object), Pairs(VECTORS, VECTORS))
+    placed = rows.located(ITEMS, {"x": 0.75, "y": 0.25}, side=False)
+    assert placed.row.tolist() == [1, -1, 0]
+    assert placed.weight is not None
+    np.testing.assert_array_equal(placed.weight, [0.25, np.nan, 0.75])
+
+
 def test_a_mixed_gallery_is_transformed_as_it_will_be_served() -> None:
     old, new = space("old", 2), space("new", 3)
     hop = Crossing(affine(old, new, 2), affine(old, new, seed=1))
