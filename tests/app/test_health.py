@@ -10,6 +10,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from tests.services import RedisServer
 from tests.serving import serving
+from tests.waiting import wait_until
 
 
 def _unready(client: httpx.Client) -> dict[str, str]:
@@ -47,11 +48,11 @@ def test_a_broker_that_went_away_is_named_and_found_again(settings: Settings) ->
     redis = RedisServer()
     redis.start()
     with serving(settings.model_copy(update={"broker_url": redis.url})) as client:
-        assert client.get("/readyz").status_code == 200
+        wait_until(lambda: client.get("/readyz").is_success, "the broker to be found")
         redis.kill()
         assert _unready(client) == {"queue": "unreachable"}
         redis.start()
-        assert client.get("/readyz").status_code == 200
+        wait_until(lambda: client.get("/readyz").is_success, "the broker to be found again")
         redis.kill()
 
 

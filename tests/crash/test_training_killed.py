@@ -13,7 +13,7 @@ import pytest
 from tests.crash.test_upgrade_killed import gone
 from tests.e2e.service import Service
 from tests.e2e.studio import Studio
-from tests.services import eventually
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ROWS, BATCH, EPOCHS = 600, 8, 4
 STEPS = ROWS * 9 // 10 // BATCH + 1  # of an epoch: a tenth of every class is held out
@@ -22,8 +22,8 @@ TRAINING = {"epochs": EPOCHS, "batch": BATCH, "image_size": 8, "schedule": "one_
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, httpx.Client]]:
-    service = Service(tmp_path_factory.mktemp("crash"), {"CROSSWALK_LEASE_SECONDS": "6"}).start()
-    with httpx.Client(base_url=service.url, timeout=120) as client:
+    service = Service(tmp_path_factory.mktemp("crash"), {}).start()
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
         yield service, client
     service.kill()
 
@@ -47,7 +47,7 @@ def test_training_killed_in_its_third_epoch_ends_with_the_weights_of_an_undistur
     assert len(curve(found)) == EPOCHS
     assert curve(found) == curve(expected)
     assert weights(service, upgrade) == weights(service, other)
-    eventually(lambda: not checkpoint.parent.exists(), "the copy of the rows to be gone")
+    wait_until(lambda: not checkpoint.parent.exists(), "the copy of the rows to be gone")
 
 
 def curve(upgrade: dict[str, Any]) -> list[dict[str, Any]]:
@@ -79,5 +79,5 @@ def in_the_third_epoch(service: Service, studio: Studio, upgrade: str) -> psutil
             return True
         return False
 
-    eventually(there, "the third epoch", 120)
+    wait_until(there, "the third epoch")
     return found[0]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.service import Service
 from tests.e2e.user import Scene
-from tests.services import eventually
+from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.worlds import Items, World, world
 
 ITEMS, PAIRS = 6_000, 300
@@ -32,14 +32,14 @@ def lasting() -> World:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Embedded: gateway, worker and steps die together."""
-    running = Service(tmp_path_factory.mktemp("crash"), {"CROSSWALK_LEASE_SECONDS": "6"}).start()
+    running = Service(tmp_path_factory.mktemp("crash"), {}).start()
     yield running
     running.kill()
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=120) as client:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
@@ -115,7 +115,7 @@ def test_corrupt_index_is_noticed_answered_around_and_rebuilt(service: Service, 
     flip_a_byte(published / "vectors.f32")
     service.start()
     assert scene.ask(scene.new) == before
-    eventually(lambda: renewed(folder, published), "the index to be rebuilt", 120)
+    wait_until(lambda: renewed(folder, published), "the index to be rebuilt")
     assert scene.ask(scene.new) == before
     service.stop()
     service.start()
@@ -131,7 +131,7 @@ def kill_step(service: Service, scene: Scene, upgrade: str, state: str) -> int:
 
 
 def gone(step: psutil.Process) -> None:
-    eventually(lambda: not step.is_running() or step.status() == psutil.STATUS_ZOMBIE, "the step to die")
+    wait_until(lambda: not step.is_running() or step.status() == psutil.STATUS_ZOMBIE, "the step to die")
 
 
 def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.Process:
@@ -156,7 +156,7 @@ def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.P
             step.resume()
         return False
 
-    eventually(at_work, f"a step to be at work in {state}", 120)
+    wait_until(at_work, f"a step to be at work in {state}")
     return found[0]
 
 

@@ -5,7 +5,7 @@ import pytest
 from app.jobs.values import JobState
 from app.settings import Settings
 from app.storage.database import Database
-from tests.services import eventually
+from tests.waiting import wait_until
 from tests.workers.job_bench import Bench, alive, only_step
 
 
@@ -23,7 +23,7 @@ def test_step_dies_with_its_worker_and_another_worker_ends_it_as_if_undisturbed(
         bench.reaches_number(3)
         step = only_step(worker)
         worker.kill()
-        eventually(lambda: not alive(step), "the step to die with its worker")
+        wait_until(lambda: not alive(step), "the step to die with its worker")
     bench.open_gate("count")
     with bench.worker_process():
         bench.all_end(2)
@@ -34,7 +34,7 @@ def test_step_dies_with_its_worker_and_another_worker_ends_it_as_if_undisturbed(
 def test_worker_asked_to_stop_hands_its_job_back_and_exits_cleanly(bench: Bench) -> None:
     bench.enqueue("hang")
     with bench.worker_process() as worker:
-        eventually(lambda: bool(bench.diary()), "the step to begin")
+        wait_until(lambda: bool(bench.diary()), "the step to begin")
         step = only_step(worker)
         assert worker.ask_to_stop() == 0
         assert not alive(step)

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Request, Route, sync_playwright
+from playwright.sync_api import Page, Request, Route, expect, sync_playwright
+
+from tests.waiting import PATIENCE_SECONDS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MILLISECONDS = 60_000
+MILLISECONDS = 1000 * PATIENCE_SECONDS
 
 
 class Browser:
@@ -48,6 +50,7 @@ def installed_browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=executable,
+            timeout=MILLISECONDS,
             args=[
                 "--no-sandbox",
                 "--disable-gpu",
@@ -58,5 +61,6 @@ def installed_browser() -> Iterator[Browser]:
         )
         page = chromium.new_page(viewport={"width": 1280, "height": 1600})
         page.set_default_timeout(MILLISECONDS)
+        expect.set_options(timeout=MILLISECONDS)
         yield Browser(page)
         chromium.close()

@@ -12,6 +12,7 @@ from tests.e2e.browser import Browser, installed_browser
 from tests.e2e.service import Service
 from tests.e2e.user import Answer, Scene
 from tests.services import RedisServer, postgres_database
+from tests.waiting import PATIENCE_SECONDS
 from tests.worlds import World, world
 
 NewScene = Callable[..., Scene]
@@ -36,7 +37,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=120) as client:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

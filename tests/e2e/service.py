@@ -8,17 +8,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import psutil
+from sqlalchemy import update
 
-from tests.services import eventually
-
-_START_SECONDS = 60.0
+from app.jobs.tables import JobRow
+from app.jobs.values import JobState
+from app.storage.database import Database, utc_now
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 IMPATIENT = {
-    "CROSSWALK_LEASE_SECONDS": "10",
+    "CROSSWALK_LEASE_SECONDS": "600",  # a step that is slow to start keeps its job
     "CROSSWALK_HEARTBEAT_SECONDS": "0.3",
     "CROSSWALK_SWEEP_SECONDS": "0.3",
     "CROSSWALK_DEVICE": "cpu",
@@ -35,6 +38,8 @@ class Service:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
         self._environment = {**ours, **IMPATIENT, **variables, "CROSSWALK_DATA_DIR": str(self.data)}
         self._distributed = "CROSSWALK_BROKER_URL" in variables
+        self._database_url = variables.get("CROSSWALK_DATABASE_URL") or f"sqlite:///{self.data / 'crosswalk.db'}"
+        self._killed = False
         self._processes: list[subprocess.Popen[bytes]] = []
         self._port = _free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,9 +49,11 @@ class Service:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> Service:
-        """Returns when requests are taken."""
+        """Returns when requests are taken. After a kill, the leases of what was killed have expired."""
+        if self._killed:
+            self._expire_leases()
         self._run("serve", "--port", str(self._port))
-        eventually(self._ready, f"the service to be ready; its log is {self._log}", _START_SECONDS)
+        wait_until(self._ready, "the service to be ready", last=self._last_log)
         if self._distributed:
             self._run("worker")
         return self
@@ -58,6 +65,7 @@ class Service:
     def kill(self) -> None:
         """kill -9 of gateway and worker."""
         self._end(signal.SIGKILL)
+        self._killed = True
 
     def step(self) -> psutil.Process | None:
         """The process of a running step, if there is one."""
@@ -79,13 +87,25 @@ class Service:
         for process in self._processes:
             process.send_signal(how)
         for process in self._processes:
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE_SECONDS)
         self._processes.clear()
 
+    def _last_log(self) -> str:
+        return self._log.read_text()[-2000:]
+
+    def _expire_leases(self) -> None:
+        """What time would do: nobody who held one is alive."""
+        database = Database(self._database_url)
+        with database.session() as session:
+            running = update(JobRow).where(JobRow.state == JobState.RUNNING)
+            session.execute(running.values(lease_expires_at=utc_now() - timedelta(hours=1)))
+        database.close()
+        self._killed = False
+
     def _ready(self) -> bool:
-        assert self._processes[0].poll() is None, self._log.read_text()[-2000:]
+        assert self._processes[0].poll() is None, self._last_log()
         try:
-            return httpx.get(f"{self.url}/readyz").is_success
+            return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS).is_success
         except httpx.TransportError:
             return False
 

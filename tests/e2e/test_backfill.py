@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.service import Service
 from tests.e2e.user import NPZ, Answer, Scene, checked, cosine_ranking, npz, problem
+from tests.waiting import PATIENCE_SECONDS
 from tests.worlds import world
 
 SHARES = (0.0, 0.1, 0.5, 1.0)
@@ -61,7 +62,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def journey(service: Service) -> Iterator[Journey]:
-    with httpx.Client(base_url=service.url, timeout=120) as client:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
         yield _journey(Scene(client, world(items=400, queries=200, classes=20)), service)
 
 
@@ -71,7 +72,7 @@ def _journey(s: Scene, service: Service) -> Journey:
     upgrade = s.reaches(s.start(method="orthogonal", gate=LOOSE), "active")
     stages: list[Stage] = []
     done = threading.Event()
-    with httpx.Client(base_url=service.url, timeout=120) as client, ThreadPoolExecutor(1) as pool:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client, ThreadPoolExecutor(1) as pool:
         searching = pool.submit(_search_on, s, client, done)
         try:
             stages.extend(_stage(s, share) for share in SHARES)

@@ -9,15 +9,17 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.settings import Settings
 from tests.e2e.browser import Browser
-from tests.services import eventually
 from tests.serving import serving
+from tests.waiting import wait_until
 from workers.runtime.celery import EmbeddedWorker
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A fresh service with its worker."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), sweep_seconds=0.2, heartbeat_seconds=0.2)
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("data"), sweep_seconds=0.2, heartbeat_seconds=0.2, lease_seconds=600.0
+    )
     with serving(settings, EmbeddedWorker) as client:
         yield client
 
@@ -84,7 +86,7 @@ def _settled(service: httpx.Client, upgrade: str) -> None:
     def ended() -> bool:
         return service.get(f"/upgrades/{upgrade}").json()["state"] in ("rejected", "failed", "active")
 
-    eventually(ended, "the example's upgrade to end")
+    wait_until(ended, "the example's upgrade to end")
 
 
 def _opened(browser: Browser, service: httpx.Client) -> Page:
@@ -115,7 +117,7 @@ def _choose(block: Locator, example: str) -> None:
 
 def _fill_in(field: Locator, text: str) -> None:
     """Swagger UI takes over what was typed a third of a second later, and may have drawn the field anew by then."""
-    eventually(lambda: _still_there_after_filling_in(field, text), "the field to keep what was typed")
+    wait_until(lambda: _still_there_after_filling_in(field, text), "the field to keep what was typed")
 
 
 def _still_there_after_filling_in(field: Locator, text: str) -> bool:

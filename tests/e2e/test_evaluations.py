@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Launched
 from tests.e2e.user import Scene, problem
-from tests.services import eventually
+from tests.waiting import wait_until
 
 
 def asked(s: Scene, meanwhile: Callable[[], None] = lambda: None, **body: Any) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def asked(s: Scene, meanwhile: Callable[[], None] = lambda: None, **body: Any) -
         seen[:] = [s.get(f"/evaluations/{evaluation}")]
         return seen[0]["state"] in ("done", "failed")
 
-    eventually(ended, f"evaluation {evaluation} to end", 120)
+    wait_until(ended, f"evaluation {evaluation} to end")
     assert seen[0]["state"] == "done", seen[0]["reason"]
     return dict(seen[0]["result"])
 

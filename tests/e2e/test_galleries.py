@@ -183,14 +183,14 @@ def test_filter_finds_only_what_it_lets_through(scene: NewScene) -> None:
 def test_sample_is_deterministic_spread_and_weighted(scene: NewScene) -> None:
     s = scene(side=True)
     s.put(s.world.gallery)
-    first = s.get(f"/galleries/{s.gallery}/sample", n=60)
-    assert s.get(f"/galleries/{s.gallery}/sample", n=60) == first
+    first = s.sample(60)
+    assert s.sample(60) == first
     assert len(set(first["ids"])) == len(first["ids"]) == 60
     assert set(first["ids"]) <= set(s.world.gallery.id)
     assert sum(first["weights"]) == pytest.approx(1)
     twin = scene(s.world, side=True)
     twin.put(s.world.gallery)
-    assert twin.get(f"/galleries/{twin.gallery}/sample", n=60) == first
+    assert twin.sample(60) == first
 
 
 def test_sample_of_a_gallery_registered_anew_is_of_its_own_items(scene: NewScene) -> None:
@@ -198,7 +198,7 @@ def test_sample_of_a_gallery_registered_anew_is_of_its_own_items(scene: NewScene
     first, second = (s.world.gallery.take(slice(*ends)) for ends in ((0, 20), (20, 40)))
     for items in (first, second):
         s.put(items)
-        assert set(s.get(f"/galleries/{s.gallery}/sample", n=5)["ids"]) < set(items.id)
+        assert set(s.sample(5)["ids"]) < set(items.id)
         checked(s.client.delete(f"/galleries/{s.gallery}"), 204)
         s.post("/galleries", {"id": s.gallery, "model": s.old}, 201)
 
@@ -208,7 +208,7 @@ def test_sample_of_an_empty_gallery_is_refused_and_of_a_small_one_is_all_of_it(s
     problem(s.client.get(f"/galleries/{s.gallery}/sample", params={"n": 5}), 422, "validation-error")
     few = s.world.gallery.take(slice(0, 4))
     s.put(few)
-    assert sorted(s.get(f"/galleries/{s.gallery}/sample", n=5)["ids"]) == few.id
+    assert sorted(s.sample(5)["ids"]) == few.id
 
 
 def test_dataset_rows_complete_each_other(scene: NewScene) -> None:

@@ -14,6 +14,7 @@ from models.portable import Space, Transformation, load
 from tests.e2e.conftest import Launched, NewScene
 from tests.e2e.service import Service
 from tests.e2e.user import NPZ, Scene, checked, cosine_ranking, npz, problem
+from tests.waiting import PATIENCE_SECONDS
 from tests.worlds import NEW, NEWEST, OLD, Items
 
 
@@ -31,7 +32,7 @@ def test_searches_and_writes_go_on_without_pause_and_none_is_lost(scene: NewScen
     done = threading.Event()
     routes: list[tuple[str, str]] = []
     written: list[int] = []
-    with httpx.Client(base_url=service.url, timeout=120) as client, ThreadPoolExecutor(2) as pool:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client, ThreadPoolExecutor(2) as pool:
         searching = pool.submit(_search_on, s, client, done, routes)
         writing = pool.submit(_write_on, s, client, done, puts, gone, written)
         try:
@@ -172,7 +173,7 @@ def test_of_many_upgrades_started_at_once_on_one_gallery_one_starts(scene: NewSc
     s.put_pairs(s.world.pairs(5))
 
     def start(_: int) -> int:
-        return httpx.post(f"{service.url}/models/{s.old}/upgrade", json=_body(s), timeout=60).status_code
+        return httpx.post(f"{service.url}/models/{s.old}/upgrade", json=_body(s), timeout=PATIENCE_SECONDS).status_code
 
     with ThreadPoolExecutor(6) as pool:
         statuses = sorted(pool.map(start, range(6)))

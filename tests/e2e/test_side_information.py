@@ -22,7 +22,7 @@ from tests.e2e.service import Service
 from tests.e2e.studio import SMALL, Studio, lists
 from tests.e2e.user import PARQUET, checked, parquet, problem
 from tests.pictures import OLD
-from tests.services import eventually
+from tests.waiting import wait_until
 from tests.worlds import Floats
 
 # A network is trained here, which takes seconds: once will do.
@@ -87,7 +87,7 @@ def prepared(client: httpx.Client, service: Service, tmp_path_factory: pytest.Te
         assert state["state"] not in ("failed", "cancelled"), state["reason"]
         return bool(state["state"] == "ready")
 
-    eventually(trained, "the encoder to be trained", 120)
+    wait_until(trained, "the encoder to be trained")
     path = tmp_path_factory.mktemp("downloaded") / "encoder.zip"
     path.write_bytes(client.get(f"/models/{encoder}/artifact").raise_for_status().content)
     side = embedding_model.load(path).embed(s.pictures.inputs[:ITEMS])

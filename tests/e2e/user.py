@@ -14,11 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.services import eventually
+from tests.waiting import wait_until
 from tests.worlds import NEW, NEWEST, SIDE, Floats, Items, World, world
 
 SETTLED = frozenset({"ready", "active", "rolled_back", "rejected", "evaluated", "failed", "cancelled"})
-UPGRADE_SECONDS = 180.0
 
 _numbers = itertools.count()
 
@@ -175,6 +174,11 @@ class Scene:
             np.mean([known[f[0]] == label for f, label in zip(answer.ids, self.world.queries.label, strict=True)])
         )
 
+    def sample(self, n: int) -> dict[str, Any]:
+        """The items to embed first, asked for again for as long as the service answers that it still chooses."""
+        url = f"/galleries/{self.gallery}/sample"
+        return dict(wait_until(lambda: self.get(url, n=n), f"a sample of {self.gallery}"))
+
     def start(self, *, source: str | None = None, **more: Any) -> str:
         """Starts an upgrade from the old model to the new one by ridge, unless told otherwise; its id."""
         body = {"to": self.new, "method": "ridge", "dataset": self.dataset, "galleries": [self.gallery], **more}
@@ -191,7 +195,7 @@ class Scene:
             seen[:] = [self.upgrade(upgrade)]
             return seen[0]["state"] in SETTLED | set(states)
 
-        eventually(there, f"upgrade {upgrade} to be {states}", UPGRADE_SECONDS)
+        wait_until(there, f"upgrade {upgrade} to be {states}", last=lambda: seen)
         assert seen[0]["state"] in states, f"{seen[0]['state']}: {seen[0]['reason']}"
         return seen[0]
 

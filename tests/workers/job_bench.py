@@ -17,7 +17,7 @@ from app.jobs.tables import JobRow
 from app.jobs.values import Job, JobState
 from app.settings import Settings
 from app.storage.database import Database, utc_now
-from tests.services import eventually
+from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.workers import sample
 from workers.runtime.child import environment
 
@@ -75,16 +75,16 @@ class Bench:
         sample.gate(self.settings, name).touch()
 
     def reaches(self, state: JobState) -> None:
-        eventually(lambda: self.job().state == state, f"the job to be {state}; it is {self.job()}")
+        wait_until(lambda: self.job().state == state, f"the job to be {state}", last=self.job)
 
     def reaches_number(self, number: int) -> None:
-        eventually(lambda: self.job().checkpoint.get("number") == number, f"the count to reach {number}")
+        wait_until(lambda: self.job().checkpoint.get("number") == number, f"the count to reach {number}", last=self.job)
 
     def all_end(self, count: int) -> None:
         def ended() -> bool:
             return [job.state for job in self.all_jobs()] == [JobState.SUCCEEDED] * count
 
-        eventually(ended, f"{count} jobs to succeed")
+        wait_until(ended, f"{count} jobs to succeed", last=self.all_jobs)
 
     @contextmanager
     def worker_process(self) -> Iterator["WorkerProcess"]:
@@ -104,11 +104,11 @@ class WorkerProcess:
     def kill(self) -> None:
         """kill -9."""
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.wait(PATIENCE_SECONDS)
 
     def ask_to_stop(self) -> int:
         self._process.terminate()
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=PATIENCE_SECONDS)
 
     def steps(self) -> list[int]:
         """The pids of its running steps."""
@@ -138,7 +138,7 @@ def only_step(worker: WorkerProcess | None = None) -> int:
         pids[:] = [pid for pid in running if b"tests.workers.sample" in command_line(pid)]
         return len(pids) == 1
 
-    eventually(found, "one step to run")
+    wait_until(found, "one step to run")
     return pids[0]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from tests.waiting import PATIENCE_SECONDS
 from workers.parallel import side_by_side
 
 
@@ -19,7 +20,7 @@ def test_results_come_in_the_order_of_their_items() -> None:
 
     def done(item: int) -> int:
         if item == 0:
-            assert later_done.wait(30)
+            assert later_done.wait(PATIENCE_SECONDS)
         else:
             later_done.set()
         return item * item

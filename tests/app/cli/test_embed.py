@@ -19,13 +19,14 @@ from models.embedding_model import EmbeddingModel, save, zipped
 from models.inputs import Loader
 from tests.models.embedding_model.tiny import DIMENSION, IMAGES, TEXTS, model
 from tests.serving import serving
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(app.__file__).parent.parent
 
 
 def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "app.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
 
 def _artifact(of: EmbeddingModel, folder: Path) -> Path:

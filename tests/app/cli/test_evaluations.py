@@ -15,6 +15,7 @@ from app.composition import compose
 from app.settings import Settings
 from tests.serving import serving
 from tests.versions import Versions
+from tests.waiting import PATIENCE_SECONDS
 from workers.runtime.celery import EmbeddedWorker
 
 ROOT = Path(app.__file__).parent.parent
@@ -35,7 +36,7 @@ def test_a_pair_is_evaluated_followed_and_shown(versions: Versions) -> None:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.cli", "evaluations", *arguments, *url]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
     asked = ("--queries", s.new, "--gallery", s.new, "--against", s.old, s.old, "--slice", "label", "--metric", "map")
     done = run("start", s.dataset, *asked, "--follow")

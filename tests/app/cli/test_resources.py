@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 import app
-from tests.services import RedisServer, eventually
+from tests.services import RedisServer
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(app.__file__).parent.parent
 COMMAND = [sys.executable, "-m", "app.cli"]
@@ -25,7 +26,12 @@ IDLE_BYTES = 300 * 2**20
 
 def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=ROOT, env=_environment(environment), capture_output=True, text=True, timeout=120
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env=_environment(environment),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -44,12 +50,12 @@ def _running(log: Path, *arguments: str, **environment: str) -> Iterator[subproc
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.wait(PATIENCE_SECONDS)
 
 
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
     """Where the service says that it listens."""
-    eventually(lambda: "listens on" in log.read_text() or process.poll() is not None, "the service to start")
+    wait_until(lambda: "listens on" in log.read_text() or process.poll() is not None, "the service to start")
     found = re.search(r"listens on (\S+)", log.read_text())
     assert found, log.read_text()
     return found.group(1)
@@ -60,7 +66,7 @@ def test_the_service_serves_without_torch_in_little_memory_and_keeps_everything(
     with _running(tmp_path / "log", *arguments) as process:
         address = _address(tmp_path / "log", process)
         assert f"{address}/docs" in (tmp_path / "log").read_text()
-        with httpx.Client(base_url=address, timeout=60) as client:
+        with httpx.Client(base_url=address, timeout=PATIENCE_SECONDS) as client:
             assert client.get("/readyz").status_code == 200
             assert psutil.Process(process.pid).memory_info().rss < IDLE_BYTES
             _fill_and_search(client)
@@ -68,13 +74,13 @@ def test_the_service_serves_without_torch_in_little_memory_and_keeps_everything(
         assert "python" in loaded
         assert "torch" not in loaded
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE_SECONDS)
     with _running(tmp_path / "log", *arguments) as process:
         address = _address(tmp_path / "log", process)
         assert [model["id"] for model in httpx.get(f"{address}/models").json()["items"]] == ["m"]
         assert httpx.get(f"{address}/galleries/g").json()["items"] == 2
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def _fill_and_search(client: httpx.Client) -> None:
@@ -128,14 +134,14 @@ def test_gateway_and_worker_run_apart(tmp_path: Path, redis_server: RedisServer,
         _running(tmp_path / "gateway", "serve", "--port", "0", **environment) as gateway,
         _running(tmp_path / "worker", "worker", **environment) as worker,
     ):
-        with httpx.Client(base_url=_address(tmp_path / "gateway", gateway), timeout=60) as client:
+        with httpx.Client(base_url=_address(tmp_path / "gateway", gateway), timeout=PATIENCE_SECONDS) as client:
             assert client.get("/readyz").status_code == 200
             _fill_and_search(client)
             # Choosing a sample is work: only the worker can have done it.
-            eventually(lambda: client.get("/galleries/g/sample", params={"n": 1}).status_code == 200, "the worker")
+            wait_until(lambda: client.get("/galleries/g/sample", params={"n": 1}).status_code == 200, "the worker")
         for process in (gateway, worker):
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(PATIENCE_SECONDS)
     events = [json.loads(line) for line in (tmp_path / "worker").read_text().splitlines()]
     assert "worker ready" in {event["event"] for event in events}
 

@@ -16,13 +16,14 @@ from app.settings import Settings
 from models.embedding_model import load
 from tests.app.upgrades.training import ARCHITECTURE, Training
 from tests.serving import serving
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(app.__file__).parent.parent
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "app.cli", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from app.galleries.backfill import from_now_on
 from app.upgrades.tables import UpgradeRow
 from tests.app.galleries.upgraded import ITEMS, PREDICTED, Upgraded
 from tests.e2e.user import problem
+from tests.waiting import PATIENCE_SECONDS
 
 
 def ids(found: dict[str, Any]) -> list[str]:
@@ -137,6 +138,6 @@ def test_command_lists_what_to_re_embed_next(upgraded: Upgraded) -> None:
     upgraded.upgrade()
     asked = ["galleries", "backfill", "shop", "--limit", "2", "--order", "random"]
     command = [sys.executable, "-m", "app.cli", *asked, "--url", str(upgraded.client.base_url)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == upgraded.backfill(limit=2, order="random")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import httpx
 import psutil
 
+from tests.waiting import PATIENCE_SECONDS
+
 LIMIT = 100_000
 JSON = {"content-type": "application/json"}
 
@@ -38,7 +40,7 @@ def test_a_body_of_unknown_length_is_counted_as_it_comes(shared_client: httpx.Cl
 
 def test_an_announced_length_is_refused_before_it_is_sent(shared_client: httpx.Client) -> None:
     address = (str(shared_client.base_url.host), shared_client.base_url.port)
-    with socket.create_connection(address, timeout=30) as connection:
+    with socket.create_connection(address, timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(
             b"POST /models HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 99999999999\r\n\r\n"
@@ -48,7 +50,7 @@ def test_an_announced_length_is_refused_before_it_is_sent(shared_client: httpx.C
 
 def test_a_client_that_goes_away_in_the_middle_harms_nobody(shared_client: httpx.Client) -> None:
     address = (str(shared_client.base_url.host), shared_client.base_url.port)
-    with socket.create_connection(address, timeout=30) as connection:
+    with socket.create_connection(address, timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(
             b"POST /models HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
         )

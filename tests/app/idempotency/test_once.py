@@ -16,6 +16,7 @@ from app.idempotency.tables import IdempotencyKeyRow
 from app.problems import Conflict, KeyReused
 from app.registry.tables import ModelRow
 from app.storage.database import Database, utc_now
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Done(BaseModel):
@@ -80,7 +81,7 @@ def test_of_many_at_once_one_does_the_work(each_database: Database) -> None:
     together = Barrier(6)
 
     def ask(_: int) -> Response:
-        together.wait()
+        together.wait(PATIENCE_SECONDS)
         return _once(each_database).run(_work)
 
     with ThreadPoolExecutor(6) as pool:

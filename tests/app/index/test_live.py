@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from app.index import PADDING, Distance, IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, publish
 from tests.app.index.conftest import DIMENSION, METRICS, gallery, questions
 from tests.app.index.oracle import Oracle, assert_exact, assert_same
+from tests.waiting import PATIENCE_SECONDS
 
 
 def snapshot(folder: Path, metric: Distance, rows: RowIds, vectors: Vectors, version: int) -> Snapshot:
@@ -132,11 +133,11 @@ def test_a_search_sees_a_state_that_was_never_half_written(tmp_path: Path) -> No
                 return
             latest = value
 
-    threads = [threading.Thread(target=run) for run in (write, rebuild, lambda: read(1), lambda: read(6))]
+    threads = [threading.Thread(target=run, daemon=True) for run in (write, rebuild, lambda: read(1), lambda: read(6))]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE_SECONDS)
     assert not failures
     assert not any(thread.is_alive() for thread in threads)
     assert index.search(np.zeros((1, 8), np.float32), 8).scores[0].tolist() == [writes - 1] * 8

@@ -119,10 +119,12 @@ def test_holder_of_a_lost_lease_can_change_nothing(world: World) -> None:
     assert world.job() == before
 
 
+@pytest.mark.parametrize("each_settings", ["postgresql"], indirect=True)
 def test_lease_lost_while_results_are_applied_takes_them_back(world: World) -> None:
-    """Between the look at the lease and the lock on it: what was applied is undone with everything else."""
-    if world.database.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite has one writer at a time: nobody can claim while results are applied")
+    """Between the look at the lease and the lock on it: what was applied is undone with everything else.
+
+    SQLite has one writer at a time: there nobody can claim while results are applied.
+    """
     world.enqueue()
     slow = claimed(world)
     world.an_hour_passes()

@@ -21,6 +21,7 @@ from models.portable import Transformation
 from tests.app.crossings import affine
 from tests.app.galleries.upgraded import OLD, Upgraded
 from tests.e2e.user import ARROW, NPZ, PARQUET, arrow, npz, parquet, problem
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(app.__file__).parent.parent
 SIDE = 2
@@ -124,7 +125,7 @@ def test_what_is_not_there_is_said(deployed: httpx.Client) -> None:
 def test_it_is_done_by_the_command_too(client: httpx.Client, tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
         command = [sys.executable, "-m", "app.cli", *arguments, "--url", str(client.base_url)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

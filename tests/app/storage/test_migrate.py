@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.migrate import configuration, migrate, pending
 from app.tables import metadata
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(app.__file__).parent.parent
 
@@ -70,7 +71,7 @@ def test_processes_that_migrate_at_once_all_succeed(empty: Database) -> None:
         subprocess.Popen([sys.executable, "-c", script, empty.url], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)
     ]
     for starter in starters:
-        _, errors = starter.communicate(timeout=120)
+        _, errors = starter.communicate(timeout=PATIENCE_SECONDS)
         assert starter.returncode == 0, errors.decode()
     assert not pending(empty)
     empty.close()

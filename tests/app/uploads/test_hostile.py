@@ -61,7 +61,8 @@ def test_decoding_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(parquet(equal_rows(9_000_000)))
     assert body.stat().st_size < MIB
-    with pytest.raises(TooLarge, match="processor time"):
+    # By the kernel's count of its processor time or, where other work kept it from that, by the clock.
+    with pytest.raises(TooLarge, match="Decoding the body took"):
         decode_guarded(
             body, PARQUET, EXPECTED, replace(LIMITS, rows=10**7, decoded_bytes=2**32, base_seconds=1), tmp_path / "rows"
         )

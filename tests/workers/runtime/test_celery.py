@@ -9,7 +9,8 @@ from app.jobs.doorbell import Doorbell
 from app.jobs.values import JobState
 from app.settings import Settings
 from app.storage.database import Database
-from tests.services import RedisServer, eventually
+from tests.services import RedisServer
+from tests.waiting import wait_until
 from tests.workers.job_bench import Bench
 from tests.workers.sample import SAMPLE
 from workers.runtime.celery import EmbeddedWorker
@@ -27,19 +28,22 @@ def own_redis() -> Iterator[RedisServer]:
 
 
 def found_only_by_ringing(bench: Bench, bell: Doorbell) -> None:
-    """Puts a job where a worker that just looked does not see it, then rings until it is done."""
-    before = len(bench.all_jobs())
-    bench.enqueue("count", n=1)
-    time.sleep(0.5)
-    assert bench.all_jobs()[-1].state == JobState.QUEUED, "it was found without a ring"
+    """Puts a job where the worker does not see it, then rings until it is done."""
+    wait_until(lambda: left_alone(bench), "the worker to find no work by itself", last=bench.all_jobs)
 
     def done() -> bool:
         # More than once, since a worker that has only just started may not be listening yet.
         bell.ring()
         return bench.all_jobs()[-1].state == JobState.SUCCEEDED
 
-    eventually(done, "the ring to be heard")
-    assert len(bench.all_jobs()) == before + 1
+    wait_until(done, "the ring to be heard", last=bench.all_jobs)
+
+
+def left_alone(bench: Bench) -> bool:
+    """Whether a job that is put now waits. Not at first: the end of a step makes the worker look once more."""
+    bench.enqueue("count", n=1)
+    time.sleep(0.5)
+    return bench.all_jobs()[-1].state == JobState.QUEUED
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -53,7 +57,6 @@ def test_ring_wakes_a_worker_that_is_not_looking(settings: Settings, database: D
     bench.enqueue("count", n=1)
     with EmbeddedWorker(settings, SAMPLE):
         bench.all_end(1)
-        time.sleep(1.0)  # The end of a step makes the worker look once more.
         found_only_by_ringing(bench, Doorbell(settings))
 
 
@@ -65,16 +68,16 @@ def test_ring_is_heard_by_an_idle_worker_though_another_is_busy(
     bell = Doorbell(settings)
     bench.enqueue("hang")
     with bench.worker_process() as busy:
-        eventually(lambda: len(busy.steps()) == 1, "the first worker to be busy")
+        wait_until(lambda: len(busy.steps()) == 1, "the first worker to be busy")
         bench.enqueue("count", n=1)
         with EmbeddedWorker(settings, SAMPLE):
-            eventually(lambda: bench.results() == [(1, 1)], "the second worker to have found work")
-            time.sleep(1.0)
+            wait_until(lambda: bench.results() == [(1, 1)], "the second worker to have found work")
+            found_only_by_ringing(bench, bell)
             # One ring for each: were a ring delivered to one worker alone, the busy one would swallow half of them.
             for _ in range(4):
-                bench.enqueue("count", n=1)
+                wait_until(lambda: left_alone(bench), "the worker to find no work by itself", last=bench.all_jobs)
                 bell.ring()
-                eventually(lambda: bench.all_jobs()[-1].state == JobState.SUCCEEDED, "the one ring to be heard", 20.0)
+                wait_until(lambda: bench.all_jobs()[-1].state == JobState.SUCCEEDED, "the one ring to be heard")
 
 
 def test_without_a_broker_nothing_fails_and_the_sweep_finds_the_work(
@@ -82,7 +85,7 @@ def test_without_a_broker_nothing_fails_and_the_sweep_finds_the_work(
 ) -> None:
     settings = settings.model_copy(update={"broker_url": own_redis.url})
     bell = Doorbell(settings)
-    assert bell.reachable()
+    wait_until(bell.reachable, "the broker to be reached")
     bench = Bench.on(settings, database, bell.ring)
     with EmbeddedWorker(settings, SAMPLE):
         bench.enqueue("count", n=1)
@@ -103,7 +106,6 @@ def test_rings_are_heard_again_once_the_broker_is_back(
         bench.all_end(1)
         own_redis.kill()
         own_redis.start()
-        time.sleep(1.0)
         bell = Doorbell(settings)
-        assert bell.reachable()
+        wait_until(bell.reachable, "the broker to be reached")
         found_only_by_ringing(bench, bell)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.jobs.values import JobState
-from tests.services import eventually
+from tests.waiting import wait_until
 from tests.workers.job_bench import Bench, alive, only_step
 from tests.workers.sample import SAMPLE
 from workers.runtime.celery import EmbeddedWorker
@@ -79,7 +79,7 @@ def test_step_that_cannot_succeed_fails_at_once_with_its_reason(bench: Bench) ->
 @pytest.mark.usefixtures("worker")
 def test_cancelled_step_is_killed_even_if_it_is_deaf(bench: Bench) -> None:
     bench.enqueue("hang")
-    eventually(lambda: bool(bench.diary()), "the step to begin")
+    wait_until(lambda: bool(bench.diary()), "the step to begin")
     pid = only_step()
     bench.cancel()
     bench.reaches(JobState.CANCELLED)
@@ -90,10 +90,10 @@ def test_cancelled_step_is_killed_even_if_it_is_deaf(bench: Bench) -> None:
 @pytest.mark.usefixtures("worker")
 def test_step_whose_lease_was_taken_is_ended_and_writes_nothing(bench: Bench) -> None:
     bench.enqueue("linger")
-    eventually(lambda: bool(bench.diary()), "the step to begin")
+    wait_until(lambda: bool(bench.diary()), "the step to begin")
     pid = only_step()
     bench.give_lease_to_another()
-    eventually(lambda: not alive(pid), "the step to be ended")
+    wait_until(lambda: not alive(pid), "the step to be ended")
     bench.open_gate("linger")
     assert bench.results() == []
     assert bench.job().state == JobState.RUNNING
@@ -103,7 +103,7 @@ def test_stopping_worker_kills_its_step_and_hands_the_job_back(bench: Bench) -> 
     worker = EmbeddedWorker(bench.settings, SAMPLE)
     worker.start()
     bench.enqueue("hang")
-    eventually(lambda: bool(bench.diary()), "the step to begin")
+    wait_until(lambda: bool(bench.diary()), "the step to begin")
     pid = only_step()
     worker.stop()
     assert not alive(pid)
@@ -121,10 +121,10 @@ def test_step_that_does_not_notice_its_lost_lease_still_writes_nothing(bench: Be
     settings = bench.settings.model_copy(update={"heartbeat_seconds": 600.0})
     with EmbeddedWorker(settings, SAMPLE):
         bench.enqueue("linger")
-        eventually(lambda: bool(bench.diary()), "the step to begin")
+        wait_until(lambda: bool(bench.diary()), "the step to begin")
         pid = only_step()
         bench.give_lease_to_another()
         bench.open_gate("linger")
-        eventually(lambda: not alive(pid), "the step to end")
+        wait_until(lambda: not alive(pid), "the step to end")
     assert bench.results() == []
     assert bench.job().state == JobState.RUNNING

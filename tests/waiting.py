@@ -1,0 +1,33 @@
+"""Waits that end when something has happened, and the one setting for how long nothing may happen.
+
+A limit here is no expectation of speed: it is the time after which a test gives up, far beyond what a slow machine
+with other work needs. `CROSSWALK_TEST_PATIENCE` multiplies every limit: 2 gives up after twice as long.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+PATIENCE_SECONDS = 300.0 * float(os.environ.get("CROSSWALK_TEST_PATIENCE", "1"))
+"""Seconds after which whatever is waited for is taken to have failed: an answer, a process's start or end."""
+
+_LOOK_SECONDS = 0.02
+
+Found = TypeVar("Found")
+
+
+def wait_until(
+    look: Callable[[], Found], what: str, seconds: float = PATIENCE_SECONDS, *, last: Callable[[], object] | None = None
+) -> Found:
+    """The first true thing that `look` finds. Fails after `seconds`, naming what was waited for.
+
+    last: tells what stood in the way, for the message of a failure.
+    """
+    began = time.monotonic()
+    while not (found := look()):
+        if time.monotonic() - began > seconds:
+            seen = f"; the last state: {last()}" if last is not None else ""
+            raise AssertionError(f"waited {seconds:.0f} seconds in vain for {what}{seen}")
+        time.sleep(_LOOK_SECONDS)
+    return found
