@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.embedding_model.convolutions import avoid_strided_pointwise
 from models.portable import Architecture
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -59,6 +60,7 @@ def build(architecture: Architecture, dimension: int | None = None, *, backbones
             backbone = _from_folder(architecture, backbones_dir)
         case "timm":
             backbone = _from_timm(architecture)
+    avoid_strided_pointwise(backbone)
     width = backbone.width
     asked = width if dimension is None else dimension
     return Embedder(backbone, width, asked, projection=architecture.projection)
