@@ -13,7 +13,7 @@ _KEPT_OPEN = 64
 
 @dataclass(frozen=True)
 class Crossing:
-    """One hop between two spaces: the transformation that was chosen, and one for items without side-information.
+    """What leads from one space to another: the chosen transformation, and one for items without side-information.
 
     `plain` is the best transformation that needs no side-information; the same object where `chosen` needs none. It
     serves the items that lack what `chosen` reads, unless `chosen` has learned something to stand in for it.

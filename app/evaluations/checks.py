@@ -22,7 +22,7 @@ class EvaluationChecks:
         self._models = models
         self._galleries = galleries
         self._datasets = datasets
-        self._hops = accepted_crossings
+        self._accepted_crossings = accepted_crossings
 
     def pair(self, session: Session, request: PairEvaluation) -> PairEvaluation:
         """The request with the gallery's model, the crossings and the comparison named.
@@ -73,17 +73,18 @@ class EvaluationChecks:
     def _via(self, session: Session, queries: str, gallery: str, upgrade: str | None, pointer: str) -> str | None:
         """The upgrade whose crossing is applied; None where both are of one model."""
         if upgrade is None:
-            return None if queries == gallery else self._hops.needed(gallery, queries, session).upgrade
-        hop, learned = self._hops.named(upgrade, session)
-        if (hop.source, hop.target) != (gallery, queries):
+            return None if queries == gallery else self._accepted_crossings.needed(gallery, queries, session).upgrade
+        crossing, learned = self._accepted_crossings.named(upgrade, session)
+        if (crossing.source, crossing.target) != (gallery, queries):
             raise Unprocessable.at(
-                f"Upgrade {upgrade} leads from {hop.source!r} to {hop.target!r}, and what is needed here leads from "
-                f"vectors of {gallery!r} to queries of {queries!r}. A crossing has a direction.",
+                f"Upgrade {upgrade} leads from {crossing.source!r} to {crossing.target!r}, and what is needed here "
+                f"leads from vectors of {gallery!r} to queries of {queries!r}. A crossing has a direction.",
                 pointer=pointer,
             )
         if not learned:
             raise Unprocessable.at(
-                f"Upgrade {upgrade} is {hop.state}, and has learned nothing yet that could be used.", pointer=pointer
+                f"Upgrade {upgrade} is {crossing.state}, and has learned nothing yet that could be used.",
+                pointer=pointer,
             )
         return upgrade
 

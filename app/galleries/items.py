@@ -29,17 +29,19 @@ class GalleryItems:
                 return Expected.items(space.dimension, info.side_dimension)
         compatible_with = self._models.get(model).compatible_with
         if compatible_with in {space.model for space in lineage}:
-            raise Unprocessable(
+            raise Unprocessable.at(
                 f"Gallery {info.id!r} keeps vectors of {compatible_with!r}, which queries of {model!r} search as they "
                 f"are. Put items with vectors of {compatible_with!r}; to move the gallery to {model!r}, learn a "
                 f'crossing: POST /models/{lineage[-1].model}/upgrade with {{"to": "{model}", "strategy": "forward"}}.',
-                errors=[{"parameter": "model", "message": f"{model!r} makes queries for this gallery, not items"}],
+                parameter="model",
+                message=f"{model!r} makes queries for this gallery, not items",
             )
-        raise Unprocessable(
+        raise Unprocessable.at(
             f"Gallery {info.id!r} is in the space of model {lineage[-1].model!r}; it takes vectors of "
             f"{', '.join(repr(space.model) for space in lineage)}, not of {model!r}. Send model= with the model that "
             f"really made the vectors, or upgrade first: POST /models/{lineage[-1].model}/upgrade.",
-            errors=[{"parameter": "model", "message": f"{model!r} is no model of this gallery"}],
+            parameter="model",
+            message=f"{model!r} is no model of this gallery",
         )
 
     def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> schemas.Upserted:

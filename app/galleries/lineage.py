@@ -20,7 +20,7 @@ class Projected:
 
     A native vector was made by the generation's own model; every other was transformed. `uncertainty` (m,) float32 is
     the expected squared distance of a vector from the one that the generation's model would make: 0 for a native one,
-    NaN where it is unknown. Over several hops the errors are added, as if they were independent and the next hop
+    NaN where it is unknown. Over several crossings the errors are added, as if independent and as if the next one
     neither enlarged nor shrank the one before.
     """
 
@@ -62,8 +62,10 @@ class Lineage:
     @cached_property
     def columns(self) -> list[str]:
         """The item columns that a projection reads, where the table has them."""
-        hops = [*self.crossings, *self.shortcuts.values()]
-        side = [SIDE_INFORMATION] if any(hop.chosen.card.side_dimension is not None for hop in hops) else []
+        crossings = [*self.crossings, *self.shortcuts.values()]
+        side = (
+            [SIDE_INFORMATION] if any(crossing.chosen.card.side_dimension is not None for crossing in crossings) else []
+        )
         return [embedding_column(model) for model in self.models] + side
 
     def after(self, model: str) -> tuple[str, ...]:
@@ -72,14 +74,14 @@ class Lineage:
 
     def path(self, start: int) -> tuple[Crossing, ...]:
         """The crossings from `models[start]` to the last, one after the other, by the shortcuts that there are."""
-        ways: list[Crossing] = []
+        followed: list[Crossing] = []  # from the last crossing backwards
         end = len(self.models) - 1
         while end > start:
             if (shortcut := self.shortcuts.get((start, end))) is not None:
-                return (shortcut, *reversed(ways))
+                return (shortcut, *reversed(followed))
             end -= 1
-            ways.append(self.crossings[end])
-        return tuple(reversed(ways))
+            followed.append(self.crossings[end])
+        return tuple(reversed(followed))
 
     def project(self, batch: pa.RecordBatch) -> Projected:
         """Each item in this space, from its newest model's vector on; items without any vector are left out."""

@@ -45,19 +45,19 @@ class AcceptedCrossings:
             row = session.get(UpgradeRow, upgrade)
         if row is None:
             raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
-        return _hop(row), row.learned is not None
+        return _crossing_of(row), row.learned is not None
 
     def accepted(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing | None:
         """The newest crossing between two models that a gate accepted; a learned one rather than a trained model's.
         `within`: the caller's session where there is one."""
         found = [row for row in self._between(source, target, within) if row.state in _ACCEPTED]
         ordered = sorted(found, key=lambda row: (row.strategy == FORWARD, row.id))
-        return _hop(ordered[-1]) if ordered else None
+        return _crossing_of(ordered[-1]) if ordered else None
 
     def needed(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing:
         """The same. Raises NoRoute, which says what would make one, where there is none."""
-        if (hop := self.accepted(source, target, within)) is not None:
-            return hop
+        if (crossing := self.accepted(source, target, within)) is not None:
+            return crossing
         why = f"No accepted upgrade leads from vectors of model {source!r} to queries of {target!r}."
         for row in reversed(self._between(source, target, within)):
             if row.learned is not None:
@@ -79,7 +79,7 @@ class AcceptedCrossings:
             return list(session.scalars(query.order_by(UpgradeRow.id)))
 
 
-def _hop(row: UpgradeRow) -> AcceptedCrossing:
+def _crossing_of(row: UpgradeRow) -> AcceptedCrossing:
     return AcceptedCrossing(row.id, row.source, row.target, row.strategy, row.state)
 
 

@@ -8,7 +8,7 @@ from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
 from app.index import prune, publish
-from workers.serving.prepare import tune_for_crossings
+from workers.serving.index_tuning import tune_for_crossings
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from workers.rows.label_cover import labels_cover
 from workers.rows.pairs import DatasetPairs, load_earlier_pairs
 from workers.training.held_out_pairs import learn_from_held_out
 
-FEWEST = 40  # pairs from which on held-out rows tell two ways apart
+FEWEST = 40  # pairs from which on held-out rows tell two crossings apart
 SEED = 0
 
 
@@ -42,8 +42,8 @@ class Link:
     """How items come from an earlier model to the upgrade's new one, and why so; intervals of `metric`, from 0 to 1.
 
     items: how many have no vector of a later model; pairs: rows known in both spaces. composed, direct: retrieval from
-    held-out rows, None where it was not measured. The earlier hops are as they are: rows that they were learned from
-    favour composition a little.
+    held-out rows, None where it was not measured. The earlier crossings are as they are: rows that they were learned
+    from favour composition a little.
     """
 
     source: str
@@ -85,9 +85,9 @@ class ChainLearning:
             info = self.crosswalk.galleries.info(name)
             generations = info.ancestry(info.active)
             for place, generation in enumerate(generations[:-1]):
-                hops = tuple(later.transformation for later in generations[place + 1 :])
+                later_crossings = tuple(later.transformation for later in generations[place + 1 :])
                 lineage = self.crosswalk.galleries.lineage(info, info.active)
-                chains.setdefault(generation.space.model, {})[hops] = lineage
+                chains.setdefault(generation.space.model, {})[later_crossings] = lineage
         return tuple(self._link(model, list(found.values())) for model, found in chains.items())
 
     def _link(self, model: str, lineages: list[Lineage]) -> Link:
@@ -135,7 +135,7 @@ class ChainLearning:
     def _composed(self, model: str, lineage: Lineage, rows: DatasetPairs) -> RetrievalScores:
         """Retrieval by composition from the very rows that a direct crossing is measured on.
 
-        The last hop is learned anew for each fold, without the fold's rows.
+        The last crossing is learned anew for each fold, without the fold's rows.
         """
         carried = lineage.project(_alone(model, rows)).vectors
         ground = HeldOutRetrieval(
