@@ -42,7 +42,7 @@ from app.storage.lance_table import vector_type
 from app.storage.migrate import migrate
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
-from models.portable import Array, Space, Transformation, save
+from models.portable import Array, Space, Transformation, save_transformation
 from models.transformations.fct import fct
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
@@ -136,7 +136,7 @@ def filled(crosswalk: Crosswalk, world: World, rows: int, kind: str) -> Measured
 def begun(crosswalk: Crosswalk, transformation: Transformation) -> None:
     """An upgrade that has been proved and is about to transform its gallery."""
     for name in (CHOSEN, PLAIN):
-        save(transformation, crosswalk.settings.artifacts_dir / UPGRADE / name)
+        save_transformation(transformation, crosswalk.settings.artifacts_dir / UPGRADE / name)
     with crosswalk.database.session() as session:
         session.add(
             UpgradeRow(

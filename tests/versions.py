@@ -12,7 +12,7 @@ import numpy as np
 from app.artifacts.crossings import CHOSEN, PLAIN
 from app.composition import Crosswalk
 from app.upgrades.states import Event
-from models.portable import Affine, Card, Transformation, save
+from models.portable import Affine, Card, Transformation, save_transformation
 from tests.e2e.user import Scene, npz
 from tests.worlds import Items, World, world
 
@@ -85,8 +85,8 @@ class Versions(Scene):
         upgrades = self.crosswalk.upgrades
         upgrades.begin(upgrade)
         folder = self.crosswalk.settings.artifacts_dir / upgrade
-        save(h or self.h(source, target, side=side), folder / CHOSEN)
-        save(h or self.h(source, target), folder / PLAIN)
+        save_transformation(h or self.h(source, target, side=side), folder / CHOSEN)
+        save_transformation(h or self.h(source, target), folder / PLAIN)
         with self.crosswalk.database.session() as session:
             upgrades.advance(session, upgrade, Event.TRAINED, learned={})
             if accepted:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.portable import Array, Space, Transformation, Uncertainty, load, load_uncertainty
+from models.portable import Array, Space, Transformation, Uncertainty, load_transformation, load_uncertainty
 
 CHOSEN = "chosen"
 PLAIN = "plain"
@@ -88,7 +88,7 @@ def open_crossing(folder: Path, source: Space, target: Space) -> Crossing:
     """
     known = (folder / UNCERTAINTY).exists()
     return Crossing(
-        chosen=load(folder / CHOSEN, source=source, target=target),
-        plain=load(folder / PLAIN, source=source, target=target),
+        chosen=load_transformation(folder / CHOSEN, source=source, target=target),
+        plain=load_transformation(folder / PLAIN, source=source, target=target),
         uncertainty=load_uncertainty(folder / UNCERTAINTY, source=source, target=target) if known else None,
     )

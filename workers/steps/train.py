@@ -12,7 +12,7 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.upgrades.states import Event
 from app.upgrades.tables import UpgradeRow
 from models.json_values import plain
-from models.portable import Space, Transformation, save, save_uncertainty
+from models.portable import Space, Transformation, save_transformation, save_uncertainty
 from models.transformations.selection import Selection, select
 from models.transformations.stand_in import StandInResult, try_stand_in
 from models.uncertainty import LearnedUncertainty
@@ -47,8 +47,8 @@ def run(context: StepContext) -> None:
     )
     chosen, tried = _served_by(selection, known, lacking, source, target)
     folder = context.settings.artifacts_dir / upgrade.id
-    card = save(chosen, folder / CHOSEN)
-    save(selection.instant, folder / PLAIN)
+    card = save_transformation(chosen, folder / CHOSEN)
+    save_transformation(selection.instant, folder / PLAIN)
     missing = learn_from_held_out(
         known,
         replace(chosen, card=card),

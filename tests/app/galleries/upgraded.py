@@ -15,7 +15,7 @@ from app.artifacts.crossings import CHOSEN, PLAIN, UNCERTAINTY
 from app.composition import Crosswalk
 from app.index import publish
 from app.upgrades.states import Event
-from models.portable import Transformation, Uncertainty, save, save_uncertainty
+from models.portable import Transformation, Uncertainty, save_transformation, save_uncertainty
 from tests.app.crossings import affine, uncertainty
 from tests.worlds import Floats
 
@@ -100,7 +100,7 @@ class Upgraded:
         upgrades.begin(upgrade)
         folder = self.crosswalk.settings.artifacts_dir / upgrade
         for name, h in ((CHOSEN, self.h), (PLAIN, self.plain)):
-            save(h, folder / name)
+            save_transformation(h, folder / name)
         if uncertain:
             save_uncertainty(self.uncertainty, folder / UNCERTAINTY)
         proofs: dict[str, Any] = {"shop": {"advice": []} | ({} if backfill is None else {"backfill": backfill})}

@@ -21,7 +21,7 @@ from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
-from models.portable import Array, Space, save
+from models.portable import Array, Space, save_transformation
 from models.transformations.pairs import Pairs
 from tests.app.crossings import network_crossing, normal
 from workers.rows.pairs import DatasetPairs
@@ -66,8 +66,8 @@ def proved(settings: Settings, database: Database) -> Iterator[Proved]:
     crosswalk.galleries.create(NewGallery(id="g", model="old", side_information=side, index=index))
     rng = np.random.default_rng(0)
     crossing, folder = network_crossing(OLD, NEW, SIDE), settings.artifacts_dir / "u"
-    save(crossing.chosen, folder / CHOSEN)
-    save(crossing.plain, folder / PLAIN)
+    save_transformation(crossing.chosen, folder / CHOSEN)
+    save_transformation(crossing.plain, folder / PLAIN)
     asked = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
     row = UpgradeRow(id="u", source="old", target="new", request=asked, galleries=["g"], state=UpgradeState.ACTIVE)
     with crosswalk.database.session() as session:
