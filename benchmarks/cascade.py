@@ -41,7 +41,7 @@ from app.storage.migrate import migrate
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 from benchmarks.crossing import tiny_imagenet
-from models.portable import Array, Space, Transformation, load, save
+from models.portable import Array, Space, Transformation, load_transformation, save_transformation
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from workers.rows.items import whole_gallery
@@ -131,10 +131,10 @@ def learned_once(recipe: Recipe, pairs: Pairs, spaces: tuple[Space, Space], keep
     """Learned now, or by an earlier run that kept it."""
     source, target = spaces
     if keep is not None and (keep / recipe.name).exists():
-        return load(keep / recipe.name, source=source, target=target)
+        return load_transformation(keep / recipe.name, source=source, target=target)
     h = learn(recipe, pairs, source, target, device=torch.device("cpu"))
     if keep is not None:
-        save(h, keep / recipe.name)
+        save_transformation(h, keep / recipe.name)
     return h
 
 
@@ -220,8 +220,8 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as folder:
                     crosswalk = laid_out(Path(folder), grown(pairs, rows), spaces)
                     artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
-                    save(chosen, artifacts.chosen)
-                    save(plain, artifacts.plain)
+                    save_transformation(chosen, artifacts.chosen)
+                    save_transformation(plain, artifacts.plain)
                     open_crossing.cache_clear()
                     shown.add_row(*compared(crosswalk, spaces, asked.new, (recipe.name, f"{rows:,}")))
                     crosswalk.close()

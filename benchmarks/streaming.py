@@ -43,7 +43,7 @@ from app.storage.migrate import migrate
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
-from models.portable import Array, Space, Transformation, save
+from models.portable import Array, Space, Transformation, save_transformation
 from models.transformations.fct import fct
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
@@ -138,7 +138,7 @@ def begun(crosswalk: Crosswalk, transformation: Transformation) -> None:
     """An upgrade that has been proved and is about to transform its gallery."""
     artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
     for path in (artifacts.chosen, artifacts.plain):
-        save(transformation, path)
+        save_transformation(transformation, path)
     with crosswalk.database.session() as session:
         session.add(
             UpgradeRow(

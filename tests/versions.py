@@ -12,7 +12,7 @@ import numpy as np
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.upgrades.states import Event
-from models.portable import Affine, Card, Transformation, save
+from models.portable import Affine, Card, Transformation, save_transformation
 from tests.e2e.user import Scene, npz
 from tests.worlds import Items, World, world
 
@@ -85,8 +85,8 @@ class Versions(Scene):
         steps = self.crosswalk.upgrade_steps
         steps.begin(upgrade)
         artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, upgrade)
-        save(h or self.h(source, target, side=side), artifacts.chosen)
-        save(h or self.h(source, target), artifacts.plain)
+        save_transformation(h or self.h(source, target, side=side), artifacts.chosen)
+        save_transformation(h or self.h(source, target), artifacts.plain)
         with self.crosswalk.database.session() as session:
             steps.advance(session, upgrade, Event.TRAINED, learned={})
             if accepted:

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from app.artifacts.folder import CrossingFiles
-from models.portable import Array, Space, Transformation, Uncertainty, load, load_uncertainty
+from models.portable import Array, Space, Transformation, Uncertainty, load_transformation, load_uncertainty
 
 _KEPT_OPEN = 64
 
@@ -68,7 +68,7 @@ def open_crossing(files: CrossingFiles, source: Space, target: Space) -> Crossin
     """
     known = files.uncertainty.exists()
     return Crossing(
-        chosen=load(files.chosen, source=source, target=target),
-        plain=load(files.plain, source=source, target=target),
+        chosen=load_transformation(files.chosen, source=source, target=target),
+        plain=load_transformation(files.plain, source=source, target=target),
         uncertainty=load_uncertainty(files.uncertainty, source=source, target=target) if known else None,
     )

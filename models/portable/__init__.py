@@ -9,7 +9,7 @@ the caller needs └── NotPushable              (also a ValueError) this tra
 """
 
 from models.portable.architectures import Architecture
-from models.portable.artifact import load, save
+from models.portable.artifact import load_transformation, save_transformation
 from models.portable.card import Card, Distance, Space
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
@@ -49,10 +49,10 @@ __all__ = [
     "Uncertainty",
     "WrongDirection",
     "as_indexed",
-    "load",
+    "load_transformation",
     "load_uncertainty",
     "publish",
-    "save",
+    "save_transformation",
     "save_uncertainty",
     "zero_padding",
 ]

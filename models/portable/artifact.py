@@ -14,7 +14,7 @@ from models.portable.sealed import check_direction, read_sealed, write_sealed
 from models.portable.transformation import Transformation
 
 
-def save(transformation: Transformation, directory: Path) -> Card:
+def save_transformation(transformation: Transformation, directory: Path) -> Card:
     """Writes a transformation so that a crash leaves the new artifact or the previous one; returns the card as saved.
 
     Raises OSError.
@@ -22,7 +22,7 @@ def save(transformation: Transformation, directory: Path) -> Card:
     return write_sealed(transformation.card, dict(_named(transformation)), directory)
 
 
-def load(directory: Path, *, source: Space, target: Space) -> Transformation:
+def load_transformation(directory: Path, *, source: Space, target: Space) -> Transformation:
     """Reads the transformation from `source` to `target`; raises CorruptArtifact or WrongDirection."""
     card, arrays = read_sealed(directory)
     try:

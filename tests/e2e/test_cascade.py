@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.artifacts.crossings import Crossing
-from models.portable import Space, load
+from models.portable import Space, load_transformation
 from tests.e2e.conftest import NewScene
 from tests.e2e.service import Service
 from tests.e2e.user import Answer, Scene, checked, cosine_ranking, problem
@@ -35,7 +35,9 @@ class Untouched:
     def crossing(self) -> Crossing:
         source, target = Space(self.scene.old, OLD, "cosine"), Space(self.scene.new, NEW, "cosine")
         folder = self.data / "artifacts" / self.id
-        chosen, plain = (load(folder / name, source=source, target=target) for name in ("chosen", "plain"))
+        chosen, plain = (
+            load_transformation(folder / name, source=source, target=target) for name in ("chosen", "plain")
+        )
         return Crossing(chosen, plain)
 
     def digests(self) -> dict[str, str]:

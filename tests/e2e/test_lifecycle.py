@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models.portable import Space, Transformation, load
+from models.portable import Space, Transformation, load_transformation
 from tests.e2e.conftest import Launched, NewScene
 from tests.e2e.service import Service
 from tests.e2e.user import NPZ, Scene, checked, cosine_ranking, npz, problem
@@ -19,7 +19,7 @@ from tests.worlds import NEW, NEWEST, OLD, Items
 
 
 def crossing(service: Service, upgrade: str, source: Space, target: Space) -> Transformation:
-    return load(service.data / "artifacts" / upgrade / "chosen", source=source, target=target)
+    return load_transformation(service.data / "artifacts" / upgrade / "chosen", source=source, target=target)
 
 
 def test_searches_and_writes_go_on_without_pause_and_none_is_lost(scene: NewScene, service: Service) -> None:

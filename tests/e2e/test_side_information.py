@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.artifacts.crossings import Crossing
 from models import embedding_model
-from models.portable import Space, load
+from models.portable import Space, load_transformation
 from tests.e2e.service import Service
 from tests.e2e.studio import SMALL, Studio, lists
 from tests.e2e.user import PARQUET, checked, parquet, problem
@@ -47,7 +47,9 @@ class Prepared:
     def crossing(self) -> Crossing:
         source, target = Space(self.studio.old, OLD, "l2"), Space(self.studio.new, NEW, "l2")
         folder = self.data / "artifacts" / self.found["id"]
-        chosen, plain = (load(folder / name, source=source, target=target) for name in ("chosen", "plain"))
+        chosen, plain = (
+            load_transformation(folder / name, source=source, target=target) for name in ("chosen", "plain")
+        )
         return Crossing(chosen, plain)
 
     def give(self, places: range) -> dict[str, Any]:

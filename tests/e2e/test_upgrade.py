@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.portable import Space, Transformation, load
+from models.portable import Space, Transformation, load_transformation
 from tests.e2e.conftest import Launched
 from tests.e2e.service import Service
 from tests.e2e.user import NPZ, Answer, Scene, cosine_ranking, npz
@@ -45,7 +45,7 @@ class Journey:
 
     def artifact(self, data: Path, name: str) -> Transformation:
         source, target = Space(self.scene.old, OLD, "cosine"), Space(self.scene.new, NEW, "cosine")
-        return load(data / "artifacts" / self.id / name, source=source, target=target)
+        return load_transformation(data / "artifacts" / self.id / name, source=source, target=target)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
 from models.json_values import plain
-from models.portable import Space, Transformation, save, save_uncertainty
+from models.portable import Space, Transformation, save_transformation, save_uncertainty
 from models.transformations.selection import Selection, select
 from models.transformations.stand_in import StandInResult, try_stand_in
 from models.uncertainty import LearnedUncertainty
@@ -47,8 +47,8 @@ def run(context: StepContext) -> None:
     )
     chosen, tried = _served_by(selection, known, lacking, source, target)
     artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
-    card = save(chosen, artifacts.chosen)
-    save(selection.instant, artifacts.plain)
+    card = save_transformation(chosen, artifacts.chosen)
+    save_transformation(selection.instant, artifacts.plain)
     missing = learn_from_held_out(
         known,
         replace(chosen, card=card),

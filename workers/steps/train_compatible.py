@@ -29,7 +29,7 @@ from models.device import resolve
 from models.embedding_model import EmbeddingModel
 from models.embedding_model.backbones import CannotBuild, described
 from models.inputs import BadInput, Preprocessing
-from models.portable import Architecture, Space, save, zero_padding
+from models.portable import Architecture, Space, save_transformation, zero_padding
 from workers.context import StepContext, StepFailed
 from workers.rows.labelled_rows import LabelledRows, read_rows
 from workers.rows.split import not_trained_on, split_rows
@@ -67,7 +67,7 @@ def run(context: StepContext) -> None:
         ) from error
     now = datetime.now(UTC).isoformat()
     for path in (artifacts.chosen, artifacts.plain):
-        save(zero_padding(source, target, created_at=now), path)
+        save_transformation(zero_padding(source, target, created_at=now), path)
     card = card_of(upgrade, rows, split, trained, architecture, preprocessing, settings, source, target, now)
     embedding_model.save(EmbeddingModel(card, trained.embedder, preprocessing), artifacts.model)
     embedding_model.zipped(artifacts.model, artifacts.model_zip)

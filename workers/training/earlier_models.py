@@ -23,7 +23,7 @@ from models.arrays import Progress
 from models.device import Device
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.json_values import plain
-from models.portable import Array, Transformation, save, save_uncertainty
+from models.portable import Array, Transformation, save_transformation, save_uncertainty
 from models.transformations.candidates import leads
 from models.transformations.held_out_retrieval import HeldOutRetrieval, RetrievalScores
 from models.transformations.methods import method_named
@@ -153,8 +153,8 @@ class ChainLearning:
 
     def _save(self, model: str, rows: DatasetPairs, direct: Selection) -> None:
         files = self.artifacts.shortcut(model)
-        card = save(direct.chosen, files.chosen)
-        save(direct.instant, files.plain)
+        card = save_transformation(direct.chosen, files.chosen)
+        save_transformation(direct.instant, files.plain)
         chosen = replace(direct.chosen, card=card)
         missing = learn_from_held_out(rows, chosen, direct.refit, device=self.device, progress=self.progress)
         if missing is not None:

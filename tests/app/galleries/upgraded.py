@@ -15,7 +15,7 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.index import publish
 from app.upgrades.states import Event
-from models.portable import Transformation, Uncertainty, save, save_uncertainty
+from models.portable import Transformation, Uncertainty, save_transformation, save_uncertainty
 from tests.app.crossings import affine, uncertainty
 from tests.worlds import Floats
 
@@ -99,8 +99,8 @@ class Upgraded:
         steps, galleries = self.crosswalk.upgrade_steps, self.crosswalk.galleries
         steps.begin(upgrade)
         artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, upgrade)
-        save(self.h, artifacts.chosen)
-        save(self.plain, artifacts.plain)
+        save_transformation(self.h, artifacts.chosen)
+        save_transformation(self.plain, artifacts.plain)
         if uncertain:
             save_uncertainty(self.uncertainty, artifacts.uncertainty)
         proofs: dict[str, Any] = {"shop": {"advice": []} | ({} if backfill is None else {"backfill": backfill})}

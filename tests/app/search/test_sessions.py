@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.storage.lance_table import vector_type
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
-from models.portable import Space, save
+from models.portable import Space, save_transformation
 from tests.app.crossings import affine
 from tests.serving import serving
 
@@ -50,7 +50,7 @@ class World:
         store.put("old", OLD.dimension, (), schema, iter([pa.RecordBatch.from_arrays(cells, schema=schema)]))
         artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, "u")
         for path in (artifacts.chosen, artifacts.plain):
-            save(affine(OLD, NEW), path)
+            save_transformation(affine(OLD, NEW), path)
         request = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
         row = UpgradeRow(id="u", source="old", target="new", request=request, galleries=["g"])
         row.state = UpgradeState.READY

@@ -19,8 +19,7 @@ from app.upgrades.states import Event
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn, save, zipped
 from models.embedding_model.backbones import build
 from models.inputs import Preprocessing
-from models.portable import Architecture, Distance, publish, zero_padding
-from models.portable import save as save_transformation
+from models.portable import Architecture, Distance, publish, save_transformation, zero_padding
 from tests.worlds import Floats
 
 OLD_DIMENSION, NEW_DIMENSION, ITEMS = 6, 16, 40

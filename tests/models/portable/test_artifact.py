@@ -21,9 +21,9 @@ from models.portable import (
     Space,
     Transformation,
     WrongDirection,
+    load_transformation,
+    save_transformation,
 )
-from models.portable import load as load_artifact
-from models.portable import save as save_artifact
 
 OLD, NEW = Space("old", 5, "cosine"), Space("new", 4, "l2")
 
@@ -45,8 +45,8 @@ def transformation(seed: int = 0) -> Transformation:
 
 def test_saved_transformation_loads_and_computes_the_same(tmp_path: Path) -> None:
     h = transformation()
-    card = save_artifact(h, tmp_path / "artifact")
-    back = load_artifact(tmp_path / "artifact", source=OLD, target=NEW)
+    card = save_transformation(h, tmp_path / "artifact")
+    back = load_transformation(tmp_path / "artifact", source=OLD, target=NEW)
     rng = np.random.default_rng(1)
     old, side = rng.standard_normal((9, 5)).astype(np.float32), rng.standard_normal((9, 2)).astype(np.float32)
     np.testing.assert_array_equal(back.apply(old, side), h.apply(old, side))
@@ -58,8 +58,8 @@ def test_what_pushing_needs_to_know_is_saved_as_well(tmp_path: Path) -> None:
     weight, slope = rng.standard_normal((4, 5)).astype(np.float32), rng.standard_normal(5).astype(np.float32)
     card = dataclasses.replace(transformation().card, side_dimension=None)
     affine = Affine(weight, np.ones(4, np.float32), None, Lengths(slope, 0.1, 1 / 3, -0.7))
-    save_artifact(Transformation(card, affine), tmp_path)
-    back = load_artifact(tmp_path, source=OLD, target=NEW)
+    save_transformation(Transformation(card, affine), tmp_path)
+    back = load_transformation(tmp_path, source=OLD, target=NEW)
     queries = rng.standard_normal((3, 4)).astype(np.float32)
     pushed, again = Transformation(card, affine).push(queries), back.push(queries)
     np.testing.assert_array_equal(again.queries, pushed.queries)
@@ -68,20 +68,20 @@ def test_what_pushing_needs_to_know_is_saved_as_well(tmp_path: Path) -> None:
 
 
 def test_saving_is_deterministic_and_replaces_the_artifact_before(tmp_path: Path) -> None:
-    first = save_artifact(transformation(0), tmp_path)
-    second = save_artifact(transformation(1), tmp_path)
-    assert save_artifact(transformation(1), tmp_path) == second != first
+    first = save_transformation(transformation(0), tmp_path)
+    second = save_transformation(transformation(1), tmp_path)
+    assert save_transformation(transformation(1), tmp_path) == second != first
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_reversed_and_foreign_directions_are_refused(tmp_path: Path) -> None:
-    save_artifact(transformation(), tmp_path)
+    save_transformation(transformation(), tmp_path)
     with pytest.raises(WrongDirection, match="cannot be reversed"):
-        load_artifact(tmp_path, source=NEW, target=OLD)
+        load_transformation(tmp_path, source=NEW, target=OLD)
     with pytest.raises(WrongDirection, match="other"):
-        load_artifact(tmp_path, source=OLD, target=Space("other", 4, "l2"))
+        load_transformation(tmp_path, source=OLD, target=Space("other", 4, "l2"))
     with pytest.raises(WrongDirection):
-        load_artifact(tmp_path, source=OLD, target=dataclasses.replace(NEW, metric="ip"))
+        load_transformation(tmp_path, source=OLD, target=dataclasses.replace(NEW, metric="ip"))
 
 
 def flip_last_byte(folder: Path) -> None:
@@ -115,10 +115,10 @@ def test_every_kind_of_damage_is_recognised(tmp_path: Path) -> None:
         "checksum-of-nothing": lambda folder: edit_card(folder, sha256=7),
     }
     for name, damage in damages.items():
-        save_artifact(transformation(), tmp_path / name)
+        save_transformation(transformation(), tmp_path / name)
         damage(tmp_path / name)
         with pytest.raises(CorruptArtifact):
-            load_artifact(tmp_path / name, source=OLD, target=NEW)
+            load_transformation(tmp_path / name, source=OLD, target=NEW)
 
 
 def test_applying_needs_neither_torch_nor_the_rest_of_the_learning_core() -> None:

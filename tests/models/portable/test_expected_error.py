@@ -18,7 +18,7 @@ from models.portable import (
     Space,
     Uncertainty,
     WrongDirection,
-    load,
+    load_transformation,
     load_uncertainty,
     save_uncertainty,
 )
@@ -161,4 +161,4 @@ def test_damage_is_recognised_and_an_uncertainty_is_no_transformation(tmp_path: 
             load_uncertainty(tmp_path / name, source=OLD, target=NEW)
     save_uncertainty(Uncertainty(CARD, scores()["nearest"], CURVE), tmp_path / "sound")
     with pytest.raises(CorruptArtifact):
-        load(tmp_path / "sound", source=OLD, target=NEW)
+        load_transformation(tmp_path / "sound", source=OLD, target=NEW)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.device import resolve
-from models.portable import Array, Distance, Space, Transformation, load, save
+from models.portable import Array, Distance, Space, Transformation, load_transformation, save_transformation
 from models.transformations.fct import fct
 from models.transformations.linear import ridge
 from models.transformations.networks import BranchedNetwork
@@ -113,8 +113,8 @@ def test_progress_counts_epochs_to_the_end() -> None:
 def test_trained_network_survives_the_disk(tmp_path: Path) -> None:
     pairs, (source, target) = curved(60, side=2), spaces(6, 5, "cosine")
     h = fct(pairs, source, target, width=16, epochs=2, device=CPU)
-    save(h, tmp_path)
-    back = load(tmp_path, source=source, target=target)
+    save_transformation(h, tmp_path)
+    back = load_transformation(tmp_path, source=source, target=target)
     np.testing.assert_array_equal(back.apply(pairs.old, pairs.side), h.apply(pairs.old, pairs.side))
     assert not back.linear
 

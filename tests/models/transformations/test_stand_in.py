@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.portable import Affine, Array, CorruptArtifact, Space, Transformation, as_indexed, load, save
+from models.portable import (
+    Affine,
+    Array,
+    CorruptArtifact,
+    Space,
+    Transformation,
+    as_indexed,
+    load_transformation,
+    save_transformation,
+)
 from models.transformations.linear import orthogonal, ridge
 from models.transformations.pairs import Pairs
 from models.transformations.stand_in import learn_stand_in, predict_side, try_stand_in
@@ -73,8 +82,8 @@ def test_rows_that_lack_side_information_are_transformed_by_what_stands_in_for_i
 def test_it_is_kept_with_the_artifact_under_its_checksum(tmp_path: Path) -> None:
     rows = pairs(0.5)
     h = replace(with_side(rows), stand_in=stand_in(rows))
-    save(h, tmp_path)
-    again = load(tmp_path, source=SOURCE, target=TARGET)
+    save_transformation(h, tmp_path)
+    again = load_transformation(tmp_path, source=SOURCE, target=TARGET)
     nothing = np.zeros(ROWS, bool)
     np.testing.assert_array_equal(again.apply(rows.old, rows.side, nothing), h.apply(rows.old, rows.side, nothing))
     (weights,) = tmp_path.glob("*.safetensors")
@@ -82,7 +91,7 @@ def test_it_is_kept_with_the_artifact_under_its_checksum(tmp_path: Path) -> None
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(CorruptArtifact):
-        load(tmp_path, source=SOURCE, target=TARGET)
+        load_transformation(tmp_path, source=SOURCE, target=TARGET)
 
 
 def test_one_of_another_shape_is_refused() -> None:

@@ -21,7 +21,7 @@ from app.storage.lance_table import vector_type
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
-from models.portable import Array, Space, save
+from models.portable import Array, Space, save_transformation
 from models.transformations.pairs import Pairs
 from tests.app.crossings import network_crossing, normal
 from workers.rows.pairs import DatasetPairs
@@ -70,8 +70,8 @@ def proved(settings: Settings, database: Database) -> Iterator[Proved]:
     crosswalk.galleries.create(NewGallery(id="g", model="old", side_information=side, index=index))
     rng = np.random.default_rng(0)
     crossing, artifacts = network_crossing(OLD, NEW, SIDE), UpgradeArtifacts(settings.artifacts_dir, "u")
-    save(crossing.chosen, artifacts.chosen)
-    save(crossing.plain, artifacts.plain)
+    save_transformation(crossing.chosen, artifacts.chosen)
+    save_transformation(crossing.plain, artifacts.plain)
     asked = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
     row = UpgradeRow(id="u", source="old", target="new", request=asked, galleries=["g"], state=UpgradeState.ACTIVE)
     with crosswalk.database.session() as session:

@@ -1,0 +1,59 @@
+"""Tunes published indexes for the queries of upgrades. Needs no torch, so that building an index need not load it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.artifacts.cascade import FEW, has_cascade, open_cascade
+from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
+from app.artifacts.tuning import Tuning
+from app.composition import Crosswalk
+from app.galleries.info import GalleryInfo
+from app.index import CorruptIndex, Snapshot, tune
+from app.upgrades.accepted_crossings import CrossingRoutes
+from models.portable import Array
+
+
+def tune_for_crossings(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str) -> None:
+    """Tunes an index just published for every crossing whose queries search it. Call before it is pointed to."""
+    upgrades = {info.generations[number].upgrade}
+    if number == info.active:
+        with crosswalk.database.read() as session:
+            upgrades |= set(CrossingRoutes().crossable(session, info).values())
+    for upgrade in sorted(one for one in upgrades if one is not None):
+        if UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade).queries.exists():
+            tune_for_queries(crosswalk, info, number, index, upgrade)
+
+
+def tune_for_queries(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str | None, upgrade: str) -> Tuning:
+    """What an index gives to the queries of an upgrade, kept for search where it is not exact."""
+    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade)
+    queries: Array = np.load(artifacts.queries)
+    if index is None:
+        return Tuning("flat", None, 1.0, None, 1.0, len(queries), FEW)
+    try:
+        snapshot = Snapshot.load(crosswalk.galleries.store(info).index_folder(number) / index)
+    except CorruptIndex:  # search goes exactly until it is rebuilt, which tunes it
+        return Tuning("flat", None, 1.0, None, 1.0, len(queries), FEW)
+    generation, neighbours = info.generations[number], FEW
+    score = generation.space.metric
+    if generation.upgrade != upgrade:
+        target = crosswalk.models.space(crosswalk.upgrade_steps.info(upgrade).target)
+        pushed = open_crossing(artifacts, generation.space, target).plain.push(queries)
+        queries, score = pushed.queries, pushed.score
+        neighbours = _candidates(artifacts)
+    tuned = tune(snapshot, queries, score, min(neighbours, snapshot.block.ranked.count))
+    if tuned is None:
+        return Tuning("flat", None, 1.0, None, 1.0, len(queries), neighbours)
+    before, after = tuned
+    tuning = Tuning(
+        snapshot.manifest.kind, before.effort, before.recall, after.effort, after.recall, len(queries), neighbours
+    )
+    tuning.save(artifacts, index)
+    return tuning
+
+
+def _candidates(artifacts: UpgradeArtifacts) -> int:
+    """How many rows a pushed query asks an index for."""
+    return open_cascade(artifacts).k if has_cascade(artifacts) else FEW
