@@ -28,14 +28,20 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.forward --data $(DATA) --parts compare,sizes,speed
 	$(BIN)/python -m benchmarks.few_pairs --data $(DATA)
 	$(BIN)/python -m benchmarks.backfill --data $(DATA)
+	$(BIN)/python -m benchmarks.pushing --data $(DATA)
 	$(BIN)/python -m benchmarks.cascade --data $(DATA)
 	$(BIN)/python -m benchmarks.side_information --data $(DATA)
+	$(BIN)/python -m benchmarks.stand_in --data $(DATA)
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.fit_speed
 	$(BIN)/python -m benchmarks.verdict --data $(DATA)
 	$(BIN)/python -m benchmarks.compatible --data $(DATA)
 	$(BIN)/python -m benchmarks.training_step --data $(DATA)
 	$(BIN)/python -m benchmarks.random_walk
+	$(BIN)/python -m benchmarks.index_speed
+	$(BIN)/python -m benchmarks.streaming
+	$(BIN)/python -m benchmarks.gateway_start
+	$(BIN)/python -m benchmarks.hostile_uploads
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -170,8 +170,8 @@ class Bench:
             np.savez(path, training=vectors[0], validation=vectors[1])
             scores = self._scores(vectors[1], vectors[1])
             self.keep("old", {"self": _figures(scores), "seconds": time.monotonic() - began})
-        with np.load(path) as found:
-            return found["training"], found["validation"]
+        with np.load(path) as kept:
+            return kept["training"], kept["validation"]
 
     def run(self, run: Run) -> None:
         """Trains and measures one new model."""
@@ -249,8 +249,8 @@ class Bench:
 
 def _figures(scores: dict[str, Any]) -> dict[str, list[float]]:
     """Mean and the ends of the 95 % interval over queries, by metric."""
-    found = {name: bootstrap_mean(values) for name, values in scores.items()}
-    return {name: [interval.mean, interval.low, interval.high] for name, interval in found.items()}
+    intervals = {name: bootstrap_mean(values) for name, values in scores.items()}
+    return {name: [interval.mean, interval.low, interval.high] for name, interval in intervals.items()}
 
 
 def _with_noise(codes: Codes, share: float, seed: int) -> tuple[Codes, Any]:
@@ -276,15 +276,15 @@ def _device_name(device: torch.device) -> str:
 def print_table(kept: dict[str, Any], console: Console) -> None:
     """Everything measured so far; figures in %, with the ends of their intervals."""
     table = Table("run", "cross top-1", "top-5", "mAP", "cross − old/old", "self top-1", "top-5", "mAP", "AUROC", "min")
-    for key, found in kept.items():
-        gain = found.get("gain")
+    for key, figures in kept.items():
+        gain = figures.get("gain")
         table.add_row(
             key,
-            *_cells(found.get("cross")),
+            *_cells(figures.get("cross")),
             "–" if gain is None else f"{100 * gain[0]:+.1f} ({100 * gain[1]:+.1f} to {100 * gain[2]:+.1f})",
-            *_cells(found["self"]),
-            "–" if "auroc" not in found else f"{found['auroc']:.2f}",
-            f"{found['seconds'] / 60:.1f}",
+            *_cells(figures["self"]),
+            "–" if "auroc" not in figures else f"{figures['auroc']:.2f}",
+            f"{figures['seconds'] / 60:.1f}",
         )
     console.print(table)
 
@@ -308,19 +308,19 @@ def main() -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--workers", type=int, default=1, help="processes that decode images")
     parser.add_argument("--table", action="store_true", help="only print what has been measured")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     console = Console(width=200)
-    if not asked.table:
-        if asked.data is None:
+    if not options.table:
+        if options.data is None:
             parser.error("--data is needed to measure")
-        asked.out.mkdir(parents=True, exist_ok=True)
-        bench = Bench(asked.data, asked.size, asked.out, asked.seed, resolve(asked.device), asked.workers)
+        options.out.mkdir(parents=True, exist_ok=True)
+        bench = Bench(options.data, options.size, options.out, options.seed, resolve(options.device), options.workers)
         bench.old()
-        for run in dict.fromkeys(run for part in asked.part for run in runs(part)):
-            if bench.full(run.key) not in bench.kept() and (asked.only is None or run.key in asked.only):
+        for run in dict.fromkeys(run for part in options.part for run in runs(part)):
+            if bench.full(run.key) not in bench.kept() and (options.only is None or run.key in options.only):
                 bench.run(run)
                 print_table({k: v for k, v in bench.kept().items() if k == bench.full(run.key)}, console)
-    results = asked.out / "compatible.json"
+    results = options.out / "compatible.json"
     print_table(json.loads(results.read_text()) if results.exists() else {}, console)
 
 

@@ -94,11 +94,11 @@ def compare(task: Task, options: argparse.Namespace) -> Iterator[dict[str, Any]]
     for count in counts:
         pairs = task.learn_from.subset(order[:count])
         for method in options.methods.split(","):
-            found: dict[str, SearchResult] = {}
+            results: dict[str, SearchResult] = {}
             for recipe in _variants(method, options.epochs):
                 result, seconds = crossed(task, pairs, recipe, device, task.gallery.side)
-                found[recipe.name] = result
-                added = _side_adds(found, recipe)
+                results[recipe.name] = result
+                added = _side_adds(results, recipe)
                 yield row(task, count, result, ends, seconds=seconds, side_adds=added)
 
 
@@ -111,12 +111,12 @@ def _variants(method: str, epochs: int) -> Iterator[Recipe]:
             yield recipe.with_labels()
 
 
-def _side_adds(found: dict[str, SearchResult], recipe: Recipe) -> dict[str, tuple[float, float, float]] | None:
+def _side_adds(results: dict[str, SearchResult], recipe: Recipe) -> dict[str, tuple[float, float, float]] | None:
     """What side-information adds to the same recipe without it, by metric: mean, low, high of the paired difference."""
-    without = found.get(recipe.name.replace(" + side-information", ""))
+    without = results.get(recipe.name.replace(" + side-information", ""))
     if not recipe.uses_side or without is None:
         return None
-    with_it, added = found[recipe.name], {}
+    with_it, added = results[recipe.name], {}
     for metric in ("cmc@1", "map"):
         gain = paired_bootstrap(with_it.figure(metric).per_query, without.figure(metric).per_query)
         added[metric] = (gain.mean, gain.low, gain.high)
@@ -259,8 +259,8 @@ def main() -> None:
                 options.json.write_text(json.dumps(kept, indent=1))
                 console.print(f"{name} {line['name']}", line.get("figures", {}).get("cmc@1", ""))
     console.print(table(kept))
-    for said in _speeds(kept):
-        console.print(said)
+    for sentence in _speeds(kept):
+        console.print(sentence)
 
 
 if __name__ == "__main__":

@@ -94,16 +94,16 @@ def _imports_mib() -> float:
 
 
 def _each() -> list[Measured]:
-    imports, found = _imports_mib(), []
+    imports, answers = _imports_mib(), []
     for hostile in HOSTILE:
         with tempfile.TemporaryDirectory() as folder:
             body = Path(folder) / "body"
             body.write_bytes(hostile.make())
             options = ["--body", str(body), "--type", hostile.media_type]
-            said = json.loads(subprocess.check_output([*_SELF, *options], cwd=_ROOT))
-            said["decoder_mib"] = max(0.0, said["decoder_mib"] - imports)
-            found.append(Measured(hostile.name, body.stat().st_size, hostile.claims, **said))
-    return found
+            answer = json.loads(subprocess.check_output([*_SELF, *options], cwd=_ROOT))
+            answer["decoder_mib"] = max(0.0, answer["decoder_mib"] - imports)
+            answers.append(Measured(hostile.name, body.stat().st_size, hostile.claims, **answer))
+    return answers
 
 
 def _size(size: int) -> str:
@@ -119,18 +119,18 @@ def main() -> None:
     if options.body is not None:
         print(json.dumps(_measure(options.body, options.type, options.body.parent)))
         return
-    found = _each()
+    answers = _each()
     shown = Table(title="Hostile uploads: none stored")
     for heading in ("body", "on disk", "claims", "answer", "seconds", "gateway +MiB", "decoder +MiB"):
         shown.add_column(heading, justify="left" if heading in ("body", "claims", "answer") else "right")
-    for row in found:
+    for row in answers:
         figures = (f"{row.seconds:.2f}", f"{row.gateway_mib:.0f}", f"{row.decoder_mib:.0f}")
         shown.add_row(row.name, _size(row.bytes), row.claims, row.answer, *figures)
     Console(width=140).print(shown)
-    gateway, decoder = max(row.gateway_mib for row in found), max(row.decoder_mib for row in found)
+    gateway, decoder = max(row.gateway_mib for row in answers), max(row.decoder_mib for row in answers)
     print(f"Peaks: gateway +{gateway:.0f} MiB, decoder +{decoder:.0f} MiB.")
     if options.json is not None:
-        options.json.write_text(json.dumps([asdict(row) for row in found], indent=1))
+        options.json.write_text(json.dumps([asdict(row) for row in answers], indent=1))
 
 
 if __name__ == "__main__":

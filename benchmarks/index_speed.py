@@ -1,7 +1,7 @@
 """How fast the index answers, beside numpy and bare FAISS on the same rows in the same run, each on one thread.
 
-    python benchmarks/index_speed.py            # 18,000 × 256 and 1,000,000 × 128: about 5 minutes
-    python benchmarks/index_speed.py --small    # the first alone
+    python -m benchmarks.index_speed            # 18,000 × 256 and 1,000,000 × 128: about 5 minutes
+    python -m benchmarks.index_speed --small    # the first alone
 
 Rows and queries are of one distribution: a mixture in 16 dimensions, embedded in more with a little noise, as real
 embeddings have far fewer directions than coordinates. Times are medians; a ratio above 1 is slower than the baseline

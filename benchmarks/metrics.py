@@ -89,26 +89,26 @@ def plain_loop(rows: Floats, labels: Labels, many: int) -> Measured:
     names = labels.tolist()
     hits, precision = np.zeros((many, TOP)), np.zeros(many)
     for i in range(many):
-        place = found = 0
+        place = right = 0
         total = 0.0
         for row in np.argsort(-scores[i], kind="stable").tolist():
             if row == i:
                 continue
             place += 1
             if names[row] == names[i]:
-                found += 1
-                total += found / place
+                right += 1
+                total += right / place
                 if place <= TOP:
                     hits[i, place - 1 :] = 1
-        precision[i] = total / found
+        precision[i] = total / right
     return Measured(hits[:, 0], hits[:, 4], precision)
 
 
 def ours(rows: Floats, labels: Labels, many: int) -> Measured:
     """The library."""
-    found = label_metrics(rows[:many], labels[:many], rows, labels, "ip", np.arange(many))
-    first, fifth = (cmc(found.ranks, k).astype(np.float64) for k in (1, TOP))
-    return Measured(first, fifth, found.average_precision)
+    metrics = label_metrics(rows[:many], labels[:many], rows, labels, "ip", np.arange(many))
+    first, fifth = (cmc(metrics.ranks, k).astype(np.float64) for k in (1, TOP))
+    return Measured(first, fifth, metrics.average_precision)
 
 
 def best_of(repeats: int, work: Callable[[], Measured]) -> Measured:
@@ -164,8 +164,8 @@ def main() -> None:
         measured.append((f"Crosswalk, {threads} threads", several, 1.0))
     memory = working_memory(lambda: ours(rows, labels, m))
 
-    found = measured[-1][1]
-    figures = (found.first.mean(), found.fifth.mean(), found.precision.mean())
+    ours_last = measured[-1][1]
+    figures = (ours_last.first.mean(), ours_last.fifth.mean(), ours_last.precision.mean())
     table = Table(
         title=f"{m:,} queries × {n:,} rows × {options.dimension}, {options.classes} classes; "
         + "CMC@1 {:.1%}, CMC@5 {:.1%}, mAP {:.1%}; ".format(*figures)

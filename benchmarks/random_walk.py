@@ -58,8 +58,8 @@ def seconds(features: Array) -> tuple[float, Array]:
     classes, rows, dimension = features.shape
     codes = np.repeat(np.arange(classes), rows)
     began = time.perf_counter()
-    found = refine_classes(features.reshape(-1, dimension), codes, classes)
-    return time.perf_counter() - began, found.columns
+    refined = refine_classes(features.reshape(-1, dimension), codes, classes)
+    return time.perf_counter() - began, refined.columns
 
 
 def compare(features: Array, measured: int) -> None:

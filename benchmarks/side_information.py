@@ -175,8 +175,8 @@ def lines(subject: Subject, sides: Mapping[str, Side], device: torch.device) -> 
         plain = crossed(task, pairs, method, None, device)
         yield [pairs, method, "none", *_means(plain)]
         for name, vectors in sides.items():
-            found = crossed(task, pairs, method, vectors, device)
-            yield [pairs, method, name, *_means(found), *map(_gain, found, plain)]
+            beside = crossed(task, pairs, method, vectors, device)
+            yield [pairs, method, name, *_means(beside), *map(_gain, beside, plain)]
 
 
 def crossed(task: Task, pairs: str, method: str, side: Side | None, device: torch.device) -> Scores:
@@ -186,18 +186,18 @@ def crossed(task: Task, pairs: str, method: str, side: Side | None, device: torc
         task = replace(task, learn_from=learn_from, gallery=gallery)
     recipe = Recipe(method_named(method), side is not None)
     h = learn(recipe, chosen_pairs(task, pairs, 0), task.source, task.target, device=device, seed=0)
-    moved = h.apply(task.gallery.old, None if side is None else task.gallery.side)
-    return scores(task, task.queries.new, moved, task.target.metric)
+    transformed = h.apply(task.gallery.old, None if side is None else task.gallery.side)
+    return scores(task, task.queries.new, transformed, task.target.metric)
 
 
-def _means(found: Scores) -> Iterator[str]:
-    for values in found:
+def _means(measured: Scores) -> Iterator[str]:
+    for values in measured:
         interval = bootstrap_mean(values)
         yield f"{100 * interval.mean:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def _gain(found: Any, plain: Any) -> str:
-    interval = paired_bootstrap(found, plain)
+def _gain(measured: Any, plain: Any) -> str:
+    interval = paired_bootstrap(measured, plain)
     return f"{100 * interval.mean:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
 
 
@@ -212,20 +212,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("crosswalk-benchmarks"), help="checkpoints")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--workers", type=int, default=0, help="processes that decode images")
-    asked = parser.parse_args()
-    given = {name: json.loads(value) for name, _, value in (each.partition("=") for each in asked.set)}
-    device = resolve(asked.device)
-    for name in [asked.only] if asked.only else SUBJECTS:
+    options = parser.parse_args()
+    given = {name: json.loads(value) for name, _, value in (each.partition("=") for each in options.set)}
+    device = resolve(options.device)
+    for name in [options.only] if options.only else SUBJECTS:
         began = time.monotonic()
-        subject = SUBJECTS[name](asked.data, asked.size)
-        subject = replace(subject, methods=tuple(asked.methods or subject.methods))
+        subject = SUBJECTS[name](options.data, options.size)
+        subject = replace(subject, methods=tuple(options.methods or subject.methods))
         settings = ContrastiveSettings.for_modality(
-            subject.preprocessing.modality, epochs=asked.epochs or subject.epochs, workers=asked.workers, **given
+            subject.preprocessing.modality, epochs=options.epochs or subject.epochs, workers=options.workers, **given
         )
         method = method_of(subject.preprocessing.modality)
         untrained = replace(settings, epochs=1, learning_rate=1e-12)
         few = Taken(subject.learn_from, np.arange(UNTRAINED_ROWS))
-        folder = asked.out / f"side-information-{asked.size}" / name
+        folder = options.out / f"side-information-{options.size}" / name
         sides = {
             kind: embedded(subject, encoder(subject, rows, how, folder / kind, device), device)
             for kind, rows, how in (("untrained", few, untrained), (method, subject.learn_from, settings))

@@ -37,12 +37,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    asked = parser.parse_args()
-    rows = _rows(asked.data, asked.steps * asked.batch)
+    options = parser.parse_args()
+    rows = _rows(options.data, options.steps * options.batch)
     settings = TrainingSettings(
-        epochs=2, batch=asked.batch, schedule="one_cycle", instance_weights=InstanceWeightSettings(warm_up=0)
+        epochs=2, batch=options.batch, schedule="one_cycle", instance_weights=InstanceWeightSettings(warm_up=0)
     )
-    device = resolve(asked.device)
+    device = resolve(options.device)
     seconds = _profiled(rows, settings, device)
     total = sum(seconds.values())
     table = Table("part of a step", "seconds", "share")
@@ -51,7 +51,7 @@ def main() -> None:
     console = Console()
     console.print(table)
     share = (seconds["backbone"] + seconds["backward"]) / total
-    console.print(f"forward and backward: {share:.1%} of {total:.1f} s in {2 * asked.steps} steps on {device}")
+    console.print(f"forward and backward: {share:.1%} of {total:.1f} s in {2 * options.steps} steps on {device}")
 
 
 def _profiled(rows: LabelledInputs, settings: TrainingSettings, device: torch.device) -> dict[str, float]:
@@ -69,8 +69,8 @@ def _profiled(rows: LabelledInputs, settings: TrainingSettings, device: torch.de
             device=device,
             folder=Path(folder),
         )
-    found = {event.key: event.cpu_time_total / 1e6 for event in profiler.key_averages()}
-    return {part: found.get(part, 0.0) for part in PARTS}
+    seconds = {event.key: event.cpu_time_total / 1e6 for event in profiler.key_averages()}
+    return {part: seconds.get(part, 0.0) for part in PARTS}
 
 
 def _rows(data: Path | None, many: int) -> LabelledInputs:

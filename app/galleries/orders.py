@@ -33,12 +33,12 @@ def most_urgent(rows: RowIds, urgency: Urgency, limit: int) -> RowIds:
 
 
 def by_uncertainty(uncertainty: NDArray[np.float32]) -> Urgency:
-    """The expected error; one that is unknown goes first."""
+    """The expected squared error of each item's vector, (m,); an item whose error is unknown (NaN) goes first."""
     return np.where(np.isnan(uncertainty), np.inf, uncertainty).astype(np.float64)
 
 
 def by_chance(rows: RowIds) -> Urgency:
-    """As good as random, and the same each time: SplitMix64 (Steele et al., OOPSLA 2014, fig. 16) of the row id."""
+    """As good as random, the same each time: SplitMix64 (Steele et al., OOPSLA 2014, fig. 16) of each row id."""
     with np.errstate(over="ignore"):
         mixed = rows.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -49,7 +49,7 @@ def by_chance(rows: RowIds) -> Urgency:
 def by_class_mean_distance(
     rows: RowIds, labels: pa.Table, scan: Callable[[], Iterator[Projected]], metric: Distance
 ) -> Urgency:
-    """How far each row's vector lies from the mean of its label's; items without a label come last.
+    """How far each row's vector lies from the mean vector of its own label; items without a label come last.
 
     Vectors are compared as an index of `metric` holds them, whoever made them. labels: `_rowid` and `label` of every
     item. scan: streams every vector of the generation, and is called twice.
@@ -78,13 +78,14 @@ def by_class_mean_distance(
 
 
 def by_old_model_poor(rows: RowIds, items: Iterable[pa.RecordBatch], path: Path) -> Urgency:
-    """How poor training found the old model on the row of the same id; items that it was not trained on come last.
+    """How badly the old model does on each item, as compatible training found on its row of the same id.
 
-    items: `_rowid` and `id` of every item. path: what training found out about its rows (`rows.parquet`).
+    Items that nothing was trained on come last. items: `_rowid` and `id` of every item. path: the `rows.parquet` that
+    the training left, a line for each of its rows.
     """
-    learned = pq.read_table(path, columns=["id", _POOR])
-    learned = learned.filter(pc.is_finite(learned.column(_POOR)))
-    names, poor = learned.column("id").combine_chunks(), np.append(learned.column(_POOR).to_numpy(), LEAST)
+    trained_on = pq.read_table(path, columns=["id", _POOR])
+    trained_on = trained_on.filter(pc.is_finite(trained_on.column(_POOR)))
+    names, poor = trained_on.column("id").combine_chunks(), np.append(trained_on.column(_POOR).to_numpy(), LEAST)
     wanted = _Places(rows)
     urgency = np.full(len(rows), LEAST)
     for batch in items:
@@ -95,7 +96,7 @@ def by_old_model_poor(rows: RowIds, items: Iterable[pa.RecordBatch], path: Path)
 
 
 class _Places:
-    """Where rows are in an array of distinct rows; -1 where they are not."""
+    """Looks rows up in an array of distinct rows: `of` gives each row's place in that array, -1 for one not in it."""
 
     def __init__(self, rows: RowIds) -> None:
         self._order = np.argsort(rows, kind="stable")

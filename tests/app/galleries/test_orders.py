@@ -28,11 +28,11 @@ VECTORS = np.random.default_rng(2).normal(size=(300, 3)).astype(np.float32)
 def test_most_urgent_come_first_and_ties_in_order_of_row(limit: int) -> None:
     urgency = np.random.default_rng(3).integers(0, 400, 300).astype(np.float64)
     urgency[:5] = -np.inf
-    found = most_urgent(ROWS, urgency, limit)
+    chosen = most_urgent(ROWS, urgency, limit)
     places = sorted(range(300), key=lambda place: (-urgency[place], ROWS[place]))[:limit]
-    assert urgency[found].tolist() == urgency[places].tolist()
+    assert urgency[chosen].tolist() == urgency[places].tolist()
     if limit >= 300:
-        assert found.tolist() == places
+        assert chosen.tolist() == places
 
 
 def test_nothing_is_urgent_where_there_is_nothing() -> None:
@@ -63,9 +63,9 @@ def test_distance_is_from_the_mean_of_the_own_label() -> None:
     label = [None if place % 10 == 0 else f"class-{place % 3}" for place in range(300)]
     mixed = np.random.default_rng(4).permutation(300)
     labels = pa.table({ROW_ID: pa.array(ROWS[mixed], pa.uint64()), "label": [label[place] for place in mixed]})
-    asked = ROWS[50:200]
-    found = by_class_mean_distance(asked, labels, scan, "l2")
-    for place, urgency in zip(range(50, 200), found, strict=True):
+    waiting = ROWS[50:200]
+    urgencies = by_class_mean_distance(waiting, labels, scan, "l2")
+    for place, urgency in zip(range(50, 200), urgencies, strict=True):
         if label[place] is None:
             assert urgency == -np.inf
         else:
@@ -80,8 +80,8 @@ def test_under_cosine_it_does_not_matter_how_long_the_vectors_of_a_model_are() -
         for part in scan():
             yield Projected(part.rows, part.vectors * (1 + part.rows % 7)[:, None], part.native, part.uncertainty)
 
-    found, again = (by_class_mean_distance(ROWS, labels, each, "cosine") for each in (scan, longer))
-    np.testing.assert_allclose(found, again, rtol=1e-4)
+    once, again = (by_class_mean_distance(ROWS, labels, each, "cosine") for each in (scan, longer))
+    np.testing.assert_allclose(once, again, rtol=1e-4)
 
 
 def test_distance_of_items_without_any_label_says_nothing() -> None:

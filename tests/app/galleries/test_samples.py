@@ -17,11 +17,11 @@ from app.storage.database import Database
 
 @pytest.fixture
 def crosswalk(each_settings: Settings, each_database: Database) -> Iterator[Crosswalk]:
-    found = compose(each_settings)
-    found.models.create(NewModel(id="m", dimension=2, metric="ip"))
-    found.galleries.create(NewGallery(id="g", model="m"))
-    yield found
-    found.close()
+    composed = compose(each_settings)
+    composed.models.create(NewModel(id="m", dimension=2, metric="ip"))
+    composed.galleries.create(NewGallery(id="g", model="m"))
+    yield composed
+    composed.close()
 
 
 def keep(crosswalk: Crosswalk, wanted: SampleRequest, **weights: float) -> Sample:
@@ -51,9 +51,9 @@ def test_asking_again_waits_for_the_first_job(crosswalk: Crosswalk) -> None:
     for _ in range(3):
         crosswalk.samples.ask(wanted)
     crosswalk.samples.ask(SampleRequest("g", "g-1", 1, 4))
-    found = jobs(crosswalk)
-    assert [job.step for job in found] == [STEP, STEP]
-    assert found[0].arguments == {"gallery": "g", "folder": "g-1", "version": 1, "n": 3}
+    queued = jobs(crosswalk)
+    assert [job.step for job in queued] == [STEP, STEP]
+    assert queued[0].arguments == {"gallery": "g", "folder": "g-1", "version": 1, "n": 3}
     kept = keep(crosswalk, wanted, a=0.75, b=0.25)
     assert crosswalk.samples.find(wanted) == kept
 
