@@ -68,5 +68,5 @@ def has_cascade(artifacts: UpgradeArtifacts) -> bool:
 @lru_cache(maxsize=_KEPT_OPEN)
 def open_cascade(artifacts: UpgradeArtifacts) -> Cascade:
     """What `save` wrote; it never changes once an upgrade is proved. Raises OSError where there is none."""
-    said: dict[str, Any] = json.loads(artifacts.cascade.read_bytes())
-    return Cascade(**said | {"interval": tuple(said["interval"])})
+    fields: dict[str, Any] = json.loads(artifacts.cascade.read_bytes())
+    return Cascade(**fields | {"interval": tuple(fields["interval"])})

@@ -26,7 +26,7 @@ class Crossing:
 
     @property
     def linear(self) -> bool:
-        """Whether both are."""
+        """Whether `chosen` and `plain` are both linear, so that either can be pushed into the query."""
         return self.chosen.linear and self.plain.linear
 
     def apply(self, embeddings: Array, side: Array | None, has_side: np.ndarray) -> Array:
@@ -41,12 +41,12 @@ class Crossing:
             return self.plain.apply(embeddings)
         if has_side.all():
             return self.chosen.apply(embeddings, side)
-        moved = self.plain.apply(embeddings)
-        moved[has_side] = self.chosen.apply(embeddings[has_side], side[has_side])
-        return moved
+        transformed = self.plain.apply(embeddings)
+        transformed[has_side] = self.chosen.apply(embeddings[has_side], side[has_side])
+        return transformed
 
-    def expected_error(self, embeddings: Array, side: Array | None, has_side: np.ndarray, moved: Array) -> Array:
-        """The expected squared distance (n,) float32 of `moved`, what `apply` made, from what the new model would make.
+    def expected_error(self, embeddings: Array, side: Array | None, has_side: np.ndarray, transformed: Array) -> Array:
+        """The expected squared distance (n,) float32 of `transformed`, which `apply` made, from the new model's vectors.
 
         NaN where it was not learned: for every item, or for those that lack the side-information that `chosen` reads.
         """
@@ -54,9 +54,11 @@ class Crossing:
         if self.uncertainty is None or not len(embeddings):
             return errors
         if self.chosen.card.side_dimension is None:
-            return self.uncertainty.expected_error(embeddings, None, moved)
+            return self.uncertainty.expected_error(embeddings, None, transformed)
         if side is not None and has_side.any():
-            errors[has_side] = self.uncertainty.expected_error(embeddings[has_side], side[has_side], moved[has_side])
+            errors[has_side] = self.uncertainty.expected_error(
+                embeddings[has_side], side[has_side], transformed[has_side]
+            )
         return errors
 
 

@@ -140,11 +140,11 @@ class Table:
 
     def known(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
-        found = np.zeros(len(ids), bool)
+        known = np.zeros(len(ids), bool)
         for batch in self.scan(["id"], batch_rows=_IDS_AT_ONCE):
             places = pc.index_in(batch.column("id"), value_set=ids).drop_null()
-            found[places.to_numpy()] = True
-        return found
+            known[places.to_numpy()] = True
+        return known
 
     def delete(self, ids: Sequence[str]) -> int:
         """Removes rows by id, in one commit; how many there were."""

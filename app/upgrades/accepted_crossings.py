@@ -50,8 +50,8 @@ class AcceptedCrossings:
     def accepted(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing | None:
         """The newest crossing between two models that a gate accepted; a learned one rather than a trained model's.
         `within`: the caller's session where there is one."""
-        found = [row for row in self._between(source, target, within) if row.state in _ACCEPTED]
-        ordered = sorted(found, key=lambda row: (row.strategy == FORWARD, row.id))
+        accepted = [row for row in self._between(source, target, within) if row.state in _ACCEPTED]
+        ordered = sorted(accepted, key=lambda row: (row.strategy == FORWARD, row.id))
         return _crossing_of(ordered[-1]) if ordered else None
 
     def needed(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing:

@@ -27,12 +27,12 @@ class UpgradeChecks:
         self._galleries = galleries
         self._datasets = datasets
 
-    def forward(self, session: Session, source: str, asked: ForwardUpgrade) -> None:
+    def forward(self, session: Session, source: str, request: ForwardUpgrade) -> None:
         """Raises NotFound, and Unprocessable for the same model twice or a dataset without the new one's vectors."""
-        old, new = self._models.get(source, session), self._models.get(asked.to, session)
+        old, new = self._models.get(source, session), self._models.get(request.to, session)
         if old.id == new.id:
             raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
-        for dataset in asked.datasets:
+        for dataset in request.datasets:
             if not self._has(session, dataset, embedding_column(new.id)):
                 raise Unprocessable(
                     f"Dataset {dataset!r} has no vectors of model {new.id!r}, so nothing can be learned from it. Embed "
@@ -40,23 +40,23 @@ class UpgradeChecks:
                     f"PUT /datasets/{dataset}/rows with a column embedding.{new.id}."
                 )
 
-    def side_information(self, session: Session, asked: ForwardUpgrade, galleries: Sequence[str]) -> None:
+    def side_information(self, session: Session, request: ForwardUpgrade, galleries: Sequence[str]) -> None:
         """Raises Unprocessable where side-information has different dimensions: a crossing reads vectors of one."""
-        known = {f"dataset {name!r}": self._datasets.get(name, session).side_information for name in asked.datasets}
-        found = {name: side.dimension for name, side in known.items() if side is not None}
+        known = {f"dataset {name!r}": self._datasets.get(name, session).side_information for name in request.datasets}
+        dimension_of = {name: side.dimension for name, side in known.items() if side is not None}
         dimensions = {f"gallery {name!r}": self._galleries.info(name, session).side_dimension for name in galleries}
-        found |= {name: dimension for name, dimension in dimensions.items() if dimension is not None}
-        if len(set(found.values())) > 1:
-            told = ", ".join(f"{name} has {dimension}" for name, dimension in found.items())
+        dimension_of |= {name: dimension for name, dimension in dimensions.items() if dimension is not None}
+        if len(set(dimension_of.values())) > 1:
+            told = ", ".join(f"{name} has {dimension}" for name, dimension in dimension_of.items())
             raise Unprocessable(
                 f"Side-information must have one dimension throughout an upgrade: {told}. Give the rows and the items "
                 "vectors of one encoder, or upgrade the galleries one by one."
             )
 
-    def compatible(self, session: Session, source: str, asked: CompatibleUpgrade) -> NewModel:
+    def compatible(self, session: Session, source: str, request: CompatibleUpgrade) -> NewModel:
         """The model to be registered. Raises NotFound, and Unprocessable where it cannot be compatible with the old one
         or a dataset has nothing to train it on."""
-        old, to = self._models.get(source, session), asked.to
+        old, to = self._models.get(source, session), request.to
         if to.metric not in (None, old.metric):
             raise Unprocessable.at(
                 f"Model {source!r} is compared by {old.metric}, and a model that searches its galleries must be too, "
@@ -69,7 +69,7 @@ class UpgradeChecks:
                 f"{source!r} has {old.dimension}, and {to.id!r} would have {to.dimension}. Give a larger `dimension`.",
                 pointer="/to/dimension",
             )
-        for field, dataset in (("dataset", asked.dataset), ("evaluation", asked.evaluation)):
+        for field, dataset in (("dataset", request.dataset), ("evaluation", request.evaluation)):
             for column in (str(to.modality), "label") if dataset is not None else ():
                 if not self._has(session, str(dataset), column):
                     raise Unprocessable.at(
@@ -85,9 +85,9 @@ class UpgradeChecks:
             description=to.description,
         )
 
-    def galleries(self, session: Session, source: str, asked: UpgradeRequest) -> list[str]:
+    def galleries(self, session: Session, source: str, request: UpgradeRequest) -> list[str]:
         """The galleries that the upgrade is for. Raises NotFound, and Unprocessable where there is none."""
-        galleries = asked.galleries or self._galleries.in_space(source, session)
+        galleries = request.galleries or self._galleries.in_space(source, session)
         if not galleries:
             raise Unprocessable(f"No gallery is in the space of model {source!r}, so there is nothing to upgrade.")
         return sorted(set(galleries))
@@ -125,27 +125,27 @@ class UpgradeChecks:
 
     def may_train(self, session: Session, source: str, new: NewModel) -> None:
         """Raises IdTaken unless the id is free, or of a model whose former training came to nothing."""
-        there = self._models.find(session, new.id)
-        if there is None:
+        registered = self._models.find(session, new.id)
+        if registered is None:
             return
-        if why := self._taken(session, source, new, there):
-            differing = [name for name in ("dimension", "metric") if getattr(there, name) != getattr(new, name)]
+        if why := self._taken(session, source, new, registered):
+            differing = [name for name in ("dimension", "metric") if getattr(registered, name) != getattr(new, name)]
             raise IdTaken(
                 f"Model {new.id!r} is there already: {why}. Choose another id in `to`.", differing=differing or ["id"]
             )
 
-    def _taken(self, session: Session, source: str, new: NewModel, there: Model) -> str | None:
+    def _taken(self, session: Session, source: str, new: NewModel, registered: Model) -> str | None:
         """Why a model that is there cannot be trained anew."""
-        former = session.get(UpgradeRow, there.trained_by) if there.trained_by else None
+        former = session.get(UpgradeRow, registered.trained_by) if registered.trained_by else None
         if former is None:
             encoder = "it was trained to be an encoder of side-information"
-            return encoder if there.trained_by else "it was registered, not trained here"
+            return encoder if registered.trained_by else "it was registered, not trained here"
         if former.source != source:
             return f"upgrade {former.id} trained it to be compatible with {former.source!r}, not with {source!r}"
         if former.state not in states.ENDED:
             return f"upgrade {former.id}, which trains it, is {former.state}"
-        if (there.dimension, there.metric) != (new.dimension, new.metric):
-            return f"it has {there.dimension} dimensions and is compared by {there.metric}"
+        if (registered.dimension, registered.metric) != (new.dimension, new.metric):
+            return f"it has {registered.dimension} dimensions and is compared by {registered.metric}"
         users = [*self._galleries.using_model(session, new.id), *self._datasets.using_model(session, new.id)]
         return f"{', '.join(users)} holds vectors of it" if users else None
 

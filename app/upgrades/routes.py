@@ -55,10 +55,10 @@ async def events(upgrade: UpgradeId, parts: Parts) -> EventSourceResponse:
     first = await run_sync(parts.upgrades.get, upgrade)
 
     async def changes() -> AsyncIterator[ServerSentEvent]:
-        now, said = first, None
+        now, told = first, None
         while True:
-            if (now.state, now.progress) != said:
-                said = (now.state, now.progress)
+            if (now.state, now.progress) != told:
+                told = (now.state, now.progress)
                 yield ServerSentEvent(now.model_dump_json(by_alias=True), event="upgrade")
             if now.state in _SETTLED:
                 return
@@ -77,12 +77,12 @@ async def events(upgrade: UpgradeId, parts: Parts) -> EventSourceResponse:
 def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dict[str, object]:
     """What was learned, what was proved of each gallery, and the advice: a page to read, or JSON to those that `Accept`
     application/json."""
-    found = parts.upgrades.get(upgrade)
-    if found.report is None:
-        raise WrongState(f"Upgrade {upgrade} is {found.state}: there is no report before it has learned.")
+    current = parts.upgrades.get(upgrade)
+    if current.report is None:
+        raise WrongState(f"Upgrade {upgrade} is {current.state}: there is no report before it has learned.")
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(page_of(found))
-    return found.report
+        return HTMLResponse(page_of(current))
+    return current.report
 
 
 @router.get(
@@ -106,11 +106,11 @@ def rows(
 ) -> Response | list[TrainingRow]:
     """What training a compatible model found out about its rows, the most suspicious first: JSON, or a file to those
     that `Accept` text/csv."""
-    found = parts.artifacts.rows(upgrade, order, limit)
+    rows = parts.artifacts.rows(upgrade, order, limit)
     if "text/csv" in request.headers.get("accept", ""):
         headers = {"Content-Disposition": f'attachment; filename="{upgrade}-{order}.csv"'}
-        return Response(as_csv(found), headers=headers, media_type="text/csv")
-    return found
+        return Response(as_csv(rows), headers=headers, media_type="text/csv")
+    return rows
 
 
 @router.post("/{upgrade}/activate", summary="Switch to the new model", responses=problems(NotFound, WrongState))
@@ -141,14 +141,14 @@ def cancel(upgrade: UpgradeId, parts: Parts) -> Upgrade:
     responses=problems(NotFound, Conflict, IdTaken, KeyReused, Unprocessable),
 )
 def start(
-    model: ModelId, asked: Annotated[NewUpgrade, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once
+    model: ModelId, request: Annotated[NewUpgrade, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once
 ) -> Response:
     """`forward` learns the crossing to another model, proves it on your own data, and, where it is good enough,
     rewrites the galleries and switches to them; nothing is re-embedded. `compatible` trains a new model whose queries
     search the galleries as they are, and proves that. Long work: `Location` names what to follow."""
 
     def work(session: Session) -> StoredAnswer:
-        upgrade = parts.upgrades.start(session, model, asked)
+        upgrade = parts.upgrades.start(session, model, request)
         return StoredAnswer(upgrade, headers={"Location": f"/upgrades/{upgrade.id}"})
 
     return once.run(work)

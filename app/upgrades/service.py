@@ -45,7 +45,7 @@ class Upgrades:
         self._jobs = jobs
         self._checks = UpgradeChecks(models, galleries, datasets)
 
-    def start(self, session: Session, source: str, asked: ForwardUpgrade | CompatibleUpgrade) -> Upgrade:
+    def start(self, session: Session, source: str, request: ForwardUpgrade | CompatibleUpgrade) -> Upgrade:
         """Starts an upgrade inside the caller's transaction; its first job is rung after the commit.
 
         Raises NotFound for a model, dataset or gallery that is not there, Unprocessable for a request that cannot be
@@ -53,19 +53,19 @@ class Upgrades:
         has an id that another has.
         """
         row = UpgradeRow(
-            id=f"upg-{sortable_id()}", source=source, target=asked.target, request=asked.model_dump(mode="json")
+            id=f"upg-{sortable_id()}", source=source, target=request.target, request=request.model_dump(mode="json")
         )
         row.state = UpgradeState.QUEUED
-        if isinstance(asked, CompatibleUpgrade):
-            new = self._checks.compatible(session, source, asked)
+        if isinstance(request, CompatibleUpgrade):
+            new = self._checks.compatible(session, source, request)
             self._checks.may_train(session, source, new)
             self._models.train(session, new, row.id)
         else:
-            self._checks.forward(session, source, asked)
-            self._models.hold(session, asked.to)
-        row.galleries = self._checks.galleries(session, source, asked)
-        if isinstance(asked, ForwardUpgrade):
-            self._checks.side_information(session, asked, row.galleries)
+            self._checks.forward(session, source, request)
+            self._models.hold(session, request.to)
+        row.galleries = self._checks.galleries(session, source, request)
+        if isinstance(request, ForwardUpgrade):
+            self._checks.side_information(session, request, row.galleries)
         self._generations.lock(session, row.galleries)  # Two that start at the same moment take turns.
         self._checks.in_space(session, source, row.galleries)
         self._checks.free(session, row.galleries)
@@ -83,8 +83,8 @@ class Upgrades:
         """Up to `limit` upgrades, oldest first, after the one named by the cursor."""
         query = select(UpgradeRow).order_by(UpgradeRow.id).limit(limit)
         with self._database.read() as session:
-            found = session.scalars(query.where(UpgradeRow.id > cursor) if cursor else query)
-            return [self._wire(session, row) for row in found]
+            page = session.scalars(query.where(UpgradeRow.id > cursor) if cursor else query)
+            return [self._wire(session, row) for row in page]
 
     def activate(self, upgrade: str) -> Upgrade:
         """Points every gallery of the upgrade at the generation that it made, in one transaction.
@@ -186,25 +186,25 @@ class Upgrades:
         ]
 
     def _wire(self, session: Session, row: UpgradeRow) -> Upgrade:
-        asked = asked_by(row.request)
-        trains = asked if isinstance(asked, CompatibleUpgrade) else None
+        request = asked_by(row.request)
+        trains = request if isinstance(request, CompatibleUpgrade) else None
         progress = self._jobs.progress(session, row.id) if row.state in states.RUNNING else None
         return Upgrade(
             id=row.id,
             source=row.source,
             to=row.target,
-            strategy=asked.strategy,
-            method=asked.method,
+            strategy=request.strategy,
+            method=request.method,
             architecture=trains.to.architecture if trains else None,
             training=trains.training if trains else None,
             instance_weights=trains.instance_weights if trains else None,
-            dataset=asked.dataset,
-            evaluation=asked.evaluation,
+            dataset=request.dataset,
+            evaluation=request.evaluation,
             galleries=row.galleries,
-            gate=asked.gate,
-            activate=asked.activate,
-            dry_run=asked.dry_run,
-            rewrite=asked.rewrite if isinstance(asked, ForwardUpgrade) else None,
+            gate=request.gate,
+            activate=request.activate,
+            dry_run=request.dry_run,
+            rewrite=request.rewrite if isinstance(request, ForwardUpgrade) else None,
             state=UpgradeState(row.state),
             reason=row.reason,
             progress=Progress(**progress) if progress else None,
