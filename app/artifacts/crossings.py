@@ -46,7 +46,7 @@ class Crossing:
         return transformed
 
     def expected_error(self, embeddings: Array, side: Array | None, has_side: np.ndarray, transformed: Array) -> Array:
-        """The expected squared distance (n,) float32 of `transformed`, which `apply` made, from the new model's vectors.
+        """The expected squared distance (n,) float32 of `transformed`, which `apply` made, from the new model's.
 
         NaN where it was not learned: for every item, or for those that lack the side-information that `chosen` reads.
         """
