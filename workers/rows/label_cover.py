@@ -1,4 +1,4 @@
-"""How much of a gallery is of labels that the pairs show: what decides whether a crossing may learn from labels."""
+"""Decides whether a transformation may learn from labels: by the share of items whose label occurs in the pairs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ ENOUGH = 0.99
 
 
 def labels_cover(crosswalk: Crosswalk, galleries: Sequence[str], pairs: Pairs) -> bool:
-    """Whether nearly every item has a label of at least two pairs, in each gallery.
+    """Whether in each gallery nearly every item has a label that at least two pairs have.
 
-    Items of other labels, or of none, would be drawn towards the classes that were learned from.
+    Items without such a label would be moved towards the classes that were learned from.
     """
     return all(_share(crosswalk, name, pairs) >= ENOUGH for name in galleries)
 
@@ -27,8 +27,8 @@ def _share(crosswalk: Crosswalk, gallery: str, pairs: Pairs) -> float:
     counted = Counter(label for label in pairs.label.tolist() if label is not None)
     shown = pa.array([label for label, rows in counted.items() if rows >= FEWEST_ROWS], pa.string())
     items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
-    found = total = 0
+    covered = total = 0
     for batch in items.scan(["label"]):
-        found += pc.sum(pc.is_in(batch.column("label"), shown)).as_py() or 0
+        covered += pc.sum(pc.is_in(batch.column("label"), shown)).as_py() or 0
         total += batch.num_rows
-    return found / max(1, total)
+    return covered / max(1, total)

@@ -1,4 +1,4 @@
-"""How far a crossing missed each pair while the pair was held out, learned once and kept for later steps."""
+"""Transforms each pair by a transformation that was not learned from it, and keeps the vectors for later steps."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _FILE = "held_out.parquet"
 
 @dataclass(frozen=True)
 class HeldOutPairs:
-    """Pairs as what had not learned from them sees them.
+    """Pairs transformed while held out.
 
-    id: (n,) object; moved: (n, d_new) float32, transformed; expected_error: (n,) float32, of `moved`.
+    id: (n,) object; moved: (n, d_new) float32, transformed old vectors; expected_error: (n,) float32, of these.
     """
 
     id: NDArray[Any]
@@ -43,7 +43,7 @@ class HeldOutPairs:
     expected_error: Array
 
     def save(self, folder: Path) -> None:
-        """Writes the file so that a crash leaves it whole or not there."""
+        """Writes the file so that a crash leaves it complete or absent."""
         flat = pa.array(np.ascontiguousarray(self.moved, np.float32).ravel())
         columns = {
             "id": pa.array(self.id.tolist(), pa.string()),
@@ -56,7 +56,7 @@ class HeldOutPairs:
 
     @classmethod
     def load(cls, folder: Path) -> HeldOutPairs | None:
-        """What `save` left; None where there were too few pairs to learn it from."""
+        """Reads the file that `save` wrote; None where it was not written, since there were too few pairs."""
         if not (folder / _FILE).exists():
             return None
         table = pq.read_table(folder / _FILE)
@@ -67,7 +67,10 @@ class HeldOutPairs:
 def learn_from_held_out(
     pairs: DatasetPairs, chosen: Transformation, refit: Refit, *, device: Device, progress: Progress
 ) -> tuple[LearnedUncertainty, HeldOutPairs] | None:
-    """How far `chosen` is expected to miss; None for too few pairs. `refit` learns its like from some of them."""
+    """Learns the expected error of `chosen` from held-out pairs; None for too few pairs.
+
+    refit: learns a transformation like `chosen` from some of the pairs.
+    """
     folds = FOLDS if chosen.linear else NETWORK_FOLDS
     try:
         moved = cross_val_transform(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
