@@ -1,4 +1,4 @@
-"""Files of images or texts → vectors of a trained model, as a user asks for at the command line."""
+"""Embeds files of images or texts with a trained model, for the command line."""
 
 from workers.embedding.job import embed_files, export
 from workers.embedding.problems import CannotEmbed

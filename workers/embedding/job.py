@@ -1,4 +1,4 @@
-"""Embeds files with a trained model; or writes the model as ONNX."""
+"""Embeds files with a trained model, or exports the model to ONNX."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def embed_files(
     remark: Callable[[str], None],
     progress: Progress,
 ) -> int:
-    """Writes a Parquet file of `id`, `embedding` and what is carried along; how many rows. Raises CannotEmbed.
+    """Writes a Parquet file of `id`, `embedding`, and the labels and payloads given; returns the number of rows.
 
-    Of an encoder of side-information, `id` and `side_information` alone: what `PUT …/side-information` takes. The file
-    is there only once it is whole. Memory holds a row group at a time.
+    An encoder of side-information gives `id` and `side_information` alone, as `PUT …/side-information` takes them. The
+    file appears only once it is complete. Memory holds one row group at a time. Raises CannotEmbed.
     """
     try:
         where = resolve(device)
@@ -50,8 +50,8 @@ def embed_files(
     partial = out.with_name(f".{out.name}.partial")
     with tempfile.TemporaryDirectory(prefix=".crosswalk-embed-", dir=out.parent) as folder:
         source = open_source(files, model.preprocessing.modality, Path(folder))
-        for said in source.remarks:
-            remark(said)
+        for sentence in source.remarks:
+            remark(sentence)
         vectors = model.stream(source.inputs, device=where, batch=batch, workers=workers, precision="float32")
         try:
             _write(partial, source, _counted(vectors, source.carried.count, progress), model.card)
@@ -64,7 +64,10 @@ def embed_files(
 
 
 def export(artifact: Path, out: Path) -> float:
-    """Writes the model as ONNX; its largest difference from PyTorch, relative. Raises CannotEmbed."""
+    """Writes the model as ONNX; returns its largest difference from PyTorch, as a share of the largest component.
+
+    Raises CannotEmbed.
+    """
     try:
         return export_onnx(_loaded(artifact), out)
     except NotExported as error:
@@ -79,7 +82,7 @@ def _loaded(artifact: Path) -> EmbeddingModel:
 
 
 def _counted(parts: Iterable[Array], total: int, progress: Progress) -> Iterator[Array]:
-    """The same parts, each checked to be numbers."""
+    """Passes the vectors on and reports progress; raises CannotEmbed where one is not finite."""
     done = 0
     for part in parts:
         if not np.isfinite(part).all():
@@ -90,7 +93,7 @@ def _counted(parts: Iterable[Array], total: int, progress: Progress) -> Iterator
 
 
 def _write(path: Path, source: Source, parts: Iterator[Array], card: ModelCard) -> None:
-    """Row groups of vectors beside the columns carried along."""
+    """Writes row groups of vectors with the columns that were given beside the inputs."""
     given, dimension, beside = source.carried.schema, card.dimension, card.role == "side_information"
     if beside:
         given = pa.schema([given.field("id")])
@@ -108,7 +111,7 @@ def _write(path: Path, source: Source, parts: Iterator[Array], card: ModelCard) 
 
 
 def _tables(source: Source, rows: int) -> Iterator[pa.Table]:
-    """What is carried along in tables of exactly `rows` rows, the last one shorter."""
+    """The columns given beside the inputs, in tables of exactly `rows` rows, the last one shorter."""
     held: list[pa.RecordBatch] = []
     for batch in source.carried.batches():
         held.append(batch)
@@ -134,7 +137,7 @@ def _regrouped(parts: Iterator[Array], rows: int) -> Iterator[Array]:
 
 
 def _told(model: EmbeddingModel, source: Source, first: int) -> str:
-    """Names the rows that cannot be embedded; `first` is known to be one."""
+    """The message that names the rows that cannot be embedded, of which `first` is the first."""
     bad = list(islice(bad_rows(source.inputs, model.preprocessing, first), MOST_TOLD))
     reasons = {error.row: error.reason for error in bad}
     lines = [f"{name}: {reasons[row]}" for row, name in _names(source) if row in reasons]

@@ -1,7 +1,7 @@
-"""What is to be embedded: image files and folders of them, a table, or lines of text.
+"""Reads what is to be embedded: image files and folders of them, a table, or lines of text.
 
-Whatever is given becomes the same two things on disk: the inputs, which are read at random by several processes, and
-the columns carried along, checked by the rules of a gallery's items.
+Each becomes the inputs, which several processes read in any order, and the columns given beside them, which are spooled
+to disk and checked by the rules for a gallery's items.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Source:
 
 
 class ImageFiles(Sequence[bytes]):
-    """The bytes of files, read when they are asked for."""
+    """The contents of files, each read when it is indexed."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -55,7 +55,10 @@ class ImageFiles(Sequence[bytes]):
 
 
 def open_source(files: Sequence[Path], modality: str, folder: Path) -> Source:
-    """Reads everything but the inputs, and spools to `folder` what cannot be read in place. Raises CannotEmbed."""
+    """Opens the given files, spooling to `folder` what cannot be read in place. Raises CannotEmbed.
+
+    modality: "image" or "text", what the model embeds.
+    """
     kinds = {path.suffix.lower() for path in files if path.is_file()} & {*TABLES, *LINES}
     if kinds and len(files) > 1:
         raise CannotEmbed("Give one table or text file at a time; only image files and folders come several at once.")
@@ -75,22 +78,22 @@ def open_source(files: Sequence[Path], modality: str, folder: Path) -> Source:
 
 
 def _images(files: Iterable[Path], folder: Path) -> Source:
-    known = {suffix for suffix, form in Image.registered_extensions().items() if form in FORMATS}
-    found: list[tuple[str, Path]] = []
+    suffixes = {suffix for suffix, form in Image.registered_extensions().items() if form in FORMATS}
+    named: list[tuple[str, Path]] = []
     left_out = 0
     for given in files:
         if given.is_file():
-            found.append((given.name, given))
+            named.append((given.name, given))
             continue
         inside = sorted(path for path in given.rglob("*") if path.is_file())
-        images = [path for path in inside if path.suffix.lower() in known]
-        found += [(path.relative_to(given).as_posix(), path) for path in images]
+        images = [path for path in inside if path.suffix.lower() in suffixes]
+        named += [(path.relative_to(given).as_posix(), path) for path in images]
         left_out += len(inside) - len(images)
-    if not found:
+    if not named:
         raise CannotEmbed(f"There is no image in {', '.join(map(str, files))}.")
-    ids = pa.record_batch({"id": pa.array([name for name, _ in found])})
+    ids = pa.record_batch({"id": pa.array([name for name, _ in named])})
     remarks = (f"{left_out} files are no images by their names, and are left out.",) if left_out else ()
-    return Source(ImageFiles([path for _, path in found]), _carried([ids], ids.schema, folder), remarks)
+    return Source(ImageFiles([path for _, path in named]), _carried([ids], ids.schema, folder), remarks)
 
 
 def _table(file: Path, modality: str, folder: Path) -> Source:
@@ -133,7 +136,7 @@ def _fits(type_: pa.DataType, modality: str) -> bool:
 
 
 def _lines(file: Path) -> Iterator[pa.RecordBatch]:
-    """Rows of id, label, payload and input; a line of plain text is called by its number, from 1."""
+    """Rows of id, label, payload and input; the id of a line of plain text is its number, from 1."""
     columns = pa.schema([(name, pa.string()) for name in ("id", "label", "payload", "input")])
     with file.open(encoding="utf-8", newline="\n") as text:
         lines = enumerate((line.rstrip("\r\n") for line in text), start=1)
@@ -171,7 +174,7 @@ def _spooled(
     carried: pa.Schema | None = None,
     remarks: tuple[str, ...] = (),
 ) -> Source:
-    """Batches of `input` and what is carried, in one pass."""
+    """Writes the column `input` and the columns beside it to files of their own, in one pass over the batches."""
     path = folder / "inputs.arrow"
     carried = carried or pa.schema([(column.name, pa.string()) for column in CARRIED.columns])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, pa.schema([("input", type_)])) as writer:
@@ -186,7 +189,7 @@ def _spooled(
 
 
 def _carried(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path) -> UploadedRows:
-    """What is carried along, checked as the service will check it. Raises CannotEmbed."""
+    """Checks the columns given beside the inputs as the service will check them. Raises CannotEmbed."""
     raw = folder / "carried.arrows"
     with pa.OSFile(str(raw), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:

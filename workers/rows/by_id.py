@@ -1,4 +1,4 @@
-"""Rows in the order of their ids: the store keeps them as merges left them, and learning must not hang on that."""
+"""Sorts rows by id: learning must not depend on the order in which the store happens to keep them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_by_id(source: Path, path: Path, schema: pa.Schema) -> None:
 
 
 def _gathered(batches: Sequence[pa.RecordBatch], rows: NDArray[np.int64]) -> pa.RecordBatch:
-    """These of all batches' rows, in this order, and no more in memory: Table.take would copy every batch first."""
+    """The given rows, numbered across all batches, in that order; Table.take would copy every batch first."""
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
     source = np.searchsorted(starts, rows, side="right") - 1
     parts = [batches[number].take(pa.array(rows[source == number] - starts[number])) for number in np.unique(source)]

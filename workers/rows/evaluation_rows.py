@@ -1,4 +1,4 @@
-"""Rows to be evaluated, of a dataset or of a gallery: what they hold of several models, as plain arrays."""
+"""Reads the rows of a dataset or gallery that are evaluated, with their vectors of several models, as arrays."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from workers.rows.partial import Partial
 _IDS_AT_ONCE = 2_000
 
 Reached = Callable[[pa.RecordBatch], tuple[Partial, NDArray[np.bool_]]]
-"""Of every row: a vector in a model's space, and whether the model itself made it."""
+"""From a batch of rows: their vectors in a model's space, and (n,) bool, whether the model itself made each."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """n rows in the order of writing, drawn from the `held` ones that have what is needed.
+    """n rows in the order of writing, drawn from the `held` rows with vectors in every space needed.
 
-    id, label: (n,) object, None for no label; vectors, native: by model, (n, d) and (n,) bool: a vector in its space,
-    and whether the model made it or a generation's crossing did; side: (n, d_side).
+    id, label: (n,) object, None for no label; vectors, native: by model, (n, d) vectors in its space and (n,) bool,
+    whether the model itself made them or a transformation did; side: (n, d_side).
     """
 
     id: NDArray[Any]
@@ -46,7 +46,7 @@ class Evaluated:
         return any(label is not None for label in self.label)
 
     def take(self, places: NDArray[np.int64]) -> Evaluated:
-        """Some of the rows."""
+        """The rows at the given places, (k,) int64, in that order."""
 
         def part(whole: Partial) -> Partial:
             return Partial(whole.values[places], whole.has[places])
@@ -61,15 +61,15 @@ class Evaluated:
         )
 
     def drawn(self, most: int, seed: int) -> Evaluated:
-        """At most so many of the rows, drawn at random."""
+        """At most `most` of the rows, drawn at random."""
         return self if len(self) <= most else self.take(_drawn(len(self), most, seed))
 
 
 def read(
     crosswalk: Crosswalk, holding: Holding, needed: Sequence[str], also: Sequence[str] = (), *, most: int, seed: int
 ) -> Evaluated:
-    """The rows with a vector in the space of every one of the models `needed`; what they hold of those in `also` as
-    well. Where there are more than `most`, that many are drawn at random."""
+    """Reads the rows with a vector in the space of every model in `needed`, and also their vectors of the models in
+    `also`. Of more than `most` rows, that many are drawn at random."""
     version, condition = holding.rows.version, every(*map(holding.reached, needed))
     held = holding.rows.count(condition, version=version)
     drawn = None if held <= most else _drawn(held, most, seed)
@@ -88,20 +88,20 @@ def read(
 
 
 def payload_values(items: Table, ids: Sequence[str], field: str) -> NDArray[Any]:
-    """What the payload of the items of these ids says of a field: (m,) object, None where there is no such item or
+    """The value of a payload field of the items with these ids: (m,) object, None where there is no such item or
     field."""
-    found: dict[str, Any] = {}
+    value_of: dict[str, Any] = {}
     for start in range(0, len(ids), _IDS_AT_ONCE):
         for row in items.by_id(ids[start : start + _IDS_AT_ONCE], ["id", "payload"]).to_pylist():
             if row["payload"] is not None:
-                found[row["id"]] = json.loads(row["payload"]).get(field)
+                value_of[row["id"]] = json.loads(row["payload"]).get(field)
     values = np.empty(len(ids), object)
-    values[:] = [found.get(one) for one in ids]
+    values[:] = [value_of.get(one) for one in ids]
     return values
 
 
 def _reader(crosswalk: Crosswalk, holding: Holding, model: str) -> tuple[list[str], Reached]:
-    """The columns to read for a model, and what makes vectors in its space of them."""
+    """The columns to read for a model, and the function that makes vectors in its space from them."""
     number = holding.generation(model)
     if holding.info is None or number is None:
         column = embedding_column(model)
@@ -116,12 +116,12 @@ def _reader(crosswalk: Crosswalk, holding: Holding, model: str) -> tuple[list[st
 
 
 def _projected(lineage: Lineage, batch: pa.RecordBatch) -> tuple[Partial, NDArray[np.bool_]]:
-    found = lineage.project(batch)
-    places = np.flatnonzero(np.isin(batch.column(ROW_ID).to_numpy().astype(np.int64), found.rows))
+    projected = lineage.project(batch)
+    places = np.flatnonzero(np.isin(batch.column(ROW_ID).to_numpy().astype(np.int64), projected.rows))
     native = np.zeros(batch.num_rows, bool)
-    native[places] = found.native
+    native[places] = projected.native
     empty = Partial(np.zeros((batch.num_rows, lineage.dimension), np.float32), np.zeros(batch.num_rows, bool))
-    return empty.filled(places, found.vectors), native
+    return empty.filled(places, projected.vectors), native
 
 
 def _ordered(
@@ -137,9 +137,9 @@ def _ordered(
     rows = Evaluated(
         id=column("id", object),
         label=column("label", object),
-        vectors={model: Partial.stacked([found[model][0] for _, found in parts]) for model in models},
+        vectors={model: Partial.stacked([vectors[model][0] for _, vectors in parts]) for model in models},
         native={
-            model: np.concatenate([np.empty(0, bool), *(found[model][1] for _, found in parts)]) for model in models
+            model: np.concatenate([np.empty(0, bool), *(vectors[model][1] for _, vectors in parts)]) for model in models
         },
         side=Partial.stacked([Partial.of(batch, SIDE_INFORMATION) for batch, _ in parts]),
         held=held,
@@ -152,6 +152,6 @@ def _drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:
 
 
 def _within(drawn: NDArray[np.int64], start: int, count: int) -> NDArray[np.int64]:
-    """Which of the `count` rows from `start` on are among those drawn, by their places there."""
+    """The rows drawn among the `count` rows from `start` on, numbered from `start`."""
     first, last = np.searchsorted(drawn, [start, start + count])
     return drawn[first:last] - start

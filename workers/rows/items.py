@@ -1,4 +1,4 @@
-"""A gallery as learning and proof see it: in the space that its upgrade starts from, in the order of writing."""
+"""Reads the items of a gallery for learning and proof: vectors of its active space, in the order of writing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _IDS_AT_ONCE = 2_000
 
 @dataclass(frozen=True)
 class Items:
-    """Items with a vector in the active space. row, id, label: (n,); vector: (n, d) float32."""
+    """Items with a vector in the active space. row, id, label: (n,), None for no label; vector: (n, d) float32."""
 
     row: NDArray[np.int64]
     id: NDArray[Any]
@@ -38,10 +38,10 @@ class Items:
         return any(label is not None for label in self.label)
 
     def as_gallery(self, *, side: bool, guess: Callable[[Array], Array] | None = None) -> ProofGallery:
-        """For a proof, with side-information or without.
+        """The gallery that a proof takes, with side-information or without.
 
-        guess: what to take, by the vectors of items that lack it, for their side-information. Raises ValueError where
-        an item lacks it, and there is none.
+        guess: predicts side-information from the vectors of items that lack it. Raises ValueError where an item lacks
+        it and `guess` is None.
         """
         label, has = self.label if self.labelled else None, self.side.has
         if not side or has.all():
@@ -53,7 +53,7 @@ class Items:
 
 
 def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int) -> Items:
-    """Every item, or a uniform sample where all would not fit in memory. Raises StepFailed for an empty gallery."""
+    """Every item, or a uniform random sample if all do not fit in memory. Raises StepFailed for an empty gallery."""
     store = crosswalk.galleries.store(info)
     lineage = crosswalk.galleries.lineage(info, info.active)
     numbers = store.items.count() * (lineage.dimension + (info.side_dimension or 0))
@@ -68,7 +68,8 @@ def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int) -> Items:
 
 
 def items_by_id(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str], lineage: Lineage | None = None) -> Items:
-    """Those of the items that the gallery holds, in its active space, or as another lineage sees them."""
+    """The gallery's items with these ids, in its active space or in that of another lineage; unknown ids are
+    ignored."""
     lineage = lineage or crosswalk.galleries.lineage(info, info.active)
     columns = _columns(crosswalk, info, lineage)
     table = crosswalk.galleries.store(info).items

@@ -1,4 +1,4 @@
-"""How much of a gallery is of labels that the pairs show: what decides whether a crossing may learn from labels."""
+"""Decides whether a transformation may learn from labels: by the share of items whose label occurs in the pairs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +14,9 @@ ENOUGH = 0.99
 
 
 def labels_cover(crosswalk: Crosswalk, galleries: Sequence[str], pairs: Pairs) -> bool:
-    """Whether nearly every item has a label of at least two pairs, in each gallery.
+    """Whether in each gallery nearly every item has a label that at least two pairs have.
 
-    Items of other labels, or of none, would be drawn towards the classes that were learned from.
+    Items without such a label would be moved towards the classes that were learned from.
     """
     return all(show_labels(pairs, _labels(crosswalk, name)) for name in galleries)
 

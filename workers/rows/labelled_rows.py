@@ -31,9 +31,9 @@ _VERSION, _WITH_INPUT = b"version", b"rows with input"
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """n rows. id, label: (n,) object; inputs: encoded images or texts; old: (n, d_old) float32.
+    """Labelled rows of a dataset. id, label: (n,) object; inputs: encoded images or texts; old: (n, d_old) float32.
 
-    left_out: rows of the dataset with an input that have no label or no old vector.
+    version: of the dataset that was read; left_out: the number of its rows with an input but no label or old vector.
     """
 
     id: NDArray[Any]
@@ -55,8 +55,7 @@ class LabelledRows:
 def labelled_rows(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, column: str, path: Path) -> LabelledRows:
     """The dataset's rows with `column` ("image" or "text"), as they were when this was first called for `path`.
 
-    What a row lacks of label and old vector is taken from the item of the same id in the upgrade's galleries. Where
-    there are both, the dataset's own count.
+    A label or old vector that a row lacks is taken from the item of the same id in the upgrade's galleries.
     """
     if not path.exists():
         _write(crosswalk, upgrade, dataset, column, path)
@@ -103,7 +102,7 @@ def _write(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, column: str
 def _completed(
     crosswalk: Crosswalk, upgrade: UpgradeInfo, batch: pa.RecordBatch, column: str, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """Those rows of a batch that have everything, or get it from an item of their id."""
+    """The rows of a batch that have a label and an old vector, their own or that of the item of the same id."""
     ids = batch.column("id").to_pylist()
     label = np.array(batch.column("label").to_pylist(), object)
     old = Partial.of(batch, embedding_column(upgrade.source))

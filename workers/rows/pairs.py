@@ -1,4 +1,4 @@
-"""The pairs of a dataset: rows known in both spaces, completed from the galleries that hold the same items."""
+"""Reads the pairs of a dataset: rows with an old and a new vector, completed from items of the same id."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ FEWEST_PAIRS = 8
 
 @dataclass(frozen=True)
 class DatasetPairs:
-    """Pairs, and the ids of the items that they are rows of; ids: (n,) object.
+    """Pairs and their ids; ids: (n,) object.
 
-    own_side: (n,) bool, the pairs whose side-information is their own and not guessed; None for all, if they have any.
+    own_side: (n,) bool, the pairs whose side-information is their own and not predicted; None if all or none have it.
     """
 
     ids: NDArray[Any]
@@ -37,27 +37,28 @@ class DatasetPairs:
 
     @property
     def has_side(self) -> NDArray[np.bool_]:
-        """The pairs that have side-information of their own; (n,)."""
+        """(n,) bool: the pairs that have side-information of their own."""
         return np.full(len(self.ids), self.pairs.side is not None) if self.own_side is None else self.own_side
 
     def without_side(self) -> DatasetPairs:
-        """The same, their side-information forgotten."""
+        """The pairs without their side-information."""
         return DatasetPairs(self.ids, self.pairs.without_side())
 
     def beside(self, dimension: int) -> DatasetPairs:
-        """The same, ready for a transformation that reads side-information, which none of them may have."""
+        """The pairs for a transformation that reads side-information of `dimension`: zeros, marked as absent, if they
+        have none."""
         if self.pairs.side is not None:
             return self
         nothing = np.zeros((len(self.ids), dimension), np.float32)
         return DatasetPairs(self.ids, replace(self.pairs, side=nothing), np.zeros(len(self.ids), bool))
 
     def stand_in(self, source: Space) -> Affine:
-        """What guesses side-information from old vectors, learned from the pairs that have both."""
+        """A predictor of side-information from old vectors, learned from the pairs that have both."""
         assert self.pairs.side is not None
         return learn_stand_in(self.pairs.old[self.has_side], self.pairs.side[self.has_side], source)
 
     def located(self, items: Items, weights: Mapping[str, float] | None, *, side: bool) -> PlacedPairs:
-        """The pairs with their places in a gallery, -1 for a row that is no item of it.
+        """The pairs with their places among a gallery's items, -1 for a pair that is no item.
 
         weights: the share of the gallery that each item stands for which was chosen by `sample`; None where none was.
         """
@@ -70,11 +71,11 @@ class DatasetPairs:
 
 
 def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str) -> DatasetPairs:
-    """The rows of a dataset with a vector of both models.
+    """The pairs of a dataset: its rows with a vector of both the upgrade's models.
 
-    What a row lacks of the old vector, of side-information and of a label is taken from the item of the same id in the
-    upgrade's galleries. The side-information that a pair lacks is guessed, and left out as a whole where too few have
-    it. Raises StepFailed where too few rows are left to learn anything from.
+    An old vector, side-information or label that a row lacks is taken from the item of the same id in the upgrade's
+    galleries. Missing side-information is then predicted, or left out for all pairs where too few have it. Raises
+    StepFailed where too few pairs are left to learn from.
     """
     rows = _Rows.of(crosswalk, upgrade, dataset, upgrade.source, None)
     if rows.pairs < FEWEST_PAIRS:
@@ -89,9 +90,9 @@ def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str) -> Data
 def load_earlier_pairs(
     crosswalk: Crosswalk, upgrade: UpgradeInfo, model: str, fewest: int
 ) -> tuple[int, DatasetPairs | None]:
-    """The same of the new model and one before the upgrade's own, whose vectors are as they were written.
+    """The pairs of the upgrade's new model and an earlier `model`, by the vectors that were written for that model.
 
-    Returns how many there are, and none of them where they are fewer than `fewest`.
+    Returns their number, and the pairs themselves unless they are fewer than `fewest`.
     """
     space = crosswalk.models.space(model)
     rows = _Rows.of(crosswalk, upgrade, upgrade.asked.dataset, model, Lineage((model,), (space.dimension,)))
@@ -100,7 +101,7 @@ def load_earlier_pairs(
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a dataset with a new vector, (n,) ids, and what is known of them beside it."""
+    """The rows of a dataset that have a new vector, with what else is known of each; ids, label: (n,) object."""
 
     ids: NDArray[Any]
     old: Partial
@@ -110,7 +111,7 @@ class _Rows:
 
     @classmethod
     def of(cls, crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, model: str, lineage: Lineage | None) -> _Rows:
-        """lineage: how an item comes by a vector of `model`; None for that of its gallery's active generation."""
+        """Reads them; lineage: how items get a vector of `model`, None for that of the active generation."""
         rows = crosswalk.datasets.store(dataset).rows
         table = rows.where(f"`{embedding_column(upgrade.target)}` IS NOT NULL").sort_by(ROW_ID)
         ids = np.array(table.column("id").to_pylist(), object)
@@ -132,17 +133,17 @@ class _Rows:
         return int(self.old.has.sum())
 
     def known(self, source: Space) -> DatasetPairs:
-        """Those with an old vector, of which there are some; source: its space."""
-        known = np.flatnonzero(self.old.has)
-        side, label = self.side, self.label[known]
+        """The pairs: the rows that have an old vector, at least one; source: the space of these."""
+        paired = np.flatnonzero(self.old.has)
+        side, label = self.side, self.label[paired]
         pairs = Pairs(
-            old=self.old.values[known],
-            new=self.new.values[known],
-            side=side.values[known] if side.has[known].sum() >= FEWEST_PAIRS else None,
+            old=self.old.values[paired],
+            new=self.new.values[paired],
+            side=side.values[paired] if side.has[paired].sum() >= FEWEST_PAIRS else None,
             label=label if any(value is not None for value in label) else None,
         )
-        found = DatasetPairs(self.ids[known], pairs, None if pairs.side is None else side.has[known])
-        if pairs.side is not None and not found.has_side.all():
-            lacking = ~found.has_side
-            pairs.side[lacking] = predict_side(found.stand_in(source), pairs.old[lacking], source)
-        return found
+        completed = DatasetPairs(self.ids[paired], pairs, None if pairs.side is None else side.has[paired])
+        if pairs.side is not None and not completed.has_side.all():
+            lacking = ~completed.has_side
+            pairs.side[lacking] = predict_side(completed.stand_in(source), pairs.old[lacking], source)
+        return completed

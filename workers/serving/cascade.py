@@ -1,7 +1,7 @@
-"""How many candidates a cascade needs: measured on a gallery, against the gallery as it would be rewritten.
+"""Measures how many candidates a cascade must re-rank to find what a search of the transformed gallery finds.
 
-Both galleries are published as exact indexes in a folder that is thrown away, so that what is measured is what would be
-served, and memory holds neither.
+Both the old and the transformed gallery are published as exact indexes in a temporary folder, so that what is measured
+is what would be served, and neither is held in memory.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ _SCRATCH = ".exact-"
 
 @dataclass(frozen=True)
 class CascadeQueries:
-    """Queries and what they must not find. vectors: (m, d_new) float32; own: (m,) places of items, -1 for none."""
+    """Queries to measure with. vectors: (m, d_new) float32; own: (m,) the item that each must not find, -1 for none."""
 
     vectors: Array
     own: NDArray[np.int64]
 
     def drawn(self, most: int) -> CascadeQueries:
-        """Up to `most` of them, at random."""
+        """At most `most` of the queries, drawn at random."""
         chosen = np.sort(np.random.default_rng(_SEED).permutation(len(self.vectors))[:most])
         return CascadeQueries(self.vectors[chosen], self.own[chosen])
 
 
 def needs_cascade(crossing: Crossing, queries: Array) -> bool:
-    """Whether the chosen transformation cannot be pushed into these queries, (m, d_new), exactly."""
+    """Whether the chosen transformation cannot be pushed exactly into these queries, (m, d_new)."""
     return not (crossing.chosen.pushable and crossing.chosen.push(queries[:1]).exact)
 
 
 def measure_cascade(
     items: Items,
-    asked: CascadeQueries,
+    queries: CascadeQueries,
     crossing: Crossing,
     *,
     source: Space,
@@ -58,28 +58,28 @@ def measure_cascade(
     scratch: Path,
     tick: Callable[[int, int], None],
 ) -> Cascade:
-    """The least number of candidates, `limit` at most, whose re-ranking finds the `overlap` share of the top 10.
+    """The least number of candidates, at most `limit`, whose re-ranking finds the `overlap` share of the top 10.
 
-    scratch: a folder for what is thrown away. tick: is told how many items were transformed, of how many.
+    scratch: a folder for temporary files. tick: called with the numbers of items transformed and of all items.
     """
-    asked = asked.drawn(QUERIES)
+    queries = queries.drawn(QUERIES)
     for left in scratch.glob(f"{_SCRATCH}*"):  # by an attempt that was cut off
         shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(dir=scratch, prefix=_SCRATCH) as name:
         folder = Path(name)
         new = _exact(folder / "new", target, _transformed(items, crossing, tick))
-        wanted = _others(new.search(asked.vectors, MANY + 1).rows, asked.own)
+        wanted = _others(new.search(queries.vectors, MANY + 1).rows, queries.own)
         del new
         old = _exact(folder / "old", source, _pieces(items))
-        pushed = crossing.plain.push(asked.vectors)
+        pushed = crossing.plain.push(queries.vectors)
         proposed = old.search(pushed.queries, min(limit * MANY // FEW, len(items.id)) + 1, score_as=pushed.score)
-        ranks = _ranks(wanted, _others(proposed.rows, asked.own))
+        ranks = _ranks(wanted, _others(proposed.rows, queries.own))
     few, rows = ranks[:, :FEW], len(items.id)
     k = _least(few, overlap, min(limit, rows))
     many = _least(ranks, overlap, min(limit * MANY // FEW, rows)) if rows > 2 * MANY else None
-    found = _overlap(few, k)
-    interval = bootstrap_mean(found, seed=_SEED)
-    return Cascade(overlap, k, many, interval.mean, (interval.low, interval.high), len(asked.vectors), rows)
+    overlaps = _overlap(few, k)
+    interval = bootstrap_mean(overlaps, seed=_SEED)
+    return Cascade(overlap, k, many, interval.mean, (interval.low, interval.high), len(queries.vectors), rows)
 
 
 def _exact(folder: Path, space: Space, batches: Iterator[tuple[RowIds, Vectors]]) -> LiveIndex:
@@ -110,11 +110,11 @@ def _transformed(
         tick(int(rows[-1]) + 1, len(items.id))
 
 
-def _others(found: RowIds, own: NDArray[np.int64]) -> RowIds:
-    """Found rows (m, f) without each query's own: (m, f - 1)."""
-    kept = found != own[:, None]
+def _others(rows: RowIds, own: NDArray[np.int64]) -> RowIds:
+    """Rows found (m, f) without each query's own, or without the last where it is not among them: (m, f - 1)."""
+    kept = rows != own[:, None]
     kept[kept.all(axis=1), -1] = False
-    others: RowIds = found[kept].reshape(len(found), -1)
+    others: RowIds = rows[kept].reshape(len(rows), -1)
     return others
 
 

@@ -1,4 +1,4 @@
-"""Builds the index of a generation from its vectors, brought level with the items first."""
+"""Builds the index of a generation from its vectors, after bringing these up to date with the items."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How far a crossing missed each pair while the pair was held out, learned once and kept for later steps."""
+"""Transforms each pair by a transformation that was not learned from it, and keeps the vectors for later steps."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ NETWORK_FOLDS = 3
 
 @dataclass(frozen=True)
 class HeldOutPairs:
-    """Pairs as what had not learned from them sees them.
+    """Pairs transformed while held out.
 
-    id: (n,) object; moved: (n, d_new) float32, transformed; expected_error: (n,) float32, of `moved`.
+    id: (n,) object; moved: (n, d_new) float32, transformed old vectors; expected_error: (n,) float32, of these.
     """
 
     id: NDArray[Any]
@@ -40,7 +40,7 @@ class HeldOutPairs:
     expected_error: Array
 
     def save(self, path: Path) -> None:
-        """Writes the file, a row for each pair, so that a crash leaves it whole or not there."""
+        """Writes a row for each pair, so that a crash leaves the file complete or absent."""
         flat = pa.array(np.ascontiguousarray(self.moved, np.float32).ravel())
         columns = {
             "id": pa.array(self.id.tolist(), pa.string()),
@@ -53,7 +53,7 @@ class HeldOutPairs:
 
     @classmethod
     def load(cls, path: Path) -> HeldOutPairs | None:
-        """What `save` left; None where there were too few pairs to learn it from."""
+        """Reads the file that `save` wrote; None where it was not written, since there were too few pairs."""
         if not path.exists():
             return None
         table = pq.read_table(path)
@@ -64,7 +64,10 @@ class HeldOutPairs:
 def learn_from_held_out(
     pairs: DatasetPairs, chosen: Transformation, refit: Refit, *, device: Device, progress: Progress
 ) -> tuple[LearnedUncertainty, HeldOutPairs] | None:
-    """How far `chosen` is expected to miss; None for too few pairs. `refit` learns its like from some of them."""
+    """Learns the expected error of `chosen` from held-out pairs; None for too few pairs.
+
+    refit: learns a transformation like `chosen` from some of the pairs.
+    """
     folds = FOLDS if chosen.linear else NETWORK_FOLDS
     try:
         moved = cross_val_transform(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
