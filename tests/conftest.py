@@ -11,6 +11,20 @@ from app.settings import Settings
 from app.storage.database import Base, Database
 from tests.services import RedisServer, postgres_database, postgres_server
 
+_LONGEST_FIRST = ("crash", "e2e", "workers", "app", "models")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files go to whichever process is free, in this order: a long one that is begun last would be waited for."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0]
+        return _LONGEST_FIRST.index(folder) if folder in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+    items.sort(key=place)
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

@@ -17,7 +17,7 @@ from tests.e2e.user import Scene
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.worlds import Items, World, world
 
-ITEMS, PAIRS = 6_000, 300
+ITEMS, PAIRS = 2_400, 300
 PUTS = 4
 LOOSE = {"metric": "cmc@1", "require": {"at_least": 0.5}}
 STEPS = {"training": "train", "evaluating": "evaluate", "transforming": "transform", "indexing": "index"}
@@ -26,7 +26,7 @@ STATES = tuple(STEPS)
 
 @pytest.fixture(scope="module")
 def lasting() -> World:
-    return world(ITEMS, dimension=96)
+    return world(ITEMS, dimension=48)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,10 @@ def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.P
 
 def begun(service: Service, step: psutil.Process, now: dict[str, Any]) -> bool:
     """Whether this process does the work of the state and, where that lasts, is in the middle of it."""
-    _, job, *_ = step.cmdline()[step.cmdline().index("workers.runtime.step") :]
+    words = step.cmdline()
+    if "workers.runtime.step" not in words:  # it has just ended
+        return False
+    _, job, *_ = words[words.index("workers.runtime.step") :]
     with closing(sqlite3.connect(service.data / "crosswalk.db")) as database:
         (name,) = database.execute("SELECT step FROM jobs WHERE id = ?", (job,)).fetchone()
     if name != STEPS[now["state"]]:

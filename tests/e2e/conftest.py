@@ -1,27 +1,50 @@
-"""The service in both arrangements, one for the session; every test has a corner of its own in it."""
+"""A service for the session, in which every test has a corner of its own."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
+from app.settings import Settings
 from tests.e2e.browser import Browser, installed_browser
 from tests.e2e.service import Service
 from tests.e2e.user import Answer, Scene
 from tests.services import RedisServer, postgres_database
+from tests.serving import serving
 from tests.waiting import PATIENCE_SECONDS
-from tests.worlds import World, world
+from tests.workers.stepping import WorkerInside
+from tests.worlds import World
 
 NewScene = Callable[..., Scene]
 
 
-@pytest.fixture(scope="session", params=["embedded", "distributed"])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Embedded: SQLite, and the worker inside. Distributed: PostgreSQL, Redis, and a worker of its own."""
+in_both_arrangements = pytest.mark.parametrize("service", ["embedded", "distributed"], indirect=True, scope="session")
+"""For tests of the processes that a service is made of."""
+
+
+@dataclass(frozen=True)
+class ServiceInside:
+    """A service in threads of the test's process, whose steps are done there too: for tests of what the steps do."""
+
+    url: str
+    data: Path
+
+
+@pytest.fixture(scope="session", params=["inside"])
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service | ServiceInside]:
+    """Inside, or in processes: embedded is SQLite with the worker in the gateway's; distributed is PostgreSQL, Redis,
+    and a worker's process of its own."""
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "inside":
+        settings = Settings(data_dir=folder, device="cpu", heartbeat_seconds=0.3, lease_seconds=600.0)
+        with serving(settings, WorkerInside) as client:
+            yield ServiceInside(str(client.base_url), folder)
+        return
     more = {"CROSSWALK_WORKER_CONCURRENCY": "2"}
     if request.param == "embedded":
         running = Service(folder, more).start()
@@ -36,7 +59,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def client(service: Service) -> Iterator[httpx.Client]:
+def client(service: Service | ServiceInside) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
         yield client
 
@@ -69,41 +92,3 @@ class Running:
     def of(cls, scene: Scene, **asked: Any) -> "Running":
         before = scene.ask(scene.old)
         return cls(scene, scene.start(**asked), before)
-
-
-@dataclass(frozen=True)
-class Launched:
-    """Upgrades started all at once, since most of an upgrade is waiting. Whoever looks at one waits for it first.
-
-    by_hand: to be activated by hand; half: learned from half the classes of a world in which that does not carry over;
-    apart: a dry run, learned from pairs that are no items of the gallery; plain: just switched to.
-    """
-
-    by_hand: Running
-    worse: Running
-    half: Running
-    apart: Running
-    plain: Running
-    auto: Running
-
-
-@pytest.fixture(scope="session")
-def launched(scene: NewScene) -> Launched:
-    by_hand, worse, half, apart = scene(side=True), scene(), scene(world(classes=8, unrelated=True)), scene()
-    first = by_hand.world.gallery.take(slice(0, 570))
-    by_hand.put(first)
-    by_hand.put_pairs(first.take(np.random.default_rng(0).permutation(570)[:250]))
-    worse.put(worse.world.gallery)
-    worse.put_pairs(worse.world.pairs(200), worse.dull)
-    classes = sorted(set(half.world.gallery.label))
-    half.filled(half.world.gallery.of_classes(set(classes[: len(classes) // 2])))
-    apart.put(apart.world.gallery.take(slice(0, 300)))
-    apart.put_pairs(apart.world.gallery.take(slice(300, 600)), apart.old, apart.new)
-    return Launched(
-        by_hand=Running.of(by_hand, activate="manually"),
-        worse=Running.of(worse, to=worse.dull),
-        half=Running.of(half),
-        apart=Running.of(apart, dry_run=True, method="orthogonal"),
-        plain=Running.of(scene().filled(), method="orthogonal"),
-        auto=Running.of(scene(side=True).filled(), method="auto"),
-    )

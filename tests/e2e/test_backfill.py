@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.e2e.service import Service
+from tests.e2e.conftest import NewScene, ServiceInside
 from tests.e2e.user import NPZ, Answer, Scene, checked, cosine_ranking, npz, problem
 from tests.waiting import PATIENCE_SECONDS
 from tests.worlds import world
@@ -52,21 +51,12 @@ class Journey:
     asked_again: dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """In one arrangement alone: a backfill is the same in both, and long."""
-    running = Service(tmp_path_factory.mktemp("backfill"), {}).start()
-    yield running
-    running.stop()
+@pytest.fixture(scope="session")
+def journey(scene: NewScene, service: ServiceInside) -> Journey:
+    return _journey(scene(world(items=400, queries=200, classes=20)), service)
 
 
-@pytest.fixture(scope="module")
-def journey(service: Service) -> Iterator[Journey]:
-    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
-        yield _journey(Scene(client, world(items=400, queries=200, classes=20)), service)
-
-
-def _journey(s: Scene, service: Service) -> Journey:
+def _journey(s: Scene, service: ServiceInside) -> Journey:
     s.filled(s.world.pairs(120))
     before = s.client.get(f"/galleries/{s.gallery}/backfill")
     upgrade = s.reaches(s.start(method="orthogonal", gate=LOOSE), "active")

@@ -12,13 +12,9 @@ import pytest
 
 from app.artifacts.crossings import Crossing
 from models.portable import Space, load_transformation
-from tests.e2e.conftest import NewScene
-from tests.e2e.service import Service
+from tests.e2e.conftest import NewScene, ServiceInside
 from tests.e2e.user import Answer, Scene, checked, cosine_ranking, problem
 from tests.worlds import NEW, OLD
-
-# A network is learned here, which takes seconds: once will do.
-pytestmark = pytest.mark.parametrize("service", ["embedded"], indirect=True, scope="session")
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Untouched:
 
 
 @pytest.fixture(scope="module")
-def untouched(scene: NewScene, service: Service) -> Untouched:
+def untouched(scene: NewScene, service: ServiceInside) -> Untouched:
     s = scene(side=True).filled()
     made = Untouched(s, "", {}, {}, service.data)
     before = made.digests()

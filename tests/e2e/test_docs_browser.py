@@ -11,7 +11,7 @@ from app.settings import Settings
 from tests.e2e.browser import Browser
 from tests.serving import serving
 from tests.waiting import wait_until
-from workers.runtime.celery import EmbeddedWorker
+from tests.workers.stepping import WorkerInside
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("data"), sweep_seconds=0.2, heartbeat_seconds=0.2, lease_seconds=600.0
     )
-    with serving(settings, EmbeddedWorker) as client:
+    with serving(settings, WorkerInside) as client:
         yield client
 
 

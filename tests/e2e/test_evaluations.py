@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Launched
+from tests.e2e.conftest import NewScene, Running
 from tests.e2e.user import Scene, problem
 from tests.waiting import wait_until
 
@@ -32,11 +32,26 @@ def figure(measured: dict[str, Any], metric: str = "cmc@1") -> dict[str, float]:
     return next(one for one in measured["figures"] if one["metric"] == metric)
 
 
-@pytest.fixture(scope="module")
-def switched(launched: Launched) -> Scene:
+@pytest.fixture(scope="session")
+def chosen(scene: NewScene) -> Running:
+    """An upgrade that chose its method."""
+    return Running.of(scene(side=True).filled(), method="auto")
+
+
+def test_auto_tries_every_candidate_and_keeps_one_that_wins(chosen: Running) -> None:
+    s = chosen.scene
+    learned = s.reaches(chosen.id, "active")["report"]["learned"]
+    tried = {one["name"] for one in learned["candidates"]}
+    assert {"orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"} <= tried
+    assert learned["learning_curve"]
+    assert s.right(s.ask(s.new)) > s.right(chosen.before)
+
+
+@pytest.fixture(scope="session")
+def switched(chosen: Running) -> Scene:
     """A scene whose gallery was switched to, and whose dataset holds its queries, in old vectors and in new ones."""
-    s = copy.copy(launched.auto.scene)
-    s.reaches(launched.auto.id, "active")
+    s = copy.copy(chosen.scene)
+    s.reaches(chosen.id, "active")
     s.dataset += "-asked"
     s.post("/datasets", {"id": s.dataset}, 201)
     s.put_pairs(s.world.queries, s.old, s.new)
@@ -55,14 +70,14 @@ def test_the_gallery_that_was_switched_to_is_measured_while_it_answers(switched:
     assert (crossed["native_rows"], crossed["transformed_rows"]) == (0, len(s.world.gallery))
 
 
-def test_a_chain_is_measured_through_the_upgrades_crossing_and_scored(switched: Scene, launched: Launched) -> None:
+def test_a_chain_is_measured_through_the_upgrades_crossing_and_scored(switched: Scene, chosen: Running) -> None:
     s = switched
     result = asked(s, models=[s.old, s.new])
     (old, _), (cross, new) = result["matrices"]["cmc@1"]
     assert old < cross <= new + 0.05
     assert result["scores"]["cmc@1"]["ac"] == 1
     (hop,) = result["cells"][1]["measured"]["crossed"]["upgrades"]
-    assert (hop["upgrade"], hop["rows_with_side_information"] or 0) == (launched.auto.id, 0)
+    assert (hop["upgrade"], hop["rows_with_side_information"] or 0) == (chosen.id, 0)
 
 
 def test_what_cannot_be_compared_is_refused(switched: Scene) -> None:

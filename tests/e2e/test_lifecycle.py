@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 
 from models.portable import Space, Transformation, load_transformation
-from tests.e2e.conftest import Launched, NewScene
+from tests.e2e.conftest import NewScene, Running, ServiceInside, in_both_arrangements
 from tests.e2e.service import Service
 from tests.e2e.user import NPZ, Scene, checked, cosine_ranking, npz, problem
 from tests.waiting import PATIENCE_SECONDS
 from tests.worlds import NEW, NEWEST, OLD, Items
 
 
-def crossing(service: Service, upgrade: str, source: Space, target: Space) -> Transformation:
+def crossing(service: Service | ServiceInside, upgrade: str, source: Space, target: Space) -> Transformation:
     return load_transformation(service.data / "artifacts" / upgrade / "chosen", source=source, target=target)
 
 
+@in_both_arrangements
 def test_searches_and_writes_go_on_without_pause_and_none_is_lost(scene: NewScene, service: Service) -> None:
     s = scene()
     gallery = s.world.gallery
@@ -86,7 +87,7 @@ def _write_on(
 
 
 def test_chain_of_upgrades_computes_each_generation_through_all_crossings_or_past_a_poor_one(
-    scene: NewScene, service: Service
+    scene: NewScene, service: ServiceInside
 ) -> None:
     s = scene()
     gallery, queries = s.world.gallery, s.world.queries
@@ -133,7 +134,9 @@ def test_chain_of_upgrades_computes_each_generation_through_all_crossings_or_pas
     assert s.ask(s.new) == before
 
 
-def test_old_vector_written_anew_replaces_what_newer_models_said_of_the_item(scene: NewScene, service: Service) -> None:
+def test_old_vector_written_anew_replaces_what_newer_models_said_of_the_item(
+    scene: NewScene, service: ServiceInside
+) -> None:
     s = scene().filled()
     upgrade = s.start(method="orthogonal")
     s.reaches(upgrade, "active")
@@ -147,10 +150,16 @@ def test_old_vector_written_anew_replaces_what_newer_models_said_of_the_item(sce
     assert set(found) == {one.id[0], another.id[0]}
 
 
+@pytest.fixture(scope="session")
+def plain(scene: NewScene) -> Running:
+    """An upgrade that is just switched to."""
+    return Running.of(scene().filled(), method="orthogonal")
+
+
 def test_generations_do_not_change_under_an_upgrade_and_cancelling_it_when_ready_takes_its_own_away(
-    launched: Launched,
+    plain: Running,
 ) -> None:
-    s, first = launched.plain.scene, launched.plain.id
+    s, first = plain.scene, plain.id
     s.reaches(first, "active")
     before = s.ask(s.new)
     s.put_pairs(s.world.pairs(200), s.newest)
@@ -167,6 +176,7 @@ def test_generations_do_not_change_under_an_upgrade_and_cancelling_it_when_ready
     assert s.ask(s.new) == before
 
 
+@in_both_arrangements
 def test_of_many_upgrades_started_at_once_on_one_gallery_one_starts(scene: NewScene, service: Service) -> None:
     s = scene()
     s.put(s.world.gallery)
@@ -197,20 +207,12 @@ def test_one_upgrade_switches_several_galleries_together(scene: NewScene) -> Non
     assert [s.get(f"/galleries/{name}")["active_model"] for name in (s.gallery, other)] == [s.old, s.old]
 
 
-def test_auto_tries_every_candidate_and_keeps_one_that_wins(launched: Launched) -> None:
-    s = launched.auto.scene
-    learned = s.reaches(launched.auto.id, "active")["report"]["learned"]
-    tried = {one["name"] for one in learned["candidates"]}
-    assert {"orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"} <= tried
-    assert learned["learning_curve"]
-    assert s.right(s.ask(s.new)) > s.right(launched.auto.before)
-
-
+@in_both_arrangements
 @pytest.mark.parametrize("how", [Service.stop, Service.kill], ids=["stopped", "killed"])
 def test_everything_is_still_there_after_a_restart(
-    launched: Launched, service: Service, how: Callable[[Service], None]
+    plain: Running, service: Service, how: Callable[[Service], None]
 ) -> None:
-    s, upgrade = launched.plain.scene, launched.plain.id
+    s, upgrade = plain.scene, plain.id
     active = s.reaches(upgrade, "active")
     s.put(s.world.gallery.take(slice(0, 10)))
     s.put(s.world.gallery.take(slice(0, 10)), s.new)

@@ -18,15 +18,12 @@ from PIL import Image
 from app.artifacts.crossings import Crossing
 from models import embedding_model
 from models.portable import Space, load_transformation
-from tests.e2e.service import Service
+from tests.e2e.conftest import ServiceInside
 from tests.e2e.studio import SMALL, Studio, lists
 from tests.e2e.user import PARQUET, checked, parquet, problem
 from tests.pictures import OLD
 from tests.waiting import wait_until
 from tests.worlds import Floats
-
-# A network is trained here, which takes seconds: once will do.
-pytestmark = pytest.mark.parametrize("service", ["embedded"], indirect=True, scope="session")
 
 SIDE, NEW, ITEMS, HAVING, PAIRS = 24, 64, 600, 480, 300
 TRAINING = {"epochs": 3, "batch": 128, "image_size": 16, "mirrored": False, "least_area": 0.6, "workers": 0}
@@ -74,7 +71,7 @@ def give(studio: Studio, places: range, side: Floats) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def prepared(client: httpx.Client, service: Service, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepared(client: httpx.Client, service: ServiceInside, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     s = Studio(client)
     labels = [str(code) for code in s.pictures.codes[:ITEMS]]
     items = pa.table({"id": s.ids[:ITEMS], "label": labels, "embedding": lists(s.pictures.old[:ITEMS])})

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from models.portable import Space, Transformation, load_transformation
-from tests.e2e.conftest import Launched
+from tests.e2e.conftest import NewScene, in_both_arrangements
 from tests.e2e.service import Service
 from tests.e2e.user import NPZ, Answer, Scene, cosine_ranking, npz
 from tests.worlds import NEW, OLD, Items
+
+pytestmark = in_both_arrangements
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,13 @@ class Journey:
 
 
 @pytest.fixture(scope="session")
-def journey(launched: Launched) -> Journey:
-    s, upgrade = launched.by_hand.scene, launched.by_hand.id
+def journey(scene: NewScene) -> Journey:
+    s = scene(side=True)
     gallery = s.world.gallery
     first, late, bare, native = (gallery.take(slice(*ends)) for ends in ((0, 570), (570, 580), (580, 590), (590, 600)))
+    s.put(first)
+    s.put_pairs(first.take(np.random.default_rng(0).permutation(570)[:250]))
+    upgrade = s.start(activate="manually")
     ready = s.reaches(upgrade, "ready")
     s.put(late)
     s.delete(first.id[:5])

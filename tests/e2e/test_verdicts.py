@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
 
-from tests.e2e.conftest import Launched, NewScene, Running
+from tests.e2e.conftest import NewScene, Running
 from tests.e2e.user import Scene, checked, problem
+from tests.worlds import world
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Upgrades that change nothing. Whoever looks at one waits for it first.
+
+    worse: to a worse model; half: learned from half the classes of a world in which that does not carry over; apart: a
+    dry run, learned from pairs that are no items of the gallery.
+    """
+
+    worse: Running
+    half: Running
+    apart: Running
+
+
+@pytest.fixture(scope="session")
+def ended(scene: NewScene) -> Ended:
+    worse, half, apart = scene(), scene(world(classes=8, unrelated=True)), scene()
+    worse.put(worse.world.gallery)
+    worse.put_pairs(worse.world.pairs(200), worse.dull)
+    classes = sorted(set(half.world.gallery.label))
+    half.filled(half.world.gallery.of_classes(set(classes[: len(classes) // 2])))
+    apart.put(apart.world.gallery.take(slice(0, 300)))
+    apart.put_pairs(apart.world.gallery.take(slice(300, 600)), apart.old, apart.new)
+    return Ended(
+        worse=Running.of(worse, to=worse.dull),
+        half=Running.of(half),
+        apart=Running.of(apart, dry_run=True, method="orthogonal"),
+    )
 
 
 def unchanged(running: Running) -> bool:
@@ -16,16 +48,16 @@ def unchanged(running: Running) -> bool:
     return scene.ask(scene.old) == running.before and list(scene.generations()) == [1] and scene.active() == 1
 
 
-def test_new_model_that_is_worse_is_rejected_and_its_gallery_is_untouched(launched: Launched) -> None:
-    scene, upgrade = launched.worse.scene, launched.worse.id
+def test_new_model_that_is_worse_is_rejected_and_its_gallery_is_untouched(ended: Ended) -> None:
+    scene, upgrade = ended.worse.scene, ended.worse.id
     found = scene.reaches(upgrade, "rejected")
     assert "no better than the old" in found["reason"]
     assert _recommended(found, scene) == ["stay"]
-    assert unchanged(launched.worse)
+    assert unchanged(ended.worse)
 
 
-def test_pairs_of_half_the_classes_are_not_judged_by_themselves(launched: Launched) -> None:
-    scene, upgrade = launched.half.scene, launched.half.id
+def test_pairs_of_half_the_classes_are_not_judged_by_themselves(ended: Ended) -> None:
+    scene, upgrade = ended.half.scene, ended.half.id
     found = scene.reaches(upgrade, "rejected")
     proof = found["report"]["galleries"][scene.gallery]
     assert _recommended(found, scene) == ["stay"]
@@ -33,38 +65,38 @@ def test_pairs_of_half_the_classes_are_not_judged_by_themselves(launched: Launch
     covered, uncovered = (one["cross"]["mean"] - one["old_old"]["mean"] for one in proof["strata"])
     assert covered > 0 > uncovered
     assert "Add about" in found["reason"]
-    assert unchanged(launched.half)
+    assert unchanged(ended.half)
 
 
-def test_rejected_crossing_answers_nothing_and_no_route_names_the_call_to_make(launched: Launched) -> None:
-    scene, upgrade = launched.worse.scene, launched.worse.id
+def test_rejected_crossing_answers_nothing_and_no_route_names_the_call_to_make(ended: Ended) -> None:
+    scene, upgrade = ended.worse.scene, ended.worse.id
     scene.reaches(upgrade, "rejected")
     query = {"gallery": scene.gallery, "model": scene.dull, "vectors": scene.world.queries.dull[:1].tolist()}
     refused = problem(scene.client.post("/search", json=query), 409, "no-route")
     assert f"POST /models/{scene.old}/upgrade" in refused["detail"]
 
 
-def test_rejected_upgrade_cannot_be_activated(launched: Launched) -> None:
-    scene, upgrade = launched.worse.scene, launched.worse.id
+def test_rejected_upgrade_cannot_be_activated(ended: Ended) -> None:
+    scene, upgrade = ended.worse.scene, ended.worse.id
     scene.reaches(upgrade, "rejected")
     refused = problem(scene.client.post(f"/upgrades/{upgrade}/activate"), 409, "wrong-state")
     assert refused["state"] == "rejected"
 
 
-def test_dry_run_ends_evaluated_with_a_report_and_touches_nothing(launched: Launched) -> None:
-    scene, upgrade = launched.apart.scene, launched.apart.id
+def test_dry_run_ends_evaluated_with_a_report_and_touches_nothing(ended: Ended) -> None:
+    scene, upgrade = ended.apart.scene, ended.apart.id
     found = scene.reaches(upgrade, "evaluated")
     assert found["report"]["learned"]["method"] == "orthogonal"
     assert found["report"]["learned"]["pairs"] == 300
     assert found["report"]["galleries"][scene.gallery]["accepted"]
     assert found["reason"]
-    assert unchanged(launched.apart)
+    assert unchanged(ended.apart)
     query = {"gallery": scene.gallery, "model": scene.new, "vectors": scene.world.queries.new[:1].tolist()}
     problem(scene.client.post("/search", json=query), 409, "no-route")
 
 
-def test_report_is_json_or_a_page(launched: Launched) -> None:
-    scene, upgrade = launched.apart.scene, launched.apart.id
+def test_report_is_json_or_a_page(ended: Ended) -> None:
+    scene, upgrade = ended.apart.scene, ended.apart.id
     found = scene.reaches(upgrade, "evaluated")
     assert scene.get(f"/upgrades/{upgrade}/report") == found["report"]
     page = scene.client.get(f"/upgrades/{upgrade}/report", headers={"accept": "text/html"})
@@ -73,8 +105,8 @@ def test_report_is_json_or_a_page(launched: Launched) -> None:
     assert scene.gallery in page.text
 
 
-def test_events_end_with_the_state_that_the_upgrade_settled_in(launched: Launched) -> None:
-    scene, upgrade = launched.apart.scene, launched.apart.id
+def test_events_end_with_the_state_that_the_upgrade_settled_in(ended: Ended) -> None:
+    scene, upgrade = ended.apart.scene, ended.apart.id
     with scene.client.stream("GET", f"/upgrades/{upgrade}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         said = [json.loads(line[5:]) for line in answer.iter_lines() if line.startswith("data:")]
@@ -82,14 +114,15 @@ def test_events_end_with_the_state_that_the_upgrade_settled_in(launched: Launche
     assert said[-1]["state"] == "evaluated"
 
 
-def test_finished_upgrades_are_listed_oldest_first_a_page_at_a_time(launched: Launched) -> None:
-    scene, upgrade = launched.worse.scene, launched.worse.id
-    ids = [upgrade, launched.half.id, launched.apart.id]
+def test_finished_upgrades_are_listed_oldest_first_a_page_at_a_time(ended: Ended) -> None:
+    scene, upgrade = ended.worse.scene, ended.worse.id
+    ids = [upgrade, ended.half.id, ended.apart.id]
     listed = scene.listed("/upgrades")
     assert [one for one in listed if one in ids] == ids
     assert listed == sorted(set(listed))
 
 
+@pytest.mark.parametrize("service", ["embedded"], indirect=True, scope="session")
 def test_upgrade_is_cancelled_midway_and_another_can_start(scene: NewScene) -> None:
     s = scene().filled()
     before = s.ask(s.old)

@@ -1,15 +1,28 @@
-"""Steps done in the test's own process, one at a time."""
+"""Steps done in the test's own process, one at a time: those that the test asks for, or each that waits."""
+
+from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection
 from importlib import import_module
+from types import TracebackType
 from typing import Any
 
-from app.composition import Crosswalk
-from app.jobs.leases import Leases
+import structlog
+
+from app.composition import Crosswalk, compose
+from app.jobs.leases import CancelRequested, Leases
+from app.jobs.values import Lease
+from app.settings import Settings
+from tests.waiting import PATIENCE_SECONDS
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import Heartbeat
 from workers.runtime.program import CROSSWALK
+
+_LOOK_SECONDS = 0.05
+
+log = structlog.get_logger(__name__)
 
 
 class CutOff(Exception):
@@ -36,7 +49,11 @@ def do_step(
     lease = leases.claim(steps)
     assert lease is not None, "no step waits"
     before()
-    kind = _Cut if cut_off else StepContext
+    _do(crosswalk, leases, lease, _Cut if cut_off else StepContext)
+    return lease.step
+
+
+def _do(crosswalk: Crosswalk, leases: Leases, lease: Lease, kind: type[StepContext] = StepContext) -> None:
     with Heartbeat(leases, lease, crosswalk.settings, os.getppid()) as heartbeat:
         context = kind(crosswalk.settings, crosswalk.database, leases, lease, heartbeat)
         try:
@@ -47,4 +64,38 @@ def do_step(
         except CutOff:
             heartbeat.stop()
             leases.hand_back(lease)
-    return lease.step
+
+
+class WorkerInside:
+    """Does each step that waits, in a thread: what a worker does, without a process for every step.
+
+    For tests of what steps leave behind. To start an interpreter and import torch takes longer than most steps take.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._crosswalk = compose(settings)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="worker inside", daemon=True)
+
+    def __enter__(self) -> WorkerInside:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join(PATIENCE_SECONDS)
+        self._crosswalk.close()
+
+    def _work(self) -> None:
+        leases = Leases(self._crosswalk.database, self._crosswalk.settings, self._crosswalk.step_failed)
+        while not self._stopping.wait(_LOOK_SECONDS):
+            while not self._stopping.is_set() and (lease := leases.claim(CROSSWALK.steps.keys())):
+                try:
+                    _do(self._crosswalk, leases, lease)
+                except CancelRequested:
+                    leases.release(lease, "cancelled")
+                except Exception as error:
+                    log.exception("step did not finish", step=lease.step)
+                    leases.release(lease, repr(error))

@@ -12,8 +12,10 @@ import numpy as np
 import onnxruntime
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner, Result
 
 import app
+from app.cli.command import commands
 from app.settings import Settings
 from models.embedding_model import EmbeddingModel, save, zipped
 from models.inputs import Loader
@@ -27,6 +29,11 @@ ROOT = Path(app.__file__).parent.parent
 def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "app.cli", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+
+
+def _run_inside(*arguments: object) -> Result:
+    """The same in the test's process, which has imported torch already."""
+    return CliRunner().invoke(commands, list(map(str, arguments)))
 
 
 def _artifact(of: EmbeddingModel, folder: Path) -> Path:
@@ -85,8 +92,8 @@ def test_what_cannot_be_embedded_is_told_plainly_and_nothing_is_written(tmp_path
     artifact, out = _artifact(model(), tmp_path), tmp_path / "out.parquet"
     (photos / "3.png").write_bytes(b"no image")
     before = set(tmp_path.iterdir())
-    done = _run("embed", artifact, photos, "--out", out, "--device", "cpu")
-    assert done.returncode == 1
+    done = _run_inside("embed", artifact, photos, "--out", out, "--device", "cpu")
+    assert done.exit_code == 1
     assert done.stdout == ""
     first, last = done.stderr.splitlines()
     assert first.startswith("3.png: not an image that can be decoded")
@@ -96,10 +103,10 @@ def test_what_cannot_be_embedded_is_told_plainly_and_nothing_is_written(tmp_path
 
 def test_a_folder_that_is_not_there_and_a_model_that_is_none_are_told_plainly(tmp_path: Path, photos: Path) -> None:
     artifact = _artifact(model(), tmp_path)
-    nowhere = _run("embed", artifact, photos, "--out", tmp_path / "nowhere" / "out.parquet", "--device", "cpu")
-    no_model = _run("export", photos / "0.png", tmp_path / "out.onnx")
+    nowhere = _run_inside("embed", artifact, photos, "--out", tmp_path / "nowhere" / "out.parquet", "--device", "cpu")
+    no_model = _run_inside("export", photos / "0.png", tmp_path / "out.onnx")
     for done, said in ((nowhere, "There is no folder"), (no_model, "no readable model")):
-        assert done.returncode == 1
+        assert done.exit_code == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr
 
@@ -107,8 +114,8 @@ def test_a_folder_that_is_not_there_and_a_model_that_is_none_are_told_plainly(tm
 def test_the_exported_graph_computes_what_embed_does(tmp_path: Path) -> None:
     trained = model()
     out = tmp_path / "model.onnx"
-    done = _run("export", _artifact(trained, tmp_path), out)
-    assert done.returncode == 0, done.stderr
+    done = _run_inside("export", _artifact(trained, tmp_path), out)
+    assert done.exit_code == 0, done.stderr
     assert "agrees with PyTorch" in done.stdout
     assert done.stderr == ""
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])

@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.serving import serving
 from tests.versions import Versions
 from tests.waiting import PATIENCE_SECONDS
-from workers.runtime.celery import EmbeddedWorker
+from tests.workers.stepping import WorkerInside
 
 ROOT = Path(app.__file__).parent.parent
 
@@ -24,7 +24,7 @@ ROOT = Path(app.__file__).parent.parent
 @pytest.fixture
 def versions(settings: Settings) -> Iterator[Versions]:
     crosswalk = compose(settings)
-    with serving(settings, EmbeddedWorker) as client:
+    with serving(settings, WorkerInside) as client:
         made = Versions(client, crosswalk)
         yield made.with_rows(made.old, made.new)
     crosswalk.close()

@@ -8,8 +8,8 @@ import pytest
 OLD = {"id": "tfidf-v1", "dimension": 4, "metric": "cosine", "modality": "text", "description": "The old one."}
 
 
-def test_registering_answers_the_model_and_where_it_is(each_client: httpx.Client) -> None:
-    answer = each_client.post("/models", json=OLD)
+def test_registering_answers_the_model_and_where_it_is(client: httpx.Client) -> None:
+    answer = client.post("/models", json=OLD)
     assert answer.status_code == 201
     assert answer.headers["location"] == "/models/tfidf-v1"
     assert answer.json() == OLD | {
@@ -19,22 +19,22 @@ def test_registering_answers_the_model_and_where_it_is(each_client: httpx.Client
         "training": None,
         "created_at": answer.json()["created_at"],
     }
-    assert each_client.get(answer.headers["location"]).json() == answer.json()
+    assert client.get(answer.headers["location"]).json() == answer.json()
 
 
-def test_registering_the_same_body_again_is_harmless(each_client: httpx.Client) -> None:
-    first, second = (each_client.post("/models", json=OLD) for _ in range(2))
+def test_registering_the_same_body_again_is_harmless(client: httpx.Client) -> None:
+    first, second = (client.post("/models", json=OLD) for _ in range(2))
     assert (first.status_code, second.status_code) == (201, 200)
     assert first.json() == second.json()
 
 
-def test_registering_another_body_names_what_differs(each_client: httpx.Client) -> None:
-    each_client.post("/models", json=OLD)
-    answer = each_client.post("/models", json=OLD | {"dimension": 8, "description": None})
+def test_registering_another_body_names_what_differs(client: httpx.Client) -> None:
+    client.post("/models", json=OLD)
+    answer = client.post("/models", json=OLD | {"dimension": 8, "description": None})
     assert answer.status_code == 409
     assert answer.json()["type"] == "/problems/id-taken"
     assert answer.json()["differing"] == ["dimension", "description"]
-    assert each_client.get("/models/tfidf-v1").json()["dimension"] == 4
+    assert client.get("/models/tfidf-v1").json()["dimension"] == 4
 
 
 def test_of_many_who_register_at_once_one_is_first(each_client: httpx.Client) -> None:
@@ -43,11 +43,11 @@ def test_of_many_who_register_at_once_one_is_first(each_client: httpx.Client) ->
     assert sorted(answers) == [200] * 15 + [201]
 
 
-def test_a_deleted_model_is_gone(each_client: httpx.Client) -> None:
-    each_client.post("/models", json=OLD)
-    answer = each_client.delete("/models/tfidf-v1")
+def test_a_deleted_model_is_gone(client: httpx.Client) -> None:
+    client.post("/models", json=OLD)
+    answer = client.delete("/models/tfidf-v1")
     assert (answer.status_code, answer.content) == (204, b"")
-    for gone in (each_client.get("/models/tfidf-v1"), each_client.delete("/models/tfidf-v1")):
+    for gone in (client.get("/models/tfidf-v1"), client.delete("/models/tfidf-v1")):
         assert gone.status_code == 404
         assert "POST /models" in gone.json()["detail"]
 

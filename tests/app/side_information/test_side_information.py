@@ -29,13 +29,23 @@ ENCODER: dict[str, Any] = {"id": "side-v1", "dataset": "photos", "architecture":
 
 
 @pytest.fixture
-def deployed(each_client: httpx.Client) -> httpx.Client:
+def deployed(client: httpx.Client) -> httpx.Client:
+    return _with_model_and_dataset(client)
+
+
+@pytest.fixture
+def each_deployed(each_client: httpx.Client) -> httpx.Client:
+    """On SQLite and on PostgreSQL in turn."""
+    return _with_model_and_dataset(each_client)
+
+
+def _with_model_and_dataset(client: httpx.Client) -> httpx.Client:
     """A model, and a dataset of images and texts."""
     for path, body in (("/models", {"id": "old", "dimension": 4, "metric": "cosine"}), ("/datasets", {"id": "photos"})):
-        assert each_client.post(path, json=body).status_code == 201
+        assert client.post(path, json=body).status_code == 201
     row = {"id": "a", "image": "aGk=", "text": "hi"}
-    assert each_client.put("/datasets/photos/rows", json={"rows": [row]}).is_success
-    return each_client
+    assert client.put("/datasets/photos/rows", json={"rows": [row]}).is_success
+    return client
 
 
 def train(client: httpx.Client, *, model: str = "old", key: str | None = None, **more: Any) -> httpx.Response:
@@ -43,18 +53,18 @@ def train(client: httpx.Client, *, model: str = "old", key: str | None = None, *
     return client.post(f"/models/{model}/side-information", json={**ENCODER, **more}, headers=headers)
 
 
-def test_an_encoder_is_registered_as_a_model_and_shows_its_training(deployed: httpx.Client) -> None:
-    answer = train(deployed)
+def test_an_encoder_is_registered_as_a_model_and_shows_its_training(each_deployed: httpx.Client) -> None:
+    answer = train(each_deployed)
     assert (answer.status_code, answer.headers["location"]) == (202, "/models/side-v1")
     assert answer.json()["training"]["image_size"] == 32
-    model = deployed.get("/models/side-v1").json()
+    model = each_deployed.get("/models/side-v1").json()
     assert (model["dimension"], model["metric"], model["modality"]) == (16, "cosine", "image")
     assert (model["side_information_for"], model["training"]["state"]) == ("old", "queued")
     assert model["training"]["progress"]["step"] == "train_side_information"
-    assert model in deployed.get("/models").json()["items"]
-    (listed,) = deployed.get("/models/old/side-information").json()["items"]
+    assert model in each_deployed.get("/models").json()["items"]
+    (listed,) = each_deployed.get("/models/old/side-information").json()["items"]
     assert listed == answer.json() | {"progress": listed["progress"]}
-    waiting = problem(deployed.get("/models/side-v1/artifact"), 409, "wrong-state")
+    waiting = problem(each_deployed.get("/models/side-v1/artifact"), 409, "wrong-state")
     assert waiting["state"] == "queued"
 
 
@@ -66,14 +76,14 @@ def test_a_repeated_request_with_its_key_starts_nothing_twice(deployed: httpx.Cl
     assert "its training is queued" in taken["detail"]
 
 
-def test_a_cancelled_training_may_be_started_anew(deployed: httpx.Client) -> None:
-    train(deployed)
+def test_a_cancelled_training_may_be_started_anew(each_deployed: httpx.Client) -> None:
+    train(each_deployed)
     for _ in range(2):
-        assert deployed.post("/models/side-v1/cancel").json()["training"]["state"] == "cancelled"
-    assert "trains it anew" in problem(deployed.get("/models/side-v1/artifact"), 409, "wrong-state")["detail"]
-    assert problem(train(deployed, dimension=8), 409, "id-taken")["differing"] == ["dimension"]
-    assert train(deployed, architecture="small-bert").status_code == 202
-    assert deployed.get("/models/side-v1").json()["modality"] == "text"
+        assert each_deployed.post("/models/side-v1/cancel").json()["training"]["state"] == "cancelled"
+    assert "trains it anew" in problem(each_deployed.get("/models/side-v1/artifact"), 409, "wrong-state")["detail"]
+    assert problem(train(each_deployed, dimension=8), 409, "id-taken")["differing"] == ["dimension"]
+    assert train(each_deployed, architecture="small-bert").status_code == 202
+    assert each_deployed.get("/models/side-v1").json()["modality"] == "text"
 
 
 def test_a_model_that_is_not_being_trained_as_an_encoder_is_not_cancelled(deployed: httpx.Client) -> None:
@@ -81,18 +91,20 @@ def test_a_model_that_is_not_being_trained_as_an_encoder_is_not_cancelled(deploy
     problem(deployed.post("/models/nobody/cancel"), 404, "not-found")
 
 
-def test_what_is_needed_stays_and_an_encoder_is_removed_as_a_model(deployed: httpx.Client) -> None:
-    train(deployed)
-    assert problem(deployed.delete("/models/old"), 409, "in-use")["used_by"] == [
+def test_what_is_needed_stays_and_an_encoder_is_removed_as_a_model(each_deployed: httpx.Client) -> None:
+    train(each_deployed)
+    assert problem(each_deployed.delete("/models/old"), 409, "in-use")["used_by"] == [
         "its encoder of side-information side-v1"
     ]
-    assert problem(deployed.delete("/datasets/photos"), 409, "in-use")["used_by"] == ["the training of model side-v1"]
-    assert "/models/side-v1/cancel" in problem(deployed.delete("/models/side-v1"), 409, "in-use")["detail"]
-    deployed.post("/models/side-v1/cancel")
-    assert deployed.delete("/models/side-v1").status_code == 204
-    assert deployed.get("/models/old/side-information").json()["items"] == []
-    assert deployed.delete("/models/old").status_code == 204
-    assert deployed.delete("/datasets/photos").status_code == 204
+    assert problem(each_deployed.delete("/datasets/photos"), 409, "in-use")["used_by"] == [
+        "the training of model side-v1"
+    ]
+    assert "/models/side-v1/cancel" in problem(each_deployed.delete("/models/side-v1"), 409, "in-use")["detail"]
+    each_deployed.post("/models/side-v1/cancel")
+    assert each_deployed.delete("/models/side-v1").status_code == 204
+    assert each_deployed.get("/models/old/side-information").json()["items"] == []
+    assert each_deployed.delete("/models/old").status_code == 204
+    assert each_deployed.delete("/datasets/photos").status_code == 204
 
 
 @pytest.mark.parametrize(
