@@ -47,9 +47,15 @@ bench: $(READY)
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
+# Twice quiet, pip says nothing but errors: its warnings are of no use to who runs this for the first time.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+
 $(READY): pyproject.toml constraints.txt
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA),dev]"
-	touch $@
+	@echo "Setting up $(VENV): the first time, this takes some minutes."
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) --upgrade pip
+	@echo "  1 of 2: PyTorch…"
+	@$(PIP_INSTALL) --constraint constraints.txt torch
+	@echo "  2 of 2: Crosswalk and what else it needs…"
+	@$(PIP_INSTALL) --constraint constraints.txt --editable ".[$(EXTRA),dev]"
+	@touch $@

@@ -173,7 +173,7 @@ def worked(settings: Settings, rows: int) -> Measured:
                 continue
     seconds = time.perf_counter() - began
     if status != 0:
-        raise RuntimeError(child.cause_of_death())
+        raise RuntimeError(child.reason())
     database.close()
     return Measured(f"step {lease.step}", rows, seconds, cpu, peak)
 

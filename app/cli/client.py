@@ -51,7 +51,7 @@ class Client:
     def follow(self, path: str, part: str | None = None) -> None:
         """Prints the states and progress of what is at `path`, or of a part of it, as they change; status 1 unless it
         ends well."""
-        said = None
+        shown = None
         while True:
             now = self.call("GET", path).json()
             now = now if part is None else now[part]
@@ -61,9 +61,9 @@ class Client:
                 line += f"  {progress['done'] / progress['total']:4.0%}"
                 if progress["eta_seconds"] is not None:
                     line += f"  {progress['eta_seconds']:.0f} s left"
-            if line != said:
+            if line != shown:
                 typer.echo(line)
-            said = line
+            shown = line
             if now["state"] in SETTLED:
                 break
             time.sleep(_LOOK_SECONDS)

@@ -33,10 +33,15 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes any that is free.")] = 8000,
     data_dir: DataDir = None,
+    until_stdin_closes: Annotated[
+        bool, typer.Option("--until-stdin-closes", help="Stop when standard input ends, as with its holder's death.")
+    ] = False,
 ) -> None:
     """Serves the HTTP interface; in the embedded arrangement (no broker set) the worker too."""
-    from app.cli.service import serve
+    from app.cli.service import serve, stop_when_stdin_closes
 
+    if until_stdin_closes:
+        stop_when_stdin_closes()
     serve(host, port, data_dir)
 
 

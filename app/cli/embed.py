@@ -24,8 +24,8 @@ def embed(artifact: Path, files: list[Path], out: Path, device: Device, batch: i
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        def remark(said: str) -> None:
-            typer.echo(said, err=True)
+        def remark(sentence: str) -> None:
+            typer.echo(sentence, err=True)
 
         rows = embed_files(
             artifact, files, out, device=device, batch=batch, workers=workers, remark=remark, progress=advance

@@ -1,7 +1,9 @@
 """The processes of the service: gateway, worker, migration."""
 
 import os
+import signal
 import socket
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,18 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
         server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(1)
+
+
+def stop_when_stdin_closes() -> None:
+    """Sends this process SIGTERM once its standard input ends: when the process that holds a pipe to it is gone."""
+
+    def listen() -> None:
+        # Not sys.stdin, whose lock a thread that waits in it would hold when the interpreter shuts down.
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=listen, name="standard input", daemon=True).start()
 
 
 def work(data_dir: Path | None) -> None:

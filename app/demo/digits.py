@@ -2,6 +2,7 @@
 new one that learned all ten. Side-information is a projection that was cheap to store.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,7 @@ def load() -> Digits:
     """Splits the data, and trains both models on their part of it, which takes a second."""
     from sklearn.datasets import load_digits
     from sklearn.decomposition import PCA
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
     bunch = load_digits()
@@ -53,8 +55,11 @@ def load() -> Digits:
     known = training[label[training] < _DIGITS_THE_OLD_KNOWS]
     old = MLPClassifier((OLD_DIMENSION,), max_iter=200, tol=0, n_iter_no_change=200, random_state=0)
     new = MLPClassifier((128, NEW_DIMENSION), max_iter=200, tol=0, n_iter_no_change=200, random_state=1)
-    old.fit(pixels[known], label[known])
-    new.fit(pixels[training], label[training])
+    with warnings.catch_warnings():
+        # Both stop after 200 rounds by design: that is enough here, and takes a second.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        old.fit(pixels[known], label[known])
+        new.fit(pixels[training], label[training])
     projection = PCA(SIDE_DIMENSION, random_state=0).fit(pixels[training])
 
     def images(rows: NDArray[np.int64]) -> Images:

@@ -67,13 +67,10 @@ class Driver:
         return str(started["id"])
 
     def follow(self, upgrade: str) -> Iterator[dict[str, Any]]:
-        """The upgrade each time that its state changed, until it has ended."""
-        seen = None
+        """The upgrade as it stands, ten times a second, until it has ended; its end is the last."""
         while True:
             now = _checked(self._client.get(f"/upgrades/{upgrade}")).json()
-            if now["state"] != seen:
-                yield now
-            seen = now["state"]
+            yield now
             if now["state"] in ("active", "ready", "rejected", "failed", "cancelled"):
                 return
             time.sleep(0.1)
@@ -89,8 +86,8 @@ class Driver:
         embed = {OLD: self._digits.old, NEW: self._digits.new}[model]
         vectors = embed(self._digits.queries.pixels).tolist()
         answer = self._post("/search", {"gallery": gallery, "model": model, "k": 1, "vectors": vectors})
-        found = np.array([int(hits[0]["label"]) for hits in answer["results"]])
-        return Accuracy.of(found == self._digits.queries.label), str(answer["route"])
+        first_labels = np.array([int(hits[0]["label"]) for hits in answer["results"]])
+        return Accuracy.of(first_labels == self._digits.queries.label), str(answer["route"])
 
     def _sample(self) -> list[str]:
         while (answer := self._client.get(f"/galleries/{GALLERY}/sample", params={"n": PAIRS})).status_code == 202:

@@ -1,15 +1,11 @@
 """The demonstration itself: starts a service of its own, drives the upgrade, prints what was gained."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -17,37 +13,44 @@ from rich.table import Table
 
 from app.demo.digits import load
 from app.demo.drive import GALLERY, NEW, OLD, RE_EMBEDDED, Accuracy, Driver
+from app.demo.service import ended_by_signals, running_service
 
-_START_SECONDS = 60
+_FOLDER = "crosswalk-demo-"
 
 
 def run(*, keep: bool, port: int | None) -> int:
-    """Runs the demonstration; 0 where the upgrade was accepted and activated. `keep` leaves the service up."""
-    console = Console()
+    """Runs the demonstration; 0 where the upgrade was accepted and activated. `keep` leaves the service up.
+
+    However it ends, by a signal too, the service is stopped and its folder removed.
+    """
+    console = Console(soft_wrap=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="crosswalk-demo-") as folder, _service(Path(folder), port) as url:
-        console.print(f"Service at [bold]{url}[/]; its data is in {folder}, removed at the end.")
-        with httpx.Client(base_url=url, timeout=120) as client:
-            accepted = _upgrade(console, Driver(client, load()), url)
-        console.print(f"All of it took {time.monotonic() - began:.0f} s.")
-        if keep:
-            console.print("The service stays up. Press Ctrl+C to stop it.")
-            with _until_interrupted():
-                signal.pause()
+    with ended_by_signals(), tempfile.TemporaryDirectory(prefix=_FOLDER) as folder:
+        console.print("Starting a service of its own…")
+        with running_service(Path(folder), port) as url:
+            console.print(f"Service at [bold]{url}[/]; its data is in {folder}, removed at the end.")
+            console.print("Training two small models on scikit-learn's handwritten digits…")
+            with httpx.Client(base_url=url, timeout=120) as client:
+                accepted = _upgrade(console, Driver(client, load()), url)
+            console.print(f"All of it took {time.monotonic() - began:.0f} s.")
+            if keep:
+                console.print("The service stays up. Press Ctrl+C to stop it.")
+                with suppress(SystemExit):
+                    signal.pause()
+                console.print("Stopping the service and removing its data…")
     return 0 if accepted else 1
 
 
 def _upgrade(console: Console, driver: Driver, url: str) -> bool:
+    console.print("Registering the models, filling the galleries, searching them…")
     driver.register()
     before, _ = driver.accuracy(GALLERY, OLD)
     best, _ = driver.accuracy(RE_EMBEDDED, NEW)
+    console.print("Choosing the items that teach the crossing best…")
     pairs = driver.embed_sample()
-    console.print(f"Embedded {pairs} chosen items with the new model; starting the upgrade.")
-    began = time.monotonic()
+    console.print(f"Embedded {pairs} chosen items with the new model; starting the upgrade (a minute or two).")
     upgrade = driver.upgrade()
-    last = {}
-    for last in driver.follow(upgrade):
-        console.print(f"  {time.monotonic() - began:5.1f} s  {last['state']}", highlight=False)
+    last = _followed(console, driver, upgrade)
     if last["state"] != "active":
         console.print(f"[red]The upgrade ended as {last['state']}: {last['reason']}[/]")
         return False
@@ -82,48 +85,20 @@ def _upgrade(console: Console, driver: Driver, url: str) -> bool:
     return True
 
 
+def _followed(console: Console, driver: Driver, upgrade: str) -> dict[str, Any]:
+    """Prints each state that the upgrade comes to, on a terminal with a running clock and its progress; the upgrade as it ended."""
+    began, last = time.monotonic(), dict[str, Any]()
+    with console.status("") as clock:
+        for now in driver.follow(upgrade):
+            seconds = f"{time.monotonic() - began:5.1f} s"
+            if now["state"] != last.get("state"):
+                console.print(f"  {seconds}  {now['state']}", highlight=False)
+            progress = now["progress"]
+            share = f"  {progress['done'] / progress['total']:4.0%}" if progress and progress["total"] else ""
+            clock.update(f"{seconds}  {now['state']}{share}")
+            last = now
+    return last
+
+
 def _interval(accuracy: Accuracy) -> str:
     return f"{accuracy.low:.1%} to {accuracy.high:.1%}"
-
-
-@contextmanager
-def _service(folder: Path, port: int | None) -> Iterator[str]:
-    """A service in a process of its own, on loopback, stopped at the end."""
-    address = ("127.0.0.1", port or _free_port())
-    url = f"http://{address[0]}:{address[1]}"
-    command = [sys.executable, "-m", "app.cli", "serve", "--host", address[0], "--port", str(address[1])]
-    with (folder / "service.log").open("w") as log:
-        environment = {**os.environ, "CROSSWALK_DATA_DIR": str(folder / "data")}
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        try:
-            _wait_until_ready(url, process, folder / "service.log")
-            yield url
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/readyz").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise RuntimeError(f"The service did not start:\n{log.read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _until_interrupted() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        return

@@ -131,10 +131,14 @@ class Leases:
             log.info("job ended", job=row.id, step=row.step, subject=row.subject, state=row.state, reason=row.error)
             return JobState(row.state)
 
-    def release(self, lease: Lease, reason: str) -> JobState:
-        """Lets a job go that its process could not finish: tried again after a while, or failed with `reason`."""
-        if lease.attempt >= self._attempts or self.cancel_requested(lease):
-            return self.fail(lease, f"{reason} (attempt {lease.attempt} of {self._attempts})")
+    def release(self, lease: Lease, reason: str, *, most_attempts: int | None = None) -> JobState:
+        """Lets a job go that its process could not finish: tried again after a while, or failed with `reason`.
+
+        `most_attempts`: how often it is worth trying at most, where that is less than the settings allow.
+        """
+        attempts = self._attempts if most_attempts is None else min(most_attempts, self._attempts)
+        if lease.attempt >= attempts or self.cancel_requested(lease):
+            return self.fail(lease, f"{reason} (attempt {lease.attempt} of {max(attempts, lease.attempt)})")
         with self._database.session() as session:
             row = self._held(session, lease)
             back_off = min(self._back_off * 2 ** (lease.attempt - 1), _LONGEST_BACK_OFF)

@@ -13,12 +13,15 @@ import structlog
 
 from app.jobs.values import Lease
 from app.settings import Settings
+from workers.runtime.death import Death, explain
 from workers.runtime.program import Program
 
 _GRACE_SECONDS = 1.0
 _LAST_LINES = 3
 _LONGEST_LINE = 2_000
 _LONGEST_REASON = 1_000
+_WHERE = (" ", "Traceback", "Current thread", "Thread 0x", "Stack (most", "Extension modules:")
+"""How lines of a traceback begin that say where, not what; Python's own and, after a fault, faulthandler's."""
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 log = structlog.get_logger(__name__)
@@ -62,17 +65,16 @@ class Child:
             self.wait(_GRACE_SECONDS)
         self._listener.join(_GRACE_SECONDS)
 
-    def cause_of_death(self) -> str:
-        """Why it ended without finishing its job, with its last words; bounded."""
-        status = self._process.poll()
-        if status is not None and status < 0:
-            how = f"was killed by {signal.Signals(-status).name}"
-            if -status == signal.SIGKILL:
-                how += ", perhaps for want of memory"
-        else:
-            how = f"ended with exit status {status}"
-        said = "\n".join(self._last_lines)[-_LONGEST_REASON:]
-        return f"Step {self._lease.step!r} {how}" + (f": {said}" if said else ".")
+    def death(self) -> Death:
+        """How the process ended, said of a step that did not finish its job: see `reason`."""
+        return explain(self._process.poll())
+
+    def reason(self) -> str:
+        """Why the step did not finish its job, for whoever asked for it: how it ended, its last words; bounded."""
+        death = self.death()
+        last_words = "\n".join(self._last_lines)[-_LONGEST_REASON:]
+        how = f"Step {self._lease.step!r} {death.how}"
+        return " ".join(filter(None, (f"{how}: {last_words}" if last_words else f"{how}.", death.meaning)))
 
     def _listen(self) -> None:
         output: IO[bytes] | None = self._process.stdout
@@ -85,7 +87,7 @@ class Child:
                     continue
                 log.info(text, job=self._lease.job_id, step=self._lease.step)
                 # Of a traceback, what happened; where it happened is in the log.
-                if not text.startswith((" ", "Traceback")):
+                if not text.startswith(_WHERE):
                     self._last_lines.append(text)
 
 

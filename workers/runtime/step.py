@@ -4,6 +4,7 @@ CUDA, leaks, crashes and cancelling stay inside it. It lives no longer than its 
 """
 
 import ctypes
+import faulthandler
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ def main(program: Program, arguments: list[str]) -> int:
     """
     job_id, token, supervisor = arguments
     _die_with(int(supervisor))
+    faulthandler.enable()  # A native library's fault says in the log which line of Python led to it.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings()
     database = Database(settings.sqlalchemy_url, settings.database_connections)

@@ -82,8 +82,8 @@ class Supervisor:
             if self._stopping.is_set():
                 self._leases.hand_back(lease)
             else:
-                state = self._leases.release(lease, child.cause_of_death())
-                log.warning("step did not finish", job=lease.job_id, state=state, why=child.cause_of_death())
+                state = self._leases.release(lease, child.reason(), most_attempts=child.death().attempts)
+                log.warning("step did not finish", job=lease.job_id, state=state, why=child.reason())
         except LeaseLost:
             # The usual end: the step finished its job, or failed it for good, and with that gave up the lease.
             log.info("step ended", job=lease.job_id, step=lease.step, subject=lease.subject)

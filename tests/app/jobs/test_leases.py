@@ -221,6 +221,22 @@ def test_job_that_always_crashes_fails_with_the_reason_and_tells_its_subject(wor
     assert world.leases.claim(STEPS) is None
 
 
+def test_job_of_which_few_attempts_are_worthwhile_fails_after_those(world: World) -> None:
+    world.enqueue()
+    for expected in (JobState.QUEUED, JobState.FAILED):
+        assert world.leases.release(claimed(world), "it crashed", most_attempts=2) == expected
+        world.an_hour_passes()
+    assert world.told == [("s", "it crashed (attempt 2 of 2)")]
+
+
+def test_job_that_has_had_more_attempts_than_are_worthwhile_fails_at_once(world: World) -> None:
+    world.enqueue()
+    for most, expected in ((None, JobState.QUEUED), (None, JobState.QUEUED), (2, JobState.FAILED)):
+        assert world.leases.release(claimed(world), "it crashed", most_attempts=most) == expected
+        world.an_hour_passes()
+    assert world.told == [("s", "it crashed (attempt 3 of 3)")]
+
+
 def test_job_whose_workers_always_vanish_is_given_up_on(world: World) -> None:
     world.enqueue()
     for _ in range(3):

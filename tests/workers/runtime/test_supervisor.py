@@ -52,7 +52,7 @@ def test_step_killed_midway_resumes_and_ends_as_if_undisturbed(bench: Bench) -> 
     ("how", "reason"),
     [
         ("exception", "ended with exit status 1: ZeroDivisionError: these are its last words"),
-        ("signal", "was killed by SIGSEGV"),
+        ("SIGSEGV", "was killed by SIGSEGV: Fatal Python error: Segmentation fault"),
         ("return", "returned without finishing its job"),
     ],
 )
@@ -66,7 +66,28 @@ def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: Bench
     assert reason in told
     assert ("these are its last words" in told) is (how == "exception")
     assert told.endswith("(attempt 2 of 2)")
-    assert len(told) < 1200
+    assert len(told) < 1700
+
+
+@pytest.mark.parametrize(
+    ("how", "attempts", "meaning"),
+    [
+        ("SIGSEGV", 2, "A native library read or wrote where it must not. The same step is likely to end so again"),
+        ("SIGABRT", 2, "A native library gave up"),
+        ("SIGKILL", 3, "out of memory"),
+    ],
+)
+def test_step_killed_by_its_own_fault_is_repeated_once_and_one_killed_from_outside_as_often_as_any(
+    bench: Bench, how: str, attempts: int, meaning: str
+) -> None:
+    with EmbeddedWorker(bench.settings.model_copy(update={"job_attempts": 3}), SAMPLE):
+        bench.enqueue("crash", how=how)
+        bench.reaches(JobState.FAILED)
+    (told,) = bench.reasons()
+    assert told.startswith(f"Step 'crash' was killed by {how}")
+    assert meaning in told
+    assert told.endswith(f"(attempt {attempts} of {attempts})")
+    assert bench.job().attempts == attempts
 
 
 @pytest.mark.usefixtures("worker")

@@ -1,0 +1,95 @@
+"""The demonstration's own service: a process of its own, on loopback, which never outlives the demonstration."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import httpx
+
+_START_SECONDS = 120
+_STOP_SECONDS = 30
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Ctrl+C, SIGTERM and a closed terminal raise SystemExit in the block, so that what was begun is cleaned up.
+
+    Once: while it is being cleaned up, further signals are ignored. One that was ignored before (nohup) stays so.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for each in heard:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    heard = {each: signal.getsignal(each) for each in _ENDINGS if signal.getsignal(each) is not signal.SIG_IGN}
+    for each in heard:
+        signal.signal(each, leave)
+    try:
+        yield
+    finally:
+        for each, before in heard.items():
+            signal.signal(each, before)
+
+
+@contextmanager
+def running_service(folder: Path, port: int | None) -> Iterator[str]:
+    """Starts `crosswalk serve` with its data in the folder; yields its URL once it is ready; stops it at the end.
+
+    It listens to a pipe that this process alone holds open: where this process is killed outright, the pipe is closed,
+    and the service stops by itself.
+    """
+    address = ("127.0.0.1", port or _free_port())
+    url = f"http://{address[0]}:{address[1]}"
+    command = [sys.executable, "-m", "app.cli", "serve", "--host", address[0], "--port", str(address[1])]
+    with (folder / "service.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--until-stdin-closes"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "CROSSWALK_DATA_DIR": str(folder / "data")},
+            start_new_session=True,  # A signal to the terminal's group is ours; we stop the service in good order.
+        )
+        try:
+            _wait_until_ready(url, process, folder / "service.log")
+            yield url
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for each in _ENDINGS:  # Nothing may cut the cleaning up short.
+        signal.signal(each, signal.SIG_IGN)
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz").is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"The service did not start:\n{log.read_text()[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

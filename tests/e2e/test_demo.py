@@ -1,0 +1,102 @@
+"""`crosswalk demo` as its user runs and ends it: whatever ends it, no process of it is left, and no folder either."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.services import eventually
+
+_END_SECONDS = 120
+_WHOLE_SECONDS = 900.0
+
+
+@contextmanager
+def demonstration(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command in a process of its own, its folders in `folder/tmp`, what it prints in `folder/printed`."""
+    (folder / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "CROSSWALK_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    with (folder / "printed").open("w") as printed:
+        command = [sys.executable, "-u", "-m", "app.cli", "demo", *options]
+        process = subprocess.Popen(command, stdout=printed, stderr=printed, env=environment, start_new_session=True)
+    try:
+        yield process
+    finally:
+        end(descendants(process.pid))
+        process.kill()
+        process.wait()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    try:
+        children: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return children
+
+
+def end(processes: list[psutil.Process]) -> None:
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+
+
+def printed(folder: Path, process: subprocess.Popen[bytes], sentence: str, seconds: float) -> str:
+    """What was printed once the sentence is there."""
+
+    def there() -> bool:
+        text = (folder / "printed").read_text()
+        assert process.poll() is None or sentence in text, text
+        return sentence in text
+
+    eventually(there, f"the demonstration to print {sentence!r}", seconds)
+    return (folder / "printed").read_text()
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda how: how.name)
+def test_signal_ends_the_service_and_removes_the_folder(tmp_path: Path, how: signal.Signals) -> None:
+    with demonstration(tmp_path) as process:
+        printed(tmp_path, process, "Service at", _END_SECONDS)
+        service = descendants(process.pid)
+        assert any("serve" in each.cmdline() for each in service)
+        assert list((tmp_path / "tmp").glob("crosswalk-demo-*"))
+        process.send_signal(how)
+        assert process.wait(_END_SECONDS) == 128 + how
+        eventually(lambda: gone(service), "the service to be gone")
+    assert list((tmp_path / "tmp").glob("crosswalk-demo-*")) == []
+    assert "Traceback" not in (tmp_path / "printed").read_text()
+
+
+def test_service_ends_by_itself_where_the_demonstration_is_killed(tmp_path: Path) -> None:
+    with demonstration(tmp_path) as process:
+        printed(tmp_path, process, "Service at", _END_SECONDS)
+        service = descendants(process.pid)
+        assert any("serve" in each.cmdline() for each in service)
+        process.kill()
+        try:
+            eventually(lambda: gone(service), "the service to notice")
+        finally:
+            end(service)
+
+
+def test_kept_service_ends_with_the_demonstration_whose_screen_holds_no_warning(tmp_path: Path) -> None:
+    with demonstration(tmp_path, "--keep") as process:
+        screen = printed(tmp_path, process, "The service stays up", _WHOLE_SECONDS)
+        service = descendants(process.pid)
+        process.terminate()
+        assert process.wait(_END_SECONDS) == 0
+        eventually(lambda: gone(service), "the service to be gone")
+    assert list((tmp_path / "tmp").glob("crosswalk-demo-*")) == []
+    assert "warning" not in screen.lower()
+    assert re.search(r"of \d+ items were not re-embedded", screen)

@@ -1,0 +1,30 @@
+import signal
+
+import pytest
+
+from workers.runtime.death import explain
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"])
+def test_fault_of_a_native_library_is_worth_one_repeat_and_says_what_to_try(name: str) -> None:
+    death = explain(-signal.Signals[name])
+    assert (death.how, death.attempts) == (f"was killed by {name}", 2)
+    assert death.meaning.startswith("A native library")
+    assert "CROSSWALK_DEVICE" in death.meaning
+
+
+@pytest.mark.parametrize(("name", "word"), [("SIGKILL", "memory"), ("SIGTERM", "asked it to end"), ("SIGHUP", "")])
+def test_kill_from_outside_is_tried_as_often_as_the_settings_say(name: str, word: str) -> None:
+    death = explain(-signal.Signals[name])
+    assert (death.how, death.attempts) == (f"was killed by {name}", None)
+    assert word in death.meaning
+
+
+def test_signal_without_a_name_has_its_number() -> None:
+    assert explain(-(signal.SIGRTMIN + 3)).how == f"was killed by signal {signal.SIGRTMIN + 3}"
+
+
+@pytest.mark.parametrize("status", [0, 1, 75])
+def test_exit_status_is_no_signal(status: int) -> None:
+    death = explain(status)
+    assert (death.how, death.meaning, death.attempts) == (f"ended with exit status {status}", "", None)

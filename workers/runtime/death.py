@@ -1,0 +1,55 @@
+"""What the exit status of a step's process says: how it ended, what that usually means, and whether to try again."""
+
+import signal
+from dataclasses import dataclass
+
+_SENTENCES: dict[int, str] = {
+    signal.SIGKILL: "Most often the system was out of memory and ended its largest process: give it more memory, or "
+    "ask for less at a time (smaller batches, a smaller model, fewer steps side by side).",
+    signal.SIGTERM: "Someone, or the machine's own shutting down, asked it to end.",
+    signal.SIGSEGV: "A native library read or wrote where it must not.",
+    signal.SIGBUS: "A native library read or wrote where there is no memory, as when /dev/shm is full.",
+    signal.SIGABRT: "A native library gave up on finding its own memory damaged or a check of its own failed.",
+    signal.SIGILL: "A native library was built for a processor with other instructions than this one.",
+    signal.SIGFPE: "A native library divided by zero.",
+}
+_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+_REMEDY = (
+    "The same step is likely to end so again on this machine: try another device (CROSSWALK_DEVICE), another machine, "
+    "or other versions of PyTorch and its drivers; the step's log shows where it was."
+)
+_ATTEMPTS_OF_FAULTS = 2
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a process ended that did not finish its job.
+
+    `attempts` is how often a step that dies so is to be tried at most, or None where only the settings limit that.
+    """
+
+    how: str
+    meaning: str
+    attempts: int | None
+
+
+def explain(status: int | None) -> Death:
+    """What an exit status means, in subprocess's convention: negative is the number of the signal that killed it.
+
+    A fault in a native library comes back with the same input, so a step is tried once more, from its checkpoint, in
+    case memory or timing had a part in it; a second end of that kind is no accident. Being killed from outside says
+    nothing against the step, which is tried as often as any.
+    """
+    if status is None or status >= 0:
+        return Death(f"ended with exit status {status}", "", None)
+    number = -status
+    fault = number in _FAULTS
+    meaning = " ".join(filter(None, (_SENTENCES.get(number), _REMEDY if fault else None)))
+    return Death(f"was killed by {_name(number)}", meaning, _ATTEMPTS_OF_FAULTS if fault else None)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Real-time signals have numbers only.
+        return f"signal {number}"
