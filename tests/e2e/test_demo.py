@@ -12,10 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.services import eventually
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
-_END_SECONDS = 120
-_WHOLE_SECONDS = 900.0
+_WHOLE_SECONDS = 3 * PATIENCE_SECONDS
 
 
 @contextmanager
@@ -56,7 +55,7 @@ def printed(folder: Path, process: subprocess.Popen[bytes], sentence: str, secon
         assert process.poll() is None or sentence in text, text
         return sentence in text
 
-    eventually(there, f"the demonstration to print {sentence!r}", seconds)
+    wait_until(there, f"the demonstration to print {sentence!r}", seconds)
     return (folder / "printed").read_text()
 
 
@@ -67,25 +66,25 @@ def gone(processes: list[psutil.Process]) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda how: how.name)
 def test_signal_ends_the_service_and_removes_the_folder(tmp_path: Path, how: signal.Signals) -> None:
     with demonstration(tmp_path) as process:
-        printed(tmp_path, process, "Service at", _END_SECONDS)
+        printed(tmp_path, process, "Service at", PATIENCE_SECONDS)
         service = descendants(process.pid)
         assert any("serve" in each.cmdline() for each in service)
         assert list((tmp_path / "tmp").glob("crosswalk-demo-*"))
         process.send_signal(how)
-        assert process.wait(_END_SECONDS) == 128 + how
-        eventually(lambda: gone(service), "the service to be gone")
+        assert process.wait(PATIENCE_SECONDS) == 128 + how
+        wait_until(lambda: gone(service), "the service to be gone")
     assert list((tmp_path / "tmp").glob("crosswalk-demo-*")) == []
     assert "Traceback" not in (tmp_path / "printed").read_text()
 
 
 def test_service_ends_by_itself_where_the_demonstration_is_killed(tmp_path: Path) -> None:
     with demonstration(tmp_path) as process:
-        printed(tmp_path, process, "Service at", _END_SECONDS)
+        printed(tmp_path, process, "Service at", PATIENCE_SECONDS)
         service = descendants(process.pid)
         assert any("serve" in each.cmdline() for each in service)
         process.kill()
         try:
-            eventually(lambda: gone(service), "the service to notice")
+            wait_until(lambda: gone(service), "the service to notice")
         finally:
             end(service)
 
@@ -95,8 +94,8 @@ def test_kept_service_ends_with_the_demonstration_whose_screen_holds_no_warning(
         screen = printed(tmp_path, process, "The service stays up", _WHOLE_SECONDS)
         service = descendants(process.pid)
         process.terminate()
-        assert process.wait(_END_SECONDS) == 0
-        eventually(lambda: gone(service), "the service to be gone")
+        assert process.wait(PATIENCE_SECONDS) == 0
+        wait_until(lambda: gone(service), "the service to be gone")
     assert list((tmp_path / "tmp").glob("crosswalk-demo-*")) == []
     assert "warning" not in screen.lower()
     assert re.search(r"of \d+ items were not re-embedded", screen)
