@@ -47,5 +47,5 @@ class UpgradeRequest(BaseModel):
 
     @property
     def datasets(self) -> list[str]:
-        """Those that it reads."""
+        """The datasets that the upgrade reads."""
         return [name for name in (self.dataset, self.evaluation) if name is not None]

@@ -62,8 +62,8 @@ def build(architecture: Architecture, dimension: int | None = None, *, backbones
             backbone = _from_timm(architecture)
     avoid_strided_pointwise(backbone)
     width = backbone.width
-    asked = width if dimension is None else dimension
-    return Embedder(backbone, width, asked, projection=architecture.projection)
+    wanted = width if dimension is None else dimension
+    return Embedder(backbone, width, wanted, projection=architecture.projection)
 
 
 class _Images(nn.Module):
@@ -90,11 +90,11 @@ class _TransformersImages(_Images):
     """The pooled output; of a model without one, its first token or the mean over places."""
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        found = self.model(pixel_values=self.pixels(batch))
-        pooled: Tensor | None = getattr(found, "pooler_output", None)
+        output = self.model(pixel_values=self.pixels(batch))
+        pooled: Tensor | None = getattr(output, "pooler_output", None)
         if pooled is not None:
             return pooled.flatten(1)
-        hidden: Tensor = found.last_hidden_state
+        hidden: Tensor = output.last_hidden_state
         return hidden.mean(dim=(2, 3)) if hidden.ndim == 4 else hidden[:, 0]
 
 
@@ -157,7 +157,7 @@ def _from_folder(architecture: Architecture, backbones_dir: Path | None) -> _Ima
     here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(folder, **here)
-        model, found = AutoModel.from_pretrained(
+        model, loading = AutoModel.from_pretrained(
             folder,
             config=config,
             use_safetensors=True,
@@ -168,7 +168,7 @@ def _from_folder(architecture: Architecture, backbones_dir: Path | None) -> _Ima
         )
     except Exception as error:
         raise CannotBuild(f"the model in {architecture.name!r} cannot be read: {error}") from error
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(loading["missing_keys"]):
         raise CannotBuild(f"the model in {architecture.name!r} has no weights for {', '.join(missing[:5])}")
     return _wrapped(architecture, model)
 
@@ -193,18 +193,18 @@ def described(architecture: Architecture, embedder: Embedder) -> Architecture:
     if architecture.source != "local":
         return architecture
     backbone: Any = embedder.backbone  # a wrapped model of transformers
-    said: dict[str, Any] = backbone.model.config.to_diff_dict()
-    family = str(said.get("model_type"))
+    config: dict[str, Any] = backbone.model.config.to_diff_dict()
+    family = str(config.get("model_type"))
     try:
         known = _known_settings(family)
-        plain = {key: value for key, value in said.items() if _is_plain(value) and key in known}
+        plain = {key: value for key, value in config.items() if _is_plain(value) and key in known}
         form = {"type": family, "config": plain, "pooling": architecture.pooling, "projection": architecture.projection}
-        found = Architecture.from_json({key: value for key, value in form.items() if value is not None})
+        built = Architecture.from_json({key: value for key, value in form.items() if value is not None})
     except ValueError as error:
         raise CannotBuild(f"the model in {architecture.name!r} is of no known family: {error}") from error
-    if found.modality != architecture.modality:
-        raise CannotBuild(f"the model in {architecture.name!r} embeds {found.modality}s, not {architecture.modality}s")
-    return found
+    if built.modality != architecture.modality:
+        raise CannotBuild(f"the model in {architecture.name!r} embeds {built.modality}s, not {architecture.modality}s")
+    return built
 
 
 def _is_plain(value: object) -> bool:

@@ -25,6 +25,7 @@ from models.proof.report import ProofReport, Quantity
 from models.re_embedding.backfill_curve import Curve, Measure, predicted_curve
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
+from workers.reporting.acceptance_gate import gate_of
 from workers.rows.pairs import FEWEST_PAIRS, DatasetPairs
 from workers.training.held_out_pairs import SEED, HeldOutPairs
 
@@ -58,7 +59,7 @@ def predict_backfills(
     if sample is None:
         return {}
     findings = UpgradeFindings(crosswalk.settings, crosswalk.database)
-    gate, space = AcceptanceGate.from_json(upgrade.asked.gate.model_dump()), crosswalk.models.space(upgrade.target)
+    gate, space = gate_of(upgrade), crosswalk.models.space(upgrade.target)
     predictions = {}
     for name, proof in proofs.items():
         info = crosswalk.galleries.info(name)
@@ -131,7 +132,7 @@ class _Sample:
             np.arange(len(chosen)),
             pairs.ids[chosen],
             pairs.pairs.subset(chosen),
-            held_out.moved[source],
+            held_out.transformed[source],
             held_out.expected_error[source],
         )
 

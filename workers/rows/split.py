@@ -41,8 +41,8 @@ def not_trained_on(others: LabelledRows, rows: LabelledRows, split: Split) -> ND
 
 def read_split(path: Path) -> Split:
     """Which rows were trained on, and which were not."""
-    with np.load(path) as found:
-        return Split(found["training"], found["held_out"], found["unseen"])
+    with np.load(path) as arrays:
+        return Split(arrays["training"], arrays["held_out"], arrays["unseen"])
 
 
 def _labels(crosswalk: Crosswalk, gallery: str) -> set[str]:

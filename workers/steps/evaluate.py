@@ -14,12 +14,12 @@ from app.upgrades.states import Event
 from models.device import resolve
 from models.portable import Array, Transformation
 from models.proof.crossing import Refittable, prove
-from models.proof.gate import AcceptanceGate
 from models.proof.inputs import NothingToJudge, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import predict_side
 from workers.context import StepContext, StepFailed
+from workers.reporting.acceptance_gate import gate_of
 from workers.reporting.gallery_report import (
     GalleryReport,
     report_galleries,
@@ -122,7 +122,7 @@ def _prove(
             chosen if everywhere or not side else mixture,
             source=source,
             target=target,
-            gate=AcceptanceGate.from_json(upgrade.asked.gate.model_dump()),
+            gate=gate_of(upgrade),
             instant=instant,
             evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
             limits=ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),

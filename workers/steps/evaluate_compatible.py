@@ -21,11 +21,11 @@ from models.device import resolve
 from models.embedding_model import EmbeddingModel
 from models.inputs import BadInput, Taken
 from models.proof.compatible import prove_compatible
-from models.proof.gate import AcceptanceGate
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
+from workers.reporting.acceptance_gate import gate_of
 from workers.reporting.gallery_report import GalleryReport, verdict_reasons
 from workers.reporting.priced_advice import Rate, priced
 from workers.rows.items import Items, whole_gallery
@@ -130,7 +130,7 @@ def _prove(
             trained_labels=trained_labels,
             source=source,
             target=target,
-            gate=AcceptanceGate.from_json(upgrade.asked.gate.model_dump()),
+            gate=gate_of(upgrade),
             evaluation=evaluation[0] if evaluation else None,
             limits=ProofLimits(gallery=context.settings.evaluation_gallery_limit),
             seed=SEED,

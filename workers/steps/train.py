@@ -122,7 +122,7 @@ def _summary(selection: Selection) -> dict[str, Any]:
 
 def _uncertainty(learned: LearnedUncertainty) -> dict[str, Any]:
     """What the report says of how well it is known where the transformation misses."""
-    found: dict[str, Any] = plain(
+    summary: dict[str, Any] = plain(
         {"method": learned.method, "candidates": learned.candidates, "reliability": learned.reliability}
     )
-    return found
+    return summary

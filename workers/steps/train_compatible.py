@@ -148,11 +148,11 @@ def _train(
     return trained, preprocessing, settings
 
 
-def training_settings(asked: CompatibleUpgrade) -> TrainingSettings:
+def training_settings(request: CompatibleUpgrade) -> TrainingSettings:
     """The settings that were asked for."""
     of_data = {"validation", "image_size", "tokens"}  # said of the data, not of the loop
-    weights = asked.instance_weights
-    loop = {"method": asked.method, **asked.training.model_dump(exclude=of_data)}
+    weights = request.instance_weights
+    loop = {"method": request.method, **request.training.model_dump(exclude=of_data)}
     return TrainingSettings(
         instance_weights=None if weights is None else InstanceWeightSettings(**weights.model_dump()), **loop
     )

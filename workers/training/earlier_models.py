@@ -57,8 +57,8 @@ class Link:
 
     def to_json(self) -> dict[str, Any]:
         """As the report shows it."""
-        found: dict[str, Any] = plain(self)
-        return {"from": found.pop("source"), **found}
+        fields: dict[str, Any] = plain(self)
+        return {"from": fields.pop("source"), **fields}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ChainLearning:
                 later_crossings = tuple(later.transformation for later in generations[place + 1 :])
                 lineage = self.crosswalk.galleries.lineage(info, info.active)
                 chains.setdefault(generation.space.model, {})[later_crossings] = lineage
-        return tuple(self._link(model, list(found.values())) for model, found in chains.items())
+        return tuple(self._link(model, list(crossings_of.values())) for model, crossings_of in chains.items())
 
     def _link(self, model: str, lineages: list[Lineage]) -> Link:
         items = sum(_newest(self.crosswalk, name, model) for name in self.upgrade.galleries)

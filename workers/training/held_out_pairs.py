@@ -32,19 +32,19 @@ NETWORK_FOLDS = 3
 class HeldOutPairs:
     """Pairs transformed while held out.
 
-    id: (n,) object; moved: (n, d_new) float32, transformed old vectors; expected_error: (n,) float32, of these.
+    id: (n,) object; transformed: (n, d_new) float32, transformed old vectors; expected_error: (n,) float32, of these.
     """
 
     id: NDArray[Any]
-    moved: Array
+    transformed: Array
     expected_error: Array
 
     def save(self, path: Path) -> None:
         """Writes a row for each pair, so that a crash leaves the file complete or absent."""
-        flat = pa.array(np.ascontiguousarray(self.moved, np.float32).ravel())
+        flat = pa.array(np.ascontiguousarray(self.transformed, np.float32).ravel())
         columns = {
             "id": pa.array(self.id.tolist(), pa.string()),
-            "moved": pa.FixedSizeListArray.from_arrays(flat, type=vector_type(self.moved.shape[1])),
+            "moved": pa.FixedSizeListArray.from_arrays(flat, type=vector_type(self.transformed.shape[1])),
             "expected_error": pa.array(self.expected_error, pa.float32()),
         }
         partial = path.with_name(f".{path.name}.partial")
@@ -57,8 +57,10 @@ class HeldOutPairs:
         if not path.exists():
             return None
         table = pq.read_table(path)
-        _, moved = vectors_of(table.column("moved"))
-        return cls(np.array(table.column("id").to_pylist(), object), moved, table.column("expected_error").to_numpy())
+        _, transformed = vectors_of(table.column("moved"))
+        return cls(
+            np.array(table.column("id").to_pylist(), object), transformed, table.column("expected_error").to_numpy()
+        )
 
 
 def learn_from_held_out(
@@ -70,8 +72,8 @@ def learn_from_held_out(
     """
     folds = FOLDS if chosen.linear else NETWORK_FOLDS
     try:
-        moved = cross_val_transform(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
-        learned = learn_uncertainty(pairs.pairs, moved, chosen, device=device, seed=SEED, progress=progress)
+        transformed = cross_val_transform(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
+        learned = learn_uncertainty(pairs.pairs, transformed, chosen, device=device, seed=SEED, progress=progress)
     except NothingToLearn:
         return None
-    return learned, HeldOutPairs(pairs.ids, moved, learned.held_out)
+    return learned, HeldOutPairs(pairs.ids, transformed, learned.held_out)

@@ -84,8 +84,8 @@ def summary_of(card: ModelCard, trained: Trained, split: Split, device: torch.de
 def _instance_weights(trained: Trained) -> dict[str, int] | None:
     if trained.instance_weights is None:
         return None
-    found = suspects(trained.instance_weights, None if trained.pseudo is None else trained.pseudo.outlier)
+    suspicions = suspects(trained.instance_weights, None if trained.pseudo is None else trained.pseudo.outlier)
     return {
-        "suspect_labels": int(found.is_suspect.sum()),
-        "old_model_poor": int(found.is_poor.sum()),
+        "suspect_labels": int(suspicions.is_suspect.sum()),
+        "old_model_poor": int(suspicions.is_poor.sum()),
     }

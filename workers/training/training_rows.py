@@ -17,14 +17,14 @@ from workers.rows.labelled_rows import LabelledRows
 def write_training_rows(path: Path, rows: LabelledRows, trained_on: np.ndarray, trained: Trained) -> None:
     """id, label, outlier (m·π), suspect_label, old_model_poor of the rows trained on; null where unknown."""
     outlier = None if trained.pseudo is None else trained.pseudo.outlier
-    found = None if trained.instance_weights is None else suspects(trained.instance_weights, outlier)
+    suspicions = None if trained.instance_weights is None else suspects(trained.instance_weights, outlier)
     table = pa.table(
         {
             "id": pa.array(rows.id[trained_on].tolist(), pa.string()),
             "label": pa.array(rows.label[trained_on].tolist(), pa.string()),
             "outlier": _column(outlier, len(trained_on)),
-            "suspect_label": _column(None if found is None else found.suspect_label, len(trained_on)),
-            "old_model_poor": _column(None if found is None else found.old_model_poor, len(trained_on)),
+            "suspect_label": _column(None if suspicions is None else suspicions.suspect_label, len(trained_on)),
+            "old_model_poor": _column(None if suspicions is None else suspicions.old_model_poor, len(trained_on)),
         }
     )
     partial = path.with_name(f".{path.name}.partial")

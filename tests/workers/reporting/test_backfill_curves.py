@@ -33,13 +33,15 @@ def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) ->
     found = learn_from_held_out(known, h, REFIT, device="cpu", progress=silent)
     assert found is not None
     learned, held_out = found
-    assert not np.allclose(held_out.moved, h.apply(known.pairs.old), atol=1e-3), "transformed by what has seen them"
+    assert not np.allclose(held_out.transformed, h.apply(known.pairs.old), atol=1e-3), (
+        "transformed by what has seen them"
+    )
     held_out.save(tmp_path / "pairs.parquet")
     again = HeldOutPairs.load(tmp_path / "pairs.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.parquet"]
     assert again is not None
     assert again.id.tolist() == known.ids.tolist()
-    np.testing.assert_array_equal(again.moved, held_out.moved)
+    np.testing.assert_array_equal(again.transformed, held_out.transformed)
     np.testing.assert_array_equal(again.expected_error, learned.held_out)
 
 
