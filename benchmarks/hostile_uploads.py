@@ -89,7 +89,9 @@ def _measure(body: Path, media_type: str, folder: Path) -> dict[str, str | float
 
 
 def _imports_mib() -> float:
-    command = "import resource, app.uploads.child; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    command = (
+        "import resource, app.uploads.guarded_process; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
     return float(subprocess.check_output([sys.executable, "-c", command], cwd=_ROOT))
 
 

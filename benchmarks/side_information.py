@@ -33,7 +33,7 @@ from models.device import resolve
 from models.embedding_model import EmbeddingModel
 from models.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
 from models.evaluation.retrieval_metrics import average_precision, cmc, ranks_of_first_match
-from models.inputs import Inputs, Preprocessing, Taken, learn_tokenizer
+from models.inputs import Inputs, InputSubset, Preprocessing, learn_tokenizer
 from models.portable import Architecture, Array
 from models.portable.card import Distance
 from models.transformations.methods import Recipe, learn, method_named
@@ -88,7 +88,7 @@ def images(data: Path, size: str) -> Subject:
         task=task,
         gallery=encoded,
         queries=val.column("image").to_pylist(),
-        learn_from=Taken(encoded, np.flatnonzero(label < OLD_CLASSES)),
+        learn_from=InputSubset(encoded, np.flatnonzero(label < OLD_CLASSES)),
         architecture=Architecture.from_json({"type": "resnet", "stem": "small", "config": config}),
         preprocessing=Preprocessing.images(32),
         epochs={"small": 8, "full": 200}[size],
@@ -224,7 +224,7 @@ def main() -> None:
         )
         method = method_of(subject.preprocessing.modality)
         untrained = replace(settings, epochs=1, learning_rate=1e-12)
-        few = Taken(subject.learn_from, np.arange(UNTRAINED_ROWS))
+        few = InputSubset(subject.learn_from, np.arange(UNTRAINED_ROWS))
         folder = options.out / f"side-information-{options.size}" / name
         sides = {
             kind: embedded(subject, encoder(subject, rows, how, folder / kind, device), device)

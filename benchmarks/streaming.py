@@ -47,7 +47,7 @@ from models.portable import Array, Space, Transformation, save_transformation
 from models.transformations.fct import fct
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
-from workers.runtime.child import Child
+from workers.runtime.child_process import Child
 from workers.runtime.program import CROSSWALK
 
 GALLERY, UPGRADE = "benchmark", "benchmark"

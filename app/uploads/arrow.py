@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from app.problems import InvalidUpload
-from app.uploads.expected import Expected, UploadLimits, chunk_rows
+from app.uploads.expected_columns import Expected, UploadLimits, chunk_rows
 from app.uploads.offences import Offences
 from app.uploads.raw import Raw, known, reading, slices
 

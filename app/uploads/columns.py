@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.problems import InvalidRows
-from app.uploads.expected import ID_CHARACTERS, IMAGE_BYTES, LABEL_CHARACTERS, PAYLOAD_BYTES, TEXT_BYTES, Column
+from app.uploads.expected_columns import ID_CHARACTERS, IMAGE_BYTES, LABEL_CHARACTERS, PAYLOAD_BYTES, TEXT_BYTES, Column
 from app.uploads.offences import TOLD, Chunk
 from app.uploads.payloads import BadPayload, of_struct, of_text
 from app.vectors import largest_component

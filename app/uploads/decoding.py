@@ -12,7 +12,7 @@ from app.problems import InvalidUpload, TooLarge, Unavailable
 from app.uploads import media_types
 from app.uploads.arrow import read_arrow
 from app.uploads.columns import canonical, check_type, refuse_columns
-from app.uploads.expected import Column, Expected, UploadLimits
+from app.uploads.expected_columns import Column, Expected, UploadLimits
 from app.uploads.json_rows import read_json
 from app.uploads.npz import read_npz
 from app.uploads.offences import TOLD, Chunk, Offences

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.problems import InvalidUpload, Problem, TooLarge, all_problems
-from app.uploads.expected import Column, Expected, UploadLimits
+from app.uploads.expected_columns import Column, Expected, UploadLimits
 from app.uploads.rows import UploadedRows
 
 _WALL_PER_CPU = 4  # a busy machine, a slow disk
@@ -39,7 +39,7 @@ def decode_guarded(body: Path, media_type: str, expected: Expected, limits: Uplo
     seconds = _WALL_PER_CPU * limits.seconds(body.stat().st_size)
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "app.uploads.child"],
+            [sys.executable, "-P", "-m", "app.uploads.guarded_process"],
             input=order.to_json().encode(),
             capture_output=True,
             timeout=seconds,

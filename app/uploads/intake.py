@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 from app.problems import InvalidRows, Unprocessable, UnsupportedMediaType
 from app.uploads import media_types
 from app.uploads.decoding import decode
-from app.uploads.expected import Expected, UploadLimits
+from app.uploads.expected_columns import Expected, UploadLimits
 from app.uploads.guard import decode_guarded
 from app.uploads.queries import vectors_of_npy, vectors_of_rows
 from app.uploads.receiving import receive, sweep

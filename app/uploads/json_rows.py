@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
-from app.uploads.expected import Column, Expected, Kind, UploadLimits, chunk_rows
+from app.uploads.expected_columns import Column, Expected, Kind, UploadLimits, chunk_rows
 from app.uploads.offences import Chunk, Offences
 from app.uploads.payloads import RepeatedMember, unique_members
 from app.uploads.raw import Raw

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
 from app.uploads.columns import refuse_columns
-from app.uploads.expected import Column, Expected, UploadLimits, chunk_rows
+from app.uploads.expected_columns import Column, Expected, UploadLimits, chunk_rows
 from app.uploads.npy import Header, read_header
 from app.uploads.offences import Chunk, Offences
 from app.uploads.raw import Raw, bound, reading

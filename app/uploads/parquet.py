@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.problems import InvalidUpload, TooLarge
-from app.uploads.expected import Column, Expected, UploadLimits, chunk_rows
+from app.uploads.expected_columns import Column, Expected, UploadLimits, chunk_rows
 from app.uploads.offences import Offences
 from app.uploads.raw import Raw, bound, known, reading
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.uploads.expected import PAYLOAD_BYTES
+from app.uploads.expected_columns import PAYLOAD_BYTES
 
 
 class BadPayload(ValueError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
-from app.uploads.expected import Column, Expected, UploadLimits
+from app.uploads.expected_columns import Column, Expected, UploadLimits
 
 _SAID = 200
 _DECODERS_RAISE = (

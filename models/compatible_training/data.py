@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.arrays import Codes, RowNumbers
-from models.inputs import Inputs, Taken
+from models.inputs import Inputs, InputSubset
 from models.portable import Array
 
 
@@ -29,4 +29,4 @@ class LabelledInputs:
 
     def take(self, rows: RowNumbers) -> LabelledInputs:
         """The given rows, (k,) int64, in that order; the inputs are not copied."""
-        return LabelledInputs(Taken(self.inputs, rows), self.codes[rows], self.old[rows])
+        return LabelledInputs(InputSubset(self.inputs, rows), self.codes[rows], self.old[rows])

@@ -18,7 +18,7 @@ from models.contrastive_training.objective import Contrast
 from models.contrastive_training.settings import ContrastiveSettings, method_of
 from models.embedding_model import EmbeddingModel, ModelCard, TrainedOn
 from models.embedding_model.backbones import Embedder, build, described
-from models.inputs import BadInput, Inputs, Preprocessing, Taken
+from models.inputs import BadInput, Inputs, InputSubset, Preprocessing
 from models.portable import Architecture, Distance
 from models.training import NotTrainable, checkpoint, diverged
 
@@ -168,7 +168,7 @@ def _held_out(inputs: Inputs, settings: ContrastiveSettings) -> tuple[Inputs, In
     """The inputs to train on, and a random share of them held out for validation."""
     count = min(_MOST_HELD_OUT, round(settings.held_out * len(inputs)))
     order = np.random.default_rng(settings.seed).permutation(len(inputs))
-    return Taken(inputs, np.sort(order[count:])), Taken(inputs, np.sort(order[:count]))
+    return InputSubset(inputs, np.sort(order[count:])), InputSubset(inputs, np.sort(order[:count]))
 
 
 def _task_fingerprint(

@@ -4,17 +4,17 @@ from models.inputs.arrow_column import ArrowColumn
 from models.inputs.loader import Batch, Loader
 from models.inputs.preparing import FORMATS, BadInput, bad_rows
 from models.inputs.preprocessing import Preprocessing, Views, learn_tokenizer
-from models.inputs.taken import Inputs, Taken
+from models.inputs.subset import Inputs, InputSubset
 
 __all__ = [
     "FORMATS",
     "ArrowColumn",
     "BadInput",
     "Batch",
+    "InputSubset",
     "Inputs",
     "Loader",
     "Preprocessing",
-    "Taken",
     "Views",
     "bad_rows",
     "learn_tokenizer",

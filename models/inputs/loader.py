@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.inputs.preparing import BadInput, prepare_batch
 from models.inputs.preprocessing import Preprocessing, Views
-from models.inputs.taken import Inputs
+from models.inputs.subset import Inputs
 
 _AHEAD = 4
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from models.arrays import RowNumbers
 from models.inputs.draws import draw
 from models.inputs.preprocessing import SMALL, Preprocessing, Views
-from models.inputs.taken import Inputs, origin
+from models.inputs.subset import Inputs, origin
 
 Pixels = NDArray[np.uint8]
 

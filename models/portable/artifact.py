@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from models.portable.card import Card, Space
+from models.portable.checksummed import check_direction, read_sealed, write_sealed
 from models.portable.errors import CorruptArtifact
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network
-from models.portable.sealed import check_direction, read_sealed, write_sealed
 from models.portable.transformation import Transformation
 
 

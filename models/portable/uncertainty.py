@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.portable.card import Card, Space
+from models.portable.checksummed import Arrays, check_direction, read_sealed, write_sealed
 from models.portable.errors import CorruptArtifact
 from models.portable.layers import Array, Dense, as_indexed, checked, squared_norms
-from models.portable.sealed import Arrays, check_direction, read_sealed, write_sealed
 
 Reads = Literal["inputs", "moved"]
 

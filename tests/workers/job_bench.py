@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.storage.database import Database, utc_now
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.workers import sample
-from workers.runtime.child import environment
+from workers.runtime.child_process import environment
 
 
 @dataclass

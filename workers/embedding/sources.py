@@ -20,7 +20,7 @@ from PIL import Image
 from app.problems import Problem
 from app.uploads import UploadedRows, UploadLimits
 from app.uploads.decoding import decode
-from app.uploads.expected import Column, Expected
+from app.uploads.expected_columns import Column, Expected
 from app.uploads.media_types import ARROW
 from models.inputs import FORMATS, ArrowColumn, Inputs
 from workers.embedding.problems import CannotEmbed

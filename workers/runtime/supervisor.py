@@ -11,7 +11,7 @@ from app.jobs.leases import LeaseLost, Leases
 from app.jobs.values import Lease
 from app.settings import Settings
 from app.storage.database import Database
-from workers.runtime.child import Child
+from workers.runtime.child_process import Child
 from workers.runtime.program import Program
 
 _TICK_SECONDS = 0.2

@@ -19,7 +19,7 @@ from app.upgrades.states import Event
 from models import embedding_model
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
-from models.inputs import BadInput, Taken
+from models.inputs import BadInput, InputSubset
 from models.proof.compatible import prove_compatible
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
@@ -95,7 +95,7 @@ def _embedded(
     drawn = np.sort(np.random.default_rng(SEED).permutation(places)[:MOST_QUERIES])
     try:
         new = model.embed(
-            Taken(rows.inputs, drawn),
+            InputSubset(rows.inputs, drawn),
             device=resolve(context.settings.device),
             progress=context.progress,
         )

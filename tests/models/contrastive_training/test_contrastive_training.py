@@ -10,7 +10,7 @@ import torch
 from models.contrastive_training import NotTrainable, TrainedEncoder, fingerprint
 from models.embedding_model import load, save
 from models.embedding_model.backbones import build
-from models.inputs import BadInput, Inputs, Taken
+from models.inputs import BadInput, Inputs, InputSubset
 from models.portable import Architecture
 from tests.models.compatible_training.small import SMALL
 from tests.models.contrastive_training.small import BERT, trained
@@ -127,7 +127,7 @@ def test_the_encoder_is_a_model_like_any_other(tmp_path: Path) -> None:
 
 
 def test_a_fingerprint_is_of_the_rows_in_their_order() -> None:
-    same = Taken(TEXTS, np.arange(len(TEXTS)))
+    same = InputSubset(TEXTS, np.arange(len(TEXTS)))
     assert fingerprint(TEXTS) == fingerprint(same) != fingerprint(TEXTS[::-1])
     assert fingerprint(["ab", "c"]) != fingerprint(["a", "bc"])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.inputs import ArrowColumn, Taken
+from models.inputs import ArrowColumn, InputSubset
 
 VALUES = [f"text {number}" for number in range(7)]
 
@@ -32,7 +32,7 @@ def test_every_row_is_found_in_whatever_order_it_is_asked_for(path: Path) -> Non
     assert column[1:6:2] == VALUES[1:6:2]
     assert list(column) == VALUES
     assert ArrowColumn(path, "image")[3] == b"text 3"
-    assert [Taken(column, np.array([5, 5, 0]))[place] for place in range(3)] == [VALUES[5], VALUES[5], VALUES[0]]
+    assert [InputSubset(column, np.array([5, 5, 0]))[place] for place in range(3)] == [VALUES[5], VALUES[5], VALUES[0]]
 
 
 @pytest.mark.parametrize("place", [7, -1, 100])

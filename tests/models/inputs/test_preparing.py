@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.inputs import BadInput, Inputs, Preprocessing, Taken, Views, learn_tokenizer
+from models.inputs import BadInput, Inputs, InputSubset, Preprocessing, Views, learn_tokenizer
 from models.inputs.preparing import prepare_batch
 from tests.models.inputs.images import Pixels, drawn, encoded, files
 
@@ -122,7 +122,7 @@ def test_what_is_no_image_at_all_is_refused(raw: object) -> None:
 
 def test_a_bad_row_is_named_by_where_it_stood_before_others_were_taken_from_it() -> None:
     inputs: Inputs = [*files(4, SIDE), b"broken"]
-    twice = Taken(Taken(inputs, np.array([0, 4, 2])), np.array([2, 1]))
+    twice = InputSubset(InputSubset(inputs, np.array([0, 4, 2])), np.array([2, 1]))
     with pytest.raises(BadInput) as refused:
         prepared(twice)
     assert refused.value.row == 4

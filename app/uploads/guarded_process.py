@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.problems import Problem
 from app.uploads.decoding import decode
-from app.uploads.expected import UploadLimits
+from app.uploads.expected_columns import UploadLimits
 from app.uploads.guard import DecodingAnswer, Order
 
 _GRACE_SECONDS = 5

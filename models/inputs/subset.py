@@ -12,7 +12,7 @@ Inputs = Sequence[bytes] | Sequence[str]
 """Encoded images or texts."""
 
 
-class Taken(Sequence[Any]):
+class InputSubset(Sequence[Any]):
     """The inputs at `places`, (n,) int64, as a sequence."""
 
     def __init__(self, inputs: Inputs, places: NDArray[np.int64]) -> None:
@@ -31,4 +31,4 @@ class Taken(Sequence[Any]):
 
 def origin(inputs: Inputs, place: int) -> int:
     """The place of an input in the original sequence, however often a selection was made of a selection."""
-    return inputs.origin(place) if isinstance(inputs, Taken) else place
+    return inputs.origin(place) if isinstance(inputs, InputSubset) else place

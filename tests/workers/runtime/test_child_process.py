@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from workers.runtime.child import environment
+from workers.runtime.child_process import environment
 
 
 def test_step_reads_the_settings_of_its_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
