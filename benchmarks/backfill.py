@@ -34,8 +34,9 @@ from benchmarks.crossing import TASKS, Task, chosen_pairs
 from models.arrays import Codes, silent
 from models.device import resolve
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Array, Distance, Transformation, as_indexed
-from models.re_embedding.backfill_curve import STEPS, Measure, predicted_curve, values_along
+from models.re_embedding.backfill_curve import STEPS, predicted_curve, values_along
 from models.transformations.labels import codes_of
 from models.transformations.methods import NETWORKS, Recipe, learn, method_named
 from models.transformations.pairs import Pairs
@@ -167,7 +168,7 @@ def main() -> None:
 
 
 def measured(
-    task: Task, searched: Codes, gallery: TransformedGallery, order: Codes, measure: Measure
+    task: Task, searched: Codes, gallery: TransformedGallery, order: Codes, measure: RetrievalMetric
 ) -> NDArray[np.float64]:
     """Every searched query's value at the 22 fractions, (22, m); searched: (m,) places among the task's queries."""
     codes = {label: code for code, label in enumerate(dict.fromkeys(labels(task.queries) + gallery.label))}
@@ -189,7 +190,7 @@ def measured(
 
 
 def rows_of_table(
-    table: Table, measure: Measure, values: dict[str, NDArray[np.float64]], sample: _Sample, metric: Distance
+    table: Table, measure: RetrievalMetric, values: dict[str, NDArray[np.float64]], sample: _Sample, metric: Distance
 ) -> None:
     """One row for every order: the measured curve, its mean, the gain over random order, and the prediction."""
     random = (values["random"] + values["random again"]) / 2

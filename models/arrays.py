@@ -24,7 +24,7 @@ Labels = NDArray[Any]
 """(n,) class labels, strings or integers; None for a row without a label."""
 
 Scores = NDArray[np.float64]
-"""(queries, 4), a column for each metric of `models.proof.inputs.METRICS`, NaN where it was not measured."""
+"""(queries, 4), a column for each of the METRICS of `models.evaluation.retrieval_metrics`; NaN where not measured."""
 
 Known = NDArray[np.bool_] | None
 """(n,) which rows have side-information of their own rather than a predicted one; None if all have."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,6 +39,12 @@ __all__ = [
 
 Ranks = NDArray[np.int64]
 """(m,) the 1-based rank of the first gallery row with the query's label, `NO_MATCH` where there is none."""
+
+RetrievalMetric = Literal["cmc@1", "cmc@5", "map", "recall@10"]
+"""How good a search is: the first three by label, the last by the neighbours that full re-embedding would find."""
+
+METRICS: tuple[RetrievalMetric, ...] = ("cmc@1", "cmc@5", "map", "recall@10")
+BY_LABEL: tuple[RetrievalMetric, ...] = ("cmc@1", "cmc@5", "map")
 
 NO_MATCH = -1
 

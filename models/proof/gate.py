@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.evaluation.bootstrap import Interval
-from models.proof.inputs import METRICS, RetrievalMetric
+from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric
 from models.proof.report import LosingGroup, Quantity, WantedPairs
 
 Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]

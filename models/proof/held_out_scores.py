@@ -12,9 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.arrays import Codes, Known, Progress, Scores
-from models.evaluation.retrieval_metrics import NEIGHBOURS, cmc, label_metrics, labelled_rows, recall_at_k, top_k
+from models.evaluation.retrieval_metrics import (
+    METRICS,
+    NEIGHBOURS,
+    cmc,
+    label_metrics,
+    labelled_rows,
+    recall_at_k,
+    top_k,
+)
 from models.portable import Array, Distance, Space, Transformation, as_indexed
-from models.proof.inputs import METRICS, ProofGallery
+from models.proof.inputs import ProofGallery
 from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs, Refit
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,6 @@ from numpy.typing import NDArray
 from models.arrays import Codes, Known
 from models.portable import Array
 from models.transformations.pairs import Pairs
-
-RetrievalMetric = Literal["cmc@1", "cmc@5", "map", "recall@10"]
-
-
-METRICS: tuple[RetrievalMetric, ...] = ("cmc@1", "cmc@5", "map", "recall@10")
-
-
-BY_LABEL: tuple[RetrievalMetric, ...] = ("cmc@1", "cmc@5", "map")
 
 
 @dataclass(frozen=True)

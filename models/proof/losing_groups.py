@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from models.evaluation.bootstrap import bootstrap_mean
-from models.proof.inputs import METRICS, RetrievalMetric
+from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric
 from models.proof.report import (
     LosingGroup,
     WantedPairs,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.evaluation.bootstrap import Interval
+from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.json_values import plain
-from models.proof.inputs import RetrievalMetric
 from models.re_embedding.costs import Cost
 
 RungName = Literal["stay", "compatible", "instant", "cascade", "transform", "backfill", "re_embed"]

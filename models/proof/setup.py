@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Codes, Labels, Scores
+from models.evaluation.retrieval_metrics import METRICS
 from models.portable import Array, Space
 from models.proof.coverage import Coverage, cover_by_density, cover_by_label
 from models.proof.distance_to_pairs import distance_to_pairs, features
 from models.proof.held_out_scores import ProofBench, label_scores
-from models.proof.inputs import METRICS, NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
+from models.proof.inputs import NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
 from models.proof.strata import GalleryKnown, Judged
 from models.proof.writing_order import WritingOrder, dependence_range, writing_order
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Codes, Floats, Scores
+from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric
 from models.proof.coverage import Coverage
-from models.proof.inputs import METRICS, RetrievalMetric
 from models.proof.stratum_estimate import Draws, KnownUnits, MeasuredUnits, estimate
 
 

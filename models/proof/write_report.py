@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.evaluation.retrieval_metrics import flips
+from models.evaluation.retrieval_metrics import BY_LABEL, METRICS, RetrievalMetric, flips
 from models.proof.advice import advise
 from models.proof.full_re_embedding import full_re_embedding, mixed, new_is_worse, without_errors
 from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
 from models.proof.held_out_scores import HeldOutScores
-from models.proof.inputs import BY_LABEL, METRICS, RetrievalMetric
 from models.proof.losing_groups import losing_groups, wanted_pairs
 from models.proof.report import (
     Basis,

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from models.arrays import Codes, Floats
 from models.evaluation.bootstrap import Interval, percentile_interval, resampled_sums
-from models.evaluation.retrieval_metrics import average_precision, recall_at_k, top_k
+from models.evaluation.retrieval_metrics import RetrievalMetric, average_precision, recall_at_k, top_k
 from models.evaluation.score_blocks import for_each_block
 from models.portable import Array, Distance
 
-Measure = Literal["cmc@1", "cmc@5", "map", "recall@10"]
-DEPTH: dict[Measure, int] = {"cmc@1": 1, "cmc@5": 5, "recall@10": 10}
+DEPTH: dict[RetrievalMetric, int] = {"cmc@1": 1, "cmc@5": 5, "recall@10": 10}
 
 STEPS = 21
 STEEPEST = 2.0  # how much more curved the gallery's curve is taken to be than that of the pairs, at most
@@ -42,7 +41,7 @@ class Curve:
     """Retrieval quality where items are re-embedded in the order of this name; points by rising share, from 0 to 1."""
 
     order: str
-    measure: Measure
+    measure: RetrievalMetric
     points: tuple[CurvePoint, ...]
 
     @property
@@ -73,7 +72,7 @@ def predicted_curve(
     codes: Codes | None,
     order: Codes,
     metric: Distance,
-    measure: Measure,
+    measure: RetrievalMetric,
     start: Interval | None = None,
     end: Interval | None = None,
     *,
@@ -114,7 +113,7 @@ def values_along(
     order: Codes,
     metric: Distance,
     exclude: Codes | None,
-    measure: Measure,
+    measure: RetrievalMetric,
     *,
     steps: int = STEPS,
 ) -> Floats:
@@ -204,7 +203,7 @@ def _between(curves: Floats, start: Floats, end: Floats) -> Floats:
     return np.asarray(start + share * (end - start) + np.clip((end - start) / wide, 0, STEEPEST) * departure)
 
 
-def _curve(name: str, measure: Measure, intervals: list[Interval]) -> Curve:
+def _curve(name: str, measure: RetrievalMetric, intervals: list[Interval]) -> Curve:
     """The curve through these intervals at equal steps of the share from 0 to 1."""
     last = len(intervals) - 1
     points = (CurvePoint(i / last, each.mean, each.low, each.high) for i, each in enumerate(intervals))

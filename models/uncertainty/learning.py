@@ -20,9 +20,10 @@ from scipy.stats import spearmanr
 from models.arrays import ONE_STANDARD_ERROR, Codes, Floats, Progress, silent
 from models.device import Device, resolve
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
 from models.portable.uncertainty import stacked_inputs
-from models.re_embedding.backfill_curve import Measure, values_along
+from models.re_embedding.backfill_curve import values_along
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs, side_factor
@@ -37,7 +38,7 @@ FEWEST_PAIRS = 10
 FOLDS = 5
 POINTS = 4096
 NEIGHBOURS = 10
-JUDGED_BY: Measure = "map"
+JUDGED_BY: RetrievalMetric = "map"
 JUDGED_PAIRS, JUDGED_QUERIES, JUDGED_STEPS = 4_000, 1_000, 5
 RANDOM_ORDERS = 2
 

@@ -19,10 +19,11 @@ from app.storage.lance_table import ROW_ID
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.info import UpgradeInfo
 from models.evaluation.bootstrap import Interval
+from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Array, Distance, Space
 from models.proof.gate import AcceptanceGate
 from models.proof.report import ProofReport, Quantity
-from models.re_embedding.backfill_curve import Curve, Measure, predicted_curve
+from models.re_embedding.backfill_curve import Curve, predicted_curve
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
 from workers.reporting.acceptance_gate import gate_of
@@ -40,7 +41,7 @@ class BackfillCurves:
     items could be re-embedded, the one by uncertainty first.
     """
 
-    metric: Measure
+    metric: RetrievalMetric
     pairs: int
     curves: Mapping[orders.Order, Curve]
 
@@ -78,7 +79,7 @@ def _predicted(
     Each begins at the crossing's predicted quality and ends at that of full re-embedding; None where that is unknown.
     space: the new one. poor: what training found out about its rows, the newest first.
     """
-    measure: Measure = gate.metric if proof.basis.judged_by == "label" else "recall@10"
+    measure: RetrievalMetric = gate.metric if proof.basis.judged_by == "label" else "recall@10"
     start = next(_interval(result.cross) for result in proof.metrics if result.metric == measure)
     end = next(rung.quality for rung in proof.advice if rung.name == "re_embed")
     if end is None:
