@@ -12,7 +12,7 @@ from typing import TypeVar
 PATIENCE_SECONDS = 300.0 * float(os.environ.get("CROSSWALK_TEST_PATIENCE", "1"))
 """Seconds after which whatever is waited for is taken to have failed: an answer, a process's start or end."""
 
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.05
 
 Found = TypeVar("Found")
 
