@@ -86,7 +86,7 @@ def _upgrade(console: Console, driver: Driver, url: str) -> bool:
 
 
 def _followed(console: Console, driver: Driver, upgrade: str) -> dict[str, Any]:
-    """Prints each state that the upgrade comes to, with a running clock on a terminal; the upgrade as it ended."""
+    """Prints each state that the upgrade comes to, beside a running clock on a terminal; returns it as it ended."""
     began, last = time.monotonic(), dict[str, Any]()
     with console.status("") as clock:
         for now in driver.follow(upgrade):
