@@ -1,6 +1,5 @@
 """The real service on loopback, in a thread of the test's process."""
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from app.http.listener import listen
 from app.main import Worker, create_app
 from app.settings import Settings
 from tests.waiting import PATIENCE_SECONDS, wait_until
@@ -21,7 +21,7 @@ def serving(
     """A client of a service that listens while the context is open; `more` may add routes to it."""
     application = create_app(settings, worker)
     more(application)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -12,6 +12,7 @@ import typer
 import uvicorn
 from sqlalchemy import make_url
 
+from app.http.listener import listen
 from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
@@ -114,8 +115,7 @@ def _settings(data_dir: Path | None) -> Settings:
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket; taken before anything is opened, so that a second service on the port touches nothing."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address, family=family, backlog=2048)
+        return listen(host, port)
     except OSError as error:
         # An address's own error numbers are not the system's.
         number = None if isinstance(error, socket.gaierror) else error.errno
