@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import select, update
@@ -48,6 +48,11 @@ class Bench:
             session.execute(
                 update(JobRow).values(lease_token="another", lease_expires_at=utc_now() + timedelta(hours=1))
             )
+
+    def lease_ends(self) -> datetime | None:
+        """When the lease of the one job runs out; None while nobody has claimed it."""
+        with self.database.read() as session:
+            return session.scalars(select(JobRow.lease_expires_at)).one()
 
     def all_jobs(self) -> list[Job]:
         with self.database.read() as session:

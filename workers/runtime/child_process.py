@@ -17,6 +17,9 @@ from workers.runtime.death import Death, explain
 from workers.runtime.program import Program
 
 _GRACE_SECONDS = 1.0
+BEGUN = "The step has begun."
+"""What a step's process prints once it keeps its lease itself."""
+
 _LAST_LINES = 3
 _LONGEST_LINE = 2_000
 _LONGEST_REASON = 1_000
@@ -42,6 +45,7 @@ class Child:
             start_new_session=True,
         )
         self._lease = lease
+        self._begun = threading.Event()
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._listener = threading.Thread(target=self._listen, name=f"output of {lease.job_id}", daemon=True)
         self._listener.start()
@@ -49,6 +53,11 @@ class Child:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def begun(self) -> bool:
+        """Whether the process has started to renew its lease."""
+        return self._begun.is_set()
 
     def wait(self, timeout: float) -> int | None:
         """The exit status (negative: the signal that killed it); None while it runs."""
@@ -83,6 +92,9 @@ class Child:
             while line := output.readline(_LONGEST_LINE):
                 # PostgreSQL's text holds no NUL, and this may become the reason in a row.
                 text = line.decode(errors="replace").replace("\0", "").rstrip()
+                if text == BEGUN:
+                    self._begun.set()
+                    continue
                 if not text:
                     continue
                 log.info(text, job=self._lease.job_id, step=self._lease.step)

@@ -16,6 +16,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import LEASE_LOST, Heartbeat
+from workers.runtime.child_process import BEGUN
 from workers.runtime.program import CROSSWALK, Program
 
 _PR_SET_PDEATHSIG = 1
@@ -36,6 +37,7 @@ def main(program: Program, arguments: list[str]) -> int:
     try:
         lease = leases.taken(job_id, token)
         with Heartbeat(leases, lease, settings, int(supervisor)) as heartbeat:
+            print(BEGUN, flush=True)
             context = StepContext(settings, database, leases, lease, heartbeat)
             try:
                 # Imported here, so that only the process that needs torch loads it, and while the lease is kept.

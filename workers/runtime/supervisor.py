@@ -89,14 +89,19 @@ class Supervisor:
             log.info("step ended", job=lease.job_id, step=lease.step, subject=lease.subject)
 
     def _watch(self, lease: Lease, child: Child) -> None:
-        """Returns when the process has ended, or is to be stopped."""
+        """Returns when the process has ended, or is to be stopped.
+
+        Until the process has begun, the lease is kept here: on a busy machine an interpreter may take longer to start
+        than a lease lasts.
+        """
         looked = time.monotonic()
         while child.wait(_TICK_SECONDS) is None and not self._stopping.is_set():
             if time.monotonic() - looked < self._settings.heartbeat_seconds:
                 continue
             looked = time.monotonic()
             try:
-                if self._leases.cancel_requested(lease):
+                look = self._leases.cancel_requested if child.begun else self._leases.renew
+                if look(lease):
                     return
             except LeaseLost:
                 # Either it has just finished and is on its way out, or it is not entitled to go on.

@@ -3,13 +3,16 @@
 import os
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from app.jobs.values import JobState
+from app.storage.database import utc_now
 from tests.waiting import wait_until
 from tests.workers.job_bench import Bench, alive, only_step
 from tests.workers.sample import SAMPLE
+from tests.workers.slow import SLOW
 from workers.runtime.celery import EmbeddedWorker
 
 
@@ -149,3 +152,15 @@ def test_step_that_does_not_notice_its_lost_lease_still_writes_nothing(bench: Be
         wait_until(lambda: not alive(pid), "the step to end")
     assert bench.results() == []
     assert bench.job().state == JobState.RUNNING
+
+
+def test_a_step_that_starts_more_slowly_than_a_lease_lasts_is_started_once(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"lease_seconds": 4.0, "worker_concurrency": 2})
+    with EmbeddedWorker(settings, SLOW):
+        bench.enqueue("count", n=1)
+        wait_until(lambda: bench.lease_ends() is not None, "the job to be claimed")
+        begun = utc_now()
+        wait_until(lambda: (bench.lease_ends() or begun) > begun + timedelta(seconds=10), "the lease to be renewed")
+        bench.open_gate("start")
+        bench.reaches(JobState.SUCCEEDED)
+    assert bench.results() == [(1, 1)]
