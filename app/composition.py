@@ -52,7 +52,7 @@ class Crosswalk:
     later_side_information: LaterSideInformation
     upgrades: Upgrades
     upgrade_steps: UpgradeSteps
-    artifacts: Downloads
+    downloads: Downloads
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
@@ -106,7 +106,7 @@ def compose(settings: Settings) -> Crosswalk:
         later_side_information=LaterSideInformation(settings, database, models, galleries, crossing_routes),
         upgrades=upgrades,
         upgrade_steps=UpgradeSteps(database, models, generations, jobs),
-        artifacts=Downloads(settings, models, upgrades, encoders),
+        downloads=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
         evaluations=Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.artifacts.folder import TrainedModelFiles, UpgradeArtifacts
+from app.artifacts.folder import EncoderArtifacts, UpgradeArtifacts
 from app.problems import WrongState
 from app.registry.service import Models
 from app.settings import Settings
@@ -31,26 +31,27 @@ class Downloads:
                 f"Model {model!r} was registered, not trained here: its weights are where it came from. "
                 "POST /models/<old>/upgrade with strategy `compatible` trains a model."
             )
-        if not self._encoders.trains(model):
-            self._trained(self._upgrades.get(trained_by))
-        return TrainedModelFiles(self._artifacts / trained_by).model_zip
+        if self._encoders.trains(model):
+            return EncoderArtifacts(self._artifacts, trained_by).model_zip
+        self._trained(self._upgrades.get(trained_by))
+        return UpgradeArtifacts(self._artifacts, trained_by).model_zip
 
     def rows(self, upgrade: str, order: RowOrder, limit: int) -> list[TrainingRow]:
         """The rows that an upgrade trained on, the most suspicious first.
 
         Raises NotFound, and WrongState where it trains nothing, has not trained yet, or did not ask this of the rows.
         """
-        found = self._upgrades.get(upgrade)
-        if found.strategy != COMPATIBLE:
+        training = self._upgrades.get(upgrade)
+        if training.strategy != COMPATIBLE:
             raise WrongState(
-                f"Upgrade {upgrade} is of strategy `{found.strategy}`, which trains no model. Those of strategy "
+                f"Upgrade {upgrade} is of strategy `{training.strategy}`, which trains no model. Those of strategy "
                 f"`{COMPATIBLE}` say what they found out about their rows.",
-                state=found.state,
+                state=training.state,
             )
-        self._trained(found)
+        self._trained(training)
         rows = most_suspicious(UpgradeArtifacts(self._artifacts, upgrade).rows, order, limit)
         if not rows:
-            raise WrongState(_why_none(found, order), state=found.state)
+            raise WrongState(_why_none(training, order), state=training.state)
         return [TrainingRow(**row) for row in rows]
 
     def _trained(self, upgrade: Upgrade) -> None:

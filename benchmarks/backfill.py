@@ -42,7 +42,7 @@ from models.transformations.methods import NETWORKS, Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from models.uncertainty import LearnedUncertainty
 from models.uncertainty.learning import rank_correlation
-from workers.reporting.backfill_curves import _Sample
+from workers.reporting.backfill_curves import HeldOutSample
 from workers.rows.pairs import DatasetPairs
 from workers.training.held_out_pairs import SEED, HeldOutPairs, learn_from_held_out
 
@@ -156,7 +156,7 @@ def main() -> None:
         f"in the gallery: expected {gallery.expected_error.mean():.4g}, true {true.mean():.4g} on average, rank "
         f"correlation {rank_correlation(gallery.expected_error.astype(np.float64), true):.3f}"
     )
-    sample = _Sample.of(known.held_out, pairs)
+    sample = HeldOutSample.of(known.held_out, pairs)
     assert sample is not None
     searched = np.random.default_rng(options.seed).permutation(len(task.queries))[: options.queries]
     table = Table("measure", "order", *(f"{i}/21" for i in range(0, 22, 3)), "mean", "gain", "foretold", "covered")
@@ -190,7 +190,11 @@ def measured(
 
 
 def rows_of_table(
-    table: Table, measure: RetrievalMetric, values: dict[str, NDArray[np.float64]], sample: _Sample, metric: Distance
+    table: Table,
+    measure: RetrievalMetric,
+    values: dict[str, NDArray[np.float64]],
+    sample: HeldOutSample,
+    metric: Distance,
 ) -> None:
     """One row for every order: the measured curve, its mean, the gain over random order, and the prediction."""
     random = (values["random"] + values["random again"]) / 2

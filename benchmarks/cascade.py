@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from app.artifacts.cascade import open_cascade
-from app.artifacts.crossings import open_crossing
+from app.artifacts.cascade import forget_open_cascades
+from app.artifacts.crossings import forget_open_crossings, open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.galleries.lineage import SIDE_INFORMATION
@@ -166,7 +166,7 @@ def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, 
         tick=lambda *_: None,
     )
     cascade.save(artifacts)
-    open_cascade.cache_clear()
+    forget_open_cascades()
     old = CascadeSource(crosswalk.galleries.store(info).items, crosswalk.live.index(info, 1), crossing, target.metric)
     tables = {"first": Reranking(0), "kept": Reranking(crosswalk.settings.cascade_memory_bytes)}
     tables["kept"].search(("kept",), old, warming, K, cascade.k)
@@ -222,7 +222,7 @@ def main() -> None:
                     artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
                     save_transformation(chosen, artifacts.chosen)
                     save_transformation(plain, artifacts.plain)
-                    open_crossing.cache_clear()
+                    forget_open_crossings()
                     shown.add_row(*compared(crosswalk, spaces, asked.new, (recipe.name, f"{rows:,}")))
                     crosswalk.close()
     Console(width=150).print(shown)

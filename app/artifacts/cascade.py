@@ -65,8 +65,18 @@ def has_cascade(artifacts: UpgradeArtifacts) -> bool:
     return artifacts.cascade.exists()
 
 
-@lru_cache(maxsize=_KEPT_OPEN)
 def open_cascade(artifacts: UpgradeArtifacts) -> Cascade:
     """What `save` wrote; it never changes once an upgrade is proved. Raises OSError where there is none."""
+    return _open(artifacts)
+
+
+def forget_open_cascades() -> None:
+    """Has every cascade read from disk again, for whoever put another file in the place of one that was read."""
+    _open.cache_clear()
+
+
+# Apart from the functions that callers see, since type checkers know nothing of a cached function's parameters.
+@lru_cache(maxsize=_KEPT_OPEN)
+def _open(artifacts: UpgradeArtifacts) -> Cascade:
     fields: dict[str, Any] = json.loads(artifacts.cascade.read_bytes())
     return Cascade(**fields | {"interval": tuple(fields["interval"])})

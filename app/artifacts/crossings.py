@@ -62,12 +62,22 @@ class Crossing:
         return errors
 
 
-@lru_cache(maxsize=_KEPT_OPEN)
 def open_crossing(files: CrossingFiles, source: Space, target: Space) -> Crossing:
     """The crossing in these files, which never change, so one read serves the process.
 
     Raises CorruptArtifact where a checksum is wrong and WrongDirection where the spaces are others.
     """
+    return _open(files, source, target)
+
+
+def forget_open_crossings() -> None:
+    """Has every crossing read from disk again, for whoever put other files in the place of those that were read."""
+    _open.cache_clear()
+
+
+# Apart from the functions that callers see, since type checkers know nothing of a cached function's parameters.
+@lru_cache(maxsize=_KEPT_OPEN)
+def _open(files: CrossingFiles, source: Space, target: Space) -> Crossing:
     known = files.uncertainty.exists()
     return Crossing(
         chosen=load_transformation(files.chosen, source=source, target=target),

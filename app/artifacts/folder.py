@@ -55,7 +55,7 @@ class TrainedModelFiles:
 
     @property
     def model_zip(self) -> Path:
-        """The same, to be downloaded."""
+        """The trained model as one zip file, to be downloaded."""
         return self.folder / "model.zip"
 
     @property

@@ -29,7 +29,7 @@ class Standings:
 
     @classmethod
     def of(cls, parts: Sequence[Projected]) -> "Standings":
-        """Of projected items."""
+        """The standings of the items in these projections."""
         return cls(
             np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)]),
             np.concatenate([np.empty(0, bool), *(part.native for part in parts)]),
@@ -41,7 +41,7 @@ class Standings:
         return Standings(self.rows[which], self.native[which], self.uncertainty[which])
 
     def joined(self, others: "Standings") -> "Standings":
-        """These and the others."""
+        """These standings with the others' after them."""
         return Standings(
             np.concatenate([self.rows, others.rows]),
             np.concatenate([self.native, others.native]),

@@ -45,7 +45,7 @@ class Lineage:
 
     @cached_property
     def of_vectors_alone(self) -> "Lineage":
-        """The same, leaving unknown how far the vectors miss."""
+        """A lineage that gives the same vectors, and leaves unknown how far they miss."""
         crossings = tuple(replace(crossing, uncertainty=None) for crossing in self.crossings)
         shortcuts = {ends: replace(crossing, uncertainty=None) for ends, crossing in self.shortcuts.items()}
         return replace(self, crossings=crossings, shortcuts=shortcuts)
@@ -89,21 +89,21 @@ class Lineage:
         count = batch.num_rows
         own: list[Array | None] = []
         newest = np.full(count, -1)
-        for step, model in enumerate(self.models):
+        for place, model in enumerate(self.models):
             vectors, has = _optional(batch, embedding_column(model))
             own.append(vectors)
-            newest[has] = step
+            newest[has] = place
         projected = np.zeros((count, self.dimension), np.float32)
         error = np.zeros(count, np.float32)
-        for step, vectors in enumerate(own):
-            taken = newest == step
+        for place, vectors in enumerate(own):
+            taken = newest == place
             if vectors is None or not taken.any():
                 continue
             if taken.all():
-                projected, error = self._carried(step, vectors, side, has_side)
+                projected, error = self._carried(place, vectors, side, has_side)
             else:
                 beside = None if side is None else side[taken]
-                projected[taken], error[taken] = self._carried(step, vectors[taken], beside, has_side[taken])
+                projected[taken], error[taken] = self._carried(place, vectors[taken], beside, has_side[taken])
         rows = batch.column(ROW_ID).to_numpy().astype(np.int64)
         native, valid = newest == len(self.models) - 1, newest >= 0
         if valid.all():

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from app.galleries.lineage import Projected
+from app.index import RowIds
 from app.storage.lance_table import ROW_ID
 from models.portable import Distance, as_indexed
 
 Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]
-RowIds = NDArray[np.int64]
 Urgency = NDArray[np.float64]
 
 LEAST = -np.inf

@@ -19,7 +19,10 @@ STEP = "sample"
 RECOGNISED = 0.5
 """Of the smaller of two sets of items, what must be in both (the Szymkiewicz-Simpson overlap) for pairs to count as
 embedded because a sample named them. Pairs drawn at random share no more than that with any sample, unless either is
-half of the gallery."""
+half of the gallery or they are few."""
+
+FEWEST_RECOGNISED = 8
+"""Items that must be in both: fewer may be of a sample by chance."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Samples:
         """The share of the gallery that each of these items stands for, where it is of the sample that they came from.
 
         They came from the sample that holds most of them, the newest of several, where their overlap is at least
-        `RECOGNISED`; None where there is no such sample. Items that are not of it have no entry.
+        `RECOGNISED` and of `FEWEST_RECOGNISED` items; None where there is no such sample. Items that are not of it have
+        no entry.
         """
         wanted = set(ids)
         best, weights = (0, 0, 0), None
@@ -86,7 +90,8 @@ class Samples:
             common = wanted.intersection(sample.ids)
             version, n = map(int, path.stem.split("-"))
             rank = (len(common), version, n)
-            if len(common) >= RECOGNISED * min(len(wanted), len(sample.ids)) and rank > best:
+            needed = max(FEWEST_RECOGNISED, RECOGNISED * min(len(wanted), len(sample.ids)))
+            if len(common) >= needed and rank > best:
                 share_of = dict(zip(sample.ids, sample.weights, strict=True))
                 best, weights = rank, {item: share_of[item] for item in common}
         return weights

@@ -100,6 +100,7 @@ class Galleries:
         return info
 
     def store(self, info: GalleryInfo) -> GalleryStore:
+        """The Lance store of a gallery's items and generations."""
         return GalleryStore(self._settings.galleries_dir / info.folder)
 
     def index_options(self, info: GalleryInfo) -> IndexOptions:
@@ -110,21 +111,23 @@ class Galleries:
         """How to get a generation's vectors from the items; with the error expected of them, which takes longer than
         the vectors themselves, only where that is asked for. Raises CorruptArtifact.
         """
-        steps = info.ancestry(number)
-        artifacts = [UpgradeArtifacts(self._settings.artifacts_dir, str(step.transformation)) for step in steps]
+        ancestry = info.ancestry(number)
+        artifacts = [
+            UpgradeArtifacts(self._settings.artifacts_dir, str(generation.transformation)) for generation in ancestry
+        ]
         crossings = tuple(
-            open_crossing(files, before.space, step.space)
-            for files, (before, step) in zip(artifacts[1:], pairwise(steps), strict=True)
+            open_crossing(files, before.space, after.space)
+            for files, (before, after) in zip(artifacts[1:], pairwise(ancestry), strict=True)
         )
         shortcuts = {
-            (start, end): open_crossing(direct, steps[start].space, steps[end].space)
-            for end in range(2, len(steps))
+            (start, end): open_crossing(direct, ancestry[start].space, ancestry[end].space)
+            for end in range(2, len(ancestry))
             for start in range(end - 1)
-            if (direct := artifacts[end].shortcut(steps[start].space.model)).folder.exists()
+            if (direct := artifacts[end].shortcut(ancestry[start].space.model)).folder.exists()
         }
         lineage = Lineage(
-            tuple(step.space.model for step in steps),
-            tuple(step.space.dimension for step in steps),
+            tuple(generation.space.model for generation in ancestry),
+            tuple(generation.space.dimension for generation in ancestry),
             crossings,
             shortcuts,
         )

@@ -30,7 +30,7 @@ _LAST = np.iinfo(np.int64).max
 
 
 class Propose(Protocol):
-    """A fast pass over some rows."""
+    """A fast search, perhaps approximate, that proposes candidates for the exact one."""
 
     def __call__(self, queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
         """At least `fetch` candidates for each query, where there are so many.

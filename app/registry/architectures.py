@@ -2,11 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import (
-    BeforeValidator,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import BeforeValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from models.portable import Architecture
@@ -20,14 +16,14 @@ def wrong(message: str, *path: str) -> ValidationError:
 
 
 IMAGE_SIZE = 224
-
+"""Pixels a side of the images that a model is given, unless its stem is made for small ones."""
 
 SMALL_IMAGE_SIZE = 32
-"""Pixels a side of what an image model is given: usually, and where its stem is made for small images."""
+"""Pixels a side of the images that a model with a stem for small images is given."""
 
 
-def architecture_json(value: object) -> dict[str, Any]:
-    """The object form, so that what was trained is known even where a preset has changed since."""
+def _architecture(value: object) -> dict[str, Any]:
+    """An architecture in its object form, so that what was trained is known even where a preset has changed since."""
     try:
         return Architecture.from_json(value).to_json()
     except ValueError as error:
@@ -36,7 +32,7 @@ def architecture_json(value: object) -> dict[str, Any]:
 
 ArchitectureJson = Annotated[
     dict[str, Any],
-    BeforeValidator(architecture_json),
+    BeforeValidator(_architecture),
     WithJsonSchema(
         {
             "anyOf": [{"type": "string", "enum": list(PRESETS)}, {"type": "object", "additionalProperties": True}],

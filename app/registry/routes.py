@@ -59,7 +59,7 @@ def get(model: ModelId, parts: Parts) -> Model:
 def artifact(model: ModelId, parts: Parts) -> FileResponse:
     """Weights (safetensors), configuration, what its input must look like, and a card that says what it was trained on
     and how well it does: one zip. Ranges can be asked for, and `ETag` is the file's SHA-256."""
-    path = parts.artifacts.model(model)
+    path = parts.downloads.model(model)
     return FileResponse(path, filename=f"{model}.zip", media_type="application/zip", headers={"ETag": etag(path)})
 
 

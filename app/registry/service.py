@@ -149,7 +149,7 @@ def _unless_other(registered: Model, new: NewModel) -> Model:
 
 
 def _wire(row: ModelRow) -> Model:
-    metric: Distance = row.metric  # type: ignore[assignment]  # written from a Metric
+    metric: Distance = row.metric  # type: ignore[assignment]  # written from a Distance
     return Model(
         id=row.id,
         dimension=row.dimension,

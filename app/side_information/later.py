@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.artifacts.crossings import open_crossing
+from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import SideInformationStored
@@ -64,7 +65,7 @@ class LaterSideInformation:
         crossings = [crossing for lineage in made.values() for crossing in lineage.crossings]
         source = info.current.space
         for upgrade, target in pushed:
-            crossings.append(open_crossing(self._artifacts / upgrade, source, target))
+            crossings.append(open_crossing(UpgradeArtifacts(self._artifacts, upgrade), source, target))
         read = (crossing.chosen.card.side_dimension for crossing in crossings)
         return {dimension for dimension in read if dimension is not None}
 

@@ -55,7 +55,7 @@ class AcceptedCrossings:
         return _crossing_of(ordered[-1]) if ordered else None
 
     def needed(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing:
-        """The same. Raises NoRoute, which says what would make one, where there is none."""
+        """The newest accepted crossing between two models. Without one, raises NoRoute, saying what would make one."""
         if (crossing := self.accepted(source, target, within)) is not None:
             return crossing
         why = f"No accepted upgrade leads from vectors of model {source!r} to queries of {target!r}."
@@ -73,7 +73,7 @@ class AcceptedCrossings:
         )
 
     def _between(self, source: str, target: str, within: Session | None) -> list[UpgradeRow]:
-        """Oldest first."""
+        """The upgrades from one model to another, in whatever state, oldest first."""
         query = select(UpgradeRow).where(UpgradeRow.source == source, UpgradeRow.target == target)
         with self._database.read(within) as session:
             return list(session.scalars(query.order_by(UpgradeRow.id)))

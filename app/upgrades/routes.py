@@ -106,7 +106,7 @@ def rows(
 ) -> Response | list[TrainingRow]:
     """What training a compatible model found out about its rows, the most suspicious first: JSON, or a file to those
     that `Accept` text/csv."""
-    rows = parts.artifacts.rows(upgrade, order, limit)
+    rows = parts.downloads.rows(upgrade, order, limit)
     if "text/csv" in request.headers.get("accept", ""):
         headers = {"Content-Disposition": f'attachment; filename="{upgrade}-{order}.csv"'}
         return Response(as_csv(rows), headers=headers, media_type="text/csv")

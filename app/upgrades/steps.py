@@ -38,6 +38,11 @@ class UpgradeSteps:
         with self._database.read() as session:
             return UpgradeInfo.of(rows.find(session, upgrade))
 
+    def target(self, upgrade: str) -> str:
+        """The model that an upgrade leads to, whatever else its request says. Raises NotFound."""
+        with self._database.read() as session:
+            return rows.find(session, upgrade).target
+
     def advance(
         self,
         session: Session,

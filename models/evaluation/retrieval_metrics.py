@@ -192,15 +192,15 @@ def cmc(ranks: Ranks, k: int) -> NDArray[np.bool_]:
     return (ranks >= 1) & (ranks <= k)
 
 
-def recall_at_k(found: RowNumbers, truth: RowNumbers) -> NDArray[np.float64]:
-    """Each query's share of the rows in `truth` that it found: (m,) float64.
+def recall_at_k(retrieved: RowNumbers, truth: RowNumbers) -> NDArray[np.float64]:
+    """Each query's share of the rows in `truth` that it retrieved: (m,) float64.
 
-    found, truth: (m, k) gallery rows; -1 in `truth` is padding.
+    retrieved, truth: (m, k) gallery rows; -1 in `truth` is padding.
     """
     real = truth >= 0
     hits = np.zeros(len(truth))
     for column in range(truth.shape[1]):
-        hits += real[:, column] & (found == truth[:, column, None]).any(1)
+        hits += real[:, column] & (retrieved == truth[:, column, None]).any(1)
     share: NDArray[np.float64] = hits / np.maximum(real.sum(1), 1)
     return share
 

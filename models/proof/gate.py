@@ -14,8 +14,6 @@ Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]
 
 
 MARGIN = 0.01  # how far under the old model "not worse" may reach
-
-
 NAMED = 5  # groups spelled out in a reason; the report lists all
 
 

@@ -104,7 +104,7 @@ def cross_val_transform(
 
 def learn_uncertainty(
     pairs: Pairs,
-    out_of_fold: Array,
+    cross_val: Array,
     chosen: Transformation,
     *,
     device: Device = "auto",
@@ -113,12 +113,12 @@ def learn_uncertainty(
 ) -> LearnedUncertainty:
     """Fits every candidate score of the error of `chosen`, a transformation, and keeps the best.
 
-    out_of_fold: (n, d_new) float32, the pairs' old vectors as `cross_val_transform` gives them. With labels, a later
+    cross_val: (n, d_new) float32, the pairs' old vectors as `cross_val_transform` gives them. With labels, a later
     candidate replaces the best so far where its curve is better by more than a standard error of the paired difference;
     without, where its rank correlation is larger. `progress` counts candidates. Raises NothingToLearn for too few
     pairs, and ValueError where shapes do not fit.
     """
-    ground = _Ground.of(pairs, out_of_fold, chosen, resolve(device), seed)
+    ground = _Ground.of(pairs, cross_val, chosen, resolve(device), seed)
     methods = [method for method in UNCERTAINTY_METHODS if ground.labelled or method not in METHODS_BY_LABEL]
     raw: dict[UncertaintyMethod, Floats] = {}
     for done, method in enumerate(methods, start=1):
@@ -288,7 +288,7 @@ class _Judge:
         return self._mean(np.argsort(-raw[self.rows], kind="stable"))
 
     def mean_at_random(self, seed: int) -> Floats:
-        """The same for random orders, on the average."""
+        """Every query's mean over the curve of a random order, averaged over several orders: (q,)."""
         orders = (np.random.default_rng(seed + i).permutation(len(self.rows)) for i in range(RANDOM_ORDERS))
         return np.asarray(np.mean([self._mean(order) for order in orders], axis=0))
 

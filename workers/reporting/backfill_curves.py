@@ -56,7 +56,7 @@ def predict_backfills(
 ) -> dict[str, BackfillCurves]:
     """By gallery, what a backfill is predicted to be worth; a gallery of which that cannot be said is left out."""
     held_out = HeldOutPairs.load(UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade.id).held_out)
-    sample = None if held_out is None else _Sample.of(held_out, pairs)
+    sample = None if held_out is None else HeldOutSample.of(held_out, pairs)
     if sample is None:
         return {}
     findings = UpgradeFindings(crosswalk.settings, crosswalk.database)
@@ -72,7 +72,7 @@ def predict_backfills(
 
 
 def _predicted(
-    proof: ProofReport, gate: AcceptanceGate, sample: _Sample, space: Space, poor: Sequence[Path]
+    proof: ProofReport, gate: AcceptanceGate, sample: HeldOutSample, space: Space, poor: Sequence[Path]
 ) -> BackfillCurves | None:
     """A curve for each order in which items could be re-embedded, in the metric of the gate.
 
@@ -106,7 +106,7 @@ def _predicted(
 
 
 @dataclass(frozen=True)
-class _Sample:
+class HeldOutSample:
     """Some of the held-out pairs, as if they were the gallery.
 
     rows: (m,) int64, numbers from 0; id: (m,) object; pairs: both models' vectors of them; transformed: (m, d_new)
@@ -120,7 +120,7 @@ class _Sample:
     expected_error: Array
 
     @classmethod
-    def of(cls, held_out: HeldOutPairs, pairs: DatasetPairs) -> _Sample | None:
+    def of(cls, held_out: HeldOutPairs, pairs: DatasetPairs) -> HeldOutSample | None:
         """Pairs that are still in the dataset, `MOST_PAIRS` at most; None where fewer than `FEWEST_PAIRS` are."""
         place = {item: position for position, item in enumerate(held_out.id)}
         places = np.array([place.get(item, -1) for item in pairs.ids], np.int64)

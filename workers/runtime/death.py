@@ -19,13 +19,15 @@ _REMEDY = (
     "or other versions of PyTorch and its drivers; the step's log shows where it was."
 )
 _ATTEMPTS_OF_FAULTS = 2
+_ATTEMPTS_OF_KILLS = 3
 
 
 @dataclass(frozen=True)
 class Death:
     """How a process ended that did not finish its job.
 
-    `attempts` is how often a step that dies so is to be tried at most, or None where only the settings limit that.
+    `attempts` is how many attempts there are to be in all, whatever ended the earlier ones; None where only the
+    settings limit that.
     """
 
     how: str
@@ -36,16 +38,16 @@ class Death:
 def explain(status: int | None) -> Death:
     """What an exit status means, in subprocess's convention: negative is the number of the signal that killed it.
 
-    A fault in a native library comes back with the same input, so a step is tried once more, from its checkpoint, in
-    case memory or timing had a part in it; a second end of that kind is no accident. Being killed from outside says
-    nothing against the step, which is tried as often as any.
+    A fault in a native library comes back with the same input: two attempts in all, the second from the checkpoint, in
+    case memory or timing had a part in the first. A step that is killed from outside has three: it may have been in the
+    way of something that is over by then, but one that needs more memory than there is would be killed every time.
     """
     if status is None or status >= 0:
         return Death(f"ended with exit status {status}", "", None)
     number = -status
     fault = number in _FAULTS
     meaning = " ".join(filter(None, (_SENTENCES.get(number), _REMEDY if fault else None)))
-    return Death(f"was killed by {_name(number)}", meaning, _ATTEMPTS_OF_FAULTS if fault else None)
+    return Death(f"was killed by {_name(number)}", meaning, _ATTEMPTS_OF_FAULTS if fault else _ATTEMPTS_OF_KILLS)
 
 
 def _name(number: int) -> str:

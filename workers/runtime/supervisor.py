@@ -47,7 +47,7 @@ class Supervisor:
         self.wake()
 
     def wake(self) -> None:
-        """There may be work."""
+        """Has every slot look for work now."""
         for bell in self._bells:
             bell.set()
 

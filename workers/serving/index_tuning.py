@@ -39,7 +39,7 @@ def tune_for_queries(crosswalk: Crosswalk, info: GalleryInfo, number: int, index
     generation, neighbours = info.generations[number], FEW
     score = generation.space.metric
     if generation.upgrade != upgrade:
-        target = crosswalk.models.space(crosswalk.upgrade_steps.info(upgrade).target)
+        target = crosswalk.models.space(crosswalk.upgrade_steps.target(upgrade))
         pushed = open_crossing(artifacts, generation.space, target).plain.push(queries)
         queries, score = pushed.queries, pushed.score
         neighbours = _candidates(artifacts)

@@ -56,7 +56,7 @@ class Link:
     why: str
 
     def to_json(self) -> dict[str, Any]:
-        """As the report shows it."""
+        """The link as the upgrade's report shows it, with the earlier model under `from`."""
         fields: dict[str, Any] = plain(self)
         return {"from": fields.pop("source"), **fields}
 

@@ -20,11 +20,7 @@ from models.uncertainty import LearnedUncertainty, NothingToLearn, cross_val_tra
 from workers.rows.pairs import DatasetPairs
 
 SEED = 0
-
-
 FOLDS = 5
-
-
 NETWORK_FOLDS = 3
 
 

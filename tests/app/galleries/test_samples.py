@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.composition import Crosswalk, compose
-from app.galleries.samples import STEP, SampleRequest
+from app.galleries.samples import FEWEST_RECOGNISED, STEP, SampleRequest
 from app.galleries.schemas import NewGallery, Sample
 from app.jobs.leases import Leases
 from app.jobs.tables import JobRow
@@ -68,26 +68,41 @@ def test_sample_that_could_not_be_chosen_says_why(crosswalk: Crosswalk) -> None:
         crosswalk.samples.ask(SampleRequest("g", "g-1", 1, 3))
 
 
+def items(*letters: str) -> list[str]:
+    """As many items of each letter as it takes to recognise a sample by them."""
+    return [f"{letter}{place}" for letter in letters for place in range(FEWEST_RECOGNISED)]
+
+
+def weighing(**of_letter: float) -> dict[str, float]:
+    return {item: weight for letter, weight in of_letter.items() for item in items(letter)}
+
+
 def test_weights_are_those_of_the_sample_that_the_pairs_came_from(crosswalk: Crosswalk) -> None:
-    info = crosswalk.galleries.info("g")
-    assert crosswalk.samples.weights(info, ["a"]) is None
-    keep(crosswalk, SampleRequest("g", "g-1", 1, 2), a=0.75, b=0.25)
-    keep(crosswalk, SampleRequest("g", "g-1", 2, 2), b=0.5, c=0.5)
-    assert crosswalk.samples.weights(info, ["a"]) == {"a": 0.75}
-    assert crosswalk.samples.weights(info, ["c", "b"]) == {"b": 0.5, "c": 0.5}
-    assert crosswalk.samples.weights(info, ["a", "b", "c", "d"]) == {"b": 0.5, "c": 0.5}, "of two alike the newest"
-    assert crosswalk.samples.weights(info, ["stranger"]) is None
+    info, n = crosswalk.galleries.info("g"), 2 * FEWEST_RECOGNISED
+    assert crosswalk.samples.weights(info, items("a")) is None
+    keep(crosswalk, SampleRequest("g", "g-1", 1, n), **weighing(a=0.75, b=0.25))
+    keep(crosswalk, SampleRequest("g", "g-1", 2, n), **weighing(b=0.5, c=0.5))
+    assert crosswalk.samples.weights(info, items("a")) == weighing(a=0.75)
+    assert crosswalk.samples.weights(info, items("c", "b")) == weighing(b=0.5, c=0.5)
+    of_two_alike_the_newest = weighing(b=0.5, c=0.5)
+    assert crosswalk.samples.weights(info, items("a", "b", "c", "d")) == of_two_alike_the_newest
+    assert crosswalk.samples.weights(info, items("s")) is None
 
 
 def test_pairs_beside_a_sample_do_not_cost_its_pairs_their_weights(crosswalk: Crosswalk) -> None:
-    keep(crosswalk, SampleRequest("g", "g-1", 9, 4), a=0.4, b=0.3, c=0.2, d=0.1)
-    keep(crosswalk, SampleRequest("g", "g-1", 10, 1), e=1.0)
-    weights = crosswalk.samples.weights(crosswalk.galleries.info("g"), ["a", "b", "c", "e", *map(str, range(9))])
-    assert weights == {"a": 0.4, "b": 0.3, "c": 0.2}
+    keep(crosswalk, SampleRequest("g", "g-1", 9, 4 * FEWEST_RECOGNISED), **weighing(a=0.4, b=0.3, c=0.2, d=0.1))
+    keep(crosswalk, SampleRequest("g", "g-1", 10, FEWEST_RECOGNISED), **weighing(e=1.0))
+    pairs = items("a", "b", "c", "e", *"fghijklmn")
+    assert crosswalk.samples.weights(crosswalk.galleries.info("g"), pairs) == weighing(a=0.4, b=0.3, c=0.2)
 
 
 def test_pairs_drawn_at_random_are_of_no_sample_though_they_meet_some_of_it(crosswalk: Crosswalk) -> None:
-    keep(crosswalk, SampleRequest("g", "g-1", 1, 4), a=0.4, b=0.3, c=0.2, d=0.1)
+    keep(crosswalk, SampleRequest("g", "g-1", 1, 4 * FEWEST_RECOGNISED), **weighing(a=0.4, b=0.3, c=0.2, d=0.1))
     info = crosswalk.galleries.info("g")
-    assert crosswalk.samples.weights(info, ["a", "x", "y", "z"]) is None
-    assert crosswalk.samples.weights(info, ["a", "b", "y", "z"]) == {"a": 0.4, "b": 0.3}
+    assert crosswalk.samples.weights(info, items("a", "x", "y", "z")) is None
+    assert crosswalk.samples.weights(info, items("a", "b", "y", "z")) == weighing(a=0.4, b=0.3)
+
+
+def test_a_few_pairs_that_a_sample_holds_too_are_of_it_by_chance(crosswalk: Crosswalk) -> None:
+    keep(crosswalk, SampleRequest("g", "g-1", 1, 1), a0=1.0)
+    assert crosswalk.samples.weights(crosswalk.galleries.info("g"), items("a", "b")) is None

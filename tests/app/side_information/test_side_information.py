@@ -15,9 +15,11 @@ import pyarrow as pa
 import pytest
 
 import app
+from app.artifacts.folder import UpgradeArtifacts
 from app.composition import compose
 from app.settings import Settings
-from models.portable import Transformation
+from app.upgrades.states import Event
+from models.portable import Transformation, save_transformation
 from tests.app.crossings import affine
 from tests.app.galleries.upgraded import OLD, Upgraded
 from tests.e2e.user import ARROW, NPZ, PARQUET, arrow, npz, parquet, problem
@@ -253,3 +255,20 @@ def test_a_transformed_generation_follows_at_once(shop: Crossed) -> None:
     assert nearest(shop.plain.apply(shop.old[10:])) == shop.ids[10:]
     assert give(shop, range(5), scale=3).is_success
     assert nearest(shop.h.apply(shop.old[:5], 3 * side[:5])) == shop.ids[:5]
+
+
+def test_side_information_must_fit_the_crossing_that_is_pushed_into_queries_while_the_gallery_is_rewritten(
+    shop: Crossed,
+) -> None:
+    steps = shop.crosswalk.upgrade_steps
+    upgrade = shop.post("/models/old/upgrade", {"to": "new", "dataset": "pairs", "galleries": ["shop"]}, 202)["id"]
+    steps.begin(upgrade)
+    artifacts = UpgradeArtifacts(shop.crosswalk.settings.artifacts_dir, upgrade)
+    save_transformation(shop.h, artifacts.chosen)
+    save_transformation(shop.plain, artifacts.plain)
+    with shop.crosswalk.database.session() as session:
+        steps.advance(session, upgrade, Event.TRAINED, learned={})
+        steps.advance(session, upgrade, Event.ACCEPTED, proofs={"shop": {"advice": []}})
+    refused = problem(give(shop, range(3), dimension=SIDE + 3), 422, "validation-error")
+    assert f"read side-information of {SIDE} dimensions, not of {SIDE + 3}" in refused["detail"]
+    assert give(shop, range(3)).json()["updated"] == 3

@@ -13,7 +13,7 @@ from models.portable import Space
 from models.transformations.methods import Recipe, learn
 from models.transformations.pairs import Pairs
 from tests.worlds import NEW, OLD, world
-from workers.reporting.backfill_curves import _Sample
+from workers.reporting.backfill_curves import HeldOutSample
 from workers.rows.pairs import DatasetPairs
 from workers.training.held_out_pairs import HeldOutPairs, learn_from_held_out
 
@@ -58,25 +58,25 @@ def test_pairs_changed_meanwhile_are_matched_by_id() -> None:
     left = np.random.default_rng(0).permutation(60)[:40]
     ids = np.append(known.ids[left], "written since")
     now = DatasetPairs(ids, known.pairs.subset(np.append(left, 0)))
-    sample = _Sample.of(held_out, now)
+    sample = HeldOutSample.of(held_out, now)
     assert sample is not None
     assert sample.id.tolist() == known.ids[left].tolist()
     assert sample.expected_error.tolist() == left.tolist()
     assert sample.transformed[:, 0].tolist() == left.tolist()
     np.testing.assert_array_equal(sample.pairs.new, known.pairs.new[left])
-    assert _Sample.of(held_out, DatasetPairs(ids[-3:], known.pairs.subset(left[:3]))) is None
+    assert HeldOutSample.of(held_out, DatasetPairs(ids[-3:], known.pairs.subset(left[:3]))) is None
 
 
 def test_pairs_are_ordered_by_the_rules_that_items_are() -> None:
     known = pairs(60)
     held_out = HeldOutPairs(known.ids, known.pairs.new, np.arange(60, dtype=np.float32))
-    sample = _Sample.of(held_out, known)
+    sample = HeldOutSample.of(held_out, known)
     assert sample is not None
     found = dict(sample.urgencies([], "cosine"))
     assert list(found) == ["uncertainty", "random", "class_mean_distance"]
     assert found["uncertainty"].tolist() == sample.expected_error.tolist()
     assert np.isfinite(found["class_mean_distance"]).all()
     unlabelled = DatasetPairs(known.ids, Pairs(known.pairs.old, known.pairs.new))
-    sample = _Sample.of(held_out, unlabelled)
+    sample = HeldOutSample.of(held_out, unlabelled)
     assert sample is not None
     assert [name for name, _ in sample.urgencies([], "cosine")] == ["uncertainty", "random"]

@@ -80,10 +80,10 @@ def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: Bench
         ("SIGKILL", 3, "out of memory"),
     ],
 )
-def test_step_killed_by_its_own_fault_is_repeated_once_and_one_killed_from_outside_as_often_as_any(
+def test_step_killed_by_its_own_fault_is_repeated_once_and_one_killed_from_outside_twice(
     bench: Bench, how: str, attempts: int, meaning: str
 ) -> None:
-    with EmbeddedWorker(bench.settings.model_copy(update={"job_attempts": 3}), SAMPLE):
+    with EmbeddedWorker(bench.settings.model_copy(update={"job_attempts": 5}), SAMPLE):
         bench.enqueue("crash", how=how)
         bench.reaches(JobState.FAILED)
     (told,) = bench.reasons()
