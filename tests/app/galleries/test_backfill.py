@@ -14,9 +14,10 @@ import pytest
 
 from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.backfill import from_now_on
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.states import UpgradeState
 from tests.app.galleries.upgraded import ITEMS, PREDICTED, Upgraded
 from tests.e2e.user import problem
+from tests.upgrade_rows import store_upgrade
 from tests.waiting import PATIENCE_SECONDS
 
 
@@ -101,10 +102,9 @@ def test_rows_that_training_found_the_old_model_poor_on_go_first(upgraded: Upgra
 
 def trained(upgraded: Upgraded, name: str, poor: dict[str, float | None]) -> None:
     """A model was trained to be compatible with the old one, with instance weights."""
-    row = UpgradeRow(id=name, source="old", target="trained", state="active", galleries=["shop"])
-    row.request = {"strategy": "compatible"}
-    with upgraded.crosswalk.database.session() as session:
-        session.add(row)
+    request = {"strategy": "compatible"}
+    database = upgraded.crosswalk.database
+    store_upgrade(database, name, UpgradeState.ACTIVE, ["shop"], request=request, target="trained")
     artifacts = UpgradeArtifacts(upgraded.crosswalk.settings.artifacts_dir, name)
     artifacts.folder.mkdir(parents=True)
     table = {"id": list(poor), "old_model_poor": pa.array(poor.values(), pa.float32())}

@@ -22,10 +22,10 @@ from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.lance_table import vector_type
 from app.upgrades.states import UpgradeState
-from app.upgrades.tables import UpgradeRow
 from models.portable import Space, save_transformation
 from tests.app.crossings import affine
 from tests.serving import serving
+from tests.upgrade_rows import store_upgrade
 
 CONNECTIONS, SEARCHES = 5, 64
 OLD, NEW = Space("old", 3, "l2"), Space("new", 4, "l2")
@@ -51,11 +51,7 @@ class World:
         artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, "u")
         for path in (artifacts.chosen, artifacts.plain):
             save_transformation(affine(OLD, NEW), path)
-        request = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
-        row = UpgradeRow(id="u", source="old", target="new", request=request, galleries=["g"])
-        row.state = UpgradeState.READY
-        with self.crosswalk.database.session() as session:
-            session.add(row)
+        store_upgrade(self.crosswalk.database, "u", UpgradeState.READY, ["g"])
 
     def derive_generations(self, count: int) -> None:
         """Gives the gallery as many more generations, each in the space of another model."""

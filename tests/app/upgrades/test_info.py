@@ -11,8 +11,8 @@ from app.problems import NotFound
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.request import AtLeast
 from app.upgrades.states import UpgradeState
-from app.upgrades.tables import UpgradeRow
 from tests.app.upgrades.training import ARCHITECTURE, NEW_DIMENSION, Training
+from tests.upgrade_rows import upgrade_info
 
 FORWARD: dict[str, Any] = {"strategy": "forward", "to": "new", "dataset": "pairs"}
 COMPATIBLE: dict[str, Any] = {
@@ -23,8 +23,7 @@ COMPATIBLE: dict[str, Any] = {
 
 
 def info(request: dict[str, Any]) -> UpgradeInfo:
-    row = UpgradeRow(id="upg-1", source="old", target="new", galleries=["faq", "shop"], state="queued", request=request)
-    return UpgradeInfo.of(row)
+    return upgrade_info("upg-1", request, ["faq", "shop"])
 
 
 def test_what_an_older_release_did_not_store_is_what_it_always_meant() -> None:
