@@ -68,7 +68,7 @@ def _journey(s: Scene, service: ServiceInside) -> Journey:
             stages.extend(_stage(s, share) for share in SHARES)
         finally:
             done.set()
-        routes = searching.result()
+        routes = searching.result(PATIENCE_SECONDS)
     generations = s.generations()
     first = s.world.gallery.take(slice(0, 1))
     url = f"/galleries/{s.gallery}/items"

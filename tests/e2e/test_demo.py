@@ -30,7 +30,7 @@ def demonstration(folder: Path, *options: str) -> Iterator[subprocess.Popen[byte
     finally:
         end(descendants(process.pid))
         process.kill()
-        process.wait()
+        process.wait(PATIENCE_SECONDS)
 
 
 def descendants(pid: int) -> list[psutil.Process]:

@@ -40,8 +40,8 @@ def test_searches_and_writes_go_on_without_pause_and_none_is_lost(scene: NewScen
             s.reaches(upgrade, "active")
         finally:
             done.set()
-        searching.result()
-        writing.result()
+        searching.result(PATIENCE_SECONDS)
+        writing.result(PATIENCE_SECONDS)
     assert {model for model, _ in routes} == {"old", "new"}
     assert {route for model, route in routes if model == "old"} == {"direct"}
     assert "transformed" in {route for model, route in routes if model == "new"} | {s.ask(s.new).route}

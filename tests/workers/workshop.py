@@ -31,7 +31,7 @@ class Workshop(Studio):
         self.crosswalk, self.settings = crosswalk, crosswalk.settings
 
     def with_gallery(self, name: str) -> Workshop:
-        """The same, at another gallery of the old model."""
+        """This workshop with another gallery of the old model, made now, in place of its own."""
         other = copy.copy(self)
         other.gallery = f"{self.gallery}-{name}"
         self.post("/galleries", {"id": other.gallery, "model": self.old}, 201)

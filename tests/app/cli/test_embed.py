@@ -32,7 +32,7 @@ def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def _run_inside(*arguments: object) -> Result:
-    """The same in the test's process, which has imported torch already."""
+    """Runs the `crosswalk` command within the test's process, which has imported torch already."""
     return CliRunner().invoke(commands, list(map(str, arguments)))
 
 

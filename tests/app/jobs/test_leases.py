@@ -1,10 +1,10 @@
-import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from threading import Event
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, insert, select
+from sqlalchemy import Column, MetaData, String, Table, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
@@ -13,6 +13,7 @@ from app.jobs.values import JobProgress, JobState, Lease
 from app.settings import Settings
 from app.storage.database import Database
 from tests.app.jobs.conftest import STEPS, World
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 def claimed(world: World) -> Lease:
@@ -171,20 +172,28 @@ def test_cancel_that_waits_for_a_finishing_step_reaches_what_the_step_enqueued(w
     world.enqueue()
     lease = claimed(world)
 
+    asking = Event()
+
     def lock_and_cancel() -> None:
+        asking.set()
         with world.database.session() as session:
             session.execute(select(subjects).with_for_update())
             world.jobs.request_cancel(session, "s")
 
     with ThreadPoolExecutor(1) as thread:
+        cancelling: list[Future[None]] = []
 
         def apply(session: Session) -> None:
             session.execute(select(subjects).with_for_update())
             world.jobs.enqueue(session, "work", "s")
-            thread.submit(lock_and_cancel)
-            time.sleep(0.3)  # By now it waits for the subject.
+            cancelling.append(thread.submit(lock_and_cancel))
+            assert asking.wait(PATIENCE_SECONDS)
+            if world.database.engine.dialect.name == "postgresql":  # SQLite does not tell who waits for its one writer.
+                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                wait_until(lambda: session.scalar(waiting), "the cancel to wait for the subject")
 
         world.leases.finish(lease, apply)
+        cancelling[0].result(PATIENCE_SECONDS)
     with world.database.read() as session:
         states = [job.state for job in world.jobs.of(session, "s")]
     assert states == [JobState.SUCCEEDED, JobState.CANCELLED]

@@ -9,6 +9,7 @@ import pytest
 
 from models.portable import Architecture
 from models.portable.architectures import IMAGE_TYPES, MOST_LAYERS, MOST_WIDTH, PRESETS, TEXT_TYPES
+from tests.waiting import PATIENCE_SECONDS
 
 BERT: dict[str, Any] = {"type": "bert", "config": {"hidden_size": 8, "num_hidden_layers": 1}}
 
@@ -134,4 +135,4 @@ def test_reading_an_architecture_imports_neither_torch_nor_transformers() -> Non
         "import sys; from models.portable import Architecture; Architecture.from_json('resnet50');"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE_SECONDS)
