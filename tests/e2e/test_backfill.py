@@ -116,9 +116,9 @@ def _search_on(s: Scene, client: httpx.Client, done: threading.Event) -> list[st
     query: dict[str, str | int] = {"gallery": s.gallery, "model": s.new, "k": 5}
     vectors = s.world.queries.new[:4].tolist()
     while not done.is_set():
-        found = checked(client.post("/search", json={**query, "vectors": vectors}), 200)
-        assert [len(hits) for hits in found["results"]] == [5] * 4
-        routes.append(found["route"])
+        answer = checked(client.post("/search", json={**query, "vectors": vectors}), 200)
+        assert [len(hits) for hits in answer["results"]] == [5] * 4
+        routes.append(answer["route"])
     return routes
 
 

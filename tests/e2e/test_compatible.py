@@ -88,14 +88,21 @@ class Journey:
 def journey(upgrades: Upgrades, tmp_path_factory: pytest.TempPathFactory) -> Journey:
     studio, upgrade = upgrades.good
     before = studio.search(studio.queries.old, studio.old, 5)
-    found = studio.reaches(upgrade, "active")
+    upgraded = studio.reaches(upgrade, "active")
     path = tmp_path_factory.mktemp("downloaded") / "model.zip"
     path.write_bytes(studio.client.get(f"/models/{studio.new}/artifact").raise_for_status().content)
     model = embedding_model.load(path)
     vectors = model.embed(studio.queries.inputs)
     assert studio.search(studio.queries.old, studio.old, 5) == before
     return Journey(
-        studio, upgrade, found, model, vectors, before, studio.search(vectors, studio.new, 5), len(studio.generations())
+        studio,
+        upgrade,
+        upgraded,
+        model,
+        vectors,
+        before,
+        studio.search(vectors, studio.new, 5),
+        len(studio.generations()),
     )
 
 
@@ -133,8 +140,8 @@ def test_rolling_back_closes_the_route_and_activating_opens_it(journey: Journey)
     s = journey.studio
     query = {"gallery": s.gallery, "model": s.new, "vectors": journey.vectors[:1].tolist()}
     s.post(f"/upgrades/{journey.id}/rollback")
-    said = problem(s.client.post("/search", json=query), 409, "no-route")
-    assert journey.id in said["detail"]
+    refusal = problem(s.client.post("/search", json=query), 409, "no-route")
+    assert journey.id in refusal["detail"]
     s.post(f"/upgrades/{journey.id}/activate")
     assert s.search(journey.vectors, s.new, 5) == journey.new
 
@@ -174,8 +181,8 @@ def test_report_page_is_whole_in_a_browser_and_reaches_for_nothing_else(
 
 def test_old_vectors_that_were_shuffled_are_rejected(upgrades: Upgrades) -> None:
     studio, upgrade = upgrades.shuffled
-    found = studio.reaches(upgrade, "rejected")
-    assert "old model" in found["reason"]
+    rejected = studio.reaches(upgrade, "rejected")
+    assert "old model" in rejected["reason"]
     query = {"gallery": studio.gallery, "model": studio.new, "vectors": [[0.0] * 31 + [1.0]]}
     problem(studio.client.post("/search", json=query), 409, "no-route")
     assert studio.get(f"/models/{studio.new}")["compatible_with"] is None
@@ -186,11 +193,11 @@ def test_texts_are_trained_on_with_a_tokenizer_of_their_own_and_a_dry_run_only_r
     upgrades: Upgrades, tmp_path: Path
 ) -> None:
     studio, upgrade = upgrades.text
-    found = studio.reaches(upgrade, "evaluated")
-    assert found["report"]["learned"]["architecture"]["type"] == "bert"
-    held_out = found["report"]["learned"]["rows_held_out"]
+    evaluated = studio.reaches(upgrade, "evaluated")
+    assert evaluated["report"]["learned"]["architecture"]["type"] == "bert"
+    held_out = evaluated["report"]["learned"]["rows_held_out"]
     assert 50 < held_out < 100
-    assert found["report"]["galleries"][studio.gallery]["basis"]["queries"] == held_out
+    assert evaluated["report"]["galleries"][studio.gallery]["basis"]["queries"] == held_out
     assert studio.get(f"/models/{studio.new}")["compatible_with"] is None
     path = tmp_path / "model.zip"
     path.write_bytes(studio.client.get(f"/models/{studio.new}/artifact").raise_for_status().content)
@@ -202,9 +209,9 @@ def test_texts_are_trained_on_with_a_tokenizer_of_their_own_and_a_dry_run_only_r
 
 def test_broken_picture_fails_the_upgrade_and_is_named(upgrades: Upgrades) -> None:
     studio, upgrade = upgrades.broken
-    found = studio.reaches(upgrade, "failed")
-    assert "'picture-33'" in found["reason"]
-    assert studio.dataset in found["reason"]
+    failed = studio.reaches(upgrade, "failed")
+    assert "'picture-33'" in failed["reason"]
+    assert studio.dataset in failed["reason"]
 
 
 def test_labels_that_the_dataset_lacks_are_judged_by_classes_held_out_whole(upgrades: Upgrades) -> None:

@@ -126,10 +126,10 @@ def test_the_upgrade_reads_side_information_and_counts_what_has_none(prepared: P
 
 def test_items_with_side_information_are_crossed_with_it_and_the_others_without(prepared: Prepared) -> None:
     s, has = prepared.studio, np.arange(ITEMS) < HAVING
-    moved = prepared.crossing.apply(s.pictures.old[:ITEMS], prepared.side, has)
-    assert prepared.nearest(moved) == s.ids[:ITEMS]
+    transformed = prepared.crossing.apply(s.pictures.old[:ITEMS], prepared.side, has)
+    assert prepared.nearest(transformed) == s.ids[:ITEMS]
     plain = prepared.crossing.plain.apply(s.pictures.old[:ITEMS])
-    assert np.linalg.norm(moved[has] - prepared.new[:HAVING], axis=1).mean() < (
+    assert np.linalg.norm(transformed[has] - prepared.new[:HAVING], axis=1).mean() < (
         0.95 * np.linalg.norm(plain[has] - prepared.new[:HAVING], axis=1).mean()
     )
 
@@ -138,9 +138,9 @@ def test_side_information_that_comes_after_the_switch_moves_the_items(prepared: 
     s = prepared.studio
     late = range(HAVING, HAVING + 40)
     assert prepared.give(late)["updated"] == 40
-    moved = prepared.crossing.chosen.apply(s.pictures.old[list(late)], prepared.side[list(late)])
-    assert prepared.nearest(moved) == [s.ids[place] for place in late]
-    scores = s.search(moved, s.new, 1).scores
+    transformed = prepared.crossing.chosen.apply(s.pictures.old[list(late)], prepared.side[list(late)])
+    assert prepared.nearest(transformed) == [s.ids[place] for place in late]
+    scores = s.search(transformed, s.new, 1).scores
     assert max(score for (score,) in scores) < 1e-2
 
 

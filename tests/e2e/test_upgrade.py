@@ -99,9 +99,9 @@ def journey(scene: NewScene) -> Journey:
 
 def test_old_queries_are_answered_directly_before(journey: Journey) -> None:
     s = journey.scene
-    there = s.world.gallery.take(slice(5, 580))
+    written = s.world.gallery.take(slice(5, 580))
     assert (journey.before.route, journey.before.generation, journey.before.exact) == ("direct", 1, True)
-    assert journey.before.ids == cosine_ranking(there.id, there.old, s.world.queries.old, 10)
+    assert journey.before.ids == cosine_ranking(written.id, written.old, s.world.queries.old, 10)
 
 
 def test_accepted_upgrade_waits_at_ready_where_it_is_to_be_activated_by_hand(journey: Journey) -> None:
@@ -123,12 +123,12 @@ def test_candidates_re_ranked_by_what_reads_side_information_answer_better_still
 
 def test_instant_answers_rank_the_old_vectors_by_the_pushed_query(journey: Journey, service: Service) -> None:
     s = journey.scene
-    there = s.world.gallery.take(slice(5, 580))
+    written = s.world.gallery.take(slice(5, 580))
     pushed = journey.artifact(service.data, "plain").push(s.world.queries.new)
     assert journey.instant.exact is pushed.exact is False
-    units = there.old / np.linalg.norm(there.old, axis=1, keepdims=True)
+    units = written.old / np.linalg.norm(written.old, axis=1, keepdims=True)
     nearest = np.argsort(-(pushed.queries @ units.T), axis=1)[:, :10]
-    same = [ids == [there.id[row] for row in rows] for ids, rows in zip(journey.instant.ids, nearest, strict=True)]
+    same = [ids == [written.id[row] for row in rows] for ids, rows in zip(journey.instant.ids, nearest, strict=True)]
     assert np.mean(same) > 0.98  # float32 may exchange two that tie
 
 
@@ -139,9 +139,9 @@ def test_after_the_switch_new_queries_get_the_exact_ranking_of_the_transformed_g
     chosen, plain = (journey.artifact(service.data, name) for name in ("chosen", "plain"))
     assert chosen.card.side_dimension is not None
     assert plain.card.side_dimension is None
-    moved = s.world.gallery.take(slice(10, 580))
-    ids = [*moved.id, *journey.bare.id, *journey.native.id]
-    vectors = [chosen.apply(moved.old, moved.side), plain.apply(journey.bare.old), journey.native.new]
+    transformed = s.world.gallery.take(slice(10, 580))
+    ids = [*transformed.id, *journey.bare.id, *journey.native.id]
+    vectors = [chosen.apply(transformed.old, transformed.side), plain.apply(journey.bare.old), journey.native.new]
     assert (journey.after.route, journey.after.generation, journey.after.exact) == ("transformed", 2, True)
     assert journey.after.ids == cosine_ranking(ids, np.concatenate(vectors), s.world.queries.new, 10)
 
@@ -154,9 +154,9 @@ def test_prediction_before_the_switch_holds_what_is_measured_after_it(journey: J
 
 def test_clients_of_the_old_model_are_still_answered_after_the_switch(journey: Journey) -> None:
     s = journey.scene
-    there = s.world.gallery.take(slice(10, 590))
+    written = s.world.gallery.take(slice(10, 590))
     assert (journey.old_after.route, journey.old_after.generation) == ("direct", 1)
-    assert journey.old_after.ids == cosine_ranking(there.id, there.old, s.world.queries.old, 10)
+    assert journey.old_after.ids == cosine_ranking(written.id, written.old, s.world.queries.old, 10)
 
 
 def test_generations_count_native_transformed_and_missing_items(journey: Journey) -> None:

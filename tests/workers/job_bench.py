@@ -138,12 +138,12 @@ def only_step(worker: WorkerProcess | None = None) -> int:
     """The pid of the one step that runs, of this process's worker or of another."""
     pids: list[int] = []
 
-    def found() -> bool:
+    def one_runs() -> bool:
         running = worker.steps() if worker is not None else children(os.getpid())
         pids[:] = [pid for pid in running if b"tests.workers.sample" in command_line(pid)]
         return len(pids) == 1
 
-    wait_until(found, "one step to run")
+    wait_until(one_runs, "one step to run")
     return pids[0]
 
 

@@ -56,10 +56,10 @@ class Workshop(Studio):
         return self.upgrade(upgrade)
 
 
-def compatible_upgrade(shop: Workshop, galleries: Sequence[str], **asked: Any) -> UpgradeInfo:
+def compatible_upgrade(shop: Workshop, galleries: Sequence[str], **more: Any) -> UpgradeInfo:
     """An upgrade that trains a model, as its step is given it; nothing is stored of it. asked: more of the request."""
     body = {"to": {"id": shop.new, "architecture": "small-resnet"}, "strategy": "compatible", "dataset": shop.dataset}
-    request = CompatibleUpgrade.model_validate({**body, **asked})
+    request = CompatibleUpgrade.model_validate({**body, **more})
     return UpgradeInfo("upg", shop.old, shop.new, tuple(galleries), UpgradeState.TRAINING, request)
 
 

@@ -41,9 +41,9 @@ def asked(s: Versions, **body: Any) -> httpx.Response:
 
 def refused(s: Versions, status: int, slug: str, **body: Any) -> dict[str, Any]:
     before = len(s.listed("/evaluations"))
-    found = problem(asked(s, **body), status, slug)
+    body_of_problem = problem(asked(s, **body), status, slug)
     assert len(s.listed("/evaluations")) == before
-    return found
+    return body_of_problem
 
 
 def wrong(s: Versions, **body: Any) -> str:
@@ -83,9 +83,9 @@ def test_the_same_key_starts_one_evaluation(each_versions: Versions) -> None:
 def test_what_was_left_out_is_filled_in(shared: Versions) -> None:
     s = shared
     upgrade = s.crossed(s.old, s.new)
-    found = asked(s, queries=s.new, gallery_id=s.gallery).json()["request"]
-    assert (found["gallery"], found["via"]) == (s.old, upgrade)
-    assert found["against"] == {"queries": s.old, "gallery": s.old, "via": None}
+    request = asked(s, queries=s.new, gallery_id=s.gallery).json()["request"]
+    assert (request["gallery"], request["via"]) == (s.old, upgrade)
+    assert request["against"] == {"queries": s.old, "gallery": s.old, "via": None}
     alone = asked(s, queries=s.new, gallery=s.old, against=None).json()["request"]
     assert (alone["against"], alone["via"]) == (None, upgrade)
 
@@ -155,11 +155,11 @@ def test_what_cannot_be_evaluated_is_refused_where_it_is_wrong(
 
 def test_spaces_that_nothing_leads_between_are_not_compared(shared: Versions) -> None:
     s = shared
-    found = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
-    assert f"POST /models/{s.new}/upgrade" in found["detail"]
+    problems = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
+    assert f"POST /models/{s.new}/upgrade" in problems["detail"]
     rejected = s.crossed(s.new, s.old, accepted=False)
-    found = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
-    assert (found["upgrade"], "rejected" in found["detail"]) == (rejected, True)
+    problems = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
+    assert (problems["upgrade"], "rejected" in problems["detail"]) == (rejected, True)
     assert asked(s, queries=s.old, gallery=s.new, via=rejected).status_code == 202
 
 

@@ -34,10 +34,10 @@ def test_rolled_back_job_is_neither_rung_nor_there(world: World) -> None:
 
 def test_job_is_stored_as_it_was_given(world: World) -> None:
     given = world.enqueue("s", number=1, nested={"list": [1, 2.5, "three", None]})
-    found = world.job()
-    assert found == given
-    assert (found.state, found.attempts, found.checkpoint, found.error) == (JobState.QUEUED, 0, {}, None)
-    assert found.arguments == {"number": 1, "nested": {"list": [1, 2.5, "three", None]}}
+    stored = world.job()
+    assert stored == given
+    assert (stored.state, stored.attempts, stored.checkpoint, stored.error) == (JobState.QUEUED, 0, {}, None)
+    assert stored.arguments == {"number": 1, "nested": {"list": [1, 2.5, "three", None]}}
 
 
 def test_progress_is_of_the_unfinished_step(world: World) -> None:

@@ -66,11 +66,11 @@ class Scene:
         return index
 
     def same(self, queries: Array, k: int, allowed: np.ndarray | None = None) -> None:
-        found, whole = self.search(queries, k, ITEMS + 5, allowed)
+        hits, whole = self.search(queries, k, ITEMS + 5, allowed)
         expected = self.rewritten().search(queries, k, allowed=allowed)
         assert whole
-        np.testing.assert_array_equal(found.rows, expected.rows)
-        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(hits.rows, expected.rows)
+        np.testing.assert_allclose(hits.scores, expected.scores, rtol=1e-4, atol=1e-5)
 
 
 def random(count: int, dimension: int, seed: int) -> Array:
@@ -121,17 +121,17 @@ def test_side_information_that_comes_later_is_read_though_the_vector_stays(scene
 
 def test_answers_are_the_best_of_the_candidates_that_the_push_proposes_whatever_else_is_asked(scene: Scene) -> None:
     queries, k, candidates = random(20, NEW, 5), 4, 15
-    found, whole = scene.search(queries, k, candidates)
+    hits, whole = scene.search(queries, k, candidates)
     assert not whole
     pushed = scene.crossing.plain.push(queries)
     proposed = scene.old.index.search(pushed.queries, candidates, score_as=pushed.score).rows
     rewritten = scene.rewritten()
     for number, (query, rows) in enumerate(zip(queries, proposed, strict=True)):
         expected = rewritten.search(query[None], k, allowed=rows)
-        assert found.rows[number].tolist() == expected.rows[0].tolist()
+        assert hits.rows[number].tolist() == expected.rows[0].tolist()
         alone, _ = scene.search(query[None], k, candidates)
-        np.testing.assert_array_equal(alone.rows[0], found.rows[number])
-        np.testing.assert_array_equal(alone.scores[0], found.scores[number])
+        np.testing.assert_array_equal(alone.rows[0], hits.rows[number])
+        np.testing.assert_array_equal(alone.scores[0], hits.scores[number])
 
 
 def test_rows_are_transformed_again_where_there_is_no_room_to_keep_them(scene: Scene) -> None:
@@ -143,10 +143,10 @@ def test_rows_are_transformed_again_where_there_is_no_room_to_keep_them(scene: S
 
 def test_empty_galleries_and_filters_that_let_nothing_through_find_nothing(scene: Scene) -> None:
     queries = random(2, NEW, 5)
-    found, whole = scene.search(queries, 3, 20, allowed=np.array([10**6]))
+    hits, whole = scene.search(queries, 3, 20, allowed=np.array([10**6]))
     assert whole
-    assert (found.rows == PADDING).all()
+    assert (hits.rows == PADDING).all()
     scene.crosswalk.items.delete("g", [f"i{row}" for row in range(ITEMS)])
-    found, _ = scene.search(queries, 3, 20)
-    assert (found.rows == PADDING).all()
+    hits, _ = scene.search(queries, 3, 20)
+    assert (hits.rows == PADDING).all()
     assert scene.search(queries[:0], 3, 20)[0].rows.shape == (0, 3)

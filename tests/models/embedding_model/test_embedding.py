@@ -24,8 +24,8 @@ def test_rows_come_in_order_whatever_the_batches_and_processes(trained: Embeddin
     assert alone.dtype == np.float32
     assert len(np.unique(alone, axis=0)) == len(rows)
     for batch, workers in ((3, 0), (8, 0), (100, 0), (3, 1)):
-        found = trained.embed(rows, batch=batch, workers=workers)
-        np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
+        embedded = trained.embed(rows, batch=batch, workers=workers)
+        np.testing.assert_allclose(embedded, alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("metric", METRICS)

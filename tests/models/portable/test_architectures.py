@@ -53,8 +53,8 @@ def test_the_order_of_settings_says_nothing() -> None:
     ],
 )
 def test_width_and_modality_are_known_without_building(value: object, width: int | None, modality: str) -> None:
-    found = Architecture.from_json(value)
-    assert (found.width, found.modality) == (width, modality)
+    architecture = Architecture.from_json(value)
+    assert (architecture.width, architecture.modality) == (width, modality)
 
 
 def test_every_type_is_of_one_modality() -> None:
@@ -77,7 +77,7 @@ def test_no_hub_is_named_through_timm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("resnet51", "small-resnet"),
         (["resnet18"], "preset"),
@@ -96,10 +96,10 @@ def test_no_hub_is_named_through_timm() -> None:
         ({"type": "bert", "config": {"x": None}}, "config.x"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_what_can(value: object, said: str) -> None:
+def test_what_cannot_be_meant_is_refused_with_what_can(value: object, message: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011  # the text is compared below
         Architecture.from_json(value)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(

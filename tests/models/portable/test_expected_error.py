@@ -50,7 +50,7 @@ def items(n: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", ["head", "nearest", "known-errors"])
 def test_expected_error_is_the_score_read_off_the_calibration(name: str) -> None:
     score, (old, side, moved) = scores()[name], items()
-    found = Uncertainty(CARD, score, CURVE).expected_error(old, side, moved)
+    errors = Uncertainty(CARD, score, CURVE).expected_error(old, side, moved)
     for i in range(len(old)):
         p = old[i].astype(float) / np.linalg.norm(old[i].astype(float))
         if isinstance(score, Head):
@@ -60,7 +60,7 @@ def test_expected_error_is_the_score_read_off_the_calibration(name: str) -> None
             squared = ((score.points.astype(float) - row) ** 2).sum(1)
             raw = np.log(squared.min() if score.values is None else score.values[np.argsort(squared)[:3]].mean())
         expected = np.exp(np.interp(raw, CURVE.at, CURVE.log_error) + 0.01 * np.clip((raw + 2) / 5, -2, 3))
-        assert found[i] == pytest.approx(expected, rel=1e-4)
+        assert errors[i] == pytest.approx(expected, rel=1e-4)
 
 
 def test_errors_are_positive_float32_and_keep_the_order_of_the_scores_where_the_calibration_is_level() -> None:
