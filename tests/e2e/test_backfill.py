@@ -26,7 +26,7 @@ class Stage:
     """The gallery once a share of its items was backfilled."""
 
     share: float
-    asked: dict[str, Any]
+    backfill: dict[str, Any]
     answer: Answer
     right: float
 
@@ -132,19 +132,19 @@ def test_quality_rises_with_the_share_and_ends_at_that_of_full_re_embedding(jour
 
 
 def test_every_stage_lies_within_what_was_predicted_of_it(journey: Journey) -> None:
-    start = journey.stages[0].asked
+    start = journey.stages[0].backfill
     assert start["metric"] == "cmc@1"
     points = {point["share"]: point for point in start["curve"]}
     assert len(points) == 22
     for stage in journey.stages:
-        first = stage.asked["curve"][0]
+        first = stage.backfill["curve"][0]
         assert (first["items"], first["share"]) == (0, pytest.approx(stage.share))
         assert first["low"] <= stage.right <= first["high"]
-        assert stage.asked["curve"][-1] == {**points[1.0], "items": 400 - stage.asked["native_items"]}
+        assert stage.backfill["curve"][-1] == {**points[1.0], "items": 400 - stage.backfill["native_items"]}
 
 
 def test_what_is_expected_to_miss_most_is_asked_for_first_and_does_miss_more(journey: Journey) -> None:
-    expected = [one["expected_error"] for one in journey.stages[0].asked["next"]]
+    expected = [one["expected_error"] for one in journey.stages[0].backfill["next"]]
     assert expected == sorted(expected, reverse=True)
     uncertainty = journey.upgrade["report"]["learned"]["uncertainty"]
     low, high = uncertainty["reliability"][0], uncertainty["reliability"][-1]
@@ -163,15 +163,15 @@ def test_searches_never_fail_and_are_transformed_until_the_end_and_direct_from_t
 def test_what_is_asked_for_is_what_is_left_and_shrinks_to_nothing(journey: Journey) -> None:
     s = journey.scene
     for stage in journey.stages:
-        asked = stage.asked
-        assert (asked["generation"], asked["model"], asked["items"]) == (2, s.new, 400)
-        assert asked["native_items"] == round(stage.share * 400)
-        assert asked["share"] == pytest.approx(stage.share)
-        assert len(asked["next"]) == 400 - asked["native_items"]
-        assert asked["complete"] is (stage.share == 1)
+        backfill = stage.backfill
+        assert (backfill["generation"], backfill["model"], backfill["items"]) == (2, s.new, 400)
+        assert backfill["native_items"] == round(stage.share * 400)
+        assert backfill["share"] == pytest.approx(stage.share)
+        assert len(backfill["next"]) == 400 - backfill["native_items"]
+        assert backfill["complete"] is (stage.share == 1)
     for earlier, later in pairwise(journey.stages):
-        left = [one["id"] for one in earlier.asked["next"]]
-        assert [one["id"] for one in later.asked["next"]] == left[len(left) - len(later.asked["next"]) :]
+        left = [one["id"] for one in earlier.backfill["next"]]
+        assert [one["id"] for one in later.backfill["next"]] == left[len(left) - len(later.backfill["next"]) :]
 
 
 def test_retired_generation_says_so_and_takes_no_items_of_the_old_model(journey: Journey) -> None:

@@ -76,7 +76,7 @@ class Journey:
 
     studio: Studio
     id: str
-    found: dict[str, Any]
+    upgraded: dict[str, Any]
     model: EmbeddingModel
     vectors: Floats
     old: Answer
@@ -113,7 +113,7 @@ def test_new_queries_search_the_untouched_gallery_and_beat_the_old_model(journey
     assert journey.generations == 1
     old, new = s.right_of(s.queries.old, s.old), s.right_of(journey.vectors, s.new)
     assert new > old + 0.05
-    (cmc,) = [one for one in journey.found["report"]["galleries"][s.gallery]["metrics"] if one["metric"] == "cmc@1"]
+    (cmc,) = [one for one in journey.upgraded["report"]["galleries"][s.gallery]["metrics"] if one["metric"] == "cmc@1"]
     assert cmc["difference"]["low"] > 0
     assert cmc["cross"]["low"] <= new <= cmc["cross"]["high"]
 
@@ -132,7 +132,7 @@ def test_the_trained_model_is_registered_and_says_what_it_learned_from(journey: 
     card = journey.model.card
     assert card.compatible_with is not None
     assert (card.id, card.compatible_with.model, card.trained_on.dataset) == (s.new, s.old, s.dataset)
-    assert card.trained_on.rows == journey.found["report"]["learned"]["rows"] == 1350
+    assert card.trained_on.rows == journey.upgraded["report"]["learned"]["rows"] == 1350
     assert len(card.trained_on.fingerprint) == 64
 
 

@@ -23,13 +23,13 @@ from workers.runtime.child_process import environment
 
 
 @dataclass
-class Bench:
+class JobBench:
     settings: Settings
     database: Database
     jobs: Jobs
 
     @classmethod
-    def on(cls, settings: Settings, database: Database, ring: Callable[[], None] = lambda: None) -> "Bench":
+    def on(cls, settings: Settings, database: Database, ring: Callable[[], None] = lambda: None) -> "JobBench":
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         sample.create_tables(database.engine)
         return cls(settings, database, Jobs(ring))

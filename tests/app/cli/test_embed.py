@@ -121,5 +121,5 @@ def test_the_exported_graph_computes_what_embed_does(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     with Loader(IMAGES, trained.preprocessing) as loader:
         (batch,) = loader.batches([np.arange(8)], augment=False, seed=0)
-    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.tensors.items()})
-    np.testing.assert_allclose(found, trained.embed(IMAGES), atol=1e-5)
+    (exported,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.tensors.items()})
+    np.testing.assert_allclose(exported, trained.embed(IMAGES), atol=1e-5)

@@ -64,8 +64,8 @@ def test_uncertainty_that_is_unknown_stays_unknown(tmp_path: Path) -> None:
     store = GenerationStore(tmp_path / "2.lance", 2)
     store.commit(store.write_fragment(iter([part(1, error=np.nan), part(2)])))
     assert standings(store) == {1: (False, pytest.approx(np.nan, nan_ok=True)), 2: (False, 0.5)}
-    (found,) = store.scan()
-    np.testing.assert_array_equal(found.uncertainty, [np.nan, 0.5])
+    (scanned,) = store.scan()
+    np.testing.assert_array_equal(scanned.uncertainty, [np.nan, 0.5])
 
 
 def test_generation_written_before_uncertainty_was_kept_is_read_and_written_on(tmp_path: Path) -> None:

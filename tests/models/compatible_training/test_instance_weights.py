@@ -20,7 +20,7 @@ def drawn(seed: int = 0, rows: int = 6) -> tuple[Tensor, Tensor, Tensor]:
     return losses, used, torch.randperm(rows, generator=random)[:4]
 
 
-def moved(settings: InstanceWeightSettings, steps: int = 3) -> RowWeights:
+def stepped_weights(settings: InstanceWeightSettings, steps: int = 3) -> RowWeights:
     weights = RowWeights(6, settings, CPU)
     for seed in range(steps):
         losses, used, rows = drawn(seed)
@@ -40,14 +40,14 @@ def weight(weights: RowWeights, used: Tensor, rows: Tensor) -> np.ndarray:
 
 
 def test_weigh_equals_loops() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     losses, used, rows = drawn(9)
     expected = (weight(weights, used, rows) * losses.numpy()).sum() / 4
     assert float(weights.weigh(losses, used, rows)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_parts_of_a_batch_weigh_as_the_whole() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     losses, used, rows = drawn(9)
     parts = [slice(0, 1), slice(1, 4)]
     totals = torch.stack([weights.totals(used[part], rows[part]) for part in parts]).sum(0)
@@ -64,7 +64,7 @@ def test_weights_of_a_term_are_one_on_average_however_far_s_has_gone() -> None:
 
 
 def test_gradients_equal_autograd_on_the_whole_loss() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     losses, used, rows = drawn(9)
     s = torch.from_numpy(weights.values).double().requires_grad_()
     terms = used * (torch.exp(-s[rows]) * losses.double() + s[rows])
@@ -88,7 +88,7 @@ def test_step_equals_momentum_sgd_with_decay_on_rows_visited() -> None:
 
 
 def test_network_gradient_is_that_of_the_weighed_losses_and_leaves_s_alone() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     before = weights.values
     losses, used, rows = drawn(9)
     losses.requires_grad_()
@@ -98,7 +98,7 @@ def test_network_gradient_is_that_of_the_weighed_losses_and_leaves_s_alone() -> 
 
 
 def test_rows_not_visited_do_not_move() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     before, momentum = weights.values, weights.state()["momentum"].clone()
     losses, used, rows = drawn(1)
     weights.step(rows, weights.gradients(losses, used, rows))
@@ -151,7 +151,7 @@ def test_how_far_a_row_moves_does_not_depend_on_the_batch() -> None:
 
 
 def test_checkpoint_goes_on_bit_for_bit() -> None:
-    kept = moved(InstanceWeightSettings())
+    kept = stepped_weights(InstanceWeightSettings())
     restored = RowWeights(6, InstanceWeightSettings(), CPU)
     restored.load_state({name: value.clone() for name, value in kept.state().items()})
     for weights in (kept, restored):

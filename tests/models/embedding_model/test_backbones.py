@@ -66,7 +66,7 @@ def test_the_small_stem_keeps_full_resolution() -> None:
     shapes = []
     for embedder in (small, usual):
         stem: Any = embedder.backbone
-        stem.model.embedder.register_forward_hook(lambda _, __, found: shapes.append(tuple(found.shape[2:])))
+        stem.model.embedder.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape[2:])))
         embedder(probe(tiny("resnet"), side=8))
     assert shapes == [(8, 8), (2, 2)]
 
