@@ -71,7 +71,7 @@ def upgrades(client: httpx.Client) -> Upgrades:
 
 
 @dataclass(frozen=True)
-class Journey:
+class CompatibleJourney:
     """The good one, to the end: what the gallery was and is, and the model as it was downloaded."""
 
     studio: Studio
@@ -85,7 +85,7 @@ class Journey:
 
 
 @pytest.fixture(scope="session")
-def journey(upgrades: Upgrades, tmp_path_factory: pytest.TempPathFactory) -> Journey:
+def journey(upgrades: Upgrades, tmp_path_factory: pytest.TempPathFactory) -> CompatibleJourney:
     studio, upgrade = upgrades.good
     before = studio.search(studio.queries.old, studio.old, 5)
     upgraded = studio.reaches(upgrade, "active")
@@ -94,7 +94,7 @@ def journey(upgrades: Upgrades, tmp_path_factory: pytest.TempPathFactory) -> Jou
     model = embedding_model.load(path)
     vectors = model.embed(studio.queries.inputs)
     assert studio.search(studio.queries.old, studio.old, 5) == before
-    return Journey(
+    return CompatibleJourney(
         studio,
         upgrade,
         upgraded,
@@ -106,7 +106,7 @@ def journey(upgrades: Upgrades, tmp_path_factory: pytest.TempPathFactory) -> Jou
     )
 
 
-def test_new_queries_search_the_untouched_gallery_and_beat_the_old_model(journey: Journey) -> None:
+def test_new_queries_search_the_untouched_gallery_and_beat_the_old_model(journey: CompatibleJourney) -> None:
     s = journey.studio
     assert journey.new.route == "compatible"
     assert journey.new.exact
@@ -118,14 +118,14 @@ def test_new_queries_search_the_untouched_gallery_and_beat_the_old_model(journey
     assert cmc["cross"]["low"] <= new <= cmc["cross"]["high"]
 
 
-def test_scores_are_distances_to_the_zero_padded_vectors(journey: Journey) -> None:
+def test_scores_are_distances_to_the_zero_padded_vectors(journey: CompatibleJourney) -> None:
     s = journey.studio
     padded = np.pad(s.pictures.old[:700], ((0, 0), (0, journey.vectors.shape[1] - s.pictures.old.shape[1])))
     expected = np.sort(np.linalg.norm(journey.vectors[:, None] - padded[None], axis=2), axis=1)[:, :5]
     assert np.allclose(journey.new.scores, expected, rtol=1e-3)
 
 
-def test_the_trained_model_is_registered_and_says_what_it_learned_from(journey: Journey) -> None:
+def test_the_trained_model_is_registered_and_says_what_it_learned_from(journey: CompatibleJourney) -> None:
     s = journey.studio
     model = s.get(f"/models/{s.new}")
     assert (model["trained_by"], model["compatible_with"], model["dimension"]) == (journey.id, s.old, 32)
@@ -136,7 +136,7 @@ def test_the_trained_model_is_registered_and_says_what_it_learned_from(journey: 
     assert len(card.trained_on.fingerprint) == 64
 
 
-def test_rolling_back_closes_the_route_and_activating_opens_it(journey: Journey) -> None:
+def test_rolling_back_closes_the_route_and_activating_opens_it(journey: CompatibleJourney) -> None:
     s = journey.studio
     query = {"gallery": s.gallery, "model": s.new, "vectors": journey.vectors[:1].tolist()}
     s.post(f"/upgrades/{journey.id}/rollback")
@@ -146,7 +146,9 @@ def test_rolling_back_closes_the_route_and_activating_opens_it(journey: Journey)
     assert s.search(journey.vectors, s.new, 5) == journey.new
 
 
-def test_the_gallery_is_bit_for_bit_as_before_training_and_after_going_back_and_forth(journey: Journey) -> None:
+def test_the_gallery_is_bit_for_bit_as_before_training_and_after_going_back_and_forth(
+    journey: CompatibleJourney,
+) -> None:
     s = journey.studio
     s.post(f"/upgrades/{journey.id}/rollback")
     s.post(f"/upgrades/{journey.id}/activate")
@@ -159,7 +161,7 @@ def test_the_gallery_is_bit_for_bit_as_before_training_and_after_going_back_and_
 
 
 def test_report_page_is_whole_in_a_browser_and_reaches_for_nothing_else(
-    journey: Journey, browser: Browser, tmp_path: Path
+    journey: CompatibleJourney, browser: Browser, tmp_path: Path
 ) -> None:
     s, page = journey.studio, browser.page
     page.goto(f"{s.client.base_url}/upgrades/{journey.id}/report")

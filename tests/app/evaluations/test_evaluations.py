@@ -155,11 +155,11 @@ def test_what_cannot_be_evaluated_is_refused_where_it_is_wrong(
 
 def test_spaces_that_nothing_leads_between_are_not_compared(shared: Versions) -> None:
     s = shared
-    problems = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
-    assert f"POST /models/{s.new}/upgrade" in problems["detail"]
+    refusal = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
+    assert f"POST /models/{s.new}/upgrade" in refusal["detail"]
     rejected = s.crossed(s.new, s.old, accepted=False)
-    problems = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
-    assert (problems["upgrade"], "rejected" in problems["detail"]) == (rejected, True)
+    refusal = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
+    assert (refusal["upgrade"], "rejected" in refusal["detail"]) == (rejected, True)
     assert post_evaluation(s, queries=s.old, gallery=s.new, via=rejected).status_code == 202
 
 

@@ -29,7 +29,7 @@ NAME = ("gallery", "1", "upgrade")
 
 
 @dataclass
-class Scene:
+class RerankingScene:
     """A gallery in the old space, and a crossing that is neither linear nor without side-information."""
 
     crosswalk: Crosswalk
@@ -78,12 +78,12 @@ def random(count: int, dimension: int, seed: int) -> Array:
 
 
 @pytest.fixture(params=list(product(("cosine", "l2"), ("cosine", "l2", "ip"))), ids="-to-".join)
-def scene(request: pytest.FixtureRequest, settings: Settings, database: Database) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, settings: Settings, database: Database) -> Iterator[RerankingScene]:
     source, target = request.param
     crosswalk = compose(settings)
     crosswalk.models.create(NewModel(id="old", dimension=OLD, metric=source))
     crosswalk.galleries.create(NewGallery(id="g", model="old", side_information=SideInformation(dimension=SIDE)))
-    made = Scene(
+    made = RerankingScene(
         crosswalk,
         network_crossing(Space("old", OLD, source), Space("new", NEW, target), SIDE),
         target,
@@ -97,7 +97,9 @@ def scene(request: pytest.FixtureRequest, settings: Settings, database: Database
     crosswalk.close()
 
 
-def test_cascade_over_every_candidate_is_the_rewritten_gallery_through_writes_deletes_and_filters(scene: Scene) -> None:
+def test_cascade_over_every_candidate_is_the_rewritten_gallery_through_writes_deletes_and_filters(
+    scene: RerankingScene,
+) -> None:
     queries = random(9, NEW, 5)
     scene.same(queries, 10)
     index = scene.old.index
@@ -111,7 +113,7 @@ def test_cascade_over_every_candidate_is_the_rewritten_gallery_through_writes_de
     scene.same(queries, ITEMS + 3)
 
 
-def test_side_information_that_comes_later_is_read_though_the_vector_stays(scene: Scene) -> None:
+def test_side_information_that_comes_later_is_read_though_the_vector_stays(scene: RerankingScene) -> None:
     queries = random(9, NEW, 5)
     scene.same(queries, 10)
     vectors = random(ITEMS, OLD, 2)
@@ -119,7 +121,9 @@ def test_side_information_that_comes_later_is_read_though_the_vector_stays(scene
     scene.same(queries, ITEMS)
 
 
-def test_answers_are_the_best_of_the_candidates_that_the_push_proposes_whatever_else_is_asked(scene: Scene) -> None:
+def test_answers_are_the_best_of_the_candidates_that_the_push_proposes_whatever_else_is_asked(
+    scene: RerankingScene,
+) -> None:
     queries, k, candidates = random(20, NEW, 5), 4, 15
     hits, whole = scene.search(queries, k, candidates)
     assert not whole
@@ -134,14 +138,14 @@ def test_answers_are_the_best_of_the_candidates_that_the_push_proposes_whatever_
         np.testing.assert_array_equal(alone.scores[0], hits.scores[number])
 
 
-def test_rows_are_transformed_again_where_there_is_no_room_to_keep_them(scene: Scene) -> None:
+def test_rows_are_transformed_again_where_there_is_no_room_to_keep_them(scene: RerankingScene) -> None:
     queries = random(9, NEW, 5)
     scene.reranking = Reranking(0)
     scene.same(queries, 10)
     scene.same(queries, 10)
 
 
-def test_empty_galleries_and_filters_that_let_nothing_through_find_nothing(scene: Scene) -> None:
+def test_empty_galleries_and_filters_that_let_nothing_through_find_nothing(scene: RerankingScene) -> None:
     queries = random(2, NEW, 5)
     hits, whole = scene.search(queries, 3, 20, allowed=np.array([10**6]))
     assert whole

@@ -33,7 +33,7 @@ VECTORS = {"old": [1.0, 0.0, 0.0], "new": [1.0, 0.0, 0.0, 0.0], "stranger": [1.0
 
 
 @dataclass
-class World:
+class SearchedGallery:
     """A gallery of three items in the space of `old`. Queries of `new` are pushed back to it by a learned crossing,
     and those of `stranger` have no route."""
 
@@ -69,12 +69,12 @@ class World:
 
 
 @pytest.fixture
-def world(each_settings: Settings) -> Iterator[World]:
+def world(each_settings: Settings) -> Iterator[SearchedGallery]:
     """On SQLite and on PostgreSQL in turn, over a small pool of connections."""
     applications: list[FastAPI] = []
     settings = each_settings.model_copy(update={"database_connections": CONNECTIONS})
     with serving(settings, more=applications.append) as client:
-        yield World(client, applications[0].state.crosswalk)
+        yield SearchedGallery(client, applications[0].state.crosswalk)
 
 
 @dataclass
@@ -108,7 +108,7 @@ def counted(engine: Engine) -> Iterator[Counted]:
 
 @pytest.mark.parametrize("many", [False, True], ids=["one query", "many queries"])
 def test_search_takes_one_session_and_as_many_statements_whatever_the_number_of_generations(
-    world: World, many: bool
+    world: SearchedGallery, many: bool
 ) -> None:
     expected = {"old": ("direct", 2), "new": ("instant", 5), "stranger": (None, 6)}
     for later in (0, 6):
@@ -121,7 +121,7 @@ def test_search_takes_one_session_and_as_many_statements_whatever_the_number_of_
             assert (count.sessions, len(count.statements)) == (1, statements), count.statements
 
 
-def test_many_searches_at_once_are_answered_over_a_few_connections(world: World) -> None:
+def test_many_searches_at_once_are_answered_over_a_few_connections(world: SearchedGallery) -> None:
     world.derive_generations(6)
     models = ["old", "new"] * (SEARCHES // 2)
     with ThreadPoolExecutor(SEARCHES) as threads:
@@ -132,7 +132,7 @@ def test_many_searches_at_once_are_answered_over_a_few_connections(world: World)
         assert len(answer.json()["results"]) == 3
 
 
-def test_no_session_is_open_while_an_index_is_searched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_session_is_open_while_an_index_is_searched(world: SearchedGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     index = world.crosswalk.live.index
 

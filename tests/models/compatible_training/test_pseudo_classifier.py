@@ -85,10 +85,9 @@ def test_outlier_is_one_on_average_low_for_a_stranger_and_nan_for_a_row_of_no_cl
 
 
 @pytest.mark.parametrize("method", PSEUDO_METHODS)
-@pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
-def test_class_without_rows_is_not_usable(method: PseudoMethod, metric: Distance) -> None:
+def test_class_without_rows_is_not_usable(method: PseudoMethod) -> None:
     rows, codes = classes()
-    classifier = build_pseudo_classifier(method, rows, codes, 5, metric)
+    classifier = build_pseudo_classifier(method, rows, codes, 5, "l2")
     assert classifier.usable.tolist() == [True, True, True, False, False]
     assert not classifier.columns[3:].any()
     assert classifier.columns.dtype == classifier.bias.dtype == np.float32
@@ -96,7 +95,7 @@ def test_class_without_rows_is_not_usable(method: PseudoMethod, metric: Distance
 
 
 @pytest.mark.parametrize("method", ["averaged", "averaged_normalised", "random_walk"])
-@pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_class_whose_mean_has_no_direction_is_not_usable(method: PseudoMethod, metric: Distance) -> None:
     row = np.random.default_rng(0).normal(size=12)
     rows = np.stack([row, -row, np.zeros(12), np.zeros(12), row]).astype(np.float32)
