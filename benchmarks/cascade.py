@@ -38,9 +38,9 @@ from app.search.routing import AskedRoute
 from app.settings import Settings
 from app.storage.lance_table import vector_type
 from app.storage.migrate import migrate
-from app.upgrades.states import UpgradeState
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.states import Event
 from benchmarks.crossing import tiny_imagenet
+from benchmarks.learned_upgrade import start_learned
 from models.portable import Array, Space, Transformation, load_transformation, save_transformation
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.pairs import Pairs
@@ -48,7 +48,7 @@ from workers.rows.items import whole_gallery
 from workers.serving.cascade import CascadeQueries, measure_cascade
 from workers.serving.indexing import build_index
 
-GALLERY, UPGRADE = "benchmark", "benchmark"
+GALLERY = "benchmark"
 K, MEASURED, WARMING, TIMED, BATCH = 10, 500, 2_000, 100, 8_192
 
 
@@ -84,8 +84,9 @@ def grown(pairs: Pairs, rows: int) -> Pairs:
     return Pairs(mixed(pairs.old), mixed(pairs.new), side, label)
 
 
-def laid_out(folder: Path, gallery: Pairs, spaces: tuple[Space, Space]) -> Crosswalk:
-    """A service whose one gallery is in the old space, with an upgrade that was proved; nothing measured yet."""
+def laid_out(folder: Path, gallery: Pairs, spaces: tuple[Space, Space]) -> tuple[Crosswalk, UpgradeArtifacts]:
+    """A service whose one gallery is in the old space, and the artifacts, empty so far, of an upgrade that was proved
+    on it."""
     crosswalk = compose(Settings(data_dir=folder))
     migrate(crosswalk.database)
     for space in spaces:
@@ -113,18 +114,10 @@ def laid_out(folder: Path, gallery: Pairs, spaces: tuple[Space, Space]) -> Cross
     built = build_index(crosswalk, info, 1, lambda *_: None)
     with crosswalk.database.session() as session:
         crosswalk.generations.published(session, GALLERY, 1, built.version, built.index)
-        request = {"strategy": "forward", "to": target.model, "dataset": "none", "evaluation": None}
-        session.add(
-            UpgradeRow(
-                id=UPGRADE,
-                source=source.model,
-                target=target.model,
-                request=request,
-                galleries=[GALLERY],
-                state=UpgradeState.ACTIVE,
-            )
-        )
-    return crosswalk
+    upgrade = start_learned(crosswalk, source, target, GALLERY, rewrite=False)
+    with crosswalk.database.session() as session:
+        crosswalk.upgrade_steps.advance(session, upgrade, Event.PROVED)
+    return crosswalk, UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade)
 
 
 def learned_once(recipe: Recipe, pairs: Pairs, spaces: tuple[Space, Space], keep: Path | None) -> Transformation:
@@ -148,15 +141,20 @@ def milliseconds(queries: Array, call: Callable[[Array], object]) -> float:
     return 1e3 * statistics.median(seconds)
 
 
-def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, told: tuple[str, ...]) -> Iterator[str]:
-    """One line of the table."""
+def compared(
+    crosswalk: Crosswalk,
+    artifacts: UpgradeArtifacts,
+    spaces: tuple[Space, Space],
+    queries: Array,
+    first_cells: tuple[str, ...],
+) -> Iterator[str]:
+    """The cells of one line of the table, which begins with `first_cells`."""
     source, target = spaces
-    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
     info, crossing = crosswalk.galleries.info(GALLERY), open_crossing(artifacts, source, target)
-    asked, warming, timed = queries[:MEASURED], queries[MEASURED : MEASURED + WARMING], queries[-TIMED:]
+    sample, warming, timed = queries[:MEASURED], queries[MEASURED : MEASURED + WARMING], queries[-TIMED:]
     cascade = measure_cascade(
         whole_gallery(crosswalk, info, 0),
-        CascadeQueries(asked, np.full(len(asked), -1)),
+        CascadeQueries(sample, np.full(len(sample), -1)),
         crossing,
         source=source,
         target=target,
@@ -181,7 +179,7 @@ def compared(crosswalk: Crosswalk, spaces: tuple[Space, Space], queries: Array, 
         return old.index.search(pushed.queries, K, score_as=pushed.score)
 
     index = milliseconds(timed, instant)
-    yield from (*told, f"{cascade.k} ({cascade.measured:.1%})", f"{cascade.k_for_100}", f"{index:.2f}")
+    yield from (*first_cells, f"{cascade.k} ({cascade.measured:.1%})", f"{cascade.k_for_100}", f"{index:.2f}")
     for name, reranking in tables.items():
         took = milliseconds(timed, lambda q, r=reranking, n=name: r.search((n,), old, q, K, cascade.k))  # type: ignore[misc]
         yield f"{took:.2f} ({took / index:.1f} ×)"
@@ -201,11 +199,11 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder where what is learned is kept for the next run")
     options = parser.parse_args()
     if options.data is None:
-        pairs, asked = made(50_000)
+        pairs, queries = made(50_000)
         spaces = Space("old", 128, "l2"), Space("new", 128, "l2")
     else:
         task = tiny_imagenet(options.data)
-        pairs, asked, spaces = task.learn_from, task.queries, (task.source, task.target)
+        pairs, queries, spaces = task.learn_from, task.queries, (task.source, task.target)
     learned = pairs.subset(np.arange(min(options.pairs, len(pairs))))
     shown = Table("h", "rows", "K (overlap)", "K of 100", "instant", "first", "kept")
     for column in ("instant, whole", "cascade, whole"):
@@ -218,12 +216,12 @@ def main() -> None:
             chosen = learned_once(recipe, learned, spaces, options.keep)
             for rows in map(int, options.rows.split(",")):
                 with tempfile.TemporaryDirectory() as folder:
-                    crosswalk = laid_out(Path(folder), grown(pairs, rows), spaces)
-                    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
+                    crosswalk, artifacts = laid_out(Path(folder), grown(pairs, rows), spaces)
                     save_transformation(chosen, artifacts.chosen)
                     save_transformation(plain, artifacts.plain)
                     forget_open_crossings()
-                    shown.add_row(*compared(crosswalk, spaces, asked.new, (recipe.name, f"{rows:,}")))
+                    line = compared(crosswalk, artifacts, spaces, queries.new, (recipe.name, f"{rows:,}"))
+                    shown.add_row(*line)
                     crosswalk.close()
     Console(width=150).print(shown)
 

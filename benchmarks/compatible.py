@@ -123,7 +123,7 @@ def runs(part: str) -> Iterator[Run]:
             yield Run("random_walk", instance_weights=True)
 
 
-class Bench:
+class CompatibleBench:
     """Data, old model and results of one size and seed."""
 
     def __init__(self, data: Path, size: str, out: Path, seed: int, device: torch.device, workers: int) -> None:
@@ -314,7 +314,9 @@ def main() -> None:
         if options.data is None:
             parser.error("--data is needed to measure")
         options.out.mkdir(parents=True, exist_ok=True)
-        bench = Bench(options.data, options.size, options.out, options.seed, resolve(options.device), options.workers)
+        bench = CompatibleBench(
+            options.data, options.size, options.out, options.seed, resolve(options.device), options.workers
+        )
         bench.old()
         for run in dict.fromkeys(run for part in options.part for run in runs(part)):
             if bench.full(run.key) not in bench.kept() and (options.only is None or run.key in options.only):

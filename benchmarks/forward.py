@@ -45,7 +45,7 @@ FEW = 1_000
 TIMED_EPOCHS = 2
 TIMED_IMAGES = 2_048
 
-Kept = dict[str, dict[str, Any]]
+KeptResults = dict[str, dict[str, Any]]
 
 
 def searched(task: Task, name: str, queries: Array, gallery: Array) -> SearchResult:
@@ -193,7 +193,7 @@ def _embedding_seconds(data: Path, rows: int, device: torch.device) -> float:
 PARTS = {"compare": compare, "sizes": sizes, "speed": speed}
 
 
-def table(kept: Kept) -> Table:
+def table(kept: KeptResults) -> Table:
     """Everything measured so far, but for speed."""
     shown = Table("task", "pairs", "gallery", "top-1", "top-5", "mAP", "gap closed", "side adds top-1 / mAP", "fit s")
     for line in kept.values():
@@ -223,7 +223,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def _speeds(kept: Kept) -> Iterator[str]:
+def _speeds(kept: KeptResults) -> Iterator[str]:
     for line in kept.values():
         if line["name"] == "speed":
             ours, plain, embedded = line["fit_seconds"], line["plain_seconds"], line["embedding_seconds"]
@@ -248,7 +248,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=Path("forward.json"))
     options = parser.parse_args()
-    kept: Kept = json.loads(options.json.read_text()) if options.json.exists() else {}
+    kept: KeptResults = json.loads(options.json.read_text()) if options.json.exists() else {}
     console = Console(width=170)
     for name in [options.only] if options.only else TASKS:
         for part in options.parts.split(","):

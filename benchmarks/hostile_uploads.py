@@ -33,7 +33,7 @@ _SELF = (sys.executable, "-m", "benchmarks.hostile_uploads")
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredAnswer:
     """How one body was answered."""
 
     name: str
@@ -95,7 +95,7 @@ def _imports_mib() -> float:
     return float(subprocess.check_output([sys.executable, "-c", command], cwd=_ROOT))
 
 
-def _each() -> list[Measured]:
+def _each() -> list[MeasuredAnswer]:
     imports, answers = _imports_mib(), []
     for hostile in HOSTILE:
         with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +104,7 @@ def _each() -> list[Measured]:
             options = ["--body", str(body), "--type", hostile.media_type]
             answer = json.loads(subprocess.check_output([*_SELF, *options], cwd=_ROOT))
             answer["decoder_mib"] = max(0.0, answer["decoder_mib"] - imports)
-            answers.append(Measured(hostile.name, body.stat().st_size, hostile.claims, **answer))
+            answers.append(MeasuredAnswer(hostile.name, body.stat().st_size, hostile.claims, **answer))
     return answers
 
 

@@ -44,7 +44,7 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMetrics:
     """CMC@1, CMC@5 and average precision of every query (m,), and what they took."""
 
     first: NDArray[np.float64]
@@ -54,7 +54,7 @@ class Measured:
     cpu_seconds: float = 0.0
 
 
-def papers_way(rows: Floats, labels: Labels, queries: Labels, many: int) -> Measured:
+def papers_way(rows: Floats, labels: Labels, queries: Labels, many: int) -> MeasuredMetrics:
     """The first `many` rows of `rows` (n, d) as queries; queries: the labels of all that would be asked."""
     distances = -rows[:many] @ rows.T
     hits, precision = np.zeros((many, TOP)), np.zeros(many)
@@ -75,7 +75,7 @@ def papers_way(rows: Floats, labels: Labels, queries: Labels, many: int) -> Meas
         if not np.any(right):
             continue
         precision[i] = average_precision_score(right, scores)
-    return Measured(hits[:, 0], hits[:, 4], precision)
+    return MeasuredMetrics(hits[:, 0], hits[:, 4], precision)
 
 
 def _valid(ranking: Labels, i: int, queries: Labels, labels: Labels) -> NDArray[np.bool_]:
@@ -83,7 +83,7 @@ def _valid(ranking: Labels, i: int, queries: Labels, labels: Labels) -> NDArray[
     return ranking[i] != i if among else np.ones(len(labels), bool)
 
 
-def plain_loop(rows: Floats, labels: Labels, many: int) -> Measured:
+def plain_loop(rows: Floats, labels: Labels, many: int) -> MeasuredMetrics:
     """One Python loop down each ranking."""
     scores = rows[:many] @ rows.T
     names = labels.tolist()
@@ -101,17 +101,17 @@ def plain_loop(rows: Floats, labels: Labels, many: int) -> Measured:
                 if place <= TOP:
                     hits[i, place - 1 :] = 1
         precision[i] = total / right
-    return Measured(hits[:, 0], hits[:, 4], precision)
+    return MeasuredMetrics(hits[:, 0], hits[:, 4], precision)
 
 
-def ours(rows: Floats, labels: Labels, many: int) -> Measured:
+def ours(rows: Floats, labels: Labels, many: int) -> MeasuredMetrics:
     """The library."""
     metrics = label_metrics(rows[:many], labels[:many], rows, labels, "ip", np.arange(many))
     first, fifth = (cmc(metrics.ranks, k).astype(np.float64) for k in (1, TOP))
-    return Measured(first, fifth, metrics.average_precision)
+    return MeasuredMetrics(first, fifth, metrics.average_precision)
 
 
-def best_of(repeats: int, work: Callable[[], Measured]) -> Measured:
+def best_of(repeats: int, work: Callable[[], MeasuredMetrics]) -> MeasuredMetrics:
     """The least time and the least CPU time of several runs."""
     seconds, cpu_seconds = [], []
     for _ in range(repeats):
@@ -122,7 +122,7 @@ def best_of(repeats: int, work: Callable[[], Measured]) -> Measured:
     return replace(result, seconds=min(seconds), cpu_seconds=min(cpu_seconds))
 
 
-def working_memory(work: Callable[[], Measured]) -> int:
+def working_memory(work: Callable[[], MeasuredMetrics]) -> int:
     """The most bytes held at once beside what was there before."""
     tracemalloc.start()
     work()
@@ -150,7 +150,7 @@ def main() -> None:
     rows = np.rint(as_indexed(rows, "cosine") * np.float32(LENGTH))
     threads = torch.get_num_threads()
 
-    measured: list[tuple[str, Measured, float]] = []
+    measured: list[tuple[str, MeasuredMetrics, float]] = []
     torch.set_num_threads(1)
     if part:
         with threadpool_limits(1):

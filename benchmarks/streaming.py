@@ -34,15 +34,13 @@ from app.galleries.schemas import IndexChoice, NewGallery
 from app.index import Snapshot
 from app.index.approximate import TRAINING_ROWS
 from app.jobs.leases import Leases
-from app.jobs.service import Jobs
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from app.storage.migrate import migrate
-from app.upgrades.forward_request import ForwardUpgrade
-from app.upgrades.states import UpgradeState
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.states import Event
+from benchmarks.learned_upgrade import start_learned
 from models.portable import Array, Space, Transformation, save_transformation
 from models.transformations.fct import fct
 from models.transformations.linear import ridge
@@ -50,14 +48,14 @@ from models.transformations.pairs import Pairs
 from workers.runtime.child_process import Child
 from workers.runtime.program import CROSSWALK
 
-GALLERY, UPGRADE = "benchmark", "benchmark"
+GALLERY = "benchmark"
 LATENT, PAIRS, WRITES, BATCH, CHUNK = 16, 4_000, 4, 8_192, 50_000
 GIB = 2**30
 _POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredWork:
     """What was done to `rows` rows: seconds by the wall clock and of the CPUs, and the peak in bytes (0: unknown)."""
 
     what: str
@@ -71,10 +69,10 @@ class Measured:
         """Rows a second."""
         return self.rows / self.seconds
 
-    def then(self, other: Measured, what: str) -> Measured:
-        """Both, one after the other."""
+    def then(self, other: MeasuredWork, what: str) -> MeasuredWork:
+        """This work and then the other on the same rows: their seconds together, and the higher of their peaks."""
         seconds, cpu = self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds
-        return Measured(what, self.rows, seconds, cpu, max(self.peak, other.peak))
+        return MeasuredWork(what, self.rows, seconds, cpu, max(self.peak, other.peak))
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def learned(world: World, source: Space, target: Space, method: str) -> Transfor
     return ridge(pairs, source, target)
 
 
-def filled(crosswalk: Crosswalk, world: World, rows: int, kind: str) -> Measured:
+def filled(crosswalk: Crosswalk, world: World, rows: int, kind: str) -> MeasuredWork:
     """Registers two models and a gallery, and writes every item to it."""
     dimension = world.dimension
     for model in ("old", "new"):
@@ -136,25 +134,16 @@ def filled(crosswalk: Crosswalk, world: World, rows: int, kind: str) -> Measured
 
 def begun(crosswalk: Crosswalk, transformation: Transformation) -> None:
     """An upgrade that has been proved and is about to transform its gallery."""
-    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, UPGRADE)
+    card = transformation.card
+    upgrade = start_learned(crosswalk, card.source, card.target, GALLERY)
+    artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade)
     for path in (artifacts.chosen, artifacts.plain):
         save_transformation(transformation, path)
     with crosswalk.database.session() as session:
-        session.add(
-            UpgradeRow(
-                id=UPGRADE,
-                source="old",
-                target="new",
-                request=ForwardUpgrade(to="new", dataset="none").model_dump(mode="json"),
-                galleries=[GALLERY],
-                state=UpgradeState.TRANSFORMING,
-            )
-        )
-        session.flush()
-        Jobs(lambda: None).enqueue(session, "transform", UPGRADE)
+        crosswalk.upgrade_steps.advance(session, upgrade, Event.ACCEPTED, "transform")
 
 
-def worked(settings: Settings, rows: int) -> Measured:
+def worked(settings: Settings, rows: int) -> MeasuredWork:
     """Claims the step that is due and sees its process through. Raises RuntimeError where the step did not finish."""
     database = Database(settings.sqlalchemy_url)
     leases = Leases(database, settings, CROSSWALK.failed(settings))
@@ -175,7 +164,7 @@ def worked(settings: Settings, rows: int) -> Measured:
     if status != 0:
         raise RuntimeError(child.reason())
     database.close()
-    return Measured(f"step {lease.step}", rows, seconds, cpu, peak)
+    return MeasuredWork(f"step {lease.step}", rows, seconds, cpu, peak)
 
 
 def _most_resident(pid: int) -> int:
@@ -184,7 +173,7 @@ def _most_resident(pid: int) -> int:
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
-def bare_transform(transformation: Transformation, old: Array) -> tuple[Measured, Array]:
+def bare_transform(transformation: Transformation, old: Array) -> tuple[MeasuredWork, Array]:
     """The loop that a script would have: (n, d) float32 in and out."""
     new = np.empty((len(old), transformation.card.target.dimension), np.float32)
 
@@ -195,7 +184,7 @@ def bare_transform(transformation: Transformation, old: Array) -> tuple[Measured
     return clocked("bare loop", len(old), loop), new
 
 
-def bare_index(new: Array, snapshot: Snapshot) -> Measured:
+def bare_index(new: Array, snapshot: Snapshot) -> MeasuredWork:
     """What FAISS takes for an index of the same kind and size as a published one."""
     kind, dimension = snapshot.manifest.kind, new.shape[1]
 
@@ -215,10 +204,10 @@ def bare_index(new: Array, snapshot: Snapshot) -> Measured:
     return clocked(f"bare FAISS, {kind}", len(new), build)
 
 
-def clocked(what: str, rows: int, work: Callable[[], object]) -> Measured:
+def clocked(what: str, rows: int, work: Callable[[], object]) -> MeasuredWork:
     wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return Measured(what, rows, time.perf_counter() - wall, time.process_time() - cpu)
+    return MeasuredWork(what, rows, time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def published(crosswalk: Crosswalk) -> Snapshot:
@@ -228,7 +217,7 @@ def published(crosswalk: Crosswalk) -> Snapshot:
     return Snapshot.load(folder / str(info.current.index_name))
 
 
-def shown(lines: list[tuple[Measured, Measured | None]], index_bytes: int) -> Table:
+def shown(lines: list[tuple[MeasuredWork, MeasuredWork | None]], index_bytes: int) -> Table:
     """One line for each thing measured, and what it is set against."""
     table = Table("what", "seconds", "CPU seconds", "rows/s", "of the baseline's rows/s", "per CPU second", "peak, GiB")
     for one, baseline in lines:
@@ -250,15 +239,15 @@ def main() -> None:
     parser.add_argument("--method", choices=["ridge", "fct"], default="ridge")
     parser.add_argument("--index", choices=["auto", "flat", "ivf_flat", "hnsw"], default="auto")
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    asked = parser.parse_args()
-    world, rows = World(asked.dimension), asked.rows
-    source, target = (Space(model, asked.dimension, "cosine") for model in ("old", "new"))
-    transformation = learned(world, source, target, asked.method)
+    options = parser.parse_args()
+    world, rows = World(options.dimension), options.rows
+    source, target = (Space(model, options.dimension, "cosine") for model in ("old", "new"))
+    transformation = learned(world, source, target, options.method)
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder))
         crosswalk = compose(settings)
         migrate(crosswalk.database)
-        writes = filled(crosswalk, world, rows, asked.index)
+        writes = filled(crosswalk, world, rows, options.index)
         begun(crosswalk, transformation)
         transform, index = worked(settings, rows), worked(settings, rows)
         old = np.concatenate([vectors for _, vectors in world.old(rows)])
@@ -270,9 +259,9 @@ def main() -> None:
     both, bare = transform.then(index, "both steps"), loop.then(build, "bare loop, then FAISS")
     lines = [(writes, None), (loop, None), (transform, loop), (build, None), (index, build), (bare, None), (both, bare)]
     Console(width=120).print(shown(lines, index_bytes))
-    if asked.json:
+    if options.json:
         figures = [asdict(one) | {"baseline": baseline and baseline.what} for one, baseline in lines]
-        asked.json.write_text(json.dumps({"rows": rows, "index_bytes": index_bytes, "measured": figures}, indent=2))
+        options.json.write_text(json.dumps({"rows": rows, "index_bytes": index_bytes, "measured": figures}, indent=2))
 
 
 if __name__ == "__main__":

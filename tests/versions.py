@@ -96,9 +96,9 @@ class Versions(Scene):
                 steps.advance(session, upgrade, Event.REJECTED, reason="it is worse")
         return upgrade
 
-    def evaluate(self, **asked: Any) -> str:
+    def evaluate(self, **more: Any) -> str:
         """Starts an evaluation of the dataset; its id."""
-        return str(self.post("/evaluations", {"dataset": self.dataset, **asked}, 202)["id"])
+        return str(self.post("/evaluations", {"dataset": self.dataset, **more}, 202)["id"])
 
     def evaluation(self, evaluation: str) -> dict[str, Any]:
         return dict(self.get(f"/evaluations/{evaluation}"))

@@ -6,7 +6,8 @@ with other work needs. `CROSSWALK_TEST_PATIENCE` multiplies every limit: 2 gives
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 PATIENCE_SECONDS = 300.0 * float(os.environ.get("CROSSWALK_TEST_PATIENCE", "1"))
@@ -14,20 +15,35 @@ PATIENCE_SECONDS = 300.0 * float(os.environ.get("CROSSWALK_TEST_PATIENCE", "1"))
 
 _LOOK_SECONDS = 0.05
 
-Found = TypeVar("Found")
+_checks: list[Callable[[], None]] = []
+
+Seen = TypeVar("Seen")
+
+
+@contextmanager
+def checked_by_waits(check: Callable[[], None]) -> Iterator[None]:
+    """While the context is open, every wait of this process calls `check`, which raises where waiting is hopeless:
+    the thread that does what is waited for has died, say."""
+    _checks.append(check)
+    try:
+        yield
+    finally:
+        _checks.remove(check)
 
 
 def wait_until(
-    look: Callable[[], Found], what: str, seconds: float = PATIENCE_SECONDS, *, last: Callable[[], object] | None = None
-) -> Found:
-    """The first true thing that `look` finds. Fails after `seconds`, naming what was waited for.
+    look: Callable[[], Seen], what: str, seconds: float = PATIENCE_SECONDS, *, last: Callable[[], object] | None = None
+) -> Seen:
+    """The first true thing that `look` returns. Fails after `seconds`, naming what was waited for.
 
     last: tells what stood in the way, for the message of a failure.
     """
     began = time.monotonic()
-    while not (found := look()):
+    while not (seen := look()):
+        for check in tuple(_checks):
+            check()
         if time.monotonic() - began > seconds:
-            seen = f"; the last state: {last()}" if last is not None else ""
-            raise AssertionError(f"waited {seconds:.0f} seconds in vain for {what}{seen}")
+            state = f"; the last state: {last()}" if last is not None else ""
+            raise AssertionError(f"waited {seconds:.0f} seconds in vain for {what}{state}")
         time.sleep(_LOOK_SECONDS)
-    return found
+    return seen

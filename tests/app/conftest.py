@@ -21,7 +21,7 @@ def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Cl
 def each_shared_client(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """The same on SQLite and on PostgreSQL."""
+    """One service for a module's tests that leave nothing behind in it; they run on SQLite and on PostgreSQL."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
     if request.param == "sqlite":
         with serving(settings) as client:
@@ -36,13 +36,13 @@ def each_shared_client(
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[httpx.Client]:
-    """On SQLite, with nothing registered, and no worker."""
+    """A service on SQLite, with nothing registered and no worker, for each test anew."""
     with serving(settings) as client:
         yield client
 
 
 @pytest.fixture
 def each_client(each_settings: Settings) -> Iterator[httpx.Client]:
-    """The same on SQLite and on PostgreSQL."""
+    """A service with nothing registered and no worker, for each test on SQLite and on PostgreSQL in turn."""
     with serving(each_settings) as client:
         yield client

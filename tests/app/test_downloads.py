@@ -128,6 +128,6 @@ def test_the_first_of_many_rows_are_those_of_sorting_them_all(tmp_path: Path) ->
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
     known = np.flatnonzero(~np.isnan(scores))
     for order, sign in (("outlier", 1), ("suspect_label", -1)):
-        found = most_suspicious(tmp_path / "rows.parquet", order, 500)  # type: ignore[arg-type]
+        listed = most_suspicious(tmp_path / "rows.parquet", order, 500)  # type: ignore[arg-type]
         nearest = known[np.argsort(sign * scores[known], kind="stable")][:500]
-        assert [row["id"] for row in found] == [columns["id"][place] for place in nearest]
+        assert [row["id"] for row in listed] == [columns["id"][place] for place in nearest]

@@ -43,9 +43,9 @@ def test_training_killed_after_two_epochs_ends_with_the_weights_of_an_undisturbe
     step.kill()
     gone(step)
     other = undisturbed.train(training=TRAINING, instance_weights=True)
-    found, expected = killed.reaches(upgrade, "active", "rejected"), undisturbed.reaches(other, "active", "rejected")
-    assert len(curve(found)) == EPOCHS
-    assert curve(found) == curve(expected)
+    finished, expected = killed.reaches(upgrade, "active", "rejected"), undisturbed.reaches(other, "active", "rejected")
+    assert len(curve(finished)) == EPOCHS
+    assert curve(finished) == curve(expected)
     assert weights(service, upgrade) == weights(service, other)
     wait_until(lambda: not checkpoint.parent.exists(), "the copy of the rows to be gone")
 
@@ -63,9 +63,9 @@ def weights(service: Service, upgrade: str) -> bytes:
 
 def after_two_epochs(service: Service, studio: Studio, upgrade: str) -> psutil.Process:
     """The step's process, stopped once two epochs are over, with several to go."""
-    found: list[psutil.Process] = []
+    stopped: list[psutil.Process] = []
 
-    def there() -> bool:
+    def stopped_in_time() -> bool:
         now = studio.upgrade(upgrade)
         assert now["state"] in ("queued", "training"), f"{now['state']}: {now['reason']}"
         step = service.step()
@@ -73,9 +73,9 @@ def after_two_epochs(service: Service, studio: Studio, upgrade: str) -> psutil.P
             return False
         with suppress(psutil.NoSuchProcess):
             step.suspend()
-            found.append(step)
+            stopped.append(step)
             return True
         return False
 
-    wait_until(there, "two epochs to be over", last=lambda: studio.upgrade(upgrade))
-    return found[0]
+    wait_until(stopped_in_time, "two epochs to be over", last=lambda: studio.upgrade(upgrade))
+    return stopped[0]

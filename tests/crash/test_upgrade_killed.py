@@ -66,11 +66,11 @@ def test_upgrade_whose_step_is_killed_in_each_state_ends_as_if_undisturbed(
     scene = filled(Scene(client, lasting))
     upgrade = scene.start(gate=LOOSE)
     killed = {state: kill_step(service, scene, upgrade, state) for state in STATES}
-    found = scene.reaches(upgrade, "active")
+    finished = scene.reaches(upgrade, "active")
     assert len(set(killed.values())) == len(STATES)
     same(scene, undisturbed)
     (quiet,) = [one for one in scene.get("/upgrades", limit=100)["items"] if one["galleries"] == [undisturbed.gallery]]
-    assert found["report"]["learned"]["settings"] == quiet["report"]["learned"]["settings"]
+    assert finished["report"]["learned"]["settings"] == quiet["report"]["learned"]["settings"]
 
 
 def test_service_killed_in_the_middle_ends_its_upgrade_when_it_is_back(
@@ -139,7 +139,7 @@ def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.P
 
     It runs in slices and is looked at between them, so that it does not slip past while we look.
     """
-    found: list[psutil.Process] = []
+    stopped: list[psutil.Process] = []
 
     def at_work() -> bool:
         now = scene.upgrade(upgrade)
@@ -151,13 +151,13 @@ def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.P
             step.suspend()
             now = scene.upgrade(upgrade)
             if now["state"] == state and begun(service, step, now):
-                found.append(step)
+                stopped.append(step)
                 return True
             step.resume()
         return False
 
     wait_until(at_work, f"a step to be at work in {state}")
-    return found[0]
+    return stopped[0]
 
 
 def begun(service: Service, step: psutil.Process, now: dict[str, Any]) -> bool:

@@ -6,18 +6,18 @@ from app.jobs.values import JobState
 from app.settings import Settings
 from app.storage.database import Database
 from tests.waiting import wait_until
-from tests.workers.job_bench import Bench, alive, only_step
+from tests.workers.job_bench import JobBench, alive, only_step
 
 
 @pytest.fixture
-def bench(each_settings: Settings, each_database: Database, request: pytest.FixtureRequest) -> Bench:
+def bench(each_settings: Settings, each_database: Database, request: pytest.FixtureRequest) -> JobBench:
     changes: dict[str, object] = {"lease_seconds": 3.0}
     if each_settings.database_url is not None:
         changes["broker_url"] = request.getfixturevalue("redis_url")
-    return Bench.on(each_settings.model_copy(update=changes), each_database)
+    return JobBench.on(each_settings.model_copy(update=changes), each_database)
 
 
-def test_step_dies_with_its_worker_and_another_worker_ends_it_as_if_undisturbed(bench: Bench) -> None:
+def test_step_dies_with_its_worker_and_another_worker_ends_it_as_if_undisturbed(bench: JobBench) -> None:
     bench.enqueue("count", n=5, wait_at=3, then=[{"n": 2}])
     with bench.worker_process() as worker:
         bench.reaches_number(3)
@@ -31,7 +31,7 @@ def test_step_dies_with_its_worker_and_another_worker_ends_it_as_if_undisturbed(
     assert [line.split()[1] for line in bench.diary()] == ["1", "2", "3", "4", "5", "1", "2"]
 
 
-def test_worker_asked_to_stop_hands_its_job_back_and_exits_cleanly(bench: Bench) -> None:
+def test_worker_asked_to_stop_hands_its_job_back_and_exits_cleanly(bench: JobBench) -> None:
     bench.enqueue("hang")
     with bench.worker_process() as worker:
         wait_until(lambda: bool(bench.diary()), "the step to begin")

@@ -89,6 +89,6 @@ class Running:
     before: Answer
 
     @classmethod
-    def of(cls, scene: Scene, **asked: Any) -> "Running":
+    def of(cls, scene: Scene, **more: Any) -> "Running":
         before = scene.ask(scene.old)
-        return cls(scene, scene.start(**asked), before)
+        return cls(scene, scene.start(**more), before)

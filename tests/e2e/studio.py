@@ -74,9 +74,9 @@ class Studio(Scene):
 
     def right_of(self, vectors: Floats, model: str) -> float:
         """The share of queries whose nearest item of the gallery is of their class."""
-        found = self.search(vectors, model, 1).ids
+        nearest = self.search(vectors, model, 1).ids
         labels = dict(zip(self.ids, self.pictures.codes.tolist(), strict=True))
-        return float(np.mean([labels[ids[0]] == code for ids, code in zip(found, self.queries.codes, strict=True)]))
+        return float(np.mean([labels[ids[0]] == code for ids, code in zip(nearest, self.queries.codes, strict=True)]))
 
     def with_shuffled_vectors(self) -> Studio:
         order = np.random.default_rng(0).permutation(len(self.pictures))

@@ -26,13 +26,13 @@ class Stage:
     """The gallery once a share of its items was backfilled."""
 
     share: float
-    asked: dict[str, Any]
+    backfill: dict[str, Any]
     answer: Answer
     right: float
 
 
 @dataclass(frozen=True)
-class Journey:
+class BackfillJourney:
     """A gallery backfilled step by step, in the order that the service asks for, and what came after.
 
     routes: by which every search of the other client was answered. before: a backfill asked for before the switch.
@@ -52,11 +52,11 @@ class Journey:
 
 
 @pytest.fixture(scope="session")
-def journey(scene: NewScene, service: ServiceInside) -> Journey:
+def journey(scene: NewScene, service: ServiceInside) -> BackfillJourney:
     return _journey(scene(world(items=400, queries=200, classes=20)), service)
 
 
-def _journey(s: Scene, service: ServiceInside) -> Journey:
+def _journey(s: Scene, service: ServiceInside) -> BackfillJourney:
     s.filled(s.world.pairs(120))
     before = s.client.get(f"/galleries/{s.gallery}/backfill")
     upgrade = s.reaches(s.start(method="orthogonal", gate=LOOSE), "active")
@@ -68,7 +68,7 @@ def _journey(s: Scene, service: ServiceInside) -> Journey:
             stages.extend(_stage(s, share) for share in SHARES)
         finally:
             done.set()
-        routes = searching.result()
+        routes = searching.result(PATIENCE_SECONDS)
     generations = s.generations()
     first = s.world.gallery.take(slice(0, 1))
     url = f"/galleries/{s.gallery}/items"
@@ -79,7 +79,7 @@ def _journey(s: Scene, service: ServiceInside) -> Journey:
     s.put_body(body, NPZ)
     written_when_back = s.generations()
     s.post(f"/upgrades/{upgrade['id']}/activate")
-    return Journey(
+    return BackfillJourney(
         scene=s,
         upgrade=upgrade,
         before=before,
@@ -116,13 +116,13 @@ def _search_on(s: Scene, client: httpx.Client, done: threading.Event) -> list[st
     query: dict[str, str | int] = {"gallery": s.gallery, "model": s.new, "k": 5}
     vectors = s.world.queries.new[:4].tolist()
     while not done.is_set():
-        found = checked(client.post("/search", json={**query, "vectors": vectors}), 200)
-        assert [len(hits) for hits in found["results"]] == [5] * 4
-        routes.append(found["route"])
+        answer = checked(client.post("/search", json={**query, "vectors": vectors}), 200)
+        assert [len(hits) for hits in answer["results"]] == [5] * 4
+        routes.append(answer["route"])
     return routes
 
 
-def test_quality_rises_with_the_share_and_ends_at_that_of_full_re_embedding(journey: Journey) -> None:
+def test_quality_rises_with_the_share_and_ends_at_that_of_full_re_embedding(journey: BackfillJourney) -> None:
     s = journey.scene
     quality = [stage.right for stage in journey.stages]
     assert quality == sorted(quality)
@@ -131,20 +131,20 @@ def test_quality_rises_with_the_share_and_ends_at_that_of_full_re_embedding(jour
     assert journey.stages[-1].answer.ids == cosine_ranking(gallery.id, gallery.new, s.world.queries.new, 10)
 
 
-def test_every_stage_lies_within_what_was_predicted_of_it(journey: Journey) -> None:
-    start = journey.stages[0].asked
+def test_every_stage_lies_within_what_was_predicted_of_it(journey: BackfillJourney) -> None:
+    start = journey.stages[0].backfill
     assert start["metric"] == "cmc@1"
     points = {point["share"]: point for point in start["curve"]}
     assert len(points) == 22
     for stage in journey.stages:
-        first = stage.asked["curve"][0]
+        first = stage.backfill["curve"][0]
         assert (first["items"], first["share"]) == (0, pytest.approx(stage.share))
         assert first["low"] <= stage.right <= first["high"]
-        assert stage.asked["curve"][-1] == {**points[1.0], "items": 400 - stage.asked["native_items"]}
+        assert stage.backfill["curve"][-1] == {**points[1.0], "items": 400 - stage.backfill["native_items"]}
 
 
-def test_what_is_expected_to_miss_most_is_asked_for_first_and_does_miss_more(journey: Journey) -> None:
-    expected = [one["expected_error"] for one in journey.stages[0].asked["next"]]
+def test_what_is_expected_to_miss_most_is_asked_for_first_and_does_miss_more(journey: BackfillJourney) -> None:
+    expected = [one["expected_error"] for one in journey.stages[0].backfill["next"]]
     assert expected == sorted(expected, reverse=True)
     uncertainty = journey.upgrade["report"]["learned"]["uncertainty"]
     low, high = uncertainty["reliability"][0], uncertainty["reliability"][-1]
@@ -153,28 +153,30 @@ def test_what_is_expected_to_miss_most_is_asked_for_first_and_does_miss_more(jou
     assert uncertainty["method"] in {one["method"] for one in uncertainty["candidates"]}
 
 
-def test_searches_never_fail_and_are_transformed_until_the_end_and_direct_from_then_on(journey: Journey) -> None:
+def test_searches_never_fail_and_are_transformed_until_the_end_and_direct_from_then_on(
+    journey: BackfillJourney,
+) -> None:
     assert len(journey.routes) > 20, "too few searches to say anything"
     switched = journey.routes.count("transformed")
     assert journey.routes == ["transformed"] * switched + ["direct"] * (len(journey.routes) - switched)
     assert [stage.answer.route for stage in journey.stages] == ["transformed"] * 3 + ["direct"]
 
 
-def test_what_is_asked_for_is_what_is_left_and_shrinks_to_nothing(journey: Journey) -> None:
+def test_what_is_asked_for_is_what_is_left_and_shrinks_to_nothing(journey: BackfillJourney) -> None:
     s = journey.scene
     for stage in journey.stages:
-        asked = stage.asked
-        assert (asked["generation"], asked["model"], asked["items"]) == (2, s.new, 400)
-        assert asked["native_items"] == round(stage.share * 400)
-        assert asked["share"] == pytest.approx(stage.share)
-        assert len(asked["next"]) == 400 - asked["native_items"]
-        assert asked["complete"] is (stage.share == 1)
+        backfill = stage.backfill
+        assert (backfill["generation"], backfill["model"], backfill["items"]) == (2, s.new, 400)
+        assert backfill["native_items"] == round(stage.share * 400)
+        assert backfill["share"] == pytest.approx(stage.share)
+        assert len(backfill["next"]) == 400 - backfill["native_items"]
+        assert backfill["complete"] is (stage.share == 1)
     for earlier, later in pairwise(journey.stages):
-        left = [one["id"] for one in earlier.asked["next"]]
-        assert [one["id"] for one in later.asked["next"]] == left[len(left) - len(later.asked["next"]) :]
+        left = [one["id"] for one in earlier.backfill["next"]]
+        assert [one["id"] for one in later.backfill["next"]] == left[len(left) - len(later.backfill["next"]) :]
 
 
-def test_retired_generation_says_so_and_takes_no_items_of_the_old_model(journey: Journey) -> None:
+def test_retired_generation_says_so_and_takes_no_items_of_the_old_model(journey: BackfillJourney) -> None:
     s = journey.scene
     second = journey.generations[2]
     assert second["retired_at"] is not None
@@ -184,7 +186,9 @@ def test_retired_generation_says_so_and_takes_no_items_of_the_old_model(journey:
     assert '{"generation": 1}' in refused["detail"]
 
 
-def test_rolling_back_loses_nothing_and_brings_the_transformation_back_where_it_is_needed(journey: Journey) -> None:
+def test_rolling_back_loses_nothing_and_brings_the_transformation_back_where_it_is_needed(
+    journey: BackfillJourney,
+) -> None:
     s = journey.scene
     assert (journey.back.route, journey.back.generation) == ("direct", 1)
     gallery = s.world.gallery
@@ -195,7 +199,7 @@ def test_rolling_back_loses_nothing_and_brings_the_transformation_back_where_it_
     assert journey.asked_again["complete"] is False
 
 
-def test_gallery_that_was_never_transformed_has_nothing_to_backfill(journey: Journey) -> None:
+def test_gallery_that_was_never_transformed_has_nothing_to_backfill(journey: BackfillJourney) -> None:
     refused = problem(journey.before, 409, "wrong-state")
     assert "Nothing to backfill" in refused["detail"]
     assert f"POST /models/{journey.scene.old}/upgrade" in refused["detail"]

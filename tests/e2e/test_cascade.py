@@ -72,26 +72,26 @@ def test_cascade_finds_what_the_rewritten_gallery_would_and_scores_it_alike(unto
     assert not crossing.chosen.linear
     assert crossing.chosen.card.side_dimension is not None
     gallery, queries = s.world.gallery, s.world.queries.new
-    moved = crossing.chosen.apply(gallery.old, gallery.side)
-    expected = cosine_ranking(gallery.id, moved, queries, 10)
-    found = Answer.of(untouched.ask())
-    overlap = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(found.ids, expected, strict=True)])
+    transformed = crossing.chosen.apply(gallery.old, gallery.side)
+    expected = cosine_ranking(gallery.id, transformed, queries, 10)
+    answer = Answer.of(untouched.ask())
+    overlap = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(answer.ids, expected, strict=True)])
     measured = untouched.ready["report"]["galleries"][s.gallery]["cascade"]
     assert measured["measured"] >= measured["overlap"] == 0.99
     assert measured["interval"][0] <= measured["measured"] <= measured["interval"][1]
     assert overlap >= 0.97
     place = {name: row for row, name in enumerate(gallery.id)}
     units = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    for query, ids, scores in zip(units, found.ids, found.scores, strict=True):
-        np.testing.assert_allclose(scores, [query @ moved[place[name]] for name in ids], atol=1e-5)
+    for query, ids, scores in zip(units, answer.ids, answer.scores, strict=True):
+        np.testing.assert_allclose(scores, [query @ transformed[place[name]] for name in ids], atol=1e-5)
 
 
 def test_answer_says_how_many_candidates_there_were_and_what_that_was_measured_to_find(untouched: Untouched) -> None:
-    said = untouched.ask()
+    answer = untouched.ask()
     measured = untouched.ready["report"]["galleries"][untouched.scene.gallery]["cascade"]
-    assert said["note"].startswith(f"{measured['k']} candidates")
-    assert f"{measured['measured']:.1%}" in said["note"]
-    assert not said["exact"]
+    assert answer["note"].startswith(f"{measured['k']} candidates")
+    assert f"{measured['measured']:.1%}" in answer["note"]
+    assert not answer["exact"]
     everything = untouched.ask(k=600)
     assert everything["exact"]
     assert everything["note"] is None

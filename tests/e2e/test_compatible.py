@@ -71,12 +71,12 @@ def upgrades(client: httpx.Client) -> Upgrades:
 
 
 @dataclass(frozen=True)
-class Journey:
+class CompatibleJourney:
     """The good one, to the end: what the gallery was and is, and the model as it was downloaded."""
 
     studio: Studio
     id: str
-    found: dict[str, Any]
+    upgraded: dict[str, Any]
     model: EmbeddingModel
     vectors: Floats
     old: Answer
@@ -85,61 +85,70 @@ class Journey:
 
 
 @pytest.fixture(scope="session")
-def journey(upgrades: Upgrades, tmp_path_factory: pytest.TempPathFactory) -> Journey:
+def journey(upgrades: Upgrades, tmp_path_factory: pytest.TempPathFactory) -> CompatibleJourney:
     studio, upgrade = upgrades.good
     before = studio.search(studio.queries.old, studio.old, 5)
-    found = studio.reaches(upgrade, "active")
+    upgraded = studio.reaches(upgrade, "active")
     path = tmp_path_factory.mktemp("downloaded") / "model.zip"
     path.write_bytes(studio.client.get(f"/models/{studio.new}/artifact").raise_for_status().content)
     model = embedding_model.load(path)
     vectors = model.embed(studio.queries.inputs)
     assert studio.search(studio.queries.old, studio.old, 5) == before
-    return Journey(
-        studio, upgrade, found, model, vectors, before, studio.search(vectors, studio.new, 5), len(studio.generations())
+    return CompatibleJourney(
+        studio,
+        upgrade,
+        upgraded,
+        model,
+        vectors,
+        before,
+        studio.search(vectors, studio.new, 5),
+        len(studio.generations()),
     )
 
 
-def test_new_queries_search_the_untouched_gallery_and_beat_the_old_model(journey: Journey) -> None:
+def test_new_queries_search_the_untouched_gallery_and_beat_the_old_model(journey: CompatibleJourney) -> None:
     s = journey.studio
     assert journey.new.route == "compatible"
     assert journey.new.exact
     assert journey.generations == 1
     old, new = s.right_of(s.queries.old, s.old), s.right_of(journey.vectors, s.new)
     assert new > old + 0.05
-    (cmc,) = [one for one in journey.found["report"]["galleries"][s.gallery]["metrics"] if one["metric"] == "cmc@1"]
+    (cmc,) = [one for one in journey.upgraded["report"]["galleries"][s.gallery]["metrics"] if one["metric"] == "cmc@1"]
     assert cmc["difference"]["low"] > 0
     assert cmc["cross"]["low"] <= new <= cmc["cross"]["high"]
 
 
-def test_scores_are_distances_to_the_zero_padded_vectors(journey: Journey) -> None:
+def test_scores_are_distances_to_the_zero_padded_vectors(journey: CompatibleJourney) -> None:
     s = journey.studio
     padded = np.pad(s.pictures.old[:700], ((0, 0), (0, journey.vectors.shape[1] - s.pictures.old.shape[1])))
     expected = np.sort(np.linalg.norm(journey.vectors[:, None] - padded[None], axis=2), axis=1)[:, :5]
     assert np.allclose(journey.new.scores, expected, rtol=1e-3)
 
 
-def test_the_trained_model_is_registered_and_says_what_it_learned_from(journey: Journey) -> None:
+def test_the_trained_model_is_registered_and_says_what_it_learned_from(journey: CompatibleJourney) -> None:
     s = journey.studio
     model = s.get(f"/models/{s.new}")
     assert (model["trained_by"], model["compatible_with"], model["dimension"]) == (journey.id, s.old, 32)
     card = journey.model.card
     assert card.compatible_with is not None
     assert (card.id, card.compatible_with.model, card.trained_on.dataset) == (s.new, s.old, s.dataset)
-    assert card.trained_on.rows == journey.found["report"]["learned"]["rows"] == 1350
+    assert card.trained_on.rows == journey.upgraded["report"]["learned"]["rows"] == 1350
     assert len(card.trained_on.fingerprint) == 64
 
 
-def test_rolling_back_closes_the_route_and_activating_opens_it(journey: Journey) -> None:
+def test_rolling_back_closes_the_route_and_activating_opens_it(journey: CompatibleJourney) -> None:
     s = journey.studio
     query = {"gallery": s.gallery, "model": s.new, "vectors": journey.vectors[:1].tolist()}
     s.post(f"/upgrades/{journey.id}/rollback")
-    said = problem(s.client.post("/search", json=query), 409, "no-route")
-    assert journey.id in said["detail"]
+    refusal = problem(s.client.post("/search", json=query), 409, "no-route")
+    assert journey.id in refusal["detail"]
     s.post(f"/upgrades/{journey.id}/activate")
     assert s.search(journey.vectors, s.new, 5) == journey.new
 
 
-def test_the_gallery_is_bit_for_bit_as_before_training_and_after_going_back_and_forth(journey: Journey) -> None:
+def test_the_gallery_is_bit_for_bit_as_before_training_and_after_going_back_and_forth(
+    journey: CompatibleJourney,
+) -> None:
     s = journey.studio
     s.post(f"/upgrades/{journey.id}/rollback")
     s.post(f"/upgrades/{journey.id}/activate")
@@ -152,7 +161,7 @@ def test_the_gallery_is_bit_for_bit_as_before_training_and_after_going_back_and_
 
 
 def test_report_page_is_whole_in_a_browser_and_reaches_for_nothing_else(
-    journey: Journey, browser: Browser, tmp_path: Path
+    journey: CompatibleJourney, browser: Browser, tmp_path: Path
 ) -> None:
     s, page = journey.studio, browser.page
     page.goto(f"{s.client.base_url}/upgrades/{journey.id}/report")
@@ -174,8 +183,8 @@ def test_report_page_is_whole_in_a_browser_and_reaches_for_nothing_else(
 
 def test_old_vectors_that_were_shuffled_are_rejected(upgrades: Upgrades) -> None:
     studio, upgrade = upgrades.shuffled
-    found = studio.reaches(upgrade, "rejected")
-    assert "old model" in found["reason"]
+    rejected = studio.reaches(upgrade, "rejected")
+    assert "old model" in rejected["reason"]
     query = {"gallery": studio.gallery, "model": studio.new, "vectors": [[0.0] * 31 + [1.0]]}
     problem(studio.client.post("/search", json=query), 409, "no-route")
     assert studio.get(f"/models/{studio.new}")["compatible_with"] is None
@@ -186,11 +195,11 @@ def test_texts_are_trained_on_with_a_tokenizer_of_their_own_and_a_dry_run_only_r
     upgrades: Upgrades, tmp_path: Path
 ) -> None:
     studio, upgrade = upgrades.text
-    found = studio.reaches(upgrade, "evaluated")
-    assert found["report"]["learned"]["architecture"]["type"] == "bert"
-    held_out = found["report"]["learned"]["rows_held_out"]
+    evaluated = studio.reaches(upgrade, "evaluated")
+    assert evaluated["report"]["learned"]["architecture"]["type"] == "bert"
+    held_out = evaluated["report"]["learned"]["rows_held_out"]
     assert 50 < held_out < 100
-    assert found["report"]["galleries"][studio.gallery]["basis"]["queries"] == held_out
+    assert evaluated["report"]["galleries"][studio.gallery]["basis"]["queries"] == held_out
     assert studio.get(f"/models/{studio.new}")["compatible_with"] is None
     path = tmp_path / "model.zip"
     path.write_bytes(studio.client.get(f"/models/{studio.new}/artifact").raise_for_status().content)
@@ -202,9 +211,9 @@ def test_texts_are_trained_on_with_a_tokenizer_of_their_own_and_a_dry_run_only_r
 
 def test_broken_picture_fails_the_upgrade_and_is_named(upgrades: Upgrades) -> None:
     studio, upgrade = upgrades.broken
-    found = studio.reaches(upgrade, "failed")
-    assert "'picture-33'" in found["reason"]
-    assert studio.dataset in found["reason"]
+    failed = studio.reaches(upgrade, "failed")
+    assert "'picture-33'" in failed["reason"]
+    assert studio.dataset in failed["reason"]
 
 
 def test_labels_that_the_dataset_lacks_are_judged_by_classes_held_out_whole(upgrades: Upgrades) -> None:

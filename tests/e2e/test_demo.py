@@ -30,7 +30,7 @@ def demonstration(folder: Path, *options: str) -> Iterator[subprocess.Popen[byte
     finally:
         end(descendants(process.pid))
         process.kill()
-        process.wait()
+        process.wait(PATIENCE_SECONDS)
 
 
 def descendants(pid: int) -> list[psutil.Process]:
@@ -50,12 +50,12 @@ def end(processes: list[psutil.Process]) -> None:
 def printed(folder: Path, process: subprocess.Popen[bytes], sentence: str, seconds: float) -> str:
     """What was printed once the sentence is there."""
 
-    def there() -> bool:
+    def has_printed() -> bool:
         text = (folder / "printed").read_text()
         assert process.poll() is None or sentence in text, text
         return sentence in text
 
-    wait_until(there, f"the demonstration to print {sentence!r}", seconds)
+    wait_until(has_printed, f"the demonstration to print {sentence!r}", seconds)
     return (folder / "printed").read_text()
 
 

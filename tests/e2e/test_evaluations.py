@@ -13,7 +13,7 @@ from tests.e2e.user import Scene, problem
 from tests.waiting import wait_until
 
 
-def asked(s: Scene, meanwhile: Callable[[], None] = lambda: None, **body: Any) -> dict[str, Any]:
+def evaluated(s: Scene, meanwhile: Callable[[], None] = lambda: None, **body: Any) -> dict[str, Any]:
     """What an evaluation of the scene's dataset found."""
     evaluation = s.post("/evaluations", {"dataset": s.dataset, **body}, 202)["id"]
     seen: list[dict[str, Any]] = []
@@ -61,7 +61,7 @@ def switched(chosen: Running) -> Scene:
 def test_the_gallery_that_was_switched_to_is_measured_while_it_answers(switched: Scene) -> None:
     s = switched
     answers: list[float] = []
-    result = asked(s, lambda: answers.append(s.right(s.ask(s.new))), queries=s.new, gallery_id=s.gallery)
+    result = evaluated(s, lambda: answers.append(s.right(s.ask(s.new))), queries=s.new, gallery_id=s.gallery)
     measured = figure(result["search"])
     assert len(set(answers)) == 1
     assert answers[0] == pytest.approx(measured["mean"])
@@ -72,7 +72,7 @@ def test_the_gallery_that_was_switched_to_is_measured_while_it_answers(switched:
 
 def test_a_chain_is_measured_through_the_upgrades_crossing_and_scored(switched: Scene, chosen: Running) -> None:
     s = switched
-    result = asked(s, models=[s.old, s.new])
+    result = evaluated(s, models=[s.old, s.new])
     (old, _), (cross, new) = result["matrices"]["cmc@1"]
     assert old < cross <= new + 0.05
     assert result["scores"]["cmc@1"]["ac"] == 1

@@ -30,8 +30,8 @@ def test_items_of_every_format_are_found_by_the_next_search(scene: NewScene) -> 
     ]
     for number, (body, media_type) in enumerate(bodies):
         assert s.put_body(body, media_type) == {"inserted": 20, "updated": 0}
-        there = items.take(slice(0, 20 * (number + 1)))
-        assert s.ask(s.old).ids == cosine_ranking(there.id, there.old, s.world.queries.old, 10)
+        written = items.take(slice(0, 20 * (number + 1)))
+        assert s.ask(s.old).ids == cosine_ranking(written.id, written.old, s.world.queries.old, 10)
     assert s.get(f"/galleries/{s.gallery}")["items"] == 80
     for part in parts:
         kept = s.item(part.id[3])
@@ -69,7 +69,7 @@ def test_columns_left_out_of_an_upsert_keep_their_values(scene: NewScene) -> Non
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"id": "b"}, "embedding"),
         ({"id": "b", "embedding": [1.0] * (OLD - 1)}, "embedding"),
@@ -78,13 +78,13 @@ def test_columns_left_out_of_an_upsert_keep_their_values(scene: NewScene) -> Non
         ({"id": "b", "embedding": [1.0] * OLD, "side_information": [0.0]}, "side_information"),
     ],
 )
-def test_one_wrong_row_refuses_the_whole_request(scene: NewScene, row: dict[str, object], said: str) -> None:
+def test_one_wrong_row_refuses_the_whole_request(scene: NewScene, row: dict[str, object], message: str) -> None:
     s = scene()
     body = json.dumps({"items": [{"id": "a", "embedding": [1.0] * OLD}, row]}).encode()
     url, headers = f"/galleries/{s.gallery}/items?model={s.old}", {"content-type": JSON}
     refused = s.client.put(url, content=body, headers=headers)
     assert refused.status_code in (400, 422)
-    assert said in refused.text
+    assert message in refused.text
     assert s.get(f"/galleries/{s.gallery}")["items"] == 0
 
 
@@ -148,9 +148,9 @@ def test_lists_are_paged_in_order_of_ids(scene: NewScene) -> None:
         s.post("/galleries", {"id": name, "model": s.old}, 201)
         s.post("/datasets", {"id": name}, 201)
     for kind in ("galleries", "datasets"):
-        found = s.listed(f"/{kind}")
-        assert found == sorted(set(found))
-        assert set(names) <= set(found)
+        listed = s.listed(f"/{kind}")
+        assert listed == sorted(set(listed))
+        assert set(names) <= set(listed)
 
 
 def test_search_by_url_and_by_body_agree(scene: NewScene) -> None:
@@ -173,10 +173,10 @@ def test_filter_finds_only_what_it_lets_through(scene: NewScene) -> None:
     body = {"gallery": s.gallery, "model": s.old, "k": 5, "vectors": s.world.queries.old[:4].tolist()}
     through = items.of_classes(set(labels))
     expected = cosine_ranking(through.id, through.old, s.world.queries.old[:4], 5)
-    found = s.post("/search", {**body, "filter": {"labels": labels}})
-    assert [[hit["id"] for hit in hits] for hits in found["results"]] == expected
-    found = s.post("/search", {**body, "filter": {"labels": labels, "ids": [through.id[0], "nobody"]}})
-    assert [[hit["id"] for hit in hits] for hits in found["results"]] == [[through.id[0]]] * 4
+    answer = s.post("/search", {**body, "filter": {"labels": labels}})
+    assert [[hit["id"] for hit in hits] for hits in answer["results"]] == expected
+    answer = s.post("/search", {**body, "filter": {"labels": labels, "ids": [through.id[0], "nobody"]}})
+    assert [[hit["id"] for hit in hits] for hits in answer["results"]] == [[through.id[0]]] * 4
     assert s.post("/search", {**body, "filter": {"ids": []}})["results"] == [[]] * 4
 
 
@@ -215,6 +215,6 @@ def test_dataset_rows_complete_each_other(scene: NewScene) -> None:
     s = scene()
     s.put_pairs(s.world.gallery.take(slice(0, 5)), s.new)
     s.put_pairs(s.world.gallery.take(slice(3, 8)), s.old)
-    found = s.get(f"/datasets/{s.dataset}")
-    assert (found["rows"], found["labelled"]) == (8, 8)
-    assert found["embeddings"] == {s.new: 5, s.old: 5}
+    dataset = s.get(f"/datasets/{s.dataset}")
+    assert (dataset["rows"], dataset["labelled"]) == (8, 8)
+    assert dataset["embeddings"] == {s.new: 5, s.old: 5}

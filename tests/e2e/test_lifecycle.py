@@ -40,8 +40,8 @@ def test_searches_and_writes_go_on_without_pause_and_none_is_lost(scene: NewScen
             s.reaches(upgrade, "active")
         finally:
             done.set()
-        searching.result()
-        writing.result()
+        searching.result(PATIENCE_SECONDS)
+        writing.result(PATIENCE_SECONDS)
     assert {model for model, _ in routes} == {"old", "new"}
     assert {route for model, route in routes if model == "old"} == {"direct"}
     assert "transformed" in {route for model, route in routes if model == "new"} | {s.ask(s.new).route}
@@ -63,9 +63,9 @@ def _search_on(s: Scene, client: httpx.Client, done: threading.Event, routes: li
             answer = client.post("/search", json={**query, "vectors": vectors})
             if name == "new" and not new_answered and answer.status_code == 409:
                 continue
-            found = checked(answer, 200)
-            assert [len(hits) for hits in found["results"]] == [5] * 4
-            routes.append((name, found["route"]))
+            body = checked(answer, 200)
+            assert [len(hits) for hits in body["results"]] == [5] * 4
+            routes.append((name, body["route"]))
             new_answered = new_answered or name == "new"
 
 
@@ -113,8 +113,10 @@ def test_chain_of_upgrades_computes_each_generation_through_all_crossings_or_pas
     assert (link["from"], link["items"], link["kept"]) == (s.old, 380, "direct")
     assert link["direct"]["mean"] >= link["composed"]["mean"]
     past = crossing(service, f"{second}/from/{s.old}", spaces[0], spaces[2])
-    moved = h.apply(in_new)
-    in_newest = np.concatenate([moved[:20], past.apply(old_items.old[20:]), moved[20:], newest_items.newest])
+    transformed = h.apply(in_new)
+    in_newest = np.concatenate(
+        [transformed[:20], past.apply(old_items.old[20:]), transformed[20:], newest_items.newest]
+    )
     answer = s.ask(s.newest)
     assert (answer.route, answer.generation) == ("transformed", 3)
     assert answer.ids == cosine_ranking(gallery.id, in_newest, queries.newest, 10)
@@ -199,9 +201,9 @@ def test_one_upgrade_switches_several_galleries_together(scene: NewScene) -> Non
     checked(s.client.put(f"/galleries/{other}/items?model={s.old}", content=body, headers=headers))
     # None named: every gallery in the old model's space.
     upgrade = s.start(galleries=None, method="orthogonal")
-    found = s.reaches(upgrade, "active")
-    assert found["galleries"] == sorted([s.gallery, other])
-    assert set(found["report"]["galleries"]) == {s.gallery, other}
+    upgraded = s.reaches(upgrade, "active")
+    assert upgraded["galleries"] == sorted([s.gallery, other])
+    assert set(upgraded["report"]["galleries"]) == {s.gallery, other}
     assert [s.get(f"/galleries/{name}")["active_model"] for name in (s.gallery, other)] == [s.new, s.new]
     s.post(f"/upgrades/{upgrade}/rollback")
     assert [s.get(f"/galleries/{name}")["active_model"] for name in (s.gallery, other)] == [s.old, s.old]
@@ -217,15 +219,15 @@ def test_everything_is_still_there_after_a_restart(
     s.put(s.world.gallery.take(slice(0, 10)))
     s.put(s.world.gallery.take(slice(0, 10)), s.new)
     s.delete(s.world.gallery.id[-5:])
-    asked = [f"/galleries/{s.gallery}", f"/galleries/{s.gallery}/generations", f"/datasets/{s.dataset}"]
-    before = (s.ask(s.old), s.ask(s.new), [s.get(url) for url in asked])
+    urls = [f"/galleries/{s.gallery}", f"/galleries/{s.gallery}/generations", f"/datasets/{s.dataset}"]
+    before = (s.ask(s.old), s.ask(s.new), [s.get(url) for url in urls])
     late = s.world.gallery.take(slice(10, 12))
     s.put(late, s.new)
     how(service)
     service.start()
     assert set(s.item(late.id[0])["embeddings"]) == {s.old, s.new}
     s.put(late)
-    assert (s.ask(s.old), s.ask(s.new), [s.get(url) for url in asked]) == before
+    assert (s.ask(s.old), s.ask(s.new), [s.get(url) for url in urls]) == before
     assert s.upgrade(upgrade) == active
 
 

@@ -37,13 +37,13 @@ class Prepared:
     encoder: dict[str, Any]
     side: Floats
     new: Floats
-    found: dict[str, Any]
+    upgraded: dict[str, Any]
     data: Path
 
     @property
     def crossing(self) -> Crossing:
         source, target = Space(self.studio.old, OLD, "l2"), Space(self.studio.new, NEW, "l2")
-        folder = self.data / "artifacts" / self.found["id"]
+        folder = self.data / "artifacts" / self.upgraded["id"]
         chosen, plain = (
             load_transformation(folder / name, source=source, target=target) for name in ("chosen", "plain")
         )
@@ -110,7 +110,7 @@ def test_the_encoder_is_a_model_of_its_own(prepared: Prepared) -> None:
 
 
 def test_the_upgrade_reads_side_information_and_counts_what_has_none(prepared: Prepared) -> None:
-    report = prepared.found["report"]
+    report = prepared.upgraded["report"]
     learned, proof = report["learned"], report["galleries"][prepared.studio.gallery]
     assert learned["uses_side_information"]
     lacking = [place for place in np.random.default_rng(0).permutation(ITEMS)[:PAIRS].tolist() if place >= HAVING]
@@ -118,7 +118,7 @@ def test_the_upgrade_reads_side_information_and_counts_what_has_none(prepared: P
     assert proof["items_without_side_information"] == ITEMS - HAVING
     assert learned["stand_in"]["share"] == pytest.approx(1 - HAVING / ITEMS)
     assert proof["basis"]["gallery_rows"] == ITEMS
-    url, headers = f"/upgrades/{prepared.found['id']}/report", {"accept": "text/html"}
+    url, headers = f"/upgrades/{prepared.upgraded['id']}/report", {"accept": "text/html"}
     page = prepared.studio.client.get(url, headers=headers).text
     assert f"{ITEMS - HAVING} items have no side-information" in page
     assert "20.0 % of the items have no side-information" in page
@@ -126,10 +126,10 @@ def test_the_upgrade_reads_side_information_and_counts_what_has_none(prepared: P
 
 def test_items_with_side_information_are_crossed_with_it_and_the_others_without(prepared: Prepared) -> None:
     s, has = prepared.studio, np.arange(ITEMS) < HAVING
-    moved = prepared.crossing.apply(s.pictures.old[:ITEMS], prepared.side, has)
-    assert prepared.nearest(moved) == s.ids[:ITEMS]
+    transformed = prepared.crossing.apply(s.pictures.old[:ITEMS], prepared.side, has)
+    assert prepared.nearest(transformed) == s.ids[:ITEMS]
     plain = prepared.crossing.plain.apply(s.pictures.old[:ITEMS])
-    assert np.linalg.norm(moved[has] - prepared.new[:HAVING], axis=1).mean() < (
+    assert np.linalg.norm(transformed[has] - prepared.new[:HAVING], axis=1).mean() < (
         0.95 * np.linalg.norm(plain[has] - prepared.new[:HAVING], axis=1).mean()
     )
 
@@ -138,9 +138,9 @@ def test_side_information_that_comes_after_the_switch_moves_the_items(prepared: 
     s = prepared.studio
     late = range(HAVING, HAVING + 40)
     assert prepared.give(late)["updated"] == 40
-    moved = prepared.crossing.chosen.apply(s.pictures.old[list(late)], prepared.side[list(late)])
-    assert prepared.nearest(moved) == [s.ids[place] for place in late]
-    scores = s.search(moved, s.new, 1).scores
+    transformed = prepared.crossing.chosen.apply(s.pictures.old[list(late)], prepared.side[list(late)])
+    assert prepared.nearest(transformed) == [s.ids[place] for place in late]
+    scores = s.search(transformed, s.new, 1).scores
     assert max(score for (score,) in scores) < 1e-2
 
 

@@ -50,21 +50,21 @@ def unchanged(running: Running) -> bool:
 
 def test_new_model_that_is_worse_is_rejected_and_its_gallery_is_untouched(ended: Ended) -> None:
     scene, upgrade = ended.worse.scene, ended.worse.id
-    found = scene.reaches(upgrade, "rejected")
-    assert "no better than the old" in found["reason"]
-    assert _recommended(found, scene) == ["stay"]
+    rejected = scene.reaches(upgrade, "rejected")
+    assert "no better than the old" in rejected["reason"]
+    assert _recommended(rejected, scene) == ["stay"]
     assert unchanged(ended.worse)
 
 
 def test_pairs_of_half_the_classes_are_not_judged_by_themselves(ended: Ended) -> None:
     scene, upgrade = ended.half.scene, ended.half.id
-    found = scene.reaches(upgrade, "rejected")
-    proof = found["report"]["galleries"][scene.gallery]
-    assert _recommended(found, scene) == ["stay"]
+    rejected = scene.reaches(upgrade, "rejected")
+    proof = rejected["report"]["galleries"][scene.gallery]
+    assert _recommended(rejected, scene) == ["stay"]
     assert [one["share"] for one in proof["strata"]] == [0.5, 0.5]
     covered, uncovered = (one["cross"]["mean"] - one["old_old"]["mean"] for one in proof["strata"])
     assert covered > 0 > uncovered
-    assert "Add about" in found["reason"]
+    assert "Add about" in rejected["reason"]
     assert unchanged(ended.half)
 
 
@@ -85,11 +85,11 @@ def test_rejected_upgrade_cannot_be_activated(ended: Ended) -> None:
 
 def test_dry_run_ends_evaluated_with_a_report_and_touches_nothing(ended: Ended) -> None:
     scene, upgrade = ended.apart.scene, ended.apart.id
-    found = scene.reaches(upgrade, "evaluated")
-    assert found["report"]["learned"]["method"] == "orthogonal"
-    assert found["report"]["learned"]["pairs"] == 300
-    assert found["report"]["galleries"][scene.gallery]["accepted"]
-    assert found["reason"]
+    evaluated = scene.reaches(upgrade, "evaluated")
+    assert evaluated["report"]["learned"]["method"] == "orthogonal"
+    assert evaluated["report"]["learned"]["pairs"] == 300
+    assert evaluated["report"]["galleries"][scene.gallery]["accepted"]
+    assert evaluated["reason"]
     assert unchanged(ended.apart)
     query = {"gallery": scene.gallery, "model": scene.new, "vectors": scene.world.queries.new[:1].tolist()}
     problem(scene.client.post("/search", json=query), 409, "no-route")
@@ -97,8 +97,8 @@ def test_dry_run_ends_evaluated_with_a_report_and_touches_nothing(ended: Ended) 
 
 def test_report_is_json_or_a_page(ended: Ended) -> None:
     scene, upgrade = ended.apart.scene, ended.apart.id
-    found = scene.reaches(upgrade, "evaluated")
-    assert scene.get(f"/upgrades/{upgrade}/report") == found["report"]
+    evaluated = scene.reaches(upgrade, "evaluated")
+    assert scene.get(f"/upgrades/{upgrade}/report") == evaluated["report"]
     page = scene.client.get(f"/upgrades/{upgrade}/report", headers={"accept": "text/html"})
     assert page.headers["content-type"].startswith("text/html")
     assert "<svg" in page.text
@@ -109,9 +109,9 @@ def test_events_end_with_the_state_that_the_upgrade_settled_in(ended: Ended) -> 
     scene, upgrade = ended.apart.scene, ended.apart.id
     with scene.client.stream("GET", f"/upgrades/{upgrade}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        said = [json.loads(line[5:]) for line in answer.iter_lines() if line.startswith("data:")]
-    assert said[-1] == scene.upgrade(upgrade)
-    assert said[-1]["state"] == "evaluated"
+        events = [json.loads(line[5:]) for line in answer.iter_lines() if line.startswith("data:")]
+    assert events[-1] == scene.upgrade(upgrade)
+    assert events[-1]["state"] == "evaluated"
 
 
 def test_finished_upgrades_are_listed_oldest_first_a_page_at_a_time(ended: Ended) -> None:
@@ -146,8 +146,8 @@ def test_upgrade_without_enough_pairs_fails_with_a_reason_to_act_on(scene: NewSc
     s = scene()
     s.put(s.world.gallery)
     s.put_pairs(s.world.pairs(5))
-    found = s.reaches(s.start(), "failed")
-    assert "At least 8 pairs are needed" in found["reason"]
+    failed = s.reaches(s.start(), "failed")
+    assert "At least 8 pairs are needed" in failed["reason"]
     assert list(s.generations()) == [1]
 
 

@@ -86,8 +86,8 @@ class Answer:
             body["route"],
             body["generation"],
             body["exact"],
-            [[hit["id"] for hit in found] for found in hits],
-            [[hit["score"] for hit in found] for found in hits],
+            [[hit["id"] for hit in hits_of_query] for hits_of_query in hits],
+            [[hit["score"] for hit in hits_of_query] for hits_of_query in hits],
         )
 
 
@@ -122,14 +122,14 @@ class Scene:
 
     def listed(self, url: str) -> list[str]:
         """The ids on all pages of a list, two to a page."""
-        found: list[str] = []
+        ids: list[str] = []
         cursor: str | None = ""
         while cursor is not None:
             page = self.get(url, limit=2, **({"cursor": cursor} if cursor else {}))
             assert len(page["items"]) <= 2
-            found += [one["id"] for one in page["items"]]
+            ids += [one["id"] for one in page["items"]]
             cursor = page["next_cursor"]
-        return found
+        return ids
 
     def put(self, items: Items, model: str | None = None) -> Any:
         """Puts items in vectors of a model, the old one unless another is named."""
@@ -191,11 +191,11 @@ class Scene:
         """The upgrade once it is in one of the states; fails where it settles in another."""
         seen: list[dict[str, Any]] = []
 
-        def there() -> bool:
+        def arrived() -> bool:
             seen[:] = [self.upgrade(upgrade)]
             return seen[0]["state"] in SETTLED | set(states)
 
-        wait_until(there, f"upgrade {upgrade} to be {states}", last=lambda: seen)
+        wait_until(arrived, f"upgrade {upgrade} to be {states}", last=lambda: seen)
         assert seen[0]["state"] in states, f"{seen[0]['state']}: {seen[0]['reason']}"
         return seen[0]
 
@@ -221,8 +221,8 @@ def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
 def cosine_ranking(ids: Collection[str], vectors: Floats, queries: Floats, k: int) -> list[list[str]]:
     """The k nearest ids of each query by cosine, in float64."""
     names = np.array(list(ids), object)
-    rows, asked = (
+    rows, units = (
         values.astype(np.float64) / np.linalg.norm(values, axis=1, keepdims=True) for values in (vectors, queries)
     )
-    nearest = np.argsort(-(asked @ rows.T), axis=1, kind="stable")[:, :k]
+    nearest = np.argsort(-(units @ rows.T), axis=1, kind="stable")[:, :k]
     return [list(map(str, names[places])) for places in nearest]

@@ -21,7 +21,7 @@ SOURCE, TARGET = Space("old", DIMENSION, "cosine"), Space("new", DIMENSION, "cos
 
 
 @dataclass(frozen=True)
-class World:
+class ProofWorld:
     """Items of `classes` classes, `each` per class, seen by an old and a new model that add their own noise."""
 
     old_centres: np.ndarray
@@ -41,10 +41,10 @@ class World:
         return Pairs(sides[0].astype(np.float32), sides[1].astype(np.float32), None, names)
 
 
-def world(seed: int, classes: int = 20, old_noise: float = 0.7, new_noise: float = 0.35) -> World:
+def world(seed: int, classes: int = 20, old_noise: float = 0.7, new_noise: float = 0.35) -> ProofWorld:
     rng = np.random.default_rng(seed)
     old, new = rng.normal(size=(2, classes, DIMENSION))
-    return World(old, new, old_noise, new_noise)
+    return ProofWorld(old, new, old_noise, new_noise)
 
 
 def crossing(pairs: Pairs) -> Refittable[Transformation]:

@@ -4,14 +4,14 @@ import pytest
 
 from app.settings import Settings
 from app.storage.database import Database
-from tests.workers.job_bench import Bench
+from tests.workers.job_bench import JobBench
 from tests.workers.workshop import Workshop, workshop
 
 
 @pytest.fixture
-def bench(settings: Settings, database: Database) -> Bench:
+def bench(settings: Settings, database: Database) -> JobBench:
     """On SQLite; nobody rings."""
-    return Bench.on(settings, database)
+    return JobBench.on(settings, database)
 
 
 @pytest.fixture

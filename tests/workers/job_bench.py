@@ -23,13 +23,13 @@ from workers.runtime.child_process import environment
 
 
 @dataclass
-class Bench:
+class JobBench:
     settings: Settings
     database: Database
     jobs: Jobs
 
     @classmethod
-    def on(cls, settings: Settings, database: Database, ring: Callable[[], None] = lambda: None) -> "Bench":
+    def on(cls, settings: Settings, database: Database, ring: Callable[[], None] = lambda: None) -> "JobBench":
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         sample.create_tables(database.engine)
         return cls(settings, database, Jobs(ring))
@@ -138,12 +138,12 @@ def only_step(worker: WorkerProcess | None = None) -> int:
     """The pid of the one step that runs, of this process's worker or of another."""
     pids: list[int] = []
 
-    def found() -> bool:
+    def one_runs() -> bool:
         running = worker.steps() if worker is not None else children(os.getpid())
         pids[:] = [pid for pid in running if b"tests.workers.sample" in command_line(pid)]
         return len(pids) == 1
 
-    wait_until(found, "one step to run")
+    wait_until(one_runs, "one step to run")
     return pids[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import structlog
 
 from app.composition import Crosswalk, compose
-from app.jobs.leases import CancelRequested, Leases
+from app.jobs.leases import CancelRequested, LeaseLost, Leases
 from app.jobs.values import Lease
 from app.settings import Settings
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, checked_by_waits
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import Heartbeat
 from workers.runtime.program import CROSSWALK
@@ -27,6 +28,24 @@ log = structlog.get_logger(__name__)
 
 class CutOff(Exception):
     """The step's process is gone, right before what it found was written down."""
+
+
+class _HeartbeatInside(Heartbeat):
+    """A heartbeat that leaves its process alive when the lease is lost, since that is the test's own process.
+
+    The step then goes on, and learns of it when it ends: without its lease it cannot write anything.
+    """
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._settings.heartbeat_seconds):
+            try:
+                self.cancel_requested = self._leases.renew(self._lease, self.progress)
+            except LeaseLost:
+                if not self._ended.is_set():
+                    log.warning("lease lost", job=self._lease.job_id, step=self._lease.step)
+                return
+            except Exception as error:
+                log.warning("lease not renewed", job=self._lease.job_id, error=repr(error))
 
 
 class _Cut(StepContext):
@@ -54,7 +73,7 @@ def do_step(
 
 
 def _do(crosswalk: Crosswalk, leases: Leases, lease: Lease, kind: type[StepContext] = StepContext) -> None:
-    with Heartbeat(leases, lease, crosswalk.settings, os.getppid()) as heartbeat:
+    with _HeartbeatInside(leases, lease, crosswalk.settings, os.getppid()) as heartbeat:
         context = kind(crosswalk.settings, crosswalk.database, leases, lease, heartbeat)
         try:
             import_module(CROSSWALK.steps[lease.step]).run(context)
@@ -74,10 +93,14 @@ class WorkerInside:
 
     def __init__(self, settings: Settings) -> None:
         self._crosswalk = compose(settings)
+        self._leases = Leases(self._crosswalk.database, self._crosswalk.settings, self._crosswalk.step_failed)
         self._stopping = threading.Event()
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="worker inside", daemon=True)
+        self._open = ExitStack()
 
     def __enter__(self) -> WorkerInside:
+        self._open.enter_context(checked_by_waits(self._raise_failure))
         self._thread.start()
         return self
 
@@ -86,16 +109,32 @@ class WorkerInside:
     ) -> None:
         self._stopping.set()
         self._thread.join(PATIENCE_SECONDS)
+        self._open.close()
         self._crosswalk.close()
 
+    def _raise_failure(self) -> None:
+        """Raises what ended the thread: no step will be done any more."""
+        if self._failure is not None:
+            raise AssertionError("the worker inside the test's process has died") from self._failure
+
     def _work(self) -> None:
-        leases = Leases(self._crosswalk.database, self._crosswalk.settings, self._crosswalk.step_failed)
-        while not self._stopping.wait(_LOOK_SECONDS):
-            while not self._stopping.is_set() and (lease := leases.claim(CROSSWALK.steps.keys())):
-                try:
-                    _do(self._crosswalk, leases, lease)
-                except CancelRequested:
-                    leases.release(lease, "cancelled")
-                except Exception as error:
-                    log.exception("step did not finish", step=lease.step)
-                    leases.release(lease, repr(error))
+        try:
+            while not self._stopping.wait(_LOOK_SECONDS):
+                while not self._stopping.is_set() and (lease := self._leases.claim(CROSSWALK.steps.keys())):
+                    self.attempt(lease)
+        except Exception as error:
+            log.exception("worker inside died")
+            self._failure = error
+
+    def attempt(self, lease: Lease) -> None:
+        """Does a step, and lets its job go where that fails; not where another holds the job or it has ended."""
+        with suppress(LeaseLost):
+            try:
+                _do(self._crosswalk, self._leases, lease)
+            except CancelRequested:
+                self._leases.release(lease, "cancelled")
+            except LeaseLost:
+                raise
+            except Exception as error:
+                log.exception("step did not finish", step=lease.step)
+                self._leases.release(lease, repr(error))

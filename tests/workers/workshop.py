@@ -31,7 +31,7 @@ class Workshop(Studio):
         self.crosswalk, self.settings = crosswalk, crosswalk.settings
 
     def with_gallery(self, name: str) -> Workshop:
-        """The same, at another gallery of the old model."""
+        """This workshop with another gallery of the old model, made now, in place of its own."""
         other = copy.copy(self)
         other.gallery = f"{self.gallery}-{name}"
         self.post("/galleries", {"id": other.gallery, "model": self.old}, 201)
@@ -56,10 +56,10 @@ class Workshop(Studio):
         return self.upgrade(upgrade)
 
 
-def compatible_upgrade(shop: Workshop, galleries: Sequence[str], **asked: Any) -> UpgradeInfo:
+def compatible_upgrade(shop: Workshop, galleries: Sequence[str], **more: Any) -> UpgradeInfo:
     """An upgrade that trains a model, as its step is given it; nothing is stored of it. asked: more of the request."""
     body = {"to": {"id": shop.new, "architecture": "small-resnet"}, "strategy": "compatible", "dataset": shop.dataset}
-    request = CompatibleUpgrade.model_validate({**body, **asked})
+    request = CompatibleUpgrade.model_validate({**body, **more})
     return UpgradeInfo("upg", shop.old, shop.new, tuple(galleries), UpgradeState.TRAINING, request)
 
 

@@ -43,9 +43,9 @@ def test_kept_rows_are_found_under_their_version_alone() -> None:
     kept, rows = TransformedRows(2, 10_000), np.array([3, 8, 4])
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
     kept.keep(rows, np.array([1, 1, 2]), vectors)
-    found, here = kept.take(np.array([8, 3, 4, 5]), np.array([1, 1, 1, 1]))
+    taken, here = kept.take(np.array([8, 3, 4, 5]), np.array([1, 1, 1, 1]))
     assert here.tolist() == [True, True, False, False]
-    np.testing.assert_array_equal(found[:2], vectors[[1, 0]])
+    np.testing.assert_array_equal(taken[:2], vectors[[1, 0]])
 
 
 def test_rows_that_share_a_slot_displace_each_other_whole() -> None:
@@ -53,6 +53,6 @@ def test_rows_that_share_a_slot_displace_each_other_whole() -> None:
     vectors = np.repeat(rows[:, None], 4, axis=1).astype(np.float32)
     for _ in range(2):
         kept.keep(rows, rows + 100, vectors)
-        found, here = kept.take(rows, rows + 100)
+        taken, here = kept.take(rows, rows + 100)
         assert here.sum() == 5
-        np.testing.assert_array_equal(found[here], vectors[here])
+        np.testing.assert_array_equal(taken[here], vectors[here])

@@ -32,7 +32,7 @@ def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def _run_inside(*arguments: object) -> Result:
-    """The same in the test's process, which has imported torch already."""
+    """Runs the `crosswalk` command within the test's process, which has imported torch already."""
     return CliRunner().invoke(commands, list(map(str, arguments)))
 
 
@@ -70,10 +70,10 @@ def test_what_is_embedded_is_put_into_a_gallery_as_it_is(tmp_path: Path, setting
         queries = {"gallery": "g", "model": "new", "k": 1, "vectors": vectors.tolist()}
         answer = client.post("/search", json=queries)
         assert answer.status_code == 200, answer.text
-        found = [results[0] for results in answer.json()["results"]]
-    assert [result["id"] for result in found] == [f"t{n}" for n in range(8)]
-    assert [result["label"] for result in found] == [str(n % 2) for n in range(8)]
-    assert [result["payload"] for result in found] == [{"n": n} for n in range(8)]
+        nearest = [results[0] for results in answer.json()["results"]]
+    assert [result["id"] for result in nearest] == [f"t{n}" for n in range(8)]
+    assert [result["label"] for result in nearest] == [str(n % 2) for n in range(8)]
+    assert [result["payload"] for result in nearest] == [{"n": n} for n in range(8)]
 
 
 def test_processes_that_decode_give_the_same_vectors(tmp_path: Path, photos: Path) -> None:
@@ -121,5 +121,5 @@ def test_the_exported_graph_computes_what_embed_does(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     with Loader(IMAGES, trained.preprocessing) as loader:
         (batch,) = loader.batches([np.arange(8)], augment=False, seed=0)
-    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.tensors.items()})
-    np.testing.assert_allclose(found, trained.embed(IMAGES), atol=1e-5)
+    (exported,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.tensors.items()})
+    np.testing.assert_allclose(exported, trained.embed(IMAGES), atol=1e-5)

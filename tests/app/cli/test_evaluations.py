@@ -38,14 +38,14 @@ def test_a_pair_is_evaluated_followed_and_shown(versions: Versions) -> None:
         command = [sys.executable, "-m", "app.cli", "evaluations", *arguments, *url]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
-    asked = ("--queries", s.new, "--gallery", s.new, "--against", s.old, s.old, "--slice", "label", "--metric", "map")
-    done = run("start", s.dataset, *asked, "--follow")
+    options = ("--queries", s.new, "--gallery", s.new, "--against", s.old, s.old, "--slice", "label", "--metric", "map")
+    done = run("start", s.dataset, *options, "--follow")
     assert done.returncode == 0, done.stderr
     evaluation, _, rest = done.stdout.partition("\n")
-    found = json.loads(rest[rest.index("{") :])
-    assert (found["id"], found["state"]) == (evaluation, "done")
-    assert [one["metric"] for one in found["result"]["comparison"]["differences"]] == ["map"]
-    assert found["result"]["comparison"]["slices"][0]["name"] == "label"
+    printed = json.loads(rest[rest.index("{") :])
+    assert (printed["id"], printed["state"]) == (evaluation, "done")
+    assert [one["metric"] for one in printed["result"]["comparison"]["differences"]] == ["map"]
+    assert printed["result"]["comparison"]["slices"][0]["name"] == "label"
     chained = run("chain", s.dataset, s.old, s.new)
     assert chained.returncode == 0, chained.stderr
     assert run("follow", chained.stdout.strip()).returncode == 0

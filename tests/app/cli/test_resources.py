@@ -56,9 +56,9 @@ def _running(log: Path, *arguments: str, **environment: str) -> Iterator[subproc
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
     """Where the service says that it listens."""
     wait_until(lambda: "listens on" in log.read_text() or process.poll() is not None, "the service to start")
-    found = re.search(r"listens on (\S+)", log.read_text())
-    assert found, log.read_text()
-    return found.group(1)
+    match = re.search(r"listens on (\S+)", log.read_text())
+    assert match, log.read_text()
+    return match.group(1)
 
 
 def test_the_service_serves_without_torch_in_little_memory_and_keeps_everything(tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def _fill_and_search(client: httpx.Client) -> None:
     assert client.post("/galleries", json={"id": "g", "model": "m"}).status_code == 201
     items = [{"id": "right", "embedding": [1, 0]}, {"id": "up", "embedding": [0, 1]}]
     assert client.put("/galleries/g/items?model=m", json={"items": items}).status_code == 200
-    found = client.get("/search", params={"gallery": "g", "model": "m", "vector": "0.1,0.9", "k": 1})
-    assert [result["id"] for result in found.json()["results"]] == ["up"]
+    answer = client.get("/search", params={"gallery": "g", "model": "m", "vector": "0.1,0.9", "k": 1})
+    assert [result["id"] for result in answer.json()["results"]] == ["up"]
 
 
 def test_a_port_in_use_is_told_plainly_and_nothing_is_touched(tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ def test_a_model_is_trained_downloaded_and_its_rows_are_listed(training: Trainin
     started = _run("upgrades", "train", "old", *model, *how, *url)
     assert started.returncode == 0, started.stderr
     upgrade = started.stdout.strip()
-    found = training.client.get(f"/upgrades/{upgrade}").json()
-    assert (found["training"]["epochs"], found["training"]["batch"], found["activate"]) == (3, 8, "manually")
-    assert found["instance_weights"] is not None
+    shown = training.client.get(f"/upgrades/{upgrade}").json()
+    assert (shown["training"]["epochs"], shown["training"]["batch"], shown["activate"]) == (3, 8, "manually")
+    assert shown["instance_weights"] is not None
 
     out = tmp_path / "new.zip"
     early = _run("models", "artifact", "new", "--out", str(out), *url)

@@ -33,10 +33,10 @@ def test_vectors_of_new_models_get_columns_and_other_columns_keep_their_values(s
     )
     put(store, id=pa.array(["y", "z"]), **{"embedding.m.2": pa.array([[1, 2], [3, 4]], vector_type(2))})
     assert store.models() == ["m.2"]
-    found, column = rows(store), embedding_column("m.2")
-    assert {name: row[column] for name, row in found.items()} == {"x": None, "y": [1, 2], "z": [3, 4]}
-    assert {name: row["label"] for name, row in found.items()} == {"x": "l", "y": None, "z": None}
-    assert {name: row["side_information"] for name, row in found.items()} == {"x": [1], "y": [2], "z": None}
+    stored, column = rows(store), embedding_column("m.2")
+    assert {name: row[column] for name, row in stored.items()} == {"x": None, "y": [1, 2], "z": [3, 4]}
+    assert {name: row["label"] for name, row in stored.items()} == {"x": "l", "y": None, "z": None}
+    assert {name: row["side_information"] for name, row in stored.items()} == {"x": [1], "y": [2], "z": None}
 
 
 def test_raw_input_is_kept_as_it_came(store: DatasetStore) -> None:

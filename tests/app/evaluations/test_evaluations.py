@@ -35,15 +35,15 @@ def each_versions(each_client: httpx.Client, each_settings: Settings) -> Iterato
     crosswalk.close()
 
 
-def asked(s: Versions, **body: Any) -> httpx.Response:
+def post_evaluation(s: Versions, **body: Any) -> httpx.Response:
     return s.client.post("/evaluations", json={"dataset": s.dataset, **body})
 
 
 def refused(s: Versions, status: int, slug: str, **body: Any) -> dict[str, Any]:
     before = len(s.listed("/evaluations"))
-    found = problem(asked(s, **body), status, slug)
+    refusal = problem(post_evaluation(s, **body), status, slug)
     assert len(s.listed("/evaluations")) == before
-    return found
+    return refusal
 
 
 def wrong(s: Versions, **body: Any) -> str:
@@ -54,14 +54,14 @@ def wrong(s: Versions, **body: Any) -> str:
 
 def test_an_evaluation_is_accepted_located_listed_and_removed(each_versions: Versions) -> None:
     s = each_versions.with_rows(each_versions.old)
-    answer = asked(s, queries=s.old, gallery=s.old)
+    answer = post_evaluation(s, queries=s.old, gallery=s.old)
     assert answer.status_code == 202
     evaluation = answer.json()
     assert answer.headers["location"] == f"/evaluations/{evaluation['id']}"
     assert s.client.get(answer.headers["location"]).json() == evaluation
     assert (evaluation["kind"], evaluation["state"], evaluation["result"]) == ("pair", "queued", None)
     assert evaluation["progress"] == {"step": "evaluate_models", "done": 0, "total": 0, "eta_seconds": None}
-    more = [asked(s, queries=s.old, gallery=s.old).json()["id"] for _ in range(2)]
+    more = [post_evaluation(s, queries=s.old, gallery=s.old).json()["id"] for _ in range(2)]
     assert s.listed("/evaluations") == [evaluation["id"], *more]
     assert s.client.delete(f"/evaluations/{more[0]}").status_code == 204
     assert s.listed("/evaluations") == [evaluation["id"], more[1]]
@@ -83,10 +83,10 @@ def test_the_same_key_starts_one_evaluation(each_versions: Versions) -> None:
 def test_what_was_left_out_is_filled_in(shared: Versions) -> None:
     s = shared
     upgrade = s.crossed(s.old, s.new)
-    found = asked(s, queries=s.new, gallery_id=s.gallery).json()["request"]
-    assert (found["gallery"], found["via"]) == (s.old, upgrade)
-    assert found["against"] == {"queries": s.old, "gallery": s.old, "via": None}
-    alone = asked(s, queries=s.new, gallery=s.old, against=None).json()["request"]
+    request = post_evaluation(s, queries=s.new, gallery_id=s.gallery).json()["request"]
+    assert (request["gallery"], request["via"]) == (s.old, upgrade)
+    assert request["against"] == {"queries": s.old, "gallery": s.old, "via": None}
+    alone = post_evaluation(s, queries=s.new, gallery=s.old, against=None).json()["request"]
     assert (alone["against"], alone["via"]) == (None, upgrade)
 
 
@@ -155,12 +155,12 @@ def test_what_cannot_be_evaluated_is_refused_where_it_is_wrong(
 
 def test_spaces_that_nothing_leads_between_are_not_compared(shared: Versions) -> None:
     s = shared
-    found = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
-    assert f"POST /models/{s.new}/upgrade" in found["detail"]
+    refusal = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
+    assert f"POST /models/{s.new}/upgrade" in refusal["detail"]
     rejected = s.crossed(s.new, s.old, accepted=False)
-    found = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
-    assert (found["upgrade"], "rejected" in found["detail"]) == (rejected, True)
-    assert asked(s, queries=s.old, gallery=s.new, via=rejected).status_code == 202
+    refusal = refused(s, 409, "no-route", queries=s.old, gallery=s.new)
+    assert (refusal["upgrade"], "rejected" in refusal["detail"]) == (rejected, True)
+    assert post_evaluation(s, queries=s.old, gallery=s.new, via=rejected).status_code == 202
 
 
 def test_rows_of_which_none_has_all_the_models_are_refused(shared: Versions) -> None:

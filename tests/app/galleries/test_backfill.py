@@ -14,14 +14,15 @@ import pytest
 
 from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.backfill import from_now_on
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.states import UpgradeState
 from tests.app.galleries.upgraded import ITEMS, PREDICTED, Upgraded
 from tests.e2e.user import problem
+from tests.upgrade_rows import store_upgrade
 from tests.waiting import PATIENCE_SECONDS
 
 
-def ids(found: dict[str, Any]) -> list[str]:
-    return [one["id"] for one in found["next"]]
+def ids(backfill: dict[str, Any]) -> list[str]:
+    return [one["id"] for one in backfill["next"]]
 
 
 def test_gallery_that_was_never_upgraded_has_nothing_to_backfill(upgraded: Upgraded) -> None:
@@ -39,12 +40,12 @@ def test_transformed_items_alone_are_asked_for_as_they_are_now(upgraded: Upgrade
     upgraded.put("new", range(10))
     upgraded.put("old", range(5))
     upgraded.post("/galleries/shop/items/delete", {"ids": upgraded.ids[-3:]})
-    found = upgraded.backfill(order="random", limit=1000)
-    assert sorted(ids(found)) == sorted([*upgraded.ids[:5], *upgraded.ids[10:-3]])
-    assert (found["items"], found["native_items"]) == (ITEMS - 3, 5)
-    assert found["share"] == pytest.approx(5 / (ITEMS - 3))
+    backfill = upgraded.backfill(order="random", limit=1000)
+    assert sorted(ids(backfill)) == sorted([*upgraded.ids[:5], *upgraded.ids[10:-3]])
+    assert (backfill["items"], backfill["native_items"]) == (ITEMS - 3, 5)
+    assert backfill["share"] == pytest.approx(5 / (ITEMS - 3))
     label = dict(zip(upgraded.ids, upgraded.label, strict=True))
-    assert all(one["label"] == label[one["id"]] for one in found["next"])
+    assert all(one["label"] == label[one["id"]] for one in backfill["next"])
 
 
 def test_fewer_are_the_first_of_more(upgraded: Upgraded) -> None:
@@ -59,10 +60,10 @@ def test_fewer_are_the_first_of_more(upgraded: Upgraded) -> None:
 
 def test_distance_from_the_class_mean_is_that_of_the_transformed_vectors(upgraded: Upgraded) -> None:
     upgraded.upgrade()
-    moved, label = upgraded.h.apply(upgraded.old), np.array(upgraded.label, object)
+    transformed, label = upgraded.h.apply(upgraded.old), np.array(upgraded.label, object)
     distance = [
-        -1.0 if one is None else float(np.linalg.norm(vector - moved[label == one].mean(axis=0)))
-        for one, vector in zip(label, moved, strict=True)
+        -1.0 if one is None else float(np.linalg.norm(vector - transformed[label == one].mean(axis=0)))
+        for one, vector in zip(label, transformed, strict=True)
     ]
     expected = [upgraded.ids[place] for place in sorted(range(ITEMS), key=lambda place: -distance[place])]
     assert ids(upgraded.backfill(order="class_mean_distance", limit=1000)) == expected
@@ -75,10 +76,10 @@ def test_items_expected_to_miss_most_come_first(upgraded: Upgraded) -> None:
     upgraded.put("old", late)
     expected = upgraded.uncertainty.expected_error(upgraded.old, None, upgraded.h.apply(upgraded.old))
     order = sorted(range(10, ITEMS), key=lambda place: -expected[place])
-    found = upgraded.backfill(limit=1000)
-    assert found["order"] == "uncertainty"
-    assert ids(found) == [upgraded.ids[place] for place in order]
-    assert [one["expected_error"] for one in found["next"]] == pytest.approx(expected[order].tolist(), rel=1e-4)
+    backfill = upgraded.backfill(limit=1000)
+    assert backfill["order"] == "uncertainty"
+    assert ids(backfill) == [upgraded.ids[place] for place in order]
+    assert [one["expected_error"] for one in backfill["next"]] == pytest.approx(expected[order].tolist(), rel=1e-4)
 
 
 def test_upgrade_that_learned_no_uncertainty_says_so_and_what_to_do(upgraded: Upgraded) -> None:
@@ -101,10 +102,9 @@ def test_rows_that_training_found_the_old_model_poor_on_go_first(upgraded: Upgra
 
 def trained(upgraded: Upgraded, name: str, poor: dict[str, float | None]) -> None:
     """A model was trained to be compatible with the old one, with instance weights."""
-    row = UpgradeRow(id=name, source="old", target="trained", state="active", galleries=["shop"])
-    row.request = {"strategy": "compatible"}
-    with upgraded.crosswalk.database.session() as session:
-        session.add(row)
+    request = {"strategy": "compatible"}
+    database = upgraded.crosswalk.database
+    store_upgrade(database, name, UpgradeState.ACTIVE, ["shop"], request=request, target="trained")
     artifacts = UpgradeArtifacts(upgraded.crosswalk.settings.artifacts_dir, name)
     artifacts.folder.mkdir(parents=True)
     table = {"id": list(poor), "old_model_poor": pa.array(poor.values(), pa.float32())}
@@ -114,17 +114,17 @@ def trained(upgraded: Upgraded, name: str, poor: dict[str, float | None]) -> Non
 def test_curve_goes_on_from_where_the_backfill_is(upgraded: Upgraded) -> None:
     upgraded.upgrade()
     upgraded.put("new", range(ITEMS // 4 * 2))
-    found = upgraded.backfill(order="random", limit=1)
-    assert found["metric"] == PREDICTED["metric"]
-    assert [(point["share"], point["items"]) for point in found["curve"]] == [(0.5, 0), (0.75, 10), (1.0, 20)]
-    assert [point["mean"] for point in found["curve"]] == pytest.approx([0.6, 0.65, 0.7])
+    backfill = upgraded.backfill(order="random", limit=1)
+    assert backfill["metric"] == PREDICTED["metric"]
+    assert [(point["share"], point["items"]) for point in backfill["curve"]] == [(0.5, 0), (0.75, 10), (1.0, 20)]
+    assert [point["mean"] for point in backfill["curve"]] == pytest.approx([0.6, 0.65, 0.7])
     assert upgraded.backfill(order="class_mean_distance", limit=1)["curve"] == []
 
 
 def test_upgrade_that_predicted_nothing_has_no_curve(upgraded: Upgraded) -> None:
     upgraded.upgrade(None)
-    found = upgraded.backfill(order="random")
-    assert (found["metric"], found["curve"]) == (None, [])
+    backfill = upgraded.backfill(order="random")
+    assert (backfill["metric"], backfill["curve"]) == (None, [])
 
 
 def test_share_between_two_points_of_a_curve_is_interpolated() -> None:
@@ -136,8 +136,8 @@ def test_share_between_two_points_of_a_curve_is_interpolated() -> None:
 
 def test_command_lists_what_to_re_embed_next(upgraded: Upgraded) -> None:
     upgraded.upgrade()
-    asked = ["galleries", "backfill", "shop", "--limit", "2", "--order", "random"]
-    command = [sys.executable, "-m", "app.cli", *asked, "--url", str(upgraded.client.base_url)]
+    arguments = ["galleries", "backfill", "shop", "--limit", "2", "--order", "random"]
+    command = [sys.executable, "-m", "app.cli", *arguments, "--url", str(upgraded.client.base_url)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == upgraded.backfill(limit=2, order="random")

@@ -61,11 +61,11 @@ def test_generation_is_level_with_whatever_was_written_since(store: GalleryStore
     put(store, "a", 2, ("b",), back=8.0, late=9.0)
     store.items.delete(["gone"])
     current = GenerationNow.of(store, LINE, 2, since)
-    found = vectors(current.scan())
-    assert found == vectors(store.project(LINE))
+    scanned = vectors(current.scan())
+    assert scanned == vectors(store.project(LINE))
     standings = current.standings()
     assert dict(zip(standings.rows.tolist(), standings.native.tolist(), strict=True)) == {
-        row: native for row, (_, native) in found.items()
+        row: native for row, (_, native) in scanned.items()
     }
     np.testing.assert_array_equal(standings.uncertainty[standings.native], 0)
     assert np.isnan(standings.uncertainty[~standings.native]).all()

@@ -21,14 +21,14 @@ def part(*rows: int, value: float = 1.0, native: bool = False, error: float = 0.
 def contents(store: GenerationStore) -> Contents:
     return {
         int(row): (vector.tolist(), bool(native))
-        for found in store.scan()
-        for row, vector, native in zip(found.rows, found.vectors, found.native, strict=True)
+        for scanned in store.scan()
+        for row, vector, native in zip(scanned.rows, scanned.vectors, scanned.native, strict=True)
     }
 
 
 def standings(store: GenerationStore) -> dict[int, tuple[bool, float]]:
-    found = store.standings()
-    known = zip(found.rows.tolist(), found.native.tolist(), found.uncertainty.tolist(), strict=True)
+    columns = store.standings()
+    known = zip(columns.rows.tolist(), columns.native.tolist(), columns.uncertainty.tolist(), strict=True)
     return {row: (native, uncertainty) for row, native, uncertainty in known}
 
 
@@ -64,14 +64,14 @@ def test_uncertainty_that_is_unknown_stays_unknown(tmp_path: Path) -> None:
     store = GenerationStore(tmp_path / "2.lance", 2)
     store.commit(store.write_fragment(iter([part(1, error=np.nan), part(2)])))
     assert standings(store) == {1: (False, pytest.approx(np.nan, nan_ok=True)), 2: (False, 0.5)}
-    (found,) = store.scan()
-    np.testing.assert_array_equal(found.uncertainty, [np.nan, 0.5])
+    (scanned,) = store.scan()
+    np.testing.assert_array_equal(scanned.uncertainty, [np.nan, 0.5])
 
 
 def test_generation_written_before_uncertainty_was_kept_is_read_and_written_on(tmp_path: Path) -> None:
     store = GenerationStore(tmp_path / "2.lance", 2)
     store.commit(store.write_fragment(iter([part(1, 2)])))
     lance.dataset(store.path).drop_columns(["uncertainty"])
-    assert [list(found.uncertainty) for found in store.scan()] == [pytest.approx([np.nan] * 2, nan_ok=True)]
+    assert [list(scanned.uncertainty) for scanned in store.scan()] == [pytest.approx([np.nan] * 2, nan_ok=True)]
     store.apply(np.array([1], np.int64), [part(3)])
     assert standings(store) == {2: (False, pytest.approx(np.nan, nan_ok=True)), 3: (False, 0.5)}

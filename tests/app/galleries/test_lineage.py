@@ -31,7 +31,7 @@ def lineage(*with_side: bool, uncertain: bool = True, shortcut: bool | None = No
         chosen = affine(SPACES[start], SPACES[end], SIDE, seed=10 + seed) if side else plain
         return Crossing(chosen, plain, uncertainty(chosen, seed=seed) if uncertain else None)
 
-    crossings = [between(hop, hop + 1, hop, side=side) for hop, side in enumerate(with_side)]
+    crossings = [between(place, place + 1, place, side=side) for place, side in enumerate(with_side)]
     shortcuts = {} if shortcut is None else {(0, 2): between(0, 2, 5, side=shortcut)}
     spaces = SPACES[: len(with_side) + 1]
     return Lineage(tuple(s.model for s in spaces), tuple(s.dimension for s in spaces), tuple(crossings), shortcuts)
@@ -46,15 +46,15 @@ def items(known: dict[str, float], seed: int = 0) -> pa.RecordBatch:
         share = known.get(name.removeprefix("embedding@"), -1)
         if share >= 0:
             values = rng.normal(size=(ITEMS, dimension)).astype(np.float32).tolist()
-            there = rng.random(ITEMS) < share
-            cells = [value if has else None for value, has in zip(values, there, strict=True)]
+            present = rng.random(ITEMS) < share
+            cells = [value if has else None for value, has in zip(values, present, strict=True)]
             columns[name] = pa.array(cells, vector_type(dimension))
     return pa.record_batch(columns)
 
 
 def one_by_one(line: Lineage, batch: pa.RecordBatch) -> dict[int, tuple[np.ndarray, bool, float]]:
     """From its newest model's vector on, each item through each crossing left: vector, native or not, error, by row."""
-    found = {}
+    projections = {}
     for item in batch.to_pylist():
         vectors = [item.get(embedding_column(model)) for model in line.models]
         newest = max((place for place, vector in enumerate(vectors) if vector is not None), default=None)
@@ -66,18 +66,18 @@ def one_by_one(line: Lineage, batch: pa.RecordBatch) -> dict[int, tuple[np.ndarr
             side = item.get(SIDE_INFORMATION)
             with_side = crossing.chosen.card.side_dimension is not None and side is not None
             beside = side if with_side else None
-            moved = _h(crossing.chosen if with_side else crossing.plain, vector, beside)
-            error += _missed(crossing, vector, beside, moved)
-            vector = moved
-        found[item[ROW_ID]] = (vector, newest == len(vectors) - 1, error)
-    return found
+            transformed = _h(crossing.chosen if with_side else crossing.plain, vector, beside)
+            error += _missed(crossing, vector, beside, transformed)
+            vector = transformed
+        projections[item[ROW_ID]] = (vector, newest == len(vectors) - 1, error)
+    return projections
 
 
-def _missed(crossing: Crossing, vector: np.ndarray, side: list[float] | None, moved: np.ndarray) -> float:
+def _missed(crossing: Crossing, vector: np.ndarray, side: list[float] | None, transformed: np.ndarray) -> float:
     """What one item is expected to miss by; NaN where `chosen` reads side-information and there is none."""
     if crossing.uncertainty is None or (side is None and crossing.chosen.card.side_dimension is not None):
         return float("nan")
-    old, new = vector[None].astype(np.float32), moved[None].astype(np.float32)
+    old, new = vector[None].astype(np.float32), transformed[None].astype(np.float32)
     beside = None if side is None else np.array([side], np.float32)
     return float(crossing.uncertainty.expected_error(old, beside, new)[0])
 
@@ -144,7 +144,7 @@ def test_error_of_native_vectors_is_none_and_of_crossings_that_learned_nothing_o
 def test_a_shortcut_is_taken_as_part_of_a_longer_way() -> None:
     spaces = (*SPACES, space("d", 3), space("e", 4))
     ways = {ends: Crossing(h, h) for ends in [(0, 2), (1, 4)] if (h := affine(spaces[ends[0]], spaces[ends[1]]))}
-    hops = tuple(Crossing(h, h) for hop in range(4) if (h := affine(spaces[hop], spaces[hop + 1])))
+    hops = tuple(Crossing(h, h) for place in range(4) if (h := affine(spaces[place], spaces[place + 1])))
     line = Lineage(tuple(s.model for s in spaces), tuple(s.dimension for s in spaces), hops, ways)
     assert line.path(0) == (ways[0, 2], hops[2], hops[3])
     assert line.path(1) == (ways[1, 4],)

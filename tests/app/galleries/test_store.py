@@ -37,10 +37,10 @@ def put(store: GalleryStore, model: str, dimension: int, stale: tuple[str, ...] 
 
 
 def projected(store: GalleryStore, line: Lineage) -> dict[int, list[float]]:
-    found: dict[int, list[float]] = {}
+    vectors: dict[int, list[float]] = {}
     for part in store.project(line):
-        found |= dict(zip(part.rows.tolist(), part.vectors.tolist(), strict=True))
-    return found
+        vectors |= dict(zip(part.rows.tolist(), part.vectors.tolist(), strict=True))
+    return vectors
 
 
 def test_creating_twice_opens_what_is_there(store: GalleryStore) -> None:
@@ -95,6 +95,6 @@ def test_version_is_read_with_the_columns_that_it_had(store: GalleryStore) -> No
     put(store, "a", 2, x=1.0)
     version, before = store.items.version, projected(store, SECOND)
     put(store, "b", 3, x=2.0)
-    found = [part for part in store.project(SECOND, version=version) if len(part.rows)]
-    assert [part.vectors.tolist() for part in found] == [list(before.values())]
-    assert not found[0].native.any()
+    parts = [part for part in store.project(SECOND, version=version) if len(part.rows)]
+    assert [part.vectors.tolist() for part in parts] == [list(before.values())]
+    assert not parts[0].native.any()

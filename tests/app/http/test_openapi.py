@@ -15,8 +15,8 @@ METHODS = ("get", "put", "post", "delete", "patch")
 
 @pytest.fixture(scope="module")
 def document(shared_client: httpx.Client) -> dict[str, Any]:
-    found: dict[str, Any] = shared_client.get("/openapi.json").json()
-    return found
+    body: dict[str, Any] = shared_client.get("/openapi.json").json()
+    return body
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -81,10 +81,10 @@ def test_the_version_is_the_packages(document: dict[str, Any]) -> None:
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     for reference in set(_references(document)):
-        found: Any = document
+        part: Any = document
         for step in reference.removeprefix("#/").split("/"):
-            found = found[step]
-        assert found
+            part = part[step]
+        assert part
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 

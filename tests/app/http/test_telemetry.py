@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import app
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(app.__file__).parent.parent
 
@@ -70,7 +71,8 @@ with structlog.contextvars.bound_contextvars(request_id="r-1"):
 
 def _logged(log_format: str) -> str:
     script = LOGGING.replace("{format}", log_format)
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS)
     assert done.stdout == ""
     return done.stderr
 

@@ -85,7 +85,7 @@ def test_of_many_at_once_one_does_the_work(each_database: Database) -> None:
         return _once(each_database).run(_work)
 
     with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(ask, range(6)))
+        answers = list(pool.map(ask, range(6), timeout=PATIENCE_SECONDS))
     assert {answer.body for answer in answers} == {b'{"number":0}'}
     assert sum(REPLAYED in answer.headers for answer in answers) == 5
     assert _done(each_database) == 1

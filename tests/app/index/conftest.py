@@ -90,6 +90,13 @@ def questions(random: np.random.Generator, count: int = 24) -> Vectors:
 
 
 @pytest.fixture
+def filled_l2(engine: Make, random: np.random.Generator, tmp_path: Path) -> tuple[VectorIndex, Oracle]:
+    """An index of any engine that compares by L2, for claims that say nothing of distances, and its oracle."""
+    rows, vectors = gallery(random)
+    return engine("l2", rows, vectors, tmp_path), Oracle("l2", rows, vectors)
+
+
+@pytest.fixture
 def filled(engine: Make, metric: Distance, random: np.random.Generator, tmp_path: Path) -> tuple[VectorIndex, Oracle]:
     """An index of any engine, and the oracle that knows what is in it."""
     rows, vectors = gallery(random)

@@ -76,6 +76,6 @@ def assert_scores_true(hits: Hits, oracle: Oracle, queries: Vectors, score: Dist
 
 
 def assert_same(one: Hits, other: Hits) -> None:
-    """The same answer to the last bit."""
+    """Two answers of a search have the same rows in the same order, and scores that are equal bit by bit."""
     np.testing.assert_array_equal(one.rows, other.rows)
     np.testing.assert_array_equal(one.scores.view(np.uint32), other.scores.view(np.uint32))

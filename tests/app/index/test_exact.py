@@ -51,13 +51,13 @@ def searched(rows: Vectors, queries: Vectors, k: int, score: Distance, propose: 
 def test_no_nearer_row_is_missed(name: str, score: Distance) -> None:
     rows, queries = misleading(name)
     hits, wide = searched(rows, queries, 7, score), rows.astype(np.float64)
-    for query, found, scores in zip(queries.astype(np.float64), hits.rows, hits.scores, strict=True):
+    for query, row_ids, scores in zip(queries.astype(np.float64), hits.rows, hits.scores, strict=True):
         true = np.array([NAIVE[score](query, row) for row in wide])
         best = np.argsort(true if score == "l2" else -true, kind="stable")[:7]
         terms = np.abs(query * wide) if score == "ip" else np.abs(query - wide)
         rounding = 2e-6 * terms.sum(axis=1)
-        assert (np.abs(true[found] - true[best]) <= rounding[found] + rounding[best]).all()
-        assert (np.abs(scores - true[found]) <= rounding[found]).all()
+        assert (np.abs(true[row_ids] - true[best]) <= rounding[row_ids] + rounding[best]).all()
+        assert (np.abs(scores - true[row_ids]) <= rounding[row_ids]).all()
 
 
 @pytest.mark.parametrize("score", ["ip", "l2"])
@@ -76,10 +76,10 @@ def test_misleading_rows_are_ranked_alike_in_every_batch(name: str, score: Dista
 def test_where_a_row_lies_changes_neither_its_rank_nor_its_score(name: str, score: Distance) -> None:
     rows, queries = misleading(name)
     ids = np.random.default_rng(2).permutation(len(rows))
-    here, there = LiveIndex("l2", rows.shape[1]), LiveIndex("l2", rows.shape[1])
+    here, elsewhere = LiveIndex("l2", rows.shape[1]), LiveIndex("l2", rows.shape[1])
     here.upsert(np.arange(len(rows)), rows, version=1)
-    there.upsert(ids, rows[ids], version=1)
-    one, other = (index.search(queries, 7, score_as=score) for index in (here, there))
+    elsewhere.upsert(ids, rows[ids], version=1)
+    one, other = (index.search(queries, 7, score_as=score) for index in (here, elsewhere))
     np.testing.assert_array_equal(one.rows, other.rows)
     np.testing.assert_array_equal(one.scores, other.scores)
 

@@ -116,20 +116,20 @@ def test_a_search_sees_a_state_that_was_never_half_written(tmp_path: Path) -> No
 
     def rebuild() -> None:
         while not done.is_set():
-            found = index.search(np.zeros((1, 8), np.float32), 8)
-            version = int(found.scores[0, 0])
-            batch = np.sort(found.rows[0])
+            hits = index.search(np.zeros((1, 8), np.float32), 8)
+            version = int(hits.scores[0, 0])
+            batch = np.sort(hits.rows[0])
             index.swap(snapshot(tmp_path, "l2", batch, version * at, version))
 
     def read(count: int) -> None:
         latest = 0.0
         while not done.is_set() or latest < writes - 1:
-            found = index.search(np.zeros((count, 8), np.float32), 9)
-            value = float(found.scores[0, 0])
+            hits = index.search(np.zeros((count, 8), np.float32), 9)
+            value = float(hits.scores[0, 0])
             rows = [*first[:4].tolist(), *(first[4:] + 8 * int(value)).tolist(), PADDING]
-            whole = (found.rows == rows).all() and (found.scores == [*[value] * 8, np.inf]).all()
+            whole = (hits.rows == rows).all() and (hits.scores == [*[value] * 8, np.inf]).all()
             if not whole or value < latest:
-                failures.append(f"after {latest}: {found}")
+                failures.append(f"after {latest}: {hits}")
                 return
             latest = value
 
@@ -198,6 +198,6 @@ def test_a_whole_neighbourhood_removed_leaves_no_gap_in_the_answer(options: Inde
     index = LiveIndex("l2", DIMENSION, snapshot=Snapshot.load(directory))
     around = index.search(vectors[:1], 200).rows[0]
     index.remove(around, version=2)
-    found = index.search(vectors[:1], 50).rows[0]
-    assert (found != PADDING).all()
-    assert not np.isin(found, around).any()
+    row_ids = index.search(vectors[:1], 50).rows[0]
+    assert (row_ids != PADDING).all()
+    assert not np.isin(row_ids, around).any()

@@ -215,15 +215,15 @@ def test_queries_unlike_the_rows_get_the_effort_that_finds_what_the_index_promis
         publish(tmp_path, [(rows, vectors)], metric="l2", dimension=DIMENSION, version=1, options=options)
     )
     strange = 6 * questions(random, 60)
-    found = tune(snapshot, strange, "l2", 100)
-    assert found is not None
-    before, after = found
+    tuning = tune(snapshot, strange, "l2", 100)
+    assert tuning is not None
+    before, after = tuning
     assert before.recall < 0.99 <= after.recall
     assert before.effort < after.effort
     index, exact = LiveIndex("l2", DIMENSION, snapshot=snapshot), LiveIndex("l2", DIMENSION)
     exact.upsert(rows, vectors, version=1)
     truth = exact.search(strange, 100).rows
-    for tuned in found:
+    for tuned in tuning:
         given = index.search(strange, 100, effort=tuned.effort).rows
         recall = np.mean([np.isin(one, other).mean() for one, other in zip(truth, given, strict=True)])
         assert recall == pytest.approx(tuned.recall, abs=1e-9)

@@ -17,7 +17,7 @@ STEPS = ("work",)
 
 
 @dataclass
-class World:
+class JobsWorld:
     """Gateway's side and workers' side on one database."""
 
     database: Database
@@ -46,7 +46,7 @@ class World:
 
 
 @pytest.fixture
-def world(each_database: Database, each_settings: Settings) -> World:
+def world(each_database: Database, each_settings: Settings) -> JobsWorld:
     rings: list[str] = []
     told: list[tuple[str, str]] = []
 
@@ -55,4 +55,4 @@ def world(each_database: Database, each_settings: Settings) -> World:
 
     jobs = Jobs(lambda: rings.append("ring"))
     settings = each_settings.model_copy(update={"job_attempts": 3})
-    return World(each_database, jobs, Leases(each_database, settings, failed), rings, told)
+    return JobsWorld(each_database, jobs, Leases(each_database, settings, failed), rings, told)

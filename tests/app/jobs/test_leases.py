@@ -1,10 +1,10 @@
-import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from threading import Event
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, insert, select
+from sqlalchemy import Column, MetaData, String, Table, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
@@ -12,16 +12,17 @@ from app.jobs.tables import JobRow
 from app.jobs.values import JobProgress, JobState, Lease
 from app.settings import Settings
 from app.storage.database import Database
-from tests.app.jobs.conftest import STEPS, World
+from tests.app.jobs.conftest import STEPS, JobsWorld
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
-def claimed(world: World) -> Lease:
+def claimed(world: JobsWorld) -> Lease:
     lease = world.leases.claim(STEPS)
     assert lease is not None
     return lease
 
 
-def cancel(world: World) -> bool:
+def cancel(world: JobsWorld) -> bool:
     with world.database.session() as session:
         return world.jobs.request_cancel(session, "s")
 
@@ -30,7 +31,7 @@ def never(session: Session) -> None:
     raise AssertionError("nothing may be applied")
 
 
-def test_lease_says_what_to_do(world: World) -> None:
+def test_lease_says_what_to_do(world: JobsWorld) -> None:
     job = world.enqueue("s", number=1)
     lease = claimed(world)
     assert (lease.job_id, lease.step, lease.subject, lease.arguments) == (job.id, "work", "s", {"number": 1})
@@ -38,24 +39,24 @@ def test_lease_says_what_to_do(world: World) -> None:
     assert world.leases.taken(lease.job_id, lease.token) == lease
 
 
-def test_held_job_is_not_claimed_again(world: World) -> None:
+def test_held_job_is_not_claimed_again(world: JobsWorld) -> None:
     world.enqueue()
     claimed(world)
     assert world.leases.claim(STEPS) is None
 
 
-def test_jobs_are_claimed_oldest_first(world: World) -> None:
+def test_jobs_are_claimed_oldest_first(world: JobsWorld) -> None:
     expected = [world.enqueue().id for _ in range(3)]
     assert [claimed(world).job_id for _ in range(3)] == expected
 
 
-def test_step_that_the_worker_does_not_know_is_left_for_another(world: World) -> None:
+def test_step_that_the_worker_does_not_know_is_left_for_another(world: JobsWorld) -> None:
     world.enqueue()
     assert world.leases.claim(["other"]) is None
     assert claimed(world).step == "work"
 
 
-def test_many_threads_claim_each_job_once(world: World) -> None:
+def test_many_threads_claim_each_job_once(world: JobsWorld) -> None:
     expected = {world.enqueue(f"s{number}").id for number in range(20)}
 
     def claim_all(_: int) -> list[str]:
@@ -68,7 +69,7 @@ def test_many_threads_claim_each_job_once(world: World) -> None:
     assert counts == Counter(expected)
 
 
-def test_many_processes_claim_each_job_once(world: World) -> None:
+def test_many_processes_claim_each_job_once(world: JobsWorld) -> None:
     expected = {world.enqueue(f"s{number}").id for number in range(20)}
     with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as processes:
         counts = Counter(job for got in processes.map(claim_all_from, [world.database.url] * 3) for job in got)
@@ -80,7 +81,7 @@ def claim_all_from(url: str) -> list[str]:
     return [lease.job_id for lease in (leases.claim(STEPS) for _ in range(60)) if lease is not None]
 
 
-def test_expired_lease_goes_to_another_with_the_checkpoint(world: World) -> None:
+def test_expired_lease_goes_to_another_with_the_checkpoint(world: JobsWorld) -> None:
     world.enqueue()
     first = claimed(world)
     world.leases.checkpoint(first, {"rows": 500})
@@ -90,7 +91,7 @@ def test_expired_lease_goes_to_another_with_the_checkpoint(world: World) -> None
     assert second.token != first.token
 
 
-def test_renewed_lease_does_not_expire(world: World) -> None:
+def test_renewed_lease_does_not_expire(world: JobsWorld) -> None:
     world.enqueue()
     lease = claimed(world)
     world.an_hour_passes()
@@ -98,7 +99,7 @@ def test_renewed_lease_does_not_expire(world: World) -> None:
     assert world.leases.claim(STEPS) is None
 
 
-def test_holder_of_a_lost_lease_can_change_nothing(world: World) -> None:
+def test_holder_of_a_lost_lease_can_change_nothing(world: JobsWorld) -> None:
     world.enqueue()
     lost = claimed(world)
     world.an_hour_passes()
@@ -120,7 +121,7 @@ def test_holder_of_a_lost_lease_can_change_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("each_settings", ["postgresql"], indirect=True)
-def test_lease_lost_while_results_are_applied_takes_them_back(world: World) -> None:
+def test_lease_lost_while_results_are_applied_takes_them_back(world: JobsWorld) -> None:
     """Between the look at the lease and the lock on it: what was applied is undone with everything else.
 
     SQLite has one writer at a time: there nobody can claim while results are applied.
@@ -140,7 +141,7 @@ def test_lease_lost_while_results_are_applied_takes_them_back(world: World) -> N
     assert world.job().state == JobState.RUNNING
 
 
-def test_results_and_success_are_one_transaction(world: World) -> None:
+def test_results_and_success_are_one_transaction(world: JobsWorld) -> None:
     world.enqueue()
     lease = claimed(world)
 
@@ -162,7 +163,7 @@ def test_results_and_success_are_one_transaction(world: World) -> None:
         world.leases.finish(lease, never)
 
 
-def test_cancel_that_waits_for_a_finishing_step_reaches_what_the_step_enqueued(world: World) -> None:
+def test_cancel_that_waits_for_a_finishing_step_reaches_what_the_step_enqueued(world: JobsWorld) -> None:
     """Both lock the subject first: neither blocks the other for good, and nothing slips through between them."""
     subjects = Table("locked_subjects", MetaData(), Column("id", String(8), primary_key=True))
     subjects.create(world.database.engine)
@@ -171,26 +172,34 @@ def test_cancel_that_waits_for_a_finishing_step_reaches_what_the_step_enqueued(w
     world.enqueue()
     lease = claimed(world)
 
+    asking = Event()
+
     def lock_and_cancel() -> None:
+        asking.set()
         with world.database.session() as session:
             session.execute(select(subjects).with_for_update())
             world.jobs.request_cancel(session, "s")
 
     with ThreadPoolExecutor(1) as thread:
+        cancelling: list[Future[None]] = []
 
         def apply(session: Session) -> None:
             session.execute(select(subjects).with_for_update())
             world.jobs.enqueue(session, "work", "s")
-            thread.submit(lock_and_cancel)
-            time.sleep(0.3)  # By now it waits for the subject.
+            cancelling.append(thread.submit(lock_and_cancel))
+            assert asking.wait(PATIENCE_SECONDS)
+            if world.database.engine.dialect.name == "postgresql":  # SQLite does not tell who waits for its one writer.
+                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                wait_until(lambda: session.scalar(waiting), "the cancel to wait for the subject")
 
         world.leases.finish(lease, apply)
+        cancelling[0].result(PATIENCE_SECONDS)
     with world.database.read() as session:
         states = [job.state for job in world.jobs.of(session, "s")]
     assert states == [JobState.SUCCEEDED, JobState.CANCELLED]
 
 
-def test_crashed_job_waits_and_is_tried_again(world: World) -> None:
+def test_crashed_job_waits_and_is_tried_again(world: JobsWorld) -> None:
     world.enqueue()
     assert world.leases.release(claimed(world), "it crashed") == JobState.QUEUED
     assert (world.job().error, world.job().attempts) == ("it crashed", 1)
@@ -200,7 +209,7 @@ def test_crashed_job_waits_and_is_tried_again(world: World) -> None:
     assert (world.job().state, world.job().error) == (JobState.SUCCEEDED, None)
 
 
-def test_back_off_keeps_a_crashed_job_from_being_tried_at_once(world: World) -> None:
+def test_back_off_keeps_a_crashed_job_from_being_tried_at_once(world: JobsWorld) -> None:
     world.enqueue()
     lease = claimed(world)
     world.leases.release(lease, "it crashed")
@@ -210,7 +219,7 @@ def test_back_off_keeps_a_crashed_job_from_being_tried_at_once(world: World) -> 
         assert row.available_at > before.created_at
 
 
-def test_job_that_always_crashes_fails_with_the_reason_and_tells_its_subject(world: World) -> None:
+def test_job_that_always_crashes_fails_with_the_reason_and_tells_its_subject(world: JobsWorld) -> None:
     world.enqueue()
     for expected in (JobState.QUEUED, JobState.QUEUED, JobState.FAILED):
         assert world.leases.release(claimed(world), "it crashed") == expected
@@ -221,7 +230,7 @@ def test_job_that_always_crashes_fails_with_the_reason_and_tells_its_subject(wor
     assert world.leases.claim(STEPS) is None
 
 
-def test_job_of_which_few_attempts_are_worthwhile_fails_after_those(world: World) -> None:
+def test_job_of_which_few_attempts_are_worthwhile_fails_after_those(world: JobsWorld) -> None:
     world.enqueue()
     for expected in (JobState.QUEUED, JobState.FAILED):
         assert world.leases.release(claimed(world), "it crashed", most_attempts=2) == expected
@@ -229,7 +238,7 @@ def test_job_of_which_few_attempts_are_worthwhile_fails_after_those(world: World
     assert world.told == [("s", "it crashed (attempt 2 of 2)")]
 
 
-def test_job_that_has_had_more_attempts_than_are_worthwhile_fails_at_once(world: World) -> None:
+def test_job_that_has_had_more_attempts_than_are_worthwhile_fails_at_once(world: JobsWorld) -> None:
     world.enqueue()
     for most, expected in ((None, JobState.QUEUED), (None, JobState.QUEUED), (2, JobState.FAILED)):
         assert world.leases.release(claimed(world), "it crashed", most_attempts=most) == expected
@@ -237,7 +246,7 @@ def test_job_that_has_had_more_attempts_than_are_worthwhile_fails_at_once(world:
     assert world.told == [("s", "it crashed (attempt 3 of 3)")]
 
 
-def test_job_whose_workers_always_vanish_is_given_up_on(world: World) -> None:
+def test_job_whose_workers_always_vanish_is_given_up_on(world: JobsWorld) -> None:
     world.enqueue()
     for _ in range(3):
         claimed(world)
@@ -250,7 +259,7 @@ def test_job_whose_workers_always_vanish_is_given_up_on(world: World) -> None:
     assert world.told == [("s", "The worker vanished during 'work', attempt 3 of 3.")]
 
 
-def test_permanent_failure_is_not_tried_again(world: World) -> None:
+def test_permanent_failure_is_not_tried_again(world: JobsWorld) -> None:
     world.enqueue()
     assert world.leases.fail(claimed(world), "no pairs in the dataset") == JobState.FAILED
     assert world.told == [("s", "no pairs in the dataset")]
@@ -258,7 +267,7 @@ def test_permanent_failure_is_not_tried_again(world: World) -> None:
     assert world.leases.claim(STEPS) is None
 
 
-def test_handing_back_costs_no_attempt(world: World) -> None:
+def test_handing_back_costs_no_attempt(world: JobsWorld) -> None:
     world.enqueue()
     for _ in range(5):
         lease = claimed(world)
@@ -266,7 +275,7 @@ def test_handing_back_costs_no_attempt(world: World) -> None:
         world.leases.hand_back(lease)
 
 
-def test_cancelled_job_can_not_finish(world: World) -> None:
+def test_cancelled_job_can_not_finish(world: JobsWorld) -> None:
     world.enqueue()
     lease = claimed(world)
     assert cancel(world) is True
@@ -277,7 +286,7 @@ def test_cancelled_job_can_not_finish(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", ["release", "fail", "hand_back", "bury"])
-def test_cancelled_job_ends_as_cancelled_however_it_is_let_go(world: World, end: str) -> None:
+def test_cancelled_job_ends_as_cancelled_however_it_is_let_go(world: JobsWorld, end: str) -> None:
     world.enqueue()
     lease = claimed(world)
     cancel(world)

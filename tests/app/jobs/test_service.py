@@ -1,5 +1,5 @@
 from app.jobs.values import JobProgress, JobState, sortable_id
-from tests.app.jobs.conftest import STEPS, World
+from tests.app.jobs.conftest import STEPS, JobsWorld
 
 
 def test_ids_sort_by_time_and_never_repeat() -> None:
@@ -9,14 +9,14 @@ def test_ids_sort_by_time_and_never_repeat() -> None:
     assert {len(one) for one in ids} == {32}
 
 
-def test_job_is_rung_only_after_the_commit(world: World) -> None:
+def test_job_is_rung_only_after_the_commit(world: JobsWorld) -> None:
     with world.database.session() as session:
         world.jobs.enqueue(session, "work", "s")
         assert world.rings == []
     assert world.rings == ["ring"]
 
 
-def test_savepoint_does_not_ring_before_the_outermost_commit(world: World) -> None:
+def test_savepoint_does_not_ring_before_the_outermost_commit(world: JobsWorld) -> None:
     with world.database.session() as session:
         with session.begin_nested():
             world.jobs.enqueue(session, "work", "s")
@@ -24,7 +24,7 @@ def test_savepoint_does_not_ring_before_the_outermost_commit(world: World) -> No
     assert world.rings == ["ring"]
 
 
-def test_rolled_back_job_is_neither_rung_nor_there(world: World) -> None:
+def test_rolled_back_job_is_neither_rung_nor_there(world: JobsWorld) -> None:
     with world.database.session() as session:
         world.jobs.enqueue(session, "work", "s")
         session.rollback()
@@ -32,15 +32,15 @@ def test_rolled_back_job_is_neither_rung_nor_there(world: World) -> None:
     assert world.leases.claim(STEPS) is None
 
 
-def test_job_is_stored_as_it_was_given(world: World) -> None:
+def test_job_is_stored_as_it_was_given(world: JobsWorld) -> None:
     given = world.enqueue("s", number=1, nested={"list": [1, 2.5, "three", None]})
-    found = world.job()
-    assert found == given
-    assert (found.state, found.attempts, found.checkpoint, found.error) == (JobState.QUEUED, 0, {}, None)
-    assert found.arguments == {"number": 1, "nested": {"list": [1, 2.5, "three", None]}}
+    stored = world.job()
+    assert stored == given
+    assert (stored.state, stored.attempts, stored.checkpoint, stored.error) == (JobState.QUEUED, 0, {}, None)
+    assert stored.arguments == {"number": 1, "nested": {"list": [1, 2.5, "three", None]}}
 
 
-def test_progress_is_of_the_unfinished_step(world: World) -> None:
+def test_progress_is_of_the_unfinished_step(world: JobsWorld) -> None:
     world.enqueue()
     lease = world.leases.claim(STEPS)
     assert lease is not None
@@ -54,7 +54,7 @@ def test_progress_is_of_the_unfinished_step(world: World) -> None:
         assert world.jobs.progress(session, "s") is None
 
 
-def test_cancelled_queued_job_is_never_claimed(world: World) -> None:
+def test_cancelled_queued_job_is_never_claimed(world: JobsWorld) -> None:
     world.enqueue()
     with world.database.session() as session:
         assert world.jobs.request_cancel(session, "s") is False
@@ -62,7 +62,7 @@ def test_cancelled_queued_job_is_never_claimed(world: World) -> None:
     assert world.leases.claim(STEPS) is None
 
 
-def test_cancel_leaves_other_subjects_and_ended_jobs_alone(world: World) -> None:
+def test_cancel_leaves_other_subjects_and_ended_jobs_alone(world: JobsWorld) -> None:
     world.enqueue("done")
     lease = world.leases.claim(STEPS)
     assert lease is not None
@@ -74,7 +74,7 @@ def test_cancel_leaves_other_subjects_and_ended_jobs_alone(world: World) -> None
     assert world.job("other").state == JobState.QUEUED
 
 
-def test_cancel_rolled_back_cancels_nothing(world: World) -> None:
+def test_cancel_rolled_back_cancels_nothing(world: JobsWorld) -> None:
     world.enqueue()
     with world.database.session() as session:
         world.jobs.request_cancel(session, "s")

@@ -22,14 +22,14 @@ from workers.serving.indexing import Built, build_index, settle
 
 
 @dataclass
-class Bench:
-    """A gallery with one generation, its live index, and who asked for a rebuild of it."""
+class LiveBench:
+    """A gallery with one generation, its live index, and the rebuilds of it that were asked for."""
 
     crosswalk: Crosswalk
-    asked: list[tuple[str, int]] = field(default_factory=list)
+    rebuilds: list[tuple[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.live = LiveIndexes(self.crosswalk.galleries, lambda *which: self.asked.append(which))
+        self.live = LiveIndexes(self.crosswalk.galleries, lambda *which: self.rebuilds.append(which))
 
     @property
     def info(self) -> GalleryInfo:
@@ -51,7 +51,7 @@ class Bench:
         settle(self.crosswalk, "g", built)
         return built
 
-    def found(self, info: GalleryInfo | None = None) -> list[float]:
+    def scores(self, info: GalleryInfo | None = None) -> list[float]:
         """The first components of all that is found, highest first."""
         index = self.live.index(info or self.info, 1)
         query = np.array([[1.0, 0.0]], np.float32)
@@ -59,59 +59,59 @@ class Bench:
 
 
 @pytest.fixture
-def bench(settings: Settings, database: Database) -> Iterator[Bench]:
+def bench(settings: Settings, database: Database) -> Iterator[LiveBench]:
     crosswalk = compose(settings)
     crosswalk.models.create(NewModel(id="m", dimension=2, metric="ip"))
     crosswalk.galleries.create(NewGallery(id="g", model="m"))
-    yield Bench(crosswalk)
+    yield LiveBench(crosswalk)
     crosswalk.close()
 
 
-def test_every_write_is_seen_by_the_next_search_before_and_after_an_index_is_published(bench: Bench) -> None:
-    assert bench.found() == []
+def test_every_write_is_seen_by_the_next_search_before_and_after_an_index_is_published(bench: LiveBench) -> None:
+    assert bench.scores() == []
     bench.put(x=1, y=2, z=3)
-    assert bench.found() == [3, 2, 1]
+    assert bench.scores() == [3, 2, 1]
     bench.publish()
-    assert bench.found() == [3, 2, 1]
+    assert bench.scores() == [3, 2, 1]
     bench.put(y=5)
     bench.delete("z")
-    assert bench.found() == [5, 1]
+    assert bench.scores() == [5, 1]
     bench.publish()
-    assert bench.found() == [5, 1]
-    assert bench.asked == []
+    assert bench.scores() == [5, 1]
+    assert bench.rebuilds == []
 
 
-def test_search_that_looked_before_an_index_was_published_keeps_to_the_newer_one(bench: Bench) -> None:
+def test_search_that_looked_before_an_index_was_published_keeps_to_the_newer_one(bench: LiveBench) -> None:
     bench.put(x=1, y=2)
     bench.publish()
     early = bench.info
-    assert bench.found() == [2, 1]
+    assert bench.scores() == [2, 1]
     bench.put(z=3)
     newer = bench.publish()
-    assert bench.found() == [3, 2, 1]
-    assert bench.found(early) == [3, 2, 1]
+    assert bench.scores() == [3, 2, 1]
+    assert bench.scores(early) == [3, 2, 1]
     index = bench.live.index(early, 1)
     snapshot = getattr(index, "snapshot", None)
     assert isinstance(snapshot, Snapshot)
     assert snapshot.directory.name == newer.index
-    assert bench.asked == []
+    assert bench.rebuilds == []
 
 
-def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench: Bench) -> None:
+def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench: LiveBench) -> None:
     bench.put(x=1, y=2)
     built = bench.publish()
     path = bench.crosswalk.galleries.store(bench.info).index_folder(1) / built.index / "vectors.f32"
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
-    assert bench.found() == [2, 1]
+    assert bench.scores() == [2, 1]
     bench.put(z=3)
-    assert bench.found() == [3, 2, 1]
-    assert bench.asked == [("g", 1)]
+    assert bench.scores() == [3, 2, 1]
+    assert bench.rebuilds == [("g", 1)]
     bench.publish()
-    assert bench.found() == [3, 2, 1]
-    assert bench.asked == [("g", 1)]
+    assert bench.scores() == [3, 2, 1]
+    assert bench.rebuilds == [("g", 1)]
 
 
-def test_forgotten_gallery_is_opened_anew(bench: Bench) -> None:
+def test_forgotten_gallery_is_opened_anew(bench: LiveBench) -> None:
     bench.put(x=1)
     first = bench.live.index(bench.info, 1)
     assert bench.live.index(bench.info, 1) is first

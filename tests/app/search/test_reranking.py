@@ -29,7 +29,7 @@ NAME = ("gallery", "1", "upgrade")
 
 
 @dataclass
-class Scene:
+class RerankingScene:
     """A gallery in the old space, and a crossing that is neither linear nor without side-information."""
 
     crosswalk: Crosswalk
@@ -66,11 +66,11 @@ class Scene:
         return index
 
     def same(self, queries: Array, k: int, allowed: np.ndarray | None = None) -> None:
-        found, whole = self.search(queries, k, ITEMS + 5, allowed)
+        hits, whole = self.search(queries, k, ITEMS + 5, allowed)
         expected = self.rewritten().search(queries, k, allowed=allowed)
         assert whole
-        np.testing.assert_array_equal(found.rows, expected.rows)
-        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(hits.rows, expected.rows)
+        np.testing.assert_allclose(hits.scores, expected.scores, rtol=1e-4, atol=1e-5)
 
 
 def random(count: int, dimension: int, seed: int) -> Array:
@@ -78,12 +78,12 @@ def random(count: int, dimension: int, seed: int) -> Array:
 
 
 @pytest.fixture(params=list(product(("cosine", "l2"), ("cosine", "l2", "ip"))), ids="-to-".join)
-def scene(request: pytest.FixtureRequest, settings: Settings, database: Database) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, settings: Settings, database: Database) -> Iterator[RerankingScene]:
     source, target = request.param
     crosswalk = compose(settings)
     crosswalk.models.create(NewModel(id="old", dimension=OLD, metric=source))
     crosswalk.galleries.create(NewGallery(id="g", model="old", side_information=SideInformation(dimension=SIDE)))
-    made = Scene(
+    made = RerankingScene(
         crosswalk,
         network_crossing(Space("old", OLD, source), Space("new", NEW, target), SIDE),
         target,
@@ -97,7 +97,9 @@ def scene(request: pytest.FixtureRequest, settings: Settings, database: Database
     crosswalk.close()
 
 
-def test_cascade_over_every_candidate_is_the_rewritten_gallery_through_writes_deletes_and_filters(scene: Scene) -> None:
+def test_cascade_over_every_candidate_is_the_rewritten_gallery_through_writes_deletes_and_filters(
+    scene: RerankingScene,
+) -> None:
     queries = random(9, NEW, 5)
     scene.same(queries, 10)
     index = scene.old.index
@@ -111,7 +113,7 @@ def test_cascade_over_every_candidate_is_the_rewritten_gallery_through_writes_de
     scene.same(queries, ITEMS + 3)
 
 
-def test_side_information_that_comes_later_is_read_though_the_vector_stays(scene: Scene) -> None:
+def test_side_information_that_comes_later_is_read_though_the_vector_stays(scene: RerankingScene) -> None:
     queries = random(9, NEW, 5)
     scene.same(queries, 10)
     vectors = random(ITEMS, OLD, 2)
@@ -119,34 +121,36 @@ def test_side_information_that_comes_later_is_read_though_the_vector_stays(scene
     scene.same(queries, ITEMS)
 
 
-def test_answers_are_the_best_of_the_candidates_that_the_push_proposes_whatever_else_is_asked(scene: Scene) -> None:
+def test_answers_are_the_best_of_the_candidates_that_the_push_proposes_whatever_else_is_asked(
+    scene: RerankingScene,
+) -> None:
     queries, k, candidates = random(20, NEW, 5), 4, 15
-    found, whole = scene.search(queries, k, candidates)
+    hits, whole = scene.search(queries, k, candidates)
     assert not whole
     pushed = scene.crossing.plain.push(queries)
     proposed = scene.old.index.search(pushed.queries, candidates, score_as=pushed.score).rows
     rewritten = scene.rewritten()
     for number, (query, rows) in enumerate(zip(queries, proposed, strict=True)):
         expected = rewritten.search(query[None], k, allowed=rows)
-        assert found.rows[number].tolist() == expected.rows[0].tolist()
+        assert hits.rows[number].tolist() == expected.rows[0].tolist()
         alone, _ = scene.search(query[None], k, candidates)
-        np.testing.assert_array_equal(alone.rows[0], found.rows[number])
-        np.testing.assert_array_equal(alone.scores[0], found.scores[number])
+        np.testing.assert_array_equal(alone.rows[0], hits.rows[number])
+        np.testing.assert_array_equal(alone.scores[0], hits.scores[number])
 
 
-def test_rows_are_transformed_again_where_there_is_no_room_to_keep_them(scene: Scene) -> None:
+def test_rows_are_transformed_again_where_there_is_no_room_to_keep_them(scene: RerankingScene) -> None:
     queries = random(9, NEW, 5)
     scene.reranking = Reranking(0)
     scene.same(queries, 10)
     scene.same(queries, 10)
 
 
-def test_empty_galleries_and_filters_that_let_nothing_through_find_nothing(scene: Scene) -> None:
+def test_empty_galleries_and_filters_that_let_nothing_through_find_nothing(scene: RerankingScene) -> None:
     queries = random(2, NEW, 5)
-    found, whole = scene.search(queries, 3, 20, allowed=np.array([10**6]))
+    hits, whole = scene.search(queries, 3, 20, allowed=np.array([10**6]))
     assert whole
-    assert (found.rows == PADDING).all()
+    assert (hits.rows == PADDING).all()
     scene.crosswalk.items.delete("g", [f"i{row}" for row in range(ITEMS)])
-    found, _ = scene.search(queries, 3, 20)
-    assert (found.rows == PADDING).all()
+    hits, _ = scene.search(queries, 3, 20)
+    assert (hits.rows == PADDING).all()
     assert scene.search(queries[:0], 3, 20)[0].rows.shape == (0, 3)

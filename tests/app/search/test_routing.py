@@ -90,9 +90,9 @@ def test_compatible_route_leads_to_the_newest_generation_in_whose_space_the_mode
 
 def test_crossing_that_re_ranks_answers_by_cascade_and_by_instant_where_that_is_asked_for() -> None:
     info = gallery(1, ("a", None))
-    found = find_route(info, "b", {}, {"b": "u", "c": "v"}, {"u"})
-    assert found == Route("cascade", 1, "u")
-    assert set(choices(found)) == {"cascade", "instant"}
+    route = find_route(info, "b", {}, {"b": "u", "c": "v"}, {"u"})
+    assert route == Route("cascade", 1, "u")
+    assert set(choices(route)) == {"cascade", "instant"}
     other = find_route(info, "c", {}, {"b": "u", "c": "v"}, {"u"})
     assert other == Route("instant", 1, "v")
     assert choices(other) == ("instant",)

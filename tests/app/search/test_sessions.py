@@ -22,10 +22,10 @@ from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.lance_table import vector_type
 from app.upgrades.states import UpgradeState
-from app.upgrades.tables import UpgradeRow
 from models.portable import Space, save_transformation
 from tests.app.crossings import affine
 from tests.serving import serving
+from tests.upgrade_rows import store_upgrade
 
 CONNECTIONS, SEARCHES = 5, 64
 OLD, NEW = Space("old", 3, "l2"), Space("new", 4, "l2")
@@ -33,7 +33,7 @@ VECTORS = {"old": [1.0, 0.0, 0.0], "new": [1.0, 0.0, 0.0, 0.0], "stranger": [1.0
 
 
 @dataclass
-class World:
+class SearchedGallery:
     """A gallery of three items in the space of `old`. Queries of `new` are pushed back to it by a learned crossing,
     and those of `stranger` have no route."""
 
@@ -51,11 +51,7 @@ class World:
         artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, "u")
         for path in (artifacts.chosen, artifacts.plain):
             save_transformation(affine(OLD, NEW), path)
-        request = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
-        row = UpgradeRow(id="u", source="old", target="new", request=request, galleries=["g"])
-        row.state = UpgradeState.READY
-        with self.crosswalk.database.session() as session:
-            session.add(row)
+        store_upgrade(self.crosswalk.database, "u", UpgradeState.READY, ["g"])
 
     def derive_generations(self, count: int) -> None:
         """Gives the gallery as many more generations, each in the space of another model."""
@@ -73,12 +69,12 @@ class World:
 
 
 @pytest.fixture
-def world(each_settings: Settings) -> Iterator[World]:
+def world(each_settings: Settings) -> Iterator[SearchedGallery]:
     """On SQLite and on PostgreSQL in turn, over a small pool of connections."""
     applications: list[FastAPI] = []
     settings = each_settings.model_copy(update={"database_connections": CONNECTIONS})
     with serving(settings, more=applications.append) as client:
-        yield World(client, applications[0].state.crosswalk)
+        yield SearchedGallery(client, applications[0].state.crosswalk)
 
 
 @dataclass
@@ -112,7 +108,7 @@ def counted(engine: Engine) -> Iterator[Counted]:
 
 @pytest.mark.parametrize("many", [False, True], ids=["one query", "many queries"])
 def test_search_takes_one_session_and_as_many_statements_whatever_the_number_of_generations(
-    world: World, many: bool
+    world: SearchedGallery, many: bool
 ) -> None:
     expected = {"old": ("direct", 2), "new": ("instant", 5), "stranger": (None, 6)}
     for later in (0, 6):
@@ -125,7 +121,7 @@ def test_search_takes_one_session_and_as_many_statements_whatever_the_number_of_
             assert (count.sessions, len(count.statements)) == (1, statements), count.statements
 
 
-def test_many_searches_at_once_are_answered_over_a_few_connections(world: World) -> None:
+def test_many_searches_at_once_are_answered_over_a_few_connections(world: SearchedGallery) -> None:
     world.derive_generations(6)
     models = ["old", "new"] * (SEARCHES // 2)
     with ThreadPoolExecutor(SEARCHES) as threads:
@@ -136,7 +132,7 @@ def test_many_searches_at_once_are_answered_over_a_few_connections(world: World)
         assert len(answer.json()["results"]) == 3
 
 
-def test_no_session_is_open_while_an_index_is_searched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_session_is_open_while_an_index_is_searched(world: SearchedGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     index = world.crosswalk.live.index
 

@@ -146,8 +146,8 @@ def test_it_is_done_by_the_command_too(client: httpx.Client, tmp_path: Path) -> 
     client.post("/models", json={"id": "old", "dimension": 1, "metric": "l2"})
     client.post("/datasets", json={"id": "photos"})
     client.put("/datasets/photos/rows", json={"rows": [{"id": "a", "text": "hi"}]})
-    asked = ("--id", "side", "--dataset", "photos", "--architecture", "small-bert", "--epochs", "3")
-    assert run("models", "train-side-information", "old", *asked) == "side\n"
+    options = ("--id", "side", "--dataset", "photos", "--architecture", "small-bert", "--epochs", "3")
+    assert run("models", "train-side-information", "old", *options) == "side\n"
     (listed,) = json.loads(run("models", "side-information", "old"))["items"]
     assert (listed["dimension"], listed["training"]["epochs"], listed["training"]["tokens"]) == (128, 3, 64)
     assert json.loads(run("models", "cancel", "side"))["training"]["state"] == "cancelled"
@@ -245,9 +245,9 @@ def test_a_transformed_generation_follows_at_once(shop: Crossed) -> None:
 
     def nearest(vectors: Any) -> list[str]:
         body = {"gallery": "shop", "model": "new", "k": 1, "vectors": np.asarray(vectors).tolist()}
-        found = shop.post("/search", body)["results"]
-        assert all(hits[0]["score"] < 1e-3 for hits in found)  # squared distances
-        return [hits[0]["id"] for hits in found]
+        results = shop.post("/search", body)["results"]
+        assert all(hits[0]["score"] < 1e-3 for hits in results)  # squared distances
+        return [hits[0]["id"] for hits in results]
 
     assert nearest(shop.plain.apply(shop.old)) == shop.ids
     assert give(shop, range(10)).is_success

@@ -139,8 +139,8 @@ def test_changes_see_rows_that_gained_a_column(table: Table) -> None:
     schema = pa.schema([WHOLE.field("id"), pa.field("more", pa.int64())])
     table.upsert(schema, [pa.record_batch([["b"], [7]], schema=schema)])
     changes = table.changes(version, ["id", "n", "more", "never"])
-    found = {row["id"]: (row["n"], row["more"]) for batch in changes.written for row in batch.to_pylist()}
-    assert found["b"] == (2, 7)
+    written = {row["id"]: (row["n"], row["more"]) for batch in changes.written for row in batch.to_pylist()}
+    assert written["b"] == (2, 7)
     assert len(changes.removed) == 0
 
 

@@ -39,12 +39,13 @@ def test_the_model_is_registered_when_training_starts(each_training: Training) -
 
 
 def test_the_answer_shows_what_was_asked_with_the_model_as_an_id(training: Training) -> None:
-    found = training.client.get(f"/upgrades/{training.start(instance_weights=True)}").json()
-    assert (found["from"], found["to"], found["strategy"], found["state"]) == ("old", "new", "compatible", "queued")
-    assert found["architecture"] == ARCHITECTURE
-    assert found["training"]["epochs"] == 90
-    assert found["instance_weights"]["learning_rate"] == 0.2
-    assert found["progress"]["step"] == "train_compatible"
+    upgrade = training.client.get(f"/upgrades/{training.start(instance_weights=True)}").json()
+    assert (upgrade["from"], upgrade["to"]) == ("old", "new")
+    assert (upgrade["strategy"], upgrade["state"]) == ("compatible", "queued")
+    assert upgrade["architecture"] == ARCHITECTURE
+    assert upgrade["training"]["epochs"] == 90
+    assert upgrade["instance_weights"]["learning_rate"] == 0.2
+    assert upgrade["progress"]["step"] == "train_compatible"
 
 
 @pytest.mark.parametrize(("activate", "expected"), [("when_accepted", "active"), ("manually", "ready")])
@@ -84,9 +85,9 @@ def test_search_is_that_of_zero_padded_old_vectors(client: httpx.Client, setting
     crosswalk = compose(settings)
     training = Training(client, crosswalk, metric)
     training.accepted()
-    found = training.search(QUERIES).json()
-    assert (found["route"], found["exact"], found["generation"]) == ("compatible", True, 1)
-    assert found["note"] == f"vectors of old zero-padded from {OLD_DIMENSION} to {NEW_DIMENSION} dimensions"
+    answer = training.search(QUERIES).json()
+    assert (answer["route"], answer["exact"], answer["generation"]) == ("compatible", True, 1)
+    assert answer["note"] == f"vectors of old zero-padded from {OLD_DIMENSION} to {NEW_DIMENSION} dimensions"
     padded = np.zeros((len(training.ids), NEW_DIMENSION))
     padded[:, :OLD_DIMENSION] = training.vectors
     queries = QUERIES.astype(np.float64)
@@ -94,7 +95,7 @@ def test_search_is_that_of_zero_padded_old_vectors(client: httpx.Client, setting
         queries, padded = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, padded))
     products = queries @ padded.T
     scores = -np.linalg.norm(queries[:, None] - padded[None], axis=2) if metric == "l2" else products
-    for row, hits in enumerate(found["results"]):
+    for row, hits in enumerate(answer["results"]):
         nearest = np.argsort(-scores[row])[:5]
         assert [hit["id"] for hit in hits] == [training.ids[place] for place in nearest]
         expected = np.abs(scores[row][nearest]) if metric == "l2" else scores[row][nearest]
@@ -104,9 +105,9 @@ def test_search_is_that_of_zero_padded_old_vectors(client: httpx.Client, setting
 
 def test_same_dimension_is_said_to_need_no_padding(training: Training) -> None:
     training.accepted(to={"id": "new", "architecture": ARCHITECTURE, "dimension": OLD_DIMENSION})
-    found = training.search(QUERIES[:, :OLD_DIMENSION]).json()
-    assert (found["route"], found["exact"]) == ("compatible", True)
-    assert "as they are" in found["note"]
+    answer = training.search(QUERIES[:, :OLD_DIMENSION]).json()
+    assert (answer["route"], answer["exact"]) == ("compatible", True)
+    assert "as they are" in answer["note"]
 
 
 def test_every_gallery_in_the_old_space_can_be_searched_later_ones_too(training: Training) -> None:

@@ -11,8 +11,8 @@ from app.problems import NotFound
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.request import AtLeast
 from app.upgrades.states import UpgradeState
-from app.upgrades.tables import UpgradeRow
 from tests.app.upgrades.training import ARCHITECTURE, NEW_DIMENSION, Training
+from tests.upgrade_rows import upgrade_info
 
 FORWARD: dict[str, Any] = {"strategy": "forward", "to": "new", "dataset": "pairs"}
 COMPATIBLE: dict[str, Any] = {
@@ -23,22 +23,22 @@ COMPATIBLE: dict[str, Any] = {
 
 
 def info(request: dict[str, Any]) -> UpgradeInfo:
-    row = UpgradeRow(id="upg-1", source="old", target="new", galleries=["faq", "shop"], state="queued", request=request)
-    return UpgradeInfo.of(row)
+    return upgrade_info("upg-1", request, ["faq", "shop"])
 
 
 def test_what_an_older_release_did_not_store_is_what_it_always_meant() -> None:
-    asked = info({"strategy": "forward", "to": "new", "dataset": "pairs", "evaluation": None}).forward
-    assert (asked.rewrite, asked.dry_run, asked.activate, asked.method) == (True, False, "when_accepted", "auto")
+    request = info({"strategy": "forward", "to": "new", "dataset": "pairs", "evaluation": None}).forward
+    assert (request.rewrite, request.dry_run) == (True, False)
+    assert (request.activate, request.method) == ("when_accepted", "auto")
 
 
 def test_what_was_asked_is_there_with_its_types() -> None:
-    found = info(COMPATIBLE | {"evaluation": "later", "gate": {"metric": "map", "require": {"at_least": 0.85}}})
-    assert (found.source, found.target, found.galleries) == ("old", "new", ("faq", "shop"))
-    assert found.state is UpgradeState.QUEUED
-    assert found.asked.datasets == ["photos", "later"]
-    assert (found.asked.gate.metric, found.asked.gate.require) == ("map", AtLeast(at_least=0.85))
-    assert found.compatible.to.built.width == NEW_DIMENSION
+    upgrade = info(COMPATIBLE | {"evaluation": "later", "gate": {"metric": "map", "require": {"at_least": 0.85}}})
+    assert (upgrade.source, upgrade.target, upgrade.galleries) == ("old", "new", ("faq", "shop"))
+    assert upgrade.state is UpgradeState.QUEUED
+    assert upgrade.asked.datasets == ["photos", "later"]
+    assert (upgrade.asked.gate.metric, upgrade.asked.gate.require) == ("map", AtLeast(at_least=0.85))
+    assert upgrade.compatible.to.built.width == NEW_DIMENSION
 
 
 @pytest.mark.parametrize(("request_", "other"), [(FORWARD, "compatible"), (COMPATIBLE, "forward")])

@@ -44,8 +44,8 @@ def test_the_report_as_json_is_what_was_learned(training: Training) -> None:
     training.train(upgrade)
     assert training.client.get(f"/upgrades/{upgrade}/report").json() == {"learned": LEARNED}
     training.accept(upgrade)
-    found = training.client.get(f"/upgrades/{upgrade}/report").json()
-    assert (found["galleries"], found["advice"]) == ({}, {})
+    report = training.client.get(f"/upgrades/{upgrade}/report").json()
+    assert (report["galleries"], report["advice"]) == ({}, {})
 
 
 def test_a_line_spans_the_epochs_and_the_largest_value_is_at_the_top() -> None:
@@ -98,11 +98,11 @@ def test_expected_and_observed_errors_share_one_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "phrase"),
     [(0.04, "0.0 s"), (119.0, "119.0 s"), (7_000.0, "116.7 min"), (90_000.0, "25.0 h"), (1e6, "11.6 d")],
 )
-def test_times_are_said_in_the_unit_that_suits_them(seconds: float, said: str) -> None:
-    assert PAGES.filters["seconds"](seconds) == said
+def test_times_are_said_in_the_unit_that_suits_them(seconds: float, phrase: str) -> None:
+    assert PAGES.filters["seconds"](seconds) == phrase
 
 
 def test_what_is_unknown_is_a_dash() -> None:

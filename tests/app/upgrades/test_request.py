@@ -56,14 +56,14 @@ def test_a_field_that_is_wrong_is_named(
 
 
 def test_what_is_left_out_is_the_papers() -> None:
-    asked = asked_by(COMPATIBLE).model_dump()
-    assert asked["method"] == "random_walk"
-    training = asked["training"]
+    request = asked_by(COMPATIBLE).model_dump()
+    assert request["method"] == "random_walk"
+    training = request["training"]
     assert (training["epochs"], training["batch"], training["learning_rate"]) == (90, 1024, 0.1)
     assert (training["weight_decay"], training["momentum"], training["schedule"]) == (1e-4, 0.9, "step")
     assert (training["patience"], training["image_size"]) == (30, 32)
-    assert asked["to"]["dimension"] == 128
-    assert asked["instance_weights"] is None
+    assert request["to"]["dimension"] == 128
+    assert request["instance_weights"] is None
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_what_is_left_out_is_the_papers() -> None:
 def test_what_is_left_out_is_filled_in_and_stays_when_stored(
     changes: dict[str, Any], path: tuple[str, ...], expected: object
 ) -> None:
-    asked = asked_by(COMPATIBLE | changes)
-    stored = asked.model_dump(mode="json")
-    found: Any = stored
+    request = asked_by(COMPATIBLE | changes)
+    stored = request.model_dump(mode="json")
+    value: Any = stored
     for step in path:
-        found = found[step]
-    assert found == expected
-    assert asked_by(stored) == asked
+        value = value[step]
+    assert value == expected
+    assert asked_by(stored) == request
 
 
 def test_fewer_dimensions_than_the_old_model_are_refused(training: Training) -> None:

@@ -84,8 +84,8 @@ class Training:
     def post(self, url: str, body: Any = None, status: int = 200) -> dict[str, Any]:
         answer = self.client.post(url, json=body)
         assert answer.status_code == status, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        answered: dict[str, Any] = answer.json()
+        return answered
 
     def body(self, **changes: Any) -> dict[str, Any]:
         to = {"id": "new", "architecture": ARCHITECTURE}

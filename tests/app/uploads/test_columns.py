@@ -20,8 +20,8 @@ GALLERY = Expected.items(2)
 def read(folder: Path, expected: Expected = DATASET, **columns: Any) -> dict[str, list[Any]]:
     rows = max(len(column) for column in columns.values())
     ids = {"id": [f"row-{row}" for row in range(rows)]} | columns
-    found: dict[str, list[Any]] = decoded(folder, arrow(pa.table(ids)), ARROW, expected).to_pydict()
-    return found
+    cells: dict[str, list[Any]] = decoded(folder, arrow(pa.table(ids)), ARROW, expected).to_pydict()
+    return cells
 
 
 def refusal(folder: Path, expected: Expected = DATASET, **columns: Any) -> str:
@@ -37,9 +37,9 @@ def test_vectors_of_every_float_and_list_type_become_float32(
 ) -> None:
     column = pa.array([np.array([1, 2], number.to_pandas_dtype()), None, np.array([0, 0], number.to_pandas_dtype())])
     table = pa.table({"id": ["a", "b", "c"], "embedding.m": column.cast(list_type(number))})
-    found = decoded(tmp_path, arrow(table), ARROW, DATASET).column("embedding.m")
-    assert found.type == pa.list_(pa.float32(), 2)
-    assert found.to_pylist() == [[1.0, 2.0], None, [0.0, 0.0]]
+    vectors = decoded(tmp_path, arrow(table), ARROW, DATASET).column("embedding.m")
+    assert vectors.type == pa.list_(pa.float32(), 2)
+    assert vectors.to_pylist() == [[1.0, 2.0], None, [0.0, 0.0]]
 
 
 def test_vectors_of_a_slice_are_its_own(tmp_path: Path) -> None:

@@ -86,14 +86,14 @@ def _as_table(rows: Rows, expected: Expected, number: pa.DataType) -> pa.Table:
 
 
 def _as_json(rows: Rows, expected: Expected) -> bytes:
-    said = []
+    written = []
     for row in rows:
         plain = {name: value for name, value in row.items() if not name.startswith("embedding.")}
         if (image := plain.get("image")) is not None:
             plain["image"] = base64.b64encode(image).decode()
         vectors = {name.removeprefix("embedding."): row[name] for name in row.keys() - plain.keys()}
-        said.append(plain | ({"embeddings": vectors} if vectors else {}))
-    return json.dumps({expected.noun: said}).encode()
+        written.append(plain | ({"embeddings": vectors} if vectors else {}))
+    return json.dumps({expected.noun: written}).encode()
 
 
 def _as_npz(rows: Rows, expected: Expected) -> bytes:
@@ -111,12 +111,12 @@ def _as_npz(rows: Rows, expected: Expected) -> bytes:
 
 def _assert_reads(body: bytes, media_type: str, expected: Expected, rows: Rows) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        found = decoded(Path(folder), body, media_type, expected)
-    found.validate(full=True)
-    wanted = _canonical(rows, expected).select(found.column_names)
-    assert set(wanted.column_names) == set(found.column_names)
-    assert found.schema.equals(wanted.schema)
-    assert found.equals(wanted)
+        table = decoded(Path(folder), body, media_type, expected)
+    table.validate(full=True)
+    wanted = _canonical(rows, expected).select(table.column_names)
+    assert set(wanted.column_names) == set(table.column_names)
+    assert table.schema.equals(wanted.schema)
+    assert table.equals(wanted)
 
 
 @settings(deadline=None, max_examples=60)
@@ -148,10 +148,10 @@ def test_many_chunks_come_out_in_order(tmp_path: Path) -> None:
         (npz_of(rows), NPZ),
         (items(rows=9000), JSON),
     ):
-        found = decoded(tmp_path, body, media_type, EXPECTED)
-        assert found.column("id").to_pylist() == rows.column("id").to_pylist()
-        assert found.column("embedding").to_pylist() == rows.column("embedding").to_pylist()
-        assert found.column("embedding").num_chunks > 1
+        table = decoded(tmp_path, body, media_type, EXPECTED)
+        assert table.column("id").to_pylist() == rows.column("id").to_pylist()
+        assert table.column("embedding").to_pylist() == rows.column("embedding").to_pylist()
+        assert table.column("embedding").num_chunks > 1
 
 
 def _damaged(body: bytes, rng: random.Random) -> bytes:

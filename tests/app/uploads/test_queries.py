@@ -98,9 +98,9 @@ def _ask(uploads: Uploads, body: bytes, media_type: str) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
 def test_npy_of_every_float_is_taken(uploads: Uploads, dtype: str) -> None:
-    found = _ask(uploads, _npy(np.stack([VECTOR, VECTOR]).astype(dtype)), NPY)
-    assert found.dtype == np.float32
-    assert np.array_equal(found, [VECTOR, VECTOR])
+    queries = _ask(uploads, _npy(np.stack([VECTOR, VECTOR]).astype(dtype)), NPY)
+    assert queries.dtype == np.float32
+    assert np.array_equal(queries, [VECTOR, VECTOR])
 
 
 def test_npy_of_one_axis_is_one_query(uploads: Uploads) -> None:

@@ -48,11 +48,11 @@ def test_body_longer_than_allowed_is_refused_before_it_is_all_there(tmp_path: Pa
 
 
 def test_body_that_announces_too_much_is_not_read_at_all(tmp_path: Path) -> None:
-    asked = False
+    body_read = False
 
     async def body() -> AsyncIterator[bytes]:
-        nonlocal asked
-        asked = True
+        nonlocal body_read
+        body_read = True
         yield b"a"
 
     async def run() -> None:
@@ -61,7 +61,7 @@ def test_body_that_announces_too_much_is_not_read_at_all(tmp_path: Path) -> None
 
     with pytest.raises(TooLarge):
         asyncio.run(run())
-    assert not asked
+    assert not body_read
 
 
 def test_body_is_removed_when_its_sender_or_its_reader_fails(tmp_path: Path) -> None:

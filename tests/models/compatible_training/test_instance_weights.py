@@ -20,7 +20,7 @@ def drawn(seed: int = 0, rows: int = 6) -> tuple[Tensor, Tensor, Tensor]:
     return losses, used, torch.randperm(rows, generator=random)[:4]
 
 
-def moved(settings: InstanceWeightSettings, steps: int = 3) -> RowWeights:
+def stepped_weights(settings: InstanceWeightSettings, steps: int = 3) -> RowWeights:
     weights = RowWeights(6, settings, CPU)
     for seed in range(steps):
         losses, used, rows = drawn(seed)
@@ -30,29 +30,29 @@ def moved(settings: InstanceWeightSettings, steps: int = 3) -> RowWeights:
 
 def weight(weights: RowWeights, used: Tensor, rows: Tensor) -> np.ndarray:
     """w (4, 2): exp(−s), by loops over the rows that use a term divided by its mean there."""
-    found = np.zeros((4, 2))
+    expected = np.zeros((4, 2))
     for t in range(2):
         own = [i for i in range(4) if used[i, t]]
         raw = {i: float(np.exp(-weights.values[int(rows[i]), t])) for i in own}
         for i in own:
-            found[i, t] = raw[i] / (sum(raw.values()) / len(own))
-    return found
+            expected[i, t] = raw[i] / (sum(raw.values()) / len(own))
+    return expected
 
 
 def test_weigh_equals_loops() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     losses, used, rows = drawn(9)
     expected = (weight(weights, used, rows) * losses.numpy()).sum() / 4
     assert float(weights.weigh(losses, used, rows)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_parts_of_a_batch_weigh_as_the_whole() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     losses, used, rows = drawn(9)
     parts = [slice(0, 1), slice(1, 4)]
     totals = torch.stack([weights.totals(used[part], rows[part]) for part in parts]).sum(0)
-    found = [float(weights.weigh(losses[part], used[part], rows[part], totals)) for part in parts]
-    assert (found[0] + 3 * found[1]) / 4 == pytest.approx(float(weights.weigh(losses, used, rows)), rel=1e-6)
+    weighed = [float(weights.weigh(losses[part], used[part], rows[part], totals)) for part in parts]
+    assert (weighed[0] + 3 * weighed[1]) / 4 == pytest.approx(float(weights.weigh(losses, used, rows)), rel=1e-6)
 
 
 def test_weights_of_a_term_are_one_on_average_however_far_s_has_gone() -> None:
@@ -64,7 +64,7 @@ def test_weights_of_a_term_are_one_on_average_however_far_s_has_gone() -> None:
 
 
 def test_gradients_equal_autograd_on_the_whole_loss() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     losses, used, rows = drawn(9)
     s = torch.from_numpy(weights.values).double().requires_grad_()
     terms = used * (torch.exp(-s[rows]) * losses.double() + s[rows])
@@ -88,7 +88,7 @@ def test_step_equals_momentum_sgd_with_decay_on_rows_visited() -> None:
 
 
 def test_network_gradient_is_that_of_the_weighed_losses_and_leaves_s_alone() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     before = weights.values
     losses, used, rows = drawn(9)
     losses.requires_grad_()
@@ -98,7 +98,7 @@ def test_network_gradient_is_that_of_the_weighed_losses_and_leaves_s_alone() -> 
 
 
 def test_rows_not_visited_do_not_move() -> None:
-    weights = moved(InstanceWeightSettings())
+    weights = stepped_weights(InstanceWeightSettings())
     before, momentum = weights.values, weights.state()["momentum"].clone()
     losses, used, rows = drawn(1)
     weights.step(rows, weights.gradients(losses, used, rows))
@@ -151,7 +151,7 @@ def test_how_far_a_row_moves_does_not_depend_on_the_batch() -> None:
 
 
 def test_checkpoint_goes_on_bit_for_bit() -> None:
-    kept = moved(InstanceWeightSettings())
+    kept = stepped_weights(InstanceWeightSettings())
     restored = RowWeights(6, InstanceWeightSettings(), CPU)
     restored.load_state({name: value.clone() for name, value in kept.state().items()})
     for weights in (kept, restored):
@@ -164,20 +164,20 @@ def test_checkpoint_goes_on_bit_for_bit() -> None:
 def test_suspects_are_high_on_both_terms_and_poor_rows_on_the_second_alone() -> None:
     values = np.zeros((100, 2), np.float32)
     values[0], values[1], values[2] = (2, 2), (0, 2), (2, 0)
-    found = suspects(values)
-    assert np.flatnonzero(found.is_suspect).tolist() == [0]
-    assert np.flatnonzero(found.is_poor).tolist() == [1]
-    assert found.suspect_label.argmax() == 0
-    assert found.old_model_poor.argmax() == 1
+    suspected = suspects(values)
+    assert np.flatnonzero(suspected.is_suspect).tolist() == [0]
+    assert np.flatnonzero(suspected.is_poor).tolist() == [1]
+    assert suspected.suspect_label.argmax() == 0
+    assert suspected.old_model_poor.argmax() == 1
 
 
 def test_row_unlike_its_class_for_the_old_model_is_the_more_suspect() -> None:
     values, outlier = np.zeros((4, 2), np.float32), np.array([1, 0.2, 1.5, np.nan], np.float32)
-    found = suspects(values, outlier)
-    assert found.suspect_label[1] > found.suspect_label[0] > found.suspect_label[2]
-    assert found.suspect_label[3] == found.suspect_label[0]
-    assert found.is_suspect.tolist() == [False, True, False, False]
-    assert not found.old_model_poor.any()
+    suspected = suspects(values, outlier)
+    assert suspected.suspect_label[1] > suspected.suspect_label[0] > suspected.suspect_label[2]
+    assert suspected.suspect_label[3] == suspected.suspect_label[0]
+    assert suspected.is_suspect.tolist() == [False, True, False, False]
+    assert not suspected.old_model_poor.any()
 
 
 @pytest.mark.parametrize(

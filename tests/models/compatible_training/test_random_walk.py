@@ -17,13 +17,13 @@ def walk(rows: np.ndarray, temperature: float) -> np.ndarray:
     m = len(rows)
     lengths = np.linalg.norm(rows, axis=1)
     unit = rows / np.where(lengths > 0, lengths, 1)[:, None]
-    found = np.zeros((m, m))
+    refined = np.zeros((m, m))
     for i in range(m):
         others = [j for j in range(m) if j != i]
         logits = unit[others] @ unit[i] / temperature
         share = np.exp(logits - logits.max())
-        found[i, others] = share / share.sum()
-    return found
+        refined[i, others] = share / share.sum()
+    return refined
 
 
 def exact(features: np.ndarray, damping: float, temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -87,13 +87,13 @@ def test_equals_the_dense_inverse(m: int, d: int, damping: float, temperature: f
     rng = np.random.default_rng(seed)
     rows = 1 + rng.normal(size=(clusters, d))[rng.integers(clusters, size=m)] + 0.3 * rng.normal(size=(m, d))
     rows = rows.astype(np.float32)
-    found = refine(rows, damping, temperature)
+    refined = refine(rows, damping, temperature)
     if m == 1:
-        assert found.column == pytest.approx(unit(rows[0]), abs=1e-6)
+        assert refined.column == pytest.approx(unit(rows[0]), abs=1e-6)
         return
     column, weights = exact(rows, damping, temperature)
-    assert found.column == pytest.approx(column, abs=1e-5)
-    assert found.weights == pytest.approx(weights, abs=1e-5)
+    assert refined.column == pytest.approx(column, abs=1e-5)
+    assert refined.weights == pytest.approx(weights, abs=1e-5)
 
 
 def many(sizes: list[int], seed: int = 0) -> tuple[Array, np.ndarray]:
@@ -111,14 +111,14 @@ SIZES = [0, 1, 1, 2, 2, 3, 7, 8, 9, 10, 30, 31, 33, 39, 120, 0]
 def test_many_classes_equal_one_by_one(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     monkeypatch.setattr(random_walk, "_IN_CACHE", at_once)
     rows, codes = many(SIZES)
-    found = refine_classes(rows, codes, len(SIZES))
+    refined = refine_classes(rows, codes, len(SIZES))
     for code, size in enumerate(SIZES):
         if size == 0:
-            assert not found.columns[code].any()
+            assert not refined.columns[code].any()
             continue
         alone = refine(rows[codes == code])
-        assert found.columns[code] == pytest.approx(alone.column, abs=2e-6)
-        assert found.weights[codes == code] == pytest.approx(alone.weights, abs=2e-6)
+        assert refined.columns[code] == pytest.approx(alone.column, abs=2e-6)
+        assert refined.weights[codes == code] == pytest.approx(alone.weights, abs=2e-6)
 
 
 def test_answer_does_not_depend_on_threads() -> None:
@@ -139,12 +139,12 @@ def test_answer_does_not_depend_on_threads() -> None:
 def test_weights_sum_to_one_in_every_class_and_are_zero_in_none() -> None:
     rows, codes = many(SIZES)
     codes = np.where(np.arange(len(codes)) % 5 == 0, -1, codes)
-    found = refine_classes(rows, codes, len(SIZES))
-    sums = np.bincount(codes[codes >= 0], found.weights[codes >= 0], len(SIZES))
+    refined = refine_classes(rows, codes, len(SIZES))
+    sums = np.bincount(codes[codes >= 0], refined.weights[codes >= 0], len(SIZES))
     filled = np.isin(np.arange(len(SIZES)), codes)
     assert sums[filled] == pytest.approx(1, abs=1e-6)
-    assert not found.weights[codes < 0].any()
-    assert np.linalg.norm(found.columns[filled], axis=1) == pytest.approx(1, abs=1e-6)
+    assert not refined.weights[codes < 0].any()
+    assert np.linalg.norm(refined.columns[filled], axis=1) == pytest.approx(1, abs=1e-6)
 
 
 def test_permuted_rows_permute_weights() -> None:
@@ -156,9 +156,9 @@ def test_permuted_rows_permute_weights() -> None:
 
 
 def test_class_of_one_row_is_that_row() -> None:
-    found = refine(np.array([[3.0, 4.0]]))
-    assert found.column == pytest.approx(np.array([0.6, 0.8]))
-    assert found.weights.tolist() == [1.0]
+    refined = refine(np.array([[3.0, 4.0]]))
+    assert refined.column == pytest.approx(np.array([0.6, 0.8]))
+    assert refined.weights.tolist() == [1.0]
 
 
 def test_two_rows_weigh_the_same() -> None:
@@ -173,24 +173,24 @@ def test_duplicates_weigh_the_same() -> None:
 
 
 def test_identical_rows_are_all_the_mean() -> None:
-    found = refine(np.tile(np.array([0.0, 5.0]), (7, 1)), temperature=1e-6)
-    assert found.column == pytest.approx(np.array([0.0, 1.0]))
-    assert found.weights == pytest.approx(np.full(7, 1 / 7))
+    refined = refine(np.tile(np.array([0.0, 5.0]), (7, 1)), temperature=1e-6)
+    assert refined.column == pytest.approx(np.array([0.0, 1.0]))
+    assert refined.weights == pytest.approx(np.full(7, 1 / 7))
 
 
 def test_zero_rows_resemble_nothing() -> None:
     rows, _ = with_strangers(4, m=30)
     rows[[0, 7]] = 0
-    found = refine(rows)
+    refined = refine(rows)
     column, weights = exact(rows, 0.9, 0.1)
-    assert found.weights == pytest.approx(weights, abs=1e-5)
-    assert found.column == pytest.approx(column, abs=1e-5)
+    assert refined.weights == pytest.approx(weights, abs=1e-5)
+    assert refined.column == pytest.approx(column, abs=1e-5)
 
 
 def test_class_of_zeros_has_no_column() -> None:
-    found = refine(np.zeros((5, 3)))
-    assert not found.column.any()
-    assert found.weights == pytest.approx(np.full(5, 0.2))
+    refined = refine(np.zeros((5, 3)))
+    assert not refined.column.any()
+    assert refined.weights == pytest.approx(np.full(5, 0.2))
 
 
 def test_rows_that_cancel_have_no_column() -> None:
@@ -200,25 +200,25 @@ def test_rows_that_cancel_have_no_column() -> None:
 
 def test_no_damping_is_the_plain_mean() -> None:
     rows, _ = with_strangers(5)
-    found = refine(rows, damping=0)
-    assert found.weights == pytest.approx(np.full(100, 0.01))
-    assert found.column == pytest.approx(unit(rows.mean(0)), abs=1e-6)
+    refined = refine(rows, damping=0)
+    assert refined.weights == pytest.approx(np.full(100, 0.01))
+    assert refined.column == pytest.approx(unit(rows.mean(0)), abs=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1e-12, 1e-4, random_walk._WARM, 1e6])
 def test_extreme_temperatures_are_stable(temperature: float) -> None:
     rows, _ = with_strangers(6)
-    found = refine(rows, temperature=temperature)
-    assert np.isfinite(found.column).all()
-    assert found.weights.sum() == pytest.approx(1, abs=1e-5)
+    refined = refine(rows, temperature=temperature)
+    assert np.isfinite(refined.column).all()
+    assert refined.weights.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_length_of_rows_counts_in_the_mean_and_not_in_the_walk() -> None:
     rows, _ = with_strangers(7)
     longer = rows * np.random.default_rng(0).uniform(0.1, 10, (100, 1)).astype(np.float32)
-    found = refine(longer)
-    assert found.weights == pytest.approx(refine(rows).weights, abs=1e-6)
-    assert found.column == pytest.approx(unit(found.weights @ longer), abs=1e-6)
+    refined = refine(longer)
+    assert refined.weights == pytest.approx(refine(rows).weights, abs=1e-6)
+    assert refined.column == pytest.approx(unit(refined.weights @ longer), abs=1e-6)
 
 
 def test_neighbours_stand_for_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:

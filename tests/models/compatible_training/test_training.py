@@ -20,13 +20,13 @@ class Killed(Exception):
     pass
 
 
-def weights(found: Trained) -> dict[str, torch.Tensor]:
-    return found.embedder.state_dict()
+def weights(model: Trained) -> dict[str, torch.Tensor]:
+    return model.embedder.state_dict()
 
 
-def measured(found: Trained, held_out: LabelledInputs) -> Validation:
+def measured(model: Trained, held_out: LabelledInputs) -> Validation:
     loader = Loader(held_out.inputs, Preprocessing.images(8))
-    features = embed(found.embedder, loader, len(held_out), 32, torch.device("cpu"), None)
+    features = embed(model.embedder, loader, len(held_out), 32, torch.device("cpu"), None)
     return validate(features, held_out, "l2")
 
 
@@ -37,19 +37,19 @@ def assert_equal(one: Trained, other: Trained) -> None:
 
 def test_new_queries_find_their_class_among_old_vectors_better_than_old_queries_do(tmp_path: Path) -> None:
     held_out = digits(300, start=1200)
-    found = trained(digits(1200), tmp_path, epochs=10)
+    model = trained(digits(1200), tmp_path, epochs=10)
     features = embed(
-        found.embedder, Loader(held_out.inputs, Preprocessing.images(8)), 300, 300, torch.device("cpu"), None
+        model.embedder, Loader(held_out.inputs, Preprocessing.images(8)), 300, 300, torch.device("cpu"), None
     )
     assert validate(features, held_out, "l2").cross > validate(held_out.old, held_out, "l2").cross + 0.05
 
 
 def test_a_model_tied_to_nothing_does_not(tmp_path: Path) -> None:
-    found = trained(digits(600), tmp_path, digits(300, start=1200), method="none")
-    assert found.epochs[-1].self is not None
-    assert found.epochs[-1].self > 0.5
-    assert found.epochs[-1].cross is not None
-    assert found.epochs[-1].cross < 0.3
+    model = trained(digits(600), tmp_path, digits(300, start=1200), method="none")
+    assert model.epochs[-1].self is not None
+    assert model.epochs[-1].self > 0.5
+    assert model.epochs[-1].cross is not None
+    assert model.epochs[-1].cross < 0.3
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_a_seed_decides_the_weights(tmp_path: Path) -> None:
 
 def test_training_stops_when_the_cross_test_gets_no_better_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     held_out = digits(60, start=1200)
-    found = trained(digits(64), tmp_path, held_out, epochs=40, patience=2, learning_rate=0.5)
-    best = max(found.epochs, key=lambda epoch: (epoch.cross, -epoch.epoch))
-    assert len(found.epochs) < 40
-    assert found.best_epoch == best.epoch == len(found.epochs) - 2
+    model = trained(digits(64), tmp_path, held_out, epochs=40, patience=2, learning_rate=0.5)
+    best = max(model.epochs, key=lambda epoch: (epoch.cross, -epoch.epoch))
+    assert len(model.epochs) < 40
+    assert model.best_epoch == best.epoch == len(model.epochs) - 2
     features = embed(
-        found.embedder, Loader(held_out.inputs, Preprocessing.images(8)), 60, 32, torch.device("cpu"), None
+        model.embedder, Loader(held_out.inputs, Preprocessing.images(8)), 60, 32, torch.device("cpu"), None
     )
     assert validate(features, held_out, "l2").cross == best.cross
 
@@ -140,11 +140,11 @@ def test_wrong_labels_are_suspect(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     wrong = rng.random(len(rows)) < 0.4
     codes = np.where(wrong, (rows.codes + rng.integers(1, CLASSES, len(rows))) % CLASSES, rows.codes)
-    found = trained(
+    model = trained(
         dataclasses.replace(rows, codes=codes), tmp_path, epochs=9, instance_weights=InstanceWeightSettings()
     )
-    assert found.instance_weights is not None
-    suspicion = suspects(found.instance_weights).suspect_label
+    assert model.instance_weights is not None
+    suspicion = suspects(model.instance_weights).suspect_label
     above = (suspicion[wrong][:, None] > suspicion[~wrong][None, :]).mean()
     assert above > 0.8
 
@@ -152,10 +152,10 @@ def test_wrong_labels_are_suspect(tmp_path: Path) -> None:
 def test_a_class_without_an_old_direction_is_left_to_the_new_classifier_alone(tmp_path: Path) -> None:
     rows = digits(200)
     rows.old[rows.codes == 3] = 0
-    found = trained(rows, tmp_path, epochs=1)
-    assert found.pseudo is not None
-    assert found.pseudo.usable.tolist() == [code != 3 for code in range(CLASSES)]
-    assert np.isfinite(found.epochs[0].loss)
+    model = trained(rows, tmp_path, epochs=1)
+    assert model.pseudo is not None
+    assert model.pseudo.usable.tolist() == [code != 3 for code in range(CLASSES)]
+    assert np.isfinite(model.epochs[0].loss)
 
 
 def test_fewer_dimensions_than_the_old_model_has_are_refused(tmp_path: Path) -> None:

@@ -19,16 +19,16 @@ def changed(
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
-    for found in (changed(coloured=0), changed(strength=0)):
-        torch.testing.assert_close(found, PIXELS.float(), atol=1e-2, rtol=0)
+    for distorted in (changed(coloured=0), changed(strength=0)):
+        torch.testing.assert_close(distorted, PIXELS.float(), atol=1e-2, rtol=0)
 
 
 def test_shares_of_the_images_are_changed_and_lose_their_colour() -> None:
     rows = np.arange(2000)
     pixels = PIXELS[torch.from_numpy(rows % 64)]
-    found = distort_colours(pixels, rows, Colours(0.5, 0.8, 0.0), 0)
-    moved = ((found - pixels).abs().amax((1, 2, 3)) > 0.5).float().mean()
-    assert 0.75 < float(moved) < 0.85
+    distorted = distort_colours(pixels, rows, Colours(0.5, 0.8, 0.0), 0)
+    share_changed = ((distorted - pixels).abs().amax((1, 2, 3)) > 0.5).float().mean()
+    assert 0.75 < float(share_changed) < 0.85
     grey = distort_colours(pixels, rows, Colours(0.5, 0.8, 0.2), 0)
     lost = ((grey.amax(1) - grey.amin(1)).amax((1, 2)) < 1e-2).float().mean()
     assert 0.16 < float(lost) < 0.24
@@ -41,11 +41,11 @@ def test_a_row_looks_the_same_in_any_batch_and_otherwise_under_another_seed() ->
 
 
 def test_what_is_shown_stays_within_what_can_be_shown() -> None:
-    found = changed(strength=1.2)
-    assert found.dtype == torch.float32
-    assert found.min() >= 0
-    assert found.max() <= 255
-    assert found.shape == PIXELS.shape
+    distorted = changed(strength=1.2)
+    assert distorted.dtype == torch.float32
+    assert distorted.min() >= 0
+    assert distorted.max() <= 255
+    assert distorted.shape == PIXELS.shape
 
 
 def test_turning_the_hue_keeps_greys_and_brightness() -> None:

@@ -28,8 +28,8 @@ class Killed(Exception):
     pass
 
 
-def vectors(found: TrainedEncoder, inputs: Inputs) -> np.ndarray:
-    return found.model("side", dataset="photos", version=1, created_at="2026-01-01").embed(inputs)
+def vectors(encoder: TrainedEncoder, inputs: Inputs) -> np.ndarray:
+    return encoder.model("side", dataset="photos", version=1, created_at="2026-01-01").embed(inputs)
 
 
 def assert_equal(one: TrainedEncoder, other: TrainedEncoder) -> None:
@@ -40,29 +40,29 @@ def assert_equal(one: TrainedEncoder, other: TrainedEncoder) -> None:
 def test_neighbours_share_their_label_more_often_than_before_training(tmp_path: Path) -> None:
     gallery, queries = digits(1000), digits(400, start=1200)
 
-    def share(found: TrainedEncoder) -> float:
-        nearest = (vectors(found, queries.inputs) @ vectors(found, gallery.inputs).T).argmax(1)
+    def share(encoder: TrainedEncoder) -> float:
+        nearest = (vectors(encoder, queries.inputs) @ vectors(encoder, gallery.inputs).T).argmax(1)
         return float((gallery.codes[nearest] == queries.codes).mean())
 
-    found = trained(gallery.inputs, tmp_path, epochs=6)
+    encoder = trained(gallery.inputs, tmp_path, epochs=6)
     torch.manual_seed(0)
-    before = dataclasses.replace(found, embedder=build(SMALL, 24).eval())
+    before = dataclasses.replace(encoder, embedder=build(SMALL, 24).eval())
     assert share(before) > 1 / CLASSES
-    assert share(found) > share(before) + 0.15
+    assert share(encoder) > share(before) + 0.15
 
 
 def test_texts_of_the_same_words_come_nearer_than_others(tmp_path: Path) -> None:
     """A text and its paraphrase differ in a filler word; others share no word but fillers."""
-    found = trained(TEXTS, tmp_path, epochs=6, learning_rate=2e-3)
+    encoder = trained(TEXTS, tmp_path, epochs=6, learning_rate=2e-3)
     places = np.arange(0, len(TEXTS), 7)
-    said = [TEXTS[place] for place in places]
-    one, other = vectors(found, said), vectors(found, [text.replace("the ", "is ") for text in said])
+    texts = [TEXTS[place] for place in places]
+    one, other = vectors(encoder, texts), vectors(encoder, [text.replace("the ", "is ") for text in texts])
     similar = one @ other.T
-    assert (similar.argmax(1) == np.arange(len(said))).mean() > 0.9
-    apart = similar[~np.eye(len(said), dtype=bool)].mean()
+    assert (similar.argmax(1) == np.arange(len(texts))).mean() > 0.9
+    apart = similar[~np.eye(len(texts), dtype=bool)].mean()
     torch.manual_seed(0)
-    fresh = dataclasses.replace(found, embedder=build(found.architecture, 24).eval())
-    assert np.diag(similar).mean() - apart > 2 * (1 - (vectors(fresh, said) @ vectors(fresh, said).T).mean())
+    fresh = dataclasses.replace(encoder, embedder=build(encoder.architecture, 24).eval())
+    assert np.diag(similar).mean() - apart > 2 * (1 - (vectors(fresh, texts) @ vectors(fresh, texts).T).mean())
 
 
 @pytest.mark.parametrize(
@@ -99,29 +99,29 @@ def test_a_seed_decides_the_weights_and_other_inputs_begin_anew(tmp_path: Path) 
 
 
 def test_training_stops_when_held_out_rows_get_no_better_and_keeps_the_best_epoch(tmp_path: Path) -> None:
-    found = trained(digits(80).inputs, tmp_path, epochs=30, patience=1, held_out=0.3, learning_rate=0.05)
-    losses = [epoch.held_out_loss for epoch in found.history]
+    encoder = trained(digits(80).inputs, tmp_path, epochs=30, patience=1, held_out=0.3, learning_rate=0.05)
+    losses = [epoch.held_out_loss for epoch in encoder.history]
     assert None not in losses
     assert len(losses) < 30
-    assert found.best_epoch == int(np.argmin(losses)) + 1 == len(losses) - 1  # type: ignore[arg-type]
-    assert found.metrics["held_out_loss"] == losses[found.best_epoch - 1]
+    assert encoder.best_epoch == int(np.argmin(losses)) + 1 == len(losses) - 1  # type: ignore[arg-type]
+    assert encoder.metrics["held_out_loss"] == losses[encoder.best_epoch - 1]
 
 
 def test_without_held_out_rows_nothing_is_measured_on_them(tmp_path: Path) -> None:
-    found = trained(TEXTS, tmp_path, epochs=1, held_out=0.0)
-    assert found.rows == len(TEXTS)
-    assert set(found.metrics) == {"loss"}
+    encoder = trained(TEXTS, tmp_path, epochs=1, held_out=0.0)
+    assert encoder.rows == len(TEXTS)
+    assert set(encoder.metrics) == {"loss"}
 
 
 def test_the_encoder_is_a_model_like_any_other(tmp_path: Path) -> None:
-    found = trained(TEXTS, tmp_path / "training", epochs=1)
-    model = found.model("side", dataset="photos", version=3, created_at="2026-01-01T00:00:00Z")
+    encoder = trained(TEXTS, tmp_path / "training", epochs=1)
+    model = encoder.model("side", dataset="photos", version=3, created_at="2026-01-01T00:00:00Z")
     save(model, tmp_path / "model")
     read = load(tmp_path / "model")
     assert (read.card.role, read.card.compatible_with, read.card.method) == ("side_information", None, "simcse")
     assert read.card.trained_on.fingerprint == fingerprint(TEXTS)
     assert read.card.trained_on.rows == len(TEXTS) - round(0.05 * len(TEXTS))
-    assert read.card.metrics == found.metrics
+    assert read.card.metrics == encoder.metrics
     np.testing.assert_array_equal(read.embed(TEXTS[:9]), model.embed(TEXTS[:9]))
     np.testing.assert_allclose(np.linalg.norm(read.embed(TEXTS[:9]), axis=1), 1, rtol=1e-5)
 
@@ -133,7 +133,7 @@ def test_a_fingerprint_is_of_the_rows_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "given", "said"),
+    ("inputs", "given", "message"),
     [
         (TEXTS[:3], {}, "3 rows are too few"),
         (TEXTS, {"batch": 2}, "`batch` of 2 is too small"),
@@ -147,9 +147,9 @@ def test_a_fingerprint_is_of_the_rows_in_their_order() -> None:
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_its_reason(
-    inputs: Inputs, given: dict[str, Any], said: str, tmp_path: Path
+    inputs: Inputs, given: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotTrainable, match=said):
+    with pytest.raises(NotTrainable, match=message):
         trained(inputs, tmp_path, **given)
 
 

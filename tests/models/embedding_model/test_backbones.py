@@ -32,9 +32,9 @@ def test_every_family_that_is_taken_is_tried() -> None:
 def test_every_family_gives_features_of_the_width_it_is_known_by(family: str) -> None:
     architecture = tiny(family)
     embedder = build(architecture).eval()
-    found = embedder(probe(architecture))
-    assert found.shape == (3, embedder.dimension)
-    assert found.dtype == torch.float32
+    features = embedder(probe(architecture))
+    assert features.shape == (3, embedder.dimension)
+    assert features.dtype == torch.float32
     assert architecture.width in (None, embedder.dimension)
 
 
@@ -66,7 +66,7 @@ def test_the_small_stem_keeps_full_resolution() -> None:
     shapes = []
     for embedder in (small, usual):
         stem: Any = embedder.backbone
-        stem.model.embedder.register_forward_hook(lambda _, __, found: shapes.append(tuple(found.shape[2:])))
+        stem.model.embedder.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape[2:])))
         embedder(probe(tiny("resnet"), side=8))
     assert shapes == [(8, 8), (2, 2)]
 
@@ -75,9 +75,9 @@ def test_pixels_are_normalised_inside() -> None:
     """Black and white are where published weights expect them: (0 − mean) / std and (1 − mean) / std of ImageNet."""
     inside: Any = build(tiny("resnet")).backbone
     both = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 4, 4)
-    found = inside.pixels({"pixels": both})[:, :, 0, 0].numpy()
+    pixels = inside.pixels({"pixels": both})[:, :, 0, 0].numpy()
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(found, [-mean / std, (1 - mean) / std], rtol=1e-5)
+    np.testing.assert_allclose(pixels, [-mean / std, (1 - mean) / std], rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", TEXTS)
@@ -105,7 +105,7 @@ def test_the_same_seed_builds_the_same_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"hidden_sizess": [4]}, "no settings hidden_sizess; it has depths"),
         ({"dtype": "float16"}, "no settings dtype"),
@@ -115,8 +115,8 @@ def test_the_same_seed_builds_the_same_weights() -> None:
         ({"layer_type": "no such"}, "cannot be built"),
     ],
 )
-def test_settings_that_mean_nothing_to_a_family_are_refused(config: dict[str, Any], said: str) -> None:
-    with pytest.raises(CannotBuild, match=said):
+def test_settings_that_mean_nothing_to_a_family_are_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(CannotBuild, match=message):
         build(Architecture.from_json({"type": "resnet", "config": IMAGES["resnet"] | config}))
 
 
@@ -192,10 +192,10 @@ def test_code_in_a_local_folder_is_not_run(tmp_path: Path) -> None:
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_a_local_model_that_is_not_there_is_named(there: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder_exists", [False, True])
+def test_a_local_model_that_is_not_there_is_named(folder_exists: bool, tmp_path: Path) -> None:
     with pytest.raises(CannotBuild, match="no model 'encoder'"):
-        build(Architecture.from_json({"local": "encoder"}), backbones_dir=tmp_path if there else None)
+        build(Architecture.from_json({"local": "encoder"}), backbones_dir=tmp_path if folder_exists else None)
 
 
 def test_texts_are_not_embedded_by_a_local_model_of_images(tmp_path: Path) -> None:

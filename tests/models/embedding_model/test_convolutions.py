@@ -11,6 +11,7 @@ from torch import nn
 from models.embedding_model.backbones import build
 from models.embedding_model.convolutions import SubsampledPointwise, avoid_strided_pointwise
 from tests.models.embedding_model.small_backbones import IMAGES, probe, tiny
+from tests.waiting import PATIENCE_SECONDS
 
 ROUNDING = 1e-4
 """Of float32, as a share of the largest component."""
@@ -50,7 +51,7 @@ def test_gradients_of_few_channels_in_channels_last_memory_are_right(instruction
         env={**os.environ, **limit, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
     )
     assert ended.returncode == 0, f"it ended with {ended.returncode}: {ended.stderr}"
     assert float(ended.stdout) < ROUNDING

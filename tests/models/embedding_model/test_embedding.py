@@ -24,16 +24,16 @@ def test_rows_come_in_order_whatever_the_batches_and_processes(trained: Embeddin
     assert alone.dtype == np.float32
     assert len(np.unique(alone, axis=0)) == len(rows)
     for batch, workers in ((3, 0), (8, 0), (100, 0), (3, 1)):
-        found = trained.embed(rows, batch=batch, workers=workers)
-        np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
+        embedded = trained.embed(rows, batch=batch, workers=workers)
+        np.testing.assert_allclose(embedded, alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_vectors_have_unit_length_under_cosine_and_their_own_otherwise(metric: Distance) -> None:
-    raw, found = model(metric="l2").embed(IMAGES), model(metric=metric).embed(IMAGES)
+    raw, normalised = model(metric="l2").embed(IMAGES), model(metric=metric).embed(IMAGES)
     lengths = np.linalg.norm(raw, axis=1, keepdims=True)
     assert np.abs(lengths - 1).max() > 0.1
-    np.testing.assert_allclose(found, raw / lengths if metric == "cosine" else raw, rtol=1e-5)
+    np.testing.assert_allclose(normalised, raw / lengths if metric == "cosine" else raw, rtol=1e-5)
 
 
 def test_embedding_twice_gives_the_same_bits_and_changes_nothing(trained: EmbeddingModel) -> None:

@@ -20,8 +20,8 @@ def run(path: Path, trained: EmbeddingModel, rows: Iterable[int]) -> Floats:
     """The graph's vectors of some of the model's inputs."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     batch = prepare_batch(inputs(trained), np.array(list(rows)), trained.preprocessing, augment=False, seed=0)
-    found: Floats = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})[0]
-    return found
+    vectors: Floats = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})[0]
+    return vectors
 
 
 @pytest.mark.parametrize("family", ["resnet", "convnext", "vit", "bert", "distilbert"])
@@ -30,9 +30,9 @@ def test_the_graph_gives_the_vectors_of_the_model(family: str, tmp_path: Path) -
     assert export_onnx(trained, path) <= 1e-4
     expected = trained.embed(inputs(trained))
     for rows in (range(8), range(3), [5]):
-        found = run(path, trained, rows)
-        assert found.shape == (len(rows), DIMENSION)
-        assert np.abs(found - expected[list(rows)]).max() <= 1e-4 * np.abs(expected).max()
+        vectors = run(path, trained, rows)
+        assert vectors.shape == (len(rows), DIMENSION)
+        assert np.abs(vectors - expected[list(rows)]).max() <= 1e-4 * np.abs(expected).max()
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
 
 

@@ -63,12 +63,12 @@ def case() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def test_rankings_equal_loops(case, metric, scores_in_memory, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(score_blocks, "SCORES_IN_MEMORY", scores_in_memory)
     queries, query_labels, gallery, gallery_labels, exclude = case
-    found = retrieval_metrics.top_k(queries, gallery, 6, metric, exclude)
+    hits = retrieval_metrics.top_k(queries, gallery, 6, metric, exclude)
     ranks = retrieval_metrics.ranks_of_first_match(queries, query_labels, gallery, gallery_labels, metric, exclude)
     precision = retrieval_metrics.average_precision(queries, query_labels, gallery, gallery_labels, metric, exclude)
     for i, query in enumerate(queries):
         ranking = naive_ranking(query, gallery, metric, int(exclude[i]))
-        assert found[i].tolist() == ranking[:6]
+        assert hits[i].tolist() == ranking[:6]
         matches = {
             j
             for j in range(60)
@@ -100,29 +100,29 @@ def test_label_metrics_keep_gallery_order_among_many_equal_scores(classes, threa
     gallery = rng.integers(-1, 2, (150, 3)).astype(np.float32)  # 27 different rows
     labels = (rng.random(150) ** 3 * classes).astype(int)  # of very different sizes
     exclude = np.stack([np.arange(150), rng.integers(-1, 150, 150)], axis=1)
-    found = retrieval_metrics.label_metrics(gallery, labels, gallery, labels, "ip", exclude)
+    metrics = retrieval_metrics.label_metrics(gallery, labels, gallery, labels, "ip", exclude)
     for i in range(150):
         ranking = [j for j in naive_ranking(gallery[i], gallery, "ip", i) if j != exclude[i, 1]]
         matches = {j for j in ranking if labels[j] == labels[i]}
         first = next((place for place, row in enumerate(ranking, start=1) if row in matches), NO_MATCH)
-        assert found.ranks[i] == first
-        assert found.average_precision[i] == pytest.approx(naive_average_precision(ranking, matches), nan_ok=True)
+        assert metrics.ranks[i] == first
+        assert metrics.average_precision[i] == pytest.approx(naive_average_precision(ranking, matches), nan_ok=True)
 
 
 def test_label_metrics_are_those_of_either_alone(case) -> None:  # type: ignore[no-untyped-def]
     queries, query_labels, gallery, gallery_labels, exclude = case
     metric: Distance = "cosine"
     given = (queries, query_labels, gallery, gallery_labels, metric, exclude)
-    found = retrieval_metrics.label_metrics(*given)
-    assert found.ranks.tolist() == retrieval_metrics.ranks_of_first_match(*given).tolist()
-    np.testing.assert_array_equal(found.average_precision, retrieval_metrics.average_precision(*given))
+    metrics = retrieval_metrics.label_metrics(*given)
+    assert metrics.ranks.tolist() == retrieval_metrics.ranks_of_first_match(*given).tolist()
+    np.testing.assert_array_equal(metrics.average_precision, retrieval_metrics.average_precision(*given))
 
 
 def test_whole_numbers_and_names_are_the_same_labels_to_it(case) -> None:  # type: ignore[no-untyped-def]
     queries, _, gallery, _, exclude = case
     numbers = np.arange(60) % 7
-    asked = numbers[np.arange(35) % 60]
-    one = retrieval_metrics.label_metrics(queries, asked, gallery, numbers, "l2", exclude)
+    query_labels = numbers[np.arange(35) % 60]
+    one = retrieval_metrics.label_metrics(queries, query_labels, gallery, numbers, "l2", exclude)
     names = np.array([f"class {n}" for n in numbers])
     other = retrieval_metrics.label_metrics(queries, names[np.arange(35) % 60], gallery, names, "l2", exclude)
     np.testing.assert_array_equal(one.average_precision, other.average_precision)
@@ -153,8 +153,8 @@ def test_gallery_equal_to_its_queries_does_not_score_100_percent() -> None:
     labels = rng.integers(0, 10, 200)
     ranks = retrieval_metrics.ranks_of_first_match(rows, labels, rows, labels, "cosine", np.arange(200))
     assert retrieval_metrics.cmc(ranks, 1).mean() < 0.3
-    found = retrieval_metrics.top_k(rows, rows, 5, "cosine", np.arange(200))
-    assert not (found == np.arange(200)[:, None]).any()
+    hits = retrieval_metrics.top_k(rows, rows, 5, "cosine", np.arange(200))
+    assert not (hits == np.arange(200)[:, None]).any()
 
 
 def test_zero_vector_ranks_last_under_cosine() -> None:
@@ -182,16 +182,16 @@ def test_several_rows_can_be_excluded_for_each_query() -> None:
 
 def test_small_gallery_pads_and_padding_does_not_count() -> None:
     gallery = np.eye(2, dtype=np.float32)
-    found = retrieval_metrics.top_k(gallery, gallery, 3, "ip", np.arange(2))
-    assert found.tolist() == [[1, -1, -1], [0, -1, -1]]
-    assert retrieval_metrics.recall_at_k(found, found).tolist() == [1.0, 1.0]
+    hits = retrieval_metrics.top_k(gallery, gallery, 3, "ip", np.arange(2))
+    assert hits.tolist() == [[1, -1, -1], [0, -1, -1]]
+    assert retrieval_metrics.recall_at_k(hits, hits).tolist() == [1.0, 1.0]
     assert retrieval_metrics.top_k(gallery, gallery[:0], 2, "ip").tolist() == [[-1, -1], [-1, -1]]
 
 
 def test_recall_counts_the_truth_that_was_found() -> None:
-    found = np.array([[1, 2, 3], [4, 5, 6]])
+    ranking = np.array([[1, 2, 3], [4, 5, 6]])
     truth = np.array([[3, 9, 1], [7, 8, 9]])
-    assert retrieval_metrics.recall_at_k(found, truth).tolist() == pytest.approx([2 / 3, 0])
+    assert retrieval_metrics.recall_at_k(ranking, truth).tolist() == pytest.approx([2 / 3, 0])
 
 
 def test_cmc_counts_ranks_up_to_k_and_no_match_never() -> None:

@@ -82,8 +82,8 @@ def test_recall_is_measured_against_the_ranking_taken_for_the_truth() -> None:
     assert means(exact)["recall@10"] == 1.0
     noisy = (new + 0.5 * rng.normal(size=new.shape)).astype(np.float32)
     result = evaluate(GallerySearch("transformed", new, noisy, "cosine"), exclude=own, truth=truth)
-    found = true_neighbours(GallerySearch("transformed", new, noisy, "cosine"), own)
-    shares = [len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), truth.tolist(), strict=True)]
+    neighbours = true_neighbours(GallerySearch("transformed", new, noisy, "cosine"), own)
+    shares = [len(set(a) & set(b)) / 10 for a, b in zip(neighbours.tolist(), truth.tolist(), strict=True)]
     assert means(result)["recall@10"] == pytest.approx(np.mean(shares))
     assert 0.1 < np.mean(shares) < 0.9
 
@@ -153,13 +153,13 @@ def test_a_search_compared_with_itself_is_undecided_and_flips_nothing() -> None:
 
 def test_update_gain_oracle_gain_and_retention_follow_from_the_unconstrained_model() -> None:
     old, cross, best = searched("old", 1.5), searched("cross", 1.1), searched("best", 0.7)
-    for said in compare(old, cross, best=best).differences:
-        m_old, m_cross, m_best = (means(r)[said.metric] for r in (old, cross, best))
-        assert said.update_gain is not None
-        assert said.update_gain.gain == pytest.approx((m_cross - m_old) / (m_best - m_old))
-        assert said.update_gain.denominator == pytest.approx(m_best - m_old)
-        assert said.oracle_gain == pytest.approx(m_best / m_old)
-        assert said.retention == pytest.approx(m_cross / m_best)
+    for difference in compare(old, cross, best=best).differences:
+        m_old, m_cross, m_best = (means(r)[difference.metric] for r in (old, cross, best))
+        assert difference.update_gain is not None
+        assert difference.update_gain.gain == pytest.approx((m_cross - m_old) / (m_best - m_old))
+        assert difference.update_gain.denominator == pytest.approx(m_best - m_old)
+        assert difference.oracle_gain == pytest.approx(m_best / m_old)
+        assert difference.retention == pytest.approx(m_cross / m_best)
 
 
 def test_a_slice_that_loses_is_seen_where_the_whole_gains() -> None:
@@ -224,14 +224,14 @@ def test_searches_of_other_queries_are_not_compared() -> None:
 
 
 def test_json_is_plain_and_the_same_again() -> None:
-    def said() -> str:
+    def message() -> str:
         old, new = searched("old", 1.2), searched("new", 1.0)
         old.figure("map").per_query[0] = np.nan
         comparison = compare(old, new, {"field": np.array([0.5, None] * 200, object)}, best=new)
         return json.dumps([old.to_json(), comparison.to_json()], allow_nan=False)
 
-    assert said() == said()
-    result, comparison = json.loads(said())
+    assert message() == message()
+    result, comparison = json.loads(message())
     assert result["figures"][0].keys() == {"metric", "queries", "mean", "low", "high"}
     assert comparison["differences"][0]["criterion"]["verdict"] in ("better", "worse", "undecided")
     assert comparison["slices"][0]["unsliced"] == 200

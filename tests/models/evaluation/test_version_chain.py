@@ -60,9 +60,9 @@ def test_one_version_has_no_pairs_and_its_self_test_as_mean() -> None:
 
 
 def test_json_is_plain() -> None:
-    said = chain_scores(np.array([[0.5, NAN], [NAN, NAN]])).to_json()
-    assert json.loads(json.dumps(said, allow_nan=False)) == said
-    assert said["missing"] == [[1, 0], [1, 1]]
+    scores = chain_scores(np.array([[0.5, NAN], [NAN, NAN]])).to_json()
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+    assert scores["missing"] == [[1, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (4,), (0, 0)])

@@ -19,9 +19,9 @@ def run(loader: Loader, plan: list[NDArray[np.int64]] = PLAN, *, augment: bool =
     return list(loader.batches(plan, augment=augment, seed=seed))
 
 
-def assert_same(found: list[Batch], expected: list[Batch]) -> None:
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
+def assert_same(batches: list[Batch], expected: list[Batch]) -> None:
+    assert len(batches) == len(expected)
+    for one, other in zip(batches, expected, strict=True):
         np.testing.assert_array_equal(one.rows, other.rows)
         assert one.tensors.keys() == other.tensors.keys()
         assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
@@ -36,11 +36,11 @@ def processes() -> Iterator[Loader]:
 
 def test_batches_are_those_of_the_plan_in_its_order() -> None:
     with Loader(IMAGES, Preprocessing.images(8)) as loader:
-        found = run(loader)
-    assert [batch.rows.tolist() for batch in found] == [rows.tolist() for rows in PLAN]
-    assert [tuple(batch.tensors["pixels"].shape) for batch in found] == [(len(rows), 3, 8, 8) for rows in PLAN]
-    assert all(batch.tensors["pixels"].dtype == torch.uint8 for batch in found)
-    assert torch.equal(found[0].tensors["pixels"], found[3].tensors["pixels"].flip(0))
+        batches = run(loader)
+    assert [batch.rows.tolist() for batch in batches] == [rows.tolist() for rows in PLAN]
+    assert [tuple(batch.tensors["pixels"].shape) for batch in batches] == [(len(rows), 3, 8, 8) for rows in PLAN]
+    assert all(batch.tensors["pixels"].dtype == torch.uint8 for batch in batches)
+    assert torch.equal(batches[0].tensors["pixels"], batches[3].tensors["pixels"].flip(0))
 
 
 def test_other_processes_prepare_the_same_batches_pass_after_pass(processes: Loader) -> None:

@@ -28,8 +28,8 @@ def prepared(
     places = np.array(range(len(inputs)) if rows is None else rows, np.int64)
     tensor = prepare_batch(inputs, places, how, augment=augment, seed=seed)["pixels"]
     assert tensor.shape[1] == 3
-    found: Pixels = tensor.permute(0, 2, 3, 1).numpy()
-    return found
+    pixels: Pixels = tensor.permute(0, 2, 3, 1).numpy()
+    return pixels
 
 
 def test_an_image_of_the_right_size_is_taken_as_it_is() -> None:
@@ -68,20 +68,20 @@ def test_the_middle_of_an_oblong_image_is_what_counts(height: int, width: int) -
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     image[top : top + side, left : left + side] = 50
-    found = prepared([encoded(image)])[0].astype(int)
-    assert found.shape == (SIDE, SIDE, 3)
-    assert np.abs(found[1:-1, 1:-1] - 50).max() <= 1
+    pixels = prepared([encoded(image)])[0].astype(int)
+    assert pixels.shape == (SIDE, SIDE, 3)
+    assert np.abs(pixels[1:-1, 1:-1] - 50).max() <= 1
 
 
 def test_scaling_keeps_left_and_right_and_above_and_below() -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     image[:32, :, 0] = 255
     image[:, :32, 1] = 255
-    found = prepared([encoded(image)])[0]
-    assert (found[:7, :, 0] > 250).all()
-    assert (found[9:, :, 0] < 5).all()
-    assert (found[:, :7, 1] > 250).all()
-    assert (found[:, 9:, 1] < 5).all()
+    pixels = prepared([encoded(image)])[0]
+    assert (pixels[:7, :, 0] > 250).all()
+    assert (pixels[9:, :, 0] < 5).all()
+    assert (pixels[:, :7, 1] > 250).all()
+    assert (pixels[:, 9:, 1] < 5).all()
 
 
 def _png_header(width: int, height: int) -> bytes:
@@ -93,7 +93,7 @@ def _png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (b"", "not an image"),
         (b"GIF89a", "not an image"),
@@ -107,8 +107,8 @@ def _png_header(width: int, height: int) -> bytes:
     ids=["empty", "a start", "zeros", "truncated PNG", "truncated JPEG", "64 MP", "10 GP", "4 EP"],
 )
 @pytest.mark.parametrize("augment", [False, True])
-def test_bytes_that_are_no_sound_image_are_refused_with_their_row(raw: bytes, said: str, augment: bool) -> None:
-    with pytest.raises(BadInput, match=said) as refused:
+def test_bytes_that_are_no_sound_image_are_refused_with_their_row(raw: bytes, message: str, augment: bool) -> None:
+    with pytest.raises(BadInput, match=message) as refused:
         prepared([*files(2, SIDE), raw], augment=augment)
     assert refused.value.row == 2
     assert str(refused.value).startswith("row 2: ")
@@ -141,19 +141,19 @@ def test_augmentation_depends_on_seed_and_row_and_not_on_the_batch(how: Preproce
 @pytest.mark.parametrize("how", [SMALL, LARGE], ids=["small", "large"])
 def test_rows_are_augmented_each_in_its_own_way(how: Preprocessing) -> None:
     same = files(1, how.image_size) * 20
-    found = prepared(same, how, augment=True)
-    assert len(np.unique(found.reshape(20, -1), axis=0)) >= 12
+    pixels = prepared(same, how, augment=True)
+    assert len(np.unique(pixels.reshape(20, -1), axis=0)) >= 12
 
 
 def test_a_small_image_is_shifted_by_every_step_and_mirrored_half_the_time() -> None:
     """Each of the 5 × 5 × 2 outcomes is as likely as any other: χ² with 49 degrees of freedom, 85.4 at 0.1 %."""
     count = 4_000
     image = drawn(1, SIDE)[0]
-    found = prepared([encoded(image)] * count, augment=True, seed=1)
+    pixels = prepared([encoded(image)] * count, augment=True, seed=1)
     padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
     windows = [padded[y : y + SIDE, x : x + SIDE] for y in range(5) for x in range(5)]
     outcomes = np.stack([*windows, *(window[:, ::-1] for window in windows)])
-    matched = _which(found, outcomes)
+    matched = _which(pixels, outcomes)
     expected = count / len(outcomes)
     assert (np.square(np.bincount(matched, minlength=50) - expected) / expected).sum() < 85.4
 
@@ -170,8 +170,8 @@ def test_a_large_image_is_seen_in_parts_of_many_sizes_mirrored_half_the_time() -
     ramp = np.linspace(0, 255, side).astype(np.uint8)
     image = np.zeros((side, side, 3), np.uint8)
     image[..., 0], image[..., 1] = ramp[None, :], ramp[:, None]
-    found = prepared([encoded(image)] * count, LARGE, augment=True).astype(float)
-    across, down = np.diff(found[:, 40, [0, -1], 0])[:, 0], np.diff(found[:, [0, -1], 40, 1])[:, 0]
+    pixels = prepared([encoded(image)] * count, LARGE, augment=True).astype(float)
+    across, down = np.diff(pixels[:, 40, [0, -1], 0])[:, 0], np.diff(pixels[:, [0, -1], 40, 1])[:, 0]
     mirrored = across < 0
     share = np.abs(across) * down / 255**2
     assert (down > 0).all()
@@ -191,12 +191,12 @@ def test_views_differ_from_each_other_and_from_epoch_to_epoch_and_depend_on_row_
     how: Preprocessing,
 ) -> None:
     inputs, views = files(6, 40), Views(3, 0.2)
-    found = prepared(inputs, how, augment=views, seed=5)
-    assert len(found) == 18
-    assert len(np.unique(found.reshape(18, -1), axis=0)) == 18
+    pixels = prepared(inputs, how, augment=views, seed=5)
+    assert len(pixels) == 18
+    assert len(np.unique(pixels.reshape(18, -1), axis=0)) == 18
     apart = [prepared(inputs, how, rows=[row], augment=views, seed=5) for row in range(6)]
-    np.testing.assert_array_equal(found, np.stack(apart, 1).reshape(found.shape))  # first views first
-    assert (prepared(inputs, how, augment=views, seed=6) != found).any((1, 2, 3)).all()
+    np.testing.assert_array_equal(pixels, np.stack(apart, 1).reshape(pixels.shape))  # first views first
+    assert (prepared(inputs, how, augment=views, seed=6) != pixels).any((1, 2, 3)).all()
 
 
 def test_a_view_shows_at_least_the_area_asked_for_and_is_mirrored_where_allowed() -> None:
@@ -206,8 +206,8 @@ def test_a_view_shows_at_least_the_area_asked_for_and_is_mirrored_where_allowed(
     image[..., 0], image[..., 1] = ramp[None, :], ramp[:, None]
 
     def share(views: Views) -> tuple[NDArray[np.float64], float]:
-        found = prepared([encoded(image)] * count, augment=views).astype(float)
-        across, down = np.diff(found[:, 8, [0, -1], 0])[:, 0], np.diff(found[:, [0, -1], 8, 1])[:, 0]
+        pixels = prepared([encoded(image)] * count, augment=views).astype(float)
+        across, down = np.diff(pixels[:, 8, [0, -1], 0])[:, 0], np.diff(pixels[:, [0, -1], 8, 1])[:, 0]
         return np.abs(across) * down / 255**2, float((across < 0).mean())
 
     areas, mirrored = share(Views(2, 0.5))

@@ -9,6 +9,7 @@ import pytest
 
 from models.portable import Architecture
 from models.portable.architectures import IMAGE_TYPES, MOST_LAYERS, MOST_WIDTH, PRESETS, TEXT_TYPES
+from tests.waiting import PATIENCE_SECONDS
 
 BERT: dict[str, Any] = {"type": "bert", "config": {"hidden_size": 8, "num_hidden_layers": 1}}
 
@@ -52,8 +53,8 @@ def test_the_order_of_settings_says_nothing() -> None:
     ],
 )
 def test_width_and_modality_are_known_without_building(value: object, width: int | None, modality: str) -> None:
-    found = Architecture.from_json(value)
-    assert (found.width, found.modality) == (width, modality)
+    architecture = Architecture.from_json(value)
+    assert (architecture.width, architecture.modality) == (width, modality)
 
 
 def test_every_type_is_of_one_modality() -> None:
@@ -76,7 +77,7 @@ def test_no_hub_is_named_through_timm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("resnet51", "small-resnet"),
         (["resnet18"], "preset"),
@@ -95,10 +96,10 @@ def test_no_hub_is_named_through_timm() -> None:
         ({"type": "bert", "config": {"x": None}}, "config.x"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_what_can(value: object, said: str) -> None:
+def test_what_cannot_be_meant_is_refused_with_what_can(value: object, message: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011  # the text is compared below
         Architecture.from_json(value)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -134,4 +135,4 @@ def test_reading_an_architecture_imports_neither_torch_nor_transformers() -> Non
         "import sys; from models.portable import Architecture; Architecture.from_json('resnet50');"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE_SECONDS)

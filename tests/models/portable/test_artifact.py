@@ -24,6 +24,7 @@ from models.portable import (
     load_transformation,
     save_transformation,
 )
+from tests.waiting import PATIENCE_SECONDS
 
 OLD, NEW = Space("old", 5, "cosine"), Space("new", 4, "l2")
 
@@ -123,5 +124,6 @@ def test_every_kind_of_damage_is_recognised(tmp_path: Path) -> None:
 
 def test_applying_needs_neither_torch_nor_the_rest_of_the_learning_core() -> None:
     program = "import sys, models.portable; print('torch' in sys.modules, 'models.transformations' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS)
     assert answer.stdout.split() == ["False", "False"]

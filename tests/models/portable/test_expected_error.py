@@ -49,18 +49,18 @@ def items(n: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("name", ["head", "nearest", "known-errors"])
 def test_expected_error_is_the_score_read_off_the_calibration(name: str) -> None:
-    score, (old, side, moved) = scores()[name], items()
-    found = Uncertainty(CARD, score, CURVE).expected_error(old, side, moved)
+    score, (old, side, transformed) = scores()[name], items()
+    errors = Uncertainty(CARD, score, CURVE).expected_error(old, side, transformed)
     for i in range(len(old)):
         p = old[i].astype(float) / np.linalg.norm(old[i].astype(float))
         if isinstance(score, Head):
-            raw = float(score.layer.weight[0].astype(float) @ moved[i] + score.layer.bias[0])
+            raw = float(score.layer.weight[0].astype(float) @ transformed[i] + score.layer.bias[0])
         else:
-            row = np.concatenate([p, side[i]]) * 0.5 if score.reads == "inputs" else moved[i].astype(float)
+            row = np.concatenate([p, side[i]]) * 0.5 if score.reads == "inputs" else transformed[i].astype(float)
             squared = ((score.points.astype(float) - row) ** 2).sum(1)
             raw = np.log(squared.min() if score.values is None else score.values[np.argsort(squared)[:3]].mean())
         expected = np.exp(np.interp(raw, CURVE.at, CURVE.log_error) + 0.01 * np.clip((raw + 2) / 5, -2, 3))
-        assert found[i] == pytest.approx(expected, rel=1e-4)
+        assert errors[i] == pytest.approx(expected, rel=1e-4)
 
 
 def test_errors_are_positive_float32_and_keep_the_order_of_the_scores_where_the_calibration_is_level() -> None:
@@ -72,28 +72,33 @@ def test_errors_are_positive_float32_and_keep_the_order_of_the_scores_where_the_
 
 
 def test_expected_errors_do_not_depend_on_how_many_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    old, side, moved = items(40)
+    old, side, transformed = items(40)
     for score in scores().values():
         u = Uncertainty(CARD, score, CURVE)
-        whole = u.expected_error(old, side, moved)
+        whole = u.expected_error(old, side, transformed)
         monkeypatch.setattr("models.portable.uncertainty.CHUNK", 7)
-        np.testing.assert_allclose(u.expected_error(old, side, moved), whole, rtol=1e-5)
+        np.testing.assert_allclose(u.expected_error(old, side, transformed), whole, rtol=1e-5)
         monkeypatch.undo()
-        assert u.expected_error(old[:0], side[:0], moved[:0]).shape == (0,)
+        assert u.expected_error(old[:0], side[:0], transformed[:0]).shape == (0,)
 
 
 def test_wrong_dimensions_and_missing_or_unexpected_side_information_are_refused() -> None:
-    old, side, moved = items()
+    old, side, transformed = items()
     u = Uncertainty(CARD, scores()["head"], CURVE)
     without = dataclasses.replace(u, card=dataclasses.replace(CARD, side_dimension=None))
     with pytest.raises(ValueError, match="missing"):
-        u.expected_error(old, None, moved)
+        u.expected_error(old, None, transformed)
     with pytest.raises(ValueError, match="not expected"):
-        without.expected_error(old, side, moved)
-    for wrong in ((old[:, 1:], side, moved), (old, side[:, 1:], moved), (old, side, moved[:, 1:]), (old, side, old)):
+        without.expected_error(old, side, transformed)
+    for wrong in (
+        (old[:, 1:], side, transformed),
+        (old, side[:, 1:], transformed),
+        (old, side, transformed[:, 1:]),
+        (old, side, old),
+    ):
         with pytest.raises(ValueError, match="must have shape"):
             u.expected_error(*wrong)
-    for wrong in ((old[1:], side, moved), (old, side[1:], moved), (old, side, moved[1:])):
+    for wrong in ((old[1:], side, transformed), (old, side[1:], transformed), (old, side, transformed[1:])):
         with pytest.raises(ValueError, match="old vectors and"):
             u.expected_error(*wrong)
 
@@ -118,12 +123,14 @@ def test_weights_that_do_not_fit_are_refused() -> None:
 
 
 def test_saved_uncertainty_loads_and_computes_the_same(tmp_path: Path) -> None:
-    old, side, moved = items()
+    old, side, transformed = items()
     for name, score in scores().items():
         u = Uncertainty(CARD, score, CURVE)
         card = save_uncertainty(u, tmp_path / name)
         back = load_uncertainty(tmp_path / name, source=OLD, target=NEW)
-        np.testing.assert_array_equal(back.expected_error(old, side, moved), u.expected_error(old, side, moved))
+        np.testing.assert_array_equal(
+            back.expected_error(old, side, transformed), u.expected_error(old, side, transformed)
+        )
         assert back.card == card == dataclasses.replace(CARD, sha256=card.sha256)
         assert len(list((tmp_path / name).iterdir())) == 2
 

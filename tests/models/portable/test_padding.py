@@ -23,9 +23,9 @@ def test_padding_appends_zeros_and_pushes_exactly(metric: Distance, dimension: i
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     pushed = h.push(queries)
     assert pushed.exact
-    found = pushed.scale * _scores(pushed.score, pushed.queries, old) + pushed.offset[:, None]
+    scores = pushed.scale * _scores(pushed.score, pushed.queries, old) + pushed.offset[:, None]
     expected = _scores("l2" if metric == "l2" else "ip", queries, h.apply(old))
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
     assert h.card.method == "zero_padding"
 
 

@@ -42,12 +42,12 @@ def test_affine_part_is_the_formula_row_by_row(source: Distance, target: Distanc
     old, side = normal(rng, 7, 5), normal(rng, 7, 2)
     old[3] = 0
     affine = Affine(normal(rng, 4, 5), normal(rng, 4), normal(rng, 4, 2))
-    moved = Transformation(card(5, 4, 2, source, target), affine).apply(old, side)
+    transformed = Transformation(card(5, 4, 2, source, target), affine).apply(old, side)
     for row in range(7):
         p = unit(old[row].astype(float)) if source == "cosine" else old[row]
         y = affine.weight @ p + affine.side_weight @ side[row] + affine.bias
-        np.testing.assert_allclose(moved[row], unit(y) if target == "cosine" else y, atol=1e-5)
-    assert moved.dtype == np.float32
+        np.testing.assert_allclose(transformed[row], unit(y) if target == "cosine" else y, atol=1e-5)
+    assert transformed.dtype == np.float32
 
 
 def test_network_is_two_branches_and_a_trunk() -> None:
@@ -55,21 +55,21 @@ def test_network_is_two_branches_and_a_trunk() -> None:
     first, second, third, last = (Dense(normal(rng, o, i), normal(rng, o)) for o, i in [(6, 5), (3, 2), (8, 9), (4, 8)])
     h = Transformation(card(5, 4, 2, "l2", "l2"), None, Network((first,), (second,), (third, last)))
     old, side = normal(rng, 7, 5), normal(rng, 7, 2)
-    moved = h.apply(old, side)
+    transformed = h.apply(old, side)
     for row in range(7):
         a = np.maximum(first.weight @ old[row] + first.bias, 0)
         b = np.maximum(second.weight @ side[row] + second.bias, 0)
         y = last.weight @ np.maximum(third.weight @ np.concatenate([a, b]) + third.bias, 0) + last.bias
-        np.testing.assert_allclose(moved[row], y, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(transformed[row], y, rtol=1e-4, atol=1e-4)
 
 
 def test_side_branch_reads_the_old_vector_where_there_is_no_side_information() -> None:
     rng = np.random.default_rng(2)
     first, second, last = (Dense(normal(rng, o, i), normal(rng, o)) for o, i in [(6, 5), (6, 5), (4, 12)])
     old = normal(rng, 3, 5)
-    moved = Transformation(card(5, 4, None, "l2", "l2"), None, Network((first,), (second,), (last,))).apply(old)
+    transformed = Transformation(card(5, 4, None, "l2", "l2"), None, Network((first,), (second,), (last,))).apply(old)
     hidden = [np.maximum(layer.weight @ old[0] + layer.bias, 0) for layer in (first, second)]
-    np.testing.assert_allclose(moved[0], last.weight @ np.concatenate(hidden) + last.bias, atol=1e-4)
+    np.testing.assert_allclose(transformed[0], last.weight @ np.concatenate(hidden) + last.bias, atol=1e-4)
 
 
 @pytest.mark.parametrize("side", [None, 2])
@@ -80,14 +80,14 @@ def test_kernel_is_a_sum_of_gaussians_around_its_centres(side: int | None) -> No
     old, beside = normal(rng, 7, 5), normal(rng, 7, side) if side else None
     h = Transformation(card(5, 4, side, "l2", "l2"), None, kernel=kernel)
     assert not h.linear
-    moved = h.apply(old, beside)
+    transformed = h.apply(old, beside)
     for row in range(7):
         z = old[row] * 0.3 if beside is None else np.concatenate([old[row] * 0.3, beside[row] * 0.7])
         y = sum(
             np.exp(-float(np.square(z - centre).sum())) * coefficient
             for centre, coefficient in zip(kernel.centres, kernel.coefficients, strict=True)
         )
-        np.testing.assert_allclose(moved[row], y, atol=1e-5)
+        np.testing.assert_allclose(transformed[row], y, atol=1e-5)
 
 
 def test_affine_network_and_kernel_parts_add_up() -> None:
@@ -106,10 +106,10 @@ def test_rows_are_independent_of_chunking_and_inputs_are_untouched() -> None:
     h = Transformation(card(5, 4), Affine(normal(rng, 4, 5), normal(rng, 4)))
     old = normal(rng, 20_000, 5)
     before = old.copy()
-    moved = h.apply(old)
+    transformed = h.apply(old)
     np.testing.assert_array_equal(old, before)
     for some in (slice(0, 10), slice(8_190, 8_195), slice(19_990, 20_000)):
-        np.testing.assert_allclose(moved[some], h.apply(old[some]), atol=1e-6)
+        np.testing.assert_allclose(transformed[some], h.apply(old[some]), atol=1e-6)
     assert h.apply(old[:0]).shape == (0, 4)
 
 
@@ -153,11 +153,11 @@ def test_pushed_scores_are_the_transformed_scores_wherever_the_push_calls_itself
     old, queries = normal(rng, 50, 6), normal(rng, 8, 9)
     pushed = h.push(queries)
     rows = np.array([unit(row) for row in old.astype(float)])
-    moved = h.apply(old).astype(float)
+    transformed = h.apply(old).astype(float)
     if target == "l2":
-        wanted = ((queries[:, None] - moved) ** 2).sum(-1)
+        wanted = ((queries[:, None] - transformed) ** 2).sum(-1)
     else:
-        wanted = np.array([unit(q) if target == "cosine" else q for q in queries.astype(float)]) @ moved.T
+        wanted = np.array([unit(q) if target == "cosine" else q for q in queries.astype(float)]) @ transformed.T
     indexed = ((pushed.queries[:, None] - rows) ** 2).sum(-1) if pushed.score == "l2" else pushed.queries @ rows.T
     given = pushed.scale * indexed + pushed.offset[:, None]
     close = np.allclose(given, wanted, atol=2e-5, rtol=1e-4)

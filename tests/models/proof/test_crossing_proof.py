@@ -15,7 +15,7 @@ from models.proof.gate import AcceptanceGate
 from models.proof.inputs import PlacedPairs, ProofLimits
 from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
-from tests.models.world import SOURCE, TARGET, World, crossing, draw, gallery, world
+from tests.models.world import SOURCE, TARGET, ProofWorld, crossing, draw, gallery, world
 
 QUICK = ProofLimits(row_folds=5, cell_folds=10)
 PAIRS = 300
@@ -23,7 +23,7 @@ PAIRS = 300
 
 def prove_share(
     share: float, seed: int = 0, labelled: bool = True, **options: object
-) -> tuple[ProofReport, Pairs, PlacedPairs, World]:
+) -> tuple[ProofReport, Pairs, PlacedPairs, ProofWorld]:
     rng = np.random.default_rng(seed)
     w = world(seed, old_noise=1.2, new_noise=0.6)
     items = w.items(40, rng)
@@ -35,7 +35,7 @@ def prove_share(
     return report, items, e, w
 
 
-def measured(items: Pairs, e: PlacedPairs, w: World, seed: int) -> float:
+def measured(items: Pairs, e: PlacedPairs, w: ProofWorld, seed: int) -> float:
     test = w.items(40, np.random.default_rng(seed + 1000))
     vectors = crossing(e.pairs).transformation.apply(items.old)
     assert test.label is not None

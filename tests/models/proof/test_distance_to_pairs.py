@@ -15,7 +15,7 @@ def test_distance_equals_loops() -> None:
     rows, pairs = (rng.normal(size=(n, 3)).astype(np.float32) for n in (20, 15))
     cell, pair_cell = rng.integers(0, 3, 20), rng.integers(0, 3, 15)
     forbidden = rng.random((20, 15)) < 0.3
-    found = distance_to_pairs(rows, cell, pairs, pair_cell, lambda a, b: ~forbidden[np.ix_(a, b)])
+    distances = distance_to_pairs(rows, cell, pairs, pair_cell, lambda a, b: ~forbidden[np.ix_(a, b)])
     far = np.sqrt(2 * pairs.var(axis=0).sum())
     for i in range(20):
         near = [
@@ -23,13 +23,13 @@ def test_distance_equals_loops() -> None:
             for j in range(15)
             if cell[i] == pair_cell[j] and not forbidden[i, j]
         ]
-        assert found[i] == pytest.approx(min(near, default=far), abs=1e-3)
+        assert distances[i] == pytest.approx(min(near, default=far), abs=1e-3)
 
 
 def test_label_without_pairs_is_as_far_as_two_random_pairs() -> None:
     pairs = np.array([[1.0, 0], [-1, 0]], np.float32)
-    found = distance_to_pairs(pairs[:1], np.array([5]), pairs, np.array([0, 0]), everything)
-    assert found[0] == pytest.approx(np.sqrt(2))
+    distances = distance_to_pairs(pairs[:1], np.array([5]), pairs, np.array([0, 0]), everything)
+    assert distances[0] == pytest.approx(np.sqrt(2))
 
 
 def test_side_information_has_the_spread_of_the_old_vectors() -> None:

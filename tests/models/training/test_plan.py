@@ -11,24 +11,24 @@ def rates(settings: TrainingSettings, steps: int) -> list[float]:
 
 
 def test_the_papers_schedule_divides_by_ten_every_thirty_of_ninety_epochs() -> None:
-    found = rates(TrainingSettings(), 2)
-    assert found[:60] == pytest.approx([0.1] * 60)
-    assert found[60:120] == pytest.approx([0.01] * 60)
-    assert found[120:] == pytest.approx([0.001] * 60)
+    learning_rates = rates(TrainingSettings(), 2)
+    assert learning_rates[:60] == pytest.approx([0.1] * 60)
+    assert learning_rates[60:120] == pytest.approx([0.01] * 60)
+    assert learning_rates[120:] == pytest.approx([0.001] * 60)
 
 
 def test_one_cycle_rises_to_the_rate_and_falls_to_next_to_nothing() -> None:
-    found = rates(TrainingSettings(epochs=10, schedule="one_cycle"), 10)
-    assert found[0] == pytest.approx(0.1 / 25)
-    assert int(np.argmax(found)) == 30
-    assert max(found) == pytest.approx(0.1)
-    assert found[-1] < 0.001
+    learning_rates = rates(TrainingSettings(epochs=10, schedule="one_cycle"), 10)
+    assert learning_rates[0] == pytest.approx(0.1 / 25)
+    assert int(np.argmax(learning_rates)) == 30
+    assert max(learning_rates) == pytest.approx(0.1)
+    assert learning_rates[-1] < 0.001
 
 
 def test_warming_up_starts_low() -> None:
-    found = rates(TrainingSettings(epochs=4, schedule="cosine", warm_up_epochs=1), 4)
-    assert found[0] == pytest.approx(0.025)
-    assert found[3] == pytest.approx(max(found))
+    learning_rates = rates(TrainingSettings(epochs=4, schedule="cosine", warm_up_epochs=1), 4)
+    assert learning_rates[0] == pytest.approx(0.025)
+    assert learning_rates[3] == pytest.approx(max(learning_rates))
 
 
 def test_an_epoch_visits_every_row_once_whoever_shares_it() -> None:

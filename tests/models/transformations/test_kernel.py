@@ -54,13 +54,13 @@ def test_side_information_counts_as_much_as_the_old_vectors_whatever_its_scale()
     assert pairs.side is not None
     larger = Pairs(pairs.old, pairs.new, 1000 * pairs.side)
     settings = (1.4, 0.1)
-    moved = [
+    transformed = [
         kernel_ridge(p, *spaces(4, 9), bandwidth=settings[0], strength=settings[1], smoothing=0).apply(p.old, p.side)
         for p in (pairs, larger)
     ]
-    np.testing.assert_allclose(moved[0], moved[1], atol=2e-3)
+    np.testing.assert_allclose(transformed[0], transformed[1], atol=2e-3)
     inputs = design(pairs, *spaces(4, 9)).inputs
-    np.testing.assert_allclose(moved[0], textbook(Pairs(inputs, pairs.new), inputs, *settings), atol=2e-3)
+    np.testing.assert_allclose(transformed[0], textbook(Pairs(inputs, pairs.new), inputs, *settings), atol=2e-3)
 
 
 def test_it_learns_what_bends_where_ridge_cannot() -> None:
@@ -94,10 +94,10 @@ def test_more_pairs_than_centres_are_all_learned_from(monkeypatch: pytest.Monkey
     alone = kernel_ridge(
         pairs.subset(np.arange(100)), *spaces(4, 9), bandwidth=settings[0], strength=settings[1], smoothing=0
     ).apply(others.old)
-    moved = few.apply(others.old)
-    assert np.square(moved - exact).mean() < 0.1 * np.square(alone - exact).mean()
+    transformed = few.apply(others.old)
+    assert np.square(transformed - exact).mean() < 0.1 * np.square(alone - exact).mean()
     np.testing.assert_array_equal(
-        moved,
+        transformed,
         kernel_ridge(pairs, *spaces(4, 9), bandwidth=settings[0], strength=settings[1], smoothing=0).apply(others.old),
     )
 
@@ -105,9 +105,9 @@ def test_more_pairs_than_centres_are_all_learned_from(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("rows", "side"), [(1, 0), (2, 2), (9, 0)])
 def test_any_number_of_pairs_fits(rows: int, side: int) -> None:
     pairs = curved(rows, side)
-    moved = kernel_ridge(pairs, *spaces(4, 9, "cosine", "ip")).apply(pairs.old, pairs.side)
-    assert moved.shape == (rows, 9)
-    assert np.isfinite(moved).all()
+    transformed = kernel_ridge(pairs, *spaces(4, 9, "cosine", "ip")).apply(pairs.old, pairs.side)
+    assert transformed.shape == (rows, 9)
+    assert np.isfinite(transformed).all()
 
 
 def test_rows_that_repeat_map_to_their_mean() -> None:
@@ -120,10 +120,10 @@ def test_rows_that_repeat_map_to_their_mean() -> None:
 
 def test_smoothing_moves_new_vectors_towards_the_mean_of_their_nearest_others() -> None:
     outputs = curved(40).new
-    moved = towards_neighbours(outputs, "l2", 0.4)
+    smoothed = towards_neighbours(outputs, "l2", 0.4)
     for row in range(40):
         near = np.argsort(np.square(outputs - outputs[row]).sum(1), kind="stable")[1 : SMOOTHING_NEIGHBOURS + 1]
-        np.testing.assert_allclose(moved[row], 0.6 * outputs[row] + 0.4 * outputs[near].mean(0), atol=1e-4)
+        np.testing.assert_allclose(smoothed[row], 0.6 * outputs[row] + 0.4 * outputs[near].mean(0), atol=1e-4)
 
 
 def test_smoothing_retrieves_better_where_new_vectors_are_noisy_and_clustered() -> None:

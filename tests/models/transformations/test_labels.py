@@ -52,8 +52,8 @@ def test_new_vectors_move_towards_the_mean_of_their_label() -> None:
 def test_under_cosine_rows_count_alike_whatever_their_length() -> None:
     pairs = rows("a", "a")
     longer = Pairs(pairs.old, pairs.new * np.array([[100], [1]], np.float32), None, pairs.label)
-    moved, again = (towards_class_means(p, Space("new", 3, "cosine"), 0.5).new for p in (pairs, longer))
-    np.testing.assert_allclose(moved, again, atol=1e-6)
+    targets, again = (towards_class_means(p, Space("new", 3, "cosine"), 0.5).new for p in (pairs, longer))
+    np.testing.assert_allclose(targets, again, atol=1e-6)
 
 
 def test_contrastive_loss_is_the_formula() -> None:
@@ -67,8 +67,8 @@ def test_contrastive_loss_is_the_formula() -> None:
         mates = [j for j in others if codes[i] >= 0 and codes[j] == codes[i]]
         for j in mates:
             total -= (logits[i, j] - np.log(np.exp(logits[i, others]).sum())) / len(mates)
-    found = supervised_contrastive(*(torch.from_numpy(part) for part in (outputs, targets, codes)))
-    assert float(found) == pytest.approx(total / 6)
+    loss = supervised_contrastive(*(torch.from_numpy(part) for part in (outputs, targets, codes)))
+    assert float(loss) == pytest.approx(total / 6)
 
 
 def test_a_batch_in_which_nothing_shares_a_label_teaches_nothing_and_breaks_nothing() -> None:

@@ -35,11 +35,11 @@ def test_pushed_queries_find_more_of_the_transformed_neighbours_once_lengths_are
     truth = top_k(queries, h.apply(gallery.old), 10, target)
     rows = as_indexed(gallery.old, source)
 
-    def found(how: Transformation) -> float:
+    def score(how: Transformation) -> float:
         pushed = how.push(queries)
         return float(recall_at_k(top_k(pushed.queries, rows, 30, pushed.score), truth).mean())
 
-    assert found(h) > found(blind) + 0.05
+    assert score(h) > score(blind) + 0.05
 
 
 def test_pushed_scores_are_near_those_of_the_transformed_rows() -> None:

@@ -121,9 +121,9 @@ def test_any_number_of_pairs_and_dimensions_fits(
     method: Callable[[Pairs, Space, Space], Transformation], rows: int, old: int, new: int, side: int
 ) -> None:
     pairs = made(rows, old, new, side)
-    moved = method(pairs, *spaces(old, new, "cosine", "ip")).apply(pairs.old, pairs.side)
-    assert moved.shape == (rows, new)
-    assert np.isfinite(moved).all()
+    transformed = method(pairs, *spaces(old, new, "cosine", "ip")).apply(pairs.old, pairs.side)
+    assert transformed.shape == (rows, new)
+    assert np.isfinite(transformed).all()
 
 
 def test_constant_vectors_map_to_the_mean() -> None:

@@ -39,8 +39,8 @@ def hits(h: Transformation, gallery: Pairs, queries: Pairs) -> float:
     """CMC@1 of new queries on other rows, transformed."""
     assert gallery.label is not None
     assert queries.label is not None
-    moved: Array = h.apply(gallery.old, gallery.side if h.card.side_dimension else None)
-    return float(cmc(ranks_of_first_match(queries.new, queries.label, moved, gallery.label, "cosine"), 1).mean())
+    transformed: Array = h.apply(gallery.old, gallery.side if h.card.side_dimension else None)
+    return float(cmc(ranks_of_first_match(queries.new, queries.label, transformed, gallery.label, "cosine"), 1).mean())
 
 
 @pytest.fixture(scope="module")

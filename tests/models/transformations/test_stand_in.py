@@ -65,8 +65,8 @@ def test_rows_that_lack_side_information_are_transformed_by_what_stands_in_for_i
     assert rows.side is not None
     h = replace(with_side(rows), stand_in=stand_in(rows))
     has = np.arange(ROWS) % 3 > 0
-    moved = h.apply(rows.old, np.where(has[:, None], rows.side, np.float32(1e6)), has)
-    np.testing.assert_allclose(moved[has], with_side(rows).apply(rows.old[has], rows.side[has]), atol=1e-6)
+    transformed = h.apply(rows.old, np.where(has[:, None], rows.side, np.float32(1e6)), has)
+    np.testing.assert_allclose(transformed[has], with_side(rows).apply(rows.old[has], rows.side[has]), atol=1e-6)
     assert h.stand_in is not None
     assert h.affine is not None
     assert h.affine.side_weight is not None
@@ -74,7 +74,7 @@ def test_rows_that_lack_side_information_are_transformed_by_what_stands_in_for_i
         p = rows.old[row].astype(float) / np.linalg.norm(rows.old[row])
         side = h.stand_in.weight @ p + h.stand_in.bias
         y = h.affine.weight @ p + h.affine.side_weight @ side + h.affine.bias
-        np.testing.assert_allclose(moved[row], y / np.linalg.norm(y), atol=1e-5)
+        np.testing.assert_allclose(transformed[row], y / np.linalg.norm(y), atol=1e-5)
     with pytest.raises(ValueError, match="rows lack side-information"):
         with_side(rows).apply(rows.old, rows.side, has)
 
@@ -106,17 +106,17 @@ def test_one_of_another_shape_is_refused() -> None:
 
 def test_it_is_taken_where_it_serves_better_than_the_plain_transformation() -> None:
     rows = pairs(1.0)
-    found = try_stand_in(rows, TARGET, stand_in(rows), with_side, plain(orthogonal), share=0.5)
-    assert found.helps
-    assert found.stand_in.mean > found.plain.mean + 0.05
+    trial = try_stand_in(rows, TARGET, stand_in(rows), with_side, plain(orthogonal), share=0.5)
+    assert trial.helps
+    assert trial.stand_in.mean > trial.plain.mean + 0.05
 
 
 def test_where_both_serve_alike_it_is_not() -> None:
     """The regression without side-information is that with the regression of it put in its place."""
     rows = pairs(0.2)
-    found = try_stand_in(rows, TARGET, stand_in(rows), with_side, plain(ridge), share=0.5)
-    assert abs(found.stand_in.mean - found.plain.mean) < 0.03
-    assert not found.helps
+    trial = try_stand_in(rows, TARGET, stand_in(rows), with_side, plain(ridge), share=0.5)
+    assert abs(trial.stand_in.mean - trial.plain.mean) < 0.03
+    assert not trial.helps
 
 
 def test_the_more_rows_lack_it_the_worse_the_retrieval() -> None:

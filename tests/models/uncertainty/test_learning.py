@@ -43,8 +43,8 @@ def learn(part: Pairs) -> Transformation:
 def test_expected_errors_find_the_items_that_the_transformation_misses(labelled: bool) -> None:
     known, fresh = pairs(0, labelled=labelled), pairs(1, 600)
     h = learn(known)
-    moved = cross_val_transform(known, learn)
-    learned = learn_uncertainty(known, moved, h, device="cpu")
+    transformed = cross_val_transform(known, learn)
+    learned = learn_uncertainty(known, transformed, h, device="cpu")
     landed = h.apply(fresh.old)
     expected = learned.uncertainty.expected_error(fresh.old, None, landed)
     true = np.square(landed - fresh.new).sum(1)
@@ -64,9 +64,9 @@ def test_expected_errors_find_the_items_that_the_transformation_misses(labelled:
 
 def test_what_is_expected_of_held_out_pairs_agrees_with_what_is_observed() -> None:
     known = pairs(2, 500)
-    moved = cross_val_transform(known, learn)
-    learned = learn_uncertainty(known, moved, learn(known), device="cpu")
-    error = np.square(moved - known.new, dtype=np.float64).sum(1)
+    transformed = cross_val_transform(known, learn)
+    learned = learn_uncertainty(known, transformed, learn(known), device="cpu")
+    error = np.square(transformed - known.new, dtype=np.float64).sum(1)
     assert sum(each.rows for each in learned.reliability) == 500
     assert [each.expected for each in learned.reliability] == sorted(each.expected for each in learned.reliability)
     assert learned.reliability[-1].observed.low > 3 * learned.reliability[0].observed.high
@@ -83,13 +83,13 @@ def test_out_of_fold_vectors_come_from_refits_that_had_not_seen_the_row() -> Non
         seen.append(part)
         return learn(part.without_side())
 
-    moved = cross_val_transform(known, spy, folds=4)
+    transformed = cross_val_transform(known, spy, folds=4)
     assert [len(part) for part in seen] == [45] * 4
     for row in range(len(known)):
         unseen = [part for part in seen if not (part.old == known.old[row]).all(1).any()]
         assert len(unseen) == 1
         expected = learn(unseen[0].without_side()).apply(known.old[[row]])[0]
-        np.testing.assert_allclose(moved[row], expected, atol=1e-4)
+        np.testing.assert_allclose(transformed[row], expected, atol=1e-4)
 
 
 def test_side_information_is_read_where_the_transformation_reads_it() -> None:
@@ -98,12 +98,12 @@ def test_side_information_is_read_where_the_transformation_reads_it() -> None:
     def with_side(part: Pairs) -> Transformation:
         return ridge(part, OLD, NEW, strength=0.01)
 
-    moved = cross_val_transform(known, with_side)
-    learned = learn_uncertainty(known, moved, with_side(known), device="cpu").uncertainty
+    transformed = cross_val_transform(known, with_side)
+    learned = learn_uncertainty(known, transformed, with_side(known), device="cpu").uncertainty
     assert learned.side_dimension == 3
-    assert learned.expected_error(known.old, known.side, moved).shape == (120,)
+    assert learned.expected_error(known.old, known.side, transformed).shape == (120,)
     plain = learn(known.without_side())
-    without = learn_uncertainty(known, moved, plain, device="cpu").uncertainty
+    without = learn_uncertainty(known, transformed, plain, device="cpu").uncertainty
     assert without.side_dimension is None
     if isinstance(without.score, Nearest) and without.score.reads == "inputs":
         assert without.score.points.shape[1] == 12
@@ -111,8 +111,8 @@ def test_side_information_is_read_where_the_transformation_reads_it() -> None:
 
 def test_learning_again_gives_the_same() -> None:
     known = pairs(5, 60)
-    moved = cross_val_transform(known, learn)
-    first, second = (learn_uncertainty(known, moved, learn(known), device="cpu", seed=3) for _ in range(2))
+    transformed = cross_val_transform(known, learn)
+    first, second = (learn_uncertainty(known, transformed, learn(known), device="cpu", seed=3) for _ in range(2))
     assert first.candidates == second.candidates
     np.testing.assert_array_equal(first.held_out, second.held_out)
 
@@ -135,19 +135,19 @@ def test_too_few_pairs_and_vectors_of_another_shape_are_refused() -> None:
 
 def test_head_minimises_fastfills_loss() -> None:
     rng = np.random.default_rng(0)
-    moved = rng.normal(size=(4000, 6)).astype(np.float32)
+    transformed = rng.normal(size=(4000, 6)).astype(np.float32)
     slope = np.array([1.0, -0.5, 0, 0, 0.8, 0])
-    loss = np.exp(moved @ slope - 1) * rng.exponential(size=4000)
-    head = fit_head(moved, loss, device=CPU, seed=0)
+    loss = np.exp(transformed @ slope - 1) * rng.exponential(size=4000)
+    head = fit_head(transformed, loss, device=CPU, seed=0)
     np.testing.assert_allclose(head.layer.weight[0], slope, atol=0.1)
     assert head.layer.bias[0] == pytest.approx(-1, abs=0.1)
 
     def fastfill(weight: np.ndarray, bias: float) -> float:
         total = 0.0
-        for row, value in zip(moved, loss, strict=True):
+        for row, value in zip(transformed, loss, strict=True):
             sigma = float(weight @ row + bias)
             total += 0.5 * np.exp(-sigma) * value + 0.5 * sigma
-        return total / len(moved)
+        return total / len(transformed)
 
     fitted = fastfill(head.layer.weight[0], float(head.layer.bias[0]))
     assert fitted <= fastfill(slope, -1.0) + 0.002
@@ -158,9 +158,9 @@ def test_cross_entropy_is_larger_where_the_new_classifier_would_answer_wrongly()
     rng = np.random.default_rng(1)
     centres, codes = 3 * rng.normal(size=(5, 8)), rng.integers(0, 5, 500)
     new = (centres[codes] + rng.normal(size=(500, 8))).astype(np.float32)
-    moved = new.copy()
-    moved[:50] = (centres[(codes[:50] + 1) % 5]).astype(np.float32)
-    entropy = cross_entropy_of_new_classifier(moved, new, codes, device=CPU, seed=0)
+    transformed = new.copy()
+    transformed[:50] = (centres[(codes[:50] + 1) % 5]).astype(np.float32)
+    entropy = cross_entropy_of_new_classifier(transformed, new, codes, device=CPU, seed=0)
     assert np.median(entropy[:50]) > 3 * np.median(entropy[50:])
     assert entropy.min() > 0
 

@@ -43,10 +43,10 @@ def embed(tmp_path: Path, out: Path) -> Embed:
 
     def run(of: EmbeddingModel, *files: Path, remarks: list[str] | None = None, **options: Any) -> pa.Table:
         save(of, tmp_path / "model")
-        said: list[str] = [] if remarks is None else remarks
+        told: list[str] = [] if remarks is None else remarks
         given: dict[str, Any] = {"device": "cpu", "batch": 2, "workers": 0} | options
         rows = embed_files(
-            tmp_path / "model", files, out, remark=said.append, progress=lambda done, total: None, **given
+            tmp_path / "model", files, out, remark=told.append, progress=lambda done, total: None, **given
         )
         table = pq.read_table(out)
         assert (table.num_rows, list(out.parent.iterdir())) == (rows, [out])
@@ -126,12 +126,12 @@ def test_tables_carry_label_and_payload_along(
         with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=2)
     remarks: list[str] = []
-    found = embed(images, file, remarks=remarks)
-    assert found.column_names == ["id", "embedding", "label", "payload"]
-    assert found.column("id").to_pylist() == list("abcde")
-    assert found.column("label").to_pylist() == ["3", "4", None, "3", "3"]
-    assert found.column("payload").to_pylist() == [f'{{"n":{n}}}' for n in range(5)]
-    np.testing.assert_array_equal(vectors(found), images.embed(contents, batch=2))
+    embedded = embed(images, file, remarks=remarks)
+    assert embedded.column_names == ["id", "embedding", "label", "payload"]
+    assert embedded.column("id").to_pylist() == list("abcde")
+    assert embedded.column("label").to_pylist() == ["3", "4", None, "3", "3"]
+    assert embedded.column("payload").to_pylist() == [f'{{"n":{n}}}' for n in range(5)]
+    np.testing.assert_array_equal(vectors(embedded), images.embed(contents, batch=2))
     assert remarks == ["Columns that are not carried along: price."]
 
 
@@ -175,9 +175,9 @@ def test_every_image_that_cannot_be_decoded_is_named(
     folder.mkdir()
     for number in range(6):
         (folder / f"{number}.png").write_bytes(IMAGES[number] if number % 2 else b"no image")
-    said = refused(embed, out, images, folder)
-    assert [line.split(":")[0] for line in said.splitlines()[:-1]] == ["0.png", "2.png", "4.png"]
-    assert said.endswith("Nothing was written.")
+    message = refused(embed, out, images, folder)
+    assert [line.split(":")[0] for line in message.splitlines()[:-1]] == ["0.png", "2.png", "4.png"]
+    assert message.endswith("Nothing was written.")
 
 
 def test_only_the_first_of_many_bad_rows_are_told(
@@ -185,10 +185,10 @@ def test_only_the_first_of_many_bad_rows_are_told(
 ) -> None:
     file = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"id": [str(n) for n in range(30)], "image": pa.array([None] * 30, pa.binary())}), file)
-    said = refused(embed, out, images, file).splitlines()
-    assert len(said) == job.MOST_TOLD + 2
-    assert said[0] == "0: an encoded image is expected; there is nothing"
-    assert "may be more" in said[-2]
+    lines = refused(embed, out, images, file).splitlines()
+    assert len(lines) == job.MOST_TOLD + 2
+    assert lines[0] == "0: an encoded image is expected; there is nothing"
+    assert "may be more" in lines[-2]
 
 
 def test_ids_that_a_gallery_would_refuse_are_refused(
@@ -225,9 +225,9 @@ def test_json_lines_that_are_no_rows_are_told_by_number(
     file = tmp_path / "lines.jsonl"
     for line, what in (("{", "is not JSON"), ('{"id": 1, "text": "x"}', "should be an object"), ("[]", "an object")):
         file.write_text(f'{{"id": "a", "text": "x"}}\n{line}\n')
-        said = refused(embed, out, texts, file)
-        assert "Line 2" in said
-        assert what in said
+        message = refused(embed, out, texts, file)
+        assert "Line 2" in message
+        assert what in message
     file.write_text('{"id": "a", "text": "x", "label": [1]}')
     assert "should be a string or an integer" in refused(embed, out, texts, file)
 

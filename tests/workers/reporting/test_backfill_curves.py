@@ -30,9 +30,9 @@ def pairs(many: int) -> DatasetPairs:
 def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) -> None:
     known = pairs(100)
     h = REFIT(known.pairs)
-    found = learn_from_held_out(known, h, REFIT, device="cpu", progress=silent)
-    assert found is not None
-    learned, held_out = found
+    curves = learn_from_held_out(known, h, REFIT, device="cpu", progress=silent)
+    assert curves is not None
+    learned, held_out = curves
     assert not np.allclose(held_out.transformed, h.apply(known.pairs.old), atol=1e-3), (
         "transformed by what has seen them"
     )
@@ -72,10 +72,10 @@ def test_pairs_are_ordered_by_the_rules_that_items_are() -> None:
     held_out = HeldOutPairs(known.ids, known.pairs.new, np.arange(60, dtype=np.float32))
     sample = HeldOutSample.of(held_out, known)
     assert sample is not None
-    found = dict(sample.urgencies([], "cosine"))
-    assert list(found) == ["uncertainty", "random", "class_mean_distance"]
-    assert found["uncertainty"].tolist() == sample.expected_error.tolist()
-    assert np.isfinite(found["class_mean_distance"]).all()
+    urgencies = dict(sample.urgencies([], "cosine"))
+    assert list(urgencies) == ["uncertainty", "random", "class_mean_distance"]
+    assert urgencies["uncertainty"].tolist() == sample.expected_error.tolist()
+    assert np.isfinite(urgencies["class_mean_distance"]).all()
     unlabelled = DatasetPairs(known.ids, Pairs(known.pairs.old, known.pairs.new))
     sample = HeldOutSample.of(held_out, unlabelled)
     assert sample is not None

@@ -40,8 +40,8 @@ def test_what_a_row_lacks_it_takes_from_the_item_of_its_id_and_its_own_counts(sh
     expected = {0: str(own[0]), 1: str(own[1]), 2: "item 2", 3: "item 3", 4: str(own[4]), 5: str(own[5]), 8: "item 8"}
     assert {place(row): label for row, label in zip(rows.id, rows.label, strict=True)} == expected
     assert list(rows.inputs) == [f"text {place(row)}" for row in rows.id]
-    moved = np.array([[100 * (place(row) >= 4)] for row in rows.id], np.float32)
-    np.testing.assert_array_equal(rows.old, shop.pictures.old[[place(row) for row in rows.id]] + moved)
+    shifted = np.array([[100 * (place(row) >= 4)] for row in rows.id], np.float32)
+    np.testing.assert_array_equal(rows.old, shop.pictures.old[[place(row) for row in rows.id]] + shifted)
     assert rows.old.dtype == np.float32
     assert rows.left_out == 3  # 9 has no label anywhere; 20 and 21 have no vector
 

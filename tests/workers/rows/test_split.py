@@ -28,10 +28,10 @@ def items(shop: Workshop, labels: list[str | None]) -> None:
 
 def test_every_class_gives_its_share_where_the_dataset_has_every_label(shop: Workshop, tmp_path: Path) -> None:
     items(shop, ["0", "1", None, "4"])
-    found = split(shop, tmp_path / "split.npz")
-    assert not found.unseen.any()
-    assert np.bincount(CODES[found.held_out]).tolist() == [8] * 5
-    assert sorted([*found.training, *found.held_out]) == list(range(200))
+    parts = split(shop, tmp_path / "split.npz")
+    assert not parts.unseen.any()
+    assert np.bincount(CODES[parts.held_out]).tolist() == [8] * 5
+    assert sorted([*parts.training, *parts.held_out]) == list(range(200))
 
 
 @pytest.mark.parametrize(("evaluation", "whole"), [(None, 2), ("judge", 0)])
@@ -39,10 +39,10 @@ def test_whole_classes_are_kept_back_for_a_gallery_with_labels_of_its_own_unless
     shop: Workshop, tmp_path: Path, evaluation: str | None, whole: int
 ) -> None:
     items(shop, ["0", "1", None, "of its own"])
-    found = split(shop, tmp_path / "split.npz", evaluation)
-    assert found.unseen.sum() == whole
-    assert set(CODES[found.training]) == set(np.flatnonzero(~found.unseen))
-    assert np.isin(np.flatnonzero(found.unseen[CODES]), found.held_out).all()
+    parts = split(shop, tmp_path / "split.npz", evaluation)
+    assert parts.unseen.sum() == whole
+    assert set(CODES[parts.training]) == set(np.flatnonzero(~parts.unseen))
+    assert np.isin(np.flatnonzero(parts.unseen[CODES]), parts.held_out).all()
 
 
 def test_it_is_decided_once_whatever_is_written_meanwhile(shop: Workshop, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from tests.services import RedisServer
 from tests.waiting import wait_until
-from tests.workers.job_bench import Bench
+from tests.workers.job_bench import JobBench
 from tests.workers.sample import SAMPLE
 from workers.runtime.celery import EmbeddedWorker
 
@@ -27,7 +27,7 @@ def own_redis() -> Iterator[RedisServer]:
     server.kill()
 
 
-def found_only_by_ringing(bench: Bench, bell: Doorbell) -> None:
+def found_only_by_ringing(bench: JobBench, bell: Doorbell) -> None:
     """Puts a job where the worker does not see it, then rings until it is done."""
     wait_until(lambda: left_alone(bench), "the worker to find no work by itself", last=bench.all_jobs)
 
@@ -39,7 +39,7 @@ def found_only_by_ringing(bench: Bench, bell: Doorbell) -> None:
     wait_until(done, "the ring to be heard", last=bench.all_jobs)
 
 
-def left_alone(bench: Bench) -> bool:
+def left_alone(bench: JobBench) -> bool:
     """Whether a job that is put now waits. Not at first: the end of a step makes the worker look once more."""
     bench.enqueue("count", n=1)
     time.sleep(0.5)
@@ -53,7 +53,7 @@ def broker_url(request: pytest.FixtureRequest) -> str:
 
 def test_ring_wakes_a_worker_that_is_not_looking(settings: Settings, database: Database, broker_url: str) -> None:
     settings = settings.model_copy(update={"broker_url": broker_url, "sweep_seconds": NEVER})
-    bench = Bench.on(settings, database)
+    bench = JobBench.on(settings, database)
     bench.enqueue("count", n=1)
     with EmbeddedWorker(settings, SAMPLE):
         bench.all_end(1)
@@ -64,7 +64,7 @@ def test_ring_is_heard_by_an_idle_worker_though_another_is_busy(
     settings: Settings, database: Database, redis_url: str
 ) -> None:
     settings = settings.model_copy(update={"broker_url": redis_url, "sweep_seconds": NEVER})
-    bench = Bench.on(settings, database)
+    bench = JobBench.on(settings, database)
     bell = Doorbell(settings)
     bench.enqueue("hang")
     with bench.worker_process() as busy:
@@ -86,7 +86,7 @@ def test_without_a_broker_nothing_fails_and_the_sweep_finds_the_work(
     settings = settings.model_copy(update={"broker_url": own_redis.url})
     bell = Doorbell(settings)
     wait_until(bell.reachable, "the broker to be reached")
-    bench = Bench.on(settings, database, bell.ring)
+    bench = JobBench.on(settings, database, bell.ring)
     with EmbeddedWorker(settings, SAMPLE):
         bench.enqueue("count", n=1)
         bench.all_end(1)
@@ -100,7 +100,7 @@ def test_rings_are_heard_again_once_the_broker_is_back(
     settings: Settings, database: Database, own_redis: RedisServer
 ) -> None:
     settings = settings.model_copy(update={"broker_url": own_redis.url, "sweep_seconds": NEVER})
-    bench = Bench.on(settings, database)
+    bench = JobBench.on(settings, database)
     bench.enqueue("count", n=1)
     with EmbeddedWorker(settings, SAMPLE):
         bench.all_end(1)

@@ -10,21 +10,21 @@ import pytest
 from app.jobs.values import JobState
 from app.storage.database import utc_now
 from tests.waiting import wait_until
-from tests.workers.job_bench import Bench, alive, only_step
+from tests.workers.job_bench import JobBench, alive, only_step
 from tests.workers.sample import SAMPLE
 from tests.workers.slow import SLOW
 from workers.runtime.celery import EmbeddedWorker
 
 
 @pytest.fixture
-def worker(bench: Bench) -> Iterator[EmbeddedWorker]:
+def worker(bench: JobBench) -> Iterator[EmbeddedWorker]:
     settings = bench.settings.model_copy(update={"job_attempts": 2})
     with EmbeddedWorker(settings, SAMPLE) as worker:
         yield worker
 
 
 @pytest.mark.usefixtures("worker")
-def test_step_reports_progress_and_its_results_are_applied_once(bench: Bench) -> None:
+def test_step_reports_progress_and_its_results_are_applied_once(bench: JobBench) -> None:
     bench.enqueue("count", n=4)
     bench.reaches(JobState.SUCCEEDED)
     assert bench.results() == [(10, 1)]
@@ -33,14 +33,14 @@ def test_step_reports_progress_and_its_results_are_applied_once(bench: Bench) ->
 
 
 @pytest.mark.usefixtures("worker")
-def test_step_enqueues_what_comes_next_in_the_transaction_that_ends_it(bench: Bench) -> None:
+def test_step_enqueues_what_comes_next_in_the_transaction_that_ends_it(bench: JobBench) -> None:
     bench.enqueue("count", n=1, then=[{"n": 2, "then": [{"n": 3}]}])
     bench.all_end(3)
     assert [total for total, _ in bench.results()] == [1, 3, 6]
 
 
 @pytest.mark.usefixtures("worker")
-def test_step_killed_midway_resumes_and_ends_as_if_undisturbed(bench: Bench) -> None:
+def test_step_killed_midway_resumes_and_ends_as_if_undisturbed(bench: JobBench) -> None:
     bench.enqueue("count", n=5, wait_at=3)
     bench.reaches_number(3)
     os.kill(only_step(), signal.SIGKILL)
@@ -59,7 +59,7 @@ def test_step_killed_midway_resumes_and_ends_as_if_undisturbed(bench: Bench) -> 
         ("return", "returned without finishing its job"),
     ],
 )
-def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: Bench, how: str, reason: str) -> None:
+def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: JobBench, how: str, reason: str) -> None:
     bench.enqueue("crash", how=how)
     bench.reaches(JobState.FAILED)
     assert bench.job().attempts == 2
@@ -81,7 +81,7 @@ def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: Bench
     ],
 )
 def test_step_killed_by_its_own_fault_is_repeated_once_and_one_killed_from_outside_twice(
-    bench: Bench, how: str, attempts: int, meaning: str
+    bench: JobBench, how: str, attempts: int, meaning: str
 ) -> None:
     with EmbeddedWorker(bench.settings.model_copy(update={"job_attempts": 5}), SAMPLE):
         bench.enqueue("crash", how=how)
@@ -94,14 +94,14 @@ def test_step_killed_by_its_own_fault_is_repeated_once_and_one_killed_from_outsi
 
 
 @pytest.mark.usefixtures("worker")
-def test_step_that_cannot_succeed_fails_at_once_with_its_reason(bench: Bench) -> None:
+def test_step_that_cannot_succeed_fails_at_once_with_its_reason(bench: JobBench) -> None:
     bench.enqueue("fail")
     bench.reaches(JobState.FAILED)
     assert (bench.job().attempts, bench.reasons()) == (1, ["the dataset has no pairs; add some"])
 
 
 @pytest.mark.usefixtures("worker")
-def test_cancelled_step_is_killed_even_if_it_is_deaf(bench: Bench) -> None:
+def test_cancelled_step_is_killed_even_if_it_is_deaf(bench: JobBench) -> None:
     bench.enqueue("hang")
     wait_until(lambda: bool(bench.diary()), "the step to begin")
     pid = only_step()
@@ -112,7 +112,7 @@ def test_cancelled_step_is_killed_even_if_it_is_deaf(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-def test_step_whose_lease_was_taken_is_ended_and_writes_nothing(bench: Bench) -> None:
+def test_step_whose_lease_was_taken_is_ended_and_writes_nothing(bench: JobBench) -> None:
     bench.enqueue("linger")
     wait_until(lambda: bool(bench.diary()), "the step to begin")
     pid = only_step()
@@ -123,7 +123,7 @@ def test_step_whose_lease_was_taken_is_ended_and_writes_nothing(bench: Bench) ->
     assert bench.job().state == JobState.RUNNING
 
 
-def test_stopping_worker_kills_its_step_and_hands_the_job_back(bench: Bench) -> None:
+def test_stopping_worker_kills_its_step_and_hands_the_job_back(bench: JobBench) -> None:
     worker = EmbeddedWorker(bench.settings, SAMPLE)
     worker.start()
     bench.enqueue("hang")
@@ -134,14 +134,14 @@ def test_stopping_worker_kills_its_step_and_hands_the_job_back(bench: Bench) -> 
     assert (bench.job().state, bench.job().attempts) == (JobState.QUEUED, 0)
 
 
-def test_worker_can_be_started_again_in_the_same_process(bench: Bench) -> None:
+def test_worker_can_be_started_again_in_the_same_process(bench: JobBench) -> None:
     for number in range(2):
         with EmbeddedWorker(bench.settings, SAMPLE):
             bench.enqueue("count", n=1)
             bench.all_end(number + 1)
 
 
-def test_step_that_does_not_notice_its_lost_lease_still_writes_nothing(bench: Bench) -> None:
+def test_step_that_does_not_notice_its_lost_lease_still_writes_nothing(bench: JobBench) -> None:
     settings = bench.settings.model_copy(update={"heartbeat_seconds": 600.0})
     with EmbeddedWorker(settings, SAMPLE):
         bench.enqueue("linger")
@@ -154,7 +154,7 @@ def test_step_that_does_not_notice_its_lost_lease_still_writes_nothing(bench: Be
     assert bench.job().state == JobState.RUNNING
 
 
-def test_a_step_that_starts_more_slowly_than_a_lease_lasts_is_started_once(bench: Bench) -> None:
+def test_a_step_that_starts_more_slowly_than_a_lease_lasts_is_started_once(bench: JobBench) -> None:
     settings = bench.settings.model_copy(update={"lease_seconds": 4.0, "worker_concurrency": 2})
     with EmbeddedWorker(settings, SLOW):
         bench.enqueue("count", n=1)

@@ -27,12 +27,12 @@ def items(rows: int = ITEMS) -> Items:
 
 
 def measured(
-    gallery: Items, asked: CascadeQueries, crossing: Crossing, folder: Path, overlap: float, limit: int
+    gallery: Items, queries: CascadeQueries, crossing: Crossing, folder: Path, overlap: float, limit: int
 ) -> Cascade:
     ticks: list[int] = []
-    found = measure_cascade(
+    measurement = measure_cascade(
         gallery,
-        asked,
+        queries,
         crossing,
         source=SOURCE,
         target=TARGET,
@@ -43,16 +43,16 @@ def measured(
     )
     assert ticks[-1] == len(gallery.id)
     assert not list(folder.iterdir()), "what was measured with is thrown away"
-    return found
+    return measurement
 
 
-def overlaps(gallery: Items, asked: CascadeQueries, crossing: Crossing, wanted: int) -> list[float]:
+def overlaps(gallery: Items, queries: CascadeQueries, crossing: Crossing, wanted: int) -> list[float]:
     """The mean share of the true nearest among the first 1, 2, … candidates, own item excluded."""
-    moved = crossing.apply(gallery.vector, gallery.side.values, gallery.side.has).astype(np.float64)
-    old, pushed = as_indexed(gallery.vector, "cosine"), crossing.plain.push(asked.vectors)
-    shares = np.zeros((len(asked.vectors), len(gallery.id)))
-    for number, (query, own) in enumerate(zip(asked.vectors, asked.own.tolist(), strict=True)):
-        nearest = [int(row) for row in np.argsort(((query - moved) ** 2).sum(axis=1)) if row != own]
+    transformed = crossing.apply(gallery.vector, gallery.side.values, gallery.side.has).astype(np.float64)
+    old, pushed = as_indexed(gallery.vector, "cosine"), crossing.plain.push(queries.vectors)
+    shares = np.zeros((len(queries.vectors), len(gallery.id)))
+    for number, (query, own) in enumerate(zip(queries.vectors, queries.own.tolist(), strict=True)):
+        nearest = [int(row) for row in np.argsort(((query - transformed) ** 2).sum(axis=1)) if row != own]
         away = ((pushed.queries[number].astype(float) - old) ** 2).sum(axis=1)
         order = [int(row) for row in np.argsort(away if pushed.score == "l2" else -away) if row != own]
         for count in range(1, len(order) + 1):
@@ -64,31 +64,31 @@ def overlaps(gallery: Items, asked: CascadeQueries, crossing: Crossing, wanted: 
 @pytest.mark.parametrize("overlap", [0.6, 0.9, 1.0])
 def test_fewest_candidates_with_the_overlap_asked_for_are_found(overlap: float, tmp_path: Path) -> None:
     gallery, crossing = items(), network_crossing(SOURCE, TARGET, SIDE)
-    asked = CascadeQueries(normal(np.random.default_rng(3), 30, 8), np.where(np.arange(30) % 2, np.arange(30), -1))
-    found = measured(gallery, asked, crossing, tmp_path, overlap, ITEMS)
-    ten, hundred = (overlaps(gallery, asked, crossing, wanted) for wanted in (10, 100))
-    assert found.k == max(10, 1 + next(count for count, share in enumerate(ten) if share >= overlap - 1e-9))
-    assert found.k_for_100 is not None
-    assert found.k_for_100 == 1 + next(count for count, share in enumerate(hundred) if share >= overlap - 1e-9)
-    assert found.measured == pytest.approx(ten[found.k - 1])
-    assert found.interval[0] <= found.measured <= found.interval[1]
-    assert (found.queries, found.gallery_rows) == (30, ITEMS)
+    queries = CascadeQueries(normal(np.random.default_rng(3), 30, 8), np.where(np.arange(30) % 2, np.arange(30), -1))
+    cascade = measured(gallery, queries, crossing, tmp_path, overlap, ITEMS)
+    ten, hundred = (overlaps(gallery, queries, crossing, wanted) for wanted in (10, 100))
+    assert cascade.k == max(10, 1 + next(count for count, share in enumerate(ten) if share >= overlap - 1e-9))
+    assert cascade.k_for_100 is not None
+    assert cascade.k_for_100 == 1 + next(count for count, share in enumerate(hundred) if share >= overlap - 1e-9)
+    assert cascade.measured == pytest.approx(ten[cascade.k - 1])
+    assert cascade.interval[0] <= cascade.measured <= cascade.interval[1]
+    assert (cascade.queries, cascade.gallery_rows) == (30, ITEMS)
 
 
 def test_limit_is_kept_and_what_it_costs_is_said(tmp_path: Path) -> None:
     gallery, crossing = items(), network_crossing(SOURCE, TARGET, SIDE)
-    asked = CascadeQueries(normal(np.random.default_rng(3), 30, 8), np.full(30, -1))
-    found = measured(gallery, asked, crossing, tmp_path, 1.0, 20)
-    assert found.k == 20
-    assert found.measured == pytest.approx(overlaps(gallery, asked, crossing, 10)[19])
-    assert found.measured < 1
+    queries = CascadeQueries(normal(np.random.default_rng(3), 30, 8), np.full(30, -1))
+    cascade = measured(gallery, queries, crossing, tmp_path, 1.0, 20)
+    assert cascade.k == 20
+    assert cascade.measured == pytest.approx(overlaps(gallery, queries, crossing, 10)[19])
+    assert cascade.measured < 1
 
 
 @pytest.mark.parametrize("rows", [1, 9])
 def test_gallery_of_fewer_rows_than_answers_is_searched_whole(rows: int, tmp_path: Path) -> None:
-    asked = CascadeQueries(normal(np.random.default_rng(3), 5, 8), np.full(5, 0))
-    found = measured(items(rows), asked, network_crossing(SOURCE, TARGET, SIDE), tmp_path, 0.99, 50)
-    assert (found.k, found.k_for_100, found.measured) == (rows, None, 1.0)
+    queries = CascadeQueries(normal(np.random.default_rng(3), 5, 8), np.full(5, 0))
+    cascade = measured(items(rows), queries, network_crossing(SOURCE, TARGET, SIDE), tmp_path, 0.99, 50)
+    assert (cascade.k, cascade.k_for_100, cascade.measured) == (rows, None, 1.0)
 
 
 def test_only_what_cannot_be_pushed_exactly_needs_a_cascade() -> None:

@@ -20,10 +20,10 @@ from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import UpgradeState
-from app.upgrades.tables import UpgradeRow
 from models.portable import Array, Space, save_transformation
 from models.transformations.pairs import Pairs
 from tests.app.crossings import network_crossing, normal
+from tests.upgrade_rows import store_upgrade
 from workers.rows.pairs import DatasetPairs
 from workers.serving.indexing import Built, build_index
 from workers.serving.prepare import ServingMeasurements, prepare_serving
@@ -72,10 +72,7 @@ def proved(settings: Settings, database: Database) -> Iterator[Proved]:
     crossing, artifacts = network_crossing(OLD, NEW, SIDE), UpgradeArtifacts(settings.artifacts_dir, "u")
     save_transformation(crossing.chosen, artifacts.chosen)
     save_transformation(crossing.plain, artifacts.plain)
-    asked = {"strategy": "forward", "to": "new", "dataset": "d", "evaluation": None}
-    row = UpgradeRow(id="u", source="old", target="new", request=asked, galleries=["g"], state=UpgradeState.ACTIVE)
-    with crosswalk.database.session() as session:
-        session.add(row)
+    store_upgrade(crosswalk.database, "u", UpgradeState.ACTIVE, ["g"])
     made = Proved(crosswalk, crosswalk.upgrade_steps.info("u"), normal(rng, 80, 6) * 8)
     made.put(normal(rng, ITEMS, 8))
     yield made

@@ -53,9 +53,9 @@ def test_pairs_beside_a_sample_are_known_to_be_none_of_it() -> None:
 
 def test_a_mixed_gallery_is_transformed_as_it_will_be_served() -> None:
     old, new = space("old", 2), space("new", 3)
-    hop = Crossing(affine(old, new, 2), affine(old, new, seed=1))
-    moved = transform(hop, VECTORS, VECTORS, HAS)
-    np.testing.assert_allclose(moved[HAS], hop.chosen.apply(VECTORS[HAS], VECTORS[HAS]), rtol=1e-5)
-    np.testing.assert_allclose(moved[~HAS], hop.plain.apply(VECTORS[~HAS]), rtol=1e-5)
-    np.testing.assert_array_equal(transform(hop, VECTORS, VECTORS), hop.chosen.apply(VECTORS, VECTORS))
-    np.testing.assert_array_equal(transform(hop, VECTORS, None), hop.plain.apply(VECTORS))
+    crossing = Crossing(affine(old, new, 2), affine(old, new, seed=1))
+    transformed = transform(crossing, VECTORS, VECTORS, HAS)
+    np.testing.assert_allclose(transformed[HAS], crossing.chosen.apply(VECTORS[HAS], VECTORS[HAS]), rtol=1e-5)
+    np.testing.assert_allclose(transformed[~HAS], crossing.plain.apply(VECTORS[~HAS]), rtol=1e-5)
+    np.testing.assert_array_equal(transform(crossing, VECTORS, VECTORS), crossing.chosen.apply(VECTORS, VECTORS))
+    np.testing.assert_array_equal(transform(crossing, VECTORS, None), crossing.plain.apply(VECTORS))

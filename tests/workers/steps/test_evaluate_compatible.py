@@ -29,10 +29,10 @@ def test_rows_trained_on_do_not_judge_under_the_same_id(shop: Workshop) -> None:
 def test_labels_that_the_gallery_holds_none_of_can_judge_nothing_and_it_says_so(shop: Workshop) -> None:
     shop.put_items(range(200), label=[f"of its own {place % 3}" for place in range(200)])
     shop.put_rows(shop.dataset, range(300, 500), shop.pictures.old[300:500])
-    found = shop.ends(shop.train(training=QUICK))
-    assert found["state"] == "failed"
-    assert shop.gallery in found["reason"]
-    assert "labels that the gallery holds" in found["reason"]
+    finished = shop.ends(shop.train(training=QUICK))
+    assert finished["state"] == "failed"
+    assert shop.gallery in finished["reason"]
+    assert "labels that the gallery holds" in finished["reason"]
 
 
 def test_one_gallery_that_loses_rejects_the_upgrade_of_all(shop: Workshop) -> None:
@@ -43,11 +43,11 @@ def test_one_gallery_that_loses_rejects_the_upgrade_of_all(shop: Workshop) -> No
     other.put_items(places, label=[str(code) for code in labels])
     shop.put_rows(shop.dataset, range(600, 1200), shop.pictures.old[600:1200])
     gate = {"metric": "cmc@1", "require": {"at_least": 0.15}}
-    found = shop.ends(shop.train(training=GOOD, galleries=[shop.gallery, other.gallery], gate=gate))
-    verdicts = {name: proof["accepted"] for name, proof in found["report"]["galleries"].items()}
+    finished = shop.ends(shop.train(training=GOOD, galleries=[shop.gallery, other.gallery], gate=gate))
+    verdicts = {name: proof["accepted"] for name, proof in finished["report"]["galleries"].items()}
     assert verdicts == {shop.gallery: True, other.gallery: False}
-    assert found["state"] == "rejected"
-    assert found["reason"] == found["report"]["galleries"][other.gallery]["reason"]
+    assert finished["state"] == "rejected"
+    assert finished["reason"] == finished["report"]["galleries"][other.gallery]["reason"]
     assert shop.get(f"/models/{shop.new}")["compatible_with"] is None
 
 

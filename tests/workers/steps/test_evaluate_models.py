@@ -62,18 +62,18 @@ def own_rows(s: Versions, queries: Floats, gallery: Floats) -> float:
 def done(s: Versions, evaluation: str) -> dict[str, Any]:
     """The result once the step has run."""
     do_step(s.crosswalk, [STEP])
-    found = s.evaluation(evaluation)
-    assert (found["state"], found["reason"], found["progress"]) == ("done", None, None)
-    json.dumps(found, allow_nan=False)
-    return dict(found["result"])
+    finished = s.evaluation(evaluation)
+    assert (finished["state"], finished["reason"], finished["progress"]) == ("done", None, None)
+    json.dumps(finished, allow_nan=False)
+    return dict(finished["result"])
 
 
 def failed(s: Versions, evaluation: str) -> str:
     """Why it failed."""
     do_step(s.crosswalk, [STEP])
-    found = s.evaluation(evaluation)
-    assert (found["state"], found["result"]) == ("failed", None)
-    return str(found["reason"])
+    finished = s.evaluation(evaluation)
+    assert (finished["state"], finished["result"]) == ("failed", None)
+    return str(finished["reason"])
 
 
 def figures(measured: dict[str, Any]) -> dict[str, float]:
@@ -146,8 +146,8 @@ def test_side_information_is_used_by_the_rows_that_have_it(versions: Versions) -
     result = done(s, s.evaluate(queries=s.new, gallery=s.old))
     assert result["search"]["crossed"]["upgrades"][0]["rows_with_side_information"] == 120
     rows = s.world.queries
-    moved = s.h(s.old, s.new, side=True).apply(rows.old, rows.side)
-    assert figures(result["search"])["cmc@1"] == pytest.approx(own_rows(s, rows.new, moved))
+    transformed = s.h(s.old, s.new, side=True).apply(rows.old, rows.side)
+    assert figures(result["search"])["cmc@1"] == pytest.approx(own_rows(s, rows.new, transformed))
 
 
 def test_a_gallery_is_searched_by_the_datasets_rows_and_sliced_by_its_payload(versions: Versions) -> None:
@@ -156,8 +156,8 @@ def test_a_gallery_is_searched_by_the_datasets_rows_and_sliced_by_its_payload(ve
     countries = [["at", "de", None][place % 3] for place in range(len(rows))]
     s.put_payload(rows, country=countries)
     s.crossed(s.old, s.new)
-    asked = {"queries": s.new, "gallery_id": s.gallery, "slices": ["country", "label"], "metrics": ["map", "cmc@1"]}
-    evaluation = s.evaluate(**asked)
+    request = {"queries": s.new, "gallery_id": s.gallery, "slices": ["country", "label"], "metrics": ["map", "cmc@1"]}
+    evaluation = s.evaluate(**request)
     assert s.evaluation(evaluation)["request"]["gallery"] == s.old
     result = done(s, evaluation)
     h = s.h(s.old, s.new)
@@ -191,8 +191,8 @@ def test_a_mixed_generation_says_what_is_native_in_it(upgraded: Upgraded) -> Non
         {"id": u.ids[place], "label": u.label[place], "embedding.new": u.new[place].tolist()} for place in range(ITEMS)
     ]
     assert u.client.put("/datasets/pairs/rows", json={"rows": rows}).is_success
-    asked = {"dataset": "pairs", "queries": "new", "gallery_id": "shop", "metrics": ["cmc@1"]}
-    evaluation = str(u.post("/evaluations", asked, 202)["id"])
+    request = {"dataset": "pairs", "queries": "new", "gallery_id": "shop", "metrics": ["cmc@1"]}
+    evaluation = str(u.post("/evaluations", request, 202)["id"])
     do_step(u.crosswalk, [STEP])
     result = u.client.get(f"/evaluations/{evaluation}").json()["result"]
     crossed = result["search"]["crossed"]
@@ -243,8 +243,8 @@ def test_a_chain_measures_every_cell_at_once_through_a_crossing_or_through_sever
             own_rows(s, rows.newest, rows.newest),
         ],
     ]
-    for found, row in zip(result["matrices"]["cmc@1"], expected, strict=True):
-        assert found == [None if value is None else pytest.approx(value) for value in row]
+    for measured, row in zip(result["matrices"]["cmc@1"], expected, strict=True):
+        assert measured == [None if value is None else pytest.approx(value) for value in row]
     cell = next(one for one in result["cells"] if (one["queries"], one["gallery"]) == (s.newest, s.old))
     assert cell["measured"]["crossed"]["how"] == "composition"
     assert [hop["upgrade"] for hop in cell["measured"]["crossed"]["upgrades"]] == [first, second]
@@ -281,9 +281,9 @@ def test_a_cell_that_nothing_leads_to_is_null_and_says_what_would(versions: Vers
 def test_an_evaluation_that_was_cut_off_gives_the_same_when_done_again(versions: Versions) -> None:
     s = versions.with_rows(versions.old, versions.new)
     s.crossed(s.old, s.new)
-    asked = {"queries": s.new, "gallery": s.old}
-    whole = done(s, s.evaluate(**asked))
-    again = s.evaluate(**asked)
+    request = {"queries": s.new, "gallery": s.old}
+    whole = done(s, s.evaluate(**request))
+    again = s.evaluate(**request)
     do_step(s.crosswalk, [STEP], cut_off=True)
     assert s.evaluation(again)["state"] == "running"
     assert done(s, again) == whole

@@ -37,30 +37,30 @@ def rows(shop: Workshop, upgrade: str) -> pa.Table:
     return pq.read_table(shop.artifacts(upgrade).rows)
 
 
-def refused(shop: Workshop, **asked: Any) -> str:
+def refused(shop: Workshop, **request: Any) -> str:
     """Why the first step of an upgrade fails. It has trained nothing."""
-    upgrade = shop.train(training=QUICK | asked.pop("training", {}), **asked)
+    upgrade = shop.train(training=QUICK | request.pop("training", {}), **request)
     assert shop.step() == "train_compatible"
-    found = shop.upgrade(upgrade)
-    assert (found["state"], found["report"]) == ("failed", None)
+    finished = shop.upgrade(upgrade)
+    assert (finished["state"], finished["report"]) == ("failed", None)
     assert not shop.artifacts(upgrade).model.exists()
     problem(shop.client.get(f"/models/{shop.new}/artifact"), 409, "wrong-state")
-    return str(found["reason"])
+    return str(finished["reason"])
 
 
 def test_it_leaves_a_model_an_alignment_and_what_it_found_of_every_row(shop: Workshop) -> None:
     filled(shop)
-    asked = {"epochs": 2, "learning_rate": 0.05, "seed": 7, "tokens": 12, "validation": 0.25}
-    upgrade = shop.train(training=QUICK | asked, method="averaged", to={**WIDE, "id": shop.new})
+    settings = {"epochs": 2, "learning_rate": 0.05, "seed": 7, "tokens": 12, "validation": 0.25}
+    upgrade = shop.train(training=QUICK | settings, method="averaged", to={**WIDE, "id": shop.new})
     shop.step()
-    found = shop.upgrade(upgrade)
-    assert found["state"] == "evaluating"
-    learned = found["report"]["learned"]
+    finished = shop.upgrade(upgrade)
+    assert finished["state"] == "evaluating"
+    learned = finished["report"]["learned"]
     assert (learned["rows"] + learned["rows_held_out"], learned["classes"], learned["outliers"]) == (200, 10, None)
     assert (len(learned["epochs"]), learned["method"], learned["dimension"]) == (2, "averaged", 24)
     model = embedding_model.load(shop.artifacts(upgrade).model_zip)
-    said = {name: model.card.settings[name] for name in ("method", "epochs", "learning_rate", "seed", "batch")}
-    assert said == {"method": "averaged", "epochs": 2, "learning_rate": 0.05, "seed": 7, "batch": 64}
+    kept = {name: model.card.settings[name] for name in ("method", "epochs", "learning_rate", "seed", "batch")}
+    assert kept == {"method": "averaged", "epochs": 2, "learning_rate": 0.05, "seed": 7, "batch": 64}
     trained_on = model.card.trained_on
     assert (trained_on.rows, trained_on.classes, trained_on.dataset) == (learned["rows"], 10, shop.dataset)
     old = shop.pictures.old[:5]

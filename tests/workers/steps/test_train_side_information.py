@@ -36,9 +36,9 @@ def test_it_leaves_a_model_that_embeds_and_how_it_learned(shop: Workshop) -> Non
     shop.put_rows(shop.dataset, range(100), None)
     start(shop)
     assert shop.step() == "train_side_information"
-    found = shown(shop)
-    assert (found["state"], found["reason"], found["progress"]) == ("ready", None, None)
-    learned = found["learned"]
+    encoder = shown(shop)
+    assert (encoder["state"], encoder["reason"], encoder["progress"]) == ("ready", None, None)
+    learned = encoder["learned"]
     assert (learned["method"], learned["rows"], learned["dimension"], len(learned["epochs"])) == ("simclr", 95, 12, 2)
     assert learned["settings"]["batch"] == 32
     assert learned["metrics"].keys() == {"loss", "held_out_loss", "alignment", "uniformity"}

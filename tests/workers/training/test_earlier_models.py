@@ -85,8 +85,8 @@ def stored(s: Versions, items: Items) -> Array:
     store = s.crosswalk.galleries.store(info)
     generation = store.generation(info.active, info.current.space.dimension)
     known = {int(row): v for part in generation.scan() for row, v in zip(part.rows, part.vectors, strict=True)}
-    found = store.items.by_id(items.id, ["id"]).to_pylist()
-    rows = {one["id"]: one[ROW_ID] for one in found}
+    records = store.items.by_id(items.id, ["id"]).to_pylist()
+    rows = {one["id"]: one[ROW_ID] for one in records}
     return np.stack([known[rows[one]] for one in items.id])
 
 
@@ -113,14 +113,14 @@ def test_items_of_several_versions_upgrade_in_one_go_each_by_the_better_way(vers
     _late_writes_and_rollback(s, upgrade["id"], direct.chosen.apply(alone.old[:1]))
 
 
-def _late_writes_and_rollback(s: Versions, upgrade: str, moved: Array) -> None:
+def _late_writes_and_rollback(s: Versions, upgrade: str, transformed: Array) -> None:
     """An item of the first version that comes after the switch is found where a direct crossing puts it, exactly."""
     first = s.world.gallery.take(slice(0, 1))
     late = replace(first, id=["late"])
     s.put(late)
-    found = s.search(moved, s.newest, k=2)
-    assert set(found.ids[0]) == {"late", first.id[0]}
-    np.testing.assert_allclose(found.scores[0], 1, atol=1e-5)
+    answer = s.search(transformed, s.newest, k=2)
+    assert set(answer.ids[0]) == {"late", first.id[0]}
+    np.testing.assert_allclose(answer.scores[0], 1, atol=1e-5)
     s.post(f"/upgrades/{upgrade}/rollback")
     back = s.search(s.world.queries.new[:1], s.new, k=402)
     assert "late" in back.ids[0]
