@@ -30,9 +30,9 @@ def type_aliases(module: ast.Module) -> Iterator[str]:
                 yield target.id
 
 
-OF_THEIR_PACKAGES_ALONE = {"Id", "Url", "Distance", "Kind", "Vectors"}
-"""Type aliases that two packages of the service each have for themselves: a command's argument with its own help, the
-choices that a package accepts, the arrays that the demonstration draws."""
+OF_THEIR_PACKAGES_ALONE = {"Id", "Url", "Kind"}
+"""Type aliases that two packages of the service each have for themselves: a command's argument with its own help, and
+the choices that a package accepts."""
 
 
 def repeated(definitions: Iterator[tuple[str, str]]) -> dict[str, list[str]]:

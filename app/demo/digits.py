@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
-Embed = Callable[[Vectors], Vectors]
+from models.portable import Array
+
+Embed = Callable[[Array], Array]
 
 OLD_DIMENSION = 12
 NEW_DIMENSION = 64
@@ -25,7 +26,7 @@ class Images:
     """pixels: (n, 64) float32 in [0, 1]; label: (n,) int64; id: n strings."""
 
     id: list[str]
-    pixels: Vectors
+    pixels: Array
     label: NDArray[np.int64]
 
 
@@ -78,7 +79,7 @@ def _last_hidden_layer(classifier: Any) -> Embed:
     """A classifier as an embedding model: what its last hidden layer says of an image."""
     layers = list(zip(classifier.coefs_, classifier.intercepts_, strict=True))[:-1]
 
-    def embed(rows: Vectors) -> Vectors:
+    def embed(rows: Array) -> Array:
         values: Any = rows
         for weight, bias in layers:
             values = np.maximum(values @ weight + bias, 0)

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock
 from app.index.exact import Propose, left_out
-from app.index.protocol import Distance, IndexOptions, Kind, MemoryUse, Vectors
+from app.index.protocol import IndexOptions, Kind, MemoryUse, Vectors
+from models.portable import Distance
 
 _CHUNK = 65_536  # rows added at once
 TRAINING_ROWS = 40  # per cluster

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
 from app.index.exact import Propose, Scan, nearest
-from app.index.protocol import LONGEST, Distance, Hits, RowIds, Vectors
+from app.index.protocol import LONGEST, Hits, RowIds, Vectors
+from models.portable import Distance
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock, as_indexed
-from app.index.protocol import Distance, RowIds, Vectors
+from app.index.protocol import RowIds, Vectors
+from models.portable import Distance
 
 _SMALLEST = 256  # slots
 

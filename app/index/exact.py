@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
-from app.index.protocol import PADDING, WORST, Distance, Hits, RowIds, Vectors
+from app.index.protocol import PADDING, WORST, Hits, RowIds, Vectors
+from models.portable import Distance
 
 # FAISS chooses between BLAS and SIMD by the size of a call, by a rule that changed between releases and that favours
 # SIMD far too long. With 1 it takes BLAS unless a selector is given, so the choice is made here.

@@ -12,9 +12,10 @@ from app.index.bitmap import Positions
 from app.index.block import VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
-from app.index.protocol import PADDING, Distance, Held, Hits, MemoryUse, RowIds, Vectors
+from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
 from app.index.row_positions import RowPositions
 from app.index.snapshot import Snapshot
+from models.portable import Distance
 
 _REBUILD_SHARE = 0.1  # of the snapshot's rows
 _REBUILD_LEAST, _REBUILD_MOST = 10_000, 200_000  # rows

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from app.index.protocol import CorruptIndex, Distance, IndexOptions, Kind
+from app.index.protocol import CorruptIndex, IndexOptions, Kind
+from models.portable import Distance
 
 FILE = "manifest.json"
 _FORMAT = 1

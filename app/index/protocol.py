@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.vectors import LONGEST as LONGEST
+from models.portable import Distance
 
-Distance = Literal["cosine", "l2", "ip"]
 Kind = Literal["flat", "ivf_flat", "hnsw"]
 RowIds = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]

@@ -19,9 +19,10 @@ from app.index.bitmap import Bitmap
 from app.index.block import VectorBlock, as_indexed
 from app.index.exact import one_thread
 from app.index.manifest import FILE, Digest, Manifest, Tuned
-from app.index.protocol import Distance, IndexOptions, RowIds, Vectors
+from app.index.protocol import IndexOptions, RowIds, Vectors
 from app.index.row_positions import RowPositions
 from app.index.snapshot import INDEX, ROWS, VECTORS, Snapshot
+from models.portable import Distance
 
 _PARTIAL = ".partial-"
 _NEIGHBOURS = 10  # recall is measured at

@@ -11,8 +11,9 @@ from app.index.approximate import BUILT, Approximate
 from app.index.bitmap import Bitmap
 from app.index.block import VectorBlock
 from app.index.manifest import Digest, Manifest
-from app.index.protocol import PADDING, CorruptIndex, Distance, Hits, MemoryUse, Vectors
+from app.index.protocol import PADDING, CorruptIndex, Hits, MemoryUse, Vectors
 from app.index.row_positions import RowPositions
+from models.portable import Distance
 
 VECTORS, ROWS, INDEX = "vectors.f32", "rows.i64", "index.faiss"
 

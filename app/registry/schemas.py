@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
+from models.portable import Distance
 
 UNUSED = "tfidf-v0"
 EXAMPLES: dict[str, Example] = {
@@ -30,8 +31,6 @@ EXAMPLES: dict[str, Example] = {
         "value": {"id": UNUSED, "dimension": 4, "metric": "cosine"},
     },
 }
-
-Distance = Literal["cosine", "l2", "ip"]
 
 
 class NewModel(BaseModel):

@@ -7,10 +7,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.problems import IdTaken, InUse, NotFound
-from app.registry.schemas import Distance, Model, NewModel
+from app.registry.schemas import Model, NewModel
 from app.registry.tables import ModelRow
 from app.storage.database import Database
-from models.portable import Space
+from models.portable import Distance, Space
 
 Usages = Callable[[Session, str], Sequence[str]]
 """What uses a model, in words ("gallery faq"), as another resource sees it."""

@@ -14,9 +14,10 @@ import numpy as np
 
 from app.artifacts.crossings import Crossing
 from app.galleries.lineage import SIDE_INFORMATION
-from app.index import PADDING, Distance, Hits, RowIds, VectorIndex, Vectors, as_indexed, ranked
+from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors, as_indexed, ranked
 from app.search.transformed_rows import TransformedRows
 from app.storage.lance_table import ROW_ID, Table, vectors_of
+from models.portable import Distance
 
 _CANDIDATES_AT_ONCE = 200_000  # of all queries together, which bounds memory
 _TABLES = 8  # crossings whose transformed rows are kept, those used last

@@ -17,13 +17,14 @@ from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.jobs.values import sortable_id
 from app.problems import IdTaken, NotFound, Unprocessable, WrongState
-from app.registry.schemas import Distance, Model, NewModel, TrainingStatus
+from app.registry.schemas import Model, NewModel, TrainingStatus
 from app.registry.service import Models
 from app.settings import Settings
 from app.side_information.schemas import Encoder, NewEncoder
 from app.side_information.states import CAME_TO_NOTHING, RUNNING, EncoderState
 from app.side_information.tables import SideInformationEncoderRow
 from app.storage.database import Database
+from models.portable import Distance
 
 STEP = "train_side_information"
 METRIC: Distance = "cosine"

@@ -6,9 +6,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.ids import Line, ResourceId
 from app.registry.architectures import IMAGE_SIZE, SMALL_IMAGE_SIZE, ArchitectureJson, wrong
-from app.registry.schemas import Distance
 from app.upgrades.request import UpgradeRequest
-from models.portable import Architecture
+from models.portable import Architecture, Distance
 
 PATIENT = 10
 """Epochs that training goes on at least without a better cross test."""

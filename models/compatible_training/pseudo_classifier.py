@@ -18,6 +18,7 @@ from torch import nn
 from models.arrays import Codes
 from models.compatible_training.random_walk import DAMPING, TEMPERATURE, refine_classes
 from models.portable import Array, Distance, as_indexed
+from models.spread import mean_spread
 
 PseudoMethod = Literal["trained", "averaged", "averaged_normalised", "random_walk"]
 PSEUDO_METHODS: tuple[PseudoMethod, ...] = get_args(PseudoMethod)
@@ -101,7 +102,7 @@ def _fitted(rows: Array, codes: Codes, classes: int, device: torch.device | None
     """Multinomial logistic regression by Adam with cosine decay, on standardised rows, the standardisation folded into
     the weights: (C, d) and (C,) float32."""
     known = np.flatnonzero(codes >= 0)
-    spread = float(np.sqrt(np.mean(np.var(rows[known], axis=0)))) or 1.0
+    spread = mean_spread(rows[known])
     centre = rows[known].mean(0)
     where = device or torch.device("cpu")
     x = torch.from_numpy((rows[known] - centre) / np.float32(spread)).to(where)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models.arrays import Codes, Progress, silent
 from models.portable import Array, Network
+from models.spread import mean_spread
 from models.training.precision import reduced_dtype
 from models.transformations.labels import supervised_contrastive
 from models.transformations.networks import BranchedNetwork
@@ -71,7 +72,7 @@ def fit_network(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = build().to(device)
-        shift, scale = outputs.mean(axis=0, dtype=np.float64).astype(np.float32), _deviation(outputs)
+        shift, scale = outputs.mean(axis=0, dtype=np.float64).astype(np.float32), mean_spread(outputs)
         labels = _Labels.of(outputs, base, scale, codes, schedule.labels)
         data = _Data.on(device, d, (outputs - shift) / np.float32(scale), labels, schedule.held_out, seed)
         with _threads_worth_it(network, data, schedule):
@@ -96,7 +97,7 @@ class _Labels:
     def of(cls, outputs: Array, base: Array | None, scale: float, codes: Codes | None, weight: float) -> _Labels | None:
         if not weight or codes is None:
             return None
-        searched = _deviation(outputs if base is None else outputs + base)
+        searched = mean_spread(outputs if base is None else outputs + base)
         added = None if base is None else torch.from_numpy(base / np.float32(searched))
         return cls(torch.from_numpy(codes), added, scale / searched, weight)
 
@@ -205,8 +206,3 @@ def _set_mode(network: nn.Module, *, update_statistics: bool) -> None:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm1d):
                 module.eval()
-
-
-def _deviation(rows: Array) -> float:
-    """The root of the mean variance of the coordinates of rows (n, d); 1 where it is 0."""
-    return float(np.sqrt(np.var(rows, axis=0, dtype=np.float64).mean())) or 1.0

@@ -19,8 +19,9 @@ from models.arrays import Floats
 from models.evaluation.retrieval_metrics import top_k
 from models.portable import Array, Distance, Kernel, Space, Transformation
 from models.portable.layers import gaussian
+from models.spread import total_spread
 from models.transformations.linear import choose_strength, decompose
-from models.transformations.pairs import Design, Pairs, describe, design, spread
+from models.transformations.pairs import Design, Pairs, describe, design
 
 BANDWIDTH = 1.4  # σ in units of the inputs' spread, the root of their total variance
 LINEAR_VARIANCE = 0.3  # of the kernel's linear part, where that of the Gaussian part is 1
@@ -109,7 +110,7 @@ class _Basis:
 
 
 def _basis(d: Design, bandwidth: float, rows: NDArray[np.int64]) -> _Basis:
-    unit = spread(d.inputs) or 1.0
+    unit = total_spread(d.inputs)
     width, centres = np.sqrt(2) * bandwidth * unit, d.inputs[rows].astype(np.float64)
     between = gaussian(centres / width, centres / width)
     between[np.diag_indices_from(between)] = 1 + JITTER

@@ -6,6 +6,7 @@ import numpy as np
 
 from models.arrays import Floats
 from models.portable import Affine, Array, Distance, Lengths, as_indexed
+from models.spread import dimension_spreads
 
 ROWS = 10_000  # most rows that lengths are fitted to
 QUERIES = 256  # most queries that the cosine of answers is measured with
@@ -44,8 +45,8 @@ def _ridge(inputs: Floats, outputs: Floats) -> tuple[Floats, float]:
     """Ridge regression of outputs (n,) on standardised inputs (n, d): coefficients (d,) of the inputs, and
     intercept."""
     mean, offset = inputs.mean(axis=0), float(outputs.mean())
-    spread = inputs.std(axis=0)
-    scaled = (inputs - mean) / np.where(spread > 0, spread, 1)
+    spreads = dimension_spreads(inputs)
+    scaled = (inputs - mean) / spreads
     gram = scaled.T @ scaled + SHRINKAGE * len(inputs) * np.eye(inputs.shape[1])
-    coefficients = np.linalg.solve(gram, scaled.T @ (outputs - offset)) / np.where(spread > 0, spread, 1)
+    coefficients = np.linalg.solve(gram, scaled.T @ (outputs - offset)) / spreads
     return coefficients, offset - float(mean @ coefficients)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.portable import Affine, Array, Card, Space, Transformation, as_indexed
+from models.spread import total_spread
 
 Settings = Mapping[str, float | int | str | bool]
 """Hyper-parameters of a method by name."""
@@ -94,9 +95,4 @@ def describe(method: str, pairs: Pairs, source: Space, target: Space, settings: 
 
 def side_factor(old: Array, side: Array) -> np.float32:
     """The factor that gives side-information (n, d_side) the spread of the old vectors (n, d_old)."""
-    return np.float32(spread(old) / (spread(side) or 1.0) or 1.0)
-
-
-def spread(rows: Array) -> float:
-    """The root of the total variance of rows (n, d)."""
-    return float(np.sqrt(np.var(rows, axis=0, dtype=np.float64).sum()))
+    return np.float32(total_spread(old) / total_spread(side))

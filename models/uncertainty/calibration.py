@@ -15,7 +15,7 @@ from models.portable import Calibration
 KNOTS = 20
 ROWS_PER_KNOT = 25
 BINS = 10
-SMALLEST = 1e-12  # of a mean squared error: its logarithm stays finite
+SMALLEST = 1e-12  # of the mean of all squared errors, in place of a bin's that is 0: its logarithm stays finite
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def calibrate(raw: Floats, squared_error: Floats) -> Calibration:
     at = np.array([raw[part].mean() for part in parts])
     risen = isotonic_regression([squared_error[part].mean() for part in parts], weights=[len(part) for part in parts]).x
     keep = np.append(True, np.diff(at) > 0)
-    return Calibration(at[keep], np.log(np.maximum(risen[keep], SMALLEST)))
+    least = SMALLEST * float(squared_error.mean()) or float(np.finfo(np.float32).tiny)
+    return Calibration(at[keep], np.log(np.maximum(risen[keep], least)))
 
 
 def reliability(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.arrays import Codes, Floats
 from models.portable import Array, Dense, Head
+from models.spread import dimension_spreads, mean_spread
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # on the squared weights of standardised inputs
 HELD_OUT = 0.2
@@ -31,16 +32,17 @@ def fit_head(transformed: Array, loss: Floats, *, device: torch.device, seed: in
     chosen on a fifth of the rows.
     """
     chosen = np.random.default_rng(seed).permutation(len(transformed))[:MOST_ROWS]
-    mean, spread = transformed[chosen].mean(axis=0), transformed[chosen].std(axis=0) + np.float32(1e-6)
+    mean = transformed[chosen].mean(axis=0)
+    spreads = dimension_spreads(transformed[chosen]).astype(np.float32)
     level = float(loss[chosen].mean()) or 1.0
-    inputs = torch.from_numpy((transformed[chosen] - mean) / spread).to(device)
+    inputs = torch.from_numpy((transformed[chosen] - mean) / spreads).to(device)
     target = torch.from_numpy((loss[chosen] / level).astype(np.float32)).to(device)
     learning = max(1, round((1 - HELD_OUT) * len(chosen)))
     tried = [_descend(inputs[:learning], target[:learning], penalty) for penalty in PENALTIES]
     checked = slice(learning, None) if learning < len(chosen) else slice(None)
     losses = [float(_loss(inputs[checked], target[checked], *each)) for each in tried]
     weight, bias = _descend(inputs, target, PENALTIES[int(np.argmin(losses))])
-    slopes = weight.cpu().numpy() / spread
+    slopes = weight.cpu().numpy() / spreads
     shift = float(bias) + np.log(level) - float(mean @ slopes)
     return Head(Dense(slopes[None].astype(np.float32), np.array([shift], np.float32)))
 
@@ -55,7 +57,7 @@ def cross_entropy_of_new_classifier(
     """
     rows = np.random.default_rng(seed).permutation(len(new))[:MOST_ROWS]
     mean = new[rows].mean(axis=0)
-    spread = np.float32(np.sqrt(np.square(new[rows] - mean).mean()) or 1.0)
+    spread = np.float32(mean_spread(new[rows]))
     known, answers = (torch.from_numpy(each).to(device) for each in ((new[rows] - mean) / spread, codes[rows]))
     weight = torch.zeros(int(codes.max()) + 1, new.shape[1], device=device, requires_grad=True)
     bias = torch.zeros(len(weight), device=device, requires_grad=True)

@@ -24,6 +24,7 @@ from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
 from models.portable.uncertainty import stacked_inputs
 from models.re_embedding.backfill_curve import values_along
+from models.spread import total_spread
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs, side_factor
@@ -35,6 +36,7 @@ UNCERTAINTY_METHODS: tuple[UncertaintyMethod, ...] = get_args(UncertaintyMethod)
 METHODS_BY_LABEL: tuple[UncertaintyMethod, ...] = ("fastfill", "class_mean")
 
 FEWEST_PAIRS = 10
+EXACT = 1e-6  # of the spread of the new vectors: a distance that is float32's rounding, and no error
 FOLDS = 5
 POINTS = 4096
 NEIGHBOURS = 10
@@ -44,7 +46,7 @@ RANDOM_ORDERS = 2
 
 
 class NothingToLearn(ValueError):
-    """There are too few pairs to tell where the transformation misses."""
+    """There are too few pairs to tell where the transformation misses, or it misses none."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,8 @@ class _Ground:
         if side is not None:
             columns = np.append(columns, np.full(side.shape[1], side_factor(old, side)))
         error = np.square(landed - new, dtype=np.float64).sum(axis=1)
+        if not (error > (EXACT * total_spread(new)) ** 2).any():
+            raise NothingToLearn("h misses no pair by more than rounding, so there is no error to learn")
         inputs = stacked_inputs(old, side, card.source)
         return cls(chosen, inputs, landed, new, codes_of(pairs), error, columns, device, seed)
 

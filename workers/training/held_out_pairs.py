@@ -62,7 +62,7 @@ class HeldOutPairs:
 def learn_from_held_out(
     pairs: DatasetPairs, chosen: Transformation, refit: Refit, *, device: Device, progress: Progress
 ) -> tuple[LearnedUncertainty, HeldOutPairs] | None:
-    """Learns the expected error of `chosen` from held-out pairs; None for too few pairs.
+    """Learns the expected error of `chosen` from held-out pairs; None for too few pairs, and where it misses none.
 
     refit: learns a transformation like `chosen` from some of the pairs.
     """

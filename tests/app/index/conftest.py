@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.index import Distance, IndexOptions, LiveIndex, RowIds, Snapshot, VectorIndex, Vectors, publish
+from app.index import IndexOptions, LiveIndex, RowIds, Snapshot, VectorIndex, Vectors, publish
+from models.portable import Distance
 from tests.app.index.oracle import Oracle
 
 DIMENSION = 12

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from app.index import PADDING, Distance, Hits, RowIds, VectorIndex, Vectors
+from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
+from models.portable import Distance
 
 TOLERANCE = 2e-6  # of a score, relative to the magnitudes that went into it: float32 rounding over a few dozen terms
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.index import LONGEST, PADDING, Distance, Hits, VectorIndex
+from app.index import LONGEST, PADDING, Hits, VectorIndex
+from models.portable import Distance
 from tests.app.index.conftest import DIMENSION, ENGINES, Make, gallery, questions
 from tests.app.index.oracle import Oracle, assert_exact, assert_same, assert_scores_true
 

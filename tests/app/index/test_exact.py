@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.index import Distance, Hits, LiveIndex
+from app.index import Hits, LiveIndex
 from app.index.bitmap import Bitmap
 from app.index.exact import Propose, Scan, nearest
+from models.portable import Distance
 
 Vectors = np.ndarray
 Score = Callable[[Vectors, Vectors], float]

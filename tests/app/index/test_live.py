@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from app.index import PADDING, Distance, IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, publish
+from app.index import PADDING, IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, publish
+from models.portable import Distance
 from tests.app.index.conftest import DIMENSION, METRICS, gallery, questions
 from tests.app.index.oracle import Oracle, assert_exact, assert_same
 from tests.waiting import PATIENCE_SECONDS

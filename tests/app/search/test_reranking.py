@@ -15,13 +15,13 @@ from app.composition import Crosswalk, compose
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.galleries.schemas import NewGallery, SideInformation
-from app.index import PADDING, Distance, Hits, LiveIndex
+from app.index import PADDING, Hits, LiveIndex
 from app.registry.schemas import NewModel
 from app.search.reranking import CascadeSource, Reranking
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
-from models.portable import Array, Space
+from models.portable import Array, Distance, Space
 from tests.app.crossings import network_crossing
 
 OLD, SIDE, NEW, ITEMS = 6, 3, 8, 60

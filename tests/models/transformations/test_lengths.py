@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.retrieval_metrics import recall_at_k, top_k
-from models.portable import Affine, Distance, Space, Transformation, as_indexed
+from models.portable import Affine, Distance, Lengths, Space, Transformation, as_indexed
 from models.transformations.lengths import lengths_of
 from models.transformations.linear import ridge
 from models.transformations.pairs import Pairs
@@ -63,3 +63,25 @@ def test_inner_product_needs_no_lengths_and_rows_alike_give_finite_ones() -> Non
         assert lengths is not None
         assert lengths.scale > 0
         assert np.isfinite([*lengths.slope, lengths.intercept, lengths.level]).all()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-38, 1e-33, 1e-20, 1e-9])
+@pytest.mark.parametrize("source", ["cosine", "l2"])
+@pytest.mark.parametrize("target", ["cosine", "l2"])
+def test_dimensions_that_are_nearly_dead_change_no_length(source: Distance, target: Distance, scale: float) -> None:
+    pairs = stretched(500, 0)
+    noise = (scale * np.random.default_rng(1).standard_normal((500, 3))).astype(np.float32)
+    h = ridge(pairs, Space("a", 12, source), Space("b", 16, target))
+    assert h.affine is not None
+    beside = np.random.default_rng(2).standard_normal((16, 3)).astype(np.float32)
+    wider = Affine(np.concatenate([h.affine.weight, beside], axis=1), h.affine.bias)
+
+    def fitted(affine: Affine, old: np.ndarray) -> Lengths:
+        lengths = lengths_of(affine, as_indexed(old, source), as_indexed(pairs.new, target), source, target)
+        assert lengths is not None
+        return lengths
+
+    alone, beside_dead = fitted(h.affine, pairs.old), fitted(wider, np.concatenate([pairs.old, noise], axis=1))
+    np.testing.assert_allclose(beside_dead.slope[:12], alone.slope, rtol=0.02, atol=0.02 * np.abs(alone.slope).max())
+    assert np.abs(beside_dead.slope[12:] * max(scale, 1e-30)).max() < 1e-3 * np.abs(alone.slope).max()
+    assert np.abs(beside_dead.slope[12:]).max() < 1e3 * np.abs(alone.slope).max()

@@ -193,3 +193,24 @@ def test_rank_correlation_is_spearmans() -> None:
     assert rank_correlation(np.array([1.0, 2, 2, 3]), np.array([1.0, 3, 2, 4])) == pytest.approx(0.9486833)
     assert rank_correlation(np.ones(4), np.arange(4.0)) == 0
     assert rank_correlation(np.arange(4.0), np.ones(4)) == 0
+
+
+def test_a_transformation_that_misses_nothing_leaves_nothing_to_learn() -> None:
+    known = pairs(0)
+    exact = Pairs(known.old, learn(known).apply(known.old), None, known.label)
+    rounded = (exact.new * np.float32(1 + 1e-7)).astype(np.float32)
+    for transformed in (exact.new, rounded):
+        with pytest.raises(NothingToLearn, match="no error to learn"):
+            learn_uncertainty(exact, transformed, learn(known), device="cpu")
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e-6, 1e6, 1e15])
+def test_expected_errors_are_right_in_spaces_of_any_size(scale: float) -> None:
+    known = pairs(0)
+    part = Pairs(known.old, (known.new * np.float32(scale)).astype(np.float32), None, known.label)
+    h = learn(part)
+    learned = learn_uncertainty(part, cross_val_transform(part, learn), h, device="cpu")
+    error = np.square((h.apply(part.old) - part.new) / scale, dtype=np.float64).sum(1)
+    expected = learned.uncertainty.expected_error(part.old, None, h.apply(part.old)).astype(np.float64) / scale / scale
+    assert np.isfinite(expected).all()
+    assert expected.mean() == pytest.approx(error.mean(), rel=0.3)
