@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from models.portable.card import Distance
 
 Array = NDArray[np.float32]
 """Vectors or weights in single precision."""
+
+TOLERANCE = 1e-4  # of float32 weights: relative deviation under which columns count as orthogonal, a bias as absent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,18 @@ class Affine:
     bias: Array
     side_weight: Array | None = None
     lengths: Lengths | None = None
+
+    @cached_property
+    def squared_column_norm(self) -> float:
+        """The mean squared norm of the columns of W, above 0; worked out once, since every pushed query asks."""
+        norms = np.square(self.weight, dtype=np.float64).sum(axis=0)
+        return max(float(norms.mean()), float(np.finfo(np.float32).tiny))
+
+    @cached_property
+    def has_orthogonal_columns(self) -> bool:
+        """Whether WᵀW = c·I within `TOLERANCE`; worked out once, as it takes as long as pushing many queries."""
+        gram = self.weight.T.astype(np.float64) @ self.weight
+        return bool(np.abs(gram / self.squared_column_norm - np.eye(len(gram))).max() <= TOLERANCE)
 
     def __call__(self, inputs: Array, side: Array | None) -> Array:
         """(n, d_old), (n, d_side) → (n, d_new) float32."""

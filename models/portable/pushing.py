@@ -6,11 +6,12 @@ import dataclasses
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.portable.card import Distance
-from models.portable.layers import Affine, Array, Lengths, as_indexed, squared_norms
+from models.portable.layers import TOLERANCE, Affine, Array, Lengths, as_indexed
 
-TOLERANCE = 1e-4  # of float32 weights: relative deviation under which columns count as orthogonal, a bias as absent
+_FAR = 1e12  # beyond it, and below its inverse, the lengths of queries are brought to one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,8 @@ def push(affine: Affine, source: Distance, target: Distance, queries: Array) -> 
     """
     weight, bias = affine.weight, affine.bias
     if target == "ip":
-        return PushedQueries(queries @ weight, "ip", 1.0, queries @ bias, True, "inner product: always exact")
-    square = _mean_squared_column_norm(weight)
-    orthogonal = _columns_are_orthogonal(weight, square)
+        return _by_inner_product(_times(queries, weight), queries @ bias, True, "inner product: always exact")
+    square, orthogonal = affine.squared_column_norm, affine.has_orthogonal_columns
     lengths = affine.lengths
     if target == "l2":
         if orthogonal or lengths is None:
@@ -55,10 +55,11 @@ def push(affine: Affine, source: Distance, target: Distance, queries: Array) -> 
         reason = (
             "orthogonal columns keep distances" if orthogonal else "‖Wp + b‖ is approximated: columns not orthogonal"
         )
-        pulled = np.asarray((queries @ weight - lengths.slope) / lengths.scale, np.float32)
-        offset = squared_norms(queries) - 2 * (queries @ bias) + lengths.intercept
+        pulled = (_times(queries, weight) - lengths.slope) / lengths.scale
+        offset = np.square(queries, dtype=np.float64).sum(axis=1) - 2 * (queries @ bias) + lengths.intercept
+        offset -= lengths.scale * np.square(pulled).sum(axis=1)
         return PushedQueries(
-            pulled, "l2", lengths.scale, offset - lengths.scale * squared_norms(pulled), orthogonal, reason
+            pulled.astype(np.float32), "l2", lengths.scale, offset.astype(np.float32), orthogonal, reason
         )
     why = [
         *([] if orthogonal else ["columns not orthogonal"]),
@@ -68,16 +69,28 @@ def push(affine: Affine, source: Distance, target: Distance, queries: Array) -> 
     if not why or lengths is None:
         lengths = Lengths(np.zeros(weight.shape[1], np.float32), float(np.sqrt(square)), 0.0, 0.0)
     directions, level = as_indexed(queries, "cosine"), lengths.level
-    pushed = np.asarray((directions @ weight - level * lengths.slope) / lengths.scale, np.float32)
+    pushed = (_times(directions, weight) - level * lengths.slope) / lengths.scale
     shift = level + (directions @ bias - level * lengths.intercept) / lengths.scale
     reason = f"the length ‖Wp + b‖ is approximated: {', '.join(why)}" if why else "orthogonal columns keep angles"
-    return PushedQueries(pushed, "ip", 1.0, np.asarray(shift, np.float32), not why, reason)
+    return _by_inner_product(pushed, shift, not why, reason)
 
 
-def _mean_squared_column_norm(weight: Array) -> float:
-    return max(float(np.mean(np.square(weight, dtype=np.float64).sum(axis=0))), float(np.finfo(np.float32).tiny))
+def _times(queries: Array, weight: Array) -> NDArray[np.float64]:
+    """queries · weight in float64: multiplied in float32, which is fast for one query, unless that is out of range."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = queries @ weight
+    if np.isfinite(product).all():
+        return product.astype(np.float64)
+    return np.asarray(queries.astype(np.float64) @ weight)
 
 
-def _columns_are_orthogonal(weight: Array, squared_norm: float) -> bool:
-    gram = weight.T.astype(np.float64) @ weight
-    return bool(np.abs(gram / squared_norm - np.eye(len(gram))).max() <= TOLERANCE)
+def _by_inner_product(pushed: NDArray[np.float64], offset: Array, exact: bool, reason: str) -> PushedQueries:
+    """Queries (m, d_old) float64 that are compared by inner product; offset: (m,).
+
+    Where the spaces are of very unlike sizes, their lengths may be beyond what an index takes, or what float32 tells
+    apart: then they are all divided by the longest, by which the scores are multiplied in turn.
+    """
+    longest = float(np.sqrt(np.square(pushed).sum(axis=1).max(initial=0.0)))
+    scale = 1.0 if 1 / _FAR < longest < _FAR or longest == 0 else longest
+    queries = (pushed if scale == 1.0 else pushed / scale).astype(np.float32)
+    return PushedQueries(queries, "ip", scale, np.asarray(offset, np.float32), exact, reason)

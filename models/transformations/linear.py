@@ -126,7 +126,12 @@ class Spectrum:
         shrunk = 1 / (self.values + self.penalty(strength))
         scores = self.scores[rows]
         fitted = scores @ (self.cross * shrunk[:, None]).astype(np.float32) + self.y_mean.astype(np.float32)
-        leverage = 1 / len(self.scores) + np.square(scores) @ shrunk.astype(np.float32)
+        top = (
+            float(self.values.max(initial=0.0)) or 1.0
+        )  # scaled by it, so that float32 holds tiny spaces and huge ones
+        leverage = 1 / len(self.scores) + np.square(scores / np.float32(np.sqrt(top))) @ (top * shrunk).astype(
+            np.float32
+        )
         kept = np.maximum(1 - leverage, 1e-3)[:, None]
         return np.asarray(outputs - (outputs - fitted) / kept, np.float32)
 

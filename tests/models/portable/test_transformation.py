@@ -249,3 +249,27 @@ def test_kernels_that_do_not_fit_the_card_are_refused() -> None:
         kernel = Kernel(np.ones(centres, np.float32), np.ones(coefficients, np.float32), given)
         with pytest.raises(ValueError, match="weights are"):
             Transformation(card(5, 4), None, kernel=kernel)
+
+
+@pytest.mark.parametrize(("old_scale", "new_scale"), [(1.0, 1e15), (1e-20, 1.0), (1.0, 1e-15), (1e15, 1e-3)])
+@pytest.mark.parametrize("target", ["ip", "cosine"])
+def test_pushed_queries_stay_within_what_an_index_takes_whatever_the_sizes_of_the_spaces(
+    target: Distance, old_scale: float, new_scale: float
+) -> None:
+    rng = np.random.default_rng(0)
+    weight = (rng.standard_normal((6, 4)) * new_scale / old_scale).astype(np.float32)
+    h = Transformation(
+        Card("orthogonal", Space("a", 4, "ip"), Space("b", 6, target), None, 9, {}, {}, "2026-01-01T00:00:00Z"),
+        Affine(weight, np.zeros(6, np.float32)),
+    )
+    old = (old_scale * rng.standard_normal((50, 4))).astype(np.float32)
+    queries = (new_scale * rng.standard_normal((5, 6))).astype(np.float32)
+    pushed = h.push(queries)
+    lengths = np.linalg.norm(pushed.queries.astype(np.float64), axis=1)
+    assert (lengths < 1e18).all()
+    scores = pushed.scale * (pushed.queries.astype(np.float64) @ old.T.astype(np.float64)) + pushed.offset[:, None]
+    truth = queries.astype(np.float64) @ (weight.astype(np.float64) @ old.T)
+    if target == "ip":
+        np.testing.assert_allclose(scores, truth, rtol=1e-4, atol=1e-4 * np.abs(truth).max())
+    else:
+        assert np.array_equal(scores.argmax(axis=1), truth.argmax(axis=1))
