@@ -1,15 +1,30 @@
 """What every test may ask for: settings of its own, and databases and a broker that are the real thing."""
 
+import pkgutil
+import signal
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import anyio
 import pytest
 
 import app
 from app.settings import Settings
 from app.storage.database import Base, Database
 from tests.services import RedisServer, postgres_database, postgres_server
+
+# anyio imports parts of itself when they are first used, which may be in a service's thread; pytest rewrites what it
+# imports of anyio, and CPython 3.11 cannot parse in two threads at once (python/cpython#106905).
+for _part in pkgutil.walk_packages(anyio.__path__, "anyio."):
+    if "trio" not in _part.name:
+        import_module(_part.name)
+
+# In the background of a script these signals are ignored, and would be in every process that a test starts. A handler
+# that does nothing leaves this process as it is, and is no handler any more in the processes that it starts.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 _LONGEST_FIRST = ("crash", "e2e", "workers", "app", "models")
 
