@@ -32,7 +32,7 @@ def _work(session: Session) -> StoredAnswer:
     number = _rows(session)
     session.add(ModelRow(id=f"m-{number}", dimension=1, metric="l2"))
     session.flush()
-    return StoredAnswer(Done(number=number), headers={"Location": f"/work/{number}"})
+    return StoredAnswer(Done(number=number), headers={"Location": f"/things/{number}"})
 
 
 def _rows(session: Session) -> int:
@@ -46,9 +46,9 @@ def _done(database: Database) -> int:
 
 def test_the_same_request_again_gets_the_stored_answer(each_database: Database) -> None:
     first, second = (_once(each_database).run(_work) for _ in range(2))
-    assert (first.status_code, first.body, first.headers["location"]) == (202, b'{"number":0}', "/work/0")
+    assert (first.status_code, first.body, first.headers["location"]) == (202, b'{"number":0}', "/things/0")
     assert REPLAYED not in first.headers
-    assert (second.status_code, second.body, second.headers["location"]) == (202, b'{"number":0}', "/work/0")
+    assert (second.status_code, second.body, second.headers["location"]) == (202, b'{"number":0}', "/things/0")
     assert second.headers[REPLAYED] == "true"
     assert _done(each_database) == 1
 
