@@ -26,8 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from app.artifacts.cascade import forget_open_cascades
-from app.artifacts.crossings import forget_open_crossings, open_crossing
+from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.galleries.lineage import SIDE_INFORMATION
@@ -164,7 +163,6 @@ def compared(
         tick=lambda *_: None,
     )
     cascade.save(artifacts)
-    forget_open_cascades()
     old = CascadeSource(crosswalk.galleries.store(info).items, crosswalk.live.index(info, 1), crossing, target.metric)
     tables = {"first": Reranking(0), "kept": Reranking(crosswalk.settings.cascade_memory_bytes)}
     tables["kept"].search(("kept",), old, warming, K, cascade.k)
@@ -219,7 +217,6 @@ def main() -> None:
                     crosswalk, artifacts = laid_out(Path(folder), grown(pairs, rows), spaces)
                     save_transformation(chosen, artifacts.chosen)
                     save_transformation(plain, artifacts.plain)
-                    forget_open_crossings()
                     line = compared(crosswalk, artifacts, spaces, queries.new, (recipe.name, f"{rows:,}"))
                     shown.add_row(*line)
                     crosswalk.close()

@@ -70,11 +70,6 @@ def open_cascade(artifacts: UpgradeArtifacts) -> Cascade:
     return _open(artifacts)
 
 
-def forget_open_cascades() -> None:
-    """Has every cascade read from disk again, for whoever put another file in the place of one that was read."""
-    _open.cache_clear()
-
-
 # Apart from the functions that callers see, since type checkers know nothing of a cached function's parameters.
 @lru_cache(maxsize=_KEPT_OPEN)
 def _open(artifacts: UpgradeArtifacts) -> Cascade:

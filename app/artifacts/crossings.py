@@ -70,11 +70,6 @@ def open_crossing(files: CrossingFiles, source: Space, target: Space) -> Crossin
     return _open(files, source, target)
 
 
-def forget_open_crossings() -> None:
-    """Has every crossing read from disk again, for whoever put other files in the place of those that were read."""
-    _open.cache_clear()
-
-
 # Apart from the functions that callers see, since type checkers know nothing of a cached function's parameters.
 @lru_cache(maxsize=_KEPT_OPEN)
 def _open(files: CrossingFiles, source: Space, target: Space) -> Crossing:

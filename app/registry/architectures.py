@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from models.portable import Architecture
@@ -15,11 +15,28 @@ def wrong(message: str, *path: str) -> ValidationError:
     return ValidationError.from_exception_data("upgrade", [InitErrorDetails(type=error, loc=path, input=None)])
 
 
-IMAGE_SIZE = 224
+_IMAGE_SIZE = 224
 """Pixels a side of the images that a model is given, unless its stem is made for small ones."""
 
-SMALL_IMAGE_SIZE = 32
+_SMALL_IMAGE_SIZE = 32
 """Pixels a side of the images that a model with a stem for small images is given."""
+
+ImageSize = Annotated[
+    int | None,
+    Field(
+        ge=8, le=1_024, description=f"Pixels a side. Left out, {_IMAGE_SIZE}, or {_SMALL_IMAGE_SIZE} for a small stem."
+    ),
+]
+"""What a request to train says of the size of its images; `usual_image_size` stands in for what it left out."""
+
+
+def usual_image_size(architecture: Architecture) -> int:
+    """Pixels a side that an architecture of images is trained with unless its request says otherwise."""
+    return _SMALL_IMAGE_SIZE if architecture.stem == "small" else _IMAGE_SIZE
+
+
+Tokens = Annotated[int, Field(ge=1, le=8_192, description="Of a text; what is longer is cut.")]
+"""What a request to train says of texts."""
 
 
 def _architecture(value: object) -> dict[str, Any]:

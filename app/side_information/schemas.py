@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
-from app.registry.architectures import IMAGE_SIZE, SMALL_IMAGE_SIZE, ArchitectureJson, wrong
+from app.registry.architectures import ArchitectureJson, ImageSize, Tokens, usual_image_size, wrong
 from app.side_information.states import EncoderState
 from models.portable import Architecture
 
@@ -56,15 +56,8 @@ class EncoderTraining(BaseModel):
     colour_strength: Annotated[float | None, Field(ge=0, le=1, description="How far colours change.")] = None
     seed: Annotated[int | None, Field(ge=0, le=2**31 - 1)] = None
     workers: Annotated[int | None, Field(ge=0, le=64, description="Processes that decode; 0: none beside.")] = None
-    image_size: Annotated[
-        int | None,
-        Field(
-            ge=8,
-            le=1_024,
-            description=f"Pixels a side. Left out, {IMAGE_SIZE}, or {SMALL_IMAGE_SIZE} for a small stem.",
-        ),
-    ] = None
-    tokens: Annotated[int, Field(ge=1, le=8_192, description="Of a text; what is longer is cut.")] = 64
+    image_size: ImageSize = None
+    tokens: Tokens = 64
 
 
 _OF_IMAGES = ("image_size", "least_area", "mirrored", "colour_strength")
@@ -92,7 +85,7 @@ class NewEncoder(BaseModel):
     def _size_images(self) -> "NewEncoder":
         built, training = self.built, self.training
         if built.modality == "image":
-            size = SMALL_IMAGE_SIZE if built.stem == "small" else IMAGE_SIZE
+            size = usual_image_size(built)
             training.image_size = training.image_size or size
             return self
         for name in _OF_IMAGES:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.ids import Line, ResourceId
-from app.registry.architectures import IMAGE_SIZE, SMALL_IMAGE_SIZE, ArchitectureJson, wrong
+from app.registry.architectures import ArchitectureJson, ImageSize, Tokens, usual_image_size, wrong
 from app.upgrades.request import UpgradeRequest
 from models.portable import Architecture, Distance
 
@@ -89,15 +89,8 @@ class TrainingOptions(BaseModel):
             "`evaluation` is given, they prove the model.",
         ),
     ] = 0.1
-    image_size: Annotated[
-        int | None,
-        Field(
-            ge=8,
-            le=1_024,
-            description=f"Pixels a side. Left out, {IMAGE_SIZE}, or {SMALL_IMAGE_SIZE} for a small stem.",
-        ),
-    ] = None
-    tokens: Annotated[int, Field(ge=1, le=8_192, description="Of a text; what is longer is cut.")] = 64
+    image_size: ImageSize = None
+    tokens: Tokens = 64
     workers: Annotated[int, Field(ge=0, le=64, description="Processes that decode; 0: none beside training.")] = 1
 
     @model_validator(mode="after")
@@ -172,5 +165,5 @@ class CompatibleUpgrade(UpgradeRequest):
         if built.modality == "text" and size is not None:
             raise wrong("a text model is given no images: leave `image_size` out", "training", "image_size")
         if built.modality == "image" and size is None:
-            self.training.image_size = SMALL_IMAGE_SIZE if built.stem == "small" else IMAGE_SIZE
+            self.training.image_size = usual_image_size(built)
         return self

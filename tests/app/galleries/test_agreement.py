@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from app.artifacts.crossings import forget_open_crossings
+from app.artifacts import crossings
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import compose
 from app.settings import Settings
@@ -60,7 +60,7 @@ def test_a_corrupted_artifact_is_refused_by_its_checksum_and_says_what_to_do(upg
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    forget_open_crossings()
+    crossings._open.cache_clear()  # as a service that was started since
     query = {"gallery": "shop", "model": "new", "vectors": upgraded.new[:1].tolist()}
     answer = upgraded.client.post("/search", json=query)
     assert answer.status_code == 500
