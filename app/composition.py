@@ -11,7 +11,6 @@ from app.downloads import Downloads
 from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.galleries.backfill import Backfills
-from app.galleries.generations import Generations
 from app.galleries.items import GalleryItems
 from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
@@ -27,7 +26,7 @@ from app.settings import Settings
 from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
 from app.storage.database import Database
-from app.upgrades.accepted_crossings import AcceptedCrossings, CrossingRoutes
+from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.service import Upgrades
 from app.upgrades.steps import UpgradeSteps
@@ -44,7 +43,6 @@ class Crosswalk:
     models: Models
     datasets: Datasets
     galleries: Galleries
-    generations: Generations
     items: GalleryItems
     samples: Samples
     retirement: Retirement
@@ -83,10 +81,10 @@ def compose(settings: Settings) -> Crosswalk:
     jobs = Jobs(doorbell.ring)
     models = Models(database, usages, leaves)
     datasets = Datasets(settings, database, models)
-    galleries, generations = Galleries(settings, database, models), Generations()
+    galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
-    upgrades = Upgrades(database, models, galleries, generations, datasets, jobs)
-    accepted_crossings, crossing_routes = AcceptedCrossings(database), CrossingRoutes()
+    upgrades = Upgrades(database, models, galleries, datasets, jobs)
+    accepted_crossings = AcceptedCrossings(database)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
@@ -98,20 +96,19 @@ def compose(settings: Settings) -> Crosswalk:
         models=models,
         datasets=datasets,
         galleries=galleries,
-        generations=generations,
         items=GalleryItems(models, galleries),
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
         backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),
-        later_side_information=LaterSideInformation(settings, database, models, galleries, crossing_routes),
+        later_side_information=LaterSideInformation(settings, database, models, galleries),
         upgrades=upgrades,
-        upgrade_steps=UpgradeSteps(database, models, generations, jobs),
+        upgrade_steps=UpgradeSteps(database, models, jobs),
         downloads=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
         evaluations=Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs),
         live=live,
-        search_resolver=SearchResolver(settings, database, models, galleries, crossing_routes),
+        search_resolver=SearchResolver(settings, database, models, galleries),
         search=Search(settings, galleries, live),
         uploads=Uploads(settings),
     )

@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
+from app.galleries import generations
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import NewGallery, SideInformation
 from app.registry.schemas import NewModel
@@ -112,7 +113,7 @@ def laid_out(folder: Path, gallery: Pairs, spaces: tuple[Space, Space]) -> tuple
     crosswalk.galleries.store(info).put(source.model, source.dimension, (), schema, batches())
     built = build_index(crosswalk, info, 1, lambda *_: None)
     with crosswalk.database.session() as session:
-        crosswalk.generations.published(session, GALLERY, 1, built.version, built.index)
+        generations.published(session, GALLERY, 1, built.version, built.index)
     upgrade = start_learned(crosswalk, source, target, GALLERY, rewrite=False)
     with crosswalk.database.session() as session:
         crosswalk.upgrade_steps.advance(session, upgrade, Event.PROVED)

@@ -34,6 +34,11 @@ class Tuning:
     queries: int
     neighbours: int
 
+    @classmethod
+    def exact(cls, queries: int, neighbours: int) -> Tuning:
+        """Of an index that looks at every row."""
+        return cls("flat", None, 1.0, None, 1.0, queries, neighbours)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

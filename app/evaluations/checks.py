@@ -74,14 +74,14 @@ class EvaluationChecks:
         """The upgrade whose crossing is applied; None where both are of one model."""
         if upgrade is None:
             return None if queries == gallery else self._accepted_crossings.needed(gallery, queries, session).upgrade
-        crossing, learned = self._accepted_crossings.named(upgrade, session)
+        crossing = self._accepted_crossings.named(upgrade, session)
         if (crossing.source, crossing.target) != (gallery, queries):
             raise Unprocessable.at(
                 f"Upgrade {upgrade} leads from {crossing.source!r} to {crossing.target!r}, and what is needed here "
                 f"leads from vectors of {gallery!r} to queries of {queries!r}. A crossing has a direction.",
                 pointer=pointer,
             )
-        if not learned:
+        if not crossing.learned:
             raise Unprocessable.at(
                 f"Upgrade {upgrade} is {crossing.state}, and has learned nothing yet that could be used.",
                 pointer=pointer,

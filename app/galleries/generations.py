@@ -1,4 +1,8 @@
-"""Generations as rows of the database: made, marked as built, switched to, and forgotten."""
+"""Generations as rows of the database: made, marked as built, switched to, and forgotten.
+
+Everything happens inside the caller's transaction, so that a generation and the upgrade that made it never disagree.
+`Galleries.info` reads what is written here.
+"""
 
 from collections.abc import Sequence
 
@@ -12,78 +16,75 @@ from app.storage.database import utc_now
 from models.portable import Space
 
 
-class Generations:
-    """What upgrades and the steps that build indexes write down about the generations of galleries.
+def lock(session: Session, galleries: Sequence[str]) -> None:
+    """Keeps galleries from being switched, upgraded or deleted by others until the caller's transaction ends."""
+    wanted = select(GalleryRow.id).where(GalleryRow.id.in_(galleries)).order_by(GalleryRow.id)
+    session.execute(wanted.with_for_update()).all()
 
-    Everything happens inside the caller's transaction, so that a generation and the upgrade that made it never
-    disagree. `Galleries.info` reads what is written here.
+
+def point(session: Session, gallery: str, number: int) -> None:
+    """Points a gallery at one of its generations: searches are answered from it from now on.
+
+    Raises NotFound, and WrongState where the generation is not ready.
     """
+    row = session.get(GalleryRow, gallery, with_for_update=True)
+    generation = session.get(GenerationRow, (gallery, number))
+    if row is None or generation is None:
+        raise NotFound(f"Gallery {gallery!r} has no generation {number}.")
+    if generation.state != READY:
+        raise WrongState(f"Generation {number} of gallery {gallery!r} is still {generation.state}.")
+    row.active = number
 
-    def lock(self, session: Session, galleries: Sequence[str]) -> None:
-        """Keeps galleries from being switched, upgraded or deleted by others until the caller's transaction ends."""
-        wanted = select(GalleryRow.id).where(GalleryRow.id.in_(galleries)).order_by(GalleryRow.id)
-        session.execute(wanted.with_for_update()).all()
 
-    def point(self, session: Session, gallery: str, number: int) -> None:
-        """Points a gallery at one of its generations: searches are answered from it from now on.
+def build(session: Session, gallery: str, space: Space, upgrade: str) -> int:
+    """The number of the generation that an upgrade builds on the active one. A second call returns the same one.
 
-        Raises NotFound, and WrongState where the generation is not ready.
-        """
-        row = session.get(GalleryRow, gallery, with_for_update=True)
-        generation = session.get(GenerationRow, (gallery, number))
-        if row is None or generation is None:
-            raise NotFound(f"Gallery {gallery!r} has no generation {number}.")
-        if generation.state != READY:
-            raise WrongState(f"Generation {number} of gallery {gallery!r} is still {generation.state}.")
-        row.active = number
+    Raises NotFound where the gallery was deleted.
+    """
+    row = session.get(GalleryRow, gallery, with_for_update=True)
+    if row is None:
+        raise NotFound(f"There is no gallery {gallery!r}; it was deleted while being upgraded.")
+    made_before = select(GenerationRow.number).where(GenerationRow.gallery == gallery, GenerationRow.upgrade == upgrade)
+    if (number := session.scalar(made_before)) is not None:
+        return number
+    newest = session.scalars(select(func.max(GenerationRow.number)).where(GenerationRow.gallery == gallery)).one()
+    generation = GenerationRow(
+        gallery=gallery,
+        number=newest + 1,
+        model=space.model,
+        parent=row.active,
+        upgrade=upgrade,
+        transformation=upgrade,
+        state=BUILDING,
+    )
+    session.add(generation)
+    return generation.number
 
-    def build(self, session: Session, gallery: str, space: Space, upgrade: str) -> int:
-        """The number of the generation that an upgrade builds on the active one. A second call returns the same one.
 
-        Raises NotFound where the gallery was deleted.
-        """
-        row = session.get(GalleryRow, gallery, with_for_update=True)
-        if row is None:
-            raise NotFound(f"There is no gallery {gallery!r}; it was deleted while being upgraded.")
-        made_before = select(GenerationRow.number).where(
-            GenerationRow.gallery == gallery, GenerationRow.upgrade == upgrade
-        )
-        if (number := session.scalar(made_before)) is not None:
-            return number
-        newest = session.scalars(select(func.max(GenerationRow.number)).where(GenerationRow.gallery == gallery)).one()
-        generation = GenerationRow(
-            gallery=gallery,
-            number=newest + 1,
-            model=space.model,
-            parent=row.active,
-            upgrade=upgrade,
-            transformation=upgrade,
-            state=BUILDING,
-        )
-        session.add(generation)
-        return generation.number
+def stored(session: Session, gallery: str, number: int, version: int) -> None:
+    """Notes that a generation's vectors on disk hold the items as of a version of theirs. Raises Conflict."""
+    _generation(session, gallery, number).store_version = version
 
-    def stored(self, session: Session, gallery: str, number: int, version: int) -> None:
-        """Notes that a generation's vectors on disk hold the items as of a version of theirs. Raises Conflict."""
-        self._generation(session, gallery, number).store_version = version
 
-    def published(self, session: Session, gallery: str, number: int, version: int, index_name: str) -> None:
-        """Points a generation at its published index, which holds the items as of a version of theirs. From now on the
-        gallery can be pointed at the generation. Raises Conflict."""
-        generation = self._generation(session, gallery, number)
-        generation.store_version = version
-        generation.index_name = index_name
-        generation.state = READY
-        generation.ready_at = generation.ready_at or utc_now()
+def published(session: Session, gallery: str, number: int, version: int, index_name: str) -> None:
+    """Points a generation at its published index, which holds the items as of a version of theirs. From now on the
+    gallery can be pointed at the generation. Raises Conflict."""
+    generation = _generation(session, gallery, number)
+    generation.store_version = version
+    generation.index_name = index_name
+    generation.state = READY
+    generation.ready_at = generation.ready_at or utc_now()
 
-    def abandon(self, session: Session, upgrade: str) -> None:
-        """Forgets the generations of an upgrade that will never be switched to. Their files go with the gallery."""
-        for row in session.scalars(select(GenerationRow).where(GenerationRow.upgrade == upgrade)):
-            session.delete(row)
 
-    def _generation(self, session: Session, gallery: str, number: int) -> GenerationRow:
-        """Raises Conflict where the generation was forgotten meanwhile."""
-        row = session.get(GenerationRow, (gallery, number))
-        if row is None:
-            raise Conflict(f"Generation {number} of gallery {gallery!r} was removed.")
-        return row
+def abandon(session: Session, upgrade: str) -> None:
+    """Forgets the generations of an upgrade that will never be switched to. Their files go with the gallery."""
+    for row in session.scalars(select(GenerationRow).where(GenerationRow.upgrade == upgrade)):
+        session.delete(row)
+
+
+def _generation(session: Session, gallery: str, number: int) -> GenerationRow:
+    """Raises Conflict where the generation was forgotten meanwhile."""
+    row = session.get(GenerationRow, (gallery, number))
+    if row is None:
+        raise Conflict(f"Generation {number} of gallery {gallery!r} was removed.")
+    return row

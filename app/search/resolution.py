@@ -13,7 +13,7 @@ from app.registry.service import Models
 from app.search.routing import AskedRoute, Route, choices, find_route
 from app.settings import Settings
 from app.storage.database import Database
-from app.upgrades.accepted_crossings import CrossingRoutes
+from app.upgrades import accepted_crossings
 from models.portable import Space
 
 
@@ -43,14 +43,11 @@ class SearchResolver:
     """Resolves searches, each in one session and in as many statements as its route takes, whatever the number of
     generations of its gallery."""
 
-    def __init__(
-        self, settings: Settings, database: Database, models: Models, galleries: Galleries, crossings: CrossingRoutes
-    ) -> None:
+    def __init__(self, settings: Settings, database: Database, models: Models, galleries: Galleries) -> None:
         self._settings = settings
         self._database = database
         self._models = models
         self._galleries = galleries
-        self._crossings = crossings
 
     def resolve(self, gallery: str, model: str, wanted: AskedRoute | None = None) -> ResolvedSearch:
         """How queries of a model reach a gallery. wanted: the route that the request names, if it names one.
@@ -67,15 +64,13 @@ class SearchResolver:
 
     def _route(self, session: Session, info: GalleryInfo, model: str) -> Route:
         """The route that is taken unasked. Raises NoRoute, which says what would make one."""
-        if (route := find_route(info, model, {}, {})) is not None:
+        if (route := find_route(info, model)) is not None:
             return route
-        crossable = self._crossings.crossable(session, info)
-        cascades = {
-            one for one in crossable.values() if has_cascade(UpgradeArtifacts(self._settings.artifacts_dir, one))
-        }
-        route = find_route(info, model, self._crossings.compatible(session, model), crossable, cascades)
+        crossing = accepted_crossings.crossable(session, info).get(model)
+        cascade = crossing is not None and has_cascade(UpgradeArtifacts(self._settings.artifacts_dir, crossing))
+        route = find_route(info, model, accepted_crossings.compatible(session, model), crossing, cascade=cascade)
         if route is None:
-            why = self._crossings.missing(session, info, model)
+            why = accepted_crossings.missing(session, info, model)
             raise NoRoute(why, gallery=info.id, generation=info.active, model=model)
         return route
 

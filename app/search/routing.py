@@ -7,7 +7,7 @@ instant       the generation is in the old space; a linear h is pushed into the 
 cascade       as instant, for candidates alone, which the h that cannot be pushed exactly then re-ranks
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,15 +29,16 @@ class Route:
 def find_route(
     gallery: GalleryInfo,
     model: str,
-    compatible: Mapping[str, str],
-    crossable: Mapping[str, str],
-    cascades: Collection[str] = (),
+    compatible: Mapping[str, str] | None = None,
+    crossing: str | None = None,
+    *,
+    cascade: bool = False,
 ) -> Route | None:
     """The route of a query of `model`, or None where there is none.
 
     compatible: the upgrades that trained `model`, by the old model that it is compatible with.
-    crossable: the upgrades proved from the active generation's model, by the model that they lead to.
-    cascades: those of them whose transformation re-ranks what a linear one proposes.
+    crossing: the upgrade that was proved to lead from the active generation's model to `model`.
+    cascade: whether its transformation re-ranks what a linear one proposes.
 
     The active generation answers first. Behind it, those that it was derived from still answer clients that have not
     moved on to the new model. A generation that was never activated, or was rolled back from, does not answer.
@@ -46,12 +47,11 @@ def find_route(
     for generation in reached:
         if generation.space.model == model:
             return Route("transformed" if generation.transforms else "direct", generation.number)
-    if active := _compatible(reached[:1], compatible):
+    if active := _compatible(reached[:1], compatible or {}):
         return active
-    if model in crossable:
-        upgrade = crossable[model]
-        return Route("cascade" if upgrade in cascades else "instant", gallery.active, pushed=upgrade)
-    return _compatible(reached[1:], compatible)
+    if crossing is not None:
+        return Route("cascade" if cascade else "instant", gallery.active, pushed=crossing)
+    return _compatible(reached[1:], compatible or {})
 
 
 def choices(route: Route) -> tuple[RouteName, ...]:

@@ -20,7 +20,7 @@ from app.problems import NotFound, Unprocessable
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
-from app.upgrades.accepted_crossings import CrossingRoutes
+from app.upgrades.accepted_crossings import crossable
 from app.uploads import Expected, UploadedRows
 from app.uploads.offences import TOLD, Offences
 from models.portable import Space
@@ -29,14 +29,11 @@ from models.portable import Space
 class LaterSideInformation:
     """Stores side-information with items that are there."""
 
-    def __init__(
-        self, settings: Settings, database: Database, models: Models, galleries: Galleries, crossings: CrossingRoutes
-    ) -> None:
+    def __init__(self, settings: Settings, database: Database, models: Models, galleries: Galleries) -> None:
         self._artifacts = settings.artifacts_dir
         self._database = database
         self._models = models
         self._galleries = galleries
-        self._crossings = crossings
 
     def expected(self, gallery: str, dimension: int | None) -> Expected:
         """What a bulk body must look like; `dimension`: what the request says.
@@ -45,7 +42,7 @@ class LaterSideInformation:
         """
         with self._database.read() as session:
             info = self._galleries.info(gallery, session)
-            pushed = self._crossings.crossable(session, info)
+            pushed = crossable(session, info)
             spaces = self._models.spaces(pushed, session)
         agreed = _agreed(gallery, info.side_dimension, dimension)
         for read in self._read(info, [(upgrade, spaces[model]) for model, upgrade in pushed.items()]):

@@ -1,9 +1,10 @@
 """Crossings that upgrades learned and a gate accepted: which lead from one model to another, or to a gallery."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.galleries.info import GalleryInfo
 from app.problems import NoRoute, NotFound
@@ -17,14 +18,15 @@ _ACCEPTED = states.CROSSABLE | {UpgradeState.ROLLED_BACK}
 
 
 @dataclass(frozen=True)
-class AcceptedCrossing:
-    """One upgrade's crossing, from vectors of `source` to where queries of `target` search."""
+class UpgradeCrossing:
+    """One upgrade's crossing, from vectors of `source` to where queries of `target` search, once it is `learned`."""
 
     upgrade: str
     source: str
     target: str
     strategy: str
     state: str
+    learned: bool
 
     @property
     def trained(self) -> bool:
@@ -38,28 +40,27 @@ class AcceptedCrossings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def named(self, upgrade: str, within: Session | None = None) -> tuple[AcceptedCrossing, bool]:
-        """The crossing of an upgrade, accepted or not, and whether it has been learned. `within`: the caller's session
-        where there is one. Raises NotFound."""
+    def named(self, upgrade: str, within: Session | None = None) -> UpgradeCrossing:
+        """The crossing of an upgrade, accepted or not. `within`: the caller's session where there is one. Raises
+        NotFound."""
         with self._database.read(within) as session:
             row = session.get(UpgradeRow, upgrade)
         if row is None:
             raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
-        return _crossing_of(row), row.learned is not None
+        return _crossing_of(row)
 
-    def accepted(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing | None:
+    def accepted(self, source: str, target: str, within: Session | None = None) -> UpgradeCrossing | None:
         """The newest crossing between two models that a gate accepted; a learned one rather than a trained model's.
         `within`: the caller's session where there is one."""
-        accepted = [row for row in self._between(source, target, within) if row.state in _ACCEPTED]
-        ordered = sorted(accepted, key=lambda row: (row.strategy == FORWARD, row.id))
-        return _crossing_of(ordered[-1]) if ordered else None
+        return _newest_accepted(self._between(source, target, within))
 
-    def needed(self, source: str, target: str, within: Session | None = None) -> AcceptedCrossing:
+    def needed(self, source: str, target: str, within: Session | None = None) -> UpgradeCrossing:
         """The newest accepted crossing between two models. Without one, raises NoRoute, saying what would make one."""
-        if (crossing := self.accepted(source, target, within)) is not None:
+        rows = self._between(source, target, within)
+        if (crossing := _newest_accepted(rows)) is not None:
             return crossing
         why = f"No accepted upgrade leads from vectors of model {source!r} to queries of {target!r}."
-        for row in reversed(self._between(source, target, within)):
+        for row in reversed(rows):
             if row.learned is not None:
                 raise NoRoute(
                     f'{why} Upgrade {row.id} is {row.state}; {{"via": "{row.id}"}} evaluates it all the same.',
@@ -79,46 +80,55 @@ class AcceptedCrossings:
             return list(session.scalars(query.order_by(UpgradeRow.id)))
 
 
-def _crossing_of(row: UpgradeRow) -> AcceptedCrossing:
-    return AcceptedCrossing(row.id, row.source, row.target, row.strategy, row.state)
+def _newest_accepted(rows: Sequence[UpgradeRow]) -> UpgradeCrossing | None:
+    accepted = [row for row in rows if row.state in _ACCEPTED]
+    return _crossing_of(max(accepted, key=lambda row: (row.strategy == FORWARD, row.id))) if accepted else None
 
 
-class CrossingRoutes:
-    """What search asks of upgrades, in the session in which it reads everything else."""
+def _crossing_of(row: UpgradeRow) -> UpgradeCrossing:
+    return UpgradeCrossing(row.id, row.source, row.target, row.strategy, row.state, row.learned is not None)
 
-    def crossable(self, session: Session, gallery: GalleryInfo) -> dict[str, str]:
-        """The crossings proved on a gallery from its active generation's model, by the model that they lead to."""
-        rows = _proved(session, UpgradeRow.source == gallery.current.space.model)
-        return {row.target: row.id for row in rows if row.strategy == FORWARD and gallery.id in row.galleries}
 
-    def compatible(self, session: Session, model: str) -> dict[str, str]:
-        """The upgrades that trained a model, by the model in whose space it was proved to land."""
-        rows = _proved(session, UpgradeRow.target == model)
-        return {row.source: row.id for row in rows if row.strategy == COMPATIBLE}
+def crossable(session: Session, gallery: GalleryInfo) -> dict[str, str]:
+    """The crossings proved on a gallery from its active generation's model, by the model that they lead to."""
+    rows = _proved(session, UpgradeRow.source == gallery.current.space.model)
+    return {row.target: row.id for row in rows if row.strategy == FORWARD and gallery.id in row.galleries}
 
-    def missing(self, session: Session, gallery: GalleryInfo, model: str) -> str:
-        """What to call so that queries of `model` can search a gallery that they cannot search now."""
-        space = gallery.current.space.model
-        why = f"Gallery {gallery.id!r} is in the space of model {space!r}, and nothing leads there from {model!r}."
-        query = select(UpgradeRow).where(UpgradeRow.target == model).order_by(UpgradeRow.id.desc())
-        for row in [row for row in session.scalars(query) if _leads_to(row, gallery)]:
-            if row.state == UpgradeState.ROLLED_BACK:
-                return f"{why} It was rolled back: POST /upgrades/{row.id}/activate switches to it again."
-            if row.state in states.RUNNING:
-                return f"{why} Upgrade {row.id} may change that; it is {row.state}: GET /upgrades/{row.id}."
-            if row.strategy == COMPATIBLE and row.state in states.ENDED:
-                return (
-                    f"{why} Upgrade {row.id} was to train it compatible with {row.source!r}, and is {row.state}: GET "
-                    f"/upgrades/{row.id} says why, and POST /models/{row.source}/upgrade with strategy `compatible` "
-                    "trains it anew."
-                )
-        return f'{why} Learn a crossing: POST /models/{space}/upgrade with {{"to": "{model}", "dataset": …}}.'
+
+def compatible(session: Session, model: str) -> dict[str, str]:
+    """The upgrades that trained a model, by the model in whose space it was proved to land."""
+    rows = _proved(session, UpgradeRow.target == model)
+    return {row.source: row.id for row in rows if row.strategy == COMPATIBLE}
+
+
+def missing(session: Session, gallery: GalleryInfo, model: str) -> str:
+    """What to call so that queries of `model` can search a gallery that they cannot search now."""
+    space = gallery.current.space.model
+    why = f"Gallery {gallery.id!r} is in the space of model {space!r}, and nothing leads there from {model!r}."
+    query = select(UpgradeRow).where(UpgradeRow.target == model).order_by(UpgradeRow.id.desc())
+    for row in session.scalars(query).all():
+        if not _leads_to(row, gallery):
+            continue
+        if row.state == UpgradeState.ROLLED_BACK:
+            return f"{why} It was rolled back: POST /upgrades/{row.id}/activate switches to it again."
+        if row.state in states.RUNNING:
+            return f"{why} Upgrade {row.id} may change that; it is {row.state}: GET /upgrades/{row.id}."
+        if row.strategy == COMPATIBLE and row.state in states.ENDED:
+            return (
+                f"{why} Upgrade {row.id} was to train it compatible with {row.source!r}, and is {row.state}: GET "
+                f"/upgrades/{row.id} says why, and POST /models/{row.source}/upgrade with strategy `compatible` "
+                "trains it anew."
+            )
+    return f'{why} Learn a crossing: POST /models/{space}/upgrade with {{"to": "{model}", "dataset": …}}.'
 
 
 def _proved(session: Session, which: ColumnElement[bool]) -> list[UpgradeRow]:
-    """Of the upgrades that meet a condition, those whose crossing may answer queries; oldest first."""
-    query = select(UpgradeRow).where(which, UpgradeRow.state.in_(states.CROSSABLE))
-    return list(session.scalars(query.order_by(UpgradeRow.id)))
+    """Of the upgrades that meet a condition, those whose crossing may answer queries; oldest first.
+
+    Without their reports, which are long, and which searches would have to read again and again.
+    """
+    query = select(UpgradeRow).where(which, UpgradeRow.state.in_(states.CROSSABLE)).order_by(UpgradeRow.id)
+    return list(session.scalars(query.options(defer(UpgradeRow.learned), defer(UpgradeRow.proofs))))
 
 
 def _leads_to(row: UpgradeRow, gallery: GalleryInfo) -> bool:

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.datasets.service import Datasets
-from app.galleries.generations import Generations
+from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
@@ -34,14 +34,12 @@ class Upgrades:
         database: Database,
         models: Models,
         galleries: Galleries,
-        generations: Generations,
         datasets: Datasets,
         jobs: Jobs,
     ) -> None:
         self._database = database
         self._models = models
         self._galleries = galleries
-        self._generations = generations
         self._jobs = jobs
         self._checks = UpgradeChecks(models, galleries, datasets)
 
@@ -66,7 +64,7 @@ class Upgrades:
         row.galleries = self._checks.galleries(session, source, request)
         if isinstance(request, ForwardUpgrade):
             self._checks.side_information(session, request, row.galleries)
-        self._generations.lock(session, row.galleries)  # Two that start at the same moment take turns.
+        generations.lock(session, row.galleries)  # Two that start at the same moment take turns.
         self._checks.in_space(session, source, row.galleries)
         self._checks.free(session, row.galleries)
         session.add(row)
@@ -99,7 +97,7 @@ class Upgrades:
                 self._checks.at_rest(session, [name for name, _, _ in made])
                 for name, number, _ in made:
                     self._align(session, self._galleries.info(name, session), number)
-                    self._generations.point(session, name, number)
+                    generations.point(session, name, number)
             return self._wire(session, row)
 
     def roll_back(self, upgrade: str) -> Upgrade:
@@ -120,7 +118,7 @@ class Upgrades:
                             f"Gallery {name!r} has moved on to generation {info.active}. Roll that back first, or "
                             f"choose one: POST /galleries/{name}/activate."
                         )
-                    self._generations.point(session, name, parent)
+                    generations.point(session, name, parent)
             return self._wire(session, row)
 
     def switch(self, gallery: str, number: int) -> None:
@@ -133,7 +131,7 @@ class Upgrades:
             self._checks.at_rest(session, [gallery])
             if number in info.generations:
                 self._align(session, info, number)
-            self._generations.point(session, gallery, number)
+            generations.point(session, gallery, number)
 
     def cancel(self, upgrade: str) -> Upgrade:
         """Stops an upgrade; every gallery is as it was. Raises NotFound, and WrongState once it is active or ended."""
@@ -141,7 +139,7 @@ class Upgrades:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.CANCELLED:
                 rows.move(row, Event.CANCELLED)
-                self._generations.abandon(session, row.id)
+                generations.abandon(session, row.id)
                 self._jobs.request_cancel(session, row.id)
             return self._wire(session, row)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.galleries.generations import Generations
+from app.galleries import generations
 from app.jobs.service import Jobs
 from app.registry.service import Models
 from app.storage.database import Database
@@ -19,10 +19,9 @@ from app.upgrades.tables import UpgradeRow
 class UpgradeSteps:
     """The upgrades resource as its steps see it. What is given a session is part of the transaction that ends a job."""
 
-    def __init__(self, database: Database, models: Models, generations: Generations, jobs: Jobs) -> None:
+    def __init__(self, database: Database, models: Models, jobs: Jobs) -> None:
         self._database = database
         self._models = models
-        self._generations = generations
         self._jobs = jobs
 
     def begin(self, upgrade: str) -> UpgradeInfo:
@@ -37,11 +36,6 @@ class UpgradeSteps:
         """The upgrade as it is now. Raises NotFound."""
         with self._database.read() as session:
             return UpgradeInfo.of(rows.find(session, upgrade))
-
-    def target(self, upgrade: str) -> str:
-        """The model that an upgrade leads to, whatever else its request says. Raises NotFound."""
-        with self._database.read() as session:
-            return rows.find(session, upgrade).target
 
     def advance(
         self,
@@ -78,10 +72,10 @@ class UpgradeSteps:
         row = rows.lock(session, upgrade)
         rows.move(row, Event.INDEXED)
         for name, (number, version, index) in indexes.items():
-            self._generations.published(session, name, number, version, index)
+            generations.published(session, name, number, version, index)
         if _activate_if_asked(row):
             for name, (number, _, _) in indexes.items():
-                self._generations.point(session, name, number)
+                generations.point(session, name, number)
 
     def finish_compatible(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> None:
         """The gate accepted a trained model: it is compatible, ready, and in use at once where that was asked for.
@@ -108,7 +102,7 @@ class UpgradeSteps:
             return
         rows.move(row, Event.FAILED)
         row.reason = reason
-        self._generations.abandon(session, subject)
+        generations.abandon(session, subject)
 
 
 def _proved(session: Session, upgrade: str, proofs: Mapping[str, Any]) -> UpgradeRow:

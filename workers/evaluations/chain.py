@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from app.evaluations.schemas import ChainEvaluation
-from app.upgrades.accepted_crossings import AcceptedCrossing
+from app.upgrades.accepted_crossings import UpgradeCrossing
 from models.evaluation.searches import SearchResult, compare
 from models.evaluation.version_chain import chain_scores
 from workers.evaluations.searches import SEED, SearchBench, measured_json
 
-Between = Callable[[str, str], AcceptedCrossing | None]
+Between = Callable[[str, str], UpgradeCrossing | None]
 
 
 def evaluate_chain(bench: SearchBench, evaluation: ChainEvaluation, between: Between) -> dict[str, Any]:
@@ -58,10 +58,10 @@ def evaluate_chain(bench: SearchBench, evaluation: ChainEvaluation, between: Bet
 
 
 def shortest(
-    accepted_crossings: dict[tuple[int, int], AcceptedCrossing], start: int, end: int
-) -> list[AcceptedCrossing] | None:
+    accepted_crossings: dict[tuple[int, int], UpgradeCrossing], start: int, end: int
+) -> list[UpgradeCrossing] | None:
     """The composition of fewest crossings, at least two, that leads up from version `start` to `end`."""
-    waiting: deque[tuple[int, list[AcceptedCrossing]]] = deque([(start, [])])
+    waiting: deque[tuple[int, list[UpgradeCrossing]]] = deque([(start, [])])
     reached = {start}
     while waiting:
         version, path = waiting.popleft()
@@ -80,7 +80,7 @@ def _cell(
     models: Sequence[str],
     i: int,
     j: int,
-    accepted_crossings: dict[tuple[int, int], AcceptedCrossing],
+    accepted_crossings: dict[tuple[int, int], UpgradeCrossing],
 ) -> tuple[dict[str, Any], SearchResult | None]:
     """The cell M(i, j) as JSON, and what was measured of it; None where nothing could be."""
     new, old = models[i], models[j]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.evaluations.holdings import Holding
 from app.evaluations.schemas import LABEL, PairEvaluation
-from app.upgrades.accepted_crossings import AcceptedCrossing
+from app.upgrades.accepted_crossings import UpgradeCrossing
 from models.evaluation.compatibility import Benchmark, compatibility_scores, retention, update_gain
 from models.evaluation.searches import SearchResult, compare
 from models.json_values import plain
@@ -21,7 +21,7 @@ from workers.rows.evaluation_rows import payload_values
 def evaluate_pair(
     bench: SearchBench,
     evaluation: PairEvaluation,
-    accepted_crossings: dict[str, AcceptedCrossing],
+    accepted_crossings: dict[str, UpgradeCrossing],
     items: Holding | None,
 ) -> dict[str, Any]:
     """The result, JSON.
@@ -32,7 +32,7 @@ def evaluate_pair(
     new, old, against = evaluation.queries, str(evaluation.gallery), evaluation.against
     truth = bench.truth(new)
 
-    def crossings(via: str | None) -> list[AcceptedCrossing]:
+    def crossings(via: str | None) -> list[UpgradeCrossing]:
         return [] if via is None else [accepted_crossings[via]]
 
     crossed = bench.search(new, old, crossings(evaluation.via))
@@ -79,7 +79,7 @@ def _re_embedded(model: str, cross: SearchResult, best: SearchResult | None) -> 
 def _unconstrained(
     bench: SearchBench,
     evaluation: PairEvaluation,
-    accepted_crossings: Sequence[AcceptedCrossing],
+    accepted_crossings: Sequence[UpgradeCrossing],
     re_embedded: SearchResult | None,
 ) -> tuple[SearchResult | None, dict[str, Any]]:
     """M(new*, new*), and JSON that says which model was taken for new*, the new one trained without constraint."""

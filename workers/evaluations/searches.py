@@ -14,7 +14,7 @@ import numpy as np
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
-from app.upgrades.accepted_crossings import AcceptedCrossing
+from app.upgrades.accepted_crossings import UpgradeCrossing
 from models.arrays import RowNumbers
 from models.evaluation.searches import (
     GallerySearch,
@@ -72,7 +72,7 @@ class SearchBench:
         """Whether some metric goes by labels, and both the queries and the gallery have some."""
         return self._metrics != [RECALL] and self.queries.labelled and self.gallery.labelled
 
-    def search(self, queries: str, gallery: str, accepted_crossings: Sequence[AcceptedCrossing] = ()) -> Crossed:
+    def search(self, queries: str, gallery: str, accepted_crossings: Sequence[UpgradeCrossing] = ()) -> Crossed:
         """M(queries, gallery), the gallery's vectors transformed by the `accepted_crossings` between the two models."""
         space = self._crosswalk.models.space(queries)
         vectors, crossings_json = self._transformed(gallery, accepted_crossings)
@@ -112,7 +112,7 @@ class SearchBench:
         return replace(measured, figures=tuple(figures[metric] for metric in metrics if metric in figures))
 
     def _transformed(
-        self, model: str, accepted_crossings: Sequence[AcceptedCrossing]
+        self, model: str, accepted_crossings: Sequence[UpgradeCrossing]
     ) -> tuple[Array, list[dict[str, Any]]]:
         """The gallery's vectors of a model after all these crossings, one after the other, and JSON about each."""
         vectors, side = self.gallery.vectors[model].values, self.gallery.side
@@ -150,7 +150,7 @@ class SearchBench:
         return {"native_rows": native, "transformed_rows": len(self.gallery) - native}
 
 
-def _how(accepted_crossings: Sequence[AcceptedCrossing]) -> str:
+def _how(accepted_crossings: Sequence[UpgradeCrossing]) -> str:
     """A word for the way that vectors took through these crossings, as the result of an evaluation has it."""
     if not accepted_crossings:
         return "same_space"

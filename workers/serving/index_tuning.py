@@ -11,41 +11,43 @@ from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
 from app.galleries.info import GalleryInfo
 from app.index import CorruptIndex, Snapshot, tune
-from app.upgrades.accepted_crossings import CrossingRoutes
+from app.upgrades.accepted_crossings import crossable
 from models.portable import Array
 
 
 def tune_for_crossings(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str) -> None:
     """Tunes an index just published for every crossing whose queries search it. Call before it is pointed to."""
-    upgrades = {info.generations[number].upgrade}
+    generation = info.generations[number]
+    crossings = {} if generation.upgrade is None else {generation.space.model: generation.upgrade}
     if number == info.active:
         with crosswalk.database.read() as session:
-            upgrades |= set(CrossingRoutes().crossable(session, info).values())
-    for upgrade in sorted(one for one in upgrades if one is not None):
+            crossings |= crossable(session, info)
+    for model, upgrade in sorted(crossings.items()):
         if UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade).queries.exists():
-            tune_for_queries(crosswalk, info, number, index, upgrade)
+            tune_for_queries(crosswalk, info, number, index, upgrade, model)
 
 
-def tune_for_queries(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str | None, upgrade: str) -> Tuning:
-    """What an index gives to the queries of an upgrade, kept for search where it is not exact."""
+def tune_for_queries(
+    crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str | None, upgrade: str, model: str
+) -> Tuning:
+    """What an index gives to an upgrade's queries, which `model` made; kept for search where the index is not exact."""
     artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade)
     queries: Array = np.load(artifacts.queries)
     if index is None:
-        return Tuning("flat", None, 1.0, None, 1.0, len(queries), FEW)
+        return Tuning.exact(len(queries), FEW)
     try:
         snapshot = Snapshot.load(crosswalk.galleries.store(info).index_folder(number) / index)
     except CorruptIndex:  # search goes exactly until it is rebuilt, which tunes it
-        return Tuning("flat", None, 1.0, None, 1.0, len(queries), FEW)
+        return Tuning.exact(len(queries), FEW)
     generation, neighbours = info.generations[number], FEW
     score = generation.space.metric
     if generation.upgrade != upgrade:
-        target = crosswalk.models.space(crosswalk.upgrade_steps.target(upgrade))
-        pushed = open_crossing(artifacts, generation.space, target).plain.push(queries)
+        pushed = open_crossing(artifacts, generation.space, crosswalk.models.space(model)).plain.push(queries)
         queries, score = pushed.queries, pushed.score
         neighbours = _candidates(artifacts)
     tuned = tune(snapshot, queries, score, min(neighbours, snapshot.block.ranked.count))
     if tuned is None:
-        return Tuning("flat", None, 1.0, None, 1.0, len(queries), neighbours)
+        return Tuning.exact(len(queries), neighbours)
     before, after = tuned
     tuning = Tuning(
         snapshot.manifest.kind, before.effort, before.recall, after.effort, after.recall, len(queries), neighbours

@@ -68,6 +68,6 @@ def prepare_serving(
     measurements = {}
     for name in upgrade.galleries:
         info = crosswalk.galleries.info(name)
-        index = tune_for_queries(crosswalk, info, info.active, info.current.index_name, upgrade.id)
+        index = tune_for_queries(crosswalk, info, info.active, info.current.index_name, upgrade.id, upgrade.target)
         measurements[name] = ServingMeasurements(index, cascades.get(name))
     return measurements

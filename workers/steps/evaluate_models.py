@@ -57,7 +57,7 @@ def _pair(context: StepContext, crosswalk: Crosswalk, evaluation: PairEvaluation
     for rows, of in ((queries, dataset), (gallery, searched)):
         _check_some(rows, of)
     accepted_crossings = {
-        via: crosswalk.accepted_crossings.named(via)[0]
+        via: crosswalk.accepted_crossings.named(via)
         for via in (evaluation.via, against.via if against else None)
         if via
     }

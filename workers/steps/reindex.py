@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from app.composition import compose
+from app.galleries import generations
 from workers.context import StepContext
 from workers.serving.indexing import build_index, settle
 
@@ -15,7 +16,7 @@ def run(context: StepContext) -> None:
     built = build_index(crosswalk, info, number, context.progress)
 
     def apply(session: Session) -> None:
-        crosswalk.generations.published(session, gallery, number, built.version, built.index)
+        generations.published(session, gallery, number, built.version, built.index)
 
     context.finish(apply)
     settle(crosswalk, gallery, built)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.composition import Crosswalk, compose
+from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
@@ -26,7 +27,7 @@ def run(context: StepContext) -> None:
     def apply(session: Any) -> None:
         crosswalk.upgrade_steps.advance(session, upgrade.id, Event.TRANSFORMED, "index")
         for name in upgrade.galleries:
-            crosswalk.generations.stored(session, name, state[name]["generation"], state[name]["version"])
+            generations.stored(session, name, state[name]["generation"], state[name]["version"])
 
     context.finish(apply)
 
@@ -36,7 +37,7 @@ def _transform(
 ) -> None:
     space = crosswalk.models.space(target)
     with crosswalk.database.session() as session:
-        number = crosswalk.generations.build(session, name, space, upgrade)
+        number = generations.build(session, name, space, upgrade)
     info = crosswalk.galleries.info(name)
     store = crosswalk.galleries.store(info)
     mine = state.setdefault(name, {"generation": number, "version": store.items.version, "pieces": {}})

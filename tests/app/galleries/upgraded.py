@@ -13,6 +13,7 @@ import numpy as np
 
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
+from app.galleries import generations
 from app.index import publish
 from app.upgrades.states import Event
 from models.portable import Transformation, Uncertainty, save_transformation, save_uncertainty
@@ -106,7 +107,7 @@ class Upgraded:
         proofs: dict[str, Any] = {"shop": {"advice": []} | ({} if backfill is None else {"backfill": backfill})}
         space = self.crosswalk.models.space("new")
         with self.crosswalk.database.session() as session:
-            number = self.crosswalk.generations.build(session, "shop", space, upgrade)
+            number = generations.build(session, "shop", space, upgrade)
             steps.advance(session, upgrade, Event.TRAINED, learned={})
             steps.advance(session, upgrade, Event.ACCEPTED, proofs=proofs)
             steps.advance(session, upgrade, Event.TRANSFORMED)

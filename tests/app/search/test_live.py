@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from app.composition import Crosswalk, compose
+from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
 from app.index import Snapshot
@@ -47,7 +48,7 @@ class LiveBench:
     def publish(self) -> Built:
         built = build_index(self.crosswalk, self.info, 1, lambda *_: None)
         with self.crosswalk.database.session() as session:
-            self.crosswalk.generations.published(session, "g", 1, built.version, built.index)
+            generations.published(session, "g", 1, built.version, built.index)
         settle(self.crosswalk, "g", built)
         return built
 

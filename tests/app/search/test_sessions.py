@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
+from app.galleries import generations
 from app.galleries.schemas import NewGallery
 from app.registry.schemas import NewModel
 from app.settings import Settings
@@ -59,7 +60,7 @@ class SearchedGallery:
             name = f"later-{number}"
             self.crosswalk.models.create(NewModel(id=name, dimension=2, metric="l2"))
             with self.crosswalk.database.session() as session:
-                self.crosswalk.generations.build(session, "g", Space(name, 2, "l2"), f"upgrade-{number}")
+                generations.build(session, "g", Space(name, 2, "l2"), f"upgrade-{number}")
 
     def search(self, model: str, *, many: bool = False) -> httpx.Response:
         if many:

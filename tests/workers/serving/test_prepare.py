@@ -13,6 +13,7 @@ from app.artifacts.cascade import open_cascade
 from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.tuning import tuned_effort
 from app.composition import Crosswalk, compose
+from app.galleries import generations
 from app.galleries.schemas import IndexChoice, NewGallery, SideInformation
 from app.registry.schemas import NewModel
 from app.settings import Settings
@@ -47,7 +48,7 @@ class Proved:
         info = self.crosswalk.galleries.info("g")
         built = build_index(self.crosswalk, info, 1, lambda *_: None)
         with self.crosswalk.database.session() as session:
-            self.crosswalk.generations.published(session, "g", 1, built.version, built.index)
+            generations.published(session, "g", 1, built.version, built.index)
         return built
 
     def effort(self, index: str) -> int | None:
