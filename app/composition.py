@@ -72,11 +72,11 @@ class Crosswalk:
         self.database.close()
 
 
-def compose(settings: Settings) -> Crosswalk:
-    """Builds every part from the settings. Nothing is opened, created or started yet."""
+def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
+    """Builds every part from the settings, on the process's database if it has one. Nothing is opened yet."""
     usages: list[Usages] = []
     leaves: list[Leaves] = []
-    database = Database(settings.sqlalchemy_url, settings.database_connections)
+    database = database or Database(settings.sqlalchemy_url, settings.database_connections)
     doorbell = Doorbell(settings)
     jobs = Jobs(doorbell.ring)
     models = Models(database, usages, leaves)

@@ -123,6 +123,8 @@ class Unprocessable(Problem):
         pointer: a JSON pointer into the body; parameter: the name of a query or path parameter. `message` is what
         `errors` says of the place, where that is shorter than `detail`.
         """
+        if (pointer is None) == (parameter is None):
+            raise TypeError("one place is wrong: give a pointer or a parameter")
         place = {"parameter": parameter} if pointer is None else {"pointer": pointer}
         return cls(detail, errors=[place | {"message": message or detail}])
 

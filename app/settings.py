@@ -23,7 +23,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("crosswalk-data"), description="Folder of the database, store and indexes.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; left out, SQLite under data_dir.")
     database_connections: int = Field(
-        default=DATABASE_CONNECTIONS, gt=0, description="Most connections to the database that one process holds open."
+        default=DATABASE_CONNECTIONS,
+        gt=0,
+        description="Most connections to the database that a gateway, or a worker, or a step holds open.",
     )
     broker_url: str = Field(default=MEMORY_BROKER, description="Celery broker; memory:// runs the worker in-process.")
     backbones: Path | None = Field(

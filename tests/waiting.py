@@ -6,8 +6,7 @@ with other work needs. `CROSSWALK_TEST_PATIENCE` multiplies every limit: 2 gives
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE_SECONDS = 300.0 * float(os.environ.get("CROSSWALK_TEST_PATIENCE", "1"))
@@ -15,20 +14,7 @@ PATIENCE_SECONDS = 300.0 * float(os.environ.get("CROSSWALK_TEST_PATIENCE", "1"))
 
 _LOOK_SECONDS = 0.05
 
-_checks: list[Callable[[], None]] = []
-
 Seen = TypeVar("Seen")
-
-
-@contextmanager
-def checked_by_waits(check: Callable[[], None]) -> Iterator[None]:
-    """While the context is open, every wait of this process calls `check`, which raises where waiting is hopeless:
-    the thread that does what is waited for has died, say."""
-    _checks.append(check)
-    try:
-        yield
-    finally:
-        _checks.remove(check)
 
 
 def wait_until(
@@ -40,8 +26,6 @@ def wait_until(
     """
     began = time.monotonic()
     while not (seen := look()):
-        for check in tuple(_checks):
-            check()
         if time.monotonic() - began > seconds:
             state = f"; the last state: {last()}" if last is not None else ""
             raise AssertionError(f"waited {seconds:.0f} seconds in vain for {what}{state}")

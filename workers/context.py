@@ -65,6 +65,11 @@ class StepContext:
         if self._heartbeat.cancel_requested:
             raise CancelRequested(self.lease.job_id)
 
+    def fail(self, reason: str) -> None:
+        """Ends the step for good and tells its subject why. Raises LeaseLost."""
+        self._heartbeat.stop()
+        self._leases.fail(self.lease, reason)
+
     def finish(self, apply: Callable[[Session], None]) -> None:
         """Ends the step: its results and the job's success are one transaction. The last thing that a step does.
 

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import structlog
@@ -18,15 +19,27 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """Renews the lease from a thread of its own, carrying the latest progress."""
+    """Renews the lease from a thread of its own, carrying the latest progress.
 
-    def __init__(self, leases: Leases, lease: Lease, settings: Settings, supervisor: int) -> None:
+    lost: what is done once the lease or the supervisor is gone; the process ends at once, unless told otherwise. Not by
+    an exception in the main thread: that may be inside a long call that hears of none.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        lease: Lease,
+        settings: Settings,
+        supervisor: int,
+        lost: Callable[[], object] = lambda: os._exit(LEASE_LOST),
+    ) -> None:
         self.progress: JobProgress | None = None
         self.cancel_requested = False
         self._leases = leases
         self._lease = lease
         self._settings = settings
         self._supervisor = supervisor
+        self._lost = lost
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -48,15 +61,17 @@ class Heartbeat:
         while not self._ended.wait(self._settings.heartbeat_seconds):
             # Where the kernel cannot tell us that the supervisor died, this does.
             if os.getppid() != self._supervisor:
-                os._exit(LEASE_LOST)
+                self._lost()
+                return
             try:
                 self.cancel_requested = self._leases.renew(self._lease, self.progress)
                 renewed = time.monotonic()
             except LeaseLost:
-                # Not by an exception in the main thread: that may be inside a long call that hears of none.
                 if not self._ended.is_set():
-                    os._exit(LEASE_LOST)
+                    self._lost()
+                return
             except Exception as error:  # A database that is away for a moment has not taken the lease.
                 log.warning("lease not renewed", job=self._lease.job_id, error=repr(error))
                 if time.monotonic() - renewed > self._settings.lease_seconds:
-                    os._exit(LEASE_LOST)
+                    self._lost()
+                    return

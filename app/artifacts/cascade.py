@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
+from app.artifacts.cached import read_once
 from app.artifacts.folder import UpgradeArtifacts
 from models.portable import publish
 
@@ -65,13 +65,8 @@ def has_cascade(artifacts: UpgradeArtifacts) -> bool:
     return artifacts.cascade.exists()
 
 
+@read_once(_KEPT_OPEN)
 def open_cascade(artifacts: UpgradeArtifacts) -> Cascade:
     """What `save` wrote; it never changes once an upgrade is proved. Raises OSError where there is none."""
-    return _open(artifacts)
-
-
-# Apart from the functions that callers see, since type checkers know nothing of a cached function's parameters.
-@lru_cache(maxsize=_KEPT_OPEN)
-def _open(artifacts: UpgradeArtifacts) -> Cascade:
     fields: dict[str, Any] = json.loads(artifacts.cascade.read_bytes())
     return Cascade(**fields | {"interval": tuple(fields["interval"])})

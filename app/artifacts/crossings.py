@@ -1,10 +1,10 @@
 """Fitted crossings on disk, opened for the gateway and the workers alike."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
+from app.artifacts.cached import read_once
 from app.artifacts.folder import CrossingFiles
 from models.portable import Array, Space, Transformation, Uncertainty, load_transformation, load_uncertainty
 
@@ -62,17 +62,12 @@ class Crossing:
         return errors
 
 
+@read_once(_KEPT_OPEN)
 def open_crossing(files: CrossingFiles, source: Space, target: Space) -> Crossing:
     """The crossing in these files, which never change, so one read serves the process.
 
     Raises CorruptArtifact where a checksum is wrong and WrongDirection where the spaces are others.
     """
-    return _open(files, source, target)
-
-
-# Apart from the functions that callers see, since type checkers know nothing of a cached function's parameters.
-@lru_cache(maxsize=_KEPT_OPEN)
-def _open(files: CrossingFiles, source: Space, target: Space) -> Crossing:
     known = files.uncertainty.exists()
     return Crossing(
         chosen=load_transformation(files.chosen, source=source, target=target),

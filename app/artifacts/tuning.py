@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from app.artifacts.cached import read_once
 from app.artifacts.folder import UpgradeArtifacts
 from app.index import Kind
 from models.portable import publish
@@ -56,7 +56,7 @@ def tuned_effort(artifacts: UpgradeArtifacts, index: str | None) -> int | None:
     return _read(artifacts.tuning(index))
 
 
-@lru_cache(maxsize=_KEPT_OPEN)
+@read_once(_KEPT_OPEN)
 def _read(path: Path) -> int | None:
     effort: int | None = json.loads(path.read_bytes())["effort"]
     return effort

@@ -34,7 +34,8 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes any that is free.")] = 8000,
     data_dir: DataDir = None,
     until_stdin_closes: Annotated[
-        bool, typer.Option("--until-stdin-closes", help="Stop when standard input ends, as with its holder's death.")
+        bool,
+        typer.Option("--until-stdin-closes", help="Stop when standard input ends, as when its pipe's holder is gone."),
     ] = False,
 ) -> None:
     """Serves the HTTP interface; in the embedded arrangement (no broker set) the worker too."""

@@ -67,13 +67,13 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
 def stop_when_stdin_closes() -> None:
     """Sends this process SIGTERM once its standard input ends: when the process that holds a pipe to it is gone."""
 
-    def listen() -> None:
+    def wait_for_end() -> None:
         # Not sys.stdin, whose lock a thread that waits in it would hold when the interpreter shuts down.
         while os.read(0, 1024):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=listen, name="standard input", daemon=True).start()
+    threading.Thread(target=wait_for_end, name="standard input", daemon=True).start()
 
 
 def work(data_dir: Path | None) -> None:

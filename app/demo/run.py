@@ -34,8 +34,8 @@ def run(*, keep: bool, port: int | None) -> int:
                 accepted = _upgrade(console, Driver(client, load()), url)
             console.print(f"All of it took {time.monotonic() - began:.0f} s.")
             if keep:
-                console.print("The service stays up. Press Ctrl+C to stop it.")
                 with suppress(SystemExit):
+                    console.print("The service stays up. Press Ctrl+C to stop it.")
                     signal.pause()
                 console.print("Stopping the service and removing its data…")
     return 0 if accepted else 1
@@ -48,7 +48,7 @@ def _upgrade(console: Console, driver: Driver, url: str) -> bool:
     best, _ = driver.accuracy(RE_EMBEDDED, NEW)
     console.print("Choosing the items that teach the crossing best…")
     pairs = driver.embed_sample()
-    console.print(f"Embedded {pairs} chosen items with the new model; starting the upgrade (a minute or two).")
+    console.print(f"Embedded {pairs} chosen items with the new model; starting the upgrade.")
     upgrade = driver.upgrade()
     last = _followed(console, driver, upgrade)
     if last["state"] != "active":

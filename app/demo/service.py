@@ -51,7 +51,7 @@ def running_service(folder: Path, port: int | None) -> Iterator[str]:
     url = f"http://{address[0]}:{address[1]}"
     command = [sys.executable, "-m", "app.cli", "serve", "--host", address[0], "--port", str(address[1])]
     with (folder / "service.log").open("w") as log:
-        process = subprocess.Popen(
+        starting = subprocess.Popen(
             [*command, "--until-stdin-closes"],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -59,22 +59,32 @@ def running_service(folder: Path, port: int | None) -> Iterator[str]:
             env={**os.environ, "CROSSWALK_DATA_DIR": str(folder / "data")},
             start_new_session=True,  # A signal to the terminal's group is ours; we stop the service in good order.
         )
-        try:
-            _wait_until_ready(url, process, folder / "service.log")
-            yield url
-        finally:
-            _stop(process)
+        with starting as process:
+            try:
+                _wait_until_ready(url, process, folder / "service.log")
+                yield url
+            finally:
+                _stop(process)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for each in _ENDINGS:  # Nothing may cut the cleaning up short.
-        signal.signal(each, signal.SIG_IGN)
-    process.terminate()
+    with _undisturbed():
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Nothing that would end this process cuts the block short."""
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in _ENDINGS}
     try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -126,11 +126,10 @@ def _measurable(
 
     by_queries, by_gallery: the models that every query, and every row searched, has a vector of.
     """
-    query_models, searched_models = map(dataset.reached, by_queries), [searched.reached(model) for model in by_gallery]
-    labelled = dataset.count(dataset.given(LABEL), *query_models) and searched.count(
-        searched.given(LABEL), *searched_models
-    )
-    embedded = searched.count(*searched_models) == searched.count(*searched_models, searched.native(request.queries))
+    asking = [dataset.reached(model) for model in by_queries]
+    answering = [searched.reached(model) for model in by_gallery]
+    labelled = dataset.count(dataset.given(LABEL), *asking) and searched.count(searched.given(LABEL), *answering)
+    embedded = searched.count(*answering) == searched.count(*answering, searched.native(request.queries))
     no_labels = f"there are no labels on both sides ({dataset.name} and {searched.name} need them)"
     no_truth = (
         f"the true neighbours are not known: not every row searched of {searched.name} has a vector made by "

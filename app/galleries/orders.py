@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from app.galleries.lineage import Projected
-from app.index import RowIds
+from app.index import RowIds, RowPositions
 from app.storage.lance_table import ROW_ID
 from models.portable import Distance, as_indexed
 
@@ -68,10 +68,10 @@ def by_class_mean_distance(
     if sums is None or counts is None:
         return np.empty(0)
     means = sums / np.maximum(counts, 1)[:, None]
-    wanted = _Places(rows)
+    wanted = RowPositions(rows)
     urgency = np.full(len(rows), LEAST)
     for part in scan():
-        code, place = codes.of(part.rows), wanted.of(part.rows)
+        code, place = codes.of(part.rows), wanted.located(part.rows)
         use = (code >= 0) & (place >= 0)
         urgency[place[use]] = np.linalg.norm(as_indexed(part.vectors[use], metric) - means[code[use]], axis=1)
     return urgency
@@ -86,27 +86,13 @@ def by_old_model_poor(rows: RowIds, items: Iterable[pa.RecordBatch], path: Path)
     trained_on = pq.read_table(path, columns=["id", _POOR])
     trained_on = trained_on.filter(pc.is_finite(trained_on.column(_POOR)))
     names, poor = trained_on.column("id").combine_chunks(), np.append(trained_on.column(_POOR).to_numpy(), LEAST)
-    wanted = _Places(rows)
+    wanted = RowPositions(rows)
     urgency = np.full(len(rows), LEAST)
     for batch in items:
-        place = wanted.of(batch.column(ROW_ID).to_numpy().astype(np.int64))
+        place = wanted.located(batch.column(ROW_ID).to_numpy().astype(np.int64))
         known = pc.fill_null(pc.index_in(batch.column("id"), value_set=names), len(names)).to_numpy()
         urgency[place[place >= 0]] = poor[known[place >= 0]]
     return urgency
-
-
-class _Places:
-    """Looks rows up in an array of distinct rows: `of` gives each row's place in that array, -1 for one not in it."""
-
-    def __init__(self, rows: RowIds) -> None:
-        self._order = np.argsort(rows, kind="stable")
-        self._sorted = rows[self._order]
-
-    def of(self, rows: RowIds) -> RowIds:
-        if not len(self._sorted):
-            return np.full(len(rows), -1)
-        near = np.minimum(np.searchsorted(self._sorted, rows), len(self._sorted) - 1)
-        return np.where(self._sorted[near] == rows, self._order[near], -1)
 
 
 class _Codes:
@@ -117,7 +103,7 @@ class _Codes:
         self.many = len(encoded.dictionary)
         codes = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)
         self._codes = np.append(codes, -1)
-        self._places = _Places(labels.column(ROW_ID).to_numpy().astype(np.int64))
+        self._places = RowPositions(labels.column(ROW_ID).to_numpy().astype(np.int64))
 
     def of(self, rows: RowIds) -> RowIds:
-        return self._codes[self._places.of(rows)]
+        return self._codes[self._places.located(rows)]

@@ -18,8 +18,8 @@ from app.storage.database import Database
 STEP = "sample"
 RECOGNISED = 0.5
 """Of the smaller of two sets of items, what must be in both (the Szymkiewicz-Simpson overlap) for pairs to count as
-embedded because a sample named them. Pairs drawn at random share no more than that with any sample, unless either is
-half of the gallery or they are few."""
+embedded because a sample named them. Pairs drawn at random are expected to share less with any
+sample, unless either is half of the gallery."""
 
 FEWEST_RECOGNISED = 8
 """Items that must be in both: fewer may be of a sample by chance."""

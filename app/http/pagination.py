@@ -26,7 +26,7 @@ class Page(BaseModel, Generic[T]):
 
 
 @dataclass(frozen=True)
-class PageAsked:
+class PageRequest:
     """Which page of which list: up to `limit` rows after the one whose key is `after`."""
 
     path: str
@@ -41,18 +41,18 @@ class PageAsked:
         return Page(items=items, next_cursor=_cursor(self.path, key(items[-1])) if more else None)
 
 
-def _asked(
+def _page_request(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most rows on one page.")] = 100,
     cursor: Annotated[
         str | None, Query(max_length=_LONGEST_CURSOR, description="`next_cursor` of the page before.")
     ] = None,
-) -> PageAsked:
+) -> PageRequest:
     path = request.url.path
-    return PageAsked(path, limit, None if cursor is None else _key(path, cursor))
+    return PageRequest(path, limit, None if cursor is None else _key(path, cursor))
 
 
-Paging = Annotated[PageAsked, Depends(_asked)]
+Paging = Annotated[PageRequest, Depends(_page_request)]
 """What a route that lists takes: `paging.page(service.rows_after, key=…)`."""
 
 

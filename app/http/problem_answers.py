@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -42,6 +43,7 @@ def answer_problems(app: FastAPI) -> None:
     """Has every error that a route of `app` raises answered as a problem."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(ArtifactError, _corrupt)
+    app.add_exception_handler(PoolTimeout, _no_connection)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
@@ -100,6 +102,12 @@ async def _problem(request: Request, error: Exception) -> Response:
 async def _corrupt(request: Request, error: Exception) -> Response:
     log.error("an artifact cannot be used", error=str(error), path=request.url.path)
     return answer(DamagedArtifact(f"What an upgrade learned cannot be used: {error}."), request)
+
+
+async def _no_connection(request: Request, error: Exception) -> Response:
+    log.error("every connection to the database is taken", error=str(error), path=request.url.path)
+    problem = Unavailable("Every connection to the database is taken. Try again in a moment.")
+    return await _problem(request, problem)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

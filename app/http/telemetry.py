@@ -1,9 +1,8 @@
 """What the service tells of itself: a request id for everything, one log line a request, and Prometheus metrics.
 
 One middleware does all three, and by hand. `prometheus-fastapi-instrumentator` (8.1) matches every request against the
-routes a second time, and with its bookkeeping takes six times as long as this middleware without its log line (about
-150 µs); takes any method that a client makes up for a label; counts a stream of events only when it ends; and keeps its
-gauge of requests in flight in the global registry, which a second application in the process cannot share.
+routes a second time; takes any method that a client makes up for a label; counts a stream of events only when it ends;
+and keeps its gauge of requests in flight in the global registry, which applications in one process cannot share.
 `asgi-correlation-id` (5.0) reads and answers the header, but binds the id neither to the log nor to the request, and
 warns once for each id that it refuses: what is left to do around it is longer than what it does.
 """

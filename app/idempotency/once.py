@@ -115,7 +115,7 @@ async def _once(
 
 
 Once = Annotated[OncePerKey, Depends(_once)]
-"""What a route takes that starts work: `once.run(lambda session: Answer(service.start(session, …)))`."""
+"""What a route takes that starts work: `once.run(lambda session: StoredAnswer(service.start(session, …)))`."""
 
 
 def _fingerprint(body: bytes) -> str:

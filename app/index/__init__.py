@@ -17,6 +17,7 @@ from app.index.protocol import (
     Vectors,
 )
 from app.index.publish import prune, publish, tune
+from app.index.row_positions import RowPositions
 from app.index.snapshot import Snapshot
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "LiveIndex",
     "MemoryUse",
     "RowIds",
+    "RowPositions",
     "Snapshot",
     "VectorIndex",
     "Vectors",

@@ -32,9 +32,9 @@ class RowPositions:
         return located[located >= 0]
 
     def located(self, rows: RowIds) -> npt.NDArray[np.int64]:
-        """The position of each of the rows (m,), -1 where it is not here: (m,)."""
+        """The position of each of the rows, -1 where it is not here; an array of the same shape."""
         if not len(self._sorted):
-            return np.full(len(rows), -1, np.int64)
+            return np.full(rows.shape, -1, np.int64)
         at = np.searchsorted(self._sorted, rows).clip(max=len(self._sorted) - 1)
         here = self._sorted[at] == rows
         return np.where(here, at if self._order is None else self._order[at], -1)

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Body, Path, Response
 from fastapi.responses import FileResponse
 
 from app.composition import Parts
+from app.http.etag import etag
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.ids import ModelId, ResourceId
 from app.problems import BadRequest, IdTaken, InUse, NotFound, WrongState
-from app.registry.downloads import etag
 from app.registry.schemas import EXAMPLES, UNUSED, Model, NewModel
 
 router = APIRouter(prefix="/models", tags=["models"])

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.artifacts.crossings import Crossing
 from app.galleries.lineage import SIDE_INFORMATION
-from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors, as_indexed, ranked
+from app.index import PADDING, Hits, RowIds, RowPositions, VectorIndex, Vectors, as_indexed, ranked
 from app.search.transformed_rows import TransformedRows
 from app.storage.lance_table import ROW_ID, Table, vectors_of
 from models.portable import Distance
@@ -72,7 +72,7 @@ class Reranking:
             rows = np.unique(nearest.rows[nearest.rows != PADDING])
             transformed, still_held = self._transformed(kept, old, rows)
             rows, transformed = rows[still_held], transformed[still_held]
-            places = _places(rows, nearest.rows)
+            places = RowPositions(rows).located(nearest.rows)
             parts.append(ranked(as_indexed(batch, old.target)[0], transformed, rows, places, k, old.target))
         return Hits(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts])), whole
 
@@ -114,11 +114,3 @@ def _side(old: CascadeSource, rows: RowIds, version: int) -> tuple[Vectors | Non
         places = np.searchsorted(rows, batch.column(ROW_ID).to_numpy().astype(np.int64)[present])
         side[places], has[places] = vectors, True
     return side, has
-
-
-def _places(rows: RowIds, candidates: RowIds) -> RowIds:
-    """Where each of the candidates, (m, c), stands among `rows`, (n,) ascending; -1 where it does not."""
-    if not len(rows):
-        return np.full(candidates.shape, -1)
-    places = np.searchsorted(rows, candidates).clip(max=len(rows) - 1)
-    return np.where(rows[places] == candidates, places, -1)

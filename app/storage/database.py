@@ -44,12 +44,15 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+_KEPT_OPEN = 5  # connections that stay open while nobody needs them
+
+
 class Database:
     """One engine and its sessions. `session()` commits once, at its end, or rolls back; `read()` only reads.
 
-    A session holds one connection of a pool of `connections`, and waits for one where all are taken. So nothing opens a
-    session while it holds another: as many callers as there are connections would wait for each other for ever. What
-    reads inside a caller's transaction is given the caller's session instead.
+    A session holds one connection of a pool of `connections`, and waits half a minute for one where all are taken. So
+    nothing opens a session while it holds another: as many callers as there are connections would all wait in vain.
+    What reads inside a caller's transaction is given the caller's session instead.
     """
 
     def __init__(self, url: str, connections: int = DATABASE_CONNECTIONS) -> None:
@@ -77,14 +80,15 @@ class Database:
 
 
 def _engine(url: str, connections: int) -> Engine:
+    kept = min(connections, _KEPT_OPEN)
+    pool: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=connections, max_overflow=0)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=connections, max_overflow=0
-    )
+        return create_engine(url, pool_pre_ping=True, **pool)
+    if not parsed.database:
+        raise ValueError("a database in memory is gone with its last connection; name a file: sqlite:///path")
+    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, **pool)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

@@ -1,5 +1,6 @@
 """The report as a page to read: self-contained HTML, with bars, intervals and curves drawn as SVG."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -46,9 +47,8 @@ PAGES.filters["curves"] = curves
 PAGES.filters["reliability"] = reliability
 
 
-def page_of(upgrade: Upgrade) -> str:
-    """The whole page as HTML. Raises KeyError where the upgrade has no report yet."""
-    report: dict[str, Any] = upgrade.report or {}
+def page_of(upgrade: Upgrade, report: Mapping[str, Any]) -> str:
+    """The whole page of an upgrade and its report as HTML."""
     return PAGES.get_template("report.html").render(
         upgrade=upgrade, learned=report["learned"], galleries=report.get("galleries", {})
     )

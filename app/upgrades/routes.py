@@ -81,7 +81,7 @@ def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dic
     if current.report is None:
         raise WrongState(f"Upgrade {upgrade} is {current.state}: there is no report before it has learned.")
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(page_of(current))
+        return HTMLResponse(page_of(current, current.report))
     return current.report
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection
-from contextlib import ExitStack, suppress
-from importlib import import_module
-from types import TracebackType
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -16,10 +14,11 @@ from app.composition import Crosswalk, compose
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
 from app.jobs.values import Lease
 from app.settings import Settings
-from tests.waiting import PATIENCE_SECONDS, checked_by_waits
-from workers.context import StepContext, StepFailed
+from tests.waiting import PATIENCE_SECONDS
+from workers.context import StepContext
 from workers.heartbeat import Heartbeat
 from workers.runtime.program import CROSSWALK
+from workers.runtime.step import do
 
 _LOOK_SECONDS = 0.05
 
@@ -28,24 +27,6 @@ log = structlog.get_logger(__name__)
 
 class CutOff(Exception):
     """The step's process is gone, right before what it found was written down."""
-
-
-class _HeartbeatInside(Heartbeat):
-    """A heartbeat that leaves its process alive when the lease is lost, since that is the test's own process.
-
-    The step then goes on, and learns of it when it ends: without its lease it cannot write anything.
-    """
-
-    def _beat(self) -> None:
-        while not self._ended.wait(self._settings.heartbeat_seconds):
-            try:
-                self.cancel_requested = self._leases.renew(self._lease, self.progress)
-            except LeaseLost:
-                if not self._ended.is_set():
-                    log.warning("lease lost", job=self._lease.job_id, step=self._lease.step)
-                return
-            except Exception as error:
-                log.warning("lease not renewed", job=self._lease.job_id, error=repr(error))
 
 
 class _Cut(StepContext):
@@ -73,13 +54,10 @@ def do_step(
 
 
 def _do(crosswalk: Crosswalk, leases: Leases, lease: Lease, kind: type[StepContext] = StepContext) -> None:
-    with _HeartbeatInside(leases, lease, crosswalk.settings, os.getppid()) as heartbeat:
-        context = kind(crosswalk.settings, crosswalk.database, leases, lease, heartbeat)
+    """A step that loses its lease goes on here, in the test's own process; without it, it cannot write anything."""
+    with Heartbeat(leases, lease, crosswalk.settings, os.getppid(), lost=lambda: None) as heartbeat:
         try:
-            import_module(CROSSWALK.steps[lease.step]).run(context)
-        except StepFailed as failure:
-            heartbeat.stop()
-            leases.fail(lease, failure.reason)
+            do(CROSSWALK, kind(crosswalk.settings, crosswalk.database, leases, lease, heartbeat))
         except CutOff:
             heartbeat.stop()
             leases.hand_back(lease)
@@ -95,36 +73,26 @@ class WorkerInside:
         self._crosswalk = compose(settings)
         self._leases = Leases(self._crosswalk.database, self._crosswalk.settings, self._crosswalk.step_failed)
         self._stopping = threading.Event()
-        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="worker inside", daemon=True)
-        self._open = ExitStack()
 
     def __enter__(self) -> WorkerInside:
-        self._open.enter_context(checked_by_waits(self._raise_failure))
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join(PATIENCE_SECONDS)
-        self._open.close()
+        assert not self._thread.is_alive(), "a step goes on for longer than anyone waits"
         self._crosswalk.close()
 
-    def _raise_failure(self) -> None:
-        """Raises what ended the thread: no step will be done any more."""
-        if self._failure is not None:
-            raise AssertionError("the worker inside the test's process has died") from self._failure
-
     def _work(self) -> None:
-        try:
-            while not self._stopping.wait(_LOOK_SECONDS):
+        while not self._stopping.wait(_LOOK_SECONDS):
+            try:
+                self._leases.bury()
                 while not self._stopping.is_set() and (lease := self._leases.claim(CROSSWALK.steps.keys())):
                     self.attempt(lease)
-        except Exception as error:
-            log.exception("worker inside died")
-            self._failure = error
+            except Exception:  # As a real worker, it looks again.
+                log.exception("could not look for work")
 
     def attempt(self, lease: Lease) -> None:
         """Does a step, and lets its job go where that fails; not where another holds the job or it has ended."""

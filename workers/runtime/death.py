@@ -12,14 +12,16 @@ _SENTENCES: dict[int, str] = {
     signal.SIGABRT: "A native library gave up on finding its own memory damaged or a check of its own failed.",
     signal.SIGILL: "A native library was built for a processor with other instructions than this one.",
     signal.SIGFPE: "A native library divided by zero.",
+    signal.SIGTRAP: "A native library stopped at a check of its own.",
+    signal.SIGSYS: "A native library made a system call that is forbidden here.",
 }
-_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+_FAULTS = tuple(number for number in _SENTENCES if number not in (signal.SIGKILL, signal.SIGTERM))
 _REMEDY = (
     "The same step is likely to end so again on this machine: try another device (CROSSWALK_DEVICE), another machine, "
     "or other versions of PyTorch and its drivers; the step's log shows where it was."
 )
 _ATTEMPTS_OF_FAULTS = 2
-_ATTEMPTS_OF_KILLS = 3
+_ATTEMPTS_OF_KILLED = 3
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,17 @@ def explain(status: int | None) -> Death:
     """What an exit status means, in subprocess's convention: negative is the number of the signal that killed it.
 
     A fault in a native library comes back with the same input: two attempts in all, the second from the checkpoint, in
-    case memory or timing had a part in the first. A step that is killed from outside has three: it may have been in the
-    way of something that is over by then, but one that needs more memory than there is would be killed every time.
+    case memory or timing had a part in the first. A step that is killed outright has three: memory that others took may
+    be free again, but one that needs more than there is would be killed every time. One that was asked to end did
+    nothing wrong: only the settings limit that.
     """
     if status is None or status >= 0:
         return Death(f"ended with exit status {status}", "", None)
     number = -status
     fault = number in _FAULTS
     meaning = " ".join(filter(None, (_SENTENCES.get(number), _REMEDY if fault else None)))
-    return Death(f"was killed by {_name(number)}", meaning, _ATTEMPTS_OF_FAULTS if fault else _ATTEMPTS_OF_KILLS)
+    attempts = _ATTEMPTS_OF_FAULTS if fault else _ATTEMPTS_OF_KILLED if number == signal.SIGKILL else None
+    return Death(f"was killed by {_name(number)}", meaning, attempts)
 
 
 def _name(number: int) -> str:

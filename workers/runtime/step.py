@@ -37,17 +37,9 @@ def main(program: Program, arguments: list[str]) -> int:
     try:
         lease = leases.taken(job_id, token)
         with Heartbeat(leases, lease, settings, int(supervisor)) as heartbeat:
-            print(BEGUN, flush=True)
-            context = StepContext(settings, database, leases, lease, heartbeat)
-            try:
-                # Imported here, so that only the process that needs torch loads it, and while the lease is kept.
-                import_module(program.steps[lease.step]).run(context)
-            except StepFailed as failure:
-                heartbeat.stop()
-                leases.fail(lease, failure.reason)
-            else:
-                if not context.finished:
-                    raise RuntimeError(f"step {lease.step!r} returned without finishing its job")
+            sys.stdout.write(f"{BEGUN}\n")  # print would write twice, and something else might come in between
+            sys.stdout.flush()
+            do(program, StepContext(settings, database, leases, lease, heartbeat))
     except LeaseLost:
         return LEASE_LOST
     except CancelRequested:
@@ -55,6 +47,18 @@ def main(program: Program, arguments: list[str]) -> int:
     finally:
         database.close()
     return 0
+
+
+def do(program: Program, context: StepContext) -> None:
+    """Does the step of a program that the context's lease names, to its end: finished, or failed for good."""
+    try:
+        # Imported here, so that only the process that needs torch loads it, and while the lease is kept.
+        import_module(program.steps[context.lease.step]).run(context)
+    except StepFailed as failure:
+        context.fail(failure.reason)
+    else:
+        if not context.finished:
+            raise RuntimeError(f"step {context.lease.step!r} returned without finishing its job")
 
 
 def _die_with(supervisor: int) -> None:

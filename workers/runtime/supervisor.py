@@ -1,5 +1,6 @@
 """Claims jobs and sees each through its own process: watched, killed when cancelled, released when it crashes."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from workers.runtime.program import Program
 
 _TICK_SECONDS = 0.2
 _LINGER_SECONDS = 2.0
+_LONGEST_START_SECONDS = 600.0
+"""How long a process may take before it keeps its lease itself; one that hangs loses its job to another."""
 
 log = structlog.get_logger(__name__)
 
@@ -76,14 +79,17 @@ class Supervisor:
         child = Child(self._program, self._settings, lease)
         try:
             self._watch(lease, child)
+            if child.wait(0) == -signal.SIGTERM:
+                self._stopping.wait(_LINGER_SECONDS)  # Whoever asked it to end, as a shutdown does, may be asking us.
         finally:
             child.stop()
+        death, reason = child.death(), child.reason()
         try:
             if self._stopping.is_set():
                 self._leases.hand_back(lease)
             else:
-                state = self._leases.release(lease, child.reason(), most_attempts=child.death().attempts)
-                log.warning("step did not finish", job=lease.job_id, state=state, why=child.reason())
+                state = self._leases.release(lease, reason, most_attempts=death.attempts)
+                log.warning("step did not finish", job=lease.job_id, state=state, why=reason)
         except LeaseLost:
             # The usual end: the step finished its job, or failed it for good, and with that gave up the lease.
             log.info("step ended", job=lease.job_id, step=lease.step, subject=lease.subject)
@@ -94,14 +100,14 @@ class Supervisor:
         Until the process has begun, the lease is kept here: on a busy machine an interpreter may take longer to start
         than a lease lasts.
         """
-        looked = time.monotonic()
+        started = looked = time.monotonic()
         while child.wait(_TICK_SECONDS) is None and not self._stopping.is_set():
             if time.monotonic() - looked < self._settings.heartbeat_seconds:
                 continue
             looked = time.monotonic()
             try:
-                look = self._leases.cancel_requested if child.begun else self._leases.renew
-                if look(lease):
+                starting = not child.begun and looked - started < _LONGEST_START_SECONDS
+                if self._leases.renew(lease) if starting else self._leases.cancel_requested(lease):
                     return
             except LeaseLost:
                 # Either it has just finished and is on its way out, or it is not entitled to go on.

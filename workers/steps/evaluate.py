@@ -35,7 +35,7 @@ SEED = 0
 
 def run(context: StepContext) -> None:
     """One proof for each gallery: one that loses rejects the whole upgrade, and every gallery stays as it was."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     learned_from = load_pairs(crosswalk, upgrade, upgrade.asked.dataset)
     evaluation = upgrade.asked.evaluation

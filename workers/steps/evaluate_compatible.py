@@ -52,7 +52,7 @@ class _Embedded:
 
 def run(context: StepContext) -> None:
     """One proof for each gallery: one that loses rejects the whole upgrade."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
     model = embedding_model.load(artifacts.model)

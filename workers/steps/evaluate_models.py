@@ -20,7 +20,7 @@ MOST_QUERIES = 10_000
 
 def run(context: StepContext) -> None:
     """A result, or a reason why there is none. Evaluating again after a crash gives the same: everything is seeded."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     try:
         evaluation = crosswalk.evaluations.begin(context.lease.subject)
         if isinstance(evaluation, ChainEvaluation):

@@ -12,7 +12,7 @@ from workers.serving.indexing import Built, build_index, settle
 
 def run(context: StepContext) -> None:
     """Indexes the generation that the upgrade made in every gallery; then it is switched to, or stays ready."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     state: dict[str, Any] = dict(context.lease.checkpoint)
     for name in upgrade.galleries:

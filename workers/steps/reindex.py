@@ -10,7 +10,7 @@ from workers.serving.indexing import build_index, settle
 
 def run(context: StepContext) -> None:
     """The old index serves until the pointer moves; whoever has it open takes the new one over at the next search."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     gallery, number = str(context.lease.arguments["gallery"]), int(context.lease.arguments["generation"])
     info = crosswalk.galleries.info(gallery)
     built = build_index(crosswalk, info, number, context.progress)

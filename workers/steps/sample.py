@@ -21,7 +21,7 @@ SEED = 0
 
 def run(context: StepContext) -> None:
     """Streams the gallery once, and writes the sample down."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     wanted = SampleRequest(**context.lease.arguments)
     info = crosswalk.galleries.info(wanted.gallery)
     store = crosswalk.galleries.store(info)

@@ -28,7 +28,7 @@ ENOUGH_WITH_SIDE = 0.5  # share of the pairs that have side-information, from wh
 
 def run(context: StepContext) -> None:
     """From pairs to artifact. Learning again after a crash gives the same artifact: everything is seeded."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.begin(context.lease.subject)
     known = load_pairs(crosswalk, upgrade, upgrade.asked.dataset)
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)

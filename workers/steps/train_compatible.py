@@ -42,7 +42,7 @@ FEWEST_ROWS, FEWEST_CLASSES, FEWEST_JUDGED = 16, 2, 2
 
 def run(context: StepContext) -> None:
     """From rows to an artifact. A resumed attempt reads the same rows and goes on from the last epoch."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.begin(context.lease.subject)
     artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)

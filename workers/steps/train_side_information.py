@@ -26,7 +26,7 @@ from workers.training.preprocessing import preprocessing_for
 
 def run(context: StepContext) -> None:
     """From raw inputs to an artifact. A resumed attempt reads the same rows and goes on from the last epoch."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     run = context.lease.subject
     encoder = crosswalk.encoders.begin(run)
     artifacts = EncoderArtifacts(context.settings.artifacts_dir, run)

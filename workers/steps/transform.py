@@ -16,7 +16,7 @@ from workers.serving.indexing import hold
 
 def run(context: StepContext) -> None:
     """Transforms every gallery of the upgrade; the checkpoint holds which version and which pieces are written."""
-    crosswalk = compose(context.settings)
+    crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     state = dict(context.lease.checkpoint)
     for name in upgrade.galleries:

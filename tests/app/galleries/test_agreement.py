@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import httpx
 
-from app.artifacts import crossings
+from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import compose
 from app.settings import Settings
@@ -60,7 +62,7 @@ def test_a_corrupted_artifact_is_refused_by_its_checksum_and_says_what_to_do(upg
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    crossings._open.cache_clear()  # as a service that was started since
+    cast(Any, open_crossing).cache_clear()  # as in a service that was started since
     query = {"gallery": "shop", "model": "new", "vectors": upgraded.new[:1].tolist()}
     answer = upgraded.client.post("/search", json=query)
     assert answer.status_code == 500

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.responses import StreamingResponse
 
 from app.problems import InvalidRows, Unavailable
@@ -164,3 +165,14 @@ def test_a_fault_in_the_middle_of_an_answer_breaks_the_connection(settings: Sett
         with pytest.raises(httpx.RemoteProtocolError):
             client.get("/half")
         assert client.get("/healthz").status_code == 200
+
+
+def test_no_connection_to_the_database_is_a_reason_to_try_again(settings: Settings) -> None:
+    def taken() -> None:
+        raise PoolTimeout("QueuePool limit of size 5 overflow 10 reached")
+
+    with serving(settings, more=lambda application: application.add_api_route("/taken", taken)) as client:
+        answer = client.get("/taken")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "QueuePool" not in answer.text

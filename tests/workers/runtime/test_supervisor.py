@@ -164,3 +164,11 @@ def test_a_step_that_starts_more_slowly_than_a_lease_lasts_is_started_once(bench
         bench.open_gate("start")
         bench.reaches(JobState.SUCCEEDED)
     assert bench.results() == [(1, 1)]
+
+
+def test_a_step_that_a_shutdown_ends_before_its_worker_costs_no_attempt(bench: JobBench) -> None:
+    with EmbeddedWorker(bench.settings, SAMPLE):
+        bench.enqueue("count", n=2, wait_at=1)
+        bench.reaches_number(1)
+        os.kill(only_step(), signal.SIGTERM)
+    assert (bench.job().state, bench.job().attempts, bench.job().error) == (JobState.QUEUED, 0, None)

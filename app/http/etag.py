@@ -1,4 +1,4 @@
-"""What names the content of a file that is downloaded."""
+"""Entity tags: what names the content of a file that is downloaded, so that a client fetches it once."""
 
 import hashlib
 from functools import lru_cache
