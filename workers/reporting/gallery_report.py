@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from app.artifacts.cascade import Cascade
 from app.artifacts.crossings import Crossing
@@ -12,6 +12,7 @@ from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION
 from app.upgrades.info import UpgradeInfo
+from app.upgrades.states import Event
 from models.proof.report import ProofReport, Rung
 from workers.reporting.backfill_curves import BackfillCurves, predict_backfills
 from workers.reporting.priced_advice import priced, timed
@@ -84,6 +85,25 @@ def _items_without_side_information(crosswalk: Crosswalk, gallery: str, crossing
         return None
     items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
     return items.count(f"{SIDE_INFORMATION} IS NULL") if items.has(SIDE_INFORMATION) else items.count()
+
+
+def early_end(
+    reports: Mapping[str, GalleryReport], *, dry_run: bool, rewrite: bool
+) -> tuple[Literal[Event.REPORTED, Event.REJECTED], str] | None:
+    """How the reports of its galleries end an upgrade, and why; None where it goes on.
+
+    A dry run ends with its report. One gallery that loses has the whole upgrade rejected, and so has one that is not to
+    be rewritten and cannot be served as it is.
+    """
+    proofs = {name: report.proof for name, report in reports.items()}
+    losing = {name: proof for name, proof in proofs.items() if not proof.accepted}
+    if dry_run:
+        return Event.REPORTED, verdict_reasons(losing or proofs)
+    if losing:
+        return Event.REJECTED, verdict_reasons(losing)
+    if not rewrite and (why := why_not_served_unrewritten(reports)):
+        return Event.REJECTED, why
+    return None
 
 
 def why_not_served_unrewritten(reports: Mapping[str, GalleryReport]) -> str:

@@ -20,12 +20,7 @@ from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import predict_side
 from workers.context import StepContext, StepFailed
 from workers.reporting.acceptance_gate import gate_of
-from workers.reporting.gallery_report import (
-    GalleryReport,
-    report_galleries,
-    verdict_reasons,
-    why_not_served_unrewritten,
-)
+from workers.reporting.gallery_report import GalleryReport, early_end, report_galleries
 from workers.rows.items import whole_gallery
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.serving.prepare import ServingMeasurements, prepare_serving
@@ -42,7 +37,7 @@ def run(context: StepContext) -> None:
     judged_on = load_pairs(crosswalk, upgrade, evaluation) if evaluation else None
     proofs = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
     serving: dict[str, ServingMeasurements] = {}
-    if upgrade.asked.dry_run or not _rejected(proofs):
+    if upgrade.asked.dry_run or all(proof.accepted for proof in proofs.values()):
         progress = partial(context.progress, step="serve")
         serving = prepare_serving(crosswalk, upgrade, judged_on or learned_from, progress)
     crossing = _crossing(context, crosswalk, upgrade)
@@ -50,31 +45,18 @@ def run(context: StepContext) -> None:
     context.finish(lambda session: _conclude(session, crosswalk, upgrade, reports))
 
 
-def _rejected(proofs: Mapping[str, ProofReport]) -> dict[str, ProofReport]:
-    return {name: proof for name, proof in proofs.items() if not proof.accepted}
-
-
 def _conclude(
     session: Session, crosswalk: Crosswalk, upgrade: UpgradeInfo, reports: Mapping[str, GalleryReport]
 ) -> None:
-    """Writes the reports down, and moves the upgrade on as they and its request have it.
-
-    A dry run is reported and ends; a gallery that loses, or that would have to be rewritten where it must not be, has
-    the upgrade rejected; what is accepted goes on to be transformed, or is ready where it leaves galleries as they are.
-    """
-    proofs = {name: report.proof for name, report in reports.items()}
-    rejected, written = _rejected(proofs), {name: report.to_json() for name, report in reports.items()}
-    advance = partial(crosswalk.upgrade_steps.advance, session, upgrade.id, proofs=written)
-    if upgrade.asked.dry_run:
-        advance(Event.REPORTED, reason=verdict_reasons(rejected or proofs))
-    elif rejected:
-        advance(Event.REJECTED, reason=verdict_reasons(rejected))
-    elif upgrade.forward.rewrite:
-        advance(Event.ACCEPTED, "transform")
-    elif why := why_not_served_unrewritten(reports):
-        advance(Event.REJECTED, reason=why)
+    """Writes the reports down, and moves the upgrade on: to its end, to be transformed, or to be ready as it is."""
+    steps, written = crosswalk.upgrade_steps, {name: report.to_json() for name, report in reports.items()}
+    rewrite = upgrade.forward.rewrite
+    if (end := early_end(reports, dry_run=upgrade.asked.dry_run, rewrite=rewrite)) is not None:
+        steps.advance(session, upgrade.id, end[0], proofs=written, reason=end[1])
+    elif rewrite:
+        steps.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=written)
     else:
-        crosswalk.upgrade_steps.finish_untouched(session, upgrade.id, written)
+        steps.finish_untouched(session, upgrade.id, written)
 
 
 def _prove(

@@ -15,7 +15,6 @@ from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.upgrades.info import UpgradeInfo
-from app.upgrades.states import Event
 from models import embedding_model
 from models.device import resolve
 from models.embedding_model import EmbeddingModel
@@ -26,7 +25,7 @@ from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
 from workers.reporting.acceptance_gate import gate_of
-from workers.reporting.gallery_report import GalleryReport, verdict_reasons
+from workers.reporting.gallery_report import GalleryReport, early_end
 from workers.reporting.priced_advice import Rate, priced
 from workers.rows.items import Items, whole_gallery
 from workers.rows.labelled_rows import LabelledRows, read_rows
@@ -67,22 +66,15 @@ def run(context: StepContext) -> None:
         judged_on.append(_embedded(context, model, others, not_trained_on(others, rows, split), evaluation))
     trained_labels = np.unique(rows.label[split.training].astype(str)).astype(object)
     proofs = {name: _prove(context, crosswalk, upgrade, name, judged_on, trained_labels) for name in upgrade.galleries}
-    rejected = {name: proof for name, proof in proofs.items() if not proof.accepted}
     rate = Rate(crosswalk.models.space(upgrade.target).dimension, 0.0)  # no vector is transformed
     reports = {name: GalleryReport(proof, priced(proof, rate, context.settings)) for name, proof in proofs.items()}
 
     def apply(session: Session) -> None:
-        written = {name: report.to_json() for name, report in reports.items()}
-        if upgrade.asked.dry_run:
-            crosswalk.upgrade_steps.advance(
-                session, upgrade.id, Event.REPORTED, proofs=written, reason=verdict_reasons(rejected or proofs)
-            )
-        elif rejected:
-            crosswalk.upgrade_steps.advance(
-                session, upgrade.id, Event.REJECTED, proofs=written, reason=verdict_reasons(rejected)
-            )
+        steps, written = crosswalk.upgrade_steps, {name: report.to_json() for name, report in reports.items()}
+        if (end := early_end(reports, dry_run=upgrade.asked.dry_run, rewrite=False)) is not None:
+            steps.advance(session, upgrade.id, end[0], proofs=written, reason=end[1])
         else:
-            crosswalk.upgrade_steps.finish_compatible(session, upgrade.id, written)
+            steps.finish_compatible(session, upgrade.id, written)
 
     context.finish(apply)
     shutil.rmtree(artifacts.training, ignore_errors=True)  # the rows' copy and the checkpoint have served

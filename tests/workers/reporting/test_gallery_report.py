@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from app.upgrades.states import Event
 from tests.workers.reporting.reports import BARE, CASCADE, FULL, PROOF
-from workers.reporting.gallery_report import GalleryReport, verdict_reasons, why_not_served_unrewritten
+from workers.reporting.gallery_report import GalleryReport, early_end, verdict_reasons, why_not_served_unrewritten
 
 FREE = {"items_to_re_embed": 0, "bytes_written": 0, "compute_seconds": 0.0, "price": 0.0, "unknown": []}
 
@@ -213,3 +214,19 @@ def test_reason_is_headed_by_its_gallery_where_there_are_several() -> None:
     other = replace(PROOF, reason="It is worse.")
     assert verdict_reasons({"a": other}) == "It is worse."
     assert verdict_reasons({"a": PROOF, "b": other}) == "Gallery 'a': It is better. Gallery 'b': It is worse."
+
+
+def test_reports_end_an_upgrade_that_is_a_dry_run_loses_or_cannot_be_served_as_it_is() -> None:
+    lost = replace(FULL, proof=replace(PROOF, accepted=False, reason="It is worse."))
+    short = replace(FULL, cascade=replace(CASCADE, measured=CASCADE.overlap - 0.01))
+
+    def end(*reports: GalleryReport, dry_run: bool = False, rewrite: bool = True) -> tuple[Event, str] | None:
+        named = {f"g{place}": report for place, report in enumerate(reports)}
+        return early_end(named, dry_run=dry_run, rewrite=rewrite)
+
+    assert end(FULL, dry_run=True) == (Event.REPORTED, "It is better.")
+    assert end(FULL, lost, dry_run=True) == (Event.REPORTED, "It is worse.")
+    assert end(FULL, lost) == (Event.REJECTED, "It is worse.")
+    assert end(short, rewrite=False) == (Event.REJECTED, why_not_served_unrewritten({"g0": short}))
+    assert end(short) is None
+    assert end(FULL, rewrite=False) is None

@@ -9,14 +9,8 @@ import numpy as np
 from app.artifacts.crossings import Crossing
 from models.transformations.pairs import Pairs
 from tests.app.crossings import affine, normal, space
-from tests.workers.reporting.reports import BACKFILL, CASCADE, PROOF, RATE, SETTINGS
-from workers.reporting.priced_advice import BUDGETS, priced, timed
-
-
-def test_serving_and_backfilling_add_their_rungs_beside_what_they_replace() -> None:
-    names = [rung.name for rung in priced(PROOF, RATE, SETTINGS, backfill=BACKFILL, cascade=CASCADE)]
-    assert names == ["stay", "instant", "cascade", "transform", *["backfill"] * len(BUDGETS), "re_embed"]
-    assert [rung.name for rung in priced(PROOF, RATE, SETTINGS)] == [rung.name for rung in PROOF.advice]
+from tests.workers.reporting.reports import CASCADE, PROOF, RATE, SETTINGS
+from workers.reporting.priced_advice import priced, timed
 
 
 def test_a_cascade_is_worth_what_rewriting_is_unless_it_finds_too_little() -> None:
@@ -26,20 +20,10 @@ def test_a_cascade_is_worth_what_rewriting_is_unless_it_finds_too_little() -> No
         assert rung.quality == quality
 
 
-def test_every_rung_costs_what_it_does_to_the_gallery() -> None:
-    for rung in priced(PROOF, RATE, SETTINGS, backfill=BACKFILL):
-        assert rung.cost is not None
-        assert rung.cost.items_to_re_embed == rung.items_to_re_embed
-        transformed = rung.vectors_rewritten - rung.items_to_re_embed
-        assert rung.cost.compute_seconds == 0.5 * transformed + 2.0 * rung.items_to_re_embed
-
-
 def test_a_transformation_is_timed_on_vectors_with_and_without_side_information() -> None:
     rng = np.random.default_rng(0)
     old, new, side = normal(rng, 50, 4), normal(rng, 50, 3), normal(rng, 50, 2)
     reads = Crossing(affine(space("old", 4), space("new", 3), 2), affine(space("old", 4), space("new", 3)))
     plain = Crossing(affine(space("old", 4), space("new", 3)), affine(space("old", 4), space("new", 3)))
     for crossing, pairs in ((reads, Pairs(old, new, side)), (plain, Pairs(old, new))):
-        rate = timed(crossing, pairs)
-        assert rate.dimension == 3
-        assert rate.seconds_per_vector > 0
+        assert timed(crossing, pairs).dimension == 3
