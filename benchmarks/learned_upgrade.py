@@ -40,4 +40,4 @@ def _put_row(crosswalk: Crosswalk, target: Space) -> None:
     schema = pa.schema({"id": pa.string(), embedding_column(target.model): vector_type(target.dimension)})
     vectors = pa.array([np.zeros(target.dimension, np.float32)], vector_type(target.dimension))
     batch = pa.RecordBatch.from_arrays([pa.array(["row"]), vectors], schema=schema)
-    crosswalk.datasets.store(_DATASET).put(schema, iter([batch]))
+    crosswalk.datasets.store(_DATASET).put(schema, lambda: iter([batch]))

@@ -85,7 +85,8 @@ def delete(dataset: DatasetId, parts: Parts) -> None:
     ),
 )
 async def put_rows(dataset: DatasetId, body: BulkBody, request: Request, parts: Parts) -> Upserted:
-    """Inserts rows, or updates those of the same id: columns left out keep their values. All of it, or nothing."""
+    """Inserts rows, or updates those of the same id: what a row leaves out keeps its value, and `null` clears it.
+    All of it, or nothing."""
     expected = await run_sync(parts.datasets.expected, dataset)
     async with parts.uploads.rows(body, request.headers, expected) as rows:
         return await run_sync(parts.datasets.put, dataset, rows)

@@ -74,7 +74,7 @@ class Datasets:
 
     def put(self, dataset: str, rows: UploadedRows) -> Upserted:
         """Upserts validated rows; durable when it returns. Columns left out keep their values in rows there are."""
-        written = self.store(dataset).put(rows.schema, rows.batches())
+        written = self.store(dataset).put(rows.schema, rows.batches)
         return Upserted(inserted=written.inserted, updated=written.updated)
 
     def store(self, dataset: str, within: Session | None = None) -> DatasetStore:

@@ -1,12 +1,13 @@
 """The rows of one dataset: `id`, `label`?, `side_information`?, `text`?, `image`?, one embedding column a model."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
-from app.storage.lance_table import Table, Written, embedding_column, embedding_model, vector_type
+from app.kept_cells import given_columns, keeps, kept_columns, with_kept
+from app.storage.lance_table import StoredRows, Table, Written, embedding_column, embedding_model, vector_type
 
 _WIRE_PREFIX = "embedding."
 
@@ -34,15 +35,25 @@ class DatasetStore:
     def destroy(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def put(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Written:
-        """Upserts rows as they come from a bulk body (`embedding.<model>` columns), in one commit."""
-        fields = [field.with_name(stored_name(field.name)) for field in schema]
-        for field in fields:
+    def put(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Written:
+        """Upserts rows as they come from a bulk body (`embedding.<model>` columns), in one commit; rows may keep cells
+        (`app.kept_cells`)."""
+        columns = [field.with_name(stored_name(field.name)) for field in given_columns(schema)]
+        for field in columns:
             if embedding_model(field.name) is not None:
                 self.rows.ensure_column(field)
-        written = pa.schema([self._as_stored(field) for field in fields])
-        stored = (pa.record_batch(batch.columns, schema=schema).rename_columns(written.names) for batch in batches)
-        return self.rows.upsert(written, (batch.cast(written) for batch in stored))
+        written = pa.schema([self._as_stored(field) for field in columns])
+        kept = [stored_name(name) for name in kept_columns(schema)]
+        named = pa.schema([*written, *(pa.field(keeps(name), pa.bool_()) for name in kept)])
+        if not kept:
+            return self.rows.upsert(written, (_named(batch, named) for batch in batches()))
+
+        def rows(stored: StoredRows) -> Iterator[pa.RecordBatch]:
+            for batch in batches():
+                given = _named(batch, named)
+                yield with_kept(given, stored.of(given.column("id"), kept))
+
+        return self.rows.upsert_over(written, rows)
 
     def models(self) -> list[str]:
         """The models that some row may have a vector of."""
@@ -50,6 +61,11 @@ class DatasetStore:
 
     def _as_stored(self, field: pa.Field) -> pa.Field:
         return self.rows.schema.field(field.name)
+
+
+def _named(batch: pa.RecordBatch, named: pa.Schema) -> pa.RecordBatch:
+    """The batch under the store's names and types."""
+    return batch.rename_columns(named.names).cast(named)
 
 
 def stored_name(column: str) -> str:

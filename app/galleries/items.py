@@ -44,13 +44,13 @@ class GalleryItems:
             message=f"{model!r} is no model of this gallery",
         )
 
-    def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> schemas.Upserted:
+    def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> schemas.UpsertedItems:
         """Upserts validated items; durable when it returns. An item that is stored already keeps the values of the
-        columns left out, but not the vectors that newer models made of what it was before."""
-        stale = sorted({later for number in info.generations for later in _models_after(info, number, model)})
+        columns left out, and its vectors of newer models unless its vector of this one changes."""
+        newer = sorted({later for number in info.generations for later in _models_after(info, number, model)})
         dimension = self._models.space(model).dimension
-        written = self._galleries.store(info).put(model, dimension, tuple(stale), rows.schema, rows.batches())
-        return schemas.Upserted(inserted=written.inserted, updated=written.updated)
+        written = self._galleries.store(info).put(model, dimension, tuple(newer), rows.schema, rows.batches)
+        return schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
 
     def get(self, gallery: str, item: str) -> schemas.Item:
         """Raises NotFound for the gallery and for the item."""

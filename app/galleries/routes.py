@@ -20,7 +20,7 @@ from app.galleries.schemas import (
     NewGallery,
     Sample,
     SideInformationStored,
-    Upserted,
+    UpsertedItems,
 )
 from app.http.body_limit import BulkBody
 from app.http.openapi import problems
@@ -118,9 +118,12 @@ async def put_items(
     request: Request,
     parts: Parts,
     background: BackgroundTasks,
-) -> Upserted:
-    """Inserts items, or updates those of the same id: columns left out keep their values. All of it, or nothing;
-    durable when it answers, and seen by every search after that."""
+) -> UpsertedItems:
+    """Inserts items, or updates those of the same id: what a row leaves out keeps its value, and `null` clears it. All
+    of it, or nothing; durable when it answers, and seen by every search after that.
+
+    Vectors that newer models made of an item stay as long as its vector of `model` stays the same; where that changes,
+    they are dropped, and `dropped` counts them."""
     info = await run_sync(parts.galleries.info, gallery)
     expected = await run_sync(parts.items.expected, info, model)
     refuse_retired(info, model)

@@ -99,6 +99,20 @@ class Upserted(BaseModel):
     updated: int
 
 
+class UpsertedItems(Upserted):
+    """What a bulk upsert of items did, and which vectors of newer models it made void."""
+
+    dropped: Annotated[
+        dict[str, int],
+        Field(
+            default_factory=dict,
+            description="By model: vectors that were dropped, since their items' vectors of the model that `model` "
+            "names changed, and they were made of what the items were before. Embed these items anew: "
+            "GET /galleries/{id}/backfill lists them. An item put again unchanged keeps them.",
+        ),
+    ]
+
+
 class SideInformationStored(BaseModel):
     """What storing side-information later did. It is durable, and the next search sees what follows from it."""
 

@@ -6,7 +6,8 @@ galleries/<id>/indexes/<n>/<name>/      published indexes, derived
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,16 @@ import pyarrow as pa
 
 from app.galleries.generation_store import GenerationStore
 from app.galleries.lineage import SIDE_INFORMATION, Lineage, Projected
-from app.storage.lance_table import Changes, Table, Written, embedding_column, vector_type
+from app.kept_cells import either, given_columns, kept_columns, with_kept
+from app.storage.lance_table import (
+    Changes,
+    StoredRows,
+    Table,
+    embedding_column,
+    embedding_model,
+    vector_type,
+    vectors_of,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,15 @@ class Counts:
     native: int
     transformed: int
     missing: int
+
+
+@dataclass(frozen=True)
+class WrittenItems:
+    """What an upsert of items did. `dropped`: by model, how many vectors went since they were made of an older item."""
+
+    inserted: int
+    updated: int
+    dropped: dict[str, int]
 
 
 class GalleryStore:
@@ -48,27 +67,47 @@ class GalleryStore:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def put(
-        self, model: str, dimension: int, stale: tuple[str, ...], schema: pa.Schema, batches: Iterator[pa.RecordBatch]
-    ) -> Written:
+        self,
+        model: str,
+        dimension: int,
+        newer: tuple[str, ...],
+        schema: pa.Schema,
+        batches: Callable[[], Iterator[pa.RecordBatch]],
+    ) -> WrittenItems:
         """Upserts items with vectors of one model, in one commit.
 
-        `schema` has `id`, `embedding` and whichever of the other item columns were given. Vectors of the `stale`
-        models, which were derived from or meant to replace this model's, are dropped from the rows written.
+        `schema` has `id`, `embedding` and whichever of the other item columns were given; rows may keep cells
+        (`app.kept_cells`). `newer`: the models that replace this one in some generation. Where an item's vector of this
+        model changes, its vectors of the newer models were made of what it was before, and are dropped.
         """
-        self.items.ensure_column(pa.field(embedding_column(model), vector_type(dimension)))
+        own = embedding_column(model)
+        self.items.ensure_column(pa.field(own, vector_type(dimension)))
         if SIDE_INFORMATION in schema.names:  # Where it is taken since later, the column may be still to come.
             self.items.ensure_column(schema.field(SIDE_INFORMATION).with_nullable(True))
         known = self.items.schema
-        dropped = [known.field(name) for name in map(embedding_column, stale) if name in known.names]
-        renamed = [field.with_name(_stored_name(field.name, model)) for field in schema]
-        written = pa.schema([*renamed, *dropped])
+        derived = [known.field(name) for name in map(embedding_column, newer) if name in known.names]
+        named = pa.schema([field.with_name(own) if field.name == "embedding" else field for field in schema])
+        kept = kept_columns(named)
+        if not derived and not kept:
+            plain = (pa.RecordBatch.from_arrays(batch.columns, schema=named) for batch in batches())
+            done = self.items.upsert(named, plain)
+            return WrittenItems(done.inserted, done.updated, {})
+        dropped: Counter[str] = Counter()
 
-        def stored() -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                empty = [pa.nulls(batch.num_rows, field.type) for field in dropped]
-                yield pa.RecordBatch.from_arrays([*batch.columns, *empty], schema=written)
+        def rows(stored: StoredRows) -> Iterator[pa.RecordBatch]:
+            dropped.clear()
+            for batch in batches():
+                given = pa.RecordBatch.from_arrays(batch.columns, schema=named)
+                before = stored.of(given.column("id"), [*kept, own, *(field.name for field in derived)])
+                changed = _changed(before.column(own), given.column(own)) if derived else np.empty(0, bool)
+                for field in derived:
+                    cells = either(~changed, before.column(field.name), pa.nulls(given.num_rows, field.type))
+                    dropped[field.name] += cells.null_count - before.column(field.name).null_count
+                    given = given.append_column(field, cells)
+                yield with_kept(given, before)
 
-        return self.items.upsert(written, stored())
+        done = self.items.upsert_over(pa.schema([*given_columns(named), *derived]), rows)
+        return WrittenItems(done.inserted, done.updated, _by_model(dropped))
 
     def generation(self, number: int, dimension: int) -> GenerationStore:
         return GenerationStore(self.folder / "generations" / f"{number}.lance", dimension)
@@ -106,5 +145,15 @@ class GalleryStore:
         return Counts(native, reachable - native, self.items.count() - reachable)
 
 
-def _stored_name(column: str, model: str) -> str:
-    return embedding_column(model) if column == "embedding" else column
+def _changed(before: pa.ChunkedArray, now: pa.Array) -> np.ndarray:
+    """Which items (n,) bool had another vector before; one that had none has not changed."""
+    had, old = vectors_of(before)
+    _, new = vectors_of(now)
+    changed = np.zeros(len(now), bool)
+    changed[had] = (old != new[had]).any(axis=1)
+    return changed
+
+
+def _by_model(dropped: Counter[str]) -> dict[str, int]:
+    """Counts of columns → counts of models; a model of which nothing was dropped is left out."""
+    return {str(embedding_model(name)): count for name, count in dropped.items() if count}

@@ -5,7 +5,9 @@ and a tag keeps a version readable. Rows keep their 64-bit row id through update
 the row id serves as the key of everything derived from a row.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from app.problems import Unavailable
+
 log = structlog.get_logger(__name__)
 
 # Lance rejects merges that would both insert the same key only where the schema names the key.
@@ -24,6 +28,9 @@ _EMBEDDING_PREFIX = "embedding@"
 _FRAGMENTS_BEFORE_COMPACTION = 64
 _IDS_AT_ONCE = 2**18
 _ATTEMPTS = 8
+_ATTEMPTS_OVER = 40
+_LONGEST_PAUSE_SECONDS = 0.5
+_CONFLICTS = ("Too many concurrent writers", "commit conflict")
 _KEEP_VERSIONS = timedelta(hours=1)
 ROW_ID = "_rowid"
 
@@ -69,6 +76,18 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(len(self.removed) or self.written)
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """The rows of one version of a table, to be looked at while new ones are written over them."""
+
+    _dataset: lance.LanceDataset
+
+    def of(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
+        """The columns of the rows with these ids, in the order of the ids; nulls where there is no such row."""
+        found = self._dataset.to_table(filter=_with_ids(ids.to_pylist()), columns=["id", *columns])
+        return found.take(pc.index_in(ids, value_set=found.column("id").combine_chunks()))
 
 
 class VersionGone(LookupError):
@@ -131,6 +150,27 @@ class Table:
         self._maintain()
         return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
 
+    def upsert_over(self, schema: pa.Schema, rows: Callable[[StoredRows], Iterator[pa.RecordBatch]]) -> Written:
+        """Upserts rows that depend on those they are written over, in one commit.
+
+        `rows` makes the new rows from the stored ones. Where another writer changes one of these in between, it is
+        called again with what is stored then, so that nobody's write is lost. Raises Unavailable where that never ends.
+        """
+        for attempt in range(_ATTEMPTS_OVER):
+            dataset = self._latest()
+            reader = pa.RecordBatchReader.from_batches(schema, rows(StoredRows(dataset)))
+            merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            try:
+                done = merge.conflict_retries(0).execute(reader)
+            except OSError as error:
+                if not any(words in str(error) for words in _CONFLICTS):
+                    raise
+                time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
+                continue
+            self._maintain()
+            return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
+        raise Unavailable("Too many others write the same rows at this moment. Send the request again.")
+
     def update(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
         """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
         reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
@@ -157,8 +197,7 @@ class Table:
 
     def by_id(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows by id, in no order, with their row ids."""
-        quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in ids)
-        return self.where(f"id IN ({quoted})", columns) if ids else self.where("false", columns)
+        return self.where(_with_ids(ids), columns)
 
     def by_row(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """Rows by row id, in no order, with their row ids; rows deleted since are left out."""
@@ -247,6 +286,12 @@ class Table:
 
     def _at(self, version: int | None) -> lance.LanceDataset:
         return lance.dataset(self.uri, version=version)
+
+
+def _with_ids(ids: Sequence[str]) -> str:
+    """The condition of rows with one of these ids."""
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in ids)
+    return f"id IN ({quoted})" if ids else "false"
 
 
 def _listed(columns: Sequence[str] | None) -> list[str] | None:

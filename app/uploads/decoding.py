@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from app.kept_cells import keeps
 from app.problems import InvalidUpload, TooLarge, Unavailable
 from app.uploads import media_types
 from app.uploads.arrow import read_arrow
@@ -59,13 +60,15 @@ def _decode(body: Path, media_type: str, expected: Expected, limits: UploadLimit
     offences = Offences()
     raw = _READERS[media_type](body, expected, limits, offences)
     columns = _check_columns(raw.schema, expected)
-    schema = pa.schema([column.field for column in columns])
+    marks = [pa.field(keeps(column.name), pa.bool_()) for column in columns if column.name in raw.kept]
+    schema = pa.schema([*(column.field for column in columns), *marks])
     ids, count = Ids(), 0
     with pa.OSFile(str(into), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for batch in raw.chunks:
             _check_size(count + batch.num_rows, sink.tell(), limits)
             chunk = Chunk(count, batch.column("id") if "id" in schema.names else None, offences)
             arrays = [canonical(column, batch.column(column.name), chunk) for column in columns]
+            arrays += [batch.column(mark.name) for mark in marks]
             offences.settle()
             if not offences:
                 checked = pa.record_batch(arrays, schema=schema)

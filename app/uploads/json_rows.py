@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from app.kept_cells import keeps
 from app.problems import InvalidUpload, TooLarge
 from app.uploads.expected_columns import Column, Expected, Kind, UploadLimits, chunk_rows
 from app.uploads.offences import Chunk, Offences
@@ -36,15 +37,18 @@ def read_json(path: Path, expected: Expected, limits: UploadLimits, offences: Of
     unknown = sorted(present - {column.name for column in columns})
     fields = [pa.field(column.name, _raw_type(column)) for column in columns]
     schema = pa.schema([*fields, *(pa.field(name, pa.null()) for name in unknown)])
+    kept = tuple(column.name for column in columns if not column.required and _some_lack(rows, column.name))
+    marked = pa.schema([*fields, *(pa.field(keeps(name), pa.bool_()) for name in kept)])
     size = chunk_rows(tuple(columns))
 
     def chunks() -> Iterator[pa.RecordBatch]:
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             chunk = Chunk(start, None, offences)
-            yield pa.record_batch([_array(column, part, chunk) for column in columns], schema=schema)
+            marks = [pa.array([name not in row for row in part]) for name in kept]
+            yield pa.record_batch([*(_array(column, part, chunk) for column in columns), *marks], schema=marked)
 
-    return Raw(schema, chunks())
+    return Raw(schema, chunks(), kept)
 
 
 def _parse(body: bytes) -> Any:
@@ -69,6 +73,10 @@ def _rows(body: Any, noun: str) -> list[dict[str, Any]]:
     if not isinstance(body, list):
         raise InvalidUpload(f'The JSON body is neither {{"{noun}": […]}} nor a list.')
     return [_flat(row, number) for number, row in enumerate(body)]
+
+
+def _some_lack(rows: list[dict[str, Any]], member: str) -> bool:
+    return any(member not in row for row in rows)
 
 
 def _flat(row: Any, number: int) -> dict[str, Any]:

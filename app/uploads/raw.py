@@ -26,10 +26,15 @@ _DECODERS_RAISE = (
 
 @dataclass(frozen=True)
 class Raw:
-    """A body's columns under their own names and types, in chunks of well-formed Arrow that may hold anything."""
+    """A body's columns under their own names and types, in chunks of well-formed Arrow that may hold anything.
+
+    `kept`: the columns that some rows leave out, so that stored rows keep those cells. For each of them the chunks have
+    one column more, of bools, named by `keeps`; `schema` is without these.
+    """
 
     schema: pa.Schema
     chunks: Iterator[pa.RecordBatch]
+    kept: tuple[str, ...] = ()
 
 
 def known(expected: Expected, schema: pa.Schema) -> tuple[Column, ...]:

@@ -12,7 +12,8 @@ class UploadedRows:
     """Validated rows, on disk in canonical form; they can be read as long as the upload is open, and again and again.
 
     `schema` has the columns that the body had: `id`, `label`, `payload` (a JSON object), `text`: utf8; `image`:
-    binary; vectors: fixed_size_list<float32>.
+    binary; vectors: fixed_size_list<float32>. Where some rows leave out what others have, it also has bool columns that
+    say which (`app.kept_cells`).
     """
 
     path: Path

@@ -17,7 +17,7 @@ def store(tmp_path: Path) -> DatasetStore:
 
 def put(store: DatasetStore, **columns: pa.Array) -> None:
     schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()])
-    store.put(schema, iter([pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)]))
+    store.put(schema, lambda: iter([pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)]))
 
 
 def rows(store: DatasetStore) -> dict[str, dict[str, Any]]:

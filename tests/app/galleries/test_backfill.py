@@ -38,7 +38,7 @@ def test_gallery_that_was_never_upgraded_has_nothing_to_backfill(upgraded: Upgra
 def test_transformed_items_alone_are_asked_for_as_they_are_now(upgraded: Upgraded) -> None:
     upgraded.upgrade()
     upgraded.put("new", range(10))
-    upgraded.put("old", range(5))
+    upgraded.change(range(5))
     upgraded.post("/galleries/shop/items/delete", {"ids": upgraded.ids[-3:]})
     backfill = upgraded.backfill(order="random", limit=1000)
     assert sorted(ids(backfill)) == sorted([*upgraded.ids[:5], *upgraded.ids[10:-3]])

@@ -30,9 +30,8 @@ def store(tmp_path: Path) -> GalleryStore:
 def put(store: GalleryStore, model: str, dimension: int, stale: tuple[str, ...] = (), **vectors: float) -> None:
     schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(dimension))])
     cells = pa.array([[value] * dimension for value in vectors.values()], vector_type(dimension))
-    store.put(
-        model, dimension, stale, schema, iter([pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)])
-    )
+    batch = pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)
+    store.put(model, dimension, stale, schema, lambda: iter([batch]))
 
 
 def written(store: GalleryStore) -> int:

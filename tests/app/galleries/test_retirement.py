@@ -80,6 +80,8 @@ def test_rolled_back_gallery_takes_old_items_and_needs_the_transformation_again(
     shop.post("/galleries/shop/activate", {"generation": 1})
     assert retired(shop)
     shop.put("old", FIRST)
+    assert retired(shop)  # nothing changed
+    shop.change(FIRST)
     assert not retired(shop)
     shop.post("/galleries/shop/activate", {"generation": 2})
     assert shop.route() == "transformed"
@@ -102,8 +104,8 @@ def test_old_item_that_slips_in_while_it_is_being_retired_brings_it_back(each_up
     store = galleries.store(galleries.info("shop"))
     shop.put("new", EVERYTHING)
     assert retired(shop)
-    late = pa.table({"id": shop.ids[:1], "embedding": pa.array(shop.old[:1].tolist(), vector_type(OLD))})
-    store.put("old", OLD, ("new",), late.schema, iter(late.to_batches()))
+    late = pa.table({"id": shop.ids[:1], "embedding": pa.array((shop.old[:1] + 1).tolist(), vector_type(OLD))})
+    store.put("old", OLD, ("new",), late.schema, lambda: iter(late.to_batches()))
     shop.crosswalk.retirement.after_put("shop", "old")
     assert not retired(shop)
     assert shop.route() == "transformed"

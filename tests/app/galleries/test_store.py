@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,8 @@ import pytest
 
 from app.artifacts.crossings import Crossing
 from app.galleries.lineage import Lineage
-from app.galleries.store import GalleryStore
-from app.storage.lance_table import embedding_column, vector_type
+from app.galleries.store import GalleryStore, WrittenItems
+from app.storage.lance_table import StoredRows, embedding_column, vector_type
 from tests.app.crossings import affine, space
 
 A, B = space("a", 2), space("b", 3)
@@ -26,14 +26,14 @@ def store(tmp_path: Path) -> GalleryStore:
     return GalleryStore.create(tmp_path / "g", "a", 2, None)
 
 
-def put(store: GalleryStore, model: str, dimension: int, stale: tuple[str, ...] = (), **vectors: float) -> None:
+def put(store: GalleryStore, model: str, dimension: int, newer: tuple[str, ...] = (), **vectors: float) -> WrittenItems:
     schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(dimension))])
     cells = pa.array([[value] * dimension for value in vectors.values()], vector_type(dimension))
 
     def batches() -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)
 
-    store.put(model, dimension, stale, schema, batches())
+    return store.put(model, dimension, newer, schema, batches)
 
 
 def projected(store: GalleryStore, line: Lineage) -> dict[int, list[float]]:
@@ -50,15 +50,46 @@ def test_creating_twice_opens_what_is_there(store: GalleryStore) -> None:
     assert not store.folder.exists()
 
 
-def test_stale_vectors_are_dropped_from_the_items_written_and_from_no_other(store: GalleryStore) -> None:
+def test_where_an_items_vector_changes_newer_models_vectors_of_it_are_dropped_and_counted(store: GalleryStore) -> None:
     put(store, "a", 2, x=1.0, y=1.0)
     put(store, "b", 3, x=2.0, y=2.0, z=2.0)
-    put(store, "a", 2, ("b", "never-seen"), x=3.0)
+    done = put(store, "a", 2, ("b", "never-seen"), x=3.0)
+    assert (done.inserted, done.updated, done.dropped) == (0, 1, {"b": 1})
     rows = {row["id"]: row for row in store.items.where("true").to_pylist()}
     a, b = embedding_column("a"), embedding_column("b")
     assert (rows["x"][a], rows["x"][b]) == ([3.0] * 2, None)
     assert (rows["y"][a], rows["y"][b]) == ([1.0] * 2, [2.0] * 3)
-    assert (rows["z"][a], rows["z"][b]) == (None, [2.0] * 3)
+
+
+def test_items_put_again_unchanged_keep_newer_models_vectors_and_so_does_one_that_had_none(store: GalleryStore) -> None:
+    put(store, "a", 2, x=1.0, y=1.0)
+    put(store, "b", 3, x=2.0, y=2.0, z=2.0)
+    done = put(store, "a", 2, ("b",), y=9.0, x=1.0, z=5.0, new=6.0)
+    assert (done.inserted, done.updated, done.dropped) == (1, 3, {"b": 1})
+    rows = {row["id"]: row[embedding_column("b")] for row in store.items.where("true").to_pylist()}
+    assert rows == {"x": [2.0] * 3, "y": None, "z": [2.0] * 3, "new": None}
+
+
+def test_a_backfill_that_comes_between_looking_and_writing_is_not_lost(
+    store: GalleryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", 2, x=1.0)
+    put(store, "b", 3, y=0.0)
+    look = StoredRows.of
+    looked: list[bool] = []
+
+    def of(self: StoredRows, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
+        found = look(self, ids, columns)
+        if not looked:
+            looked.append(True)
+            put(store, "b", 3, x=2.0)  # somebody else's, after x was looked up as an item without b
+        return found
+
+    monkeypatch.setattr(StoredRows, "of", of)
+    put(store, "a", 2, ("b",), x=1.0)
+    rows = {row["id"]: row[embedding_column("b")] for row in store.items.where("true").to_pylist()}
+    assert looked
+    assert rows["x"] == [2.0] * 3
 
 
 @pytest.mark.parametrize("line", [FIRST, SECOND], ids=["first", "second"])
@@ -80,6 +111,7 @@ def test_following_the_changes_leads_to_the_projection(store: GalleryStore, line
 
 
 def test_item_that_lost_every_vector_of_a_space_is_among_the_removed(store: GalleryStore) -> None:
+    put(store, "a", 2, x=0.0)
     put(store, "b", 3, x=2.0)
     version = store.items.version
     only_b = Lineage(("b",), (3,))

@@ -81,6 +81,11 @@ class Upgraded:
         answer = self.put_answer(model, places)
         assert answer.status_code == 200, answer.text
 
+    def change(self, places: range) -> None:
+        """Items that are others now, as the old model sees them."""
+        self.old[places.start : places.stop] += 0.25
+        self.put("old", places)
+
     @property
     def h(self) -> Transformation:
         return affine(self.crosswalk.models.space("old"), self.crosswalk.models.space("new"))

@@ -40,7 +40,7 @@ class LiveBench:
         schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(2))])
         cells = pa.array([[value, 1.0] for value in vectors.values()], vector_type(2))
         batch = pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)
-        self.crosswalk.galleries.store(self.info).put("m", 2, (), schema, iter([batch]))
+        self.crosswalk.galleries.store(self.info).put("m", 2, (), schema, lambda: iter([batch]))
 
     def delete(self, *names: str) -> None:
         self.crosswalk.items.delete("g", names)
