@@ -3,9 +3,11 @@
 The gateway imports only this package of the learning core. It needs neither torch nor the code that learns.
 Nothing is ever unpickled: an artifact is one safetensors file and one JSON card.
 
-    PortableError ├── ArtifactError │   ├── CorruptArtifact      checksum, shapes, dtypes or card are wrong: the
-artifact must be learned or copied again │   └── WrongDirection       a sound artifact, but between other spaces than
-the caller needs └── NotPushable              (also a ValueError) this transformation cannot be pushed into the query
+    PortableError
+    ├── ArtifactError
+    │   ├── CorruptArtifact      checksum, shapes, dtypes or card are wrong: learn or copy the artifact again
+    │   └── WrongDirection       a sound artifact, but between other spaces than the caller's
+    └── NotPushable              (also a ValueError) this transformation cannot be pushed into the query
 """
 
 from models.portable.architectures import Architecture

@@ -6,7 +6,7 @@ import numpy as np
 
 from models.arrays import Floats
 from models.portable import Affine, Array, Distance, Lengths, as_indexed
-from models.spread import dimension_spreads
+from models.spread import dimension_spreads, mean_spread
 
 ROWS = 10_000  # most rows that lengths are fitted to
 QUERIES = 256  # most queries that the cosine of answers is measured with
@@ -33,10 +33,11 @@ def lengths_of(
         level = float(np.quantile(cosines, 1 - ANSWER_SHARE, axis=1).mean())
         return Lengths(np.asarray(slope, np.float32), float(lengths.mean()) or 1.0, intercept, level)
     squares = np.square(inputs).sum(axis=1)
-    scale = max(float(np.square(affine.weight, dtype=np.float64).sum(axis=0).mean()), float(np.finfo(np.float32).tiny))
+    scale = affine.squared_column_norm
     if source != "cosine":
-        coefficients, _ = _ridge(np.column_stack([squares, inputs]), np.square(lengths))
-        scale = float(coefficients[0]) if coefficients[0] > 0 else scale
+        unit = mean_spread(inputs)  # squares and components can stand beside each other in this unit alone
+        coefficients, _ = _ridge(np.column_stack([squares / unit**2, inputs / unit]), np.square(lengths))
+        scale = float(coefficients[0]) / unit**2 if coefficients[0] > 0 else scale
     slope, intercept = _ridge(inputs, np.square(lengths) - scale * squares)
     return Lengths(np.asarray(slope / 2, np.float32), scale, intercept, 0.0)
 

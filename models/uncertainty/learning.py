@@ -24,7 +24,6 @@ from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
 from models.portable.uncertainty import stacked_inputs
 from models.re_embedding.backfill_curve import values_along
-from models.spread import total_spread
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs, side_factor
@@ -36,7 +35,7 @@ UNCERTAINTY_METHODS: tuple[UncertaintyMethod, ...] = get_args(UncertaintyMethod)
 METHODS_BY_LABEL: tuple[UncertaintyMethod, ...] = ("fastfill", "class_mean")
 
 FEWEST_PAIRS = 10
-EXACT = 1e-6  # of the spread of the new vectors: a distance that is float32's rounding, and no error
+EXACT = 1e-6  # of the length of the new vectors: a distance that is float32's rounding, and no error
 FOLDS = 5
 POINTS = 4096
 NEIGHBOURS = 10
@@ -187,7 +186,9 @@ class _Ground:
     def of(cls, pairs: Pairs, transformed: Array, chosen: Transformation, device: torch.device, seed: int) -> _Ground:
         card = chosen.card
         if len(pairs) < FEWEST_PAIRS:
-            raise NothingToLearn(f"{len(pairs)} pairs do not tell where h misses; {FEWEST_PAIRS} are the fewest")
+            raise NothingToLearn(
+                f"{len(pairs)} pairs do not tell where the transformation misses; {FEWEST_PAIRS} are the fewest"
+            )
         side = None
         if card.side_dimension is not None:
             if pairs.side is None or pairs.side.shape[1] != card.side_dimension:
@@ -204,8 +205,11 @@ class _Ground:
         if side is not None:
             columns = np.append(columns, np.full(side.shape[1], side_factor(old, side)))
         error = np.square(landed - new, dtype=np.float64).sum(axis=1)
-        if not (error > (EXACT * total_spread(new)) ** 2).any():
-            raise NothingToLearn("h misses no pair by more than rounding, so there is no error to learn")
+        mean_square = float(np.square(new, dtype=np.float64).sum(axis=1).mean())
+        if not (error > EXACT**2 * mean_square).any():
+            raise NothingToLearn(
+                "the transformation misses no pair by more than rounding, so there is no error to learn"
+            )
         inputs = stacked_inputs(old, side, card.source)
         return cls(chosen, inputs, landed, new, codes_of(pairs), error, columns, device, seed)
 
@@ -321,5 +325,5 @@ def _class_means(vectors: Array, codes: Codes) -> Array:
 
 def _folds(rows: int, folds: int, seed: int) -> Codes:
     if rows < FEWEST_PAIRS:
-        raise NothingToLearn(f"{rows} pairs do not tell where h misses; {FEWEST_PAIRS} are the fewest")
+        raise NothingToLearn(f"{rows} pairs do not tell where the transformation misses; {FEWEST_PAIRS} are the fewest")
     return np.asarray(np.random.default_rng([seed, 1]).permutation(rows) % folds)

@@ -85,3 +85,24 @@ def test_dimensions_that_are_nearly_dead_change_no_length(source: Distance, targ
     np.testing.assert_allclose(beside_dead.slope[:12], alone.slope, rtol=0.02, atol=0.02 * np.abs(alone.slope).max())
     assert np.abs(beside_dead.slope[12:] * max(scale, 1e-30)).max() < 1e-3 * np.abs(alone.slope).max()
     assert np.abs(beside_dead.slope[12:]).max() < 1e3 * np.abs(alone.slope).max()
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+@pytest.mark.parametrize("target", ["cosine", "l2"])
+def test_lengths_do_not_depend_on_the_unit_of_the_old_vectors(target: Distance, scale: float) -> None:
+    pairs = stretched(500, 0)
+    h = ridge(pairs, Space("a", 12, "l2"), Space("b", 16, target))
+    assert h.affine is not None
+
+    def fitted(unit: float) -> Lengths:
+        assert h.affine is not None
+        affine = Affine((h.affine.weight / unit).astype(np.float32), h.affine.bias)
+        old = (pairs.old * unit).astype(np.float32)
+        lengths = lengths_of(affine, old, as_indexed(pairs.new, target), "l2", target)
+        assert lengths is not None
+        return lengths
+
+    plain, scaled = fitted(1.0), fitted(scale)
+    np.testing.assert_allclose(scaled.slope * scale, plain.slope, rtol=1e-3, atol=1e-4 * np.abs(plain.slope).max())
+    assert scaled.scale * (scale**2 if target == "l2" else 1) == pytest.approx(plain.scale, rel=1e-3)
+    assert scaled.intercept == pytest.approx(plain.intercept, rel=1e-3)
