@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     search_k_limit: int = Field(default=1_000, gt=0, description="Largest k of a search.")
     search_queries_limit: int = Field(default=10_000, gt=0, description="Most queries in one POST /search.")
 
+    search_memory_bytes: int = Field(
+        default=2**26, ge=0, description="Most memory for the ids, labels and payloads of items found, kept for later."
+    )
+
     worker_concurrency: int = Field(default=1, gt=0, description="Steps that one worker runs at a time.")
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a running step renews its lease.")

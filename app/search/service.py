@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
 from app.problems import Unprocessable
+from app.search.found_items import FoundItems
 from app.search.live import LiveIndexes
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
@@ -47,6 +46,7 @@ class Search:
         self._galleries = galleries
         self._live = live
         self._reranking = Reranking(settings.cascade_memory_bytes)
+        self._found = FoundItems(settings.search_memory_bytes)
 
     def search(self, resolved: ResolvedSearch, k: int, vectors: Vectors, only: Filter | None = None) -> SearchAnswers:
         """The k nearest items of each query; vectors: (n, d) float32, finite, of the dimension that was resolved.
@@ -60,7 +60,7 @@ class Search:
         for _ in range(_ATTEMPTS):
             index = self._live.index(info, route.generation)
             ranking = self._ranked(resolved, index, vectors, k, self._allowed(info, only))
-            results = self._joined(info, ranking.hits)
+            results = self._joined(info, index, ranking.hits)
             if sum(map(len, results)) == np.count_nonzero(ranking.hits.rows != PADDING):
                 break  # else something found was deleted meanwhile: others take its place
         return SearchAnswers(
@@ -127,19 +127,14 @@ class Search:
         rows = self._galleries.store(info).items.where(" AND ".join(conditions), ["id"])
         return np.asarray(rows.column(ROW_ID).to_numpy(), np.int64)
 
-    def _joined(self, info: GalleryInfo, hits: Hits) -> list[list[Hit]]:
+    def _joined(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> list[list[Hit]]:
         """Rows and scores as items. One deleted since the search began is left out."""
         rows = np.unique(hits.rows[hits.rows != PADDING])
-        table = self._galleries.store(info).items.by_row(rows, ["id", "label", "payload"])
-        items: dict[int, dict[str, Any]] = {row[ROW_ID]: row for row in table.to_pylist()}
+        versions = index.held(rows).versions
+        items = self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions)
         return [
             [
-                Hit(
-                    id=item["id"],
-                    score=score,
-                    label=item["label"],
-                    payload=None if item["payload"] is None else json.loads(item["payload"]),
-                )
+                Hit(id=item.id, score=score, label=item.label, payload=item.payload_object())
                 for row, score in zip(nearest, scores, strict=True)
                 if (item := items.get(row)) is not None
             ]

@@ -1,0 +1,88 @@
+"""What answers say of the items found, kept in memory: an item is read once, however often it is found."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.index import RowIds
+from app.storage.lance_table import ROW_ID, Table
+
+_OVERHEAD_BYTES = 400  # of Python's objects for one item, about
+
+
+@dataclass(frozen=True, slots=True)
+class FoundItem:
+    """One item as answers show it; payload: a JSON object as text, or None."""
+
+    id: str
+    label: str | None
+    payload: str | None
+
+    def payload_object(self) -> dict[str, Any] | None:
+        return None if self.payload is None else dict(json.loads(self.payload))
+
+    @property
+    def nbytes(self) -> int:
+        return _OVERHEAD_BYTES + len(self.id) + len(self.label or "") + len(self.payload or "")
+
+
+class FoundItems:
+    """The items found last, up to `bytes_at_most`.
+
+    An item is kept under the store version as of which an index holds its row: what is written anew comes to the index
+    as of a later version, so the item as it was is not found again. One that is read later than that version may be
+    newer than it; that of no search that began after the change is older.
+    """
+
+    def __init__(self, bytes_at_most: int) -> None:
+        self._room = bytes_at_most
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, int, int], FoundItem] = OrderedDict()
+
+    def of(self, gallery: str, items: Callable[[], Table], rows: RowIds, versions: RowIds) -> dict[int, FoundItem]:
+        """The items of these rows, (n,), none twice, by row; those deleted since are left out.
+
+        gallery: names the items' table, which `items` opens. versions: (n,), as of which the index that found the rows
+        holds them; -1 where it holds them no longer.
+        """
+        keys = [
+            (gallery, row, version)
+            for row, version in zip(rows.tolist(), versions.tolist(), strict=True)
+            if version >= 0
+        ]
+        found: dict[int, FoundItem] = {}
+        unknown: dict[int, tuple[str, int, int]] = {}
+        with self._lock:
+            for key in keys:
+                if (item := self._kept.get(key)) is None:
+                    unknown[key[1]] = key
+                else:
+                    self._kept.move_to_end(key)
+                    found[key[1]] = item
+        if unknown:
+            read = _read(items(), np.fromiter(unknown, np.int64, len(unknown)))
+            self._keep({unknown[row]: item for row, item in read.items()})
+            found |= read
+        return found
+
+    def _keep(self, read: dict[tuple[str, int, int], FoundItem]) -> None:
+        with self._lock:
+            for key, item in read.items():
+                before = self._kept.pop(key, None)
+                self._room -= item.nbytes - (0 if before is None else before.nbytes)
+                self._kept[key] = item
+            while self._room < 0 and self._kept:
+                self._room += self._kept.popitem(last=False)[1].nbytes
+
+
+def _read(items: Table, rows: RowIds) -> dict[int, FoundItem]:
+    table = items.by_row(rows, ["id", "label", "payload"])
+    columns = (table.column(name).to_pylist() for name in (ROW_ID, "id", "label", "payload"))
+    return {row: FoundItem(*cells) for row, *cells in zip(*columns, strict=True)}
