@@ -76,7 +76,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def sqlalchemy_url(self) -> str:
-        return self.database_url or f"sqlite:///{(self.data_dir / 'crosswalk.db').resolve()}"
+        return self.database_url or f"sqlite:///{self.database_file.resolve()}"
+
+    @property
+    def database_file(self) -> Path:
+        """Where the SQLite database is, unless `database_url` names another."""
+        return self.data_dir / "crosswalk.db"
 
     @property
     def galleries_dir(self) -> Path:

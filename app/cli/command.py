@@ -63,6 +63,30 @@ def migrate(data_dir: DataDir = None) -> None:
 
 
 @commands.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")], data_dir: DataDir = None
+) -> None:
+    """Copies database and data directory, consistently, while the service runs or stands still."""
+    from app.cli.backups import take
+
+    take(folder, data_dir)
+
+
+@commands.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A folder that `backup` wrote.", exists=True, file_okay=False)],
+    data_dir: DataDir = None,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Only compare every file of the backup with its checksum.")
+    ] = False,
+) -> None:
+    """Makes a data directory, and fills the database, from a backup: nothing that is there is overwritten."""
+    from app.cli.backups import bring_back
+
+    bring_back(folder, data_dir, only_check=only_check)
+
+
+@commands.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service up at the end, until Ctrl+C.")] = False,
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of its service; any free one.")] = None,

@@ -1,0 +1,153 @@
+"""Takes a backup of a service, running or not, and makes a service of a backup.
+
+A backup is whole because of the order: first the database's rows as of one moment, then the files. Whatever the rows
+name was there before they were, and what was written since only adds to it: items that came meanwhile are in the
+backup, and no row is without its files. Indexes and transformed vectors go with it although they can be made again, so
+that a restored service answers at once.
+"""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import select
+
+from app import __version__
+from app.backup.database_copy import from_file, opened, to_file
+from app.backup.files import CopiedFile, copy_file, copy_tree, described
+from app.backup.manifest import BackupManifest, NotABackup
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.migrate import pending
+from app.tables import DatasetRow, GalleryRow
+
+_DATABASE = "database.sqlite"
+_DATA = "data"
+_ATTEMPTS = 5
+
+
+class CannotBackUp(Exception):
+    """Why no backup can be taken here, or none restored here."""
+
+
+def back_up(settings: Settings, folder: Path) -> BackupManifest:
+    """Copies the service's database and data directory to a new folder, which appears when it is whole.
+
+    Raises CannotBackUp, and OSError where the disk is full.
+    """
+    if folder.exists():
+        raise CannotBackUp(f"{folder} exists; name a folder that does not")
+    if not settings.data_dir.is_dir():
+        raise CannotBackUp(f"there is no data directory {settings.data_dir}")
+    part = folder.with_name(folder.name + ".partial")
+    for _ in range(_ATTEMPTS):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            manifest = _copied(settings, part)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        if manifest is not None:
+            manifest.write(part)
+            _synced(part)
+            part.rename(folder)
+            return manifest
+    shutil.rmtree(part, ignore_errors=True)
+    raise CannotBackUp("galleries or datasets were deleted again and again meanwhile; try again later")
+
+
+def restore(backup: Path, settings: Settings) -> BackupManifest:
+    """Makes a service of a backup: its data directory, which must not exist or be empty, and its database.
+
+    Every file is checked first. Raises NotABackup where one is not what was backed up, CannotBackUp where the data
+    directory or the database holds something already.
+    """
+    manifest = check(backup)
+    target = settings.data_dir
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CannotBackUp(f"{target} is not empty; name a data directory that does not exist yet")
+    part = target.with_name(target.name + ".partial")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        for file in manifest.files:
+            if file.path != _DATABASE:
+                copy_file(backup / file.path, part / Path(file.path).relative_to(_DATA), part)
+        copy_file(backup / _DATABASE, part / _DATABASE, part)
+        _restore_database(settings, part, part / _DATABASE)
+        _synced(part)
+        part.rename(target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return manifest
+
+
+def check(backup: Path) -> BackupManifest:
+    """Compares every file of a backup with its checksum. Raises NotABackup, which names the first that differs."""
+    manifest = BackupManifest.read(backup)
+    for file in manifest.files:
+        if not (backup / file.path).is_file():
+            raise NotABackup(f"{backup} is no whole backup: {file.path} is missing")
+        if described(backup / file.path, backup) != file:
+            raise NotABackup(f"{backup} is damaged: {file.path} is not what was backed up")
+    return manifest
+
+
+def _copied(settings: Settings, part: Path) -> BackupManifest | None:
+    """The backup in a folder of its own; None where something that its rows name was deleted meanwhile."""
+    created_at = datetime.now(UTC)
+    database = Database(settings.sqlalchemy_url)
+    try:
+        if pending(database):
+            raise CannotBackUp("the database is not at the newest schema; start the service once, or run migrate")
+        rows = to_file(database, part / _DATABASE)
+    finally:
+        database.close()
+    files: list[CopiedFile] = []
+    for entry in sorted(settings.data_dir.iterdir()):
+        if entry == settings.uploads_dir or entry.name.startswith(settings.database_file.name):
+            continue
+        if entry.is_dir():
+            files += copy_tree(entry, part / _DATA / entry.name, part)
+        elif entry.is_file():
+            files.append(copy_file(entry, part / _DATA / entry.name, part))
+    if not _is_whole(part):
+        return None
+    return BackupManifest(__version__, created_at, rows, (described(part / _DATABASE, part), *files))
+
+
+def _is_whole(part: Path) -> bool:
+    """Whether there are files of all that the rows name."""
+    database = opened(part / _DATABASE)
+    try:
+        with database.read() as session:
+            tables = [Path("galleries") / name / "items.lance" for name in session.scalars(select(GalleryRow.folder))]
+            tables += [Path("datasets") / name / "rows.lance" for name in session.scalars(select(DatasetRow.folder))]
+    finally:
+        database.close()
+    return all((part / _DATA / table / "_versions").is_dir() for table in tables)
+
+
+def _restore_database(settings: Settings, part: Path, file: Path) -> None:
+    if settings.database_url is None:
+        file.rename(part / settings.database_file.name)
+        return
+    target = Database(settings.sqlalchemy_url)
+    try:
+        from_file(file, target)
+    finally:
+        target.close()
+        file.unlink(missing_ok=True)
+
+
+def _synced(folder: Path) -> None:
+    """Has the disk hold the folders' entries, as it holds the files."""
+    for path, _, _ in os.walk(folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
