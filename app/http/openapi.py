@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.http.openapi_links import add_links
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -92,6 +93,7 @@ class Documented(FastAPI):
             for operation in _operations(document["paths"]):
                 _document_problems(operation)
                 _show_examples(operation)
+            add_links(document["paths"])
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
         assert self.openapi_schema is not None
