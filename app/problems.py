@@ -71,8 +71,8 @@ class InvalidUpload(BadRequest):
 class ForeignOrigin(Problem):
     status, slug, title = 403, "foreign-origin", "This web page may not change anything here"
     remedy = (
-        "A browser sent this for a web page of another origin. If the page is to be let in, the service's operator names "
-        "its origin in the setting `cors_origins`."
+        "A browser sent this for a web page of another origin. If the page is to be let in, the service's operator "
+        "names its origin in the setting `cors_origins`."
     )
 
 

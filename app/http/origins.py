@@ -30,6 +30,7 @@ class CrossOrigin:
 
     def __init__(self, app: ASGIApp, origins: tuple[str, ...] | None) -> None:
         self._app = app
+        self._anyone_searches = origins is None
         self._origins = frozenset(origins or ())
         self._search = _cors(app, ("*",) if origins is None else origins)
         self._others = _cors(app, origins or ())
@@ -42,16 +43,16 @@ class CrossOrigin:
             return
         searching = get_route_path(scope) == _SEARCH
         preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
-        policy = self._search if searching else self._others
         known = _own(origin, headers.get("host", "")) or not self._origins.isdisjoint({origin, "*"})
-        if not known and (policy is self._app or not searching) and (preflight or scope["method"] not in _READING):
+        open_to_all = searching and (self._anyone_searches or not preflight)
+        if not known and not open_to_all and (preflight or scope["method"] not in _READING):
             problem = ForeignOrigin(
                 f"The web page at {origin[:200]} is neither this service's own nor one of its `cors_origins`. Name it "
                 "in CROSSWALK_CORS_ORIGINS to let it in."
             )
             await answer(problem, Request(scope), {"Vary": "Origin"})(scope, receive, send)
             return
-        await policy(scope, receive, send)
+        await (self._search if searching else self._others)(scope, receive, send)
 
 
 def _cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:

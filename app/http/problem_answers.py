@@ -141,10 +141,7 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == MethodNotAllowed.status:
         return _another_method(request)
     if error.status_code == BadRequest.status and error.__cause__ is not None:
-        if encoding := request.headers.get("content-encoding"):
-            problem = f"Content-Encoding {encoding[:80]!r} is not taken; send the body as it is."
-            return answer(UnsupportedMediaType(problem), request)
-        return answer(BadRequest(f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
+        return answer(_unreadable(request, f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
     kind = _BY_STATUS.get(error.status_code, BadRequest if error.status_code < 500 else InternalError)
     return answer(kind(str(error.detail)), request, error.headers)
 
@@ -164,8 +161,8 @@ def _from_validation(error: RequestValidationError, request: Request) -> Problem
     first = faults[0]
     if first["type"] == "json_invalid":
         place = first["loc"][-1]  # "body" where the error itself says the line and column
-        where = f", at character {place}" if isinstance(place, int) else ""
-        return BadRequest(f"The body is not valid JSON: {first['ctx']['error']}{where}.")
+        position = f", at character {place}" if isinstance(place, int) else ""
+        return _unreadable(request, f"The body is not valid JSON: {first['ctx']['error']}{position}.")
     if isinstance(error.body, bytes) and error.body and any(fault["loc"] == ("body",) for fault in faults):
         sent = request.headers.get("content-type")
         return UnsupportedMediaType(
@@ -190,6 +187,14 @@ def _place_and_message(fault: Mapping[str, Any]) -> dict[str, str]:
     if place == "body":
         return {"pointer": "".join(f"/{pointer_step(str(step))}" for step in path), "message": message}
     return {"parameter": ".".join(map(str, path)), "message": message}
+
+
+def _unreadable(request: Request, detail: str) -> Problem:
+    """The body is no JSON; where it is compressed, that is what is wrong with it."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() == "identity":
+        return BadRequest(detail)
+    return UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not taken; send the body as it is.")
 
 
 def _why_unreadable(error: BaseException) -> str:

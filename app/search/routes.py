@@ -51,9 +51,10 @@ def search_one(
 ) -> SearchAnswer:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
+    wanted = _filter(filter)
     resolved = parts.search_resolver.resolve(gallery, model, route)
     query = decode_query_vector(vector, resolved.dimension)
-    answers = parts.search.search(resolved, k, query[None, :], _filter(filter))
+    answers = parts.search.search(resolved, k, query[None, :], wanted)
     return SearchAnswer(**answers.model_dump(exclude={"results"}), results=answers.results[0])
 
 
