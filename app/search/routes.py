@@ -83,7 +83,8 @@ async def search_many(
     parts: Parts,
     gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
     model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
-    k: Annotated[int, Query(ge=1, description="With npy or Arrow: how many items to find.")] = 10,
+    # Swagger UI would send a default along, with JSON too.
+    k: Annotated[int | None, Query(ge=1, description="With npy or Arrow: how many items to find; 10.")] = None,
     route: _ROUTE = None,
     filter: _FILTER = None,
 ) -> SearchAnswers:
@@ -101,7 +102,7 @@ async def search_many(
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)
         vectors = await decoded(resolved.dimension)
-    return await run_sync(parts.search.search, resolved, k, vectors, wanted)
+    return await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
 
 
 def _request(body: bytes) -> SearchRequest:
