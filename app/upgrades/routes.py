@@ -12,6 +12,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from app.composition import Parts
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
+from app.http.problem_answers import prefix
 from app.http.security_headers import page
 from app.idempotency import Once, StoredAnswer
 from app.ids import ModelId
@@ -81,7 +82,7 @@ def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dic
     if current.report is None:
         raise WrongState(f"Upgrade {upgrade} is {current.state}: there is no report before it has learned.")
     if "text/html" in request.headers.get("accept", ""):
-        return page(page_of(current, current.report))
+        return page(page_of(current, current.report, prefix(request)))
     return current.report
 
 
