@@ -1,6 +1,7 @@
 """HEAD wherever there is a GET: the same status and headers, without a body, and without the work of making one."""
 
 from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -26,6 +27,7 @@ class HeadAsGet:
                 await send(message)
                 await send({"type": "http.response.body"})
                 answered.cancel()
+                await checkpoint()  # which ends it here
 
         with CancelScope() as answered:
             await self.app(get, receive, headers_alone)

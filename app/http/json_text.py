@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from email.message import Message
 from typing import Any, NoReturn
 
 from app.problems import BadRequest, Unprocessable
@@ -37,6 +38,14 @@ def check_json(body: bytes) -> None:
             break
     if errors:
         raise Unprocessable(f"{errors[0]['pointer'] or 'The body'}: {errors[0]['message']}.", errors=errors)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type names JSON as FastAPI takes it: application/json, or one that ends in +json."""
+    message = Message()
+    message["content-type"] = content_type
+    subtype = message.get_content_subtype()
+    return message.get_content_maintype() == "application" and (subtype == "json" or subtype.endswith("+json"))
 
 
 def fault_of_text(text: str) -> str | None:

@@ -14,7 +14,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from app.http.json_text import check_json, fault_of_text
+from app.http.json_text import check_json, fault_of_text, is_json
 from app.problems import BadRequest, NotFound, Unprocessable, UnsupportedMediaType
 
 _UTF_8 = {None, "utf-8", "utf8", "us-ascii"}
@@ -114,7 +114,7 @@ async def _check_body(request: Request, route: APIRoute) -> None:
     if content_type := request.headers.get("content-type"):
         message = Message()
         message["content-type"] = content_type
-        if "json" in message.get_content_subtype() and message.get_content_charset() not in _UTF_8:
+        if is_json(content_type) and message.get_content_charset() not in _UTF_8:
             raise UnsupportedMediaType(f"Content-Type {content_type[:_SHOWN]!r} is not taken; JSON is sent as UTF-8.")
     if route.body_field is not None and (body := await request.body()):
         check_json(body)

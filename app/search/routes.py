@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from app.composition import Parts
-from app.http.json_text import check_json
+from app.http.json_text import check_json, is_json
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
@@ -29,7 +29,6 @@ _FILTER = Annotated[
         description='Which items may be found, as JSON: the `filter` of POST /search, like `{"labels":["billing"]}`.'
     ),
 ]
-_BODIES = (media_types.JSON, *media_types.QUERIES)
 _NUMBERS = re.compile(rb"\[[0-9\s.,eE+-]*\]")
 
 
@@ -89,13 +88,15 @@ async def search_many(
     filter: _FILTER = None,
 ) -> SearchAnswers:
     """The nearest items of each query, in the order of the queries."""
-    if media_types.accepted(request.headers.get("content-type"), _BODIES) == media_types.JSON:
+    content_type = request.headers.get("content-type", "")
+    if is_json(content_type):
         for name in request.query_params:
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route)
         vectors = vectors_of_lists(body.vectors, resolved.dimension)
         return await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
+    _refuse_what_is_no_query(content_type)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
     wanted = _filter(filter)
@@ -103,6 +104,16 @@ async def search_many(
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)
         vectors = await decoded(resolved.dimension)
     return await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
+
+
+def _refuse_what_is_no_query(content_type: str) -> None:
+    """Raises UnsupportedMediaType, which names JSON too: forgotten by the header, it is what most bodies are."""
+    try:
+        media_types.accepted(content_type, media_types.QUERIES)
+    except UnsupportedMediaType:
+        sent = f"has Content-Type {content_type[:80]!r}" if content_type else "has no Content-Type"
+        taken = [media_types.JSON, *media_types.QUERIES]
+        raise UnsupportedMediaType(f"The body {sent}; send one of {', '.join(taken)}.", accepted=taken) from None
 
 
 def _request(body: bytes) -> SearchRequest:

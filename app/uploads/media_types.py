@@ -12,15 +12,9 @@ BULK = (PARQUET, ARROW, NPZ, JSON)
 QUERIES = (NPY, ARROW)
 
 
-def _media_type(content_type: str | None) -> str:
-    """The media type without its parameters, in lower case; what is JSON by its suffix is JSON."""
-    media_type = (content_type or "").partition(";")[0].strip().lower()
-    return JSON if media_type.startswith("application/") and media_type.endswith("+json") else media_type
-
-
 def accepted(content_type: str | None, taken: tuple[str, ...]) -> str:
     """The media type that a Content-Type names, without its parameters. Raises UnsupportedMediaType."""
-    media_type = _media_type(content_type)
+    media_type = (content_type or "").partition(";")[0].strip().lower()
     if media_type not in taken:
         problem = f"Content-Type {media_type!r} is not taken here" if media_type else "The request has no Content-Type"
         raise UnsupportedMediaType(f"{problem}. Send one of {', '.join(taken)}.", accepted=list(taken))

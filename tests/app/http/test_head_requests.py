@@ -6,6 +6,7 @@ import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import StreamingResponse
 
 from app.settings import Settings
@@ -40,9 +41,18 @@ def test_a_stream_is_not_begun_for_head(settings: Settings) -> None:
 
             return StreamingResponse(pieces(), headers={"X-Kind": "stream"})
 
+        @app.get("/events")
+        def events() -> EventSourceResponse:
+            async def changes() -> AsyncIterator[ServerSentEvent]:
+                yield ServerSentEvent("begun")
+                await anyio.sleep_forever()
+
+            return EventSourceResponse(changes())
+
     with serving(settings, more=endless) as client:
         answer = client.head("/endless")
         assert (answer.status_code, answer.headers["x-kind"], begun) == (200, "stream", [])
+        assert client.head("/events").headers["content-type"].startswith("text/event-stream")
         measured = client.get("/metrics").text
         assert 'crosswalk_http_requests_total{method="HEAD",route="/endless",status="200"} 1.0' in measured
 

@@ -185,3 +185,27 @@ def test_a_compressed_body_is_told_from_a_broken_one(shared_client: httpx.Client
         assert "Content-Encoding" in _refused(answer, 415)["detail"], path
         broken = shared_client.post(path, content=b'{"id": 1,,}', headers=JSON)
         assert "not valid JSON" in _refused(broken, 400)["detail"], path
+
+
+def test_what_is_taken_however_deep_can_be_answered(client: httpx.Client) -> None:
+    client.post("/models", json={"id": "m", "dimension": 2, "metric": "l2"})
+    client.post("/galleries", json={"id": "g", "model": "m"})
+
+    def put(depth: int) -> httpx.Response:
+        payload = '{"a":' * (depth - 1) + "[]" + "}" * (depth - 1)
+        item = f'[{{"id": "a", "embedding": [1, 0], "payload": {payload}}}]'
+        return client.put("/galleries/g/items", params={"model": "m"}, content=item.encode(), headers=JSON)
+
+    assert put(100).status_code == 200
+    assert "nested too deeply" in _refused(put(101))["detail"]
+    assert client.get("/galleries/g/items/a").status_code == 200
+    found = client.post("/search", json={"gallery": "g", "model": "m", "vectors": [[1, 0]]})
+    assert found.json()["results"][0][0]["id"] == "a"
+
+
+@pytest.mark.parametrize("number", ["true", '"1"', "1.5", "null"])
+def test_what_is_no_number_counts_for_none(shared_client: httpx.Client, number: str) -> None:
+    search = f'{{"gallery": "g", "model": "m", "vectors": [[1]], "k": {number}}}'.encode()
+    _refused(shared_client.post("/search", content=search, headers=JSON))
+    generation = f'{{"generation": {number}}}'.encode()
+    _refused(shared_client.post("/galleries/g/activate", content=generation, headers=JSON))
