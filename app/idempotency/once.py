@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from starlette._utils import get_route_path
 from starlette.responses import Response
 
 from app.idempotency.tables import IdempotencyKeyRow
@@ -110,7 +111,7 @@ async def _once(
     ] = None,
 ) -> OncePerKey:
     database: Database = request.app.state.crosswalk.database
-    operation = f"{request.method} {request.url.path}"
+    operation = f"{request.method} {get_route_path(request.scope)}"
     return OncePerKey(database, idempotency_key, operation, _fingerprint(await request.body()))
 
 

@@ -46,6 +46,8 @@ def utc_now() -> datetime:
 
 _KEPT_OPEN = 5  # connections that stay open while nobody needs them
 
+_CONNECT_SECONDS = 10  # a server that cannot be reached is given up on before clients are
+
 
 class Database:
     """One engine and its sessions. `session()` commits once, at its end, or rolls back; `read()` only reads.
@@ -84,7 +86,8 @@ def _engine(url: str, connections: int) -> Engine:
     pool: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, **pool)
+        patience = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS}
+        return create_engine(url, pool_pre_ping=True, connect_args=patience, **pool)
     if not parsed.database:
         raise ValueError("a database in memory is gone with its last connection; name a file: sqlite:///path")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

@@ -6,13 +6,14 @@ from typing import Annotated
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Path, Query, Request, Response
-from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.composition import Parts
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
+from app.http.problem_answers import prefix
+from app.http.security_headers import page
 from app.idempotency import Once, StoredAnswer
 from app.ids import ModelId
 from app.problems import BadRequest, Conflict, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
@@ -81,7 +82,7 @@ def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dic
     if current.report is None:
         raise WrongState(f"Upgrade {upgrade} is {current.state}: there is no report before it has learned.")
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(page_of(current, current.report))
+        return page(page_of(current, current.report, prefix(request)))
     return current.report
 
 

@@ -8,6 +8,9 @@ import pyarrow as pa
 
 from app.uploads.expected_columns import PAYLOAD_BYTES
 
+_DEEPEST = 100
+"""What is stored is answered as well, and pydantic writes no JSON of more than 255 levels."""
+
 
 class BadPayload(ValueError):
     """Why a cell is no payload."""
@@ -75,4 +78,15 @@ def _canonical(content: Any) -> str:
         raise BadPayload("is nested too deeply") from None
     if size > PAYLOAD_BYTES:
         raise BadPayload(f"takes {size} bytes as JSON; at most {PAYLOAD_BYTES} are taken")
+    if text.count("{") + text.count("[") > _DEEPEST and _deeper(content):
+        raise BadPayload(f"is nested too deeply: more than {_DEEPEST} objects and lists inside one another")
     return text
+
+
+def _deeper(content: Any) -> bool:
+    """Whether more than `_DEEPEST` objects and lists are inside one another."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        members = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [value for several in members for value in several if isinstance(value, dict | list)]
+    return bool(level)

@@ -42,9 +42,9 @@ def test_an_unknown_path_is_a_problem(shared_client: httpx.Client) -> None:
 def test_a_wrong_method_is_told_every_right_one(shared_client: httpx.Client) -> None:
     answer = shared_client.put("/models", json=MODEL)
     _problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST, OPTIONS"
     answer = shared_client.patch("/models/m", json=MODEL)
-    assert answer.headers["allow"] == "GET, DELETE"
+    assert answer.headers["allow"] == "GET, HEAD, DELETE, OPTIONS"
 
 
 @pytest.mark.parametrize(
