@@ -119,8 +119,9 @@ def _texts(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
 
 def _structs(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
     least = least_json_bytes(raw)
+    limit = f"at most {PAYLOAD_BYTES} are taken"
     large = least > _WHITE_SPACE * PAYLOAD_BYTES
-    if chunk.refuse(large, column.name, lambda place: f"takes {least[place]} bytes or more; {PAYLOAD_BYTES} are taken"):
+    if chunk.refuse(large, column.name, lambda place: f"takes at least {least[place]} bytes as JSON; {limit}"):
         return pa.nulls(len(raw), column.type)
     return _payloads(column, json_values(raw), of_value, chunk)
 
