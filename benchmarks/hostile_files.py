@@ -339,7 +339,7 @@ _JSON: list[Body] = [
 _NDJSON: list[Body] = [
     ("a line cut short", "2 rows", InvalidUpload, lambda: b'{"id":"a","embedding":[1,2,3,4]}\n{"id":"b","emb'),
     ("a line that is no object", "1 row", InvalidUpload, lambda: b"[1,2,3,4]"),
-    ("20 MiB of lines of {}", "7 million rows", TooLarge, lambda: b"{}\n" * (7 * MIB)),
+    ("3 MiB of lines of {}", "1 million rows", InvalidRows, lambda: b"{}\n" * MIB),
     ("40 MiB", "40 MiB", TooLarge, lambda: b" " * (40 * MIB)),
 ]
 _NPZ: list[Body] = [

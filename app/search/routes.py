@@ -14,6 +14,7 @@ from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessab
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import decode_query_vector, media_types, vectors_of_lists
+from app.uploads.json_text import utf8
 
 router = APIRouter(prefix="/search", tags=["search"])
 
@@ -30,7 +31,8 @@ def search_one(
     vector: Annotated[
         str,
         Query(
-            description="base64url (with or without padding) of little-endian float32, or numbers with commas between.",
+            description="base64url (with or without padding) of little-endian float32, or numbers with commas between, "
+            "in brackets or not.",
             examples=["0.9,0.1,0.0,0.2"],
         ),
     ],
@@ -53,8 +55,8 @@ def search_one(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "JSON; or the vectors alone, as npy or as an Arrow stream with one column `vector`, with "
-            "`gallery`, `model`, `k` and `route` in the URL.",
+            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file with one column `vector`, "
+            "with `gallery`, `model`, `k` and `route` in the URL.",
             "content": {
                 media_types.JSON: {
                     "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
@@ -62,6 +64,7 @@ def search_one(
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW: {"schema": {"type": "string", "format": "binary"}},
+                media_types.ARROW_FILE: {"schema": {"type": "string", "format": "binary"}},
             },
         }
     },
@@ -90,7 +93,7 @@ async def search_many(
 
 def _request(body: bytes) -> SearchRequest:
     try:
-        return SearchRequest.model_validate_json(body)
+        return SearchRequest.model_validate_json(utf8(body))
     except ValidationError as error:
         errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
         raise RequestValidationError(errors) from None

@@ -140,9 +140,9 @@ _rows = st.lists(
         }
     ),
     max_size=5,
-    unique_by=lambda row: row["id"],
+    unique_by=lambda row: str(row["id"]),
 )
-_WRITERS = {ARROW: arrow, ARROW_FILE: arrow_file, PARQUET: parquet}
+_WRITERS: dict[str, Callable[[pa.Table], bytes]] = {ARROW: arrow, ARROW_FILE: arrow_file, PARQUET: parquet}
 
 
 @settings(deadline=None, max_examples=120)
@@ -229,7 +229,7 @@ def test_uuids_are_the_text_that_is_usual(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
 def test_vectors_of_every_integer_are_those_numbers(tmp_path: Path, number: type) -> None:
     least, most = (int(min(max(limit, -(2**56)), 2**56)) for limit in (np.iinfo(number).min, np.iinfo(number).max))
-    cells = [np.array([1, most], number), np.array([least, 0], number)]
+    cells: list[np.ndarray] = [np.array([1, most], number), np.array([least, 0], number)]
     table = pa.table({"id": ["a", "b"], "embedding.m": cells})
     vectors = decoded(tmp_path, arrow(table), ARROW, EXPECTED).column("embedding.m").to_pylist()
     assert vectors == np.array(cells, np.float64).astype(np.float32).tolist()
