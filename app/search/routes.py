@@ -16,6 +16,7 @@ from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Un
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import decode_query_vector, media_types, vectors_of_lists
+from app.uploads.json_text import utf8
 
 router = APIRouter(prefix="/search", tags=["search"])
 
@@ -39,7 +40,8 @@ def search_one(
     vector: Annotated[
         str,
         Query(
-            description="base64url (with or without padding) of little-endian float32, or numbers with commas between.",
+            description="base64url (with or without padding) of little-endian float32, or numbers with commas between, "
+            "in brackets or not.",
             examples=["0.9,0.1,0.0,0.2"],
         ),
     ],
@@ -64,8 +66,8 @@ def search_one(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "JSON; or the vectors alone, as npy or as an Arrow stream with one column `vector`, with "
-            "`gallery`, `model`, `k`, `route` and `filter` in the URL.",
+            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file with one column `vector`, "
+            "with `gallery`, `model`, `k`, `route` and `filter` in the URL.",
             "content": {
                 media_types.JSON: {
                     "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
@@ -73,6 +75,7 @@ def search_one(
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW: {"schema": {"type": "string", "format": "binary"}},
+                media_types.ARROW_FILE: {"schema": {"type": "string", "format": "binary"}},
             },
         }
     },
@@ -118,7 +121,7 @@ def _refuse_what_is_no_query(content_type: str) -> None:
 
 def _request(body: bytes) -> SearchRequest:
     try:
-        request = SearchRequest.model_validate_json(body)
+        request = SearchRequest.model_validate_json(utf8(body))
     except ValidationError as error:
         errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
         raise RequestValidationError(errors) from None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # see `expected`
 _DECODERS = 2
 _SMALL_AT_ONCE = 4
 _SMALL_JSON_BYTES = 2**20
+_PLAIN = (media_types.JSON, media_types.NDJSON)
 
 
 class Uploads:
@@ -79,7 +80,7 @@ class Uploads:
     async def _decode(self, body: Path, media_type: str, expected: Expected, limits: UploadLimits) -> UploadedRows:
         into = body.with_name("rows")
         # A small JSON body cannot grow into much, and is decoded without native code: it is not worth a process.
-        if media_type == media_types.JSON and body.stat().st_size <= _SMALL_JSON_BYTES:
+        if media_type in _PLAIN and body.stat().st_size <= _SMALL_JSON_BYTES:
             return await run_sync(decode, body, media_type, expected, limits, into, limiter=self._small)
         return await run_sync(decode_guarded, body, media_type, expected, limits, into, limiter=self._decoders)
 
