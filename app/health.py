@@ -13,6 +13,7 @@ from app.composition import Crosswalk, Parts
 from app.http.openapi import problems
 from app.http.telemetry import METRICS_MEDIA_TYPE, Metrics
 from app.problems import Unavailable
+from app.storage.disk import free_bytes
 from app.storage.migrate import pending
 
 router = APIRouter(tags=["service"])
@@ -80,6 +81,9 @@ def _database(crosswalk: Crosswalk) -> str:
 
 
 def _store(crosswalk: Crosswalk) -> str:
+    free = free_bytes(crosswalk.settings.data_dir)
+    if free < crosswalk.settings.disk_reserve_bytes:
+        return f"disk full ({free} bytes are free where {crosswalk.settings.data_dir.resolve()} is)"
     with tempfile.TemporaryFile(dir=crosswalk.settings.data_dir) as probe:
         probe.write(b"ready?")
         probe.flush()

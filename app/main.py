@@ -53,7 +53,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.state.metrics = metrics
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
-    app.add_middleware(LastResort)
+    app.add_middleware(LastResort, data_dir=settings.data_dir)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (

@@ -15,6 +15,8 @@ Problem
 │   └── KeyReused             an Idempotency-Key seen with another body
 ├── InternalError 500
 └── Unavailable 503           try again later
+    ├── DiskFull              nothing more can be written
+    └── DiskFailing           the disk refuses to write, or to read
 """
 
 from typing import Any, ClassVar, Self
@@ -153,7 +155,25 @@ class DamagedArtifact(Problem):
 
 class Unavailable(Problem):
     status, slug, title = 503, "unavailable", "Not able to answer right now; try again"
+    retry_after: ClassVar[int] = 2
+    """Seconds after which trying again may help, as the Retry-After header says."""
     remedy = "Wait a few seconds and try again. GET /readyz says which part is not ready."
+
+
+class DiskFull(Unavailable):
+    """503, so that clients try again: the request is right, and goes through once there is space."""
+
+    slug, title = "disk-full", "A disk is full; try again once there is space"
+    retry_after = 10
+    remedy = (
+        "Free space on the disk that `folder` is on, or give it more, and send the request again. Nothing has to be "
+        "restarted. Reading and searching go on meanwhile."
+    )
+
+
+class DiskFailing(Unavailable):
+    slug, title = "disk-failing", "A disk cannot be written or read"
+    remedy = "Look at the system's log and the disk's health, and keep a copy of what can still be read."
 
 
 def all_problems() -> list[type[Problem]]:

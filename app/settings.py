@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where learning runs.")
 
+    disk_reserve_bytes: int = Field(
+        default=2**20, ge=0, description="GET /readyz answers 503 while the disk of data_dir has fewer bytes free."
+    )
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")
     json_limit_bytes: int = Field(default=32 * 2**20, gt=0, description="Largest ordinary JSON body.")

@@ -44,6 +44,11 @@ class Datasets:
         except IntegrityError:  # registered by somebody else in the same moment
             store.destroy()
             return self._unless_other(self._row(new.id), new), False
+        except BaseException:
+            # Where it cannot be known whether the row is there, the folder stays: a row needs its folder.
+            if (registered := self._find(new.id)) is None or registered.folder != folder:
+                store.destroy()
+            raise
         return self.get(new.id), True
 
     def get(self, dataset: str, within: Session | None = None) -> schemas.Dataset:

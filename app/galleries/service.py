@@ -60,6 +60,11 @@ class Galleries:
             store.destroy()
             self._models.get(new.model)
             return self._unless_other(self.info(new.id), new), False
+        except BaseException:
+            # Where it cannot be known whether the row is there, the folder stays: a row needs its folder.
+            if (registered := self._find(new.id)) is None or registered.folder != folder:
+                store.destroy()
+            raise
         return self.get(new.id), True
 
     def get(self, gallery: str) -> schemas.Gallery:

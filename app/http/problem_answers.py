@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,6 +29,7 @@ from app.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
+from app.storage.disk import disk_problem
 from models.portable import ArtifactError
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -63,10 +65,14 @@ async def refuse_nul(request: Request) -> None:
 
 
 class LastResort:
-    """Middleware: an error that nothing else answered is logged with its traceback, and answered without it."""
+    """Middleware: an error that nothing else answered is logged with its traceback, and answered without it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A full or failing disk is answered as what it is; data_dir: the folder that it most likely is about.
+    """
+
+    def __init__(self, app: ASGIApp, data_dir: Path) -> None:
         self.app = app
+        self.data_dir = data_dir
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,10 +89,17 @@ class LastResort:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
             log.info("the client went away in the middle of its request")
-        except Exception:
-            log.exception("unhandled error")
+        except Exception as error:
+            disk = disk_problem(error, self.data_dir)
+            if disk is None:
+                log.exception("unhandled error")
+            else:
+                log.error(disk.detail, error=repr(error))
             if started:
                 raise  # the answer is half sent: only breaking the connection tells the client
+            if disk is not None:
+                await (await _problem(Request(scope), disk))(scope, receive, send)
+                return
             problem = InternalError(
                 "The service failed while answering. Its log has the details, under the request_id."
             )
@@ -95,7 +108,7 @@ class LastResort:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    headers = {"Retry-After": "2"} if isinstance(error, Unavailable) else None
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
     return answer(error, request, headers)
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_engine, event, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from app.settings import DATABASE_CONNECTIONS
+from app.storage.disk import disk_problem
 
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -84,11 +86,15 @@ def _engine(url: str, connections: int) -> Engine:
     pool: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, **pool)
+        server = create_engine(url, pool_pre_ping=True, **pool)
+        _tell_of_full_disks(server, Path.cwd())
+        return server
     if not parsed.database:
         raise ValueError("a database in memory is gone with its last connection; name a file: sqlite:///path")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, **pool)
+
+    _tell_of_full_disks(engine, Path(parsed.database).parent)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -106,3 +112,13 @@ def _engine(url: str, connections: int) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _tell_of_full_disks(engine: Engine, folder: Path) -> None:
+    """Has DiskFull and DiskFailing raised in the place of a driver's own errors. folder: of a database in a file."""
+
+    @event.listens_for(engine, "handle_error")
+    def _told(context: ExceptionContext) -> None:
+        problem = disk_problem(context.original_exception, folder)
+        if problem is not None:
+            raise problem from context.original_exception

@@ -5,6 +5,7 @@ and a tag keeps a version readable. Rows keep their 64-bit row id through update
 the row id serves as the key of everything derived from a row.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
+
+from app.storage.disk import disk_problem
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +90,12 @@ class Table:
         """An empty table; one that is there already is opened, so that creating twice is harmless."""
         schema = pa.schema([_ID, *columns])
         if not cls.exists(uri):
-            lance.write_dataset(schema.empty_table(), str(uri), mode="create", enable_stable_row_ids=True)
+            try:
+                lance.write_dataset(schema.empty_table(), str(uri), mode="create", enable_stable_row_ids=True)
+            except OSError:
+                if not cls.exists(uri):  # nobody else created it meanwhile
+                    shutil.rmtree(uri, ignore_errors=True)
+                raise
         return cls(uri)
 
     @staticmethod
@@ -228,7 +236,8 @@ class Table:
     def _maintain(self) -> None:
         """Merges small fragments once there are many: every write adds one, and every read opens them all.
 
-        Where another writer comes in between, that write is kept and the merging is left to the next one.
+        Where another writer comes in between, that write is kept and the merging is left to the next one; so it is
+        where the disk is full, since what was written before is kept.
         """
         dataset = self._latest()
         if len(dataset.get_fragments()) < _FRAGMENTS_BEFORE_COMPACTION:
@@ -237,9 +246,9 @@ class Table:
             dataset.optimize.compact_files()
             dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
         except OSError as error:
-            if "commit conflict" not in str(error):
+            if "commit conflict" not in str(error) and disk_problem(error, Path(self.uri)) is None:
                 raise
-            log.info("fragments not merged: another write came first", table=self.uri)
+            log.info("fragments not merged; a later write tries again", table=self.uri, why=str(error))
 
     def _latest(self) -> lance.LanceDataset:
         """A handle of this call's own at the newest version: handles move, and threads share this object."""
