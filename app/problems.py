@@ -145,6 +145,14 @@ class InternalError(Problem):
     """The message never carries the exception's text: that goes to the log, under the request id."""
 
 
+class DamagedFile(Problem):
+    slug, title = "damaged-file", "A file of the store is not what was written"
+    remedy = (
+        "`crosswalk verify` names every such file. Restore it from a backup; what is derived from others, "
+        "`crosswalk verify --repair` makes anew."
+    )
+
+
 class DamagedArtifact(Problem):
     slug, title = "corrupt-artifact", "A file that was learned here is not what was saved"
     remedy = (

@@ -103,6 +103,7 @@ class _Followed:
                 self._corrupt = True
         index = LiveIndex(metric, dimension)
         version = self._store.items.version
+        self._store.items.check(version)  # a published index has checksums of its own
         for part in self._store.project(self._lineage, version=version):
             index.upsert(part.rows, part.vectors, version=version)
         return index

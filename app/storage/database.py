@@ -10,6 +10,7 @@ from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_e
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from app.problems import DamagedFile, Problem
 from app.settings import DATABASE_CONNECTIONS
 from app.storage.disk import disk_problem
 
@@ -46,6 +47,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+_SQLITE_DAMAGED = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
 _KEPT_OPEN = 5  # connections that stay open while nobody needs them
 
 
@@ -115,10 +117,14 @@ def _engine(url: str, connections: int) -> Engine:
 
 
 def _tell_of_full_disks(engine: Engine, folder: Path) -> None:
-    """Has DiskFull and DiskFailing raised in the place of a driver's own errors. folder: of a database in a file."""
+    """Has DiskFull and DiskFailing raised in the place of a driver's own errors, and DamagedFile where SQLite finds its
+    file damaged. folder: of a database in a file."""
 
     @event.listens_for(engine, "handle_error")
     def _told(context: ExceptionContext) -> None:
-        problem = disk_problem(context.original_exception, folder)
+        error = context.original_exception
+        problem: Problem | None = disk_problem(error, folder)
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGED:
+            problem = DamagedFile(f"The database {engine.url.database} is damaged: {error}.", file=engine.url.database)
         if problem is not None:
-            raise problem from context.original_exception
+            raise problem from error

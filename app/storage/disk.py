@@ -86,7 +86,7 @@ def _kind(error: BaseException, where: Path) -> type[DiskFull] | type[DiskFailin
     if (code := getattr(error, "sqlite_errorcode", None)) is not None:
         return _kind_of_sqlite(code & _SQLITE_PRIMARY, where)
     if (state := getattr(error, "sqlstate", None)) is not None:
-        return {_SQLSTATE_FULL: DiskFull, _SQLSTATE_FAILING: DiskFailing}.get(state)
+        return DiskFull if state == _SQLSTATE_FULL else DiskFailing if state == _SQLSTATE_FAILING else None
     number = error.errno if isinstance(error, OSError) else None
     if number is not None:
         return DiskFull if number in _FULL else DiskFailing if number in _FAILING else None

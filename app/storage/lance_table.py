@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from app.storage.checksums import check_table, drop_stale_seals, seal_table
 from app.storage.disk import disk_problem
 
 log = structlog.get_logger(__name__)
@@ -96,7 +97,9 @@ class Table:
                 if not cls.exists(uri):  # nobody else created it meanwhile
                     shutil.rmtree(uri, ignore_errors=True)
                 raise
-        return cls(uri)
+        table = cls(uri)
+        table._seal(table._latest())
+        return table
 
     @staticmethod
     def exists(uri: str | Path) -> bool:
@@ -124,7 +127,9 @@ class Table:
             if self.has(field.name):
                 return
             try:
-                self._latest().add_columns(field)
+                dataset = self._latest()
+                dataset.add_columns(field)
+                self._seal(dataset)
             except (OSError, ValueError) as error:
                 conflict = "commit conflict" in str(error) and attempt < _ATTEMPTS - 1
                 if not (conflict or self.has(field.name)):
@@ -157,8 +162,15 @@ class Table:
     def delete(self, ids: Sequence[str]) -> int:
         """Removes rows by id, in one commit; how many there were."""
         keys = pa.table({"id": pa.array(sorted(set(ids)), pa.string())})
-        done = self._latest().merge_insert("id").when_matched_delete().execute(keys)
+        dataset = self._latest()
+        done = dataset.merge_insert("id").when_matched_delete().execute(keys)
+        self._seal(dataset)
         return int(done["num_deleted_rows"])
+
+    def check(self, version: int | None = None) -> int:
+        """Compares the files of a version, or of the newest, with their checksums; how many have one. Raises
+        DamagedFile."""
+        return check_table(Path(self.uri), version)
 
     def count(self, where: str | None = None, *, version: int | None = None) -> int:
         return int(self._at(version).count_rows(where))
@@ -240,15 +252,21 @@ class Table:
         where the disk is full, since what was written before is kept.
         """
         dataset = self._latest()
+        self._seal(dataset)
         if len(dataset.get_fragments()) < _FRAGMENTS_BEFORE_COMPACTION:
             return
         try:
             dataset.optimize.compact_files()
             dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+            self._seal(self._latest())
+            drop_stale_seals(Path(self.uri))
         except OSError as error:
             if "commit conflict" not in str(error) and disk_problem(error, Path(self.uri)) is None:
                 raise
             log.info("fragments not merged; a later write tries again", table=self.uri, why=str(error))
+
+    def _seal(self, dataset: lance.LanceDataset) -> None:
+        seal_table(Path(self.uri), dataset)
 
     def _latest(self) -> lance.LanceDataset:
         """A handle of this call's own at the newest version: handles move, and threads share this object."""

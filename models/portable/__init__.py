@@ -14,7 +14,7 @@ from models.portable.card import Card, Distance, Space
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
 from models.portable.padding import zero_padding
-from models.portable.publishing import publish
+from models.portable.publishing import check_seal, publish, replacing, seal, seal_path
 from models.portable.pushing import PushedQueries
 from models.portable.transformation import Transformation
 from models.portable.uncertainty import (
@@ -49,10 +49,14 @@ __all__ = [
     "Uncertainty",
     "WrongDirection",
     "as_indexed",
+    "check_seal",
     "load_transformation",
     "load_uncertainty",
     "publish",
+    "replacing",
     "save_transformation",
     "save_uncertainty",
+    "seal",
+    "seal_path",
     "zero_padding",
 ]
