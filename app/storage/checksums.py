@@ -68,6 +68,11 @@ def check_table(table: Path, version: int | None = None) -> int:
     return checked
 
 
+def unsealed(table: Path) -> int:
+    """How many files of the newest version have no checksum yet."""
+    return sum(not seal_path(path, _folder(table)).exists() for path in _files(table, lance.dataset(str(table))))
+
+
 def _files(table: Path, dataset: lance.LanceDataset) -> Iterator[Path]:
     """What a version consists of: its manifest, the data files that it names, and its lists of deleted rows."""
     yield _manifest(table, int(dataset.version))

@@ -11,6 +11,7 @@ the caller needs └── NotPushable              (also a ValueError) this tra
 from models.portable.architectures import Architecture
 from models.portable.artifact import load_transformation, save_transformation
 from models.portable.card import Card, Distance, Space
+from models.portable.checksummed import read_sealed
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
 from models.portable.padding import zero_padding
@@ -53,6 +54,7 @@ __all__ = [
     "load_transformation",
     "load_uncertainty",
     "publish",
+    "read_sealed",
     "replacing",
     "save_transformation",
     "save_uncertainty",
