@@ -53,7 +53,7 @@ def _told(crosswalk: Crosswalk) -> list[Finding]:
         typer.echo(finding.line())
         findings.append(finding)
     faults = sum(finding.fault for finding in findings)
-    typer.echo(f"{faults} faults." if faults else "Everything is there, whole, and agrees.")
+    typer.echo(f"Faults: {faults}." if faults else "Everything is there, whole, and agrees.")
     return findings
 
 

@@ -1,6 +1,8 @@
 """Whether what upgrades and trainings left on disk is there, and is what was written."""
 
 import hashlib
+import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from app.maintenance.findings import Finding
 from models.portable import ArtifactError, check_seal, read_sealed
 
 _CARD, _SEALS, _WEIGHTS = "card.json", ".*.sha256", "weights-*.safetensors"
+_OWN_CHECKSUM = "card_sha256"
 _WORKING = "training"
 
 
@@ -20,12 +23,12 @@ def artifact_findings(crosswalk: Crosswalk) -> Iterator[Finding]:
         subject, files = f"upgrade {crossing.upgrade}", UpgradeArtifacts(root, crossing.upgrade)
         if crossing.needed:
             yield from _missing(subject, _model(files) if crossing.trained else _crossing(files))
-        yield from _damaged(subject, files.folder)
+        yield from damaged_files(subject, files.folder)
     for run, ready in crosswalk.encoders.runs().items():
         encoder = EncoderArtifacts(root, run)
         if ready:
             yield from _missing(f"encoder {run}", _model(encoder))
-        yield from _damaged(f"encoder {run}", encoder.folder)
+        yield from damaged_files(f"encoder {run}", encoder.folder)
 
 
 def _crossing(files: CrossingFiles) -> tuple[Path, ...]:
@@ -42,7 +45,7 @@ def _missing(subject: str, needed: tuple[Path, ...]) -> Iterator[Finding]:
             yield Finding("missing", subject, path, "what was learned is not there", "restore")
 
 
-def _damaged(subject: str, folder: Path) -> Iterator[Finding]:
+def damaged_files(subject: str, folder: Path) -> Iterator[Finding]:
     """Every file with a checksum, wherever that is kept: beside it, in its name, or in the card beside it."""
     for sidecar in sorted(folder.rglob(_SEALS)):
         path = sidecar.with_name(sidecar.name.removeprefix(".").removesuffix(".sha256"))
@@ -53,6 +56,8 @@ def _damaged(subject: str, folder: Path) -> Iterator[Finding]:
             yield Finding("damaged", subject, weights, "it does not have the checksum in its name", "restore")
         elif (card := weights.with_name(_CARD)).exists() and not card.with_name(f".{_CARD}.sha256").exists():
             yield from _unless_sealed(subject, card)
+    if (packed := folder / "model.zip").exists():
+        yield from _unless_unpacked(subject, packed)
 
 
 def _unless_whole(subject: str, path: Path) -> Iterator[Finding]:
@@ -64,10 +69,27 @@ def _unless_whole(subject: str, path: Path) -> Iterator[Finding]:
 
 
 def _unless_sealed(subject: str, card: Path) -> Iterator[Finding]:
+    """The card of a crossing, which its weights hold too; or of a trained model, which names its own checksum."""
     try:
-        read_sealed(card.parent)
-    except ArtifactError as error:
+        fields = json.loads(card.read_bytes())
+        if (checksum := fields.pop(_OWN_CHECKSUM, None)) is None:
+            read_sealed(card.parent)
+        elif hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest() != checksum:
+            yield Finding("damaged", subject, card, "it does not have the checksum that it names", "restore")
+    except (ArtifactError, OSError, ValueError, AttributeError) as error:
         yield Finding("damaged", subject, card, str(error), "restore")
+
+
+def _unless_unpacked(subject: str, packed: Path) -> Iterator[Finding]:
+    """A zip file has a checksum of every file in it."""
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            wrong = archive.testzip()
+    except (zipfile.BadZipFile, OSError) as error:
+        yield Finding("damaged", subject, packed, str(error), "restore")
+        return
+    if wrong is not None:
+        yield Finding("damaged", subject, packed, f"{wrong} in it does not have its checksum", "restore")
 
 
 def _working(path: Path, folder: Path) -> bool:

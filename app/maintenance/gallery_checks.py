@@ -9,6 +9,7 @@ from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.index import CorruptIndex, RowIds, Snapshot, as_indexed
+from app.maintenance.artifact_checks import damaged_files
 from app.maintenance.findings import Finding, IndexedGeneration
 from app.maintenance.table_checks import table_findings
 from app.storage.lance_table import ROW_ID, VersionGone, embedding_column
@@ -30,6 +31,7 @@ def gallery_findings(crosswalk: Crosswalk, info: GalleryInfo) -> Iterator[Findin
             if stored != generation.space.dimension:
                 what = f"vectors of {generation.space.model} have {stored} dimensions, not {generation.space.dimension}"
                 yield Finding("disagrees", subject, folder / "items.lance", what, "restore")
+    yield from damaged_files(subject, folder / "samples")
     if info.active not in info.generations or info.current.state != READY:
         yield Finding("disagrees", subject, folder, f"generation {info.active} answers, but is not ready", "restore")
         return

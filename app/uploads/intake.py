@@ -22,19 +22,18 @@ from app.uploads.rows import UploadedRows
 if TYPE_CHECKING:  # see `expected`
     from app.settings import Settings
 
-_DECODERS = 2
 _SMALL_AT_ONCE = 4
 _SMALL_JSON_BYTES = 2**20
 
 
 class Uploads:
-    """Takes bodies in: streams them to disk, has them decoded by at most two guarded processes at a time."""
+    """Takes bodies in: streams them to disk, has them decoded by `upload_decoders` guarded processes at most."""
 
     def __init__(self, settings: "Settings") -> None:
         self._directory = settings.uploads_dir
         self._limits = UploadLimits.of(settings)
         self._queries_limit = settings.search_queries_limit
-        self._decoders = anyio.CapacityLimiter(_DECODERS)
+        self._decoders = anyio.CapacityLimiter(settings.upload_decoders)
         self._small = anyio.CapacityLimiter(_SMALL_AT_ONCE)
         sweep(self._directory)
 

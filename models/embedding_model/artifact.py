@@ -21,7 +21,7 @@ from models.embedding_model.backbones import CannotBuild, Embedder, build
 from models.embedding_model.card import ModelCard
 from models.embedding_model.model import EmbeddingModel
 from models.inputs import Preprocessing
-from models.portable import Architecture, CorruptArtifact, check_seal, publish, replacing
+from models.portable import Architecture, CorruptArtifact, publish, replacing
 
 CARD, TOKENIZER = "card.json", "tokenizer.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -35,7 +35,7 @@ def save(model: EmbeddingModel, folder: Path) -> ModelCard:
     weights = save_tensors(state)
     card = dataclasses.replace(model.card, sha256=hashlib.sha256(weights).hexdigest())
     publish(folder / weights_name(card), weights)
-    publish(folder / CARD, card.to_json().encode(), sealed=True)
+    publish(folder / CARD, card.to_json().encode())
     for stale in set(folder.glob("weights-*.safetensors")) - {folder / weights_name(card)}:
         stale.unlink()
     return card
@@ -47,7 +47,6 @@ def load(path: Path) -> EmbeddingModel:
         with tempfile.TemporaryDirectory(prefix="crosswalk-model-") as folder:
             _unzip(path, Path(folder))
             return load(Path(folder))
-    check_seal(path / CARD)
     try:
         card = ModelCard.from_json((path / CARD).read_text())
         weights = (path / weights_name(card)).read_bytes()
@@ -65,7 +64,7 @@ def zipped(folder: Path, path: Path) -> None:
     """
     text = (folder / CARD).read_text()
     card = ModelCard.from_json(text)
-    with replacing(path, sealed=True) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(CARD, _EPOCH), text)
         if tokenizer := card.preprocessing["tokenizer"]:
             archive.writestr(zipfile.ZipInfo(TOKENIZER, _EPOCH), tokenizer)

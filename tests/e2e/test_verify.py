@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +22,7 @@ from app.maintenance.verify import verify
 from app.settings import Settings
 from tests.e2e.user import Scene
 from tests.serving import serving
+from tests.waiting import PATIENCE_SECONDS
 from tests.workers.stepping import WorkerInside, do_step
 from tests.worlds import world
 
@@ -194,3 +197,24 @@ def test_damaged_database_is_told(copy: Crosswalk) -> None:
     content[4096 : 4096 + 2048] = bytes(2048)  # the second page, a table's root
     path.write_bytes(content)
     assert {(finding.kind, finding.subject) for finding in found(copy)} == {("damaged", "database")}
+
+
+def test_command_repairs_says_what_it_did_and_refuses_a_folder_without_a_database(
+    copy: Crosswalk, tmp_path: Path
+) -> None:
+    shutil.rmtree(one(copy, "galleries/*/indexes/2/*"))
+    repaired = _verify("--repair", "--data-dir", str(copy.settings.data_dir))
+    assert repaired.returncode == 0, repaired.stderr
+    first, count, *_, last = repaired.stdout.splitlines()
+    assert first.startswith("missing  gallery")
+    assert count == "Faults: 1."
+    assert last == "Everything is there, whole, and agrees."
+    misspelt = _verify("--data-dir", str(tmp_path / "misspelt"))
+    assert misspelt.returncode == 2
+    assert "There is no database" in misspelt.stderr
+    assert not (tmp_path / "misspelt").exists()
+
+
+def _verify(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app.cli", "verify", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
