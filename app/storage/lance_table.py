@@ -7,6 +7,7 @@ the row id serves as the key of everything derived from a row.
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -96,6 +97,8 @@ class Table:
             except OSError:
                 if not cls.exists(uri):  # nobody else created it meanwhile
                     shutil.rmtree(uri, ignore_errors=True)
+                    with suppress(OSError):
+                        Path(uri).parent.rmdir()  # the folder made for it, if nothing else is in there
                 raise
         table = cls(uri)
         table._seal(table._latest())
@@ -103,7 +106,8 @@ class Table:
 
     @staticmethod
     def exists(uri: str | Path) -> bool:
-        return (Path(uri) / "_versions").is_dir()
+        """Whether a version of it was committed; the folders alone are what a full disk leaves."""
+        return any((Path(uri) / "_versions").glob("*.manifest"))
 
     @property
     def version(self) -> int:

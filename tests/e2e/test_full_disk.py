@@ -120,6 +120,7 @@ def test_full_disk_is_told_by_every_writer_and_loses_nothing(small_disk: Path, s
             problem(answer, 503, "disk-full")
             assert answer.headers["retry-after"] == "10"
         assert files(settings.data_dir) == before
+        assert len(list((settings.data_dir / "galleries").iterdir())) == 1
         found = client.post("/search", json={"gallery": "g", "model": "m", "k": 1, "vectors": [vector]})
         assert len(checked(found)["results"][0]) == 1
         for path in ("/galleries", "/galleries/g", "/galleries/g/items/i1", "/datasets", "/models", "/upgrades"):
