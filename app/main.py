@@ -61,7 +61,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(LastResort)
+    app.add_middleware(LastResort, data_dir=settings.data_dir)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Forwarded, trusted=settings.trusted_proxies, root_path=settings.root_path)
     app.add_middleware(KnownHosts, allowed=settings.allowed_hosts)

@@ -18,6 +18,8 @@ Problem
 ├── HeadersTooLarge 431
 ├── InternalError 500
 └── Unavailable 503           try again later
+    ├── DiskFull              nothing more can be written
+    └── DiskFailing           the disk refuses to write, or to read
 """
 
 from typing import Any, ClassVar, Self
@@ -169,6 +171,14 @@ class InternalError(Problem):
     """The message never carries the exception's text: that goes to the log, under the request id."""
 
 
+class DamagedFile(Problem):
+    slug, title = "damaged-file", "A file of the store is not what was written"
+    remedy = (
+        "`crosswalk verify` names every such file. Restore it from a backup; what is derived from others, "
+        "`crosswalk verify --repair` makes anew."
+    )
+
+
 class DamagedArtifact(Problem):
     slug, title = "corrupt-artifact", "A file that was learned here is not what was saved"
     remedy = (
@@ -179,7 +189,25 @@ class DamagedArtifact(Problem):
 
 class Unavailable(Problem):
     status, slug, title = 503, "unavailable", "Not able to answer right now; try again"
+    retry_after: ClassVar[int] = 2
+    """Seconds after which trying again may help, as the Retry-After header says."""
     remedy = "Wait a few seconds and try again. GET /readyz says which part is not ready."
+
+
+class DiskFull(Unavailable):
+    """503, so that clients try again: the request is right, and goes through once there is space."""
+
+    slug, title = "disk-full", "A disk is full; try again once there is space"
+    retry_after = 10
+    remedy = (
+        "Free space on the disk that `folder` is on, or give it more, and send the request again. Nothing has to be "
+        "restarted. Reading and searching go on meanwhile."
+    )
+
+
+class DiskFailing(Unavailable):
+    slug, title = "disk-failing", "A disk cannot be written or read"
+    remedy = "Look at the system's log and the disk's health, and keep a copy of what can still be read."
 
 
 def all_problems() -> list[type[Problem]]:

@@ -62,8 +62,17 @@ class Settings(BaseSettings):
         description="Path under which a proxy shows the service, which the proxy strips, like /crosswalk.",
     )
 
+    disk_reserve_bytes: int = Field(
+        default=2**20, ge=0, description="GET /readyz answers 503 while the disk of data_dir has fewer bytes free."
+    )
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")
+    upload_memory_bytes: int = Field(
+        default=768 * 2**20,
+        ge=2**26,
+        description="Most memory for decoding one bulk upload.",
+    )
+    upload_decoders: int = Field(default=2, gt=0, description="Bulk uploads decoded at a time, each in its process.")
     json_limit_bytes: int = Field(default=32 * 2**20, gt=0, description="Largest ordinary JSON body.")
     search_k_limit: int = Field(default=1_000, gt=0, description="Largest k of a search.")
     search_queries_limit: int = Field(default=10_000, gt=0, description="Most queries in one POST /search.")
@@ -86,6 +95,9 @@ class Settings(BaseSettings):
     cost_storage_price: float | None = Field(default=None, ge=0, description="Price of writing 10⁹ bytes.")
 
     evaluation_gallery_limit: int = Field(default=100_000, gt=0, description="Gallery rows a proof samples at most.")
+    evaluation_memory_bytes: int = Field(
+        default=2_000_000_000, gt=0, description="Most memory for one gallery's vectors in a proof; larger are sampled."
+    )
     index_exact_rows: int = Field(default=200_000, gt=0, description="Galleries up to this size are searched exactly.")
     cascade_overlap: float = Field(
         default=0.99, gt=0, le=1, description="Share of the rewritten gallery's top 10 that a cascade is to find."

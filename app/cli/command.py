@@ -87,6 +87,23 @@ def restore(
 
 
 @commands.command()
+def verify(
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Remove what belongs to nothing, and make anew what is derived from the rest."),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Compares database, store, indexes and artifacts, and every file with its checksum; a line for each finding.
+
+    Also while the service runs. Status 1 where something is wrong, or stays wrong; 2 where there is nothing to verify.
+    """
+    from app.cli.maintenance import verify
+
+    verify(data_dir, repair=repair)
+
+
+@commands.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service up at the end, until Ctrl+C.")] = False,
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of its service; any free one.")] = None,

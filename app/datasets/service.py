@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -44,6 +45,11 @@ class Datasets:
         except IntegrityError:  # registered by somebody else in the same moment
             store.destroy()
             return self._unless_other(self._row(new.id), new), False
+        except BaseException:
+            # Where it cannot be known whether the row is there, the folder stays: a row needs its folder.
+            if (registered := self._find(new.id)) is None or registered.folder != folder:
+                store.destroy()
+            raise
         return self.get(new.id), True
 
     def get(self, dataset: str, within: Session | None = None) -> schemas.Dataset:
@@ -80,6 +86,16 @@ class Datasets:
     def store(self, dataset: str, within: Session | None = None) -> DatasetStore:
         """The files of a dataset; `within` the caller's session where there is one. Raises NotFound."""
         return self._store(self._row(dataset, within))
+
+    def folders(self) -> dict[str, Path]:
+        """Where every dataset's files are, by its id: none of them is touched."""
+        with self._database.read() as session:
+            rows = session.scalars(select(DatasetRow).order_by(DatasetRow.id)).all()
+        return {row.id: self._settings.datasets_dir / row.folder for row in rows}
+
+    def folder(self, dataset: str) -> Path:
+        """Where a dataset's files are: none of them is touched. Raises NotFound."""
+        return self._settings.datasets_dir / self._row(dataset).folder
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """The datasets that hold vectors of a model, for whoever would delete it, read in that caller's session."""

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -60,6 +60,11 @@ class Galleries:
             store.destroy()
             self._models.get(new.model)
             return self._unless_other(self.info(new.id), new), False
+        except BaseException:
+            # Where it cannot be known whether the row is there, the folder stays: a row needs its folder.
+            if (registered := self._find(new.id)) is None or registered.folder != folder:
+                store.destroy()
+            raise
         return self.get(new.id), True
 
     def get(self, gallery: str) -> schemas.Gallery:
@@ -98,6 +103,10 @@ class Galleries:
         if info is None:
             raise NotFound(f"There is no gallery {gallery!r}. Register it with POST /galleries.")
         return info
+
+    def every(self) -> list[GalleryInfo]:
+        """All galleries, in order of their ids, as the database describes them: no file of theirs is touched."""
+        return self._infos(true())
 
     def store(self, info: GalleryInfo) -> GalleryStore:
         """The Lance store of a gallery's items and generations."""

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -31,6 +32,8 @@ from app.problems import (
     UnsupportedMediaType,
 )
 from app.storage.away import is_away
+from app.storage.disk import disk_problem
+from app.uploads import media_types
 from models.portable import ArtifactError
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -71,10 +74,14 @@ def prefix(request: Request) -> str:
 
 
 class LastResort:
-    """Middleware: an error that nothing else answered is logged with its traceback, and answered without it."""
+    """Middleware: an error that nothing else answered is logged with its traceback, and answered without it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A full or failing disk is answered as what it is; data_dir: the folder that it most likely is about.
+    """
+
+    def __init__(self, app: ASGIApp, data_dir: Path) -> None:
         self.app = app
+        self.data_dir = data_dir
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,10 +98,17 @@ class LastResort:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
             log.info("the client went away in the middle of its request")
-        except Exception:
-            log.exception("unhandled error")
+        except Exception as error:
+            disk = disk_problem(error, self.data_dir)
+            if disk is None:
+                log.exception("unhandled error")
+            else:
+                log.error(disk.detail, error=repr(error))
             if started:
                 raise  # the answer is half sent: only breaking the connection tells the client
+            if disk is not None:
+                await (await _problem(Request(scope), disk))(scope, receive, send)
+                return
             problem = InternalError(
                 "The service failed while answering. Its log has the details, under the request_id."
             )
@@ -103,7 +117,7 @@ class LastResort:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    headers = {"Retry-After": "2"} if isinstance(error, Unavailable) else None
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
     return answer(error, request, headers)
 
 
@@ -191,10 +205,11 @@ def _place_and_message(fault: Mapping[str, Any]) -> dict[str, str]:
 
 def _unreadable(request: Request, detail: str) -> Problem:
     """The body is no JSON; where it is compressed, that is what is wrong with it."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.strip().lower() == "identity":
-        return BadRequest(detail)
-    return UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not taken; send the body as it is.")
+    try:
+        media_types.refuse_encoded(request.headers.get("content-encoding"))
+    except UnsupportedMediaType as problem:
+        return problem
+    return BadRequest(detail)
 
 
 def _why_unreadable(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
 from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
+from app.problems import Unavailable
 from app.storage.lance_table import VersionGone
 
 log = structlog.get_logger(__name__)
@@ -49,12 +50,13 @@ class _Followed:
         self._store: GalleryStore = galleries.store(info)
         self._lineage = galleries.lineage(info, number)
         self._number = number
-        self._ask = ask
+        self._ask_for_rebuild = ask
         self._lock = threading.Lock()
         self._index: LiveIndex | None = None
         self._published: str | None = None
         self._published_version = 0
         self._asked_at: int | None = None
+        self._corrupt = False
 
     def level(self, info: GalleryInfo) -> VectorIndex:
         """The index, level with the items as they are now. Those who come while it catches up wait for it."""
@@ -98,9 +100,10 @@ class _Followed:
                 return LiveIndex(metric, dimension, snapshot=snapshot)
             except CorruptIndex as error:
                 log.error("published index is corrupt; searching exactly until it is rebuilt", error=str(error))
-                self._ask(info.id, self._number)
+                self._corrupt = True
         index = LiveIndex(metric, dimension)
         version = self._store.items.version
+        self._store.items.check(version)  # a published index has checksums of its own
         for part in self._store.project(self._lineage, version=version):
             index.upsert(part.rows, part.vectors, version=version)
         return index
@@ -115,8 +118,17 @@ class _Followed:
         index.apply(rows, vectors, changes.removed, version=changes.version)
 
     def _ask_if_due(self, info: GalleryInfo, index: LiveIndex) -> None:
-        if index.rebuild_due and self._asked_at is None:
-            self._asked_at = index.version
-            self._ask(info.id, self._number)
+        if (index.rebuild_due or self._corrupt) and self._asked_at is None:
+            if self._ask(info.id):
+                self._asked_at, self._corrupt = index.version, False
         elif not index.rebuild_due:
             self._asked_at = None
+
+    def _ask(self, gallery: str) -> bool:
+        """Asks for a rebuild; whether that was heard. A full disk takes no request, and must not end a search."""
+        try:
+            self._ask_for_rebuild(gallery, self._number)
+        except Unavailable as problem:
+            log.warning("rebuild not asked for; a later search asks again", gallery=gallery, why=problem.detail)
+            return False
+        return True

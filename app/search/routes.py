@@ -93,6 +93,7 @@ async def search_many(
     """The nearest items of each query, in the order of the queries."""
     content_type = request.headers.get("content-type", "")
     if is_json(content_type):
+        media_types.refuse_encoded(request.headers.get("content-encoding"))
         for name in request.query_params:
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())

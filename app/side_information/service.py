@@ -49,6 +49,12 @@ class Encoders:
         self._datasets = datasets
         self._jobs = jobs
 
+    def runs(self) -> dict[str, bool]:
+        """Every attempt at training an encoder, which names its folder of artifacts, and whether it was trained."""
+        with self._database.read() as session:
+            rows = session.scalars(select(SideInformationEncoderRow)).all()
+        return {row.run: row.state == EncoderState.READY for row in rows}
+
     def train(self, session: Session, model: str, request: NewEncoder) -> Encoder:
         """Starts training an encoder inside the caller's transaction; its job is rung after the commit.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from app.kept_cells import keeps
-from app.problems import InvalidUpload, TooLarge, Unavailable
+from app.problems import InvalidUpload, TooLarge
+from app.storage.disk import disk_problem
 from app.uploads import media_types
 from app.uploads.arrow import read_arrow
 from app.uploads.column_types import check_type, refuse_columns
@@ -41,7 +42,7 @@ _COLUMNS_NAMED = 20
 def decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits, into: Path) -> UploadedRows:
     """Reads a body, checks everything, and writes it as canonical rows to `into`.
 
-    Raises InvalidUpload, InvalidRows and TooLarge, and Unavailable where the disk is full.
+    Raises InvalidUpload, InvalidRows and TooLarge, and DiskFull.
     """
     if body.stat().st_size == 0:
         raise InvalidUpload("The body is empty.")
@@ -57,8 +58,8 @@ def decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise _too_long(limits) from None
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable("The service has no disk space left for uploads. Try again later.") from error
+        if (problem := disk_problem(error, into.parent)) is not None:
+            raise problem from error
         raise
 
 

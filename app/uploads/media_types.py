@@ -47,5 +47,11 @@ def accepted(content_type: str | None, taken: tuple[str, ...]) -> str:
     return media_type
 
 
+def refuse_encoded(content_encoding: str | None) -> None:
+    """Raises UnsupportedMediaType for a body that is compressed for its journey: sizes are bounded by what comes."""
+    if content_encoding is not None and content_encoding.strip().lower() != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding {content_encoding[:80]!r} is not taken; send the body as it is.")
+
+
 def _bare(content_type: str | None) -> str:
     return (content_type or "").partition(";")[0].strip().lower()

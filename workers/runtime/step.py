@@ -12,11 +12,15 @@ import sys
 from importlib import import_module
 
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
+from app.problems import DamagedFile, DiskFull
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.disk import disk_problem
+from models.portable import ArtifactError
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import LEASE_LOST, Heartbeat
 from workers.runtime.child_process import BEGUN
+from workers.runtime.death import DISK_FULL
 from workers.runtime.program import CROSSWALK, Program
 
 _PR_SET_PDEATHSIG = 1
@@ -44,6 +48,12 @@ def main(program: Program, arguments: list[str]) -> int:
         return LEASE_LOST
     except CancelRequested:
         return 0
+    except Exception as error:
+        if (problem := disk_problem(error, settings.data_dir)) is None or not isinstance(problem, DiskFull):
+            raise
+        logging.exception("the disk is full")
+        sys.stdout.write(f"{problem.detail}\n")  # the last line is the reason that the supervisor gives
+        return DISK_FULL
     finally:
         database.close()
     return 0
@@ -56,6 +66,8 @@ def do(program: Program, context: StepContext) -> None:
         import_module(program.steps[context.lease.step]).run(context)
     except StepFailed as failure:
         context.fail(failure.reason)
+    except (DamagedFile, ArtifactError) as damage:  # What is on disk will not be another the next time.
+        context.fail(f"{damage} `crosswalk verify` names what is damaged.")
     else:
         if not context.finished:
             raise RuntimeError(f"step {context.lease.step!r} returned without finishing its job")
