@@ -55,11 +55,9 @@ def _listing(group: typer.Typer, name: str) -> None:
     def show(id: Id, url: Url = None) -> None:
         Client(url).show("GET", path_to(name, id))
 
-    if name != "upgrades":
-
-        @group.command("delete", help="Removes one.")
-        def delete(id: Id, url: Url = None) -> None:
-            Client(url).show("DELETE", path_to(name, id))
+    @group.command("delete", help="Removes one.")
+    def delete(id: Id, url: Url = None) -> None:
+        Client(url).show("DELETE", path_to(name, id))
 
 
 @models.command("register")
