@@ -68,6 +68,8 @@ class Upgrades:
         generations.lock(session, row.galleries)  # Two that start at the same moment take turns.
         self._checks.in_space(session, source, row.galleries)
         self._checks.free(session, row.galleries)
+        if isinstance(request, ForwardUpgrade):
+            self._checks.pairs(session, source, request, row.galleries)
         session.add(row)
         session.flush()
         self._jobs.enqueue(session, FIRST_STEP[row.strategy], row.id)
