@@ -54,8 +54,8 @@ def refuse_too_few_pairs(
 def too_few_pairs(dataset: str, target: str, rows: int, source: str, pairs: int, galleries: Sequence[str]) -> str:
     """What is said of a dataset with this many rows of the new model `target`, of which too few are pairs."""
     return (
-        f"Dataset {dataset!r} has {rows} rows with a vector of {target!r}; for {pairs} of them a vector of {source!r} is "
-        f"known as well (their own, or that of the item of the same id in {', '.join(galleries)}). At least "
+        f"Dataset {dataset!r} has {rows} rows with a vector of {target!r}; for {pairs} of them a vector of {source!r} "
+        f"is known as well (their own, or that of the item of the same id in {', '.join(galleries)}). At least "
         f"{FEWEST_PAIRS} pairs are needed, and some hundreds to do well."
     )
 

@@ -171,7 +171,6 @@ def test_upgrade_of_what_is_not_there_is_refused(scene: NewScene) -> None:
 def test_idempotency_key_starts_an_upgrade_once(scene: NewScene) -> None:
     s = scene()
     s.put(s.world.gallery)
-    s.put(s.world.gallery)
     s.put_pairs(s.world.pairs(20))
     first, second = (_start(s, key=f"{s.gallery}-key") for _ in range(2))
     assert checked(first, 202) == checked(second, 202)
