@@ -3,6 +3,8 @@
 import signal
 from dataclasses import dataclass
 
+from workers.runtime.failure import UNLIKELY_TO_HEAL
+
 _SENTENCES: dict[int, str] = {
     signal.SIGKILL: "Most often the system was out of memory and ended its largest process: give it more memory, or "
     "ask for less at a time (smaller batches, a smaller model, fewer steps side by side).",
@@ -20,6 +22,7 @@ _REMEDY = (
     "The same step is likely to end so again on this machine: try another device (CROSSWALK_DEVICE), another machine, "
     "or other versions of PyTorch and its drivers; the step's log shows where it was."
 )
+_UNEXPECTED = "Nobody foresaw this: the log of the worker says where it happened."
 _ATTEMPTS_OF_FAULTS = 2
 _ATTEMPTS_OF_KILLED = 3
 
@@ -45,6 +48,8 @@ def explain(status: int | None) -> Death:
     be free again, but one that needs more than there is would be killed every time. One that was asked to end did
     nothing wrong: only the settings limit that.
     """
+    if status == UNLIKELY_TO_HEAL:
+        return Death("failed", _UNEXPECTED, _ATTEMPTS_OF_FAULTS)
     if status is None or status >= 0:
         return Death(f"ended with exit status {status}", "", None)
     number = -status

@@ -114,9 +114,7 @@ def test_a_query_whose_label_only_its_own_entry_has_is_not_judged_and_is_counted
 
 
 def test_a_perfect_search_of_labels_most_of_which_stand_alone_is_perfect() -> None:
-    vectors = (
-        np.repeat(np.eye(20, dtype=np.float32), 3, axis=0) + np.tile(np.eye(20, dtype=np.float32)[:3], (20, 1)) / 9
-    )
+    vectors = (np.repeat(np.eye(20), 3, axis=0) + np.tile(np.eye(20)[:3], (20, 1)) / 9).astype(np.float32)
     labels = np.array([f"class-{row // 3}" if row < 20 else f"alone-{row}" for row in range(60)], object)
     result = evaluate(GallerySearch("self", vectors, vectors, "l2"), labels, labels, np.arange(60))
     assert (result.unmatched_queries, result.figure("cmc@1").queries) == (40, 20)

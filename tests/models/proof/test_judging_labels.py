@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from models.arrays import Labels
 from models.portable import Space
@@ -49,7 +50,9 @@ def _proof(label: Labels | None) -> ProofReport:
     new = (centre @ np.linalg.qr(rng.standard_normal((OLD, NEW)))[0]).astype(np.float32)
     source, target = Space("o", OLD, "cosine"), Space("n", NEW, "cosine")
     pairs = Pairs(old, new, label=label)
-    refit = partial(learn, Recipe(method_named("orthogonal")), source=source, target=target, device="cpu", seed=0)
+    refit = partial(
+        learn, Recipe(method_named("orthogonal")), source=source, target=target, device=torch.device("cpu"), seed=0
+    )
     return prove(
         ProofGallery(old, label=label),
         PlacedPairs(pairs, np.arange(ROWS)),
