@@ -2,10 +2,11 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
 
 MEMORY_BROKER = "memory://"
 DATABASE_CONNECTIONS = 15
@@ -20,7 +21,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CROSSWALK_", extra="ignore", frozen=True)
 
-    data_dir: Path = Field(default=Path("crosswalk-data"), description="Folder of the database, store and indexes.")
+    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        default=Path("crosswalk-data"), validate_default=True, description="Folder of the database, store and indexes."
+    )
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; left out, SQLite under data_dir.")
     database_connections: int = Field(
         default=DATABASE_CONNECTIONS,
@@ -72,7 +75,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def sqlalchemy_url(self) -> str:
-        return self.database_url or f"sqlite:///{(self.data_dir / 'crosswalk.db').resolve()}"
+        """Where the database is; what a folder's name means in a URL, such as `%20` or `?`, is escaped."""
+        file = URL.create("sqlite", database=str((self.data_dir / "crosswalk.db").resolve()))
+        return self.database_url or file.render_as_string(hide_password=False)
 
     @property
     def galleries_dir(self) -> Path:
