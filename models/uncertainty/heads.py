@@ -29,8 +29,8 @@ CLASSIFIER_PENALTY = 1e-4
 def fit_head(transformed: Array, loss: Floats, *, device: torch.device, seed: int) -> Head:
     """The Linear(d_new → 1) that minimises mean[½·exp(−σ)·L + ½·σ] + penalty·‖w‖².
 
-    transformed: (n, d_new) float32, out-of-fold output of the transformation h; loss: (n,) none below 0. With h fixed, the
-    problem is convex (a gamma regression with logarithmic link), so that L-BFGS finds its minimum. The penalty is
+    transformed: (n, d_new) float32, out-of-fold output of the transformation h; loss: (n,) none below 0. With h fixed,
+    the problem is convex (a gamma regression with logarithmic link), so that L-BFGS finds its minimum. The penalty is
     chosen on a fifth of the rows.
     """
     chosen = np.random.default_rng(seed).permutation(len(transformed))[:MOST_ROWS]
