@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.artifacts.discards import sweep
 from app.datasets.service import Datasets
 from app.downloads import Downloads
 from app.evaluations.checks import EvaluationChecks
@@ -28,6 +29,7 @@ from app.side_information.service import Encoders
 from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
+from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.service import Upgrades
 from app.upgrades.steps import UpgradeSteps
 from app.uploads import Uploads
@@ -50,6 +52,7 @@ class Crosswalk:
     later_side_information: LaterSideInformation
     upgrades: Upgrades
     upgrade_steps: UpgradeSteps
+    upgrade_removal: UpgradeRemoval
     downloads: Downloads
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
@@ -66,6 +69,13 @@ class Crosswalk:
         """
         for resource in (self.upgrade_steps, self.evaluations, self.encoders):
             resource.step_failed(session, subject, reason)
+
+    def sweep_discarded(self) -> None:
+        """Removes artifacts whose upgrade, or training, was removed without them."""
+        sweep(
+            self.settings.artifacts_dir,
+            lambda runs: self.upgrade_removal.existing(runs) | self.encoders.existing(runs),
+        )
 
     def close(self) -> None:
         self.doorbell.close()
@@ -85,6 +95,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     retirement = Retirement(database, galleries)
     upgrades = Upgrades(database, models, galleries, datasets, jobs)
     accepted_crossings = AcceptedCrossings(database)
+    evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
@@ -103,10 +114,11 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         later_side_information=LaterSideInformation(settings, database, models, galleries),
         upgrades=upgrades,
         upgrade_steps=UpgradeSteps(database, models, jobs),
+        upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
-        evaluations=Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs),
+        evaluations=evaluations,
         live=live,
         search_resolver=SearchResolver(settings, database, models, galleries),
         search=Search(settings, galleries, live),

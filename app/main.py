@@ -90,6 +90,7 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     crosswalk = compose(settings)
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
+    crosswalk.sweep_discarded()
     if worker is not None:
         stack.enter_context(worker(settings))
     return crosswalk

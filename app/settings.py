@@ -4,8 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL
 
 MEMORY_BROKER = "memory://"
 DATABASE_CONNECTIONS = 15
@@ -29,7 +30,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CROSSWALK_", extra="ignore", frozen=True)
 
-    data_dir: Path = Field(default=Path("crosswalk-data"), description="Folder of the database, store and indexes.")
+    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        default=Path("crosswalk-data"), validate_default=True, description="Folder of the database, store and indexes."
+    )
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; left out, SQLite under data_dir.")
     database_connections: int = Field(
         default=DATABASE_CONNECTIONS,
@@ -117,7 +120,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def sqlalchemy_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.database_file.resolve()}"
+        """Where the database is; what a folder's name means in a URL, such as `%20` or `?`, is escaped."""
+        file = URL.create("sqlite", database=str(self.database_file.resolve()))
+        return self.database_url or file.render_as_string(hide_password=False)
 
     @property
     def database_file(self) -> Path:

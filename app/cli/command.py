@@ -1,11 +1,13 @@
 """The commands and their options; what they do is in the modules beside this one."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from app.cli import resources
+from app.cli.ending import described
 
 DataDir = Annotated[
     Path | None,
@@ -149,4 +151,7 @@ def export(
 def main() -> None:
     """The entry point that the package installs."""
     resources.register(commands)
-    commands()
+    try:
+        commands()
+    except OSError as error:  # Such as output that cannot be written; what a command itself expects, it says.
+        sys.exit(f"{described(error)}.")

@@ -6,12 +6,16 @@ import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import typer
 import uvicorn
+from pydantic import ValidationError
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
+from app.cli.ending import give_up
 from app.http.listener import listen
 from app.http.server import server_config
 from app.logs import configure_logging
@@ -49,6 +53,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     settings = _settings(data_dir)
     configure_logging(settings.log_format)
     listener = _listen(host, port)
+    _prepare(settings)
     if settings.embedded:
         from workers.runtime.celery import EmbeddedWorker
 
@@ -88,6 +93,7 @@ def work(data_dir: Path | None) -> None:
             err=True,
         )
         raise typer.Exit(1)
+    _prepare(settings)
     _migrate(settings)
     run_worker(settings)
 
@@ -96,6 +102,7 @@ def migrate(data_dir: Path | None) -> None:
     """Migrates, and says what."""
     settings = _settings(data_dir)
     configure_logging(settings.log_format)
+    _prepare(settings)
     _migrate(settings)
     typer.echo(f"{make_url(settings.sqlalchemy_url).render_as_string(hide_password=True)} is at the newest schema.")
 
@@ -108,7 +115,30 @@ def _migrate(settings: Settings) -> None:
 
 def _settings(data_dir: Path | None) -> Settings:
     given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
-    return Settings(**given)
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        name = "_".join(map(str, wrong["loc"])).upper()
+        give_up(f"CROSSWALK_{name}: {wrong['msg']}. It is {wrong['input']!r}.")
+
+
+def _prepare(settings: Settings) -> None:
+    """Makes the data directory, and ends the command where that cannot be, or where the database has no usable URL."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.data_dir):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        give_up(
+            f"Cannot use the data directory {settings.data_dir}: {reason}. Choose a folder that can be written to, "
+            "with --data-dir or CROSSWALK_DATA_DIR."
+        )
+    try:
+        make_url(settings.sqlalchemy_url).get_dialect()
+    except (ArgumentError, ModuleNotFoundError) as error:
+        give_up(f"CROSSWALK_DATABASE_URL is no URL of a database that can be used: {type(error).__name__}.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -65,6 +65,11 @@ class Evaluations:
             self._jobs.request_cancel(session, row.id)
             session.delete(row)
 
+    def using_upgrade(self, session: Session, upgrade: str) -> list[str]:
+        """The evaluations under way that measure an upgrade's crossing, for whoever would delete it."""
+        under_way = session.scalars(select(EvaluationRow).where(EvaluationRow.state.not_in(ENDED)))
+        return [f"evaluation {row.id}" for row in under_way if upgrade in _crossings(asked_by(row.request))]
+
     # What the step of an evaluation does.
 
     def begin(self, evaluation: str) -> PairEvaluation | ChainEvaluation:
@@ -102,6 +107,13 @@ class Evaluations:
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
+
+
+def _crossings(request: PairEvaluation | ChainEvaluation) -> set[str | None]:
+    """The upgrades whose crossings are applied."""
+    if isinstance(request, ChainEvaluation):
+        return set()
+    return {request.via, request.against.via if request.against else None}
 
 
 def _found(row: EvaluationRow | None, evaluation: str) -> EvaluationRow:

@@ -75,7 +75,10 @@ class GenerationStore:
         Returns what `commit` needs to know of it, as JSON.
         """
         reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in parts))
-        return [json.dumps(piece.to_json()) for piece in write_fragments(reader, self.path, schema=self.schema)]
+        return [
+            json.dumps(piece.to_json())
+            for piece in write_fragments(reader, self.path, schema=self.schema, mode="overwrite")
+        ]
 
     def commit(self, pieces: list[str]) -> None:
         """Makes the pieces the dataset, in one commit, whatever was there before."""

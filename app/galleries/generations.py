@@ -76,6 +76,12 @@ def published(session: Session, gallery: str, number: int, version: int, index_n
     generation.ready_at = generation.ready_at or utc_now()
 
 
+def galleries_of(session: Session, upgrade: str) -> list[str]:
+    """The galleries in which an upgrade made a generation."""
+    made = select(GenerationRow.gallery).where(GenerationRow.upgrade == upgrade).order_by(GenerationRow.gallery)
+    return list(session.scalars(made))
+
+
 def abandon(session: Session, upgrade: str) -> None:
     """Forgets the generations of an upgrade that will never be switched to. Their files go with the gallery."""
     for row in session.scalars(select(GenerationRow).where(GenerationRow.upgrade == upgrade)):

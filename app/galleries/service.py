@@ -20,6 +20,7 @@ from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database, utc_now
+from app.storage.lance_table import embedding_column
 from models.portable import Space
 
 
@@ -144,8 +145,9 @@ class Galleries:
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry."""
-        ids = session.scalars(select(GenerationRow.gallery).where(GenerationRow.model == model).distinct())
-        return [f"gallery {gallery}" for gallery in ids]
+        searched = set(session.scalars(select(GenerationRow.gallery).where(GenerationRow.model == model)))
+        rows = session.scalars(select(GalleryRow).order_by(GalleryRow.id)).all()
+        return [f"gallery {row.id}" for row in rows if row.id in searched or self._holds(row, model)]
 
     def in_space(self, model: str, within: Session | None = None) -> list[str]:
         """The galleries whose active generation is in a model's space; `within` the caller's session where there is
@@ -154,6 +156,11 @@ class Galleries:
         query = select(GalleryRow.id).join(GenerationRow, active).where(GenerationRow.model == model)
         with self._database.read(within) as session:
             return list(session.scalars(query.order_by(GalleryRow.id)))
+
+    def _holds(self, row: GalleryRow, model: str) -> bool:
+        """Whether items have vectors of a model, which may be in the space of no generation any more."""
+        items, column = GalleryStore(self._settings.galleries_dir / row.folder).items, embedding_column(model)
+        return items.has(column) and items.count(f"`{column}` IS NOT NULL") > 0
 
     def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
         infos = self._infos(GalleryRow.id == gallery, within)

@@ -26,14 +26,16 @@ class LiveIndexes:
         self._galleries = galleries
         self._ask = ask_for_rebuild
         self._opening = threading.Lock()
-        self._open: dict[tuple[str, int], _Followed] = {}
+        self._open: dict[tuple[str, int, str | None], _Followed] = {}
 
     def index(self, info: GalleryInfo, number: int) -> VectorIndex:
         """The index of a generation, with everything in it that was acknowledged before this call."""
-        key = (info.folder, number)
+        key = (info.folder, number, info.generations[number].upgrade)
         followed = self._open.get(key)
         if followed is None:
             with self._opening:
+                # One of the same number is gone, with the upgrade that made it.
+                self._open = {one: kept for one, kept in self._open.items() if one[:2] != key[:2] or one == key}
                 followed = self._open.setdefault(key, _Followed(self._galleries, info, number, self._ask))
         return followed.level(info)
 

@@ -144,11 +144,17 @@ class Table:
         return column in self.schema.names
 
     def ensure_column(self, field: pa.Field) -> None:
-        """Adds a column of nulls; where another writer came first, theirs is as good."""
+        """Adds a column of nulls; where another writer came first, theirs is as good.
+
+        One that is there, of another type and without a value, is of a model that is no more: it is made anew.
+        """
         for attempt in range(_ATTEMPTS):
-            if self.has(field.name):
+            known, latest = self.has(field.name), self._latest()
+            if known and (latest.schema.field(field.name).type == field.type or self._filled(field.name)):
                 return
             try:
+                if known:
+                    latest.drop_columns([field.name])
                 dataset = self._latest()
                 dataset.add_columns(field)
                 self._seal(dataset)
@@ -286,6 +292,9 @@ class Table:
         tags = self._latest().tags
         if name in tags.list():
             tags.delete(name)
+
+    def _filled(self, column: str) -> bool:
+        return self.count(f"`{column}` IS NOT NULL") > 0
 
     def _maintain(self) -> None:
         """Merges small fragments once there are many: every write adds one, and every read opens them all.

@@ -16,7 +16,7 @@ from app.http.problem_answers import prefix
 from app.http.security_headers import page
 from app.idempotency import Once, StoredAnswer
 from app.ids import ModelId
-from app.problems import BadRequest, Conflict, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
+from app.problems import BadRequest, Conflict, IdTaken, InUse, KeyReused, NotFound, Unprocessable, WrongState
 from app.upgrades import states
 from app.upgrades.report_page import page_of
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
@@ -132,6 +132,16 @@ def roll_back(upgrade: UpgradeId, parts: Parts) -> Upgrade:
 def cancel(upgrade: UpgradeId, parts: Parts) -> Upgrade:
     """Stops an upgrade that is not active yet; every gallery stays as it was."""
     return parts.upgrades.cancel(upgrade)
+
+
+@router.delete(
+    "/{upgrade}", summary="Remove an upgrade", status_code=204, responses=problems(NotFound, WrongState, InUse)
+)
+def delete(upgrade: UpgradeId, parts: Parts) -> None:
+    """Removes an upgrade that has ended, or was rolled back, with its report and all that it learned; a model that it
+    trained stays registered, without its weights. One that is under way is cancelled first; one that a gallery is
+    searched through, or an evaluation measures, stays: the answer names what needs it."""
+    parts.upgrade_removal.delete(upgrade)
 
 
 @starting.post(

@@ -61,12 +61,15 @@ class Upgrades:
         else:
             self._checks.forward(session, source, request)
             self._models.hold(session, request.to)
+        self._models.hold(session, source)
         row.galleries = self._checks.galleries(session, source, request)
         if isinstance(request, ForwardUpgrade):
             self._checks.side_information(session, request, row.galleries)
         generations.lock(session, row.galleries)  # Two that start at the same moment take turns.
         self._checks.in_space(session, source, row.galleries)
         self._checks.free(session, row.galleries)
+        if isinstance(request, ForwardUpgrade):
+            self._checks.pairs(session, source, request, row.galleries)
         session.add(row)
         session.flush()
         self._jobs.enqueue(session, FIRST_STEP[row.strategy], row.id)
@@ -154,12 +157,13 @@ class Upgrades:
         ]
 
     def using_model(self, session: Session, model: str) -> list[str]:
-        """What uses a model here, for the registry: an upgrade is history, and history names its models.
+        """What uses a model here, for the registry: upgrades under way, and those that can be switched to or back.
 
-        One that was to train the model and ended before it had needs it no longer.
+        One that has ended is history: it names its models, and needs them no longer.
         """
-        named = session.scalars(select(UpgradeRow).where((UpgradeRow.source == model) | (UpgradeRow.target == model)))
-        return [f"upgrade {row.id}" for row in named if row.source == model or not _came_to_nothing(row)]
+        named = (UpgradeRow.source == model) | (UpgradeRow.target == model)
+        needing = session.scalars(select(UpgradeRow).where(named, UpgradeRow.state.not_in(states.ENDED)))
+        return [f"upgrade {row.id}" for row in needing]
 
     def _align(self, session: Session, info: GalleryInfo, number: int) -> None:
         """Brings the states of all upgrades of a gallery into line with its being pointed at a generation."""
@@ -210,8 +214,3 @@ class Upgrades:
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
-
-
-def _came_to_nothing(row: UpgradeRow) -> bool:
-    """Whether an upgrade was to train a model and ended without."""
-    return row.strategy == COMPATIBLE and row.state in states.ENDED and row.learned is None

@@ -51,9 +51,11 @@ def test_every_example_runs_as_it_stands(browser: Browser, service: httpx.Client
             if example:
                 _choose(block, example)
             status, body = _executed(page, block)
-            taken = (200, 409) if name in DEPENDING_ON_THE_STATE else (200, 201, 202, 204)
+            taken = [200, 409] if name in DEPENDING_ON_THE_STATE else [200, 201, 202, 204]
+            if (name, example) == TOO_FEW_PAIRS:
+                taken = [422]
             assert status in taken, f"{name} {example}: {status} {body}"
-            if name == "POST /models/{model}/upgrade":
+            if name == "POST /models/{model}/upgrade" and status == 202:
                 upgrade = service.get("/upgrades").json()["items"][-1]["id"]
                 _settled(service, upgrade)  # One upgrade of a gallery at a time: the next example waits for it.
             if name == "POST /evaluations":
@@ -80,6 +82,7 @@ DEPENDING_ON_THE_STATE = {
 }
 """Two items teach nothing, so the examples' upgrades come to nothing, and there is nothing to switch to; the model of
 the examples was registered, not trained."""
+TOO_FEW_PAIRS = ("POST /models/{model}/upgrade", "forward")
 
 
 def _settled(service: httpx.Client, upgrade: str) -> None:

@@ -3,6 +3,8 @@
 import signal
 from dataclasses import dataclass
 
+from workers.runtime.failure import UNLIKELY_TO_HEAL
+
 _SENTENCES: dict[int, str] = {
     signal.SIGKILL: "Most often the system was out of memory and ended its largest process: give it more memory, or "
     "ask for less at a time (smaller batches, a smaller model, fewer steps side by side).",
@@ -22,7 +24,7 @@ _REMEDY = (
 )
 DISK_FULL = 74
 """The exit status of a step that found no space on a disk (sysexits' EX_IOERR)."""
-
+_UNEXPECTED = "Nobody foresaw this: the log of the worker says where it happened."
 _ATTEMPTS_OF_FAULTS = 2
 _ATTEMPTS_OF_KILLED = 3
 
@@ -51,6 +53,8 @@ def explain(status: int | None) -> Death:
     """
     if status == DISK_FULL:
         return Death("found no space on a disk", "It is tried again until there is.", None, disk_full=True)
+    if status == UNLIKELY_TO_HEAL:
+        return Death("failed", _UNEXPECTED, _ATTEMPTS_OF_FAULTS)
     if status is None or status >= 0:
         return Death(f"ended with exit status {status}", "", None)
     number = -status
