@@ -16,6 +16,11 @@ from app.http.body_limit import BodyLimit
 from app.http.openapi import DESCRIPTION, TAGS, Documented
 from app.http.problem_answers import LastResort, answer_problems, refuse_nul
 from app.http.telemetry import Metrics, Telemetry
+from app.keys.gate import Gate, refuse_unruled
+from app.keys.limits import KeyLimits
+from app.keys.peers import RememberPeer
+from app.keys.routes import router as keys
+from app.keys.rules import RULES, Rules
 from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
@@ -47,13 +52,15 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        dependencies=[Depends(refuse_nul)],
+        dependencies=[Depends(refuse_unruled), Depends(refuse_nul)],
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
+    app.add_middleware(Gate, rules=_rules(settings), limits=KeyLimits(settings))
     app.add_middleware(LastResort)
+    app.add_middleware(RememberPeer)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (
@@ -65,6 +72,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         upgrades,
         evaluations,
         search,
+        keys,
         health.router,
         docs.router,
     ):
@@ -79,9 +87,14 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     crosswalk = compose(settings)
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
+    crosswalk.key_ring.read()
     if worker is not None:
         stack.enter_context(worker(settings))
     return crosswalk
+
+
+def _rules(settings: Settings) -> Rules:
+    return RULES.with_open(("GET", "/metrics")) if settings.metrics_without_key else RULES
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import typer
 
+from app.cli.authorization import authorization
+
 MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".arrow": "application/vnd.apache.arrow.stream",
@@ -26,7 +28,8 @@ class Client:
     """A service at an address, or at $CROSSWALK_URL, or where `crosswalk serve` listens by default."""
 
     def __init__(self, url: str | None = None) -> None:
-        self._http = httpx.Client(base_url=url or os.environ.get("CROSSWALK_URL", "http://127.0.0.1:8000"), timeout=600)
+        address = url or os.environ.get("CROSSWALK_URL", "http://127.0.0.1:8000")
+        self._http = httpx.Client(base_url=address, timeout=600, headers=authorization())
 
     def show(self, method: str, path: str, **given: Any) -> None:
         """Makes a call and prints its answer."""

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli import resources
+from app.cli.authorization import take_key_file
+from app.cli.keys import keys
 
 DataDir = Annotated[
     Path | None,
@@ -21,11 +23,11 @@ Artifact = Annotated[
 ]
 
 commands = typer.Typer(
-    help="Upgrades the embedding model behind a vector search without re-embedding the gallery.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+commands.callback()(take_key_file)
 
 
 @commands.command()
@@ -107,5 +109,6 @@ def export(
 
 def main() -> None:
     """The entry point that the package installs."""
+    commands.add_typer(keys, name="keys")
     resources.register(commands)
     commands()

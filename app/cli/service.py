@@ -12,6 +12,7 @@ import typer
 import uvicorn
 from sqlalchemy import make_url
 
+from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
 from app.logs import configure_logging
 from app.main import create_app
@@ -47,6 +48,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
     settings = _settings(data_dir)
     configure_logging(settings.log_format)
+    refuse_open_door(settings, host)
     listener = _listen(host, port)
     if settings.embedded:
         from workers.runtime.celery import EmbeddedWorker

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.keys.secret import redacted
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -51,9 +52,9 @@ def answer_problems(app: FastAPI) -> None:
 def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that a problem makes."""
     body = problem.to_json(instance=request.url.path) | {"request_id": getattr(request.state, "request_id", None)}
-    text = json.dumps(_writable(body), ensure_ascii=False, allow_nan=False, default=str)
+    text = redacted(json.dumps(_writable(body), ensure_ascii=False, allow_nan=False, default=str))
     # What UTF-8 cannot write (a lone surrogate that the client sent) becomes \udXXX, which is JSON's own escape.
-    return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers, MEDIA_TYPE)
+    return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers or problem.headers, MEDIA_TYPE)
 
 
 async def refuse_nul(request: Request) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.idempotency.tables import IdempotencyKeyRow
+from app.keys.access import Caller
 from app.problems import KeyReused
 from app.storage.database import Database, utc_now
 
@@ -98,6 +99,7 @@ class _Known(Exception):
 
 async def _once(
     request: Request,
+    caller: Caller,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -111,6 +113,8 @@ async def _once(
 ) -> OncePerKey:
     database: Database = request.app.state.crosswalk.database
     operation = f"{request.method} {request.url.path}"
+    if caller.key is not None:  # what one sender was answered is not for another
+        operation += f" by {caller.key}"
     return OncePerKey(database, idempotency_key, operation, _fingerprint(await request.body()))
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from app.composition import Parts
 from app.http.openapi import problems
 from app.ids import ResourceId
+from app.keys.access import Caller
 from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, SearchAnswer, SearchAnswers, SearchRequest
@@ -35,11 +36,13 @@ def search_one(
         ),
     ],
     parts: Parts,
+    caller: Caller,
     k: _K = 10,
     route: _ROUTE = None,
 ) -> SearchAnswer:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
+    caller.require_gallery(gallery)
     resolved = parts.search_resolver.resolve(gallery, model, route)
     query = decode_query_vector(vector, resolved.dimension)
     answers = parts.search.search(resolved, k, query[None, :])
@@ -69,6 +72,7 @@ def search_one(
 async def search_many(
     request: Request,
     parts: Parts,
+    caller: Caller,
     gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
     model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
     k: Annotated[int, Query(ge=1, description="With npy or Arrow: how many items to find.")] = 10,
@@ -77,11 +81,13 @@ async def search_many(
     """The nearest items of each query, in the order of the queries."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == media_types.JSON:
         body = _request(await request.body())
+        caller.require_gallery(body.gallery)
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route)
         vectors = vectors_of_lists(body.vectors, resolved.dimension)
         return await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
+    caller.require_gallery(gallery)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)
         vectors = await decoded(resolved.dimension)
