@@ -16,7 +16,7 @@ from app.http.body_limit import BodyLimit
 from app.http.openapi import DESCRIPTION, TAGS, Documented
 from app.http.problem_answers import LastResort, answer_problems, refuse_nul
 from app.http.telemetry import Metrics, Telemetry
-from app.keys.gate import Gate, refuse_unruled
+from app.keys.admission import Admission, refuse_unruled
 from app.keys.limits import KeyLimits
 from app.keys.peers import RememberPeer
 from app.keys.routes import router as keys
@@ -58,7 +58,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.state.metrics = metrics
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
-    app.add_middleware(Gate, rules=_rules(settings), limits=KeyLimits(settings))
+    app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
     app.add_middleware(LastResort)
     app.add_middleware(RememberPeer)
     app.add_middleware(Telemetry, metrics=metrics)

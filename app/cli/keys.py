@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-DataDir = Annotated[
+ServiceDir = Annotated[
     Path | None,
     typer.Option(help="The service's folder. [default: $CROSSWALK_DATA_DIR, or crosswalk-data]", show_default=False),
 ]
@@ -23,7 +23,7 @@ def create(
     expires: Annotated[str | None, typer.Option(help="12h, 90d, 2w, 1y, or a date like 2030-12-31.")] = None,
     rate: Annotated[str | None, typer.Option(help="Most requests: 100/second.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Most requests at one time in one gateway.")] = None,
-    data_dir: DataDir = None,
+    data_dir: ServiceDir = None,
 ) -> None:
     """Makes a key and prints it: the only time that it is shown."""
     from app.cli.stored_keys import create, moment, names
@@ -41,7 +41,7 @@ def create(
 
 
 @keys.command("list")
-def list_(data_dir: DataDir = None) -> None:
+def list_(data_dir: ServiceDir = None) -> None:
     """Lists the keys, those that have ended too; their secrets are not kept."""
     from app.cli.stored_keys import show_all
 
@@ -49,7 +49,7 @@ def list_(data_dir: DataDir = None) -> None:
 
 
 @keys.command("revoke")
-def revoke(id: Id, data_dir: DataDir = None) -> None:
+def revoke(id: Id, data_dir: ServiceDir = None) -> None:
     """Ends a key for good."""
     from app.cli.stored_keys import revoke
 
@@ -60,7 +60,7 @@ def revoke(id: Id, data_dir: DataDir = None) -> None:
 def rotate(
     id: Id,
     overlap: Annotated[str | None, typer.Option(help="How long both are taken: 1h, 7d. [default: no time]")] = None,
-    data_dir: DataDir = None,
+    data_dir: ServiceDir = None,
 ) -> None:
     """Makes a new key that may do what this one may, and ends this one."""
     from app.cli.stored_keys import moment, rotate

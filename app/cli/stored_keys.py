@@ -157,9 +157,8 @@ def moment(option: str, text: str | None) -> datetime | None:
     try:
         end = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is neither like 12h, 90d, 2w, 1y nor like 2030-12-31", param_hint=option
-        ) from None
+        why = f"{text!r} is neither like 12h, 90d, 2w, 1y nor like 2030-12-31"
+        raise typer.BadParameter(why, param_hint=option) from None
     end = end if end.tzinfo else end.replace(tzinfo=UTC)
     if end <= datetime.now(UTC):
         raise typer.BadParameter(f"{text} is past", param_hint=option)

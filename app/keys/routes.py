@@ -8,7 +8,7 @@ from app.composition import Parts
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.keys.access import Access, Caller
-from app.keys.gate import FIRST_KEY
+from app.keys.admission import FIRST_KEY
 from app.keys.schemas import EXAMPLES, CreatedKey, Key, NewKey, Rotation
 from app.problems import BadRequest, NotFound, WrongState
 

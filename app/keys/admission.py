@@ -23,7 +23,7 @@ _NAMES_OF_KEYS = {b"key", b"api_key", b"api-key", b"apikey", b"access_token", b"
 FIRST_KEY = "crosswalk keys create --name operator --scopes admin"
 
 
-class Gate:
+class Admission:
     """Middleware: refuses whoever may not do what is asked, and tells the route by `Caller` what its sender may.
 
     While no key was ever made, this machine alone is answered, and may do everything. Once one was, every request
@@ -78,7 +78,7 @@ class Gate:
 async def refuse_unruled(request: Request) -> None:
     """Dependency of every route: where keys are in use, one that the table of rules does not know is not served.
 
-    The gate finds a request's rule by its path; this is where it is seen to be the rule of the very route that answers.
+    A request's rule was found by its path; here it is seen to be the rule of the very route that answers.
     """
     if request.scope.get(IN_SCOPE) is EVERYTHING:
         return
