@@ -2,8 +2,8 @@
 
     python -m benchmarks.admission [--requests 20000] [--keys 1000]
 
-The middleware alone, in one thread, on SQLite with so many keys; `GET /search` with a vector of 384 numbers in base64url.
-The keys are read anew once a second as in service, and that is part of the mean. Medians are of single requests.
+The middleware alone, in one thread, on SQLite with so many keys; `GET /search` with a vector of 384 numbers. The
+keys are read anew once a second as in service, and that is part of the mean. Medians are of single requests.
 """
 
 import argparse

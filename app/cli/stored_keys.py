@@ -59,7 +59,7 @@ def rotate(data_dir: Path | None, key: str, until: datetime | None) -> None:
 
 def refuse_open_door(settings: Settings, host: str) -> None:
     """Ends the command where it would listen for other machines without a key being needed."""
-    if _on_loopback(host) or _admin_key(settings):
+    if _admin_key(settings) or _on_loopback(host):
         return
     with _service(settings) as service:
         if service.any():

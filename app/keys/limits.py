@@ -24,6 +24,7 @@ from app.settings import Settings
 
 _REDIS = ("redis://", "rediss://")
 _REDIS_SECONDS = 1.0
+_ALONE_SECONDS = 5.0  # after Redis did not answer, so that not every request waits for it
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ class KeyLimits:
         self._at_once: Counter[str] = Counter()
         self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._together = _together(settings.broker_url)
+        self._alone_until = float("-inf")
 
     async def count(self, key: ValidKey) -> Mapping[str, str]:
         """Counts a request of a key against its rate; the headers that say what is left of it.
@@ -86,10 +88,11 @@ class KeyLimits:
         Where Redis does not answer, this gateway counts by itself: a limit that is too wide for a while is better than
         a search that fails.
         """
-        if self._together is not None:
+        if self._together is not None and time.monotonic() >= self._alone_until:
             try:
                 return await _counted(self._together, item, name)
             except (RedisError, OSError) as error:
+                self._alone_until = time.monotonic() + _ALONE_SECONDS
                 log.warning("Redis does not count requests; this gateway counts its own", error=repr(error))
         return await _counted(self._here, item, name)
 

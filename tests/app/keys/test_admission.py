@@ -46,7 +46,8 @@ def keyless(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return create_app(Settings(data_dir=tmp_path_factory.mktemp("data")))
 
 
-def _asked_from(application: Any, peer: str, path: str, **headers: str) -> httpx.Response:
+def _asked_from(application: Any, peer: str, path: str, **headers: str) -> Any:
+    """The answer to somebody at this address."""
     with TestClient(application, base_url="http://127.0.0.1", client=(peer, 5000)) as client:
         return client.get(path, headers=headers)
 
