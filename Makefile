@@ -43,6 +43,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.streaming
 	$(BIN)/python -m benchmarks.gateway_start
 	$(BIN)/python -m benchmarks.hostile_uploads
+	$(BIN)/python -m benchmarks.admission
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -19,6 +19,8 @@ from app.galleries.samples import Samples
 from app.galleries.service import Galleries
 from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
+from app.keys.ring import KeyRing
+from app.keys.service import Keys
 from app.registry.service import Leaves, Models, Usages
 from app.search.live import LiveIndexes
 from app.search.resolution import SearchResolver
@@ -61,6 +63,8 @@ class Crosswalk:
     search_resolver: SearchResolver
     search: Search
     uploads: Uploads
+    keys: Keys
+    key_ring: KeyRing
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends what a step that failed for good was of, in the transaction that fails its job.
@@ -78,6 +82,7 @@ class Crosswalk:
         )
 
     def close(self) -> None:
+        self.key_ring.close()
         self.doorbell.close()
         self.database.close()
 
@@ -98,6 +103,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
+    keys = Keys(database)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
     leaves += [encoders.leave]
     return Crosswalk(
@@ -123,6 +129,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         search_resolver=SearchResolver(settings, database, models, galleries),
         search=Search(settings, galleries, live),
         uploads=Uploads(settings),
+        keys=keys,
+        key_ring=KeyRing(settings, database, keys),
     )
 
 

@@ -22,6 +22,11 @@ from app.http.problem_answers import LastResort, answer_problems
 from app.http.request_checks import RequestChecks
 from app.http.security_headers import SecurityHeaders
 from app.http.telemetry import Metrics, Telemetry
+from app.keys.admission import Admission, refuse_unruled
+from app.keys.limits import KeyLimits
+from app.keys.peers import RememberPeer
+from app.keys.routes import router as keys
+from app.keys.rules import RULES, Rules
 from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
@@ -54,18 +59,20 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        dependencies=[Depends(RequestChecks())],
+        dependencies=[Depends(refuse_unruled), Depends(RequestChecks())],
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
     app.add_middleware(LastResort, data_dir=settings.data_dir)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Forwarded, trusted=settings.trusted_proxies, root_path=settings.root_path)
     app.add_middleware(KnownHosts, allowed=settings.allowed_hosts)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RememberPeer)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (
@@ -77,6 +84,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         upgrades,
         evaluations,
         search,
+        keys,
         health.router,
         docs.router,
     ):
@@ -91,9 +99,14 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
     crosswalk.sweep_discarded()
+    crosswalk.key_ring.read()
     if worker is not None:
         stack.enter_context(worker(settings))
     return crosswalk
+
+
+def _rules(settings: Settings) -> Rules:
+    return RULES.with_open(("GET", "/metrics")) if settings.metrics_without_key else RULES
 
 
 def _operation_id(route: APIRoute) -> str:

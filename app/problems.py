@@ -3,6 +3,8 @@
 Problem
 ├── BadRequest 400            the request could not be understood
 │   └── InvalidUpload         a bulk body that is not what it says it is
+├── Unauthorized 401          no key was sent, or none that is valid
+├── Forbidden 403             the key may not do this
 ├── ForeignOrigin 403         asked by a web page that may not
 ├── NotFound 404, MethodNotAllowed 405
 ├── Conflict 409              it clashes with what is there
@@ -15,6 +17,7 @@ Problem
 ├── Unprocessable 422         understood, but wrong
 │   ├── InvalidRows           rows of a bulk body break a rule; nothing was stored
 │   └── KeyReused             an Idempotency-Key seen with another body
+├── TooManyRequests 429       a key is used more often than it may be
 ├── HeadersTooLarge 431
 ├── InternalError 500
 └── Unavailable 503           try again later
@@ -22,6 +25,7 @@ Problem
     └── DiskFailing           the disk refuses to write, or to read
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 MEDIA_TYPE = "application/problem+json"
@@ -40,9 +44,10 @@ class Problem(Exception):
         "This is a fault of the service. Report it with the answer's request_id: the log has the rest."
     )
 
-    def __init__(self, detail: str, **members: Any) -> None:
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.headers = headers
         self.members = members
 
     @classmethod
@@ -76,6 +81,22 @@ class ForeignOrigin(Problem):
         "A browser sent this for a web page of another origin. If the page is to be let in, the service's operator "
         "names its origin in the setting `cors_origins`."
     )
+
+
+class Unauthorized(Problem):
+    status, slug, title = 401, "unauthorized", "A valid key is needed"
+    remedy = (
+        "Send `Authorization: Bearer <key>`. Whoever runs the service makes keys: crosswalk keys create, or POST /keys."
+    )
+
+    def __init__(self, detail: str, *, error: str | None = None) -> None:
+        told = f', error="{error}"' if error else ""
+        super().__init__(detail, headers={"WWW-Authenticate": f'Bearer realm="crosswalk"{told}'})
+
+
+class Forbidden(Problem):
+    status, slug, title = 403, "forbidden", "This may not be done with this key"
+    remedy = "`detail` says what is lacking. Whoever runs the service can make a key with more scopes or galleries."
 
 
 class NotFound(Problem):
@@ -160,6 +181,11 @@ class InvalidRows(Unprocessable):
 class KeyReused(Unprocessable):
     slug, title = "idempotency-key-reused", "This Idempotency-Key was used with another request"
     remedy = "Use a new Idempotency-Key for a new request, and the old one only to repeat the old request."
+
+
+class TooManyRequests(Problem):
+    status, slug, title = 429, "too-many-requests", "This key makes more requests than it may"
+    remedy = "Wait as many seconds as Retry-After says. `limit` is how many are allowed."
 
 
 class HeadersTooLarge(Problem):

@@ -4,12 +4,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+import limits
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
 MEMORY_BROKER = "memory://"
 DATABASE_CONNECTIONS = 15
+SHORTEST_ADMIN_KEY = 32
 
 
 def _split(value: Any) -> Any:
@@ -28,7 +30,7 @@ class Settings(BaseSettings):
     worker inside the service process. `database_url` and `broker_url` turn it into the distributed one.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CROSSWALK_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CROSSWALK_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default=Path("crosswalk-data"), validate_default=True, description="Folder of the database, store and indexes."
@@ -68,6 +70,21 @@ class Settings(BaseSettings):
     disk_reserve_bytes: int = Field(
         default=2**20, ge=0, description="GET /readyz answers 503 while the disk of data_dir has fewer bytes free."
     )
+
+    admin_key: SecretStr | None = Field(
+        default=None,
+        exclude=True,
+        description=f"A key that may do everything, of at least {SHORTEST_ADMIN_KEY} characters; it is stored nowhere.",
+    )
+    admin_key_file: Path | None = Field(
+        default=None, exclude=True, description="A file that holds the admin_key, such as a container's secret."
+    )
+    key_rate: str | None = Field(default=None, description="Rate of keys that have none of their own: 100/second.")
+    key_concurrency: int | None = Field(
+        default=None, gt=0, description="Most requests at one time of keys that say nothing of it, in one gateway."
+    )
+    metrics_without_key: bool = Field(default=False, description="Whether /metrics is answered without a key.")
+
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")
     upload_memory_bytes: int = Field(
@@ -112,6 +129,33 @@ class Settings(BaseSettings):
         default=2**28, ge=0, description="Most memory for the transformed rows of one cascade, kept for later queries."
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
+
+    @model_validator(mode="after")
+    def _limits_are_understood(self) -> "Settings":
+        if self.key_rate is not None:
+            try:
+                limits.parse(self.key_rate)
+            except ValueError:
+                raise ValueError("key_rate is like 100/second or 1000/5 minutes") from None
+        return self
+
+    def admin_secret(self) -> str | None:
+        """The key of `admin_key` or `admin_key_file`; None where neither is set.
+
+        Raises ValueError where it is too short or cannot be sent in a header, and OSError where there is no such file.
+        """
+        if self.admin_key is not None:
+            key = self.admin_key.get_secret_value()
+        elif self.admin_key_file is not None:
+            key = self.admin_key_file.read_text().strip()
+        else:
+            return None
+        if len(key) < SHORTEST_ADMIN_KEY or not all("!" <= character <= "~" for character in key):
+            raise ValueError(
+                f"the admin key must be at least {SHORTEST_ADMIN_KEY} visible ASCII characters without spaces; "
+                "`openssl rand -hex 32` makes one"
+            )
+        return key
 
     @property
     def embedded(self) -> bool:

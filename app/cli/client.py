@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import typer
 
+from app.cli.authorization import authorization
 from app.cli.ending import described, give_up, refuse, told_in_one_line
 from app.cli.files import FileType, opened
 
@@ -22,7 +23,8 @@ class Client:
     """A service at an address, or at $CROSSWALK_URL, or where `crosswalk serve` listens by default."""
 
     def __init__(self, url: str | None = None) -> None:
-        self._http = httpx.Client(base_url=_address(url or os.environ.get("CROSSWALK_URL") or _DEFAULT), timeout=600)
+        address = _address(url or os.environ.get("CROSSWALK_URL") or _DEFAULT)
+        self._http = httpx.Client(base_url=address, timeout=600, headers=authorization())
 
     def show(self, method: str, path: str, **given: Any) -> None:
         """Makes a call and prints its answer."""

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli import resources
+from app.cli.authorization import take_key_file
 from app.cli.ending import described
+from app.cli.keys import keys
 
 DataDir = Annotated[
     Path | None,
@@ -23,11 +25,11 @@ Artifact = Annotated[
 ]
 
 commands = typer.Typer(
-    help="Upgrades the embedding model behind a vector search without re-embedding the gallery.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+commands.callback()(take_key_file)
 
 
 @commands.command()
@@ -150,6 +152,7 @@ def export(
 
 def main() -> None:
     """The entry point that the package installs."""
+    commands.add_typer(keys, name="keys")
     resources.register(commands)
     try:
         commands()

@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.cli.ending import give_up
+from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
 from app.http.server import server_config
 from app.logs import configure_logging
@@ -52,6 +53,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
     settings = _settings(data_dir)
     configure_logging(settings.log_format)
+    refuse_open_door(settings, host)
     listener = _listen(host, port)
     _prepare(settings)
     if settings.embedded:

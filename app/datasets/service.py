@@ -1,7 +1,7 @@
 """What can be done with datasets: register, fill, describe, remove."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy import select
@@ -56,10 +56,12 @@ class Datasets:
         """A dataset; `within` the caller's session where there is one. Raises NotFound."""
         return self._wire(self._row(dataset, within))
 
-    def rows_after(self, cursor: str | None, limit: int) -> list[schemas.Dataset]:
-        """Up to `limit` datasets in order of their ids, after the one named by the cursor."""
+    def rows_after(self, cursor: str | None, limit: int, among: Collection[str] | None = None) -> list[schemas.Dataset]:
+        """Up to `limit` datasets in order of their ids, after the one named by the cursor; of these `among` alone,
+        where they are given."""
         with self._database.read() as session:
             query = select(DatasetRow).order_by(DatasetRow.id).limit(limit)
+            query = query if among is None else query.where(DatasetRow.id.in_(among))
             rows = session.scalars(query.where(DatasetRow.id > cursor) if cursor else query).all()
         return [self._wire(row) for row in rows]
 

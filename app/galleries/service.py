@@ -1,7 +1,7 @@
 """Galleries as a resource: registered, listed, described, deleted; and how their generations' vectors come about."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from sqlalchemy import ColumnElement, select, true
@@ -72,9 +72,12 @@ class Galleries:
         """Raises NotFound."""
         return self._wire(self.info(gallery))
 
-    def rows_after(self, cursor: str | None, limit: int) -> list[schemas.Gallery]:
-        """Up to `limit` galleries in order of their ids, after the one named by the cursor."""
+    def rows_after(self, cursor: str | None, limit: int, among: Collection[str] | None = None) -> list[schemas.Gallery]:
+        """Up to `limit` galleries in order of their ids, after the one named by the cursor; of these `among` alone,
+        where they are given."""
         page = select(GalleryRow.id).order_by(GalleryRow.id).limit(limit)
+        if among is not None:
+            page = page.where(GalleryRow.id.in_(among))
         if cursor:
             page = page.where(GalleryRow.id > cursor)
         return [self._wire(info) for info in self._infos(GalleryRow.id.in_(page))]

@@ -18,7 +18,17 @@ from app.problems import ForeignOrigin
 _SEARCH = "/search"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _READING = {"GET", "HEAD", "OPTIONS"}
-_EXPOSED = ("ETag", "Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed", "Content-Disposition")
+_EXPOSED = (
+    "ETag",
+    "Location",
+    "Retry-After",
+    "X-Request-Id",
+    "Idempotent-Replayed",
+    "Content-Disposition",
+    "RateLimit",
+    "RateLimit-Policy",
+    "WWW-Authenticate",
+)
 _PORTS = {"http": 80, "https": 443}
 
 

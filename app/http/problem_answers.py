@@ -18,6 +18,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.json_text import pointer_step
+from app.keys.secret import redacted
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -62,9 +63,9 @@ def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None
         "type": prefix(request) + problem.type_uri(),
         "request_id": getattr(request.state, "request_id", None),
     }
-    text = json.dumps(_writable(body), ensure_ascii=False, allow_nan=False, default=str)
+    text = redacted(json.dumps(_writable(body), ensure_ascii=False, allow_nan=False, default=str))
     # What UTF-8 cannot write (a lone surrogate that the client sent) becomes \udXXX, which is JSON's own escape.
-    return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers, MEDIA_TYPE)
+    return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers or problem.headers, MEDIA_TYPE)
 
 
 def prefix(request: Request) -> str:

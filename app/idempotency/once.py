@@ -21,6 +21,7 @@ from starlette._utils import get_route_path
 from starlette.responses import Response
 
 from app.idempotency.tables import IdempotencyKeyRow
+from app.keys.access import Caller
 from app.problems import KeyReused
 from app.storage.database import Database, utc_now
 
@@ -99,6 +100,7 @@ class _Known(Exception):
 
 async def _once(
     request: Request,
+    caller: Caller,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -112,6 +114,8 @@ async def _once(
 ) -> OncePerKey:
     database: Database = request.app.state.crosswalk.database
     operation = f"{request.method} {get_route_path(request.scope)}"
+    if caller.key is not None:  # what one sender was answered is not for another
+        operation += f" by {caller.key}"
     return OncePerKey(database, idempotency_key, operation, _fingerprint(await request.body()))
 
 

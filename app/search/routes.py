@@ -12,6 +12,7 @@ from app.composition import Parts
 from app.http.json_text import check_json, is_json
 from app.http.openapi import problems
 from app.ids import ResourceId
+from app.keys.access import Caller
 from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
@@ -46,12 +47,14 @@ def search_one(
         ),
     ],
     parts: Parts,
+    caller: Caller,
     k: _K = 10,
     route: _ROUTE = None,
     filter: _FILTER = None,
 ) -> SearchAnswer:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
+    caller.require_gallery(gallery)
     wanted = _filter(filter)
     resolved = parts.search_resolver.resolve(gallery, model, route)
     query = decode_query_vector(vector, resolved.dimension)
@@ -83,6 +86,7 @@ def search_one(
 async def search_many(
     request: Request,
     parts: Parts,
+    caller: Caller,
     gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
     model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
     # Swagger UI would send a default along, with JSON too.
@@ -97,12 +101,14 @@ async def search_many(
         for name in request.query_params:
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
+        caller.require_gallery(body.gallery)
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route)
         vectors = vectors_of_lists(body.vectors, resolved.dimension)
         return await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
     _refuse_what_is_no_query(content_type)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
+    caller.require_gallery(gallery)
     wanted = _filter(filter)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)

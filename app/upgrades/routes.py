@@ -5,7 +5,7 @@ from typing import Annotated
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -16,8 +16,20 @@ from app.http.problem_answers import prefix
 from app.http.security_headers import page
 from app.idempotency import Once, StoredAnswer
 from app.ids import ModelId
-from app.problems import BadRequest, Conflict, IdTaken, InUse, KeyReused, NotFound, Unprocessable, WrongState
+from app.keys.access import Access, Caller
+from app.problems import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    IdTaken,
+    InUse,
+    KeyReused,
+    NotFound,
+    Unprocessable,
+    WrongState,
+)
 from app.upgrades import states
+from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.report_page import page_of
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
 from app.upgrades.states import UpgradeState
@@ -30,13 +42,40 @@ _LOOK_SECONDS = 0.25
 _ROWS_LIMIT = 100_000
 _SETTLED = states.ENDED | {UpgradeState.READY, UpgradeState.ACTIVE, UpgradeState.ROLLED_BACK}
 
-UpgradeId = Annotated[str, Path(description="The id that starting it answered.")]
+
+def _seen(
+    upgrade: Annotated[str, Path(description="The id that starting it answered.")], caller: Caller, parts: Parts
+) -> str:
+    """The id of an upgrade that the sender's key sees. For any other, raises what is raised where there is none."""
+    parts.upgrades.require_seen(upgrade, caller)
+    return upgrade
+
+
+UpgradeId = Annotated[str, Depends(_seen)]
+
+
+def _require_asked(request: NewUpgrade, caller: Access) -> None:
+    """Raises Forbidden where an upgrade would read or change what the sender's key does not see."""
+    if not caller.bound:
+        return
+    if isinstance(request, CompatibleUpgrade):
+        caller.require_unbound("A compatible model, whose queries search every gallery of the old model,")
+    if request.galleries is None:
+        raise Forbidden("This key is bound to galleries. Name in `galleries` which of them are to be upgraded.")
+    for gallery in request.galleries:
+        caller.require_gallery(gallery)
+    for dataset in request.datasets:
+        caller.require_dataset(dataset)
 
 
 @router.get("", summary="List the upgrades", responses=problems(BadRequest))
-def list_(paging: Paging, parts: Parts) -> Page[Upgrade]:
-    """Oldest first, a page at a time."""
-    return paging.page(parts.upgrades.rows_after, key=lambda upgrade: upgrade.id)
+def list_(paging: Paging, caller: Caller, parts: Parts) -> Page[Upgrade]:
+    """Oldest first, a page at a time; those of galleries that the key is bound to."""
+
+    def rows_after(cursor: str | None, limit: int) -> list[Upgrade]:
+        return parts.upgrades.rows_after(cursor, limit, caller)
+
+    return paging.page(rows_after, key=lambda upgrade: upgrade.id)
 
 
 @router.get("/{upgrade}", summary="Look up an upgrade", responses=problems(NotFound))
@@ -152,11 +191,17 @@ def delete(upgrade: UpgradeId, parts: Parts) -> None:
     responses=problems(NotFound, Conflict, IdTaken, KeyReused, Unprocessable),
 )
 def start(
-    model: ModelId, request: Annotated[NewUpgrade, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once
+    model: ModelId,
+    request: Annotated[NewUpgrade, Body(openapi_examples=EXAMPLES)],
+    caller: Caller,
+    parts: Parts,
+    once: Once,
 ) -> Response:
     """`forward` learns the crossing to another model, proves it on your own data, and, where it is good enough,
     rewrites the galleries and switches to them; nothing is re-embedded. `compatible` trains a new model whose queries
     search the galleries as they are, and proves that. Long work: `Location` names what to follow."""
+
+    _require_asked(request, caller)
 
     def work(session: Session) -> StoredAnswer:
         upgrade = parts.upgrades.start(session, model, request)

@@ -7,9 +7,11 @@ from app.datasets.service import Datasets
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
+from app.http.pagination import rows_seen
 from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.jobs.values import sortable_id
+from app.keys.access import EVERYTHING, Access
 from app.problems import WrongState
 from app.registry.service import Models
 from app.storage.database import Database
@@ -80,12 +82,24 @@ class Upgrades:
         with self._database.read() as session:
             return self._wire(session, rows.find(session, upgrade))
 
-    def rows_after(self, cursor: str | None, limit: int) -> list[Upgrade]:
-        """Up to `limit` upgrades, oldest first, after the one named by the cursor."""
-        query = select(UpgradeRow).order_by(UpgradeRow.id).limit(limit)
+    def require_seen(self, upgrade: str, caller: Access) -> None:
+        """Raises NotFound where there is no such upgrade, or none that the caller's key sees, in the same words."""
+        if caller.bound:
+            with self._database.read() as session:
+                row = session.get(UpgradeRow, upgrade)
+                if row is None or not caller.sees_upgrade_of(row.galleries):
+                    raise rows.no_such(upgrade)
+
+    def rows_after(self, cursor: str | None, limit: int, caller: Access = EVERYTHING) -> list[Upgrade]:
+        """Up to `limit` upgrades that the caller's key sees, oldest first, after the one named by the cursor."""
+
+        def all_after(after: str | None, most: int) -> list[UpgradeRow]:
+            query = select(UpgradeRow).order_by(UpgradeRow.id).limit(most)
+            return list(session.scalars(query.where(UpgradeRow.id > after) if after else query))
+
         with self._database.read() as session:
-            page = session.scalars(query.where(UpgradeRow.id > cursor) if cursor else query)
-            return [self._wire(session, row) for row in page]
+            page = rows_seen(all_after, lambda row: row.id, lambda row: caller.sees_upgrade_of(row.galleries))
+            return [self._wire(session, row) for row in page(cursor, limit)]
 
     def activate(self, upgrade: str) -> Upgrade:
         """Points every gallery of the upgrade at the generation that it made, in one transaction.
