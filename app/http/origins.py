@@ -29,6 +29,16 @@ _EXPOSED = (
     "RateLimit-Policy",
     "WWW-Authenticate",
 )
+    "ETag",
+    "Location",
+    "Retry-After",
+    "X-Request-Id",
+    "Idempotent-Replayed",
+    "Content-Disposition",
+    "RateLimit",
+    "RateLimit-Policy",
+    "WWW-Authenticate",
+)
 _PORTS = {"http": 80, "https": 443}
 
 
