@@ -36,9 +36,6 @@ class _Ranking:
     note: str | None
 
 
-_ATTEMPTS = 3  # at a search between which and its answer items are deleted
-
-
 class Search:
     """Search over every gallery."""
 
@@ -57,12 +54,10 @@ class Search:
         if resolved.queries.metric == "cosine":
             refuse_zero_queries(vectors)
         info, route = resolved.gallery, resolved.route
-        for _ in range(_ATTEMPTS):
-            index = self._live.index(info, route.generation)
-            ranking = self._ranked(resolved, index, vectors, k, self._allowed(info, only))
-            results = self._joined(info, ranking.hits)
-            if sum(map(len, results)) == np.count_nonzero(ranking.hits.rows != PADDING):
-                break  # else something found was deleted meanwhile: others take its place
+        index = self._live.index(info, route.generation)
+        # The filter, the ranking and what is shown of each item are all of one version: no answer mixes two writes.
+        ranking = self._ranked(resolved, index, vectors, k, self._allowed(info, only, index.version))
+        results = self._joined(info, ranking.hits, index.version)
         return SearchAnswers(
             gallery=info.id,
             model=resolved.queries.model,
@@ -115,8 +110,8 @@ class Search:
     def _artifacts(self, upgrade: str) -> UpgradeArtifacts:
         return UpgradeArtifacts(self._settings.artifacts_dir, upgrade)
 
-    def _allowed(self, info: GalleryInfo, only: Filter | None) -> RowIds | None:
-        """The row ids that a filter lets through; None where there is no filter."""
+    def _allowed(self, info: GalleryInfo, only: Filter | None, version: int) -> RowIds | None:
+        """The row ids that a filter lets through as of a version of the items; None where there is no filter."""
         if only is None or (only.ids is None and only.labels is None):
             return None
         conditions = [
@@ -124,27 +119,24 @@ class Search:
             for column, values in (("id", only.ids), ("label", only.labels))
             if values is not None
         ]
-        rows = self._galleries.store(info).items.where(" AND ".join(conditions), ["id"])
+        rows = self._galleries.store(info).items.where(" AND ".join(conditions), ["id"], version=version)
         return np.asarray(rows.column(ROW_ID).to_numpy(), np.int64)
 
-    def _joined(self, info: GalleryInfo, hits: Hits) -> list[list[Hit]]:
-        """Rows and scores as items. One deleted since the search began is left out."""
+    def _joined(self, info: GalleryInfo, hits: Hits, version: int) -> list[list[Hit]]:
+        """Rows and scores as items, as of the version of the items that was searched."""
         rows = np.unique(hits.rows[hits.rows != PADDING])
-        table = self._galleries.store(info).items.by_row(rows, ["id", "label", "payload"])
-        items: dict[int, dict[str, Any]] = {row[ROW_ID]: row for row in table.to_pylist()}
+        table = self._galleries.store(info).items.by_row(rows, ["id", "label", "payload"], version=version)
+        items = {row[ROW_ID]: row for row in table.to_pylist()}
         return [
-            [
-                Hit(
-                    id=item["id"],
-                    score=score,
-                    label=item["label"],
-                    payload=None if item["payload"] is None else json.loads(item["payload"]),
-                )
-                for row, score in zip(nearest, scores, strict=True)
-                if (item := items.get(row)) is not None
-            ]
+            [_hit(items[row], score) for row, score in zip(nearest, scores, strict=True) if row != PADDING]
             for nearest, scores in zip(hits.rows.tolist(), hits.scores.tolist(), strict=True)
         ]
+
+
+def _hit(item: dict[str, Any], score: float) -> Hit:
+    """A row of the items' table as a search shows it."""
+    payload = None if item["payload"] is None else json.loads(item["payload"])
+    return Hit(id=item["id"], score=score, label=item["label"], payload=payload)
 
 
 def _search_pushed(
