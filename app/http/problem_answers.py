@@ -2,12 +2,14 @@
 
 import json
 import math
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -44,6 +46,7 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(ArtifactError, _corrupt)
     app.add_exception_handler(PoolTimeout, _no_connection)
+    app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
@@ -108,6 +111,25 @@ async def _no_connection(request: Request, error: Exception) -> Response:
     log.error("every connection to the database is taken", error=str(error), path=request.url.path)
     problem = Unavailable("Every connection to the database is taken. Try again in a moment.")
     return await _problem(request, problem)
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    if not _is_away(error):
+        raise error
+    log.error("the database is away", error=str(error.orig), path=request.url.path)
+    problem = Unavailable(
+        "The database cannot be reached, or was lost in the middle of this request. Try again in a moment: what writes "
+        "may have been done, and doing it again is harmless (a POST that starts work needs its Idempotency-Key)."
+    )
+    return await _problem(request, problem)
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether the database could not be spoken to, rather than refuse what it was told."""
+    if isinstance(error.orig, sqlite3.Error):
+        return error.orig.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN"))
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
