@@ -3,6 +3,7 @@
 import json
 import math
 import sqlite3
+from asyncio import CancelledError
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,14 +87,23 @@ class LastResort:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
             log.info("the client went away in the middle of its request")
+        except CancelledError:
+            # The service was asked to end, and has waited for this request for as long as it waits.
+            if not started:
+                problem = Unavailable(
+                    "The service ended before this request was done; it may have been done all the same. Try again in "
+                    "a moment: what writes can be done twice (a POST that starts work needs its Idempotency-Key)."
+                )
+                await (await _problem(Request(scope), problem))(scope, receive, send)
+            raise
         except Exception:
             log.exception("unhandled error")
             if started:
                 raise  # the answer is half sent: only breaking the connection tells the client
-            problem = InternalError(
+            failure = InternalError(
                 "The service failed while answering. Its log has the details, under the request_id."
             )
-            await answer(problem, Request(scope))(scope, receive, send)
+            await answer(failure, Request(scope))(scope, receive, send)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
