@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,13 @@ from typing import Any
 
 import httpx
 
-from app.artifacts.crossings import open_crossing
-from app.artifacts.folder import UpgradeArtifacts
-from models.portable import Space
 from tests.chaos import workload
 from tests.chaos.caller import Caller
 from tests.chaos.checker import Kind, Truth, Violation, check
 from tests.chaos.cluster import ARRANGEMENTS, GATEWAYS, Arrangement, Cluster, cluster, folder_for
+from tests.chaos.crossings import crossings
 from tests.chaos.history import SETTLED, History, Operation, Other
 from tests.chaos.nemesis import Nemesis
-from tests.chaos.vectors import DIMENSION, Floats
 from tests.waiting import wait_until
 
 
@@ -55,7 +52,7 @@ class Result:
     faults: Counter[str]
     operations: Counter[tuple[str, str]]
     upgrades: Counter[str]
-    violations: Sequence[Violation]
+    violations: list[Violation]
 
     def told(self) -> str:
         counted = Counter(violation.kind for violation in self.violations)
@@ -106,7 +103,7 @@ def chaos(arrangement: Arrangement, plan: Plan, folder: Path) -> Result:
         workload.look_at_everything(first, stage, GATEWAYS)
         first.close()
         operations = history.close()
-        truth = Truth(_generations(everything, stage), _crossings(everything.data), everything.deaths())
+        truth = Truth(_generations(everything, stage), crossings(everything.data), everything.deaths())
         violations = check(operations, truth)
     counted = Counter(_kind_and_outcome(operation) for operation in operations)
     return Result(arrangement, plan.seed, folder, seconds, nemesis.faults, counted, upgrades, violations)
@@ -190,15 +187,6 @@ def _get(everything: Cluster, url: str) -> dict[str, Any]:
     answer = httpx.get(f"{everything.gateways[0].url}{url}", timeout=60)
     answer.raise_for_status()
     return dict(answer.json())
-
-
-def _crossings(data: Path) -> Callable[[str, Floats], Floats]:
-    source, target = Space("old", DIMENSION, "cosine"), Space("new", DIMENSION, "cosine")
-
-    def carry(upgrade: str, old: Floats) -> Floats:
-        return open_crossing(UpgradeArtifacts(data / "artifacts", upgrade), source, target).chosen.apply(old)
-
-    return carry
 
 
 def main() -> int:
