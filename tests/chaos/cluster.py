@@ -31,6 +31,8 @@ _SETTINGS = {
     "OMP_NUM_THREADS": "1",
 }
 GATEWAYS = 2
+STEP = "workers.runtime.step"
+"""The module that `python -m` runs for one step, its job's id after it."""
 
 
 class Program:
@@ -87,7 +89,7 @@ class Program:
         """The process of a running step, if there is one."""
         for child in self._own().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if "workers.runtime.step" in child.cmdline():
+                if STEP in child.cmdline():
                     return child
         return None
 

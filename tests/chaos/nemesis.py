@@ -12,7 +12,7 @@ from functools import partial
 
 import psutil
 
-from tests.chaos.cluster import LEASE_SECONDS, Backing, Cluster, Program
+from tests.chaos.cluster import LEASE_SECONDS, STEP, Backing, Cluster, Program
 
 _DOWN_SECONDS = (0.0, 0.6)
 _ASLEEP_SECONDS = LEASE_SECONDS + 1.0
@@ -37,6 +37,7 @@ class Nemesis:
         self.faults: Counter[str] = Counter()
         self.log: list[tuple[float, str]] = []
         self.failed: list[BaseException] = []
+        self._killed: set[str] = set()
 
     def start(self) -> None:
         self._thread.start()
@@ -76,10 +77,10 @@ class Nemesis:
             faults += [("gateway asked to end", _restarting(gateway, gateway.stop, down))]
             faults += [("gateway asleep beyond its leases", _holding(gateway, partial(gateway.pause, _ASLEEP_SECONDS)))]
         for worker in self._cluster.workers:
-            faults += [("step killed", _killing_step(worker))]
+            faults += [("step killed", _killing_step(worker, self._killed))]
             faults += [("worker and step asleep beyond their lease", _sleeping_with_step(worker))]
             if worker not in self._cluster.gateways:
-                faults += 3 * [("worker killed", _restarting(worker, worker.kill, down))]
+                faults += [("worker killed", _restarting(worker, worker.kill, down))]
                 faults += [("worker asked to end", _restarting(worker, worker.stop, down))]
         for backing in self._cluster.backing:
             faults += 2 * [(f"{backing.name} killed", _restarting(backing, backing.kill, down))]
@@ -110,20 +111,29 @@ def _restarting(target: Program | Backing, end: Callable[[], None], down: float)
     return _holding(target, restart)
 
 
-def _killing_step(worker: Program) -> Callable[[], bool]:
-    """Waits a moment for a step to run; the worker goes on."""
+def _killing_step(worker: Program, killed: set[str]) -> Callable[[], bool]:
+    """Waits a moment for a step to run; the worker goes on. The step of one job is killed once: a step that is killed
+    again and again is given up on, and with it its upgrade. killed: the jobs that it was done to."""
 
     def kill() -> bool:
         for _ in range(_STEP_LOOKS):
             with suppress(psutil.NoSuchProcess, AssertionError):
                 step = worker.step()
-                if step is not None:
+                job = _job(step) if step is not None else None
+                if step is not None and job is not None and job not in killed:
+                    killed.add(job)
                     step.kill()
                     return True
             time.sleep(_STEP_LOOK_SECONDS)
         return False
 
     return kill
+
+
+def _job(step: psutil.Process) -> str | None:
+    """The id of the job that a step's process was started for."""
+    words = step.cmdline()
+    return words[words.index(STEP) + 1] if STEP in words else None
 
 
 def _sleeping_with_step(worker: Program) -> Callable[[], bool]:
