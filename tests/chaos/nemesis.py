@@ -16,6 +16,9 @@ from tests.chaos.cluster import LEASE_SECONDS, STEP, Backing, Cluster, Program
 
 _DOWN_SECONDS = (0.0, 0.6)
 _ASLEEP_SECONDS = LEASE_SECONDS + 1.0
+_STORM_SECONDS, _CALM_SECONDS = 45.0, 12.0
+"""Faults come for a while, and then none: an upgrade that never had a quiet moment would never be switched to."""
+
 _STEP_LOOKS = 60
 _STEP_LOOK_SECONDS = 0.05
 
@@ -50,7 +53,10 @@ class Nemesis:
             thread.join()
 
     def _work(self) -> None:
+        began = time.monotonic()
         while not self._stopping.wait(self._random.uniform(*self._every)):
+            if (time.monotonic() - began) % (_STORM_SECONDS + _CALM_SECONDS) > _STORM_SECONDS:
+                continue
             for program in self._cluster.programs:
                 _holding(program, program.keep_up)()
             name, do = self._random.choice(self._faults())
@@ -76,8 +82,8 @@ class Nemesis:
             faults += 4 * [("gateway killed", _restarting(gateway, gateway.kill, down))]
             faults += [("gateway asked to end", _restarting(gateway, gateway.stop, down))]
             faults += [("gateway asleep beyond its leases", _holding(gateway, partial(gateway.pause, _ASLEEP_SECONDS)))]
+        faults += [("step killed", _killing_step(self._random.choice(self._cluster.workers), self._killed))]
         for worker in self._cluster.workers:
-            faults += [("step killed", _killing_step(worker, self._killed))]
             faults += [("worker and step asleep beyond their lease", _sleeping_with_step(worker))]
             if worker not in self._cluster.gateways:
                 faults += [("worker killed", _restarting(worker, worker.kill, down))]
