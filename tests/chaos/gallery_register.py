@@ -8,6 +8,7 @@ from tests.chaos.history import Active, Looked, Operation, Put, Search, Start, S
 from tests.chaos.item_register import Moment
 from tests.chaos.linearizability import Step
 
+_NO_ROUTE = 409
 FIRST = 1
 """The generation that a gallery begins with, in the old model's space; upgrades are made of it."""
 
@@ -32,7 +33,7 @@ def step_of(
             return _writing(Moment(when.began, until, certain=False), lambda _: made[upgrade])
         case Active(generation=int(number)):
             return _reading(when, lambda active: active == number)
-        case Search(model="new", found=None) if operation.outcome == "refused":
+        case Search(model="new", found=None) if operation.status == _NO_ROUTE:
             return _reading(when, lambda active: active == FIRST)
         case Search(model="new", found=found) if found is not None:
             return _reading(when, lambda active: active == found.generation)

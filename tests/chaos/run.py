@@ -37,7 +37,7 @@ class Plan:
     seconds: float
     seed: int
     clients: int = 4
-    every: tuple[float, float] = (1.0, 2.5)
+    every: tuple[float, float] = (0.8, 2.0)
     pause: tuple[float, float] = (0.02, 0.15)
 
 
@@ -87,6 +87,7 @@ def chaos(arrangement: Arrangement, plan: Plan, folder: Path) -> Result:
         first = Caller("first", everything, history, plan.seed)
         workload.prepare(first)
         workload.open_gallery(first, stage)
+        workload.upgrade(first, stage.galleries[0], threading.Event())  # in peace: there is something to switch to
         nemesis = Nemesis(everything, plan.seed, plan.every)
         began = time.monotonic()
         nemesis.start()

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.cluster import ARRANGEMENTS, Arrangement
 from tests.chaos.run import Plan, chaos
 
-SECONDS = 10
+SECONDS = 8
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)

@@ -98,6 +98,7 @@ RIGHT = {
     "a query pushed into the old space": [
         SWITCHED[0], put(1, 2, 1), search(3, 4, [(score(1, "new", transformed=True), 1)], "new", 1),
     ],
+    "a search that reached nobody": [*SWITCHED, at(1, 2, Search("g", "new", 7, 10), "refused", None)],
     "an old vector drops what the new model made of the item before": [
         *SWITCHED, put(1, 2, 1), put(3, 4, 2, "new"), put(5, 6, 3), read(7, 8, 3, 3),
     ],
@@ -148,6 +149,10 @@ WRONG: dict[str, tuple[Kind, list[Operation]]] = {
     "a generation that was left": (
         "wrong generation", [*SWITCHED, at(1, 2, Switch("g", 1)), put(3, 4, 1), search(5, 6, [(
             score(1, "new", transformed=True), 1)], "new", 2)],
+    ),
+    "no route where there is one": (
+        "wrong generation",
+        [*SWITCHED, at(1, 2, Search("g", "new", 7, 10), "refused", 409)],
     ),
     "an internal error": ("server error", [at(0, 1, Read("g", "x"), "unknown", 500)]),
 }  # fmt: skip

@@ -43,6 +43,7 @@ EVERY = len(ITEMS) + 10
 _PAIRS = 90
 _QUERIES = 50
 _UPGRADES_OF_A_GALLERY = 6
+_DWELL_SECONDS = (8.0, 20.0)
 _LONGEST_UPGRADE_SECONDS = 4 * PATIENCE_SECONDS
 _DATASET = "pairs"
 _OLD: Model = "old"
@@ -166,17 +167,29 @@ def _one_call(caller: Caller, stage: Stage) -> None:
 
 
 def operate(caller: Caller, stage: Stage, until: threading.Event) -> None:
-    """Upgrades the gallery, switches to and fro, rolls back, and begins again; a new gallery after some upgrades."""
+    """Switches to and fro, upgrades the gallery, rolls back, and begins again; a new gallery after some upgrades."""
     for number in itertools.count(1):
+        _dwell(caller, stage.galleries[-1], until)
         if until.is_set():
             break
-        _upgrade(caller, stage.galleries[-1], until)
+        upgrade(caller, stage.galleries[-1], until)
         if number % _UPGRADES_OF_A_GALLERY == 0 and not until.is_set():
             open_gallery(caller, stage)
     caller.close()
 
 
-def _upgrade(caller: Caller, gallery: str, until: threading.Event) -> None:
+def _dwell(caller: Caller, gallery: str, until: threading.Event) -> None:
+    """For a while, between the generations that there are; in the old space at the end, where an upgrade starts."""
+    ends = time.monotonic() + caller.random.uniform(*_DWELL_SECONDS)
+    while time.monotonic() < ends and not until.is_set():
+        _switch(caller, gallery, caller.random.choice((1, 2, 2, 2, 3)))
+        until.wait(caller.random.uniform(0.5, 4))
+    url = f"/galleries/{gallery}/activate"
+    caller.until_sure(Switch(gallery, 1), "POST", url, json={"generation": 1})
+
+
+def upgrade(caller: Caller, gallery: str, until: threading.Event) -> None:
+    """One upgrade from its start until it is rolled back."""
     at_once = caller.random.random() < 0.4
     body = {
         "to": "new",
@@ -196,16 +209,16 @@ def _upgrade(caller: Caller, gallery: str, until: threading.Event) -> None:
     )
     assert isinstance(started.what, Start)
     assert started.what.upgrade is not None, started.text
-    upgrade = started.what.upgrade
+    made = started.what.upgrade
     cancel_at = caller.random.uniform(0, 15) if caller.random.random() < 0.12 else None
-    state = _settled(caller, gallery, upgrade, until, cancel_at)
+    state = _settled(caller, gallery, made, until, cancel_at)
     if state == "ready":
-        caller.until_sure(SwitchUpgrade(gallery, upgrade, False), "POST", f"/upgrades/{upgrade}/activate")
+        caller.until_sure(SwitchUpgrade(gallery, made, False), "POST", f"/upgrades/{made}/activate")
     if state in ("ready", "active"):
         _switch_about(caller, gallery, until)
-        caller.until_sure(SwitchUpgrade(gallery, upgrade, False), "POST", f"/upgrades/{upgrade}/activate")
+        caller.until_sure(SwitchUpgrade(gallery, made, False), "POST", f"/upgrades/{made}/activate")
         until.wait(caller.random.uniform(1, 5))
-        caller.until_sure(SwitchUpgrade(gallery, upgrade, True), "POST", f"/upgrades/{upgrade}/rollback")
+        caller.until_sure(SwitchUpgrade(gallery, made, True), "POST", f"/upgrades/{made}/rollback")
 
 
 def _settled(caller: Caller, gallery: str, upgrade: str, until: threading.Event, cancel_at: float | None) -> str:
@@ -232,8 +245,12 @@ def _switch_about(caller: Caller, gallery: str, until: threading.Event) -> None:
     for generation in listed:
         if until.wait(caller.random.uniform(0.3, 2)):
             return
-        what = Switch(gallery, generation)
-        caller.call(what, "POST", f"/galleries/{gallery}/activate", json={"generation": generation})
+        _switch(caller, gallery, generation)
+
+
+def _switch(caller: Caller, gallery: str, generation: int) -> None:
+    what, url = Switch(gallery, generation), f"/galleries/{gallery}/activate"
+    caller.call(what, "POST", url, json={"generation": generation})
 
 
 def look_at_everything(caller: Caller, stage: Stage, gateways: int) -> None:
