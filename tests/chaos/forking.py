@@ -6,6 +6,7 @@ process that does it: {"command": ["serve", …], "environment": {…}, "log": p
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from tests.waiting import PATIENCE_SECONDS
 
+_PR_SET_PDEATHSIG = 1
 _IMPORTED = (
     "app.cli.command",
     "app.cli.service",
@@ -50,7 +52,7 @@ class Forking:
             return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        """Ends the forking process; what it started goes on."""
+        """Ends the forking process, and (on Linux) what it started."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(PATIENCE_SECONDS)
@@ -65,6 +67,8 @@ def main() -> None:
         pid = os.fork()
         if not pid:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if sys.platform == "linux":  # however the run ends, nothing of it stays
+                ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             _become(**order)
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
