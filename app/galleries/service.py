@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.galleries import schemas
-from app.galleries.info import READY, GalleryInfo, GenerationInfo
+from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
@@ -175,7 +175,7 @@ class Galleries:
         query = (
             select(GalleryRow, GenerationRow)
             .join(GenerationRow, GenerationRow.gallery == GalleryRow.id)
-            .where(which)
+            .where(which, GenerationRow.state != ABANDONED)
             .order_by(GalleryRow.id, GenerationRow.number)
             # A caller that has locked a gallery sees what is committed by then, not what its session read before.
             .execution_options(populate_existing=True)

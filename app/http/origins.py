@@ -29,16 +29,6 @@ _EXPOSED = (
     "RateLimit-Policy",
     "WWW-Authenticate",
 )
-    "ETag",
-    "Location",
-    "Retry-After",
-    "X-Request-Id",
-    "Idempotent-Replayed",
-    "Content-Disposition",
-    "RateLimit",
-    "RateLimit-Policy",
-    "WWW-Authenticate",
-)
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from asyncio import CancelledError
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,15 @@ class LastResort:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
             log.info("the client went away in the middle of its request")
+        except CancelledError:
+            # The service was asked to end, and has waited for this request for as long as it waits.
+            if not started:
+                ended = Unavailable(
+                    "The service ended before this request was done; it may have been done all the same. Try again in "
+                    "a moment: what writes can be done twice (a POST that starts work needs its Idempotency-Key)."
+                )
+                await (await _problem(Request(scope), ended))(scope, receive, send)
+            raise
         except Exception as error:
             disk = disk_problem(error, self.data_dir)
             if disk is None:
@@ -110,10 +120,10 @@ class LastResort:
             if disk is not None:
                 await (await _problem(Request(scope), disk))(scope, receive, send)
                 return
-            problem = InternalError(
+            failure = InternalError(
                 "The service failed while answering. Its log has the details, under the request_id."
             )
-            await answer(problem, Request(scope))(scope, receive, send)
+            await answer(failure, Request(scope))(scope, receive, send)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -137,8 +147,11 @@ async def _database(request: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)
     if not is_away(error):
         raise error
-    log.error("the database cannot be reached", error=repr(error.orig), path=request.url.path)
-    problem = Unavailable("The database cannot be reached right now, or is locked. Try again in a moment.")
+    log.error("the database is away", error=repr(error.orig), path=request.url.path)
+    problem = Unavailable(
+        "The database cannot be reached, or was lost in the middle of this request. Try again in a moment: what writes "
+        "may have been done, and doing it again is harmless (a POST that starts work needs its Idempotency-Key)."
+    )
     return await _problem(request, problem)
 
 

@@ -29,7 +29,8 @@ class LiveIndexes:
         self._open: dict[tuple[str, int, str | None], _Followed] = {}
 
     def index(self, info: GalleryInfo, number: int) -> VectorIndex:
-        """The index of a generation, with everything in it that was acknowledged before this call."""
+        """The index of a generation, with everything in it that was acknowledged before this call; what is written
+        later does not change it, so that it stays the items as of its `version`."""
         key = (info.folder, number, info.generations[number].upgrade)
         followed = self._open.get(key)
         if followed is None:
@@ -63,7 +64,7 @@ class _Followed:
     def level(self, info: GalleryInfo) -> VectorIndex:
         """The index, level with the items as they are now. Those who come while it catches up wait for it."""
         generation = info.generations[self._number]
-        index = self._index
+        index = None if self._index is None else self._index.frozen()
         if index is not None and not self._newly_published(generation) and index.version >= self._store.items.version:
             return index
         with self._lock:
@@ -76,7 +77,7 @@ class _Followed:
                 # Idle for so long that what happened since is no longer known: begin anew from the items.
                 self._index = self._opened(info, None)
             self._ask_if_due(info, self._index)
-            return self._index
+            return self._index.frozen()
 
     def _newly_published(self, generation: GenerationInfo) -> bool:
         """Whether there is another index than the one taken. What was read before that one was published, and comes

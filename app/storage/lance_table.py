@@ -228,13 +228,14 @@ class Table:
         """Rows by id, in no order, with their row ids."""
         return self.where(_with_ids(ids), columns)
 
-    def by_row(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Rows by row id, in no order, with their row ids; rows deleted since are left out."""
+    def by_row(self, rows: np.ndarray, columns: Sequence[str], *, version: int | None = None) -> pa.Table:
+        """Rows by row id, in no order, with their row ids; rows deleted by then are left out."""
         listed = ", ".join(map(str, rows.tolist()))
-        return self.where(f"{ROW_ID} IN ({listed})" if listed else "false", columns)
+        return self.where(f"{ROW_ID} IN ({listed})" if listed else "false", columns, version=version)
 
-    def where(self, condition: str, columns: Sequence[str] | None = None) -> pa.Table:
-        return self._latest().to_table(filter=condition, columns=_listed(columns), with_row_id=True)
+    def where(self, condition: str, columns: Sequence[str] | None = None, *, version: int | None = None) -> pa.Table:
+        """Rows that meet a condition, as of a version or as they are now, with their row ids."""
+        return self._at(version).to_table(filter=condition, columns=_listed(columns), with_row_id=True)
 
     def scan(
         self,

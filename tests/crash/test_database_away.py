@@ -12,7 +12,7 @@ from app.jobs.values import JobState
 from app.settings import Settings
 from app.storage.away import is_away
 from app.storage.database import Database
-from tests.services import stoppable_postgres
+from tests.services import PostgresServer
 from tests.serving import serving
 from tests.workers.job_bench import JobBench
 from tests.workers.sample import SAMPLE
@@ -22,7 +22,9 @@ MODEL = {"id": "m", "dimension": 2, "metric": "l2"}
 
 
 def test_service_and_worker_go_on_when_the_database_is_back(settings: Settings) -> None:
-    with stoppable_postgres() as postgres:
+    postgres = PostgresServer()
+    try:
+        postgres.start()
         url = postgres.uri.replace("postgresql://", "postgresql+psycopg://")
         impatient = {"database_url": url, "lease_seconds": 5.0, "job_attempts": 50}
         settings = settings.model_copy(update=impatient)
@@ -41,6 +43,8 @@ def test_service_and_worker_go_on_when_the_database_is_back(settings: Settings) 
             bench.reaches(JobState.SUCCEEDED)
             assert [total for total, _ in bench.results()] == [15]
             database.close()
+    finally:
+        postgres.remove()
 
 
 def _everything_is_unavailable(client: httpx.Client) -> None:
