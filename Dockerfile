@@ -32,4 +32,6 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+# Reached from other machines, the service needs a key to begin with: CROSSWALK_ADMIN_KEY, or CROSSWALK_ADMIN_KEY_FILE
+# for a mounted secret, or one made on the volume by `crosswalk keys create`.
 CMD ["crosswalk", "serve", "--host", "0.0.0.0", "--port", "8000"]

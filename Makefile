@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: demo test lint serve bench clean
+.PHONY: demo test lint chaos serve bench fuzz clean
 
 demo: $(READY)
 	$(BIN)/crosswalk demo $(ARGS)
@@ -19,6 +19,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# kill -9, sleep and restarts under load, and a checker of what clients saw: make chaos MINUTES=5 SEED=7 ARRANGEMENT=sqlite
+MINUTES ?= 20
+chaos: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(ARRANGEMENT),--arrangement $(ARRANGEMENT))
 
 serve: $(READY)
 	$(BIN)/crosswalk serve $(ARGS)
@@ -43,6 +48,11 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.streaming
 	$(BIN)/python -m benchmarks.gateway_start
 	$(BIN)/python -m benchmarks.hostile_uploads
+	$(BIN)/python -m benchmarks.admission
+
+# make fuzz EXAMPLES=300: requests made from the OpenAPI document, on both databases, until nothing is new.
+fuzz: $(READY)
+	CROSSWALK_TEST_FUZZ_EXAMPLES=$(or $(EXAMPLES),300) CROSSWALK_TEST_PATIENCE=20 $(BIN)/pytest tests/fuzz
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

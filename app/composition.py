@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.artifacts.discards import sweep
 from app.datasets.service import Datasets
 from app.downloads import Downloads
 from app.evaluations.checks import EvaluationChecks
@@ -18,6 +19,8 @@ from app.galleries.samples import Samples
 from app.galleries.service import Galleries
 from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
+from app.keys.ring import KeyRing
+from app.keys.service import Keys
 from app.registry.service import Leaves, Models, Usages
 from app.search.live import LiveIndexes
 from app.search.resolution import SearchResolver
@@ -28,6 +31,7 @@ from app.side_information.service import Encoders
 from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
+from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.service import Upgrades
 from app.upgrades.steps import UpgradeSteps
 from app.uploads import Uploads
@@ -50,6 +54,7 @@ class Crosswalk:
     later_side_information: LaterSideInformation
     upgrades: Upgrades
     upgrade_steps: UpgradeSteps
+    upgrade_removal: UpgradeRemoval
     downloads: Downloads
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
@@ -58,6 +63,8 @@ class Crosswalk:
     search_resolver: SearchResolver
     search: Search
     uploads: Uploads
+    keys: Keys
+    key_ring: KeyRing
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends what a step that failed for good was of, in the transaction that fails its job.
@@ -67,7 +74,15 @@ class Crosswalk:
         for resource in (self.upgrade_steps, self.evaluations, self.encoders):
             resource.step_failed(session, subject, reason)
 
+    def sweep_discarded(self) -> None:
+        """Removes artifacts whose upgrade, or training, was removed without them."""
+        sweep(
+            self.settings.artifacts_dir,
+            lambda runs: self.upgrade_removal.existing(runs) | self.encoders.existing(runs),
+        )
+
     def close(self) -> None:
+        self.key_ring.close()
         self.doorbell.close()
         self.database.close()
 
@@ -85,8 +100,10 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     retirement = Retirement(database, galleries)
     upgrades = Upgrades(database, models, galleries, datasets, jobs)
     accepted_crossings = AcceptedCrossings(database)
+    evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
+    keys = Keys(database)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
     leaves += [encoders.leave]
     return Crosswalk(
@@ -103,14 +120,17 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         later_side_information=LaterSideInformation(settings, database, models, galleries),
         upgrades=upgrades,
         upgrade_steps=UpgradeSteps(database, models, jobs),
+        upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
-        evaluations=Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs),
+        evaluations=evaluations,
         live=live,
         search_resolver=SearchResolver(settings, database, models, galleries),
         search=Search(settings, galleries, live),
         uploads=Uploads(settings),
+        keys=keys,
+        key_ring=KeyRing(settings, database, keys),
     )
 
 

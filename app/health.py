@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import structlog
@@ -13,6 +14,7 @@ from app.composition import Crosswalk, Parts
 from app.http.openapi import problems
 from app.http.telemetry import METRICS_MEDIA_TYPE, Metrics
 from app.problems import Unavailable
+from app.storage.disk import disk_problem, free_bytes
 from app.storage.migrate import pending
 
 router = APIRouter(tags=["service"])
@@ -62,15 +64,16 @@ def check(crosswalk: Crosswalk) -> dict[str, str]:
         "store": lambda: _store(crosswalk),
         "queue": lambda: "ok" if crosswalk.doorbell.reachable() else "unreachable",
     }
-    return {name: _state(name, of) for name, of in checks.items()}
+    return {name: _state(name, of, crosswalk.settings.data_dir) for name, of in checks.items()}
 
 
-def _state(name: str, of: Callable[[], str]) -> str:
+def _state(name: str, of: Callable[[], str], folder: Path) -> str:
     try:
         return of()
     except Exception as error:  # whatever it is, it is the answer: this part does not work
         log.warning("not ready", part=name, error=repr(error))
-        return "failing"
+        disk = disk_problem(error, folder)
+        return "failing" if disk is None else f"failing: {disk.title.lower()} ({disk.members.get('folder', '')})"
 
 
 def _database(crosswalk: Crosswalk) -> str:
@@ -80,6 +83,9 @@ def _database(crosswalk: Crosswalk) -> str:
 
 
 def _store(crosswalk: Crosswalk) -> str:
+    free = free_bytes(crosswalk.settings.data_dir)
+    if free < crosswalk.settings.disk_reserve_bytes:
+        return f"disk full ({free} bytes are free where {crosswalk.settings.data_dir.resolve()} is)"
     with tempfile.TemporaryFile(dir=crosswalk.settings.data_dir) as probe:
         probe.write(b"ready?")
         probe.flush()

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import StringConstraints
 
-ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+from app.id_pattern import ID_PATTERN
 
 ResourceId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 """The id of a model, gallery or dataset in a body or a query."""

@@ -6,6 +6,8 @@ from typing import Literal
 
 import structlog
 
+from app.keys.secret import redacted
+
 _CHATTY = {
     "alembic": logging.WARNING,
     "celery": logging.WARNING,
@@ -13,6 +15,13 @@ _CHATTY = {
     "kombu": logging.ERROR,  # warns that memory:// names no host
     "uvicorn": logging.WARNING,
 }
+
+
+class _Redacting(structlog.stdlib.ProcessorFormatter):
+    """Leaves the secrets of keys out of whatever is written, tracebacks included. No line is meant to have one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 def configure_logging(log_format: Literal["console", "json"]) -> None:
@@ -31,7 +40,7 @@ def configure_logging(log_format: Literal["console", "json"]) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Redacting(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
         )

@@ -13,9 +13,20 @@ from app.datasets.routes import router as datasets
 from app.evaluations.routes import router as evaluations
 from app.galleries.routes import router as galleries
 from app.http.body_limit import BodyLimit
+from app.http.forwarded import Forwarded
+from app.http.head_requests import HeadAsGet
+from app.http.hosts import KnownHosts
 from app.http.openapi import DESCRIPTION, TAGS, Documented
-from app.http.problem_answers import LastResort, answer_problems, refuse_nul
+from app.http.origins import CrossOrigin
+from app.http.problem_answers import LastResort, answer_problems
+from app.http.request_checks import RequestChecks
+from app.http.security_headers import SecurityHeaders
 from app.http.telemetry import Metrics, Telemetry
+from app.keys.admission import Admission, refuse_unruled
+from app.keys.limits import KeyLimits
+from app.keys.peers import RememberPeer
+from app.keys.routes import router as keys
+from app.keys.rules import RULES, Rules
 from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
@@ -44,16 +55,24 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        dependencies=[Depends(refuse_nul)],
+        dependencies=[Depends(refuse_unruled), Depends(RequestChecks())],
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
-    app.add_middleware(LastResort)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
+    app.add_middleware(LastResort, data_dir=settings.data_dir)
+    app.add_middleware(CrossOrigin, origins=settings.cors_origins)
+    app.add_middleware(Forwarded, trusted=settings.trusted_proxies, root_path=settings.root_path)
+    app.add_middleware(KnownHosts, allowed=settings.allowed_hosts)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RememberPeer)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (
@@ -65,11 +84,11 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         upgrades,
         evaluations,
         search,
+        keys,
         health.router,
         docs.router,
     ):
         app.include_router(router)
-    app.mount("/assets/swagger", docs.assets())
     return app
 
 
@@ -79,9 +98,15 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     crosswalk = compose(settings)
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
+    crosswalk.sweep_discarded()
+    crosswalk.key_ring.read()
     if worker is not None:
         stack.enter_context(worker(settings))
     return crosswalk
+
+
+def _rules(settings: Settings) -> Rules:
+    return RULES.with_open(("GET", "/metrics")) if settings.metrics_without_key else RULES
 
 
 def _operation_id(route: APIRoute) -> str:

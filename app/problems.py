@@ -3,20 +3,29 @@
 Problem
 ├── BadRequest 400            the request could not be understood
 │   └── InvalidUpload         a bulk body that is not what it says it is
+├── Unauthorized 401          no key was sent, or none that is valid
+├── Forbidden 403             the key may not do this
+├── ForeignOrigin 403         asked by a web page that may not
 ├── NotFound 404, MethodNotAllowed 405
 ├── Conflict 409              it clashes with what is there
 │   ├── IdTaken               registered before, with another body
 │   ├── InUse                 something still needs it
 │   ├── NoRoute               no way from the query's model to the gallery's generation
 │   └── WrongState            the operation is not possible in this state
-├── TooLarge 413, UnsupportedMediaType 415
+├── TooLarge 413, UriTooLong 414, UnsupportedMediaType 415
+├── UnknownHost 421           asked by a name that is not the service's
 ├── Unprocessable 422         understood, but wrong
 │   ├── InvalidRows           rows of a bulk body break a rule; nothing was stored
 │   └── KeyReused             an Idempotency-Key seen with another body
+├── TooManyRequests 429       a key is used more often than it may be
+├── HeadersTooLarge 431
 ├── InternalError 500
 └── Unavailable 503           try again later
+    ├── DiskFull              nothing more can be written
+    └── DiskFailing           the disk refuses to write, or to read
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 MEDIA_TYPE = "application/problem+json"
@@ -35,9 +44,10 @@ class Problem(Exception):
         "This is a fault of the service. Report it with the answer's request_id: the log has the rest."
     )
 
-    def __init__(self, detail: str, **members: Any) -> None:
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.headers = headers
         self.members = members
 
     @classmethod
@@ -63,6 +73,30 @@ class InvalidUpload(BadRequest):
         "The file is truncated, damaged, or not of the media type that Content-Type names. Write it again. "
         "Nothing was stored."
     )
+
+
+class ForeignOrigin(Problem):
+    status, slug, title = 403, "foreign-origin", "This web page may not change anything here"
+    remedy = (
+        "A browser sent this for a web page of another origin. If the page is to be let in, the service's operator "
+        "names its origin in the setting `cors_origins`."
+    )
+
+
+class Unauthorized(Problem):
+    status, slug, title = 401, "unauthorized", "A valid key is needed"
+    remedy = (
+        "Send `Authorization: Bearer <key>`. Whoever runs the service makes keys: crosswalk keys create, or POST /keys."
+    )
+
+    def __init__(self, detail: str, *, error: str | None = None) -> None:
+        told = f', error="{error}"' if error else ""
+        super().__init__(detail, headers={"WWW-Authenticate": f'Bearer realm="crosswalk"{told}'})
+
+
+class Forbidden(Problem):
+    status, slug, title = 403, "forbidden", "This may not be done with this key"
+    remedy = "`detail` says what is lacking. Whoever runs the service can make a key with more scopes or galleries."
 
 
 class NotFound(Problem):
@@ -105,9 +139,19 @@ class TooLarge(Problem):
     remedy = "Send it in parts: `limit` is the most bytes of one request."
 
 
+class UriTooLong(Problem):
+    status, slug, title = 414, "uri-too-long", "The URL is longer than this service takes"
+    remedy = "Send long vectors in a body: POST /search takes JSON, npy and Arrow."
+
+
 class UnsupportedMediaType(Problem):
     status, slug, title = 415, "unsupported-media-type", "This media type is not taken here"
     remedy = "Send Content-Type with a media type that the operation's documentation lists."
+
+
+class UnknownHost(Problem):
+    status, slug, title = 421, "unknown-host", "This service is not called by that name"
+    remedy = "Call it by its address, or have its operator name the host in the setting `allowed_hosts`."
 
 
 class Unprocessable(Problem):
@@ -139,8 +183,26 @@ class KeyReused(Unprocessable):
     remedy = "Use a new Idempotency-Key for a new request, and the old one only to repeat the old request."
 
 
+class TooManyRequests(Problem):
+    status, slug, title = 429, "too-many-requests", "This key makes more requests than it may"
+    remedy = "Wait as many seconds as Retry-After says. `limit` is how many are allowed."
+
+
+class HeadersTooLarge(Problem):
+    status, slug, title = 431, "headers-too-large", "The headers are longer than this service takes"
+    remedy = "Send fewer or shorter headers: `limit` is the most bytes of a request before its body."
+
+
 class InternalError(Problem):
     """The message never carries the exception's text: that goes to the log, under the request id."""
+
+
+class DamagedFile(Problem):
+    slug, title = "damaged-file", "A file of the store is not what was written"
+    remedy = (
+        "`crosswalk verify` names every such file. Restore it from a backup; what is derived from others, "
+        "`crosswalk verify --repair` makes anew."
+    )
 
 
 class DamagedArtifact(Problem):
@@ -153,7 +215,25 @@ class DamagedArtifact(Problem):
 
 class Unavailable(Problem):
     status, slug, title = 503, "unavailable", "Not able to answer right now; try again"
+    retry_after: ClassVar[int] = 2
+    """Seconds after which trying again may help, as the Retry-After header says."""
     remedy = "Wait a few seconds and try again. GET /readyz says which part is not ready."
+
+
+class DiskFull(Unavailable):
+    """503, so that clients try again: the request is right, and goes through once there is space."""
+
+    slug, title = "disk-full", "A disk is full; try again once there is space"
+    retry_after = 10
+    remedy = (
+        "Free space on the disk that `folder` is on, or give it more, and send the request again. Nothing has to be "
+        "restarted. Reading and searching go on meanwhile."
+    )
+
+
+class DiskFailing(Unavailable):
+    slug, title = "disk-failing", "A disk cannot be written or read"
+    remedy = "Look at the system's log and the disk's health, and keep a copy of what can still be read."
 
 
 def all_problems() -> list[type[Problem]]:

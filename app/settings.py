@@ -2,13 +2,25 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import limits
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL
 
 MEMORY_BROKER = "memory://"
 DATABASE_CONNECTIONS = 15
+SHORTEST_ADMIN_KEY = 32
+
+
+def _split(value: Any) -> Any:
+    """A variable's text as a list: names with commas between them."""
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Several names, in a variable with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -18,9 +30,11 @@ class Settings(BaseSettings):
     worker inside the service process. `database_url` and `broker_url` turn it into the distributed one.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CROSSWALK_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CROSSWALK_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    data_dir: Path = Field(default=Path("crosswalk-data"), description="Folder of the database, store and indexes.")
+    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        default=Path("crosswalk-data"), validate_default=True, description="Folder of the database, store and indexes."
+    )
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; left out, SQLite under data_dir.")
     database_connections: int = Field(
         default=DATABASE_CONNECTIONS,
@@ -33,8 +47,52 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where learning runs.")
 
+    cors_origins: Names | None = Field(
+        default=None,
+        description="Origins of web pages that may use everything, like https://app.example.org; * for every page. "
+        "Left out, every page may search, and none may change anything.",
+    )
+    allowed_hosts: Names | None = Field(
+        default=None,
+        description="Host names that the service is called by, *.example.org and * included. Left out, a service on "
+        "loopback takes no name that someone can register, and others take any.",
+    )
+    trusted_proxies: Names = Field(
+        default=("127.0.0.1", "::1"),
+        description="Addresses or networks of proxies whose X-Forwarded-Prefix, -Host, -Proto and -For are believed.",
+    )
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$",
+        description="Path under which a proxy shows the service, which the proxy strips, like /crosswalk.",
+    )
+
+    disk_reserve_bytes: int = Field(
+        default=2**20, ge=0, description="GET /readyz answers 503 while the disk of data_dir has fewer bytes free."
+    )
+
+    admin_key: SecretStr | None = Field(
+        default=None,
+        exclude=True,
+        description=f"A key that may do everything, of at least {SHORTEST_ADMIN_KEY} characters; it is stored nowhere.",
+    )
+    admin_key_file: Path | None = Field(
+        default=None, exclude=True, description="A file that holds the admin_key, such as a container's secret."
+    )
+    key_rate: str | None = Field(default=None, description="Rate of keys that have none of their own: 100/second.")
+    key_concurrency: int | None = Field(
+        default=None, gt=0, description="Most requests at one time of keys that say nothing of it, in one gateway."
+    )
+    metrics_without_key: bool = Field(default=False, description="Whether /metrics is answered without a key.")
+
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")
+    upload_memory_bytes: int = Field(
+        default=768 * 2**20,
+        ge=2**26,
+        description="Most memory for decoding one bulk upload.",
+    )
+    upload_decoders: int = Field(default=2, gt=0, description="Bulk uploads decoded at a time, each in its process.")
     json_limit_bytes: int = Field(default=32 * 2**20, gt=0, description="Largest ordinary JSON body.")
     search_k_limit: int = Field(default=1_000, gt=0, description="Largest k of a search.")
     search_queries_limit: int = Field(default=10_000, gt=0, description="Most queries in one POST /search.")
@@ -57,6 +115,9 @@ class Settings(BaseSettings):
     cost_storage_price: float | None = Field(default=None, ge=0, description="Price of writing 10⁹ bytes.")
 
     evaluation_gallery_limit: int = Field(default=100_000, gt=0, description="Gallery rows a proof samples at most.")
+    evaluation_memory_bytes: int = Field(
+        default=2_000_000_000, gt=0, description="Most memory for one gallery's vectors in a proof; larger are sampled."
+    )
     index_exact_rows: int = Field(default=200_000, gt=0, description="Galleries up to this size are searched exactly.")
     cascade_overlap: float = Field(
         default=0.99, gt=0, le=1, description="Share of the rewritten gallery's top 10 that a cascade is to find."
@@ -69,6 +130,33 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 
+    @model_validator(mode="after")
+    def _limits_are_understood(self) -> "Settings":
+        if self.key_rate is not None:
+            try:
+                limits.parse(self.key_rate)
+            except ValueError:
+                raise ValueError("key_rate is like 100/second or 1000/5 minutes") from None
+        return self
+
+    def admin_secret(self) -> str | None:
+        """The key of `admin_key` or `admin_key_file`; None where neither is set.
+
+        Raises ValueError where it is too short or cannot be sent in a header, and OSError where there is no such file.
+        """
+        if self.admin_key is not None:
+            key = self.admin_key.get_secret_value()
+        elif self.admin_key_file is not None:
+            key = self.admin_key_file.read_text().strip()
+        else:
+            return None
+        if len(key) < SHORTEST_ADMIN_KEY or not all("!" <= character <= "~" for character in key):
+            raise ValueError(
+                f"the admin key must be at least {SHORTEST_ADMIN_KEY} visible ASCII characters without spaces; "
+                "`openssl rand -hex 32` makes one"
+            )
+        return key
+
     @property
     def embedded(self) -> bool:
         """Whether the worker lives inside the service process."""
@@ -76,7 +164,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def sqlalchemy_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.database_file.resolve()}"
+        """Where the database is; what a folder's name means in a URL, such as `%20` or `?`, is escaped."""
+        file = URL.create("sqlite", database=str(self.database_file.resolve()))
+        return self.database_url or file.render_as_string(hide_password=False)
 
     @property
     def database_file(self) -> Path:

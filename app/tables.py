@@ -5,6 +5,7 @@ from app.evaluations.tables import EvaluationRow
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.idempotency.tables import IdempotencyKeyRow
 from app.jobs.tables import JobRow
+from app.keys.tables import ApiKeyRow
 from app.registry.tables import ModelRow
 from app.side_information.tables import SideInformationEncoderRow
 from app.storage.database import Base
@@ -13,6 +14,7 @@ from app.upgrades.tables import UpgradeRow
 metadata = Base.metadata
 
 __all__ = [
+    "ApiKeyRow",
     "DatasetRow",
     "EvaluationRow",
     "GalleryRow",

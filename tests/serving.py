@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.http.listener import listen
+from app.http.server import server_config
 from app.main import Worker, create_app
 from app.settings import Settings
 from tests.waiting import PATIENCE_SECONDS, wait_until
@@ -22,8 +23,7 @@ def serving(
     application = create_app(settings, worker)
     more(application)
     listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="on")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(application))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

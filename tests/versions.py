@@ -13,10 +13,12 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.upgrades.states import Event
 from models.portable import Affine, Card, Transformation, save_transformation
-from tests.e2e.user import Scene, npz
+from tests.e2e.user import Scene, checked, npz
 from tests.worlds import Items, World, world
 
 _numbers = itertools.count()
+_ITEMS = 8  # enough pairs for an upgrade to be asked for
+_NPZ = {"content-type": "application/x-npz"}
 
 
 class Versions(Scene):
@@ -75,6 +77,9 @@ class Versions(Scene):
         """An upgrade that has not learned anything yet; its id. It works on a gallery of its own."""
         gallery = f"{self.gallery}-{next(_numbers)}"
         self.post("/galleries", {"id": gallery, "model": source}, 201)
+        items = self.world.queries
+        body = npz(id=items.id[:_ITEMS], embedding=self.seen_by(items, source)[:_ITEMS])
+        checked(self.client.put(f"/galleries/{gallery}/items?model={source}", content=body, headers=_NPZ))
         return self.start(source=source, to=target, galleries=[gallery])
 
     def crossed(

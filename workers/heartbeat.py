@@ -10,6 +10,7 @@ import structlog
 
 from app.jobs.leases import LeaseLost, Leases
 from app.jobs.values import JobProgress, Lease
+from app.problems import DiskFull
 from app.settings import Settings
 
 LEASE_LOST = 75
@@ -72,6 +73,8 @@ class Heartbeat:
                 return
             except Exception as error:  # A database that is away for a moment has not taken the lease.
                 log.warning("lease not renewed", job=self._lease.job_id, error=repr(error))
+                if isinstance(error, DiskFull):
+                    renewed = time.monotonic()  # Nobody can claim the job either: that is to be written, too.
                 if time.monotonic() - renewed > self._settings.lease_seconds:
                     self._lost()
                     return

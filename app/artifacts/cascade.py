@@ -9,7 +9,7 @@ from typing import Any
 
 from app.artifacts.cached import read_once
 from app.artifacts.folder import UpgradeArtifacts
-from models.portable import publish
+from models.portable import check_seal, publish
 
 FEW, MANY = 10, 100  # answers that candidates are counted for
 _KEPT_OPEN = 64
@@ -57,7 +57,7 @@ class Cascade:
 
     def save(self, artifacts: UpgradeArtifacts) -> None:
         """Into an upgrade's artifacts, all of it or none. Raises OSError."""
-        publish(artifacts.cascade, json.dumps(self.to_json(), indent=1).encode())
+        publish(artifacts.cascade, json.dumps(self.to_json(), indent=1).encode(), sealed=True)
 
 
 def has_cascade(artifacts: UpgradeArtifacts) -> bool:
@@ -67,6 +67,8 @@ def has_cascade(artifacts: UpgradeArtifacts) -> bool:
 
 @read_once(_KEPT_OPEN)
 def open_cascade(artifacts: UpgradeArtifacts) -> Cascade:
-    """What `save` wrote; it never changes once an upgrade is proved. Raises OSError where there is none."""
+    """What `save` wrote; it never changes once an upgrade is proved. Raises OSError where there is none, and
+    CorruptArtifact where it is not what was written."""
+    check_seal(artifacts.cascade)
     fields: dict[str, Any] = json.loads(artifacts.cascade.read_bytes())
     return Cascade(**fields | {"interval": tuple(fields["interval"])})

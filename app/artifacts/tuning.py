@@ -14,7 +14,7 @@ from typing import Any
 from app.artifacts.cached import read_once
 from app.artifacts.folder import UpgradeArtifacts
 from app.index import Kind
-from models.portable import publish
+from models.portable import check_seal, publish
 
 _KEPT_OPEN = 256
 
@@ -46,11 +46,14 @@ class Tuning:
         """Beside an upgrade's other artifacts, all of it or none. Raises OSError."""
         path = artifacts.tuning(index)
         path.parent.mkdir(exist_ok=True)
-        publish(path, json.dumps(self.to_json(), indent=1).encode())
+        publish(path, json.dumps(self.to_json(), indent=1).encode(), sealed=True)
 
 
 def tuned_effort(artifacts: UpgradeArtifacts, index: str | None) -> int | None:
-    """The effort for an upgrade's queries in a published index; None where its own is as good as is known."""
+    """The effort for an upgrade's queries in a published index; None where its own is as good as is known.
+
+    Raises CorruptArtifact.
+    """
     if index is None or not artifacts.tuning(index).exists():
         return None
     return _read(artifacts.tuning(index))
@@ -58,5 +61,6 @@ def tuned_effort(artifacts: UpgradeArtifacts, index: str | None) -> int | None:
 
 @read_once(_KEPT_OPEN)
 def _read(path: Path) -> int | None:
+    check_seal(path)
     effort: int | None = json.loads(path.read_bytes())["effort"]
     return effort

@@ -1,7 +1,6 @@
 """What the client commands do: one HTTP call each, its JSON answer printed; a problem goes to stderr, with status 1."""
 
 import json
-import mimetypes
 import os
 import time
 from contextlib import closing
@@ -11,49 +10,47 @@ from typing import Any
 import httpx
 import typer
 
-MEDIA_TYPES = {
-    ".parquet": "application/vnd.apache.parquet",
-    ".arrow": "application/vnd.apache.arrow.stream",
-    ".arrows": "application/vnd.apache.arrow.stream",
-    ".npz": "application/x-npz",
-    ".json": "application/json",
-}
+from app.cli.authorization import authorization
+from app.cli.ending import described, give_up, refuse, told_in_one_line
+from app.cli.files import FileType, opened
+
 SETTLED = ("ready", "active", "rolled_back", "rejected", "evaluated", "done", "failed", "cancelled")
 _LOOK_SECONDS = 0.5
+_DEFAULT = "http://127.0.0.1:8000"
 
 
 class Client:
     """A service at an address, or at $CROSSWALK_URL, or where `crosswalk serve` listens by default."""
 
     def __init__(self, url: str | None = None) -> None:
-        self._http = httpx.Client(base_url=url or os.environ.get("CROSSWALK_URL", "http://127.0.0.1:8000"), timeout=600)
+        address = _address(url or os.environ.get("CROSSWALK_URL") or _DEFAULT)
+        self._http = httpx.Client(base_url=address, timeout=600, headers=authorization())
 
     def show(self, method: str, path: str, **given: Any) -> None:
         """Makes a call and prints its answer."""
         answer = self.call(method, path, **given)
         if answer.content:
-            typer.echo(json.dumps(answer.json(), indent=2, ensure_ascii=False))
+            show(_json(answer))
 
-    def upload(self, path: str, file: Path, **parameters: str) -> None:
-        """Streams a file as a bulk body; its ending says what it is."""
-        media_type = MEDIA_TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        with file.open("rb") as body:
+    def upload(self, path: str, file: Path, type: FileType | None, **parameters: str) -> None:
+        """Streams a file as a bulk body, of the type given or else of the one that its name or its beginning tells."""
+        with told_in_one_line(), opened(file, type) as (body, media_type):
             self.show("PUT", path, params=parameters, content=body, headers={"content-type": media_type})
 
     def download(self, path: str, file: Path) -> None:
         """Streams an answer into a file, which is there only once it is whole."""
         partial = file.with_name(f".{file.name}.partial")
-        with closing(self.call("GET", path, stream=True)) as answer, partial.open("wb") as out:
+        with told_in_one_line(), closing(self.call("GET", path, stream=True)) as answer, partial.open("wb") as out:
             for part in answer.iter_bytes():
                 out.write(part)
-        partial.replace(file)
+            partial.replace(file)
 
     def follow(self, path: str, part: str | None = None) -> None:
         """Prints the states and progress of what is at `path`, or of a part of it, as they change; status 1 unless it
         ends well."""
         shown = None
         while True:
-            now = self.call("GET", path).json()
+            now = self.ask("GET", path)
             now = now if part is None else now[part]
             progress = now["progress"]
             line = now["state"]
@@ -72,16 +69,46 @@ class Client:
         if now["state"] in ("rejected", "failed", "cancelled"):
             raise typer.Exit(1)
 
+    def ask(self, method: str, path: str, **given: Any) -> dict[str, Any]:
+        """Makes a call and returns the object that answers it."""
+        answer = _json(self.call(method, path, **given))
+        if not isinstance(answer, dict):
+            give_up(f"{self._http.base_url} is no Crosswalk service: it answered with no JSON object.")
+        return answer
+
     def call(self, method: str, path: str, *, stream: bool = False, **given: Any) -> httpx.Response:
         """The answer, its body still to be read where it is a stream; a problem, or no service at all, ends the
         command."""
         try:
             answer = self._http.send(self._http.build_request(method, path, **given), stream=stream)
-        except httpx.TransportError as error:
-            typer.echo(f"No answer from {self._http.base_url}: {error}. Is `crosswalk serve` running?", err=True)
-            raise typer.Exit(1) from None
-        if answer.is_error:
-            answer.read()
-            typer.echo(answer.text, err=True)
-            raise typer.Exit(1)
+            if answer.is_error:
+                answer.read()
+        except httpx.RequestError as error:
+            give_up(f"No answer from {self._http.base_url}: {described(error)}. Is `crosswalk serve` running?")
+        if answer.is_error and "json" in answer.headers.get("content-type", ""):
+            give_up(" ".join(answer.text.split()))
+        if not answer.is_success:
+            give_up(f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as Crosswalk does.")
         return answer
+
+
+def show(value: Any) -> None:
+    """Prints JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:  # What is not JSON, or not even text.
+        give_up(f"{answer.url} answered with what is no JSON. Is it a Crosswalk service?")
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        refuse(f"{url!r} is no address of a service: {described(error)}.")
+    if address.scheme not in ("http", "https") or not address.host or address.query or address.fragment:
+        refuse(f"{url!r} is no address of a service. Give --url or CROSSWALK_URL as http://host:port.")
+    return address

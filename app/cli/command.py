@@ -1,11 +1,15 @@
 """The commands and their options; what they do is in the modules beside this one."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from app.cli import resources
+from app.cli.authorization import take_key_file
+from app.cli.ending import described
+from app.cli.keys import keys
 
 DataDir = Annotated[
     Path | None,
@@ -21,11 +25,11 @@ Artifact = Annotated[
 ]
 
 commands = typer.Typer(
-    help="Upgrades the embedding model behind a vector search without re-embedding the gallery.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+commands.callback()(take_key_file)
 
 
 @commands.command()
@@ -87,6 +91,23 @@ def restore(
 
 
 @commands.command()
+def verify(
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Remove what belongs to nothing, and make anew what is derived from the rest."),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Compares database, store, indexes and artifacts, and every file with its checksum; a line for each finding.
+
+    Also while the service runs. Status 1 where something is wrong, or stays wrong; 2 where there is nothing to verify.
+    """
+    from app.cli.maintenance import verify
+
+    verify(data_dir, repair=repair)
+
+
+@commands.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service up at the end, until Ctrl+C.")] = False,
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of its service; any free one.")] = None,
@@ -131,5 +152,9 @@ def export(
 
 def main() -> None:
     """The entry point that the package installs."""
+    commands.add_typer(keys, name="keys")
     resources.register(commands)
-    commands()
+    try:
+        commands()
+    except OSError as error:  # Such as output that cannot be written; what a command itself expects, it says.
+        sys.exit(f"{described(error)}.")

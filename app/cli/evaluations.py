@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.client import Client
+from app.cli.paths import path_to
 
 Id = Annotated[str, typer.Argument(help="The id that starting it printed.")]
 Dataset = Annotated[str, typer.Argument(help="The dataset whose rows are evaluated.")]
@@ -58,12 +59,12 @@ def follow(id: Id, url: Url = None) -> None:
 
 def _start(body: dict[str, Any], followed: bool, url: str | None) -> None:
     client = Client(url)
-    started = client.call("POST", "/evaluations", json=body).json()
+    started = client.ask("POST", "/evaluations", json=body)
     typer.echo(started["id"])
     if followed:
         _follow(client, started["id"])
 
 
 def _follow(client: Client, evaluation: str) -> None:
-    client.follow(f"/evaluations/{evaluation}")
-    client.show("GET", f"/evaluations/{evaluation}")
+    client.follow(path_to("evaluations", evaluation))
+    client.show("GET", path_to("evaluations", evaluation))

@@ -6,11 +6,25 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Client
+from app.cli.client import Client, show
+from app.cli.ending import refuse
 from app.cli.evaluations import evaluations
+from app.cli.files import FileType
+from app.cli.paths import path_to
+from app.cli.vectors import query_body
 
 Id = Annotated[str, typer.Argument(help="The id it was, or is to be, registered with.")]
-File = Annotated[Path, typer.Argument(help=".parquet, .arrow, .npz or .json", exists=True, dir_okay=False)]
+File = Annotated[
+    Path,
+    typer.Argument(
+        help="Parquet, Arrow (file or stream; Feather), npz, JSON or a JSON object a line; each may be gzipped.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+Type = Annotated[
+    FileType | None, typer.Option(help="What the file is. [default: by its ending, or else by how it begins]")
+]
 Url = Annotated[str | None, typer.Option(help="The service. [default: $CROSSWALK_URL, or http://127.0.0.1:8000]")]
 Side = Annotated[int | None, typer.Option(help="Dimension of the side-information stored with every row.")]
 
@@ -19,6 +33,9 @@ galleries = typer.Typer(help="The items searched against.", no_args_is_help=True
 datasets = typer.Typer(help="Rows to learn and evaluate from.", no_args_is_help=True)
 upgrades = typer.Typer(help="From one model to another.", no_args_is_help=True)
 
+_AS_ARGUMENTS = {"ignore_unknown_options": True}
+"""Of commands whose arguments may begin with a minus: half of all vectors do, and an item's id may."""
+
 
 def register(commands: typer.Typer) -> None:
     """Adds every client command."""
@@ -26,7 +43,7 @@ def register(commands: typer.Typer) -> None:
     for name, group in (groups | {"evaluations": evaluations}).items():
         _listing(group, name)
         commands.add_typer(group, name=name)
-    commands.command()(search)
+    commands.command(context_settings=_AS_ARGUMENTS)(search)
 
 
 def _listing(group: typer.Typer, name: str) -> None:
@@ -36,13 +53,11 @@ def _listing(group: typer.Typer, name: str) -> None:
 
     @group.command("show", help="Looks one up.")
     def show(id: Id, url: Url = None) -> None:
-        Client(url).show("GET", f"/{name}/{id}")
+        Client(url).show("GET", path_to(name, id))
 
-    if name != "upgrades":
-
-        @group.command("delete", help="Removes one.")
-        def delete(id: Id, url: Url = None) -> None:
-            Client(url).show("DELETE", f"/{name}/{id}")
+    @group.command("delete", help="Removes one.")
+    def delete(id: Id, url: Url = None) -> None:
+        Client(url).show("DELETE", path_to(name, id))
 
 
 @models.command("register")
@@ -63,7 +78,7 @@ def artifact(
     url: Url = None,
 ) -> None:
     """Downloads a model that was trained here: weights, configuration and card, as a zip file."""
-    Client(url).download(f"/models/{id}/artifact", out)
+    Client(url).download(path_to("models", id, "artifact"), out)
 
 
 @models.command("train-side-information")
@@ -87,21 +102,21 @@ def train_side_information(
         "training": _json("training", training) | ({} if epochs is None else {"epochs": epochs}),
     }
     client = Client(url)
-    typer.echo(client.call("POST", f"/models/{id}/side-information", json=body).json()["id"])
+    typer.echo(client.ask("POST", path_to("models", id, "side-information"), json=body)["id"])
     if follow:
-        client.follow(f"/models/{encoder}", "training")
+        client.follow(path_to("models", encoder), "training")
 
 
 @models.command("side-information")
 def list_side_information(id: Id, url: Url = None) -> None:
     """Lists the encoders of side-information of a model."""
-    Client(url).show("GET", f"/models/{id}/side-information")
+    Client(url).show("GET", path_to("models", id, "side-information"))
 
 
 @models.command("cancel")
 def cancel_training(id: Id, url: Url = None) -> None:
     """Stops the training of an encoder of side-information."""
-    Client(url).show("POST", f"/models/{id}/cancel")
+    Client(url).show("POST", path_to("models", id, "cancel"))
 
 
 @galleries.command("register")
@@ -117,10 +132,22 @@ def register_gallery(
 
 @galleries.command("put")
 def put_items(
-    id: Id, file: File, model: Annotated[str, typer.Option(help="The model that made the vectors.")], url: Url = None
+    id: Id,
+    file: File,
+    model: Annotated[str, typer.Option(help="The model that made the vectors.")],
+    type: Type = None,
+    url: Url = None,
 ) -> None:
     """Upserts the items of a file."""
-    Client(url).upload(f"/galleries/{id}/items", file, model=model)
+    Client(url).upload(path_to("galleries", id, "items"), file, type, model=model)
+
+
+@galleries.command("item", context_settings=_AS_ARGUMENTS)
+def show_item(
+    id: Id, item: Annotated[str, typer.Argument(help="The item's id, whatever it holds.")], url: Url = None
+) -> None:
+    """Shows what is stored of an item."""
+    Client(url).show("GET", path_to("galleries", id, "items", item))
 
 
 @galleries.command("side-information")
@@ -128,17 +155,18 @@ def put_side_information(
     id: Id,
     file: File,
     dimension: Annotated[int | None, typer.Option(help="Needed once, by a gallery registered without.")] = None,
+    type: Type = None,
     url: Url = None,
 ) -> None:
     """Stores side-information with items that are there."""
     query = {} if dimension is None else {"dimension": str(dimension)}
-    Client(url).upload(f"/galleries/{id}/side-information", file, **query)
+    Client(url).upload(path_to("galleries", id, "side-information"), file, type, **query)
 
 
 @galleries.command("sample")
 def sample(id: Id, n: Annotated[int, typer.Argument(help="How many items.")], url: Url = None) -> None:
     """Chooses which items to embed with the new model."""
-    Client(url).show("GET", f"/galleries/{id}/sample", params={"n": n})
+    Client(url).show("GET", path_to("galleries", id, "sample"), params={"n": n})
 
 
 @galleries.command("backfill")
@@ -151,13 +179,13 @@ def backfill(
     url: Url = None,
 ) -> None:
     """Lists which transformed items to re-embed next, and what that is predicted to be worth."""
-    Client(url).show("GET", f"/galleries/{id}/backfill", params={"limit": limit, "order": order})
+    Client(url).show("GET", path_to("galleries", id, "backfill"), params={"limit": limit, "order": order})
 
 
 @galleries.command("activate")
 def activate_generation(id: Id, generation: int, url: Url = None) -> None:
     """Points a gallery at one of its generations."""
-    Client(url).show("POST", f"/galleries/{id}/activate", json={"generation": generation})
+    Client(url).show("POST", path_to("galleries", id, "activate"), json={"generation": generation})
 
 
 @datasets.command("register")
@@ -167,9 +195,9 @@ def register_dataset(id: Id, side: Side = None, url: Url = None) -> None:
 
 
 @datasets.command("put")
-def put_rows(id: Id, file: File, url: Url = None) -> None:
+def put_rows(id: Id, file: File, type: Type = None, url: Url = None) -> None:
     """Upserts the rows of a file."""
-    Client(url).upload(f"/datasets/{id}/rows", file)
+    Client(url).upload(path_to("datasets", id, "rows"), file, type)
 
 
 @upgrades.command("start")
@@ -239,42 +267,61 @@ def rows(
     url: Url = None,
 ) -> None:
     """Lists the rows that training a compatible model found suspicious."""
-    Client(url).show("GET", f"/upgrades/{id}/rows", params={"order": order, "limit": limit})
+    Client(url).show("GET", path_to("upgrades", id, "rows"), params={"order": order, "limit": limit})
 
 
 @upgrades.command("follow")
 def follow(id: Id, url: Url = None) -> None:
     """Shows an upgrade's progress until it settles."""
-    Client(url).follow(f"/upgrades/{id}")
+    Client(url).follow(path_to("upgrades", id))
 
 
 @upgrades.command("activate")
 def activate(id: Id, url: Url = None) -> None:
     """Switches to the new model."""
-    Client(url).show("POST", f"/upgrades/{id}/activate")
+    Client(url).show("POST", path_to("upgrades", id, "activate"))
 
 
 @upgrades.command("rollback")
 def roll_back(id: Id, url: Url = None) -> None:
     """Goes back to the old model, at once."""
-    Client(url).show("POST", f"/upgrades/{id}/rollback")
+    Client(url).show("POST", path_to("upgrades", id, "rollback"))
 
 
 @upgrades.command("cancel")
 def cancel(id: Id, url: Url = None) -> None:
     """Stops an upgrade that is not active yet."""
-    Client(url).show("POST", f"/upgrades/{id}/cancel")
+    Client(url).show("POST", path_to("upgrades", id, "cancel"))
 
 
 def search(
     gallery: Annotated[str, typer.Argument(help="Where to search.")],
-    vector: Annotated[str, typer.Argument(help="Numbers with commas between, or base64url of float32.")],
     model: Annotated[str, typer.Option(help="The model that made the vector.")],
+    given: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="VECTOR",
+            help="Numbers with commas between, or base64url of float32; @FILE reads either, a JSON list or an npy "
+            "array from a file, and @- from standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    vector: Annotated[
+        str | None, typer.Option(help="The vector, where it is not given as an argument: --vector=@query.npy.")
+    ] = None,
     k: Annotated[int, typer.Option(help="How many items to find.")] = 10,
     url: Url = None,
 ) -> None:
     """Searches with one query."""
-    Client(url).show("GET", "/search", params={"gallery": gallery, "model": model, "k": k, "vector": vector})
+    if (given is None) == (vector is None):
+        refuse("Give one vector: as the second argument, or with --vector.")
+    client, body = Client(url), query_body(str(given if vector is None else vector))
+    headers = {"content-type": "application/x-npy"}
+    # A body, and not the URL: a vector of any length fits there.
+    answer = client.ask(
+        "POST", "/search", params={"gallery": gallery, "model": model, "k": k}, content=body, headers=headers
+    )
+    show(answer | {"results": answer["results"][0]})
 
 
 def _side(dimension: int | None) -> dict[str, Any]:
@@ -287,10 +334,10 @@ def _start(
     body |= {"galleries": galleries} if galleries else {}
     body |= {"activate": "manually"} if manual else {}
     client = Client(url)
-    started = client.call("POST", f"/models/{source}/upgrade", json=body).json()
+    started = client.ask("POST", path_to("models", source, "upgrade"), json=body)
     typer.echo(started["id"])
     if follow:
-        client.follow(f"/upgrades/{started['id']}")
+        client.follow(path_to("upgrades", started["id"]))
 
 
 def _json(option: str, text: str) -> dict[str, Any]:

@@ -6,13 +6,19 @@ import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import typer
 import uvicorn
+from pydantic import ValidationError
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
+from app.cli.ending import give_up
+from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
+from app.http.server import server_config
 from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
@@ -47,16 +53,16 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
     settings = _settings(data_dir)
     configure_logging(settings.log_format)
+    refuse_open_door(settings, host)
     listener = _listen(host, port)
+    _prepare(settings)
     if settings.embedded:
         from workers.runtime.celery import EmbeddedWorker
 
         application = create_app(settings, EmbeddedWorker)
     else:
         application = create_app(settings)
-    config = uvicorn.Config(
-        application, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=_FINISH_SECONDS
-    )
+    config = server_config(application, timeout_graceful_shutdown=_FINISH_SECONDS)
     server = _Server(config, _url(host, listener), settings)
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
@@ -89,6 +95,7 @@ def work(data_dir: Path | None) -> None:
             err=True,
         )
         raise typer.Exit(1)
+    _prepare(settings)
     _migrate(settings)
     run_worker(settings)
 
@@ -97,6 +104,7 @@ def migrate(data_dir: Path | None) -> None:
     """Migrates, and says what."""
     settings = _settings(data_dir)
     configure_logging(settings.log_format)
+    _prepare(settings)
     _migrate(settings)
     typer.echo(f"{make_url(settings.sqlalchemy_url).render_as_string(hide_password=True)} is at the newest schema.")
 
@@ -109,7 +117,30 @@ def _migrate(settings: Settings) -> None:
 
 def _settings(data_dir: Path | None) -> Settings:
     given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
-    return Settings(**given)
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        name = "_".join(map(str, wrong["loc"])).upper()
+        give_up(f"CROSSWALK_{name}: {wrong['msg']}. It is {wrong['input']!r}.")
+
+
+def _prepare(settings: Settings) -> None:
+    """Makes the data directory, and ends the command where that cannot be, or where the database has no usable URL."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.data_dir):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        give_up(
+            f"Cannot use the data directory {settings.data_dir}: {reason}. Choose a folder that can be written to, "
+            "with --data-dir or CROSSWALK_DATA_DIR."
+        )
+    try:
+        make_url(settings.sqlalchemy_url).get_dialect()
+    except (ArgumentError, ModuleNotFoundError) as error:
+        give_up(f"CROSSWALK_DATABASE_URL is no URL of a database that can be used: {type(error).__name__}.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,6 +10,7 @@ from app.http.body_limit import BulkBody
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.ids import DatasetId
+from app.keys.access import Caller
 from app.problems import (
     BadRequest,
     IdTaken,
@@ -31,8 +32,9 @@ router = APIRouter(prefix="/datasets", tags=["datasets"])
     status_code=201,
     responses={200: {"model": Dataset, "description": "Registered before, with this very body"}, **problems(IdTaken)},
 )
-def create(new: NewDataset, parts: Parts, response: Response) -> Dataset:
+def create(new: NewDataset, caller: Caller, parts: Parts, response: Response) -> Dataset:
     """A dataset holds rows to learn and to evaluate from. Doing it twice is harmless: the same body answers 200."""
+    caller.require_dataset(new.id)
     dataset, created = parts.datasets.create(new)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/datasets/{dataset.id}"
@@ -40,9 +42,12 @@ def create(new: NewDataset, parts: Parts, response: Response) -> Dataset:
 
 
 @router.get("", summary="List the datasets", responses=problems(BadRequest))
-def list_(paging: Paging, parts: Parts) -> Page[Dataset]:
-    """In order of their ids, a page at a time."""
-    return paging.page(parts.datasets.rows_after, key=lambda dataset: dataset.id)
+def list_(paging: Paging, caller: Caller, parts: Parts) -> Page[Dataset]:
+    """In order of their ids, a page at a time; those that the key is bound to."""
+    among = (caller.datasets or ()) if caller.bound else None
+    return paging.page(
+        lambda cursor, limit: parts.datasets.rows_after(cursor, limit, among), key=lambda dataset: dataset.id
+    )
 
 
 @router.get("/{dataset}", summary="Look up a dataset", responses=problems(NotFound))

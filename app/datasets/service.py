@@ -1,7 +1,8 @@
 """What can be done with datasets: register, fill, describe, remove."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -44,16 +45,23 @@ class Datasets:
         except IntegrityError:  # registered by somebody else in the same moment
             store.destroy()
             return self._unless_other(self._row(new.id), new), False
+        except BaseException:
+            # Where it cannot be known whether the row is there, the folder stays: a row needs its folder.
+            if (registered := self._find(new.id)) is None or registered.folder != folder:
+                store.destroy()
+            raise
         return self.get(new.id), True
 
     def get(self, dataset: str, within: Session | None = None) -> schemas.Dataset:
         """A dataset; `within` the caller's session where there is one. Raises NotFound."""
         return self._wire(self._row(dataset, within))
 
-    def rows_after(self, cursor: str | None, limit: int) -> list[schemas.Dataset]:
-        """Up to `limit` datasets in order of their ids, after the one named by the cursor."""
+    def rows_after(self, cursor: str | None, limit: int, among: Collection[str] | None = None) -> list[schemas.Dataset]:
+        """Up to `limit` datasets in order of their ids, after the one named by the cursor; of these `among` alone,
+        where they are given."""
         with self._database.read() as session:
             query = select(DatasetRow).order_by(DatasetRow.id).limit(limit)
+            query = query if among is None else query.where(DatasetRow.id.in_(among))
             rows = session.scalars(query.where(DatasetRow.id > cursor) if cursor else query).all()
         return [self._wire(row) for row in rows]
 
@@ -80,6 +88,16 @@ class Datasets:
     def store(self, dataset: str, within: Session | None = None) -> DatasetStore:
         """The files of a dataset; `within` the caller's session where there is one. Raises NotFound."""
         return self._store(self._row(dataset, within))
+
+    def folders(self) -> dict[str, Path]:
+        """Where every dataset's files are, by its id: none of them is touched."""
+        with self._database.read() as session:
+            rows = session.scalars(select(DatasetRow).order_by(DatasetRow.id)).all()
+        return {row.id: self._settings.datasets_dir / row.folder for row in rows}
+
+    def folder(self, dataset: str) -> Path:
+        """Where a dataset's files are: none of them is touched. Raises NotFound."""
+        return self._settings.datasets_dir / self._row(dataset).folder
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """The datasets that hold vectors of a model, for whoever would delete it, read in that caller's session."""

@@ -56,7 +56,7 @@ def running_service(folder: Path, port: int | None) -> Iterator[str]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env={**os.environ, "CROSSWALK_DATA_DIR": str(folder / "data")},
+            env={**_without_keys(), "CROSSWALK_DATA_DIR": str(folder / "data")},
             start_new_session=True,  # A signal to the terminal's group is ours; we stop the service in good order.
         )
         with starting as process:
@@ -65,6 +65,11 @@ def running_service(folder: Path, port: int | None) -> Iterator[str]:
                 yield url
             finally:
                 _stop(process)
+
+
+def _without_keys() -> dict[str, str]:
+    """Our environment without the key of another service, which the demonstration does not send."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_ADMIN_KEY")}
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -95,6 +95,22 @@ class PairEvaluation(BaseModel):
         Field(description="The first one judges slices. Left out: all that can be measured."),
     ] = None
 
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets that it reads."""
+        return [self.dataset]
+
+    @property
+    def galleries(self) -> list[str]:
+        """The galleries that it reads."""
+        return [] if self.gallery_id is None else [self.gallery_id]
+
+    @property
+    def upgrades(self) -> list[str]:
+        """The upgrades whose crossings it names."""
+        named = (self.via, None if self.against is None else self.against.via)
+        return [upgrade for upgrade in named if upgrade is not None]
+
     @model_validator(mode="after")
     def _searches_something(self) -> "PairEvaluation":
         if self.gallery is None and self.gallery_id is None:
@@ -118,6 +134,21 @@ class ChainEvaluation(BaseModel):
         AfterValidator(_once_each),
         Field(min_length=1, description="One compatibility matrix each."),
     ] = ["cmc@1", "cmc@5", "map"]
+
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets that it reads."""
+        return [self.dataset]
+
+    @property
+    def galleries(self) -> list[str]:
+        """The galleries that it reads: none."""
+        return []
+
+    @property
+    def upgrades(self) -> list[str]:
+        """The upgrades whose crossings it names: none."""
+        return []
 
 
 def _by_kind(body: Any, _validate: Any) -> PairEvaluation | ChainEvaluation:

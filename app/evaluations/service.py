@@ -9,9 +9,11 @@ from app.evaluations.checks import EvaluationChecks
 from app.evaluations.schemas import ChainEvaluation, Evaluation, PairEvaluation, asked_by
 from app.evaluations.states import ENDED, EvaluationState
 from app.evaluations.tables import EvaluationRow
+from app.http.pagination import rows_seen
 from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.jobs.values import sortable_id
+from app.keys.access import EVERYTHING, Access
 from app.problems import NotFound
 from app.storage.database import Database
 
@@ -51,12 +53,23 @@ class Evaluations:
         with self._database.read() as session:
             return self._wire(session, _found(session.get(EvaluationRow, evaluation), evaluation))
 
-    def rows_after(self, cursor: str | None, limit: int) -> list[Evaluation]:
-        """Up to `limit` evaluations, oldest first, after the one named by the cursor."""
-        query = select(EvaluationRow).order_by(EvaluationRow.id).limit(limit)
+    def require_seen(self, evaluation: str, caller: Access) -> None:
+        """Raises NotFound where there is no such evaluation, or none that the caller's key sees, in the same words."""
+        if caller.bound:
+            with self._database.read() as session:
+                if not _sees(caller, _found(session.get(EvaluationRow, evaluation), evaluation)):
+                    raise _no_such(evaluation)
+
+    def rows_after(self, cursor: str | None, limit: int, caller: Access = EVERYTHING) -> list[Evaluation]:
+        """Up to `limit` evaluations that the caller's key sees, oldest first, after the one named by the cursor."""
+
+        def all_after(after: str | None, most: int) -> list[EvaluationRow]:
+            query = select(EvaluationRow).order_by(EvaluationRow.id).limit(most)
+            return list(session.scalars(query.where(EvaluationRow.id > after) if after else query))
+
         with self._database.read() as session:
-            rows = session.scalars(query.where(EvaluationRow.id > cursor) if cursor else query)
-            return [self._wire(session, row) for row in rows]
+            page = rows_seen(all_after, lambda row: row.id, lambda row: _sees(caller, row))
+            return [self._wire(session, row) for row in page(cursor, limit)]
 
     def delete(self, evaluation: str) -> None:
         """Removes an evaluation; one that has not ended is stopped. Raises NotFound."""
@@ -64,6 +77,11 @@ class Evaluations:
             row = self._locked(session, evaluation)
             self._jobs.request_cancel(session, row.id)
             session.delete(row)
+
+    def using_upgrade(self, session: Session, upgrade: str) -> list[str]:
+        """The evaluations under way that measure an upgrade's crossing, for whoever would delete it."""
+        under_way = session.scalars(select(EvaluationRow).where(EvaluationRow.state.not_in(ENDED)))
+        return [f"evaluation {row.id}" for row in under_way if upgrade in _crossings(asked_by(row.request))]
 
     # What the step of an evaluation does.
 
@@ -104,7 +122,26 @@ class Evaluations:
         )
 
 
+def _crossings(request: PairEvaluation | ChainEvaluation) -> set[str | None]:
+    """The upgrades whose crossings are applied."""
+    if isinstance(request, ChainEvaluation):
+        return set()
+    return {request.via, request.against.via if request.against else None}
+
+
 def _found(row: EvaluationRow | None, evaluation: str) -> EvaluationRow:
     if row is None:
-        raise NotFound(f"There is no evaluation {evaluation!r}. GET /evaluations lists them.")
+        raise _no_such(evaluation)
     return row
+
+
+def _no_such(evaluation: str) -> NotFound:
+    return NotFound(f"There is no evaluation {evaluation!r}. GET /evaluations lists them.")
+
+
+def _sees(caller: Access, row: EvaluationRow) -> bool:
+    """Whether a key sees an evaluation: it does where it sees every gallery and dataset that was asked about."""
+    if not caller.bound:
+        return True
+    request = asked_by(row.request)
+    return all(map(caller.sees_gallery, request.galleries)) and all(map(caller.sees_dataset, request.datasets))

@@ -4,6 +4,7 @@ Everything in it is derived from the items, so it may be thrown away and made ag
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,15 @@ from pathlib import Path
 import lance
 import numpy as np
 import pyarrow as pa
+import structlog
 from lance.fragment import FragmentMetadata, write_fragments
 
 from app.galleries.lineage import Projected
+from app.problems import DamagedFile
+from app.storage.checksums import check_table, seal_table
 from app.storage.lance_table import vector_type, vectors_of
+
+log = structlog.get_logger(__name__)
 
 _UNCERTAINTY = pa.field("uncertainty", pa.float32())
 
@@ -69,13 +75,31 @@ class GenerationStore:
         Returns what `commit` needs to know of it, as JSON.
         """
         reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in parts))
-        return [json.dumps(piece.to_json()) for piece in write_fragments(reader, self.path, schema=self.schema)]
+        return [
+            json.dumps(piece.to_json())
+            for piece in write_fragments(reader, self.path, schema=self.schema, mode="overwrite")
+        ]
 
     def commit(self, pieces: list[str]) -> None:
         """Makes the pieces the dataset, in one commit, whatever was there before."""
         fragments = [FragmentMetadata.from_json(piece) for piece in pieces]
         operation = lance.LanceOperation.Overwrite(self.schema, fragments)
-        lance.LanceDataset.commit(self.path, operation)
+        seal_table(Path(self.path), lance.LanceDataset.commit(self.path, operation))
+
+    def rewrite(self, parts: Iterator[Projected]) -> None:
+        """Makes these the dataset, in one commit, whatever was there before: damaged, too."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(f"{self.path}.sha256", ignore_errors=True)
+        self.commit(self.write_fragment(part for part in parts if len(part.rows)))
+
+    def whole(self) -> bool:
+        """Whether its files are there, and are what was written."""
+        try:
+            check_table(Path(self.path))
+        except DamagedFile as damage:
+            log.error("a generation's vectors are damaged", error=damage.detail)
+            return False
+        return True
 
     def apply(self, removed: np.ndarray, written: list[Projected]) -> None:
         """Carries over what happened to the items since: rows gone, and rows written."""
@@ -88,6 +112,7 @@ class GenerationStore:
         if len(removed):
             gone = pa.table({"row": pa.array(removed, pa.int64())})
             dataset.merge_insert("row").when_matched_delete().execute(gone)
+        seal_table(Path(self.path), lance.dataset(self.path))
 
     def scan(self, batch_rows: int = 8192) -> Iterator[Projected]:
         """Streams every vector."""

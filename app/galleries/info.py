@@ -8,6 +8,8 @@ from models.portable import Space
 
 BUILDING = "building"
 READY = "ready"
+ABANDONED = "abandoned"
+"""Of a row that stands for the number alone, which is not given again: whoever still writes under it harms nobody."""
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,9 @@ class Retirement:
                 self.settle(gallery, generation.number)
 
     def after_delete(self, gallery: str) -> None:
-        """To be called when items were deleted: those left may all be native."""
+        """To be called when items were deleted: those left may all be native, or none may be left."""
         for generation in _transformed(self._galleries.info(gallery)):
-            if generation.retired_at is None:
-                self.settle(gallery, generation.number)
+            self.settle(gallery, generation.number)
 
     def settle(self, gallery: str, number: int) -> bool:
         """Brings the note on a transformed generation into line with its items; whether it is retired now."""

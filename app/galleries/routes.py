@@ -26,6 +26,7 @@ from app.http.body_limit import BulkBody
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.ids import GalleryId, ResourceId
+from app.keys.access import Caller
 from app.problems import (
     BadRequest,
     IdTaken,
@@ -55,9 +56,10 @@ _SAMPLE_LOOK_SECONDS = 0.1
         **problems(NotFound, IdTaken),
     },
 )
-def create(new: NewGallery, parts: Parts, response: Response) -> Gallery:
+def create(new: NewGallery, caller: Caller, parts: Parts, response: Response) -> Gallery:
     """A gallery holds the items searched against, every vector stamped with the model that made it. Doing it twice is
     harmless: the same body answers 200, another body 409."""
+    caller.require_gallery(new.id)
     gallery, created = parts.galleries.create(new)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/galleries/{gallery.id}"
@@ -65,9 +67,13 @@ def create(new: NewGallery, parts: Parts, response: Response) -> Gallery:
 
 
 @router.get("", summary="List the galleries", responses=problems(BadRequest))
-def list_(paging: Paging, parts: Parts) -> Page[Gallery]:
-    """In order of their ids, a page at a time."""
-    return paging.page(parts.galleries.rows_after, key=lambda gallery: gallery.id)
+def list_(paging: Paging, caller: Caller, parts: Parts) -> Page[Gallery]:
+    """In order of their ids, a page at a time; those that the key is bound to."""
+
+    def rows_after(cursor: str | None, limit: int) -> list[Gallery]:
+        return parts.galleries.rows_after(cursor, limit, among=caller.galleries)
+
+    return paging.page(rows_after, key=lambda gallery: gallery.id)
 
 
 @router.get("/{gallery}", summary="Look up a gallery", responses=problems(NotFound))

@@ -85,7 +85,7 @@ class Samples:
         """
         wanted = set(ids)
         best, weights = (0, 0, 0), None
-        for path in (self._galleries.store(info).folder / "samples").glob("*.json"):
+        for path in (self._galleries.store(info).folder / "samples").glob("[0-9]*.json"):
             sample = Sample.model_validate_json(path.read_text())
             common = wanted.intersection(sample.ids)
             version, n = map(int, path.stem.split("-"))

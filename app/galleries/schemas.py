@@ -89,7 +89,7 @@ class Activation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"generation": 1}]})
 
-    generation: Annotated[int, Field(ge=1)]
+    generation: Annotated[int, Field(strict=True, ge=1)]
 
 
 class Upserted(BaseModel):

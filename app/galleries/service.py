@@ -1,17 +1,17 @@
 """Galleries as a resource: registered, listed, described, deleted; and how their generations' vectors come about."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.galleries import schemas
-from app.galleries.info import READY, GalleryInfo, GenerationInfo
+from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
@@ -20,6 +20,7 @@ from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database, utc_now
+from app.storage.lance_table import embedding_column
 from models.portable import Space
 
 
@@ -60,15 +61,23 @@ class Galleries:
             store.destroy()
             self._models.get(new.model)
             return self._unless_other(self.info(new.id), new), False
+        except BaseException:
+            # Where it cannot be known whether the row is there, the folder stays: a row needs its folder.
+            if (registered := self._find(new.id)) is None or registered.folder != folder:
+                store.destroy()
+            raise
         return self.get(new.id), True
 
     def get(self, gallery: str) -> schemas.Gallery:
         """Raises NotFound."""
         return self._wire(self.info(gallery))
 
-    def rows_after(self, cursor: str | None, limit: int) -> list[schemas.Gallery]:
-        """Up to `limit` galleries in order of their ids, after the one named by the cursor."""
+    def rows_after(self, cursor: str | None, limit: int, among: Collection[str] | None = None) -> list[schemas.Gallery]:
+        """Up to `limit` galleries in order of their ids, after the one named by the cursor; of these `among` alone,
+        where they are given."""
         page = select(GalleryRow.id).order_by(GalleryRow.id).limit(limit)
+        if among is not None:
+            page = page.where(GalleryRow.id.in_(among))
         if cursor:
             page = page.where(GalleryRow.id > cursor)
         return [self._wire(info) for info in self._infos(GalleryRow.id.in_(page))]
@@ -98,6 +107,10 @@ class Galleries:
         if info is None:
             raise NotFound(f"There is no gallery {gallery!r}. Register it with POST /galleries.")
         return info
+
+    def every(self) -> list[GalleryInfo]:
+        """All galleries, in order of their ids, as the database describes them: no file of theirs is touched."""
+        return self._infos(true())
 
     def store(self, info: GalleryInfo) -> GalleryStore:
         """The Lance store of a gallery's items and generations."""
@@ -135,8 +148,9 @@ class Galleries:
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry."""
-        ids = session.scalars(select(GenerationRow.gallery).where(GenerationRow.model == model).distinct())
-        return [f"gallery {gallery}" for gallery in ids]
+        searched = set(session.scalars(select(GenerationRow.gallery).where(GenerationRow.model == model)))
+        rows = session.scalars(select(GalleryRow).order_by(GalleryRow.id)).all()
+        return [f"gallery {row.id}" for row in rows if row.id in searched or self._holds(row, model)]
 
     def in_space(self, model: str, within: Session | None = None) -> list[str]:
         """The galleries whose active generation is in a model's space; `within` the caller's session where there is
@@ -145,6 +159,11 @@ class Galleries:
         query = select(GalleryRow.id).join(GenerationRow, active).where(GenerationRow.model == model)
         with self._database.read(within) as session:
             return list(session.scalars(query.order_by(GalleryRow.id)))
+
+    def _holds(self, row: GalleryRow, model: str) -> bool:
+        """Whether items have vectors of a model, which may be in the space of no generation any more."""
+        items, column = GalleryStore(self._settings.galleries_dir / row.folder).items, embedding_column(model)
+        return items.has(column) and items.count(f"`{column}` IS NOT NULL") > 0
 
     def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
         infos = self._infos(GalleryRow.id == gallery, within)
@@ -156,7 +175,7 @@ class Galleries:
         query = (
             select(GalleryRow, GenerationRow)
             .join(GenerationRow, GenerationRow.gallery == GalleryRow.id)
-            .where(which)
+            .where(which, GenerationRow.state != ABANDONED)
             .order_by(GalleryRow.id, GenerationRow.number)
             # A caller that has locked a gallery sees what is committed by then, not what its session read before.
             .execution_options(populate_existing=True)

@@ -7,11 +7,16 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.http.openapi_links import add_links
+from app.keys.access import EVERY_SCOPE, Scope
+from app.keys.rules import RULES
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
+    Forbidden,
     Problem,
     TooLarge,
+    TooManyRequests,
+    Unauthorized,
     Unprocessable,
     UnsupportedMediaType,
 )
@@ -37,6 +42,9 @@ The examples run as they stand, from top to bottom, on a service that holds noth
 an upgrade's id is in the answer that started it). Every error is an
 `application/problem+json` object (RFC 9457) whose `type` leads to an explanation. Lists are paged by cursors. Calls
 that start work honour an `Idempotency-Key`.
+
+A service without keys answers its own machine alone. Once it has some (`crosswalk keys create`), every call but those
+on its health needs one: press **Authorize**, or send `Authorization: Bearer <key>`.
 """
 
 TAGS = [
@@ -56,8 +64,17 @@ TAGS = [
         "description": "How well one model's queries search another's vectors, at any time, without an upgrade.",
     },
     {"name": "search", "description": "Queries of any model that has a route to the gallery."},
+    {"name": "keys", "description": "Who may use the service, what for, and how often."},
     {"name": "service", "description": "Whether the service is well, and what its answers mean."},
 ]
+
+
+KEY_SCHEME = "key"
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key, `cwk_…`, or the service's admin key. A service that has no keys needs none.",
+}
 
 
 class ProblemBody(BaseModel):
@@ -90,6 +107,10 @@ class Documented(FastAPI):
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
             _hoist_definitions(document["paths"], schemas)
+            document["components"]["securitySchemes"] = {KEY_SCHEME: _KEY}
+            for path, operations in document["paths"].items():
+                for method, operation in operations.items():
+                    _document_rule(method.upper(), path, operation)
             for operation in _operations(document["paths"]):
                 _document_problems(operation)
                 _show_examples(operation)
@@ -98,6 +119,21 @@ class Documented(FastAPI):
                 schemas.pop(unused, None)
         assert self.openapi_schema is not None
         return self.openapi_schema
+
+
+def _document_rule(method: str, path: str, operation: dict[str, Any]) -> None:
+    """Says which key an operation needs, in words too, since the scopes of a bearer key have no place of their own."""
+    rule = RULES.of_route(method, path)
+    if rule is None or rule.open:
+        operation["security"] = []
+        return
+    operation["security"] = [{KEY_SCHEME: []}]
+    scopes = " or ".join(f"`{scope}`" for scope in sorted(rule.one_of))
+    needed = "any key" if rule.one_of == EVERY_SCOPE else f"a key with scope {scopes}"
+    bound = ", not bound to galleries" if rule.shared and rule.one_of != {Scope.ADMIN} else ""
+    operation["description"] = f"{operation.get('description', '')}\n\nNeeds {needed}{bound}."
+    for kind in (Unauthorized, Forbidden, TooManyRequests):
+        _add(operation["responses"], str(kind.status), kind)
 
 
 def _operations(paths: Mapping[str, Mapping[str, Any]]) -> Iterable[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
+from starlette._utils import get_route_path
 
 from app.problems import BadRequest
 
@@ -41,6 +42,24 @@ class PageRequest:
         return Page(items=items, next_cursor=_cursor(self.path, key(items[-1])) if more else None)
 
 
+def rows_seen(
+    rows_after: Callable[[str | None, int], list[T]], key: Callable[[T], str], seen: Callable[[T], bool]
+) -> Callable[[str | None, int], list[T]]:
+    """What lists the rows that are `seen`, out of what lists all of them in order of their `key`."""
+
+    def seen_after(after: str | None, limit: int) -> list[T]:
+        found: list[T] = []
+        while len(found) < limit:
+            rows = rows_after(after, limit)
+            found += [row for row in rows if seen(row)]
+            if len(rows) < limit:
+                break
+            after = key(rows[-1])
+        return found[:limit]
+
+    return seen_after
+
+
 def _page_request(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most rows on one page.")] = 100,
@@ -48,7 +67,7 @@ def _page_request(
         str | None, Query(max_length=_LONGEST_CURSOR, description="`next_cursor` of the page before.")
     ] = None,
 ) -> PageRequest:
-    path = request.url.path
+    path = get_route_path(request.scope)  # so that a cursor is the same behind a proxy
     return PageRequest(path, limit, None if cursor is None else _key(path, cursor))
 
 

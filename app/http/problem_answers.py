@@ -2,12 +2,15 @@
 
 import json
 import math
+from asyncio import CancelledError
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -15,6 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.json_text import pointer_step
+from app.keys.secret import redacted
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -28,9 +33,13 @@ from app.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
+from app.storage.away import is_away
+from app.storage.disk import disk_problem
+from app.uploads import media_types
 from models.portable import ArtifactError
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_AS = {"HEAD": "GET"}
 _ERRORS_SHOWN = 20
 _BY_STATUS: Mapping[int, type[Problem]] = {
     kind.status: kind for kind in (BadRequest, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
@@ -44,29 +53,37 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(ArtifactError, _corrupt)
     app.add_exception_handler(PoolTimeout, _no_connection)
+    app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
 
 def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that a problem makes."""
-    body = problem.to_json(instance=request.url.path) | {"request_id": getattr(request.state, "request_id", None)}
-    text = json.dumps(_writable(body), ensure_ascii=False, allow_nan=False, default=str)
+    body = problem.to_json(instance=request.url.path) | {
+        "type": prefix(request) + problem.type_uri(),
+        "request_id": getattr(request.state, "request_id", None),
+    }
+    text = redacted(json.dumps(_writable(body), ensure_ascii=False, allow_nan=False, default=str))
     # What UTF-8 cannot write (a lone surrogate that the client sent) becomes \udXXX, which is JSON's own escape.
-    return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers, MEDIA_TYPE)
+    return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers or problem.headers, MEDIA_TYPE)
 
 
-async def refuse_nul(request: Request) -> None:
-    """Dependency of every route: nothing is named with the NUL character, which PostgreSQL cannot even compare with."""
-    if "\0" in request.url.path:
-        raise NotFound("No id holds the NUL character.")
+def prefix(request: Request) -> str:
+    """The path under which a proxy shows the service to this client; empty where none does."""
+    root_path: str = request.scope.get("root_path", "")
+    return root_path
 
 
 class LastResort:
-    """Middleware: an error that nothing else answered is logged with its traceback, and answered without it."""
+    """Middleware: an error that nothing else answered is logged with its traceback, and answered without it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A full or failing disk is answered as what it is; data_dir: the folder that it most likely is about.
+    """
+
+    def __init__(self, app: ASGIApp, data_dir: Path) -> None:
         self.app = app
+        self.data_dir = data_dir
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,19 +100,35 @@ class LastResort:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
             log.info("the client went away in the middle of its request")
-        except Exception:
-            log.exception("unhandled error")
+        except CancelledError:
+            # The service was asked to end, and has waited for this request for as long as it waits.
+            if not started:
+                ended = Unavailable(
+                    "The service ended before this request was done; it may have been done all the same. Try again in "
+                    "a moment: what writes can be done twice (a POST that starts work needs its Idempotency-Key)."
+                )
+                await (await _problem(Request(scope), ended))(scope, receive, send)
+            raise
+        except Exception as error:
+            disk = disk_problem(error, self.data_dir)
+            if disk is None:
+                log.exception("unhandled error")
+            else:
+                log.error(disk.detail, error=repr(error))
             if started:
                 raise  # the answer is half sent: only breaking the connection tells the client
-            problem = InternalError(
+            if disk is not None:
+                await (await _problem(Request(scope), disk))(scope, receive, send)
+                return
+            failure = InternalError(
                 "The service failed while answering. Its log has the details, under the request_id."
             )
-            await answer(problem, Request(scope))(scope, receive, send)
+            await answer(failure, Request(scope))(scope, receive, send)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    headers = {"Retry-After": "2"} if isinstance(error, Unavailable) else None
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
     return answer(error, request, headers)
 
 
@@ -107,6 +140,18 @@ async def _corrupt(request: Request, error: Exception) -> Response:
 async def _no_connection(request: Request, error: Exception) -> Response:
     log.error("every connection to the database is taken", error=str(error), path=request.url.path)
     problem = Unavailable("Every connection to the database is taken. Try again in a moment.")
+    return await _problem(request, problem)
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    if not is_away(error):
+        raise error
+    log.error("the database is away", error=repr(error.orig), path=request.url.path)
+    problem = Unavailable(
+        "The database cannot be reached, or was lost in the middle of this request. Try again in a moment: what writes "
+        "may have been done, and doing it again is harmless (a POST that starts work needs its Idempotency-Key)."
+    )
     return await _problem(request, problem)
 
 
@@ -122,21 +167,30 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == NotFound.status:
         return answer(NotFound(f"There is nothing at {request.url.path}. GET /docs shows what there is."), request)
     if error.status_code == MethodNotAllowed.status:
-        allowed = ", ".join(_allowed(request))
-        return answer(
-            MethodNotAllowed(f"{request.url.path} takes {allowed}, not {request.method}."), request, {"Allow": allowed}
-        )
+        return _another_method(request)
     if error.status_code == BadRequest.status and error.__cause__ is not None:
-        return answer(BadRequest(f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
+        return answer(_unreadable(request, f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
     kind = _BY_STATUS.get(error.status_code, BadRequest if error.status_code < 500 else InternalError)
     return answer(kind(str(error.detail)), request, error.headers)
+
+
+def _another_method(request: Request) -> Response:
+    """OPTIONS asks which methods there are; any other method, which none of them is, is told."""
+    methods = _allowed(request)
+    headers = {"Allow": ", ".join([*methods, "OPTIONS"])}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    taken = ", ".join(method for method in methods if method != "HEAD")
+    return answer(MethodNotAllowed(f"{request.url.path} takes {taken}, not {request.method}."), request, headers)
 
 
 def _from_validation(error: RequestValidationError, request: Request) -> Problem:
     faults = error.errors()
     first = faults[0]
     if first["type"] == "json_invalid":
-        return BadRequest(f"The body is not valid JSON: {first['ctx']['error']}, at character {first['loc'][-1]}.")
+        place = first["loc"][-1]  # "body" where the error itself says the line and column
+        position = f", at character {place}" if isinstance(place, int) else ""
+        return _unreadable(request, f"The body is not valid JSON: {first['ctx']['error']}{position}.")
     if isinstance(error.body, bytes) and error.body and any(fault["loc"] == ("body",) for fault in faults):
         sent = request.headers.get("content-type")
         return UnsupportedMediaType(
@@ -159,12 +213,17 @@ def _place_and_message(fault: Mapping[str, Any]) -> dict[str, str]:
     place, *path = fault["loc"]
     message = str(fault["msg"])
     if place == "body":
-        return {"pointer": "".join(f"/{_escaped(str(step))}" for step in path), "message": message}
+        return {"pointer": "".join(f"/{pointer_step(str(step))}" for step in path), "message": message}
     return {"parameter": ".".join(map(str, path)), "message": message}
 
 
-def _escaped(step: str) -> str:
-    return step[:200].replace("~", "~0").replace("/", "~1")
+def _unreadable(request: Request, detail: str) -> Problem:
+    """The body is no JSON; where it is compressed, that is what is wrong with it."""
+    try:
+        media_types.refuse_encoded(request.headers.get("content-encoding"))
+    except UnsupportedMediaType as problem:
+        return problem
+    return BadRequest(detail)
 
 
 def _why_unreadable(error: BaseException) -> str:
@@ -176,12 +235,15 @@ def _why_unreadable(error: BaseException) -> str:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Every method that some route takes at this path: the router stops at the first route with the path."""
+    """Every method that some route takes at this path: the router stops at the first route with the path.
+
+    HEAD is answered wherever GET is.
+    """
     routes = request.app.router.routes
     return [
         method
         for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+        if any(route.matches({**request.scope, "method": _AS.get(method, method)})[0] is Match.FULL for route in routes)
     ]
 
 

@@ -17,9 +17,11 @@ from pydantic import BaseModel
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from starlette._utils import get_route_path
 from starlette.responses import Response
 
 from app.idempotency.tables import IdempotencyKeyRow
+from app.keys.access import Caller
 from app.problems import KeyReused
 from app.storage.database import Database, utc_now
 
@@ -98,6 +100,7 @@ class _Known(Exception):
 
 async def _once(
     request: Request,
+    caller: Caller,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -110,7 +113,9 @@ async def _once(
     ] = None,
 ) -> OncePerKey:
     database: Database = request.app.state.crosswalk.database
-    operation = f"{request.method} {request.url.path}"
+    operation = f"{request.method} {get_route_path(request.scope)}"
+    if caller.key is not None:  # what one sender was answered is not for another
+        operation += f" by {caller.key}"
     return OncePerKey(database, idempotency_key, operation, _fingerprint(await request.body()))
 
 

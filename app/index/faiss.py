@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,11 @@ class LiveIndex:
     @property
     def version(self) -> int:
         return self._state.version
+
+    def frozen(self) -> LiveIndex:
+        """The index as it is now, whatever is written to this one later: to search it, and to know of which version
+        that was. Costs nothing; nothing may be written to it."""
+        return copy.copy(self)  # every read takes the one state, which is exchanged and never changed
 
     @property
     def snapshot(self) -> Snapshot | None:

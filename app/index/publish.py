@@ -63,7 +63,7 @@ def publish(
             vectors.flush()
         every = np.concatenate([rows, zeros])
         RowPositions(every)  # refuses ids that are negative or come twice
-        every.tofile(partial / ROWS)
+        (partial / ROWS).write_bytes(every.data)
         manifest = Manifest(
             version=version,
             metric=metric,
@@ -116,7 +116,7 @@ def _spool(
             longest = max(longest, length)
             ranked_rows.append(rows[ranked])
             zero_rows.append(rows[~ranked])
-            indexed[ranked].tofile(file)
+            file.write(np.ascontiguousarray(indexed[ranked]).data)  # tofile would not say why it failed
     return np.concatenate(ranked_rows), np.concatenate(zero_rows), longest
 
 

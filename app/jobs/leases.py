@@ -146,15 +146,17 @@ class Leases:
             row.error = reason
             return JobState(row.state)
 
-    def hand_back(self, lease: Lease) -> None:
-        """Lets a job go because the worker is stopping: no fault of the job's, so it costs no attempt."""
+    def hand_back(self, lease: Lease, *, after: float = 0.0, reason: str | None = None) -> None:
+        """Lets a job go for a cause that is no fault of its own, so that it costs no attempt: its worker is stopping,
+        or there is no space on a disk. It may be claimed again `after` seconds; `reason` tells why it waits."""
         with self._database.session() as session:
             row = self._held(session, lease)
             if row.cancel_requested:
                 _end(row, JobState.CANCELLED, database_now(session))
             else:
                 row.attempts -= 1
-                _requeue(row, database_now(session))
+                row.error = reason or row.error
+                _requeue(row, database_now(session) + timedelta(seconds=after))
 
     def bury(self) -> None:
         """Ends jobs whose holder vanished and that must not be tried again: cancelled, or out of attempts."""

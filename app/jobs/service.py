@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import event, select
+from sqlalchemy import delete, event, select
 from sqlalchemy.orm import Session
 
 from app.jobs.clock import database_now
@@ -48,6 +48,10 @@ class Jobs:
             else:
                 running = True
         return running
+
+    def forget(self, session: Session, subject: str) -> None:
+        """Removes every job of a subject that is no more; a process that still works at one finds its lease lost."""
+        session.execute(delete(JobRow).where(JobRow.subject == subject))
 
     def progress(self, session: Session, subject: str) -> JobProgress | None:
         """How far the subject's unfinished step has come; None where nothing is waiting or running."""

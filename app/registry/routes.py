@@ -46,7 +46,6 @@ def get(model: ModelId, parts: Parts) -> Model:
     return parts.encoders.shown([parts.models.get(model)])[0]
 
 
-@router.head("/{model}/artifact", include_in_schema=False)
 @router.get(
     "/{model}/artifact",
     summary="Download a model trained here",

@@ -74,6 +74,12 @@ class Models:
                 f"Model {new.id!r} was registered this moment. Choose another id.", differing=["id"]
             ) from None
 
+    def untrained(self, session: Session, model: str, trained_by: str) -> None:
+        """Notes that a model's weights are no more, where it is there and `trained_by` is what trained it."""
+        row = session.get(ModelRow, model, with_for_update=True)
+        if row is not None and row.trained_by == trained_by:
+            row.trained_by = row.compatible_with = None
+
     def prove_compatible(self, session: Session, model: str, old: str) -> None:
         """Notes that a model's queries may search the galleries of an old model. Raises NotFound."""
         _registered(session.get(ModelRow, model, with_for_update=True), model).compatible_with = old

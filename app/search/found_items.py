@@ -36,9 +36,8 @@ class FoundItem:
 class FoundItems:
     """The items found last, up to `bytes_at_most`.
 
-    An item is kept under the store version as of which an index holds its row: what is written anew comes to the index
-    as of a later version, so the item as it was is not found again. One that is read later than that version may be
-    newer than it; that of no search that began after the change is older.
+    An item is kept under the store version as of which an index holds its row. Between that version and the one that is
+    searched it was not written, so whoever finds the row under the same version is shown the same item.
     """
 
     def __init__(self, bytes_at_most: int) -> None:
@@ -46,17 +45,15 @@ class FoundItems:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, int, int], FoundItem] = OrderedDict()
 
-    def of(self, gallery: str, items: Callable[[], Table], rows: RowIds, versions: RowIds) -> dict[int, FoundItem]:
-        """The items of these rows, (n,), none twice, by row; those deleted since are left out.
+    def of(
+        self, gallery: str, items: Callable[[], Table], rows: RowIds, versions: RowIds, searched: int
+    ) -> dict[int, FoundItem]:
+        """The items of these rows, (n,), none twice, by row.
 
         gallery: names the items' table, which `items` opens. versions: (n,), as of which the index that found the rows
-        holds them; -1 where it holds them no longer.
+        holds them. searched: the version of the table that the index is level with.
         """
-        keys = [
-            (gallery, row, version)
-            for row, version in zip(rows.tolist(), versions.tolist(), strict=True)
-            if version >= 0
-        ]
+        keys = [(gallery, row, version) for row, version in zip(rows.tolist(), versions.tolist(), strict=True)]
         found: dict[int, FoundItem] = {}
         unknown: dict[int, tuple[str, int, int]] = {}
         with self._lock:
@@ -67,7 +64,7 @@ class FoundItems:
                     self._kept.move_to_end(key)
                     found[key[1]] = item
         if unknown:
-            read = _read(items(), np.fromiter(unknown, np.int64, len(unknown)))
+            read = _read(items(), np.fromiter(unknown, np.int64, len(unknown)), searched)
             self._keep({unknown[row]: item for row, item in read.items()})
             found |= read
         return found
@@ -82,7 +79,7 @@ class FoundItems:
                 self._room += self._kept.popitem(last=False)[1].nbytes
 
 
-def _read(items: Table, rows: RowIds) -> dict[int, FoundItem]:
-    table = items.by_row(rows, ["id", "label", "payload"])
+def _read(items: Table, rows: RowIds, version: int) -> dict[int, FoundItem]:
+    table = items.by_row(rows, ["id", "label", "payload"], version=version)
     columns = (table.column(name).to_pylist() for name in (ROW_ID, "id", "label", "payload"))
     return {row: FoundItem(*cells) for row, *cells in zip(*columns, strict=True)}

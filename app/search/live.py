@@ -10,6 +10,7 @@ from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
 from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
+from app.problems import Unavailable
 from app.storage.lance_table import VersionGone
 
 log = structlog.get_logger(__name__)
@@ -25,14 +26,17 @@ class LiveIndexes:
         self._galleries = galleries
         self._ask = ask_for_rebuild
         self._opening = threading.Lock()
-        self._open: dict[tuple[str, int], _Followed] = {}
+        self._open: dict[tuple[str, int, str | None], _Followed] = {}
 
     def index(self, info: GalleryInfo, number: int) -> VectorIndex:
-        """The index of a generation, with everything in it that was acknowledged before this call."""
-        key = (info.folder, number)
+        """The index of a generation, with everything in it that was acknowledged before this call; what is written
+        later does not change it, so that it stays the items as of its `version`."""
+        key = (info.folder, number, info.generations[number].upgrade)
         followed = self._open.get(key)
         if followed is None:
             with self._opening:
+                # One of the same number is gone, with the upgrade that made it.
+                self._open = {one: kept for one, kept in self._open.items() if one[:2] != key[:2] or one == key}
                 followed = self._open.setdefault(key, _Followed(self._galleries, info, number, self._ask))
         return followed.level(info)
 
@@ -49,17 +53,18 @@ class _Followed:
         self._store: GalleryStore = galleries.store(info)
         self._lineage = galleries.lineage(info, number)
         self._number = number
-        self._ask = ask
+        self._ask_for_rebuild = ask
         self._lock = threading.Lock()
         self._index: LiveIndex | None = None
         self._published: str | None = None
         self._published_version = 0
         self._asked_at: int | None = None
+        self._corrupt = False
 
     def level(self, info: GalleryInfo) -> VectorIndex:
         """The index, level with the items as they are now. Those who come while it catches up wait for it."""
         generation = info.generations[self._number]
-        index = self._index
+        index = None if self._index is None else self._index.frozen()
         if index is not None and not self._newly_published(generation) and index.version >= self._store.items.version:
             return index
         with self._lock:
@@ -72,7 +77,7 @@ class _Followed:
                 # Idle for so long that what happened since is no longer known: begin anew from the items.
                 self._index = self._opened(info, None)
             self._ask_if_due(info, self._index)
-            return self._index
+            return self._index.frozen()
 
     def _newly_published(self, generation: GenerationInfo) -> bool:
         """Whether there is another index than the one taken. What was read before that one was published, and comes
@@ -98,9 +103,10 @@ class _Followed:
                 return LiveIndex(metric, dimension, snapshot=snapshot)
             except CorruptIndex as error:
                 log.error("published index is corrupt; searching exactly until it is rebuilt", error=str(error))
-                self._ask(info.id, self._number)
+                self._corrupt = True
         index = LiveIndex(metric, dimension)
         version = self._store.items.version
+        self._store.items.check(version)  # a published index has checksums of its own
         for part in self._store.project(self._lineage, version=version):
             index.upsert(part.rows, part.vectors, version=version)
         return index
@@ -115,8 +121,17 @@ class _Followed:
         index.apply(rows, vectors, changes.removed, version=changes.version)
 
     def _ask_if_due(self, info: GalleryInfo, index: LiveIndex) -> None:
-        if index.rebuild_due and self._asked_at is None:
-            self._asked_at = index.version
-            self._ask(info.id, self._number)
+        if (index.rebuild_due or self._corrupt) and self._asked_at is None:
+            if self._ask(info.id):
+                self._asked_at, self._corrupt = index.version, False
         elif not index.rebuild_due:
             self._asked_at = None
+
+    def _ask(self, gallery: str) -> bool:
+        """Asks for a rebuild; whether that was heard. A full disk takes no request, and must not end a search."""
+        try:
+            self._ask_for_rebuild(gallery, self._number)
+        except Unavailable as problem:
+            log.warning("rebuild not asked for; a later search asks again", gallery=gallery, why=problem.detail)
+            return False
+        return True

@@ -1,5 +1,6 @@
 """HTTP of search."""
 
+import re
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -8,12 +9,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from app.composition import Parts
+from app.http.json_text import check_json, is_json
 from app.http.openapi import problems
 from app.ids import ResourceId
-from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
+from app.keys.access import Caller
+from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.routing import AskedRoute
-from app.search.schemas import EXAMPLE, ROUTE, SearchAnswer, SearchAnswers, SearchRequest
+from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import decode_query_vector, media_types, vectors_of_lists
+from app.uploads.json_text import utf8
 
 router = APIRouter(prefix="/search", tags=["search"])
 
@@ -21,6 +25,13 @@ _K = Annotated[int, Query(ge=1, description="How many items to find.")]
 _GALLERY = Annotated[ResourceId, Query(description="Where to search.", examples=["faq"])]
 _ROUTE = Annotated[AskedRoute | None, Query(description=ROUTE)]
 _MODEL = Annotated[ResourceId, Query(description="The model that made the query's vector.", examples=["tfidf-v1"])]
+_FILTER = Annotated[
+    str | None,
+    Query(
+        description='Which items may be found, as JSON: the `filter` of POST /search, like `{"labels":["billing"]}`.'
+    ),
+]
+_NUMBERS = re.compile(rb"\[[0-9\s.,eE+-]*\]")
 
 
 @router.get("", summary="Search with one query", responses=problems(NotFound, NoRoute, Unprocessable))
@@ -30,19 +41,24 @@ def search_one(
     vector: Annotated[
         str,
         Query(
-            description="base64url (with or without padding) of little-endian float32, or numbers with commas between.",
+            description="base64url (with or without padding) of little-endian float32, or numbers with commas between, "
+            "in brackets or not.",
             examples=["0.9,0.1,0.0,0.2"],
         ),
     ],
     parts: Parts,
+    caller: Caller,
     k: _K = 10,
     route: _ROUTE = None,
+    filter: _FILTER = None,
 ) -> SearchAnswer:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
+    caller.require_gallery(gallery)
+    wanted = _filter(filter)
     resolved = parts.search_resolver.resolve(gallery, model, route)
     query = decode_query_vector(vector, resolved.dimension)
-    answers = parts.search.search(resolved, k, query[None, :])
+    answers = parts.search.search(resolved, k, query[None, :], wanted)
     return SearchAnswer(**answers.model_dump(exclude={"results"}), results=answers.results[0])
 
 
@@ -53,8 +69,8 @@ def search_one(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "JSON; or the vectors alone, as npy or as an Arrow stream with one column `vector`, with "
-            "`gallery`, `model`, `k` and `route` in the URL.",
+            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file with one column `vector`, "
+            "with `gallery`, `model`, `k`, `route` and `filter` in the URL.",
             "content": {
                 media_types.JSON: {
                     "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
@@ -62,6 +78,7 @@ def search_one(
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW: {"schema": {"type": "string", "format": "binary"}},
+                media_types.ARROW_FILE: {"schema": {"type": "string", "format": "binary"}},
             },
         }
     },
@@ -69,28 +86,74 @@ def search_one(
 async def search_many(
     request: Request,
     parts: Parts,
+    caller: Caller,
     gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
     model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
-    k: Annotated[int, Query(ge=1, description="With npy or Arrow: how many items to find.")] = 10,
+    # Swagger UI would send a default along, with JSON too.
+    k: Annotated[int | None, Query(ge=1, description="With npy or Arrow: how many items to find; 10.")] = None,
     route: _ROUTE = None,
+    filter: _FILTER = None,
 ) -> SearchAnswers:
     """The nearest items of each query, in the order of the queries."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == media_types.JSON:
+    content_type = request.headers.get("content-type", "")
+    if is_json(content_type):
+        media_types.refuse_encoded(request.headers.get("content-encoding"))
+        for name in request.query_params:
+            raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
+        caller.require_gallery(body.gallery)
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route)
         vectors = vectors_of_lists(body.vectors, resolved.dimension)
         return await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
+    _refuse_what_is_no_query(content_type)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
+    caller.require_gallery(gallery)
+    wanted = _filter(filter)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)
         vectors = await decoded(resolved.dimension)
-    return await run_sync(parts.search.search, resolved, k, vectors)
+    return await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
+
+
+def _refuse_what_is_no_query(content_type: str) -> None:
+    """Raises UnsupportedMediaType, which names JSON too: forgotten by the header, it is what most bodies are."""
+    try:
+        media_types.accepted(content_type, media_types.QUERIES)
+    except UnsupportedMediaType:
+        sent = f"has Content-Type {content_type[:80]!r}" if content_type else "has no Content-Type"
+        taken = [media_types.JSON, *media_types.QUERIES]
+        raise UnsupportedMediaType(f"The body {sent}; send one of {', '.join(taken)}.", accepted=taken) from None
 
 
 def _request(body: bytes) -> SearchRequest:
     try:
-        return SearchRequest.model_validate_json(body)
+        request = SearchRequest.model_validate_json(utf8(body))
     except ValidationError as error:
         errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
         raise RequestValidationError(errors) from None
+    # Millions of numbers need no second look, and would take the most of its time.
+    check_json(_NUMBERS.sub(b"[]", body))
+    return request
+
+
+def _filter(text: str | None) -> Filter | None:
+    """The filter of a URL, by the rules of one in a body."""
+    if text is None:
+        return None
+    try:
+        wanted = Filter.model_validate_json(text)
+        check_json(text.encode())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = "".join(f"/{step}" for step in first["loc"])
+        raise _wrong_filter(f"{place}: {first['msg']}" if place else first["msg"]) from None
+    except Problem as problem:
+        raise _wrong_filter(problem.detail) from None
+    return wanted
+
+
+def _wrong_filter(message: str) -> Unprocessable:
+    return Unprocessable.at(
+        f"`filter` is no filter in JSON: {message.rstrip('.')}.", parameter="filter", message=message
+    )

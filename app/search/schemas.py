@@ -31,7 +31,7 @@ class SearchRequest(BaseModel):
 
     gallery: ResourceId
     model: Annotated[ResourceId, Field(description="The model that made the query vectors.")]
-    k: Annotated[int, Field(ge=1)] = 10
+    k: Annotated[int, Field(strict=True, ge=1)] = 10
     vectors: Annotated[list[list[float]], Field(min_length=1)]
     filter: Filter | None = None
     route: Annotated[AskedRoute | None, Field(description=ROUTE)] = None

@@ -14,7 +14,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
 from app.problems import Unprocessable
-from app.search.found_items import FoundItems
+from app.search.found_items import FoundItem, FoundItems
 from app.search.live import LiveIndexes
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
@@ -33,9 +33,6 @@ class _Ranking:
     hits: Hits
     exact: bool
     note: str | None
-
-
-_ATTEMPTS = 3  # at a search between which and its answer items are deleted
 
 
 class Search:
@@ -57,12 +54,10 @@ class Search:
         if resolved.queries.metric == "cosine":
             refuse_zero_queries(vectors)
         info, route = resolved.gallery, resolved.route
-        for _ in range(_ATTEMPTS):
-            index = self._live.index(info, route.generation)
-            ranking = self._ranked(resolved, index, vectors, k, self._allowed(info, only))
-            results = self._joined(info, index, ranking.hits)
-            if sum(map(len, results)) == np.count_nonzero(ranking.hits.rows != PADDING):
-                break  # else something found was deleted meanwhile: others take its place
+        index = self._live.index(info, route.generation)
+        # The filter, the ranking and what is shown of each item are all of one version: no answer mixes two writes.
+        ranking = self._ranked(resolved, index, vectors, k, self._allowed(info, only, index.version))
+        results = self._joined(info, index, ranking.hits)
         return SearchAnswers(
             gallery=info.id,
             model=resolved.queries.model,
@@ -115,8 +110,8 @@ class Search:
     def _artifacts(self, upgrade: str) -> UpgradeArtifacts:
         return UpgradeArtifacts(self._settings.artifacts_dir, upgrade)
 
-    def _allowed(self, info: GalleryInfo, only: Filter | None) -> RowIds | None:
-        """The row ids that a filter lets through; None where there is no filter."""
+    def _allowed(self, info: GalleryInfo, only: Filter | None, version: int) -> RowIds | None:
+        """The row ids that a filter lets through as of a version of the items; None where there is no filter."""
         if only is None or (only.ids is None and only.labels is None):
             return None
         conditions = [
@@ -124,22 +119,22 @@ class Search:
             for column, values in (("id", only.ids), ("label", only.labels))
             if values is not None
         ]
-        rows = self._galleries.store(info).items.where(" AND ".join(conditions), ["id"])
+        rows = self._galleries.store(info).items.where(" AND ".join(conditions), ["id"], version=version)
         return np.asarray(rows.column(ROW_ID).to_numpy(), np.int64)
 
     def _joined(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> list[list[Hit]]:
-        """Rows and scores as items. One deleted since the search began is left out."""
+        """Rows and scores as items, as of the version of the items that was searched."""
         rows = np.unique(hits.rows[hits.rows != PADDING])
         versions = index.held(rows).versions
-        items = self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions)
+        items = self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions, index.version)
         return [
-            [
-                Hit(id=item.id, score=score, label=item.label, payload=item.payload_object())
-                for row, score in zip(nearest, scores, strict=True)
-                if (item := items.get(row)) is not None
-            ]
+            [_hit(items[row], score) for row, score in zip(nearest, scores, strict=True) if row != PADDING]
             for nearest, scores in zip(hits.rows.tolist(), hits.scores.tolist(), strict=True)
         ]
+
+
+def _hit(item: FoundItem, score: float) -> Hit:
+    return Hit(id=item.id, score=score, label=item.label, payload=item.payload_object())
 
 
 def _search_pushed(

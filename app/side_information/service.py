@@ -3,14 +3,13 @@
 An encoder is a model like any other: it is registered when its training starts, and removed as a model.
 """
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import event, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.artifacts.folder import EncoderArtifacts
+from app.artifacts.discards import discard
 from app.datasets.service import Datasets
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
@@ -49,6 +48,12 @@ class Encoders:
         self._datasets = datasets
         self._jobs = jobs
 
+    def runs(self) -> dict[str, bool]:
+        """Every attempt at training an encoder, which names its folder of artifacts, and whether it was trained."""
+        with self._database.read() as session:
+            rows = session.scalars(select(SideInformationEncoderRow)).all()
+        return {row.run: row.state == EncoderState.READY for row in rows}
+
     def train(self, session: Session, model: str, request: NewEncoder) -> Encoder:
         """Starts training an encoder inside the caller's transaction; its job is rung after the commit.
 
@@ -76,7 +81,7 @@ class Encoders:
             row = SideInformationEncoderRow(id=request.id)
             session.add(row)
         else:
-            self._discard(session, row.run)
+            discard(session, self._artifacts, row.run)
         row.model, row.run, row.request = model, run, request.model_dump(mode="json")
         row.state, row.learned, row.reason = EncoderState.QUEUED, None, None
         session.flush()
@@ -141,6 +146,12 @@ class Encoders:
             rows = session.scalars(select(SideInformationEncoderRow).where(running)).all()
         return [f"the training of model {row.id}" for row in rows if row.request["dataset"] == dataset]
 
+    def existing(self, runs: Collection[str]) -> set[str]:
+        """Which of these runs there are."""
+        named = select(SideInformationEncoderRow.run).where(SideInformationEncoderRow.run.in_(runs))
+        with self._database.read() as session:
+            return set(session.scalars(named))
+
     def using_model(self, session: Session, model: str) -> list[str]:
         """The encoders that use a model, for whoever would delete it."""
         mine = select(SideInformationEncoderRow).where(SideInformationEncoderRow.model == model)
@@ -152,7 +163,7 @@ class Encoders:
         """An encoder goes with its model, for the registry."""
         row = session.get(SideInformationEncoderRow, model, with_for_update=True)
         if row is not None:
-            self._discard(session, row.run)
+            discard(session, self._artifacts, row.run)
             session.delete(row)
 
     # What the step of a training does.
@@ -205,14 +216,6 @@ class Encoders:
             f"Model {new.id!r} is there already: {why}. Choose another id, or DELETE /models/{new.id} first.",
             differing=differing or ["id"],
         )
-
-    def _discard(self, session: Session, run: str) -> None:
-        """Removes the files of a run, once the caller's transaction has committed that it is not wanted any more."""
-        folder = EncoderArtifacts(self._artifacts, run).folder
-
-        @event.listens_for(session, "after_commit", once=True)
-        def remove(_committed: Session) -> None:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _training(self, session: Session, row: SideInformationEncoderRow) -> TrainingStatus:
         return TrainingStatus(

@@ -1,5 +1,6 @@
 """Engine, session and declarative base. SQLite (embedded) and PostgreSQL run the same code."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -7,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_engine, event, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from app.problems import DamagedFile, Problem
 from app.settings import DATABASE_CONNECTIONS
+from app.storage.disk import disk_problem
 
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -44,7 +48,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+_SQLITE_DAMAGED = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
 _KEPT_OPEN = 5  # connections that stay open while nobody needs them
+
+_CONNECT_SECONDS = 10  # a server that cannot be reached is given up on before clients are
 
 
 class Database:
@@ -84,20 +91,32 @@ def _engine(url: str, connections: int) -> Engine:
     pool: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, **pool)
+        patience = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS}
+        server = create_engine(url, pool_pre_ping=True, connect_args=patience, **pool)
+        _tell_of_full_disks(server, url, Path.cwd())
+        return server
     if not parsed.database:
         raise ValueError("a database in memory is gone with its last connection; name a file: sqlite:///path")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, **pool)
+
+    _tell_of_full_disks(engine, url, Path(parsed.database).parent)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         # sqlite3's own transaction handling begins late and reads outside transactions: take it over (SQLAlchemy docs).
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        try:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+                cursor.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error as error:
+            problem = _of_the_disk(error, url, Path(parsed.database or "").parent)
+            if problem is None:
+                raise
+            raise problem from error
+        finally:
+            cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
@@ -106,3 +125,21 @@ def _engine(url: str, connections: int) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _tell_of_full_disks(engine: Engine, url: str, folder: Path) -> None:
+    """Has DiskFull and DiskFailing raised in the place of a driver's own errors, and DamagedFile where SQLite finds its
+    file damaged. folder: of a database in a file."""
+
+    @event.listens_for(engine, "handle_error")
+    def _told(context: ExceptionContext) -> None:
+        if (problem := _of_the_disk(context.original_exception, url, folder)) is not None:
+            raise problem from context.original_exception
+
+
+def _of_the_disk(error: BaseException, url: str, folder: Path) -> Problem | None:
+    """The problem where a driver's error is about the disk, or about a damaged file of SQLite; None for any other."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGED:
+        file = make_url(url).database
+        return DamagedFile(f"The database {file} is damaged: {error}.", file=file)
+    return disk_problem(error, folder)

@@ -6,8 +6,10 @@ the row id serves as the key of everything derived from a row.
 """
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,8 @@ import pyarrow.compute as pc
 import structlog
 
 from app.problems import Unavailable
+from app.storage.checksums import check_table, drop_stale_seals, seal_table
+from app.storage.disk import disk_problem
 
 log = structlog.get_logger(__name__)
 
@@ -106,12 +110,22 @@ class Table:
         """An empty table; one that is there already is opened, so that creating twice is harmless."""
         schema = pa.schema([_ID, *columns])
         if not cls.exists(uri):
-            lance.write_dataset(schema.empty_table(), str(uri), mode="create", enable_stable_row_ids=True)
-        return cls(uri)
+            try:
+                lance.write_dataset(schema.empty_table(), str(uri), mode="create", enable_stable_row_ids=True)
+            except OSError:
+                if not cls.exists(uri):  # nobody else created it meanwhile
+                    shutil.rmtree(uri, ignore_errors=True)
+                    with suppress(OSError):
+                        Path(uri).parent.rmdir()  # the folder made for it, if nothing else is in there
+                raise
+        table = cls(uri)
+        table._seal(table._latest())
+        return table
 
     @staticmethod
     def exists(uri: str | Path) -> bool:
-        return (Path(uri) / "_versions").is_dir()
+        """Whether a version of it was committed; the folders alone are what a full disk leaves."""
+        return any((Path(uri) / "_versions").glob("*.manifest"))
 
     @property
     def version(self) -> int:
@@ -130,12 +144,20 @@ class Table:
         return column in self.schema.names
 
     def ensure_column(self, field: pa.Field) -> None:
-        """Adds a column of nulls; where another writer came first, theirs is as good."""
+        """Adds a column of nulls; where another writer came first, theirs is as good.
+
+        One that is there, of another type and without a value, is of a model that is no more: it is made anew.
+        """
         for attempt in range(_ATTEMPTS):
-            if self.has(field.name):
+            known, latest = self.has(field.name), self._latest()
+            if known and (latest.schema.field(field.name).type == field.type or self._filled(field.name)):
                 return
             try:
-                self._latest().add_columns(field)
+                if known:
+                    latest.drop_columns([field.name])
+                dataset = self._latest()
+                dataset.add_columns(field)
+                self._seal(dataset)
             except (OSError, ValueError) as error:
                 conflict = "commit conflict" in str(error) and attempt < _ATTEMPTS - 1
                 if not (conflict or self.has(field.name)):
@@ -189,8 +211,15 @@ class Table:
     def delete(self, ids: Sequence[str]) -> int:
         """Removes rows by id, in one commit; how many there were."""
         keys = pa.table({"id": pa.array(sorted(set(ids)), pa.string())})
-        done = self._latest().merge_insert("id").when_matched_delete().execute(keys)
+        dataset = self._latest()
+        done = dataset.merge_insert("id").when_matched_delete().execute(keys)
+        self._seal(dataset)
         return int(done["num_deleted_rows"])
+
+    def check(self, version: int | None = None) -> int:
+        """Compares the files of a version, or of the newest, with their checksums; how many have one. Raises
+        DamagedFile."""
+        return check_table(Path(self.uri), version)
 
     def count(self, where: str | None = None, *, version: int | None = None) -> int:
         return int(self._at(version).count_rows(where))
@@ -199,13 +228,14 @@ class Table:
         """Rows by id, in no order, with their row ids."""
         return self.where(_with_ids(ids), columns)
 
-    def by_row(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Rows by row id, in no order, with their row ids; rows deleted since are left out."""
+    def by_row(self, rows: np.ndarray, columns: Sequence[str], *, version: int | None = None) -> pa.Table:
+        """Rows by row id, in no order, with their row ids; rows deleted by then are left out."""
         listed = ", ".join(map(str, rows.tolist()))
-        return self.where(f"{ROW_ID} IN ({listed})" if listed else "false", columns)
+        return self.where(f"{ROW_ID} IN ({listed})" if listed else "false", columns, version=version)
 
-    def where(self, condition: str, columns: Sequence[str] | None = None) -> pa.Table:
-        return self._latest().to_table(filter=condition, columns=_listed(columns), with_row_id=True)
+    def where(self, condition: str, columns: Sequence[str] | None = None, *, version: int | None = None) -> pa.Table:
+        """Rows that meet a condition, as of a version or as they are now, with their row ids."""
+        return self._at(version).to_table(filter=condition, columns=_listed(columns), with_row_id=True)
 
     def scan(
         self,
@@ -264,21 +294,31 @@ class Table:
         if name in tags.list():
             tags.delete(name)
 
+    def _filled(self, column: str) -> bool:
+        return self.count(f"`{column}` IS NOT NULL") > 0
+
     def _maintain(self) -> None:
         """Merges small fragments once there are many: every write adds one, and every read opens them all.
 
-        Where another writer comes in between, that write is kept and the merging is left to the next one.
+        Where another writer comes in between, that write is kept and the merging is left to the next one; so it is
+        where the disk is full, since what was written before is kept.
         """
         dataset = self._latest()
+        self._seal(dataset)
         if len(dataset.get_fragments()) < _FRAGMENTS_BEFORE_COMPACTION:
             return
         try:
             dataset.optimize.compact_files()
             dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+            self._seal(self._latest())
+            drop_stale_seals(Path(self.uri))
         except OSError as error:
-            if "commit conflict" not in str(error):
+            if "commit conflict" not in str(error) and disk_problem(error, Path(self.uri)) is None:
                 raise
-            log.info("fragments not merged: another write came first", table=self.uri)
+            log.info("fragments not merged; a later write tries again", table=self.uri, why=str(error))
+
+    def _seal(self, dataset: lance.LanceDataset) -> None:
+        seal_table(Path(self.uri), dataset)
 
     def _latest(self) -> lance.LanceDataset:
         """A handle of this call's own at the newest version: handles move, and threads share this object."""

@@ -29,6 +29,11 @@ class UpgradeCrossing:
     learned: bool
 
     @property
+    def needed(self) -> bool:
+        """Whether a gate accepted it, so that searches may be led across."""
+        return self.learned and self.state in _ACCEPTED
+
+    @property
     def trained(self) -> bool:
         """Whether the queries' model was trained to land in the space of the gallery's, whose vectors are padded."""
         return self.strategy == COMPATIBLE
@@ -48,6 +53,12 @@ class AcceptedCrossings:
         if row is None:
             raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
         return _crossing_of(row)
+
+    def every(self) -> list[UpgradeCrossing]:
+        """The crossings of all upgrades, oldest first, learned or not."""
+        with self._database.read() as session:
+            rows = session.scalars(select(UpgradeRow).options(defer(UpgradeRow.proofs)).order_by(UpgradeRow.id))
+            return [_crossing_of(row) for row in rows]
 
     def accepted(self, source: str, target: str, within: Session | None = None) -> UpgradeCrossing | None:
         """The newest crossing between two models that a gate accepted; a learned one rather than a trained model's.

@@ -13,6 +13,7 @@ from app.registry.service import Models
 from app.storage.lance_table import embedding_column
 from app.upgrades import states
 from app.upgrades.compatible_request import CompatibleUpgrade
+from app.upgrades.enough import refuse_too_few_pairs, with_items
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.request import UpgradeRequest
 from app.upgrades.states import UpgradeState
@@ -86,11 +87,16 @@ class UpgradeChecks:
         )
 
     def galleries(self, session: Session, source: str, request: UpgradeRequest) -> list[str]:
-        """The galleries that the upgrade is for. Raises NotFound, and Unprocessable where there is none."""
+        """The galleries that the upgrade is for. Raises NotFound, and Unprocessable where there is none, or
+        one of those named is empty; other empty ones are left out."""
         galleries = request.galleries or self._galleries.in_space(source, session)
         if not galleries:
             raise Unprocessable(f"No gallery is in the space of model {source!r}, so there is nothing to upgrade.")
-        return sorted(set(galleries))
+        return with_items(self._galleries, session, sorted(set(galleries)), named=request.galleries is not None)
+
+    def pairs(self, session: Session, source: str, request: ForwardUpgrade, galleries: Sequence[str]) -> None:
+        """Raises Unprocessable for a dataset that is sure to have too few pairs to learn from, or to judge on."""
+        refuse_too_few_pairs(self._galleries, self._datasets, session, source, request, galleries)
 
     def in_space(self, session: Session, source: str, galleries: Sequence[str]) -> None:
         """Raises NotFound, and Unprocessable for a gallery in the space of another model."""

@@ -47,8 +47,8 @@ PAGES.filters["curves"] = curves
 PAGES.filters["reliability"] = reliability
 
 
-def page_of(upgrade: Upgrade, report: Mapping[str, Any]) -> str:
-    """The whole page of an upgrade and its report as HTML."""
+def page_of(upgrade: Upgrade, report: Mapping[str, Any], prefix: str) -> str:
+    """The whole page of an upgrade and its report as HTML; `prefix` is the path under which its reader finds us."""
     return PAGES.get_template("report.html").render(
-        upgrade=upgrade, learned=report["learned"], galleries=report.get("galleries", {})
+        upgrade=upgrade, learned=report["learned"], galleries=report.get("galleries", {}), prefix=prefix
     )

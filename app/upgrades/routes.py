@@ -5,18 +5,31 @@ from typing import Annotated
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Body, Path, Query, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.composition import Parts
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
+from app.http.problem_answers import prefix
+from app.http.security_headers import page
 from app.idempotency import Once, StoredAnswer
 from app.ids import ModelId
-from app.problems import BadRequest, Conflict, IdTaken, KeyReused, NotFound, Unprocessable, WrongState
+from app.keys.access import Access, Caller
+from app.problems import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    IdTaken,
+    InUse,
+    KeyReused,
+    NotFound,
+    Unprocessable,
+    WrongState,
+)
 from app.upgrades import states
+from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.report_page import page_of
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
 from app.upgrades.states import UpgradeState
@@ -29,13 +42,40 @@ _LOOK_SECONDS = 0.25
 _ROWS_LIMIT = 100_000
 _SETTLED = states.ENDED | {UpgradeState.READY, UpgradeState.ACTIVE, UpgradeState.ROLLED_BACK}
 
-UpgradeId = Annotated[str, Path(description="The id that starting it answered.")]
+
+def _seen(
+    upgrade: Annotated[str, Path(description="The id that starting it answered.")], caller: Caller, parts: Parts
+) -> str:
+    """The id of an upgrade that the sender's key sees. For any other, raises what is raised where there is none."""
+    parts.upgrades.require_seen(upgrade, caller)
+    return upgrade
+
+
+UpgradeId = Annotated[str, Depends(_seen)]
+
+
+def _require_asked(request: NewUpgrade, caller: Access) -> None:
+    """Raises Forbidden where an upgrade would read or change what the sender's key does not see."""
+    if not caller.bound:
+        return
+    if isinstance(request, CompatibleUpgrade):
+        caller.require_unbound("A compatible model, whose queries search every gallery of the old model,")
+    if request.galleries is None:
+        raise Forbidden("This key is bound to galleries. Name in `galleries` which of them are to be upgraded.")
+    for gallery in request.galleries:
+        caller.require_gallery(gallery)
+    for dataset in request.datasets:
+        caller.require_dataset(dataset)
 
 
 @router.get("", summary="List the upgrades", responses=problems(BadRequest))
-def list_(paging: Paging, parts: Parts) -> Page[Upgrade]:
-    """Oldest first, a page at a time."""
-    return paging.page(parts.upgrades.rows_after, key=lambda upgrade: upgrade.id)
+def list_(paging: Paging, caller: Caller, parts: Parts) -> Page[Upgrade]:
+    """Oldest first, a page at a time; those of galleries that the key is bound to."""
+
+    def rows_after(cursor: str | None, limit: int) -> list[Upgrade]:
+        return parts.upgrades.rows_after(cursor, limit, caller)
+
+    return paging.page(rows_after, key=lambda upgrade: upgrade.id)
 
 
 @router.get("/{upgrade}", summary="Look up an upgrade", responses=problems(NotFound))
@@ -81,7 +121,7 @@ def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dic
     if current.report is None:
         raise WrongState(f"Upgrade {upgrade} is {current.state}: there is no report before it has learned.")
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(page_of(current, current.report))
+        return page(page_of(current, current.report, prefix(request)))
     return current.report
 
 
@@ -133,6 +173,16 @@ def cancel(upgrade: UpgradeId, parts: Parts) -> Upgrade:
     return parts.upgrades.cancel(upgrade)
 
 
+@router.delete(
+    "/{upgrade}", summary="Remove an upgrade", status_code=204, responses=problems(NotFound, WrongState, InUse)
+)
+def delete(upgrade: UpgradeId, parts: Parts) -> None:
+    """Removes an upgrade that has ended, or was rolled back, with its report and all that it learned; a model that it
+    trained stays registered, without its weights. One that is under way is cancelled first; one that a gallery is
+    searched through, or an evaluation measures, stays: the answer names what needs it."""
+    parts.upgrade_removal.delete(upgrade)
+
+
 @starting.post(
     "/{model}/upgrade",
     summary="Start an upgrade from this model",
@@ -141,11 +191,17 @@ def cancel(upgrade: UpgradeId, parts: Parts) -> Upgrade:
     responses=problems(NotFound, Conflict, IdTaken, KeyReused, Unprocessable),
 )
 def start(
-    model: ModelId, request: Annotated[NewUpgrade, Body(openapi_examples=EXAMPLES)], parts: Parts, once: Once
+    model: ModelId,
+    request: Annotated[NewUpgrade, Body(openapi_examples=EXAMPLES)],
+    caller: Caller,
+    parts: Parts,
+    once: Once,
 ) -> Response:
     """`forward` learns the crossing to another model, proves it on your own data, and, where it is good enough,
     rewrites the galleries and switches to them; nothing is re-embedded. `compatible` trains a new model whose queries
     search the galleries as they are, and proves that. Long work: `Location` names what to follow."""
+
+    _require_asked(request, caller)
 
     def work(session: Session) -> StoredAnswer:
         upgrade = parts.upgrades.start(session, model, request)

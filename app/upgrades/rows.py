@@ -26,7 +26,12 @@ def move(row: UpgradeRow, event: Event) -> None:
         raise WrongState(f"Upgrade {row.id}: {error}.", state=row.state) from None
 
 
+def no_such(upgrade: str) -> NotFound:
+    """What is raised for an upgrade that is not there."""
+    return NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
+
+
 def _existing(row: UpgradeRow | None, upgrade: str) -> UpgradeRow:
     if row is None:
-        raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
+        raise no_such(upgrade)
     return row

@@ -7,9 +7,11 @@ from app.datasets.service import Datasets
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
+from app.http.pagination import rows_seen
 from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
 from app.jobs.values import sortable_id
+from app.keys.access import EVERYTHING, Access
 from app.problems import WrongState
 from app.registry.service import Models
 from app.storage.database import Database
@@ -61,12 +63,15 @@ class Upgrades:
         else:
             self._checks.forward(session, source, request)
             self._models.hold(session, request.to)
+        self._models.hold(session, source)
         row.galleries = self._checks.galleries(session, source, request)
         if isinstance(request, ForwardUpgrade):
             self._checks.side_information(session, request, row.galleries)
         generations.lock(session, row.galleries)  # Two that start at the same moment take turns.
         self._checks.in_space(session, source, row.galleries)
         self._checks.free(session, row.galleries)
+        if isinstance(request, ForwardUpgrade):
+            self._checks.pairs(session, source, request, row.galleries)
         session.add(row)
         session.flush()
         self._jobs.enqueue(session, FIRST_STEP[row.strategy], row.id)
@@ -77,12 +82,24 @@ class Upgrades:
         with self._database.read() as session:
             return self._wire(session, rows.find(session, upgrade))
 
-    def rows_after(self, cursor: str | None, limit: int) -> list[Upgrade]:
-        """Up to `limit` upgrades, oldest first, after the one named by the cursor."""
-        query = select(UpgradeRow).order_by(UpgradeRow.id).limit(limit)
+    def require_seen(self, upgrade: str, caller: Access) -> None:
+        """Raises NotFound where there is no such upgrade, or none that the caller's key sees, in the same words."""
+        if caller.bound:
+            with self._database.read() as session:
+                row = session.get(UpgradeRow, upgrade)
+                if row is None or not caller.sees_upgrade_of(row.galleries):
+                    raise rows.no_such(upgrade)
+
+    def rows_after(self, cursor: str | None, limit: int, caller: Access = EVERYTHING) -> list[Upgrade]:
+        """Up to `limit` upgrades that the caller's key sees, oldest first, after the one named by the cursor."""
+
+        def all_after(after: str | None, most: int) -> list[UpgradeRow]:
+            query = select(UpgradeRow).order_by(UpgradeRow.id).limit(most)
+            return list(session.scalars(query.where(UpgradeRow.id > after) if after else query))
+
         with self._database.read() as session:
-            page = session.scalars(query.where(UpgradeRow.id > cursor) if cursor else query)
-            return [self._wire(session, row) for row in page]
+            page = rows_seen(all_after, lambda row: row.id, lambda row: caller.sees_upgrade_of(row.galleries))
+            return [self._wire(session, row) for row in page(cursor, limit)]
 
     def activate(self, upgrade: str) -> Upgrade:
         """Points every gallery of the upgrade at the generation that it made, in one transaction.
@@ -154,12 +171,13 @@ class Upgrades:
         ]
 
     def using_model(self, session: Session, model: str) -> list[str]:
-        """What uses a model here, for the registry: an upgrade is history, and history names its models.
+        """What uses a model here, for the registry: upgrades under way, and those that can be switched to or back.
 
-        One that was to train the model and ended before it had needs it no longer.
+        One that has ended is history: it names its models, and needs them no longer.
         """
-        named = session.scalars(select(UpgradeRow).where((UpgradeRow.source == model) | (UpgradeRow.target == model)))
-        return [f"upgrade {row.id}" for row in named if row.source == model or not _came_to_nothing(row)]
+        named = (UpgradeRow.source == model) | (UpgradeRow.target == model)
+        needing = session.scalars(select(UpgradeRow).where(named, UpgradeRow.state.not_in(states.ENDED)))
+        return [f"upgrade {row.id}" for row in needing]
 
     def _align(self, session: Session, info: GalleryInfo, number: int) -> None:
         """Brings the states of all upgrades of a gallery into line with its being pointed at a generation."""
@@ -210,8 +228,3 @@ class Upgrades:
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
-
-
-def _came_to_nothing(row: UpgradeRow) -> bool:
-    """Whether an upgrade was to train a model and ended without."""
-    return row.strategy == COMPATIBLE and row.state in states.ENDED and row.learned is None

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, String, Text
+from sqlalchemy import JSON, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.database import Base, utc_now
@@ -13,13 +13,13 @@ from app.upgrades.states import UpgradeState
 class UpgradeRow(Base):
     """An upgrade: what was asked, how far it is, and what was found.
 
-    `target` names a model that may be no more: one that was to be trained and never was can be deleted.
+    `source` and `target` name models that may be no more, once it has ended: history keeps nothing from being deleted.
     """
 
     __tablename__ = "upgrades"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    source: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    source: Mapped[str] = mapped_column(String(63), index=True)
     target: Mapped[str] = mapped_column(String(63), index=True)
     request: Mapped[dict[str, Any]]
     galleries: Mapped[list[Any]]

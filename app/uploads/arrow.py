@@ -1,4 +1,4 @@
-"""Arrow IPC streams, mapped from disk: an uncompressed batch of any size is read where it lies."""
+"""Arrow IPC, streams and files, mapped from disk: an uncompressed batch of any size is read where it lies."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,25 +10,36 @@ from app.uploads.expected_columns import Expected, UploadLimits, chunk_rows
 from app.uploads.offences import Offences
 from app.uploads.raw import Raw, known, reading, slices
 
-_WHAT = "an Arrow stream"
-_FILE_MAGIC = b"ARROW1"
+_STREAM, _FILE = "an Arrow stream", "an Arrow file"
+_FILE_MAGIC, _FEATHER_1_MAGIC = b"ARROW1", b"FEA1"
 _END_MARKER = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def read_arrow(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
-    """Reads an Arrow stream or file chunk by chunk. Raises InvalidUpload, here and while the chunks are read."""
+    """Reads an Arrow stream or file, whichever the first bytes say, chunk by chunk.
+
+    Raises InvalidUpload, here and while the chunks are read.
+    """
     source = pa.memory_map(str(path))
-    if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
-        raise InvalidUpload("The body is an Arrow file, not a stream. Write it with pyarrow.ipc.new_stream.")
+    magic = source.read(len(_FILE_MAGIC))
     source.seek(0)
-    with reading(_WHAT):
+    if magic.startswith(_FEATHER_1_MAGIC):
+        raise InvalidUpload("The body is in Feather's version 1. Write version 2, which is an Arrow file.")
+    return _file(source, expected) if magic == _FILE_MAGIC else _stream(source, expected)
+
+
+def _stream(source: pa.MemoryMappedFile, expected: Expected) -> Raw:
+    with reading(_STREAM):
         reader = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(use_threads=False))
     rows = chunk_rows(known(expected, reader.schema) or expected.columns)
 
     def chunks() -> Iterator[pa.RecordBatch]:
         while True:
             read = source.tell()
-            batch = _next(reader)
+            with reading(_STREAM):
+                batch = next(reader, None)
+                if batch is not None:
+                    batch.validate(full=True)
             if batch is None:
                 break
             yield from slices(batch, rows)
@@ -37,12 +48,19 @@ def read_arrow(path: Path, expected: Expected, limits: UploadLimits, offences: O
     return Raw(reader.schema, chunks())
 
 
-def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
-    with reading(_WHAT):
-        batch = next(reader, None)
-        if batch is not None:
-            batch.validate(full=True)
-        return batch
+def _file(source: pa.MemoryMappedFile, expected: Expected) -> Raw:
+    with reading(_FILE):
+        reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
+    rows = chunk_rows(known(expected, reader.schema) or expected.columns)
+
+    def chunks() -> Iterator[pa.RecordBatch]:
+        for number in range(reader.num_record_batches):
+            with reading(_FILE):
+                batch = reader.get_batch(number)
+                batch.validate(full=True)
+            yield from slices(batch, rows)
+
+    return Raw(reader.schema, chunks())
 
 
 def _check_end(source: pa.NativeFile, read: int) -> None:

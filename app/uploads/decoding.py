@@ -9,14 +9,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from app.kept_cells import keeps
-from app.problems import InvalidUpload, TooLarge, Unavailable
+from app.problems import InvalidUpload, TooLarge
+from app.storage.disk import disk_problem
 from app.uploads import media_types
 from app.uploads.arrow import read_arrow
-from app.uploads.columns import canonical, check_type, refuse_columns
+from app.uploads.column_types import check_type, refuse_columns
+from app.uploads.columns import canonical
+from app.uploads.encodings import unwrapped
 from app.uploads.expected_columns import Column, Expected, UploadLimits
 from app.uploads.json_rows import read_json
+from app.uploads.ndjson import read_ndjson
 from app.uploads.npz import read_npz
 from app.uploads.offences import TOLD, Chunk, Offences
+from app.uploads.pandas_index import index_columns
 from app.uploads.parquet import read_parquet
 from app.uploads.raw import Raw
 from app.uploads.rows import UploadedRows
@@ -26,8 +31,10 @@ Reader = Callable[[Path, Expected, UploadLimits, Offences], Raw]
 _READERS: dict[str, Reader] = {
     media_types.PARQUET: read_parquet,
     media_types.ARROW: read_arrow,
+    media_types.ARROW_FILE: read_arrow,
     media_types.NPZ: read_npz,
     media_types.JSON: read_json,
+    media_types.NDJSON: read_ndjson,
 }
 _COLUMNS_NAMED = 20
 
@@ -35,7 +42,7 @@ _COLUMNS_NAMED = 20
 def decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits, into: Path) -> UploadedRows:
     """Reads a body, checks everything, and writes it as canonical rows to `into`.
 
-    Raises InvalidUpload, InvalidRows and TooLarge, and Unavailable where the disk is full.
+    Raises InvalidUpload, InvalidRows and TooLarge, and DiskFull.
     """
     if body.stat().st_size == 0:
         raise InvalidUpload("The body is empty.")
@@ -51,8 +58,8 @@ def decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise _too_long(limits) from None
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable("The service has no disk space left for uploads. Try again later.") from error
+        if (problem := disk_problem(error, into.parent)) is not None:
+            raise problem from error
         raise
 
 
@@ -66,8 +73,8 @@ def _decode(body: Path, media_type: str, expected: Expected, limits: UploadLimit
     with pa.OSFile(str(into), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for batch in raw.chunks:
             _check_size(count + batch.num_rows, sink.tell(), limits)
-            chunk = Chunk(count, batch.column("id") if "id" in schema.names else None, offences)
-            arrays = [canonical(column, batch.column(column.name), chunk) for column in columns]
+            chunk = Chunk(count, unwrapped(batch.column("id")) if "id" in schema.names else None, offences)
+            arrays = [_canonical(column, batch.column(column.name), chunk) for column in columns]
             arrays += [batch.column(mark.name) for mark in marks]
             offences.settle()
             if not offences:
@@ -81,6 +88,15 @@ def _decode(body: Path, media_type: str, expected: Expected, limits: UploadLimit
     offences.settle()
     offences.raise_if_any()
     return rows
+
+
+def _canonical(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
+    try:
+        return canonical(column, raw, chunk)
+    except NotImplementedError:  # pyarrow's: encodings nested in a way that it cannot take apart
+        wrong = f"is of type {str(raw.type)[:200]}, which is not read here; write it without dictionaries and runs"
+        refuse_columns([(column.name, wrong)])
+        raise
 
 
 def _check_size(rows: int, written: int, limits: UploadLimits) -> None:
@@ -101,21 +117,32 @@ def _too_long(limits: UploadLimits) -> TooLarge:
 
 
 def _check_columns(schema: pa.Schema, expected: Expected) -> list[Column]:
-    """The expected columns that are there. Raises InvalidRows: a column misspelt must not be lost in silence."""
-    unknown = [name for name in schema.names if expected.column(name) is None][:TOLD]
+    """The expected columns that are there. Raises InvalidRows: a column misspelt must not be lost in silence.
+
+    A pandas index is passed over, as it is no column to pandas, unless it has nearly the name of one.
+    """
+    index = {name for name in index_columns(schema) if expected.column(name) is None}
+    passed_over = {name for name in index if not _close(name, expected)}
+    unknown = [name for name in schema.names if expected.column(name) is None and name not in passed_over][:TOLD]
     refuse_columns([(name, _unknown(name, expected)) for name in unknown])
-    refuse_columns([(name, "is there twice") for name, times in Counter(schema.names).items() if times > 1])
+    twice = [name for name, times in Counter(schema.names).items() if times > 1 and name not in passed_over]
+    refuse_columns([(name, "is there twice") for name in twice])
     present = [column for column in expected.columns if column.name in schema.names]
-    errors = [(c.name, "is missing") for c in expected.columns if c.required and c not in present]
-    checked = [(column.name, check_type(column, schema.field(column.name).type)) for column in present]
+    hint = f"; the table has a pandas index instead, {min(index)[:80]!r}" if index else ""
+    errors = [(c.name, f"is missing{hint}") for c in expected.columns if c.required and c not in present]
+    checked = [(column.name, check_type(column, schema.field(column.name))) for column in present]
     errors += [(name, wrong) for name, wrong in checked if wrong is not None]
     refuse_columns(errors)
     return present
 
 
 def _unknown(name: str, expected: Expected) -> str:
-    names = [column.name for column in expected.columns]
-    close = get_close_matches(name[:80], names, 1)
+    close = _close(name, expected)
     if close:
         return f"is not known here (did you mean {close[0]!r}?)"
+    names = [column.name for column in expected.columns]
     return f"is not known here; there are {', '.join(names[:_COLUMNS_NAMED])}"
+
+
+def _close(name: str, expected: Expected) -> list[str]:
+    return get_close_matches(name[:80], [column.name for column in expected.columns], 1)

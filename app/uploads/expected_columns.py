@@ -107,6 +107,7 @@ class UploadLimits:
             body_bytes=settings.upload_limit_bytes,
             json_bytes=settings.json_limit_bytes,
             decoded_bytes=4 * settings.upload_limit_bytes,
+            memory_bytes=settings.upload_memory_bytes,
         )
 
     def body(self, media_type: str) -> int:

@@ -10,7 +10,7 @@ import anyio
 import numpy as np
 from anyio.to_thread import run_sync
 
-from app.problems import InvalidRows, Unprocessable, UnsupportedMediaType
+from app.problems import InvalidRows, Unprocessable
 from app.uploads import media_types
 from app.uploads.decoding import decode
 from app.uploads.expected_columns import Expected, UploadLimits
@@ -22,19 +22,19 @@ from app.uploads.rows import UploadedRows
 if TYPE_CHECKING:  # see `expected`
     from app.settings import Settings
 
-_DECODERS = 2
 _SMALL_AT_ONCE = 4
 _SMALL_JSON_BYTES = 2**20
+_PLAIN = (media_types.JSON, media_types.NDJSON)
 
 
 class Uploads:
-    """Takes bodies in: streams them to disk, has them decoded by at most two guarded processes at a time."""
+    """Takes bodies in: streams them to disk, has them decoded by `upload_decoders` guarded processes at most."""
 
     def __init__(self, settings: "Settings") -> None:
         self._directory = settings.uploads_dir
         self._limits = UploadLimits.of(settings)
         self._queries_limit = settings.search_queries_limit
-        self._decoders = anyio.CapacityLimiter(_DECODERS)
+        self._decoders = anyio.CapacityLimiter(settings.upload_decoders)
         self._small = anyio.CapacityLimiter(_SMALL_AT_ONCE)
         sweep(self._directory)
 
@@ -79,15 +79,13 @@ class Uploads:
     async def _decode(self, body: Path, media_type: str, expected: Expected, limits: UploadLimits) -> UploadedRows:
         into = body.with_name("rows")
         # A small JSON body cannot grow into much, and is decoded without native code: it is not worth a process.
-        if media_type == media_types.JSON and body.stat().st_size <= _SMALL_JSON_BYTES:
+        if media_type in _PLAIN and body.stat().st_size <= _SMALL_JSON_BYTES:
             return await run_sync(decode, body, media_type, expected, limits, into, limiter=self._small)
         return await run_sync(decode_guarded, body, media_type, expected, limits, into, limiter=self._decoders)
 
 
 def _media_type(headers: Mapping[str, str], taken: tuple[str, ...]) -> str:
-    encoding = headers.get("content-encoding", "identity")
-    if encoding.strip().lower() != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not taken; send the body as it is.")
+    media_types.refuse_encoded(headers.get("content-encoding"))
     return media_types.accepted(headers.get("content-type"), taken)
 
 

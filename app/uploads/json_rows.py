@@ -15,8 +15,9 @@ import pyarrow as pa
 from app.kept_cells import keeps
 from app.problems import InvalidUpload, TooLarge
 from app.uploads.expected_columns import Column, Expected, Kind, UploadLimits, chunk_rows
+from app.uploads.json_text import body_value
+from app.uploads.labels import BadLabel, label_of
 from app.uploads.offences import Chunk, Offences
-from app.uploads.payloads import RepeatedMember, unique_members
 from app.uploads.raw import Raw
 
 _EMBEDDINGS = "embeddings"
@@ -27,9 +28,15 @@ class _Wrong(ValueError):
     """Why a value is not what its column holds."""
 
 
-def read_json(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
+def read_json(
+    path: Path,
+    expected: Expected,
+    limits: UploadLimits,
+    offences: Offences,
+    parse: Callable[[bytes], Any] = body_value,
+) -> Raw:
     """Reads a JSON body. NaN and infinities pass, so that their rows can be named. Raises InvalidUpload, TooLarge."""
-    rows = _rows(_parse(path.read_bytes()), expected.noun)
+    rows = _rows(parse(path.read_bytes()), expected.noun)
     if len(rows) > limits.rows:
         raise TooLarge(f"The body holds {len(rows)} rows; one request may hold {limits.rows}. Send it in parts.")
     present = {column.name for column in expected.columns if column.required}.union(*rows)
@@ -49,21 +56,6 @@ def read_json(path: Path, expected: Expected, limits: UploadLimits, offences: Of
             yield pa.record_batch([*(_array(column, part, chunk) for column in columns), *marks], schema=marked)
 
     return Raw(schema, chunks(), kept)
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return json.loads(body.decode(), object_pairs_hook=unique_members)
-    except UnicodeDecodeError as error:
-        raise InvalidUpload(f"The body is not UTF-8, first at byte {error.start}.") from None
-    except json.JSONDecodeError as error:
-        raise InvalidUpload(f"The body is not JSON: {error}.") from None
-    except RepeatedMember as error:
-        raise InvalidUpload(f"An object of the JSON body {error}.") from None
-    except RecursionError:
-        raise InvalidUpload("The JSON body is nested too deeply.") from None
-    except ValueError:  # Python refuses to read integers of thousands of digits
-        raise InvalidUpload("The JSON body holds an integer of thousands of digits.") from None
 
 
 def _rows(body: Any, noun: str) -> list[dict[str, Any]]:
@@ -123,12 +115,15 @@ def _string(value: Any) -> str:
     return value
 
 
-def _label(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise _Wrong(f"is {_a(value)}; labels are strings or integers")
-    return _string(value)
+def _label(value: Any) -> str | None:
+    if isinstance(value, str):
+        return _string(value)
+    if not isinstance(value, int | float):
+        raise _Wrong(f"is {_a(value)}; labels are strings, whole numbers or booleans")
+    try:
+        return label_of(value)
+    except BadLabel as error:
+        raise _Wrong(str(error)) from None
 
 
 def _payload(value: Any) -> str:

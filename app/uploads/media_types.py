@@ -1,21 +1,57 @@
-"""The media types of bodies, named once."""
+"""The media types of bodies, named once, and the other spellings of them that clients send."""
 
 from app.problems import UnsupportedMediaType
 
 JSON = "application/json"
+NDJSON = "application/x-ndjson"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
+ARROW_FILE = "application/vnd.apache.arrow.file"
 NPZ = "application/x-npz"
 NPY = "application/x-npy"
 
-BULK = (PARQUET, ARROW, NPZ, JSON)
-QUERIES = (NPY, ARROW)
+BULK = (PARQUET, ARROW, ARROW_FILE, NPZ, JSON, NDJSON)
+QUERIES = (NPY, ARROW, ARROW_FILE)
+
+_SPELLINGS = {
+    JSON: ("text/json",),
+    NDJSON: (
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonl",
+        "application/jsonlines",
+        "application/x-jsonlines",
+        "application/json-lines",
+    ),
+    PARQUET: ("application/parquet", "application/x-parquet"),
+    ARROW: ("application/x-apache-arrow-stream", "application/vnd.apache.arrow", "application/arrow"),
+    ARROW_FILE: ("application/x-apache-arrow-file", "application/feather", "application/x-feather"),
+    NPZ: ("application/npz", "application/x-numpy-npz"),
+    NPY: ("application/npy", "application/x-numpy-npy", "application/x-numpy"),
+}
+_NAMED = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in (name, *spellings)}
+
+
+def named(content_type: str | None) -> str | None:
+    """The media type of a Content-Type in the spelling used here, without its parameters; None where it is unknown."""
+    return _NAMED.get(_bare(content_type))
 
 
 def accepted(content_type: str | None, taken: tuple[str, ...]) -> str:
-    """The media type that a Content-Type names, without its parameters. Raises UnsupportedMediaType."""
-    media_type = (content_type or "").partition(";")[0].strip().lower()
+    """The one of `taken` that a Content-Type names, in whatever spelling. Raises UnsupportedMediaType."""
+    media_type = named(content_type)
     if media_type not in taken:
-        problem = f"Content-Type {media_type!r} is not taken here" if media_type else "The request has no Content-Type"
+        bare = _bare(content_type)
+        problem = f"Content-Type {bare[:80]!r} is not taken here" if bare else "The request has no Content-Type"
         raise UnsupportedMediaType(f"{problem}. Send one of {', '.join(taken)}.", accepted=list(taken))
     return media_type
+
+
+def refuse_encoded(content_encoding: str | None) -> None:
+    """Raises UnsupportedMediaType for a body that is compressed for its journey: sizes are bounded by what comes."""
+    if content_encoding is not None and content_encoding.strip().lower() != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding {content_encoding[:80]!r} is not taken; send the body as it is.")
+
+
+def _bare(content_type: str | None) -> str:
+    return (content_type or "").partition(";")[0].strip().lower()

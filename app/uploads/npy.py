@@ -10,7 +10,7 @@ from app.problems import InvalidUpload
 
 _HEADER_BYTES = 10_000
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
-_KINDS = "fiuUS"
+_KINDS = "fiubUS"
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Header:
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    by_columns: bool
+    """Whether the second axis comes first in the file (Fortran order) and it matters."""
     bytes: int
     """Length of the header itself, bytes."""
 
@@ -39,7 +41,7 @@ class Header:
 def read_header(file: IO[bytes], name: str) -> Header:
     """The header of an npy file, which is left at its first row. Raises InvalidUpload.
 
-    Taken are arrays of one or two axes, in C order, of floats, integers or strings.
+    Taken are arrays of one or two axes of floats, integers, booleans or strings.
     """
     magic = file.read(8)
     if magic[:6] != np.lib.format.MAGIC_PREFIX:
@@ -57,13 +59,21 @@ def read_header(file: IO[bytes], name: str) -> Header:
     shape, fortran, dtype = _parse(version, prefix + text, name)
     if dtype.hasobject or dtype.kind not in _KINDS or dtype.itemsize == 0:
         raise InvalidUpload(
-            f"{name} is of dtype {dtype}; floats, integers and strings (U, S) are taken. Objects are never unpickled."
+            f"{name} is of dtype {dtype}; floats, integers, booleans and strings (U, S) are taken. Objects are never "
+            "unpickled: save numpy.array(values, dtype=str), or the numbers as numbers."
         )
     if not 1 <= len(shape) <= 2 or any(isinstance(n, bool) or n < 0 for n in shape):
         raise InvalidUpload(f"{name} has shape {shape}; arrays of one or two axes are taken.")
-    if fortran and len(shape) == 2 and min(shape) > 1:
-        raise InvalidUpload(f"{name} is in Fortran order. Save numpy.ascontiguousarray(array).")
-    return Header(shape, dtype, len(magic) + len(prefix) + length)
+    by_columns = fortran and len(shape) == 2 and min(shape) > 1
+    return Header(shape, dtype, by_columns, len(magic) + len(prefix) + length)
+
+
+def wanted_vectors(dimension: int) -> str:
+    """What is said of an array that does not hold vectors of a dimension."""
+    return (
+        f"(n, {dimension}) of float16, float32, float64 or integers is expected (a longdouble differs from machine to "
+        "machine)"
+    )
 
 
 def _parse(version: tuple[int, int], rest: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -7,26 +7,33 @@ null, vectors are never null, and images do not come this way.
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
-from app.uploads.columns import refuse_columns
+from app.uploads.column_types import refuse_columns
 from app.uploads.expected_columns import Column, Expected, UploadLimits, chunk_rows
-from app.uploads.npy import Header, read_header
+from app.uploads.npy import Header, read_header, wanted_vectors
 from app.uploads.offences import Chunk, Offences
 from app.uploads.raw import Raw, bound, reading
+from app.uploads.rows_of_columns import RowsOfColumns
 
 _WHAT = "an npz archive"
 _SUFFIX = ".npy"
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_PIECE_BYTES = 2**20
 _CHUNK_BYTES = 64 * 2**20
+_DOUBLE_BYTES = 8
 _SURROGATES = (0xD800, 0xDFFF)
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class _Member:
 
     name: str
     header: Header
-    file: IO[bytes]
+    file: _Readable
 
 
 def read_npz(path: Path, expected: Expected, limits: UploadLimits, offences: Offences) -> Raw:
@@ -56,6 +63,7 @@ def read_npz(path: Path, expected: Expected, limits: UploadLimits, offences: Off
     widest = max((member.header.row_bytes for member in members), default=1)
     rows = max(1, min(chunk_rows(tuple(columns)), _CHUNK_BYTES // max(1, widest)))
     known = [pa.field(column.name, _raw_type(column, m)) for column, m in zip(columns, members, strict=True)]
+    members = [_in_rows(member, path.parent) for member in members]
     unknown = [pa.field(name, pa.null()) for name in entries if expected.column(name) is None]
     schema = pa.schema(known)
 
@@ -102,38 +110,55 @@ def _open(archive: zipfile.ZipFile, info: zipfile.ZipInfo, column: Column) -> _M
     return _Member(column.name, header, file)
 
 
+def _in_rows(member: _Member, folder: Path) -> _Member:
+    """The member as it is, or, where its columns come first, as one that reads its rows from a file on disk."""
+    if not member.header.by_columns:
+        return member
+    pieces = iter(lambda: _read(member, _PIECE_BYTES), b"")
+    return replace(member, file=RowsOfColumns(pieces, member.header, folder))
+
+
 def _check(column: Column, header: Header) -> str | None:
-    """What is wrong with an array's type or shape, or None."""
-    shape = f"has shape {header.shape} and dtype {header.dtype}"
+    """What is wrong with an array's type or shape, or None. One column of a table may come with an axis of its own."""
+    told = f"has shape {header.shape} and dtype {header.dtype}"
     if column.kind == "image":
         return "cannot come as npz: numpy's byte strings lose their trailing zeros. Send Parquet, Arrow or JSON"
+    row_shape = (column.dimension,) if column.kind == "vector" else (1,)
+    fits = header.shape[1:] in ((row_shape, ()) if row_shape == (1,) else (row_shape,))
     if column.kind == "vector":
-        fits = header.dtype.kind == "f" and header.dtype.itemsize <= 8 and header.shape[1:] == (column.dimension,)
-        return None if fits else f"{shape}; (n, {column.dimension}) of float16, float32 or float64 is expected"
-    kinds = "USiu" if column.kind == "label" else "US"
-    fits = header.dtype.kind in kinds and len(header.shape) == 1
-    return None if fits else f"{shape}; (n,) of strings (U or S) {'or integers ' * (kinds != 'US')}is expected"
+        numbers = header.dtype.kind in "iu" or (header.dtype.kind == "f" and header.dtype.itemsize <= _DOUBLE_BYTES)
+        return None if fits and numbers else f"{told}; {wanted_vectors(column.dimension)}"
+    if column.kind == "label":
+        short = header.dtype.kind != "f" or header.dtype.itemsize <= _DOUBLE_BYTES
+        return None if fits and short else f"{told}; (n,) of strings (U or S), whole numbers or booleans is expected"
+    strings = fits and header.dtype.kind in "US"
+    reason = "; ids are strings, so save ids.astype(str)" if column.kind == "id" else ""
+    return None if strings else f"{told}; (n,) of strings (U or S) is expected{reason}"
 
 
 def _raw_type(column: Column, member: _Member) -> pa.DataType:
     dtype = member.header.dtype
     if column.kind == "vector":
         return pa.list_(pa.from_numpy_dtype(dtype.newbyteorder("=")), column.dimension)
-    return pa.from_numpy_dtype(dtype.newbyteorder("=")) if dtype.kind in "iu" else pa.string()
+    return pa.string() if dtype.kind in "US" else pa.from_numpy_dtype(dtype.newbyteorder("="))
 
 
 def _array(column: Column, member: _Member, rows: int, chunk: Chunk) -> pa.Array:
     """The member's next rows."""
     wanted = rows * member.header.row_bytes
-    with reading(_WHAT):
-        data = member.file.read(wanted)
+    data = _read(member, wanted)
     if len(data) < wanted:
         _cut_short(member)
     dtype = member.header.dtype
     values = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="), copy=False)
     if column.kind == "vector":
         return pa.FixedSizeListArray.from_arrays(pa.array(values), column.dimension)
-    return pa.array(values) if dtype.kind in "iu" else _strings(column, values, chunk)
+    return _strings(column, values, chunk) if dtype.kind in "US" else pa.array(values)
+
+
+def _read(member: _Member, size: int) -> bytes:
+    with reading(_WHAT):
+        return member.file.read(size)
 
 
 def _strings(column: Column, values: np.ndarray, chunk: Chunk) -> pa.Array:
@@ -161,9 +186,7 @@ def _is_not_utf8(value: bytes) -> bool:
 
 def _check_end(member: _Member) -> None:
     """Reads past the last row, which is when a member's checksum is compared."""
-    with reading(_WHAT):
-        more = member.file.read(1)
-    if more:
+    if _read(member, 1):
         raise InvalidUpload(f"Member '{member.name}{_SUFFIX}' goes on after its last row.")
 
 

@@ -39,7 +39,8 @@ def read_parquet(path: Path, expected: Expected, limits: UploadLimits, offences:
 
     def chunks() -> Iterator[pa.RecordBatch]:
         read = 0
-        batches = file.iter_batches(batch_size=chunk_rows(columns), use_threads=False)
+        names = [column.name for column in columns]  # a pandas index is passed over
+        batches = file.iter_batches(batch_size=chunk_rows(columns), columns=names, use_threads=False)
         while (batch := _next(batches)) is not None:
             read += batch.num_rows
             yield batch

@@ -1,35 +1,18 @@
 """Payloads: one JSON object a row, kept as compact JSON with its members in the order given."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
-
-import pyarrow as pa
+from typing import Any, NoReturn
 
 from app.uploads.expected_columns import PAYLOAD_BYTES
+from app.uploads.json_text import BadJson, value_of
+from app.uploads.json_values import NoJson
+
+_DEEPEST = 100
+"""What is stored is answered as well, and pydantic writes no JSON of more than 255 levels."""
 
 
 class BadPayload(ValueError):
     """Why a cell is no payload."""
-
-
-class RepeatedMember(ValueError):
-    """An object names a member twice: parsers differ on which counts, so neither does."""
-
-
-def unique_members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An `object_pairs_hook`. Raises RepeatedMember."""
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise RepeatedMember(f"names {name[:80]!r} twice")
-        members[name] = value
-    return members
-
-
-# Made once: json.loads and json.dumps make them anew for every call with options.
-_DECODER = json.JSONDecoder(object_pairs_hook=unique_members)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def of_text(text: str | None) -> str | None:
@@ -37,29 +20,27 @@ def of_text(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        return _canonical(_DECODER.decode(text))
-    except json.JSONDecodeError as error:
-        raise BadPayload(f"is not JSON: {error}") from None
-    except RepeatedMember as error:
+        return _canonical(value_of(text))
+    except BadJson as error:
         raise BadPayload(str(error)) from None
-    except RecursionError:
-        raise BadPayload("is nested too deeply") from None
-    except BadPayload:
-        raise
-    except ValueError:  # Python refuses to read integers of thousands of digits
-        raise BadPayload("holds an integer of thousands of digits") from None
 
 
-def of_struct(cell: pa.Scalar) -> str | None:
-    """An Arrow struct as a JSON object; fields that a row leaves out are null. Raises BadPayload."""
-    try:
-        value = cell.as_py()
-    except (ValueError, OverflowError, NotImplementedError) as error:
-        raise BadPayload(f"is no JSON object: {error}") from None
+def of_value(value: Any) -> str | None:
+    """What `json_values` made of a cell, in canonical form; fields left out are null. Raises BadPayload."""
     return None if value is None else _canonical(value)
 
 
+def _refuse(value: Any) -> NoReturn:
+    """What the encoder calls for a value that JSON has not."""
+    raise BadPayload(value.why if isinstance(value, NoJson) else f"holds a {type(value).__name__}, which JSON has not")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse)
+
+
 def _canonical(content: Any) -> str:
+    if isinstance(content, NoJson):
+        _refuse(content)
     if not isinstance(content, dict):
         raise BadPayload("is no JSON object")
     try:
@@ -67,12 +48,23 @@ def _canonical(content: Any) -> str:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise BadPayload("holds a lone surrogate, which is no character") from None
+    except BadPayload:
+        raise
     except ValueError:
-        raise BadPayload("holds NaN or an infinity") from None
-    except TypeError as error:
-        raise BadPayload(f"holds what JSON has not: {error}") from None
+        raise BadPayload("holds an infinity, which JSON has not") from None
     except RecursionError:
         raise BadPayload("is nested too deeply") from None
     if size > PAYLOAD_BYTES:
         raise BadPayload(f"takes {size} bytes as JSON; at most {PAYLOAD_BYTES} are taken")
+    if text.count("{") + text.count("[") > _DEEPEST and _deeper(content):
+        raise BadPayload(f"is nested too deeply: more than {_DEEPEST} objects and lists inside one another")
     return text
+
+
+def _deeper(content: Any) -> bool:
+    """Whether more than `_DEEPEST` objects and lists are inside one another."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        members = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [value for several in members for value in several if isinstance(value, dict | list)]
+    return bool(level)

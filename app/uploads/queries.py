@@ -1,6 +1,7 @@
 """Query vectors, from a URL or a body: always finite float32 of the right dimension, or a problem that says why not."""
 
 import base64
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from app.problems import InvalidUpload, TooLarge, Unprocessable
-from app.uploads.npy import read_header
+from app.uploads.npy import read_header, wanted_vectors
 from app.uploads.offences import TOLD
 from app.uploads.rows import UploadedRows
 from app.vectors import largest_component
 
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_BASE64 = re.compile(r"[A-Za-z0-9_-]*={0,2}")
+_DOUBLE_BYTES = 8
+# In a URL, a plus that is not escaped arrives as a space: 1e+5 as 1e 5.
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+ -]?\d+)?\s*", re.ASCII)
+_PLUS = re.compile(r"([eE]) ")
 _NUMBER_CHARACTERS = 64
 _UNUSABLE = "NaN, an infinity, or a number too large for distances in float32"
 
@@ -22,10 +26,11 @@ _UNUSABLE = "NaN, an infinity, or a number too large for distances in float32"
 def decode_query_vector(text: str, dimension: int) -> np.ndarray:
     """The `vector` of a URL: (dimension,) float32.
 
-    Numbers with commas between them, or base64url (with or without padding) of little-endian float32.
-    Raises Unprocessable.
+    Numbers with commas between them, in brackets or not, or base64 (either alphabet, with or without padding) of
+    little-endian float32. Digits alone may be read as either: they are a number where the dimension is 1. Raises
+    Unprocessable.
     """
-    vector = _of_numbers(text) if "," in text or "." in text else _of_base64url(text)
+    vector = _of_numbers(text) if _is_of_numbers(text, dimension) else _of_base64(text)
     if len(vector) != dimension:
         raise _unreadable(f"has {len(vector)} numbers; the model's dimension is {dimension}")
     if not (np.abs(vector) <= largest_component(dimension)).all():
@@ -53,11 +58,12 @@ def vectors_of_npy(path: Path, dimension: int, limit_rows: int) -> np.ndarray:
     """
     with path.open("rb") as file:
         header = read_header(file, "The body")
-        if header.dtype.kind != "f" or header.dtype.itemsize > 8:
-            raise InvalidUpload(f"The body is of dtype {header.dtype}; send float16, float32 or float64.")
-        if header.shape[-1] != dimension:
+        kind, size = header.dtype.kind, header.dtype.itemsize
+        if not (kind in "iu" or (kind == "f" and size <= _DOUBLE_BYTES)):
+            raise InvalidUpload(f"The body is of dtype {header.dtype}; {wanted_vectors(dimension)}.")
+        rows = _query_rows(header.shape, dimension)
+        if rows is None:
             raise Unprocessable(f"The array has shape {header.shape}; (n, {dimension}) is expected.")
-        rows = header.shape[0] if len(header.shape) == 2 else 1
         if rows > limit_rows:
             raise TooLarge(f"The body holds {rows} queries; one request may hold {limit_rows}.", limit=limit_rows)
         if path.stat().st_size != header.total_bytes:
@@ -65,7 +71,19 @@ def vectors_of_npy(path: Path, dimension: int, limit_rows: int) -> np.ndarray:
                 f"The body takes {path.stat().st_size} bytes, but shape {header.shape} of {header.dtype} makes "
                 f"{header.total_bytes}."
             )
-        return _finite(np.frombuffer(file.read(), header.dtype).reshape(rows, dimension))
+        numbers = np.frombuffer(file.read(), header.dtype)
+        if kind in "iu":
+            numbers = numbers.astype(np.float64)
+        return _finite(numbers.reshape((rows, dimension), order="F" if header.by_columns else "C"))
+
+
+def _query_rows(shape: tuple[int, ...], dimension: int) -> int | None:
+    """How many queries an array of this shape holds; None where it does not hold vectors of the dimension."""
+    if len(shape) == 2:
+        return shape[0] if shape[1] == dimension else None
+    if dimension == 1:
+        return shape[0]
+    return 1 if shape[0] == dimension else None
 
 
 def vectors_of_rows(rows: UploadedRows, dimension: int) -> np.ndarray:
@@ -96,21 +114,38 @@ def _refuse(wrong: Sequence[tuple[int, str]]) -> None:
         raise Unprocessable(f"Query {row} {message}. Queries count from 0.", errors=errors)
 
 
+def _is_of_numbers(text: str, dimension: int) -> bool:
+    if any(character in text for character in ",.[]"):
+        return True
+    digits = len(text.strip().rstrip("="))
+    return bool(_NUMBER.fullmatch(text)) and (dimension == 1 or digits != math.ceil(_base64_digits(dimension)))
+
+
+def _base64_digits(dimension: int) -> float:
+    """Six bits a digit."""
+    return 4 * dimension * 8 / 6
+
+
 def _of_numbers(text: str) -> np.ndarray:
-    numbers = text.split(",")
+    listed = text.strip()
+    if listed.startswith("[") and listed.endswith("]"):
+        listed = listed[1:-1]
+    numbers = listed.split(",")
     for place, number in enumerate(numbers):
         if len(number) > _NUMBER_CHARACTERS or not _NUMBER.fullmatch(number):
             raise _unreadable(f"holds {number[:_NUMBER_CHARACTERS]!r} at position {place}, which is no finite number")
     with np.errstate(over="ignore"):
-        return np.array([float(number) for number in numbers]).astype(np.float32)
+        return np.array([float(_PLUS.sub(r"\1+", number)) for number in numbers]).astype(np.float32)
 
 
-def _of_base64url(text: str) -> np.ndarray:
-    if not _BASE64URL.fullmatch(text):
-        raise _unreadable("is neither base64url (A-Z a-z 0-9 - _) nor numbers with commas between them")
+def _of_base64(text: str) -> np.ndarray:
+    # A plus that is not escaped in a URL arrives as a space.
+    text = text.strip("\t\r\n").replace(" ", "-").replace("+", "-").replace("/", "_")
+    if not _BASE64.fullmatch(text):
+        raise _unreadable("is neither base64 nor numbers with commas between them")
     digits = text.rstrip("=")
     if len(digits) % 4 == 1:
-        raise _unreadable("is no base64url: it is cut short")
+        raise _unreadable("is no base64: it is cut short")
     data = base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4))
     if len(data) % 4:
         raise _unreadable(f"decodes to {len(data)} bytes, which is no whole number of float32 values")

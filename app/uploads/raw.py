@@ -1,5 +1,6 @@
 """What the readers of the formats have in common: a schema known before a row is read, then chunks of rows."""
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -73,5 +74,7 @@ def reading(what: str) -> Iterator[None]:
     except MemoryError:  # pyarrow's is an ArrowException too
         raise
     except _DECODERS_RAISE as error:
+        if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise  # the disk's fault, not the body's
         message = (str(error).strip().splitlines() or [type(error).__name__])[0][:_SAID]
         raise InvalidUpload(f"The body is not readable as {what}: {message}") from error

@@ -1,6 +1,5 @@
 """A request's body → a file, however long it is, in bounded memory."""
 
-import errno
 import shutil
 import tempfile
 import time
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from app.problems import TooLarge, Unavailable
+from app.problems import TooLarge
+from app.storage.disk import disk_problem
 
 _PIECE_BYTES = 2**20
 _PREFIX = "upload-"
@@ -24,7 +24,7 @@ async def receive(
     """The body as a file in a folder of its own under `directory`, which is removed afterwards, whatever happens.
 
     Raises TooLarge as soon as the body turns out longer than `limit_bytes`, or says so in its Content-Length
-    (`announced_bytes`), and Unavailable where the disk is full.
+    (`announced_bytes`), and DiskFull.
     """
     if announced_bytes is not None and announced_bytes > limit_bytes:
         raise _too_large(limit_bytes)
@@ -35,8 +35,8 @@ async def receive(
         try:
             await _write(stream, body, limit_bytes)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Unavailable("The service has no disk space left for uploads. Try again later.") from error
+            if (problem := disk_problem(error, directory)) is not None:
+                raise problem from error
             raise
         yield body
     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import shutil
 import tempfile
 import zipfile
@@ -22,7 +21,7 @@ from models.embedding_model.backbones import CannotBuild, Embedder, build
 from models.embedding_model.card import ModelCard
 from models.embedding_model.model import EmbeddingModel
 from models.inputs import Preprocessing
-from models.portable import Architecture, CorruptArtifact, publish
+from models.portable import Architecture, CorruptArtifact, publish, replacing
 
 CARD, TOKENIZER = "card.json", "tokenizer.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -65,19 +64,14 @@ def zipped(folder: Path, path: Path) -> None:
     """
     text = (folder / CARD).read_text()
     card = ModelCard.from_json(text)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(zipfile.ZipInfo(CARD, _EPOCH), text)
-            if tokenizer := card.preprocessing["tokenizer"]:
-                archive.writestr(zipfile.ZipInfo(TOKENIZER, _EPOCH), tokenizer)
-            entry = zipfile.ZipInfo(weights_name(card), _EPOCH)
-            entry.file_size = (folder / weights_name(card)).stat().st_size
-            with archive.open(entry, "w") as into, (folder / weights_name(card)).open("rb") as source:
-                shutil.copyfileobj(source, into)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(CARD, _EPOCH), text)
+        if tokenizer := card.preprocessing["tokenizer"]:
+            archive.writestr(zipfile.ZipInfo(TOKENIZER, _EPOCH), tokenizer)
+        entry = zipfile.ZipInfo(weights_name(card), _EPOCH)
+        entry.file_size = (folder / weights_name(card)).stat().st_size
+        with archive.open(entry, "w") as into, (folder / weights_name(card)).open("rb") as source:
+            shutil.copyfileobj(source, into)
 
 
 def weights_name(card: ModelCard) -> str:

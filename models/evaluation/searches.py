@@ -3,7 +3,8 @@
 A search has the queries of one model and a gallery of vectors in the space where they are compared: queries and gallery
 of one model are a self test, M(old, old); new queries against a transformed or compatible gallery are a cross test.
 Gallery rows without a label are not ranked, queries without a label not counted. A query whose label no other gallery
-row has counts as wrong. Intervals are of 95 %, bootstrapped over queries.
+row has could not be answered right by any search: it is not counted by label either. Intervals are of 95 %,
+bootstrapped over queries.
 """
 
 from __future__ import annotations
@@ -163,7 +164,9 @@ def evaluate(
         counted = _labelled(query_labels)
         gallery, labels, left_out = labelled_rows(_labelled(gallery_labels), search.gallery, gallery_labels, exclude)
         by_label = label_metrics(search.queries, query_labels, gallery, labels, search.metric, left_out)
-        unlabelled, unmatched = int((~counted).sum()), int((counted & (by_label.ranks == NO_MATCH)).sum())
+        answerable = by_label.ranks != NO_MATCH
+        unlabelled, unmatched = int((~counted).sum()), int((counted & ~answerable).sum())
+        counted &= answerable
         if counted.any():
             for k in ks:
                 columns[f"cmc@{k}"] = np.where(counted, cmc(by_label.ranks, k), np.nan)
@@ -175,8 +178,9 @@ def evaluate(
             columns[RECALL] = np.where(answered, shares, np.nan)
     if not columns:
         raise NothingToMeasure(
-            f"{search.name}: none of the {m} queries has a label or a true neighbour to be judged by; "
-            "give labels on both sides, or the vectors of the model that is taken for the truth"
+            f"{search.name}: none of the {m} queries has a true neighbour, or a label that another row searched has, "
+            "to be judged by; give labels that several rows share on both sides, or the vectors of the model that is "
+            "taken for the truth"
         )
     figures = tuple(_figure(name, values, seed) for name, values in columns.items())
     return SearchResult(search.name, search.metric, m, n, unlabelled, unmatched, figures)

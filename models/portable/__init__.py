@@ -13,10 +13,11 @@ Nothing is ever unpickled: an artifact is one safetensors file and one JSON card
 from models.portable.architectures import Architecture
 from models.portable.artifact import load_transformation, save_transformation
 from models.portable.card import Card, Distance, Space
+from models.portable.checksummed import read_sealed
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
 from models.portable.padding import zero_padding
-from models.portable.publishing import publish
+from models.portable.publishing import check_seal, publish, replacing, seal, seal_path
 from models.portable.pushing import PushedQueries
 from models.portable.transformation import Transformation
 from models.portable.uncertainty import (
@@ -51,10 +52,15 @@ __all__ = [
     "Uncertainty",
     "WrongDirection",
     "as_indexed",
+    "check_seal",
     "load_transformation",
     "load_uncertainty",
     "publish",
+    "read_sealed",
+    "replacing",
     "save_transformation",
     "save_uncertainty",
+    "seal",
+    "seal_path",
     "zero_padding",
 ]

@@ -15,6 +15,7 @@ from models.proof.coverage import Coverage, cover_by_density, cover_by_label
 from models.proof.distance_to_pairs import distance_to_pairs, features
 from models.proof.held_out_scores import ProofBench, label_scores
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
+from models.proof.judging_labels import answerable, judging_labels, why_labels_cannot_judge
 from models.proof.strata import GalleryKnown, Judged
 from models.proof.writing_order import WritingOrder, dependence_range, writing_order
 
@@ -86,9 +87,11 @@ class ProofSetup:
         rows = np.sort(rng.permutation(np.flatnonzero(cells >= 0))[:most])
         stored = self.gallery_row[rows]
         gallery, codes = self.bench.gallery, self.bench.gallery_code
-        scores = np.full((len(rows), len(METRICS)), np.nan)
+        scores: Scores = np.full((len(rows), len(METRICS)), np.nan)
         if self.bench.labelled:
             near = _renumber(self.order.within(stored, self.reach), self.gallery_row, len(self.order.place))
+            known = answerable(codes[rows], near, codes)
+            rows, stored, near = rows[known], stored[known], near[known]
             scores = label_scores(gallery.old[rows], codes[rows], gallery.old, codes, self.bench.source.metric, near)
         place = self.order.place
         pair_place = np.where(self.pair_row >= 0, place[self.pair_row], -1 - self.reach - len(place))
@@ -125,10 +128,13 @@ def prepare(
     limits: ProofLimits,
     seed: int,
     learned_labels: Labels | None = None,
+    *,
+    by_label: bool = True,
 ) -> ProofSetup:
     """Everything that can be decided before anything is measured; raises NothingToJudge where there is too little.
 
-    learned_labels: what was learned from, where that is not the pairs themselves; it decides what is covered.
+    learned_labels: what was learned from, where that is not the pairs themselves; it decides what is covered. by_label:
+    whether labels may judge, where they can.
     """
     rng = np.random.default_rng(seed)
     notes: list[str] = []
@@ -136,20 +142,28 @@ def prepare(
         evaluation = _unlearned(evaluation, learned_from, notes)
     pairs, pair_row = learned_from.pairs, learned_from.row
     labels, pair_labels, query_labels = _labels(gallery, learned_from, evaluation)
-    share = float(np.mean([label is not None for label in labels.tolist()]))
+    everyone, outside = np.concatenate([pair_labels, query_labels]), pair_row
+    if evaluation is not None:
+        outside = np.concatenate([pair_row, evaluation.row])
+    given, labels = labels, judging_labels(labels, everyone, outside)
+    share = float(np.mean([label is not None for label in labels.tolist()])) if by_label else 0.0
+    why_not = why_labels_cannot_judge(given)
     labelled = share >= LABELLED_ENOUGH and any(label is not None for label in pair_labels.tolist())
     if labelled:
         coverage = cover_by_label(labels, pair_labels, query_labels, learned_labels)
         if share < 1:
-            notes.append(f"{1 - share:.0%} of the gallery has no label; it is taken to be like the rest.")
+            which = "has no label" if why_not is None else f"has no label that can judge ({why_not})"
+            notes.append(f"{1 - share:.0%} of the gallery {which}; it is taken to be like the rest.")
     else:
         no_rows = np.empty((0, source.dimension), np.float32)
         queries = no_rows if evaluation is None else evaluation.pairs.old
         coverage = cover_by_density(gallery.old, pairs.old, queries, source.metric, seed=seed)
+        why = f"{share:.0%} of the gallery is labelled, too little to say which answers are right"
+        if why_not is not None or not by_label:
+            why = f"Labels cannot say which answers are right: {why_not or 'too few pairs have one that others share'}"
         notes.append(
-            f"{share:.0%} of the gallery is labelled, too little to say which answers are right: judged by neighbours"
-            " alone, by how many of those that full re-embedding would find are found. Whether the new model is itself"
-            " better than the old cannot be known from that."
+            f"{why}: judged by neighbours alone, by how many of those that full re-embedding would find are found."
+            " Whether the new model is itself better than the old cannot be known from that."
         )
     if learned_from.weight is not None and np.isnan(learned_from.weight).any():
         notes.append(_mixture(learned_from.weight, coverage.by))
@@ -169,7 +183,7 @@ def prepare(
 
     def bench(e: PlacedPairs, cells: Codes, limit: int) -> ProofBench:
         near = _renumber(order.within(e.row, reach), searched, len(gallery))
-        usable = np.flatnonzero(cells >= 0)
+        usable = np.flatnonzero(answerable(cells, near, code) if labelled else cells >= 0)
         judged = np.sort(rng.permutation(usable)[:limit])
         if len(judged) < len(usable):
             notes.append(f"{len(judged)} of {len(usable)} pairs, drawn at random, were queries.")
@@ -177,6 +191,8 @@ def prepare(
         return ProofBench(part, e.pairs, code, codes, near, judged, source, target, labelled, e.has_side)
 
     main = bench(learned_from, coverage.pair_cell, limits.queries)
+    if labelled and len(main.judged) < 2 <= (coverage.pair_cell >= 0).sum():
+        return prepare(gallery, learned_from, evaluation, source, target, limits, seed, learned_labels, by_label=False)
     if len(main.judged) < 2:
         raise NothingToJudge(
             f"{len(main.judged)} of {len(pairs)} pairs can be judged; a proof needs at least two, of labels that the "

@@ -59,6 +59,8 @@ class HeldOutRetrieval:
         self._rows = pairs.subset(rows)
         self._codes = codes = codes_of(self._rows)
         answerable = np.flatnonzero((codes >= 0) & (np.bincount(codes + 1)[codes + 1] > 1))
+        if len(np.unique(codes[answerable])) < 2:  # One label for all calls every answer right.
+            answerable = answerable[:0]
         self.metric: Literal["cmc@1", "recall@10"] = "cmc@1" if len(answerable) else "recall@10"
         self._own: RowNumbers = (answerable if len(answerable) else np.arange(len(rows)))[:MOST_QUERIES]
         self._queries = as_indexed(np.asarray(self._rows.new[self._own], np.float32), target.metric)

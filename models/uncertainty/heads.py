@@ -20,6 +20,8 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # on the squared weights of standardised in
 HELD_OUT = 0.2
 ITERATIONS = 50
 MOST_ROWS = 20_000
+SMALLEST_LOSS = 1e-6
+"""Of the mean loss: what a smaller one counts as. The logarithm of a variance of 0 has no minimum to be found."""
 LABEL_SMOOTHING = 0.1
 CLASSIFIER_PENALTY = 1e-4
 
@@ -27,8 +29,8 @@ CLASSIFIER_PENALTY = 1e-4
 def fit_head(transformed: Array, loss: Floats, *, device: torch.device, seed: int) -> Head:
     """The Linear(d_new → 1) that minimises mean[½·exp(−σ)·L + ½·σ] + penalty·‖w‖².
 
-    transformed: (n, d_new) float32, out-of-fold output of the transformation h; loss: (n,) positive. With h fixed, the
-    problem is convex (a gamma regression with logarithmic link), so that L-BFGS finds its minimum. The penalty is
+    transformed: (n, d_new) float32, out-of-fold output of the transformation h; loss: (n,) none below 0. With h fixed,
+    the problem is convex (a gamma regression with logarithmic link), so that L-BFGS finds its minimum. The penalty is
     chosen on a fifth of the rows.
     """
     chosen = np.random.default_rng(seed).permutation(len(transformed))[:MOST_ROWS]
@@ -36,12 +38,13 @@ def fit_head(transformed: Array, loss: Floats, *, device: torch.device, seed: in
     spreads = dimension_spreads(transformed[chosen]).astype(np.float32)
     level = float(loss[chosen].mean()) or 1.0
     inputs = torch.from_numpy((transformed[chosen] - mean) / spreads).to(device)
-    target = torch.from_numpy((loss[chosen] / level).astype(np.float32)).to(device)
+    target = torch.from_numpy(np.maximum(loss[chosen] / level, SMALLEST_LOSS).astype(np.float32)).to(device)
     learning = max(1, round((1 - HELD_OUT) * len(chosen)))
     tried = [_descend(inputs[:learning], target[:learning], penalty) for penalty in PENALTIES]
     checked = slice(learning, None) if learning < len(chosen) else slice(None)
-    losses = [float(_loss(inputs[checked], target[checked], *each)) for each in tried]
-    weight, bias = _descend(inputs, target, PENALTIES[int(np.argmin(losses))])
+    losses = np.array([float(_loss(inputs[checked], target[checked], *each)) for each in tried])
+    best = int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))
+    weight, bias = _descend(inputs, target, PENALTIES[best])
     slopes = weight.cpu().numpy() / spreads
     shift = float(bias) + np.log(level) - float(mean @ slopes)
     return Head(Dense(slopes[None].astype(np.float32), np.array([shift], np.float32)))
@@ -79,10 +82,16 @@ def cross_entropy_of_new_classifier(
 
 
 def _descend(inputs: Tensor, target: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """The weight (d,) and bias () that minimise FastFill's loss with this penalty; inputs: (n, d), target: (n,)."""
+    """The weight (d,) and bias () that minimise FastFill's loss with this penalty; inputs: (n, d), target: (n,).
+
+    Where the search for them leaves float32, as with one row far from all others, the best without slopes: a weight of
+    0 and the logarithm of the mean.
+    """
     weight = torch.zeros(inputs.shape[1], device=inputs.device, requires_grad=True)
     bias = torch.zeros((), device=inputs.device, requires_grad=True)
     _minimise(lambda: _loss(inputs, target, weight, bias) + penalty * weight.square().sum(), [weight, bias])
+    if not (torch.isfinite(weight).all() and torch.isfinite(bias)):
+        return torch.zeros_like(weight), target.mean().log()
     return weight.detach(), bias.detach()
 
 

@@ -113,7 +113,7 @@ def test_an_upgrade_without_such_rows_says_why(training: Training) -> None:
     assert training.client.get(f"/upgrades/{upgrade}/rows?order=outlier").status_code == 200
     training.reject(upgrade)
     training.post("/models", {"id": "other", "dimension": 3, "metric": "cosine"}, 201)
-    training.put_rows([{"id": "a", "embeddings": {"other": [1.0, 0.0, 0.0]}}])
+    training.put_rows([{"id": one, "embeddings": {"other": [1.0, 0.0, 0.0]}} for one in training.ids])
     forward = training.post("/models/old/upgrade", {"to": "other", "dataset": "photos"}, 202)["id"]
     assert "trains no model" in _refused(training.client.get(f"/upgrades/{forward}/rows"))
     assert training.client.get("/upgrades/unknown/rows").status_code == 404

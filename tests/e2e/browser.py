@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from tests.waiting import PATIENCE_SECONDS
 
@@ -27,6 +27,7 @@ class Browser:
         page.route("**/*", self._allow_loopback_alone)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("requestfailed", self._failed)
+        page.on("console", self._refused_by_policy)
 
     def _allow_loopback_alone(self, route: Route) -> None:
         if urlsplit(route.request.url).hostname == "127.0.0.1" or route.request.url.startswith("data:"):
@@ -34,6 +35,11 @@ class Browser:
         else:
             self.foreign.append(route.request.url)
             route.abort()
+
+    def _refused_by_policy(self, message: ConsoleMessage) -> None:
+        """What a page's own Content-Security-Policy keeps from it fails without any other sign."""
+        if "Content Security Policy" in message.text:
+            self.errors.append(message.text)
 
     def _failed(self, request: Request) -> None:
         self.errors.append(f"{request.url}: {request.failure}")

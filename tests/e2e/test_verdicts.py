@@ -142,12 +142,11 @@ def test_upgrade_is_cancelled_midway_and_another_can_start(scene: NewScene) -> N
     s.post(f"/upgrades/{second['id']}/cancel")
 
 
-def test_upgrade_without_enough_pairs_fails_with_a_reason_to_act_on(scene: NewScene) -> None:
+def test_upgrade_without_enough_pairs_is_refused_with_a_reason_to_act_on(scene: NewScene) -> None:
     s = scene()
     s.put(s.world.gallery)
     s.put_pairs(s.world.pairs(5))
-    failed = s.reaches(s.start(), "failed")
-    assert "At least 8 pairs are needed" in failed["reason"]
+    assert "At least 8 pairs are needed" in problem(_start(s), 422, "validation-error")["detail"]
     assert list(s.generations()) == [1]
 
 
@@ -172,7 +171,7 @@ def test_upgrade_of_what_is_not_there_is_refused(scene: NewScene) -> None:
 def test_idempotency_key_starts_an_upgrade_once(scene: NewScene) -> None:
     s = scene()
     s.put(s.world.gallery)
-    s.put_pairs(s.world.pairs(5))
+    s.put_pairs(s.world.pairs(20))
     first, second = (_start(s, key=f"{s.gallery}-key") for _ in range(2))
     assert checked(first, 202) == checked(second, 202)
     assert first.headers["location"] == second.headers["location"] == f"/upgrades/{first.json()['id']}"

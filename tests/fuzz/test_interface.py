@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from tests.fuzz import known_ids
+from tests.fuzz.conftest import LONG
 from tests.waiting import PATIENCE_SECONDS
 
-EXAMPLES = int(os.environ.get("CROSSWALK_TEST_FUZZ_EXAMPLES", "2"))
+EXAMPLES = int(os.environ.get(LONG, "1"))
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -29,27 +30,26 @@ VECTORS = {"tfidf-v1": [0.9, 0.1, 0.0, 0.2], "minilm-v2": [0.1, 0.2, 0.3]}
 
 
 @pytest.fixture
-def known(each_shared_client: httpx.Client) -> dict[str, list[str]]:
+def known(gateway: httpx.Client) -> dict[str, list[str]]:
     """Something of each kind, under the ids of the document's examples; the ids by the parameters that take them."""
-    client = each_shared_client
 
     def done(answer: httpx.Response) -> str:
         assert answer.is_success, answer.text
         return str(answer.json().get("id"))
 
     for model, vector in VECTORS.items():
-        done(client.post("/models", json={"id": model, "dimension": len(vector), "metric": "cosine"}))
+        done(gateway.post("/models", json={"id": model, "dimension": len(vector), "metric": "cosine"}))
     for gallery in ("faq", "shop"):
-        done(client.post("/galleries", json={"id": gallery, "model": "tfidf-v1"}))
+        done(gateway.post("/galleries", json={"id": gallery, "model": "tfidf-v1"}))
         items = [
             {"id": f"q-{k}", "embedding": [k, 1, 0, 2], "label": str(k % 3), "payload": {"k": k}} for k in range(20)
         ]
-        done(client.put(f"/galleries/{gallery}/items", params={"model": "tfidf-v1"}, json=items))
-    done(client.post("/datasets", json={"id": "pairs"}))
+        done(gateway.put(f"/galleries/{gallery}/items", params={"model": "tfidf-v1"}, json=items))
+    done(gateway.post("/datasets", json={"id": "pairs"}))
     rows = [{"id": f"q-{k}", "label": str(k % 3), "embeddings": {"minilm-v2": [k, 1, 2]}} for k in range(20)]
-    done(client.put("/datasets/pairs/rows", json=rows))
+    done(gateway.put("/datasets/pairs/rows", json=rows))
     upgrade = done(
-        client.post(
+        gateway.post(
             "/models/tfidf-v1/upgrade",
             json={"to": "minilm-v2", "dataset": "pairs", "dry_run": True, "galleries": ["shop"]},
         )
@@ -65,9 +65,9 @@ def known(each_shared_client: httpx.Client) -> dict[str, list[str]]:
 
 
 def test_every_operation_answers_whatever_is_sent_as_documented(
-    each_shared_client: httpx.Client, known: dict[str, list[str]], tmp_path: Path
+    gateway: httpx.Client, known: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{each_shared_client.base_url}/openapi.json"]
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.base_url}/openapi.json"]
     options = {
         "--phases": "examples,coverage,fuzzing,stateful",
         "--checks": ",".join(CHECKS),

@@ -83,7 +83,11 @@ def _crash(context: StepContext) -> None:
     """Dies in the way asked for: an exception, a return without having finished, or a signal by its name."""
     match context.lease.arguments["how"]:
         case "exception":
-            raise ZeroDivisionError("these are its last words")
+            raise RuntimeError("these are its last words")
+        case "connection":
+            raise ConnectionError("these are its last words")
+        case "data":
+            raise ZeroDivisionError("division by zero")
         case "return":
             return
         case name:

@@ -16,6 +16,7 @@ from app.composition import Crosswalk
 from app.galleries import orders
 from app.galleries.lineage import Projected
 from app.storage.lance_table import ROW_ID
+from app.upgrades.enough import FEWEST_PAIRS
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.info import UpgradeInfo
 from models.evaluation.bootstrap import Interval
@@ -27,7 +28,7 @@ from models.re_embedding.backfill_curve import Curve, predicted_curve
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
 from workers.reporting.acceptance_gate import gate_of
-from workers.rows.pairs import FEWEST_PAIRS, DatasetPairs
+from workers.rows.pairs import DatasetPairs
 from workers.training.held_out_pairs import SEED, HeldOutPairs
 
 MOST_PAIRS = 3_000  # that a curve is predicted from

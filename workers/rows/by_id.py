@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,16 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 ROWS_AT_ONCE = 2_000
+
+
+@contextmanager
+def unsorted(path: Path) -> Iterator[Path]:
+    """A file beside `path` for its rows before they are sorted, which goes at the context's end."""
+    as_stored = path.with_name(f".{path.name}.stored")
+    try:
+        yield as_stored
+    finally:
+        as_stored.unlink(missing_ok=True)
 
 
 def write_by_id(source: Path, path: Path, schema: pa.Schema) -> None:

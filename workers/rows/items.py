@@ -19,7 +19,7 @@ from models.proof.inputs import ProofGallery
 from workers.context import StepFailed
 from workers.rows.partial import Partial
 
-NUMBERS_IN_MEMORY = 500_000_000  # float32 values of a gallery that a proof holds (2 GB)
+FLOAT32_BYTES = 4
 _IDS_AT_ONCE = 2_000
 
 
@@ -57,7 +57,7 @@ def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int) -> Items:
     store = crosswalk.galleries.store(info)
     lineage = crosswalk.galleries.lineage(info, info.active)
     numbers = store.items.count() * (lineage.dimension + (info.side_dimension or 0))
-    share = min(1.0, NUMBERS_IN_MEMORY / max(1, numbers))
+    share = min(1.0, crosswalk.settings.evaluation_memory_bytes / max(1, FLOAT32_BYTES * numbers))
     batches = store.items.scan(_columns(crosswalk, info, lineage))
     rng = np.random.default_rng(seed)
     sampled = batches if share == 1 else (_drawn(batch, share, rng) for batch in batches)

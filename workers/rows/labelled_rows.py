@@ -21,8 +21,8 @@ from app.composition import Crosswalk
 from app.storage.lance_table import embedding_column, vector_type
 from app.upgrades.info import UpgradeInfo
 from models.inputs import ArrowColumn
-from models.portable import Array
-from workers.rows.by_id import ROWS_AT_ONCE, write_by_id
+from models.portable import Array, replacing
+from workers.rows.by_id import ROWS_AT_ONCE, unsorted, write_by_id
 from workers.rows.items import items_by_id
 from workers.rows.partial import Partial
 
@@ -89,14 +89,12 @@ def _write(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, column: str
     known = table.columns(version)
     read = [name for name in ("id", "label", column, embedding_column(upgrade.source)) if name in known]
     path.parent.mkdir(parents=True, exist_ok=True)
-    as_stored, partial = (path.with_name(f".{path.name}.{name}") for name in ("stored", "partial"))
-    with pa.OSFile(str(as_stored), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in table.scan(read, where=given, version=version, batch_rows=ROWS_AT_ONCE):
-            for part in _completed(crosswalk, upgrade, batch, column, schema):
-                writer.write_batch(part)
-    write_by_id(as_stored, partial, schema)
-    as_stored.unlink()
-    partial.replace(path)
+    with replacing(path) as partial, unsorted(path) as as_stored:
+        with pa.OSFile(str(as_stored), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for batch in table.scan(read, where=given, version=version, batch_rows=ROWS_AT_ONCE):
+                for part in _completed(crosswalk, upgrade, batch, column, schema):
+                    writer.write_batch(part)
+        write_by_id(as_stored, partial, schema)
 
 
 def _completed(

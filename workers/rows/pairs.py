@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID, embedding_column
+from app.upgrades.enough import FEWEST_PAIRS, too_few_pairs
 from app.upgrades.info import UpgradeInfo
 from models.portable import Affine, Space
 from models.proof.inputs import PlacedPairs
@@ -20,8 +21,6 @@ from models.transformations.stand_in import learn_stand_in, predict_side
 from workers.context import StepFailed
 from workers.rows.items import Items, items_by_id
 from workers.rows.partial import Partial
-
-FEWEST_PAIRS = 8
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,7 @@ def load_pairs(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str) -> Data
     rows = _Rows.of(crosswalk, upgrade, dataset, upgrade.source, None)
     if rows.pairs < FEWEST_PAIRS:
         raise StepFailed(
-            f"Dataset {dataset!r} has {len(rows.ids)} rows with a vector of {upgrade.target!r}; for {rows.pairs} of "
-            f"them a vector of {upgrade.source!r} is known as well (their own, or that of the item of the same id in "
-            f"{', '.join(upgrade.galleries)}). At least {FEWEST_PAIRS} pairs are needed, and some hundreds to do well."
+            too_few_pairs(dataset, upgrade.target, len(rows.ids), upgrade.source, rows.pairs, upgrade.galleries)
         )
     return rows.known(crosswalk.models.space(upgrade.source))
 

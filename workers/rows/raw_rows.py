@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from app.storage.lance_table import Table
 from models.inputs import ArrowColumn
-from workers.rows.by_id import ROWS_AT_ONCE, write_by_id
+from models.portable import replacing
+from workers.rows.by_id import ROWS_AT_ONCE, unsorted, write_by_id
 
 _VERSION = b"version"
 
@@ -45,11 +46,10 @@ def _write(table: Table, column: str, path: Path) -> None:
     kind = pa.large_string() if column == "text" else pa.large_binary()
     schema = pa.schema([("id", pa.string()), ("input", kind)], metadata={_VERSION: str(version).encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    as_stored, partial = (path.with_name(f".{path.name}.{name}") for name in ("stored", "partial"))
-    with pa.OSFile(str(as_stored), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        rows = table.scan(["id", column], where=f"{column} IS NOT NULL", version=version, batch_rows=ROWS_AT_ONCE)
-        for batch in rows:
-            writer.write_batch(pa.record_batch([batch.column("id"), batch.column(column).cast(kind)], schema=schema))
-    write_by_id(as_stored, partial, schema)
-    as_stored.unlink()
-    partial.replace(path)
+    with replacing(path) as partial, unsorted(path) as as_stored:
+        with pa.OSFile(str(as_stored), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            rows = table.scan(["id", column], where=f"{column} IS NOT NULL", version=version, batch_rows=ROWS_AT_ONCE)
+            for batch in rows:
+                columns = [batch.column("id"), batch.column(column).cast(kind)]
+                writer.write_batch(pa.record_batch(columns, schema=schema))
+        write_by_id(as_stored, partial, schema)

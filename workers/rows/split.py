@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.composition import Crosswalk
 from app.upgrades.info import UpgradeInfo
 from models.compatible_training import Split, hold_out
+from models.portable import replacing
 from workers.rows.labelled_rows import LabelledRows
 
 
@@ -28,9 +29,8 @@ def split_rows(
         whole = foreign and upgrade.asked.evaluation is None
         training = upgrade.compatible.training
         split = hold_out(codes, len(labels), training.validation, training.seed, whole_classes=whole)
-        partial = path.with_name(f".{path.stem}.partial.npz")
-        np.savez(partial, training=split.training, held_out=split.held_out, unseen=split.unseen)
-        partial.replace(path)
+        with replacing(path) as partial:  # whose name ends like the path's: savez would add .npz
+            np.savez(partial, training=split.training, held_out=split.held_out, unseen=split.unseen)
     return read_split(path)
 
 

@@ -115,7 +115,12 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         **dict.fromkeys(_THREAD_COUNTS, share),
         **ours,
-        **{f"CROSSWALK_{name.upper()}": str(value) for name, value in given.items()},
+        **{f"CROSSWALK_{name.upper()}": _variable(value) for name, value in given.items()},
         "PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _variable(value: object) -> str:
+    """A setting as a variable's text: several names have commas between them."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -3,6 +3,8 @@
 import signal
 from dataclasses import dataclass
 
+from workers.runtime.failure import UNLIKELY_TO_HEAL
+
 _SENTENCES: dict[int, str] = {
     signal.SIGKILL: "Most often the system was out of memory and ended its largest process: give it more memory, or "
     "ask for less at a time (smaller batches, a smaller model, fewer steps side by side).",
@@ -20,6 +22,9 @@ _REMEDY = (
     "The same step is likely to end so again on this machine: try another device (CROSSWALK_DEVICE), another machine, "
     "or other versions of PyTorch and its drivers; the step's log shows where it was."
 )
+DISK_FULL = 74
+"""The exit status of a step that found no space on a disk (sysexits' EX_IOERR)."""
+_UNEXPECTED = "Nobody foresaw this: the log of the worker says where it happened."
 _ATTEMPTS_OF_FAULTS = 2
 _ATTEMPTS_OF_KILLED = 3
 
@@ -29,12 +34,13 @@ class Death:
     """How a process ended that did not finish its job.
 
     `attempts` is how many attempts there are to be in all, whatever ended the earlier ones; None where only the
-    settings limit that.
+    settings limit that. `disk_full`: the step waits for space, and is tried again at no attempt's cost.
     """
 
     how: str
     meaning: str
     attempts: int | None
+    disk_full: bool = False
 
 
 def explain(status: int | None) -> Death:
@@ -45,6 +51,10 @@ def explain(status: int | None) -> Death:
     be free again, but one that needs more than there is would be killed every time. One that was asked to end did
     nothing wrong: only the settings limit that.
     """
+    if status == DISK_FULL:
+        return Death("found no space on a disk", "It is tried again until there is.", None, disk_full=True)
+    if status == UNLIKELY_TO_HEAL:
+        return Death("failed", _UNEXPECTED, _ATTEMPTS_OF_FAULTS)
     if status is None or status >= 0:
         return Death(f"ended with exit status {status}", "", None)
     number = -status

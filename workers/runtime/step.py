@@ -9,23 +9,32 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from importlib import import_module
 
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
+from app.problems import DamagedFile, DiskFull
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.disk import disk_problem
+from models.portable import ArtifactError
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import LEASE_LOST, Heartbeat
 from workers.runtime.child_process import BEGUN
+from workers.runtime.death import DISK_FULL
+from workers.runtime.failure import UNLIKELY_TO_HEAL, may_heal, reason_of_data
 from workers.runtime.program import CROSSWALK, Program
 
 _PR_SET_PDEATHSIG = 1
+
+_log = logging.getLogger(__name__)
 
 
 def main(program: Program, arguments: list[str]) -> int:
     """Does the step that the lease names. Returns the exit status; whatever was not finished, the supervisor releases.
 
-    An unexpected exception leaves with its traceback on stderr, and is tried again; StepFailed is not.
+    An unexpected exception leaves with its traceback on stderr, and is tried again: once more at most, unless it is one
+    that may heal. StepFailed, and what comes of the data, are not.
     """
     job_id, token, supervisor = arguments
     _die_with(int(supervisor))
@@ -44,6 +53,16 @@ def main(program: Program, arguments: list[str]) -> int:
         return LEASE_LOST
     except CancelRequested:
         return 0
+    except Exception as error:
+        problem = disk_problem(error, settings.data_dir)
+        if isinstance(problem, DiskFull):
+            logging.exception("the disk is full")
+            sys.stdout.write(f"{problem.detail}\n")  # the last line is the reason that the supervisor gives
+            return DISK_FULL
+        if may_heal(error):
+            raise
+        traceback.print_exc()
+        return UNLIKELY_TO_HEAL
     finally:
         database.close()
     return 0
@@ -56,6 +75,16 @@ def do(program: Program, context: StepContext) -> None:
         import_module(program.steps[context.lease.step]).run(context)
     except StepFailed as failure:
         context.fail(failure.reason)
+    except (DamagedFile, ArtifactError) as damage:  # What is on disk will not be another the next time.
+        context.fail(f"{damage} `crosswalk verify` names what is damaged.")
+    except (LeaseLost, CancelRequested):
+        raise
+    except Exception as error:
+        of_the_disk = disk_problem(error, context.settings.data_dir) is not None
+        if of_the_disk or (reason := reason_of_data(error)) is None:
+            raise
+        _log.exception("step cannot be done with its data")
+        context.fail(reason)
     else:
         if not context.finished:
             raise RuntimeError(f"step {context.lease.step!r} returned without finishing its job")

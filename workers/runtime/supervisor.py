@@ -10,13 +10,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.leases import LeaseLost, Leases
 from app.jobs.values import Lease
+from app.problems import DiskFull, Unavailable
 from app.settings import Settings
 from app.storage.database import Database
 from workers.runtime.child_process import Child
+from workers.runtime.death import Death
 from workers.runtime.program import Program
 
 _TICK_SECONDS = 0.2
 _LINGER_SECONDS = 2.0
+_SWEEPS_UNTIL_SPACE = 5
+"""After so many sweeps a step that found the disk full is tried again."""
 _LONGEST_START_SECONDS = 600.0
 """How long a process may take before it keeps its lease itself; one that hangs loses its job to another."""
 
@@ -84,15 +88,29 @@ class Supervisor:
         finally:
             child.stop()
         death, reason = child.death(), child.reason()
-        try:
-            if self._stopping.is_set():
-                self._leases.hand_back(lease)
-            else:
-                state = self._leases.release(lease, reason, most_attempts=death.attempts)
-                log.warning("step did not finish", job=lease.job_id, state=state, why=reason)
-        except LeaseLost:
-            # The usual end: the step finished its job, or failed it for good, and with that gave up the lease.
-            log.info("step ended", job=lease.job_id, step=lease.step, subject=lease.subject)
+        while True:
+            try:
+                self._let_go(lease, death, reason)
+            except LeaseLost:
+                # The usual end: the step finished its job, or failed it for good, and with that gave up the lease.
+                log.info("step ended", job=lease.job_id, step=lease.step, subject=lease.subject)
+            except DiskFull as problem:
+                # Not even this can be written down. A lease that runs out meanwhile would cost the job an attempt.
+                log.error("waiting for space on the disk", job=lease.job_id, why=problem.detail)
+                if not self._stopping.wait(self._settings.sweep_seconds):
+                    continue
+            return
+
+    def _let_go(self, lease: Lease, death: Death, reason: str) -> None:
+        """Releases a job whose process is gone. Raises LeaseLost where the step had ended the job, as it should."""
+        if self._stopping.is_set():
+            self._leases.hand_back(lease)
+        elif death.disk_full:
+            self._leases.hand_back(lease, after=_SWEEPS_UNTIL_SPACE * self._settings.sweep_seconds, reason=reason)
+            log.warning("step waits for space on the disk", job=lease.job_id, why=reason)
+        else:
+            state = self._leases.release(lease, reason, most_attempts=death.attempts)
+            log.warning("step did not finish", job=lease.job_id, state=state, why=reason)
 
     def _watch(self, lease: Lease, child: Child) -> None:
         """Returns when the process has ended, or is to be stopped.
@@ -113,5 +131,5 @@ class Supervisor:
                 # Either it has just finished and is on its way out, or it is not entitled to go on.
                 child.wait(_LINGER_SECONDS)
                 return
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, Unavailable) as error:
                 log.warning("could not ask whether to go on", job=lease.job_id, error=repr(error))

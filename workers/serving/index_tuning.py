@@ -12,7 +12,7 @@ from app.composition import Crosswalk
 from app.galleries.info import GalleryInfo
 from app.index import CorruptIndex, Snapshot, tune
 from app.upgrades.accepted_crossings import crossable
-from models.portable import Array
+from models.portable import Array, check_seal
 
 
 def tune_for_crossings(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str) -> None:
@@ -32,6 +32,7 @@ def tune_for_queries(
 ) -> Tuning:
     """What an index gives to an upgrade's queries, which `model` made; kept for search where the index is not exact."""
     artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade)
+    check_seal(artifacts.queries)
     queries: Array = np.load(artifacts.queries)
     if index is None:
         return Tuning.exact(len(queries), FEW)

@@ -3,12 +3,17 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import structlog
+
 from app.composition import Crosswalk
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
 from app.index import prune, publish
+from app.storage.lance_table import VersionGone
 from workers.serving.index_tuning import tune_for_crossings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,12 @@ class Built:
 
 
 def build_index(crosswalk: Crosswalk, info: GalleryInfo, number: int, progress: Callable[[int, int], None]) -> Built:
-    """Publishes an index of a generation. Doing it again is harmless: another version is published beside the first."""
+    """Publishes an index of a generation. Doing it again is harmless: another version is published beside the first.
+
+    Raises DamagedFile where the items are not what was written: no index is built of them.
+    """
     store, generation = crosswalk.galleries.store(info), info.generations[number]
+    store.items.check()
     version = _catch_up(crosswalk, info, store, generation)
     total = store.items.count(version=version)
     path = publish(
@@ -61,15 +70,27 @@ def _tag(number: int, version: int | str) -> str:
 
 
 def _catch_up(crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, generation: GenerationInfo) -> int:
-    """Carries what was written since into a transformed generation's vectors; the items' version they then hold."""
+    """Carries what was written since into a transformed generation's vectors; the items' version they then hold.
+
+    Damaged vectors, and such as are too old to be caught up, are made anew from the items.
+    """
     if generation.parent is None:
         return store.items.version
     if generation.store_version is None:
         raise ValueError(f"generation {generation.number} of {info.id} has no vectors yet")
     lineage = crosswalk.galleries.lineage(info, generation.number, uncertainty=True)
-    changes, written = store.changes(lineage, generation.store_version)
-    store.generation(generation.number, generation.space.dimension).apply(changes.removed, written)
-    return changes.version
+    made = store.generation(generation.number, generation.space.dimension)
+    if made.whole():
+        try:
+            changes, written = store.changes(lineage, generation.store_version)
+        except VersionGone:
+            log.info("what happened since is no longer known", gallery=info.id, generation=generation.number)
+        else:
+            made.apply(changes.removed, written)
+            return changes.version
+    version = store.items.version
+    made.rewrite(store.project(lineage, version=version))
+    return version
 
 
 def _vectors(

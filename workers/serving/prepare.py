@@ -13,6 +13,7 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
 from app.upgrades.info import UpgradeInfo
+from models.portable import replacing
 from workers.rows.items import whole_gallery
 from workers.rows.pairs import DatasetPairs
 from workers.serving.cascade import CascadeQueries, measure_cascade, needs_cascade
@@ -46,7 +47,8 @@ def prepare_serving(
     crossing = open_crossing(artifacts, source, target)
     queries = judged_on.pairs.new
     some = np.flatnonzero(queries.any(axis=1))  # a zero vector is no query
-    np.save(artifacts.queries, CascadeQueries(queries[some], some).drawn(QUERIES).vectors)
+    with replacing(artifacts.queries, sealed=True) as partial:  # whose name ends like the path's: save would add .npy
+        np.save(partial, CascadeQueries(queries[some], some).drawn(QUERIES).vectors)
     cascades: dict[str, Cascade] = {}
     if needs_cascade(crossing, queries):
         for name in upgrade.galleries:

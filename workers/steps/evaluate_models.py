@@ -13,7 +13,7 @@ from workers.evaluations.chain import evaluate_chain
 from workers.evaluations.pair import evaluate_pair
 from workers.evaluations.searches import SEED, SearchBench
 from workers.rows.evaluation_rows import Evaluated, read
-from workers.rows.items import NUMBERS_IN_MEMORY
+from workers.rows.items import FLOAT32_BYTES
 
 MOST_QUERIES = 10_000
 
@@ -79,7 +79,8 @@ def _chain(context: StepContext, crosswalk: Crosswalk, evaluation: ChainEvaluati
 
 def _most(crosswalk: Crosswalk, models: Sequence[str]) -> int:
     """How many rows with vectors of these models are held in memory."""
-    return max(1, NUMBERS_IN_MEMORY // sum(crosswalk.models.space(model).dimension for model in models))
+    row_bytes = FLOAT32_BYTES * sum(crosswalk.models.space(model).dimension for model in models)
+    return max(1, crosswalk.settings.evaluation_memory_bytes // row_bytes)
 
 
 def _check_some(rows: Evaluated, holding: Holding) -> None:

@@ -1,6 +1,5 @@
 """Chooses which items of a gallery to embed with the new model, from what is stored of them."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.samples import SampleRequest
 from app.galleries.schemas import Sample
-from models.portable import Array
+from models.portable import Array, publish
 from models.re_embedding.sampling import choose
 from workers.context import StepContext
 from workers.rows.partial import Partial
@@ -38,9 +37,7 @@ def run(context: StepContext) -> None:
     sample = Sample(ids=[item for item, _ in kept], weights=[weight for _, weight in kept])
     path = wanted.path(store.folder)
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(f".{context.lease.token[:8]}")
-    partial.write_text(sample.model_dump_json())
-    os.replace(partial, path)
+    publish(path, sample.model_dump_json().encode(), sealed=True)
     context.finish(lambda _session: None)
 
 

@@ -42,6 +42,7 @@ def _transform(
     store = crosswalk.galleries.store(info)
     mine = state.setdefault(name, {"generation": number, "version": store.items.version, "pieces": {}})
     hold(store, number, mine["version"])
+    store.items.check(mine["version"])
     lineage = crosswalk.galleries.lineage(info, number, uncertainty=True)
     total = store.items.count(version=mine["version"])
     done = 0

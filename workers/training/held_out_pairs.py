@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app.storage.lance_table import vector_type, vectors_of
 from models.arrays import Progress
 from models.device import Device
-from models.portable import Array, Transformation
+from models.portable import Array, Transformation, check_seal, replacing
 from models.transformations.pairs import Refit
 from models.uncertainty import LearnedUncertainty, NothingToLearn, cross_val_transform, learn_uncertainty
 from workers.rows.pairs import DatasetPairs
@@ -43,15 +43,15 @@ class HeldOutPairs:
             "moved": pa.FixedSizeListArray.from_arrays(flat, type=vector_type(self.transformed.shape[1])),
             "expected_error": pa.array(self.expected_error, pa.float32()),
         }
-        partial = path.with_name(f".{path.name}.partial")
-        pq.write_table(pa.table(columns), partial)
-        partial.replace(path)
+        with replacing(path, sealed=True) as partial:
+            pq.write_table(pa.table(columns), partial)
 
     @classmethod
     def load(cls, path: Path) -> HeldOutPairs | None:
         """Reads the file that `save` wrote; None where it was not written, since there were too few pairs."""
         if not path.exists():
             return None
+        check_seal(path)
         table = pq.read_table(path)
         _, transformed = vectors_of(table.column("moved"))
         return cls(

@@ -10,7 +10,7 @@ import pyarrow.parquet as parquet
 
 from models.compatible_training import Trained
 from models.compatible_training.instance_weights import suspects
-from models.portable import Array
+from models.portable import Array, replacing
 from workers.rows.labelled_rows import LabelledRows
 
 
@@ -27,9 +27,8 @@ def write_training_rows(path: Path, rows: LabelledRows, trained_on: np.ndarray, 
             "old_model_poor": _column(None if suspicions is None else suspicions.old_model_poor, len(trained_on)),
         }
     )
-    partial = path.with_name(f".{path.name}.partial")
-    parquet.write_table(table, partial)
-    partial.replace(path)
+    with replacing(path, sealed=True) as partial:
+        parquet.write_table(table, partial)
 
 
 def _column(values: Array | None, rows: int) -> pa.Array:

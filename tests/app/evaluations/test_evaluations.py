@@ -204,3 +204,13 @@ def _named(s: Versions, body: Any) -> Any:
     if body == "LEARNING":
         return s.learning(s.old, s.new)
     return {"OLD": s.old, "NEW": s.new, "NEWEST": s.newest, "GALLERY": s.gallery}.get(body, body)
+
+
+def test_an_upgrade_stays_while_an_evaluation_measures_its_crossing(each_versions: Versions) -> None:
+    s = each_versions.with_rows(each_versions.old, each_versions.new)
+    upgrade = s.crossed(s.old, s.new, accepted=False)
+    evaluation = post_evaluation(s, queries=s.new, gallery=s.old, via=upgrade).json()["id"]
+    refusal = problem(s.client.delete(f"/upgrades/{upgrade}"), 409, "in-use")
+    assert refusal["used_by"] == [f"evaluation {evaluation}"]
+    assert s.client.delete(f"/evaluations/{evaluation}").status_code == 204
+    assert s.client.delete(f"/upgrades/{upgrade}").status_code == 204

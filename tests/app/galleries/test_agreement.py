@@ -48,6 +48,8 @@ def test_side_information_that_the_crossing_cannot_read_is_refused_and_search_go
 
 def test_an_upgrade_whose_side_information_has_two_dimensions_is_refused(upgraded: Upgraded) -> None:
     upgraded.post("/galleries", {"id": "other", "model": "old", "side_information": {"dimension": 3}}, 201)
+    item = {"id": "a", "embedding": upgraded.old[0].tolist()}
+    assert upgraded.client.put("/galleries/other/items?model=old", json=[item]).is_success
     upgraded.post("/datasets", {"id": "beside", "side_information": {"dimension": 2}}, 201)
     row = {"id": "a", "embedding.new": upgraded.new[0].tolist(), "side_information": [1.0, 2.0]}
     assert upgraded.client.put("/datasets/beside/rows", json={"rows": [row]}).is_success

@@ -66,6 +66,16 @@ def test_empty_gallery_retires_nothing(shop: Upgraded) -> None:
     assert shop.route() == "transformed"
 
 
+def test_gallery_that_is_emptied_after_it_was_retired_takes_old_items_again(shop: Upgraded) -> None:
+    shop.put("new", EVERYTHING)
+    shop.post("/galleries/shop/items/delete", {"ids": shop.ids[1:]})
+    assert retired(shop)
+    shop.post("/galleries/shop/items/delete", {"ids": shop.ids})
+    assert not retired(shop)
+    shop.put("old", FIRST)
+    assert shop.route() == "transformed"
+
+
 def test_items_of_the_old_model_are_refused_from_then_on_and_nothing_of_them_is_stored(shop: Upgraded) -> None:
     shop.put("new", EVERYTHING)
     refused = problem(shop.put_answer("old", FIRST), 409, "wrong-state")

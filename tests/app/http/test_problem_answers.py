@@ -1,8 +1,10 @@
 """Every error is a problem (RFC 9457), whatever went wrong."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,7 +12,9 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.problem_answers import LastResort
 from app.problems import InvalidRows, Unavailable
 from app.settings import Settings
 from app.storage.database import Database
@@ -42,9 +46,9 @@ def test_an_unknown_path_is_a_problem(shared_client: httpx.Client) -> None:
 def test_a_wrong_method_is_told_every_right_one(shared_client: httpx.Client) -> None:
     answer = shared_client.put("/models", json=MODEL)
     _problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST, OPTIONS"
     answer = shared_client.patch("/models/m", json=MODEL)
-    assert answer.headers["allow"] == "GET, DELETE"
+    assert answer.headers["allow"] == "GET, HEAD, DELETE, OPTIONS"
 
 
 @pytest.mark.parametrize(
@@ -176,3 +180,26 @@ def test_no_connection_to_the_database_is_a_reason_to_try_again(settings: Settin
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
     assert int(answer.headers["Retry-After"]) > 0
     assert "QueuePool" not in answer.text
+
+
+def test_request_that_is_cut_off_as_the_service_ends_is_told_to_try_again() -> None:
+    sent: list[Message] = []
+
+    async def cut_off(scope: Scope, receive: Receive, send: Send) -> None:
+        raise asyncio.CancelledError
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is to be read")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/models", "headers": [], "query_string": b"", "state": {}}
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(_run(LastResort(cut_off, Path()), scope, receive, send))
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["type"] == "/problems/unavailable"
+
+
+async def _run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)

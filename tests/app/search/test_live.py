@@ -13,13 +13,17 @@ from app.composition import Crosswalk, compose
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
-from app.index import Snapshot
+from app.index import Snapshot, VectorIndex
 from app.registry.schemas import NewModel
 from app.search.live import LiveIndexes
+from app.search.schemas import Filter
+from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from workers.serving.indexing import Built, build_index, settle
+
+_NAMED = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("label", pa.string())])
 
 
 @dataclass
@@ -42,6 +46,11 @@ class LiveBench:
         batch = pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)
         self.crosswalk.galleries.store(self.info).put("m", 2, (), schema, lambda: iter([batch]))
 
+    def put_labelled(self, label: str, **vectors: float) -> None:
+        self.put(**vectors)
+        table = pa.table({"id": list(vectors), "label": [label] * len(vectors)})
+        self.crosswalk.galleries.store(self.info).items.update(_NAMED, iter(table.cast(_NAMED).to_batches()))
+
     def delete(self, *names: str) -> None:
         self.crosswalk.items.delete("g", names)
 
@@ -51,6 +60,10 @@ class LiveBench:
             generations.published(session, "g", 1, built.version, built.index)
         settle(self.crosswalk, "g", built)
         return built
+
+    def damage(self, built: Built) -> None:
+        path = self.crosswalk.galleries.store(self.info).index_folder(1) / built.index / "vectors.f32"
+        path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
 
     def scores(self, info: GalleryInfo | None = None) -> list[float]:
         """The first components of all that is found, highest first."""
@@ -82,6 +95,44 @@ def test_every_write_is_seen_by_the_next_search_before_and_after_an_index_is_pub
     assert bench.rebuilds == []
 
 
+def test_what_a_search_was_given_stays_as_of_its_version(bench: LiveBench) -> None:
+    bench.put(x=1, y=2)
+    query, index = np.array([[1.0, 0.0]], np.float32), bench.live.index(bench.info, 1)
+    version = index.version
+    bench.put(x=3)
+    bench.delete("y")
+    assert bench.scores() == [3]
+    assert (index.version, index.search(query, 2).scores.tolist()) == (version, [[2.0, 1.0]])
+
+
+class _WrittenMeanwhile(LiveIndexes):
+    """Right after a search has taken its index, somebody writes."""
+
+    def __init__(self, bench: LiveBench) -> None:
+        super().__init__(bench.crosswalk.galleries, lambda *_: None)
+        self._bench = bench
+
+    def index(self, info: GalleryInfo, number: int) -> VectorIndex:
+        index = super().index(info, number)
+        self._bench.put_labelled("after", x=5, y=6)
+        self._bench.delete("z")
+        return index
+
+
+def test_no_answer_mixes_what_an_item_was_before_a_write_with_what_it_is_after(bench: LiveBench) -> None:
+    bench.put_labelled("before", x=1, y=2, z=3)
+    search = Search(bench.crosswalk.settings, bench.crosswalk.galleries, _WrittenMeanwhile(bench))
+    resolved, query = bench.crosswalk.search_resolver.resolve("g", "m"), np.array([[1.0, 0.0]], np.float32)
+    (hits,) = search.search(resolved, 3, query, Filter(labels=["before"])).results
+    assert [(hit.id, hit.score, hit.label) for hit in hits] == [
+        ("z", 3, "before"),
+        ("y", 2, "before"),
+        ("x", 1, "before"),
+    ]
+    (hits,) = search.search(resolved, 3, query).results
+    assert [(hit.id, hit.score, hit.label) for hit in hits] == [("y", 6, "after"), ("x", 5, "after")]
+
+
 def test_search_that_looked_before_an_index_was_published_keeps_to_the_newer_one(bench: LiveBench) -> None:
     bench.put(x=1, y=2)
     bench.publish()
@@ -101,8 +152,7 @@ def test_search_that_looked_before_an_index_was_published_keeps_to_the_newer_one
 def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench: LiveBench) -> None:
     bench.put(x=1, y=2)
     built = bench.publish()
-    path = bench.crosswalk.galleries.store(bench.info).index_folder(1) / built.index / "vectors.f32"
-    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    bench.damage(built)
     assert bench.scores() == [2, 1]
     bench.put(z=3)
     assert bench.scores() == [3, 2, 1]
@@ -114,7 +164,8 @@ def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench:
 
 def test_forgotten_gallery_is_opened_anew(bench: LiveBench) -> None:
     bench.put(x=1)
-    first = bench.live.index(bench.info, 1)
-    assert bench.live.index(bench.info, 1) is first
+    bench.damage(bench.publish())
+    assert (bench.scores(), bench.rebuilds) == ([1], [("g", 1)])
+    assert (bench.scores(), bench.rebuilds) == ([1], [("g", 1)])
     bench.live.forget(bench.info)
-    assert bench.live.index(bench.info, 1) is not first
+    assert (bench.scores(), bench.rebuilds) == ([1], [("g", 1), ("g", 1)])

@@ -70,8 +70,10 @@ class SearchedGallery:
 
 
 @pytest.fixture
-def world(each_settings: Settings) -> Iterator[SearchedGallery]:
-    """On SQLite and on PostgreSQL in turn, over a small pool of connections."""
+def world(each_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[SearchedGallery]:
+    """On SQLite and on PostgreSQL in turn, over a small pool of connections. The API keys, which are read once a second
+    whatever is searched, are read once in all."""
+    monkeypatch.setattr("app.keys.ring.FRESH_SECONDS", float("inf"))
     applications: list[FastAPI] = []
     settings = each_settings.model_copy(update={"database_connections": CONNECTIONS})
     with serving(settings, more=applications.append) as client:

@@ -36,6 +36,9 @@ def test_the_page_shows_the_training_curve_and_links_to_the_files(training: Trai
     assert "81.5 %" in answer.text
     assert "12,345 parameters" in answer.text
     assert "http" not in answer.text, "the page is self-contained"
+    behind_a_proxy = {"Accept": "text/html", "X-Forwarded-Prefix": "/cw"}
+    prefixed = _Page(training.client.get(f"/upgrades/{upgrade}/report", headers=behind_a_proxy).text)
+    assert prefixed.links == [f"/cw{link}" for link in page.links]
 
 
 def test_the_report_as_json_is_what_was_learned(training: Training) -> None:

@@ -95,18 +95,21 @@ def test_long_dictionary_entry_used_often_is_refused_uncopied(tmp_path: Path) ->
     [
         ("id", pa.array([1])),
         ("id", pa.array([b"a"])),
-        ("label", pa.array([1.5])),
-        ("label", pa.array([True])),
+        ("id", pa.array([1]).dictionary_encode()),
+        ("label", pa.array([b"a"])),
+        ("label", pa.array([["a"]])),
         ("text", pa.array([b"a"])),
         ("image", pa.array(["a"])),
         ("embedding.m", pa.array([1.0])),
         ("embedding.m", pa.array([["1", "2"]])),
         ("embedding.m", pa.array([[[1.0], [2.0]]])),
-        ("embedding.m", pa.array([[1, 2]])),
+        ("embedding.m", pa.array([[True, False]])),
+        ("embedding.m", pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((1, 2, 2), np.float32))),
+        ("embedding.m", pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((1, 3), np.float32))),
     ],
 )
 def test_column_of_another_type_is_refused_by_name(tmp_path: Path, name: str, column: pa.Array) -> None:
-    assert f"Column {name!r} is" in refusal(tmp_path, **{name: column})
+    assert f"Column {name!r} " in refusal(tmp_path, **{name: column})
 
 
 def test_column_there_twice_is_refused(tmp_path: Path) -> None:
@@ -137,14 +140,13 @@ def test_payload_is_compact_json_in_its_own_order(tmp_path: Path, payload: list[
     [
         ("[1]", "is no JSON object"),
         ("{", "is not JSON"),
-        ('{"a":NaN}', "holds NaN"),
-        ('{"a":1e999}', "holds NaN or an infinity"),
+        ('{"a":-Infinity}', "holds an infinity"),
+        ('{"a":1e999}', "holds an infinity"),
         ('{"a":"\\ud800"}', "lone surrogate"),
         ('{"a":1,"a":2}', "names 'a' twice"),
         ('{"a":' * 5000, "nested too deeply"),
         ('{"a":' + "9" * 5000 + "}", "thousands of digits"),
-        ({"a": b"bytes"}, "holds what JSON has not"),
-        ({"a": float("inf")}, "holds NaN or an infinity"),
+        ({"a": float("inf")}, "holds an infinity"),
     ],
 )
 def test_payload_that_json_cannot_hold_is_refused(tmp_path: Path, payload: Any, message: str) -> None:

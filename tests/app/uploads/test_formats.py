@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from app.problems import Problem
 from app.uploads import Expected
 from app.uploads.guard import decode_guarded
-from app.uploads.media_types import ARROW, JSON, NPZ, PARQUET
-from benchmarks.hostile_files import EXPECTED, arrow, items, npz_of, parquet
+from app.uploads.media_types import ARROW, ARROW_FILE, JSON, NPZ, PARQUET
+from benchmarks.hostile_files import EXPECTED, arrow, arrow_file, items, npz_of, parquet
 from benchmarks.hostile_files import table as valid_rows
 from tests.app.uploads.conftest import LIMITS, decoded
+from tests.app.uploads.test_encodings import TEXTS, VECTORS
 
 DATASET = Expected.rows({"m": 2, "m.1-b": 3}, side_dimension=1)
 Rows = list[dict[str, Any]]
@@ -181,9 +182,29 @@ def test_damaged_body_is_taken_or_refused(media_type: str, body: bytes, tmp_path
     assert "invalid-upload" in answers
 
 
-@pytest.mark.parametrize("body", [arrow(valid_rows(20)), arrow(valid_rows(20), "zstd")], ids=["plain", "compressed"])
-def test_damaged_arrow_is_taken_or_refused(body: bytes, tmp_path: Path) -> None:
-    _fuzz_guarded(ARROW, body, tmp_path)
+def _encoded() -> pa.Table:
+    """Rows in views, runs and dictionaries, whose offsets damage may turn anywhere."""
+    rows = valid_rows(20)
+    encode = {"id": TEXTS["runs of views"], "embedding": VECTORS["list view, backwards"], "label": TEXTS["view"]}
+    encoded = {name: encode[name](rows[name].combine_chunks()) for name in encode}
+    nested = {"views": VECTORS["large list view"](rows["embedding"].combine_chunks()), "runs": encoded["id"]}
+    payload = pa.StructArray.from_arrays(list(nested.values()), list(nested))
+    side = VECTORS["dictionary of list views"](rows["side_information"].combine_chunks())
+    return pa.table(encoded | {"payload": payload, "side_information": side})
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        (ARROW, arrow(valid_rows(20))),
+        (ARROW, arrow(valid_rows(20), "zstd")),
+        (ARROW, arrow(_encoded())),
+        (ARROW_FILE, arrow_file(_encoded(), "lz4")),
+    ],
+    ids=["plain", "compressed", "encoded", "file"],
+)
+def test_damaged_arrow_is_taken_or_refused(media_type: str, body: bytes, tmp_path: Path) -> None:
+    _fuzz_guarded(media_type, body, tmp_path)
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])

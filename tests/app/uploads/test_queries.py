@@ -4,7 +4,7 @@ import asyncio
 import base64
 import contextlib
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from app.problems import InvalidUpload, TooLarge, Unprocessable, UnsupportedMediaType
 from app.uploads import Uploads, decode_query_vector, refuse_zero_queries, vectors_of_lists
-from app.uploads.media_types import ARROW, JSON, NPY
+from app.uploads.media_types import ARROW, ARROW_FILE, JSON, NPY
 from benchmarks.hostile_files import arrow
 from tests.app.uploads.conftest import pieces
 
@@ -55,7 +55,9 @@ def test_any_other_text_is_a_problem_or_finite(text: str) -> None:
         ("1_0,2,3", "'1_0' at position 0"),
         ("AAAAA", "cut short"),
         ("AAAA", "no whole number of float32"),
-        ("AAA+/AAAAAAAAAAA", "neither base64url"),
+        ("AAA*AAAAAAAAAAAA", "neither base64"),
+        ("5", "has 1 numbers; the model's dimension is 3"),
+        ("[1,2,3", "'[1' at position 0"),
         (base64.urlsafe_b64encode(np.full(3, np.nan, "<f4").tobytes()).decode(), "NaN"),
     ],
 )
@@ -88,19 +90,51 @@ def _npy(array: np.ndarray) -> bytes:
     return sink.getvalue()
 
 
-def _ask(uploads: Uploads, body: bytes, media_type: str) -> np.ndarray:
+def _ask(uploads: Uploads, body: bytes, media_type: str, dimension: int = 3) -> np.ndarray:
     async def taken() -> np.ndarray:
         async with uploads.queries(pieces(body), {"content-type": media_type}) as decoded:
-            return await decoded(3)
+            return await decoded(dimension)
 
     return asyncio.run(taken())
 
 
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
-def test_npy_of_every_float_is_taken(uploads: Uploads, dtype: str) -> None:
-    queries = _ask(uploads, _npy(np.stack([VECTOR, VECTOR]).astype(dtype)), NPY)
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_of_every_float_and_order_is_taken(uploads: Uploads, dtype: str, order: Literal["C", "F"]) -> None:
+    queries = _ask(uploads, _npy(np.array([VECTOR, -VECTOR], dtype, order=order)), NPY)
     assert queries.dtype == np.float32
-    assert np.array_equal(queries, [VECTOR, VECTOR])
+    assert np.array_equal(queries, [VECTOR, -VECTOR])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", ">i2", "u4", "i8", "u8"])
+def test_npy_of_every_integer_is_taken(uploads: Uploads, dtype: str) -> None:
+    assert np.array_equal(_ask(uploads, _npy(np.array([[1, 2, 100]], dtype)), NPY), [[1, 2, 100]])
+
+
+def test_npy_of_one_axis_is_a_query_a_number_where_the_dimension_is_1(uploads: Uploads) -> None:
+    assert np.array_equal(_ask(uploads, _npy(np.array([1.0, 2.0])), NPY, 1), [[1.0], [2.0]])
+
+
+@pytest.mark.parametrize("number", ["0.5", "5", "-1", "+2", "1e3", "1e 3", "123456", "00000012", "[7]", " 3 ", ".5"])
+def test_a_number_is_read_as_one_where_the_dimension_is_1(number: str) -> None:
+    wanted = float(number.replace("e ", "e+").strip("[ ]"))
+    assert decode_query_vector(number, 1).tolist() == [wanted]
+
+
+@pytest.mark.parametrize("text", ["1.5,-2,0.25", "[1.5, -2, 0.25]", " 1.5 , -2.0 , 25e-2 ", "[15e-1,-2, 0.25 ]"])
+def test_spaces_brackets_and_exponents_change_nothing(text: str) -> None:
+    assert np.array_equal(decode_query_vector(text, 3), VECTOR)
+
+
+def test_digits_alone_are_base64_where_only_that_has_the_dimension() -> None:
+    assert np.array_equal(decode_query_vector("0" * 16, 3), np.frombuffer(base64.b64decode("0" * 16), "<f4"))
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 8), elements=_finite))
+def test_the_other_base64_alphabet_is_read_too_even_unescaped(vector: np.ndarray) -> None:
+    text = base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    for sent in (text, text.replace("+", " ")):
+        assert np.array_equal(decode_query_vector(sent, len(vector)), vector)
 
 
 def test_npy_of_one_axis_is_one_query(uploads: Uploads) -> None:
@@ -110,6 +144,10 @@ def test_npy_of_one_axis_is_one_query(uploads: Uploads) -> None:
 def test_arrow_queries_need_no_id(uploads: Uploads) -> None:
     table = pa.table({"vector": pa.array([VECTOR.tolist()] * 2, pa.list_(pa.float32()))})
     assert np.array_equal(_ask(uploads, arrow(table), ARROW), [VECTOR, VECTOR])
+    feather = io.BytesIO()
+    with pa.ipc.new_file(feather, table.schema) as writer:
+        writer.write_table(table)
+    assert np.array_equal(_ask(uploads, feather.getvalue(), ARROW_FILE), [VECTOR, VECTOR])
     table = table.append_column("id", pa.array(["a", "b"]))
     with pytest.raises(Unprocessable, match="Column 'id' is not known here"):
         _ask(uploads, arrow(table), ARROW)
@@ -118,8 +156,9 @@ def test_arrow_queries_need_no_id(uploads: Uploads) -> None:
 def test_bad_query_bodies_are_refused(uploads: Uploads) -> None:
     with pytest.raises(Unprocessable, match=r"\(n, 3\) is expected"):
         _ask(uploads, _npy(np.ones((2, 4))), NPY)
-    with pytest.raises(InvalidUpload, match="dtype int64"):
-        _ask(uploads, _npy(np.ones((2, 3), np.int64)), NPY)
+    for dtype in (np.bool_, np.complex64, np.longdouble):
+        with pytest.raises(InvalidUpload, match=f"dtype {np.dtype(dtype)}"):
+            _ask(uploads, _npy(np.ones((2, 3), dtype)), NPY)
     with pytest.raises(InvalidUpload, match="makes"):
         _ask(uploads, _npy(np.ones((2, 3)))[:-1], NPY)
     with pytest.raises(TooLarge, match="10000"):

@@ -103,12 +103,22 @@ def test_items_without_a_label_are_neither_right_nor_wrong() -> None:
     assert np.isnan(result.figure("map").per_query).tolist() == (~known).tolist()
 
 
-def test_a_query_whose_label_only_its_own_entry_has_counts_as_wrong_and_is_counted() -> None:
+def test_a_query_whose_label_only_its_own_entry_has_is_not_judged_and_is_counted() -> None:
     vectors, labels = clusters(50, 0.1, seed=3)
     labels[7] = "alone"
     result = evaluate(GallerySearch("self", vectors, vectors, "l2"), labels, labels, np.arange(50))
     assert result.unmatched_queries == 1
-    assert result.figure("cmc@10").per_query[7] == result.figure("map").per_query[7] == 0
+    for metric in ("cmc@10", "map"):
+        assert np.isnan(result.figure(metric).per_query[7])
+        assert result.figure(metric).queries == 49
+
+
+def test_a_perfect_search_of_labels_most_of_which_stand_alone_is_perfect() -> None:
+    vectors = (np.repeat(np.eye(20), 3, axis=0) + np.tile(np.eye(20)[:3], (20, 1)) / 9).astype(np.float32)
+    labels = np.array([f"class-{row // 3}" if row < 20 else f"alone-{row}" for row in range(60)], object)
+    result = evaluate(GallerySearch("self", vectors, vectors, "l2"), labels, labels, np.arange(60))
+    assert (result.unmatched_queries, result.figure("cmc@1").queries) == (40, 20)
+    assert result.figure("cmc@1").interval.mean == 1
 
 
 def test_nothing_to_judge_by_is_said() -> None:

@@ -214,3 +214,20 @@ def test_expected_errors_are_right_in_spaces_of_any_size(scale: float) -> None:
     expected = learned.uncertainty.expected_error(part.old, None, h.apply(part.old)).astype(np.float64) / scale / scale
     assert np.isfinite(expected).all()
     assert expected.mean() == pytest.approx(error.mean(), rel=0.3)
+
+
+@pytest.mark.parametrize(
+    "case", ["all errors are 0", "one error is not 0", "one row is far off", "every row is the same"]
+)
+def test_a_head_is_finite_whatever_the_errors_are(case: str) -> None:
+    rows = np.random.default_rng(0).standard_normal((40, 4)).astype(np.float32)
+    errors, first = np.zeros(40), np.arange(40) == 0
+    if case == "one error is not 0":
+        errors = first.astype(float)
+    elif case == "one row is far off":
+        rows, errors = np.where(first[:, None], rows * np.float32(1e12), rows), np.where(first, 1e24, 1.0)
+    elif case == "every row is the same":
+        rows, errors = np.ones_like(rows), np.ones(40)
+    head = fit_head(rows, errors, device=torch.device("cpu"), seed=0)
+    assert np.isfinite(head.layer.weight).all()
+    assert np.isfinite(head.layer.bias).all()

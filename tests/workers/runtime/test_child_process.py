@@ -10,7 +10,15 @@ from workers.runtime.child_process import environment
 def test_step_reads_the_settings_of_its_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CROSSWALK_DEVICE", "cuda")
-    given = Settings(data_dir=Path("data"), device="cpu", lease_seconds=7.25, json_limit_bytes=12345, log_format="json")
+    given = Settings(
+        data_dir=Path("data"),
+        device="cpu",
+        lease_seconds=7.25,
+        json_limit_bytes=12345,
+        log_format="json",
+        cors_origins=("https://a.example", "https://b.example"),
+        allowed_hosts=(),
+    )
     inherited = environment(given)
     monkeypatch.delenv("CROSSWALK_DEVICE")
     for name, value in inherited.items():

@@ -54,7 +54,8 @@ def test_step_killed_midway_resumes_and_ends_as_if_undisturbed(bench: JobBench) 
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("exception", "ended with exit status 1: ZeroDivisionError: these are its last words"),
+        ("exception", "failed: RuntimeError: these are its last words Nobody foresaw this"),
+        ("connection", "ended with exit status 1: ConnectionError: these are its last words"),
         ("SIGSEGV", "was killed by SIGSEGV: Fatal Python error: Segmentation fault"),
         ("return", "returned without finishing its job"),
     ],
@@ -67,7 +68,7 @@ def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: JobBe
     assert told == bench.job().error
     assert told.startswith("Step 'crash'")
     assert reason in told
-    assert ("these are its last words" in told) is (how == "exception")
+    assert ("these are its last words" in told) is (how in ("exception", "connection"))
     assert told.endswith("(attempt 2 of 2)")
     assert len(told) < 1700
 
@@ -75,6 +76,8 @@ def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: JobBe
 @pytest.mark.parametrize(
     ("how", "attempts", "meaning"),
     [
+        ("exception", 2, "Nobody foresaw this"),
+        ("connection", 3, "these are its last words"),
         ("SIGSEGV", 2, "A native library read or wrote where it must not. The same step is likely to end so again"),
         ("SIGABRT", 2, "A native library gave up"),
         ("SIGKILL", 3, "out of memory"),
@@ -83,11 +86,12 @@ def test_step_that_always_crashes_fails_with_how_and_its_last_words(bench: JobBe
 def test_step_killed_by_its_own_fault_is_repeated_once_and_one_killed_from_outside_twice(
     bench: JobBench, how: str, attempts: int, meaning: str
 ) -> None:
-    with EmbeddedWorker(bench.settings.model_copy(update={"job_attempts": 5}), SAMPLE):
+    most = 3 if how == "connection" else 5
+    with EmbeddedWorker(bench.settings.model_copy(update={"job_attempts": most}), SAMPLE):
         bench.enqueue("crash", how=how)
         bench.reaches(JobState.FAILED)
     (told,) = bench.reasons()
-    assert told.startswith(f"Step 'crash' was killed by {how}")
+    assert told.startswith(f"Step 'crash' was killed by {how}" if how.startswith("SIG") else "Step 'crash'")
     assert meaning in told
     assert told.endswith(f"(attempt {attempts} of {attempts})")
     assert bench.job().attempts == attempts
@@ -98,6 +102,16 @@ def test_step_that_cannot_succeed_fails_at_once_with_its_reason(bench: JobBench)
     bench.enqueue("fail")
     bench.reaches(JobState.FAILED)
     assert (bench.job().attempts, bench.reasons()) == (1, ["the dataset has no pairs; add some"])
+
+
+@pytest.mark.usefixtures("worker")
+def test_step_that_its_data_fails_is_not_tried_again_and_says_so_in_plain_words(bench: JobBench) -> None:
+    bench.enqueue("crash", how="data")
+    bench.reaches(JobState.FAILED)
+    (told,) = bench.reasons()
+    assert bench.job().attempts == 1
+    assert told.startswith("This cannot be worked out from the data as it is: division by zero.")
+    assert "Error" not in told
 
 
 @pytest.mark.usefixtures("worker")

@@ -165,7 +165,9 @@ def test_labels_with_no_rows_to_spare_are_refused_unless_others_judge(shop: Work
 
 def test_an_empty_gallery_is_refused_before_anything_is_trained(shop: Workshop) -> None:
     shop.put_rows(shop.dataset, range(100), shop.pictures.old[:100])
-    assert f"Gallery '{shop.gallery}' is empty" in refused(shop)
+    body = {"strategy": "compatible", "to": {"id": shop.new, "architecture": "small-resnet"}, "dataset": shop.dataset}
+    answer = shop.client.post(f"/models/{shop.old}/upgrade", json=body | {"galleries": [shop.gallery]})
+    assert f"Gallery '{shop.gallery}' is empty" in problem(answer, 422, "validation-error")["detail"]
 
 
 def test_old_vectors_without_a_direction_are_refused(shop: Workshop) -> None:

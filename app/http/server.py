@@ -1,0 +1,120 @@
+"""The HTTP server: uvicorn, with one limit on a request's head, and a problem for what is no request at all.
+
+h11 limits a head only while it is incomplete, so that the same head was taken in one write and refused in two.
+"""
+
+import asyncio
+import json
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+import h11
+import structlog
+from starlette.types import ASGIApp
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.problems import MEDIA_TYPE, BadRequest, HeadersTooLarge, Problem, UriTooLong
+
+HEAD_LIMIT_BYTES = 2**18
+"""Longest head of a request: method, URL and headers. A vector of 4,096 numbers takes 22 KB of it, or 88 KB as text."""
+
+_LINGER_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+def server_config(application: ASGIApp, **options: Any) -> Config:
+    """How the gateway is served. Who is trusted to forward is for the application to know."""
+    return Config(
+        application,
+        http=RequestProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        proxy_headers=False,
+        **options,
+    )
+
+
+class _Connection(h11.Connection):
+    """h11's, which refuses a head beyond the limit however its bytes arrive."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        self._received = 0
+        self.too_long: type[Problem] | None = None
+
+    def receive_data(self, data: bytes) -> None:
+        self._received += len(data)
+        super().receive_data(data)
+
+    def start_next_cycle(self) -> None:
+        super().start_next_cycle()
+        self._received = len(self.trailing_data[0])
+
+    def next_event(self) -> Any:
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as error:
+            if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+                self.too_long = _too_long(len(self.trailing_data[0].partition(b"\r\n")[0]))
+            raise
+        if isinstance(event, h11.Request) and self._received - len(self.trailing_data[0]) > HEAD_LIMIT_BYTES:
+            self.too_long = _too_long(len(event.method) + len(event.target) + len("  HTTP/1.1"))
+            raise h11.RemoteProtocolError("the head is too long")
+        return event
+
+
+def _too_long(request_line: int) -> type[Problem]:
+    """Whether it is the URL that makes the head too long, or the headers."""
+    return UriTooLong if request_line > HEAD_LIMIT_BYTES // 2 else HeadersTooLarge
+
+
+class RequestProtocol(H11Protocol):
+    """uvicorn's, whose refusals are problems that reach the client, even one that is still sending."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn: _Connection = _Connection()
+        self._refused: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused is None:
+            super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._refused is not None:
+            self._refused.cancel()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what was sent. Closed while the client still sends, the connection would be reset, and the answer
+        lost with it: so the rest is read for a while, and thrown away."""
+        problem = _refusal(self.conn.too_long)
+        request_id = secrets.token_hex(16)
+        log.info("refused", status=problem.status, detail=problem.detail, request_id=request_id)
+        body = json.dumps(problem.to_json() | {"request_id": request_id}).encode()
+        head = (
+            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\nContent-Type: {MEDIA_TYPE}\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\nX-Content-Type-Options: nosniff\r\n"
+            "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._refused = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+
+def _refusal(too_long: type[Problem] | None) -> Problem:
+    if too_long is UriTooLong:
+        return UriTooLong(
+            f"The request's URL and headers take more than {HEAD_LIMIT_BYTES} bytes. Send long vectors in a body: POST "
+            "/search.",
+            limit=HEAD_LIMIT_BYTES,
+        )
+    if too_long is not None:
+        return too_long(f"The request's headers take more than {HEAD_LIMIT_BYTES} bytes.", limit=HEAD_LIMIT_BYTES)
+    return BadRequest("What was sent is no HTTP request.")

@@ -1,0 +1,128 @@
+"""Who is let in: decided from a request's first lines, before its body is read."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from urllib.parse import unquote_to_bytes
+
+import structlog
+from fastapi import Request
+from starlette._utils import get_route_path
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.problem_answers import answer
+from app.keys.access import EVERYTHING, IN_SCOPE
+from app.keys.limits import KeyLimits
+from app.keys.peers import is_local
+from app.keys.ring import KeyRing, ValidKey, ValidKeys
+from app.keys.rules import Rule, Rules
+from app.problems import BadRequest, Forbidden, NotFound, Problem, Unauthorized
+
+_RULE = "crosswalk.rule"
+_NAMES_OF_KEYS = {b"key", b"api_key", b"api-key", b"apikey", b"access_token", b"token", b"authorization"}
+FIRST_KEY = "crosswalk keys create --name operator --scopes admin"
+
+
+class Admission:
+    """Middleware: refuses whoever may not do what is asked, and tells the route by `Caller` what its sender may.
+
+    While no key was ever made, this machine alone is answered, and may do everything. Once one was, every request
+    needs one, but for the routes that `rules` leaves open.
+    """
+
+    def __init__(self, app: ASGIApp, rules: Rules, limits: KeyLimits) -> None:
+        self._app = app
+        self._rules = rules
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = get_route_path(scope)
+        rule = self._rules.of_request(scope["method"], path)
+        scope[_RULE] = rule
+        with ExitStack() as stack:
+            try:
+                _refuse_keys_in_urls(scope["query_string"])
+                headers = await self._enter(scope, path, rule, stack)
+            except Problem as problem:
+                await answer(problem, Request(scope))(scope, receive, send)
+                return
+            await self._app(scope, receive, _adding(headers, send) if headers else send)
+
+    async def _enter(self, scope: Scope, path: str, rule: Rule | None, stack: ExitStack) -> Mapping[str, str]:
+        """Lets the request in until `stack` is closed; the headers that its answer is to have. Raises Problem."""
+        ring: KeyRing = scope["app"].state.crosswalk.key_ring
+        is_open = rule is not None and rule.open
+        # What needs no key is answered without the database too.
+        keys = (ring.last_read() if is_open else None) or await ring.current()
+        if not keys.in_use:
+            _require_local(scope)
+            scope[IN_SCOPE] = EVERYTHING
+            return {}
+        if is_open:
+            return {}
+        key = _key_of(scope, ring, keys)
+        scope[IN_SCOPE] = key.access
+        stack.enter_context(structlog.contextvars.bound_contextvars(key=key.access.key))
+        headers = await self._limits.count(key)
+        stack.enter_context(self._limits.at_once(key))
+        if rule is not None:
+            rule.require(key.access, path)
+        elif not self._rules.know(path):
+            raise NotFound(f"There is nothing at {path}. GET /docs shows what there is.")
+        return headers
+
+
+async def refuse_unruled(request: Request) -> None:
+    """Dependency of every route: where keys are in use, one that the table of rules does not know is not served.
+
+    A request's rule was found by its path; here it is seen to be the rule of the very route that answers.
+    """
+    if request.scope.get(IN_SCOPE) is EVERYTHING:
+        return
+    rule: Rule | None = request.scope[_RULE]
+    template = getattr(request.scope.get("route"), "path_format", None)
+    if rule is None or rule.template != template:
+        raise Forbidden(f"No rule says who may use {request.method} {template}, so nobody may. Report this.")
+
+
+def _require_local(scope: Scope) -> None:
+    if not is_local(scope):
+        raise Forbidden(
+            "This service has no keys, and so answers its own machine alone. Make the first key there: "
+            f"{FIRST_KEY} (or set CROSSWALK_ADMIN_KEY), and send it as `Authorization: Bearer <key>`."
+        )
+
+
+def _key_of(scope: Scope, ring: KeyRing, keys: ValidKeys) -> ValidKey:
+    """The key that was sent. Raises Unauthorized."""
+    sent = Headers(scope=scope).getlist("authorization")
+    if not sent:
+        raise Unauthorized("A key is needed. Send it as `Authorization: Bearer <key>`.")
+    scheme, _, key = sent[0].partition(" ")
+    if len(sent) > 1 or scheme.lower() != "bearer" or not key.strip():
+        raise Unauthorized("The header Authorization is not understood. Send `Authorization: Bearer <key>`, once.")
+    return ring.identify(keys, key.strip())
+
+
+def _refuse_keys_in_urls(query: bytes) -> None:
+    """Raises BadRequest where a key was sent in the URL, and so was written into histories and the logs of proxies."""
+    if not query:
+        return
+    names = {unquote_to_bytes(part.partition(b"=")[0]).lower() for part in query.split(b"&")}
+    if b"cwk_" in query or not names.isdisjoint(_NAMES_OF_KEYS):
+        raise BadRequest(
+            "A key was sent in the URL, which histories and logs keep. It was not looked at. Revoke it if it is one; "
+            "send another as `Authorization: Bearer <key>`."
+        )
+
+
+def _adding(headers: Mapping[str, str], send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return send_with_headers

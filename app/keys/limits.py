@@ -1,0 +1,127 @@
+"""How often and how many at a time: limits on the requests of one key.
+
+Rates are counted over a sliding window, in Redis where that is the broker, so that all gateways count together; else in
+this process. Requests at one time are counted in each gateway: a count that were shared would never be taken back for a
+gateway that died.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from math import ceil
+
+import limits
+import structlog
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.exceptions import RedisError
+
+from app.keys.ring import ValidKey
+from app.problems import TooManyRequests
+from app.settings import Settings
+
+_REDIS = ("redis://", "rediss://")
+_REDIS_SECONDS = 1.0
+_ALONE_SECONDS = 5.0  # after Redis did not answer, so that not every request waits for it
+
+log = structlog.get_logger(__name__)
+
+
+class KeyLimits:
+    """Counts the requests of every key."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._default_rate = settings.key_rate
+        self._default_concurrency = settings.key_concurrency
+        self._at_once: Counter[str] = Counter()
+        self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._together = _together(settings.broker_url)
+        self._alone_until = float("-inf")
+
+    async def count(self, key: ValidKey) -> Mapping[str, str]:
+        """Counts a request of a key against its rate; the headers that say what is left of it.
+
+        Raises TooManyRequests, and then does not count it.
+        """
+        rate = key.rate or self._default_rate
+        if rate is None:
+            return {}
+        item, name = _parsed(rate), str(key.access.key)
+        taken, reset, remaining = await self._hit(item, name)
+        seconds = max(1, ceil(reset - time.time()))
+        headers = {
+            "RateLimit-Policy": f'"key";q={item.amount};w={item.get_expiry()}',
+            "RateLimit": f'"key";r={remaining};t={seconds}',
+        }
+        if not taken:
+            raise TooManyRequests(
+                f"Key {name} may make {item.amount} requests in {_seconds(item.get_expiry())}. Try again in "
+                f"{_seconds(seconds)}.",
+                headers=headers | {"Retry-After": str(seconds)},
+                limit=item.amount,
+            )
+        return headers
+
+    @contextmanager
+    def at_once(self, key: ValidKey) -> Iterator[None]:
+        """Counts a request among those that a key makes at one time, while it lasts. Raises TooManyRequests."""
+        limit, name = key.concurrency or self._default_concurrency, str(key.access.key)
+        if limit is not None and self._at_once[name] >= limit:
+            raise TooManyRequests(
+                f"Key {name} may have {limit} requests answered at one time, and has. Wait for one of them.",
+                headers={"Retry-After": "1"},
+                limit=limit,
+            )
+        self._at_once[name] += 1
+        try:
+            yield
+        finally:
+            self._at_once[name] -= 1
+            if not self._at_once[name]:
+                del self._at_once[name]
+
+    async def _hit(self, item: limits.RateLimitItem, name: str) -> tuple[bool, float, int]:
+        """Whether it was counted, when the window moves on (seconds since 1970), and how many are left.
+
+        Where Redis does not answer, this gateway counts by itself: a limit that is too wide for a while is better than
+        a search that fails.
+        """
+        if self._together is not None and time.monotonic() >= self._alone_until:
+            try:
+                return await _counted(self._together, item, name)
+            except (RedisError, OSError) as error:
+                self._alone_until = time.monotonic() + _ALONE_SECONDS
+                log.warning("Redis does not count requests; this gateway counts its own", error=repr(error))
+        return await _counted(self._here, item, name)
+
+
+async def _counted(
+    limiter: SlidingWindowCounterRateLimiter, item: limits.RateLimitItem, name: str
+) -> tuple[bool, float, int]:
+    taken = await limiter.hit(item, name)
+    stats = await limiter.get_window_stats(item, name)
+    return taken, stats.reset_time, stats.remaining
+
+
+def _together(broker_url: str) -> SlidingWindowCounterRateLimiter | None:
+    if not broker_url.startswith(_REDIS):
+        return None
+    storage = RedisStorage(
+        f"async+{broker_url}",
+        implementation="redispy",
+        key_prefix="crosswalk-rate",
+        socket_connect_timeout=_REDIS_SECONDS,
+        socket_timeout=_REDIS_SECONDS,
+    )
+    return SlidingWindowCounterRateLimiter(storage)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(rate: str) -> limits.RateLimitItem:
+    return limits.parse(rate)
+
+
+def _seconds(count: int) -> str:
+    return "a second" if count == 1 else f"{count} seconds"

@@ -1,0 +1,211 @@
+"""Nothing in a request is passed over or fails far inside: what no route knows, and what is no text, is refused."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from app.http.request_checks import query_parameters, takes_body
+from app.main import create_app
+from app.settings import Settings
+
+JSON = {"content-type": "application/json"}
+NPY = {"content-type": "application/x-npy"}
+HALF = "\\ud83d"
+NUL = "\\u0000"
+
+
+def _routes() -> Iterator[tuple[str, str, APIRoute]]:
+    """Every route of the application: a method, a path without templates, and the route."""
+    application: FastAPI = create_app(Settings())
+    for context in iter_route_contexts(application.routes):
+        route = context.original_route
+        assert isinstance(route, APIRoute), f"{route} is none of FastAPI's: its requests are not checked"
+        for method in route.methods or ():
+            yield method, route.path.replace("{", "").replace("}", "").replace(":path", ""), route
+
+
+ROUTES = list(_routes())
+NAMES = [f"{method} {path}" for method, path, _ in ROUTES]
+
+
+def _refused(answer: httpx.Response, *statuses: int) -> dict[str, Any]:
+    assert answer.status_code in (statuses or (422,)), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    return problem
+
+
+def test_the_routes_are_all_there() -> None:
+    assert {"GET /openapi.json", "GET /docs", "GET /", "GET /search", "PUT /galleries/gallery/items"} <= set(NAMES)
+    assert len(NAMES) > 40
+
+
+@pytest.mark.parametrize(("method", "path", "route"), ROUTES, ids=NAMES)
+def test_no_route_passes_a_parameter_over(shared_client: httpx.Client, method: str, path: str, route: APIRoute) -> None:
+    unknown = _refused(shared_client.request(method, path, params={"nonsense": "1"}))
+    assert [error["parameter"] for error in unknown["errors"]] == ["nonsense"]
+    for known in query_parameters(route.dependant):
+        misspelt = _refused(shared_client.request(method, path, params={f"{known}s": "1"}))
+        assert f"Did you mean `{known}`?" in misspelt["detail"]
+        twice = _refused(shared_client.request(method, f"{path}?{known}=1&{known}=1"))
+        assert twice["errors"] == [{"parameter": known, "message": "is given more than once"}]
+        for bytes_of_no_text in ("%ff", "%ED%A0%80", "a%00b"):
+            assert known in _refused(shared_client.request(method, f"{path}?{known}={bytes_of_no_text}"))["detail"]
+
+
+@pytest.mark.parametrize(("method", "path", "route"), ROUTES, ids=NAMES)
+def test_no_route_passes_a_body_over(shared_client: httpx.Client, method: str, path: str, route: APIRoute) -> None:
+    if not takes_body(route):
+        _refused(shared_client.request(method, path, content=b'{"force": true}', headers=JSON))
+    elif route.body_field is not None:
+        for text in (HALF, NUL):
+            for body in ('{"id": ["%s"]}', '{"%s": 1}', '{"to": {"deep": [{"er": "%s"}]}}'):
+                _refused(shared_client.request(method, path, content=(body % text).encode(), headers=JSON))
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ('{"ids": ["a", "x\\ud83d"]}', "/ids/1"),
+        ('{"ids": ["a", "x\\udc00\\ud800"]}', "/ids/1"),
+        ('{"ids": ["a"], "a/b~\\u0000": 1}', "/a~1b~0\0"),
+        ('{"ids": ["a"], "ids": ["b"]}', "/ids"),
+        ('{"ids": ["a"], "more": {"x": 1, "y": [{"z": 1, "z": 1}]}}', "/more/y/0/z"),
+        ('{"ids": ["a"], "n": [1, NaN]}', "/n/1"),
+        ('{"ids": ["a"], "n": -Infinity}', "/n"),
+        ('{"ids": ["a"], "n": 1e999}', "/n"),
+        ('{"ids": ["a"], "n": 9223372036854775808}', "/n"),
+    ],
+)
+def test_the_place_in_a_body_is_named(shared_client: httpx.Client, body: str, pointer: str) -> None:
+    answer = shared_client.post("/galleries/g/items/delete", content=body.encode(), headers=JSON)
+    assert [error["pointer"] for error in _refused(answer)["errors"]] == [pointer]
+
+
+def test_whole_emoji_and_deep_bodies_are_read(shared_client: httpx.Client) -> None:
+    whole = b'{"ids": ["\\ud83d\\ude00", "\xf0\x9f\x98\x80"]}'
+    assert shared_client.post("/galleries/g/items/delete", content=whole, headers=JSON).status_code == 404
+    deep = b'{"ids": ' + b"[" * 800 + b"]" * 800 + b"}"
+    _refused(shared_client.post("/galleries/g/items/delete", content=deep, headers=JSON))
+
+
+@pytest.mark.parametrize("text", [HALF, NUL])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"gallery": "%s", "model": "m", "vectors": [[1]]}',
+        '{"gallery": "g", "model": "m", "vectors": [[1]], "filter": {"ids": ["%s"]}}',
+        '{"gallery": "g", "model": "m", "vectors": [[1]], "filter": {"labels": ["a", "%s"]}}',
+        '{"gallery": "g", "model": "m", "vectors": [[1]], "%s": 1}',
+    ],
+)
+def test_a_search_is_text_too(shared_client: httpx.Client, body: str, text: str) -> None:
+    _refused(shared_client.post("/search", content=(body % text).encode(), headers=JSON), 400, 422)
+    wanted = {"gallery": "g", "model": "m", "vector": "1,0"}
+    filtered = shared_client.get("/search", params={**wanted, "filter": f'{{"ids": ["{text}"]}}'})
+    assert _refused(filtered)["errors"][0]["parameter"] == "filter"
+
+
+def test_a_search_says_everything_once(shared_client: httpx.Client) -> None:
+    twice = b'{"gallery": "g", "model": "m", "vectors": [[1, 2], [3, 4]], "k": 1, "k": 2}'
+    assert _refused(shared_client.post("/search", content=twice, headers=JSON))["errors"][0]["pointer"] == "/k"
+    body = {"gallery": "g", "model": "m", "vectors": [[1]]}
+    for name in ("gallery", "model", "k", "route", "filter"):
+        answer = shared_client.post("/search", params={name: "1"}, json=body)
+        assert _refused(answer)["errors"][0]["parameter"] == name
+
+
+@pytest.mark.parametrize("wrong", ["", "{", "[]", "null", '{"label": ["a"]}', '{"ids": "a"}', '{"ids": [], "ids": []}'])
+def test_a_filter_in_a_url_is_one_or_refused(shared_client: httpx.Client, wrong: str) -> None:
+    params = {"gallery": "g", "model": "m", "filter": wrong}
+    for answer in (
+        shared_client.get("/search", params={**params, "vector": "1,0"}),
+        shared_client.post("/search", params=params, content=b"", headers=NPY),
+    ):
+        if answer.status_code == 404:
+            pytest.fail("the filter was not read")
+        assert _refused(answer)["errors"][0]["parameter"] == "filter"
+
+
+@pytest.mark.parametrize("path", ["/galleries/g/items/%ff", "/galleries/g/items/%ED%A0%80", "/models/%c3"])
+def test_a_path_that_is_no_text_names_nothing(shared_client: httpx.Client, path: str) -> None:
+    assert "UTF-8" in _refused(shared_client.get(path), 400)["detail"]
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "If-None-Match", "Accept", "Range", "X-Request-Id", "User-Agent"])
+def test_no_header_makes_a_fault(shared_client: httpx.Client, name: str) -> None:
+    for value in (b"\xff\xfe", b"\xed\xa0\x80", b"a" * 3_000, b'"'):
+        for method, path in (("POST", "/models/m/upgrade"), ("POST", "/evaluations"), ("GET", "/models/m/artifact")):
+            body = b"{}" if method == "POST" else b""
+            headers = [(b"content-type", b"application/json"), (name.encode(), value)]
+            assert shared_client.request(method, path, content=body, headers=headers).status_code < 500
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 404),
+        ("application/json; charset=utf-8", 404),
+        ("application/JSON;charset=UTF8", 404),
+        ("application/vnd.api+json", 404),
+        ("application/json; charset=latin-1", 415),
+        ("application/json; charset=utf-16", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("text/json", 415),
+        ("text/plain", 415),
+        ("nonsense", 415),
+        ("", 415),
+    ],
+)
+def test_every_route_with_a_body_asks_for_its_content_type(
+    shared_client: httpx.Client, content_type: str, status: int
+) -> None:
+    bodies: dict[str, Any] = {
+        "/search": {"gallery": "g", "model": "m", "vectors": [[1]]},
+        "/galleries": {"id": "g", "model": "m"},
+        "/galleries/g/items/delete": {"ids": ["a"]},
+        "/models/m/upgrade": {"to": "n", "dataset": "d", "galleries": ["g"]},
+    }
+    for path, body in bodies.items():
+        content = json.dumps(body).encode()
+        answer = shared_client.post(path, content=content, headers={"content-type": content_type})
+        problem = _refused(answer, status)
+        assert status != 415 or "Content-Type" in problem["detail"], path
+
+
+def test_a_compressed_body_is_told_from_a_broken_one(shared_client: httpx.Client) -> None:
+    for path in ("/models", "/search"):
+        answer = shared_client.post(path, content=b"\x1f\x8b\x08", headers={**JSON, "content-encoding": "gzip"})
+        assert "Content-Encoding" in _refused(answer, 415)["detail"], path
+        broken = shared_client.post(path, content=b'{"id": 1,,}', headers=JSON)
+        assert "not valid JSON" in _refused(broken, 400)["detail"], path
+
+
+def test_what_is_taken_however_deep_can_be_answered(client: httpx.Client) -> None:
+    client.post("/models", json={"id": "m", "dimension": 2, "metric": "l2"})
+    client.post("/galleries", json={"id": "g", "model": "m"})
+
+    def put(depth: int) -> httpx.Response:
+        payload = '{"a":' * (depth - 1) + "[]" + "}" * (depth - 1)
+        item = f'[{{"id": "a", "embedding": [1, 0], "payload": {payload}}}]'
+        return client.put("/galleries/g/items", params={"model": "m"}, content=item.encode(), headers=JSON)
+
+    assert put(100).status_code == 200
+    assert "nested too deeply" in _refused(put(101))["detail"]
+    assert client.get("/galleries/g/items/a").status_code == 200
+    found = client.post("/search", json={"gallery": "g", "model": "m", "vectors": [[1, 0]]})
+    assert found.json()["results"][0][0]["id"] == "a"
+
+
+@pytest.mark.parametrize("number", ["true", '"1"', "1.5", "null"])
+def test_what_is_no_number_counts_for_none(shared_client: httpx.Client, number: str) -> None:
+    search = f'{{"gallery": "g", "model": "m", "vectors": [[1]], "k": {number}}}'.encode()
+    _refused(shared_client.post("/search", content=search, headers=JSON))
+    generation = f'{{"generation": {number}}}'.encode()
+    _refused(shared_client.post("/galleries/g/activate", content=generation, headers=JSON))

@@ -1,0 +1,176 @@
+"""A key bound to one gallery, in a service that holds another: nothing of the other is seen, told or changed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from app.evaluations.states import EvaluationState
+from app.evaluations.tables import EvaluationRow
+from app.keys.access import Scope
+from app.keys.service import Keys
+from app.settings import Settings
+from app.storage.database import Database
+from app.upgrades.states import UpgradeState
+from tests.app.keys.keyed import KeyedService
+from tests.serving import serving
+from tests.upgrade_rows import FORWARD_REQUEST, store_upgrade
+
+PAIR: dict[str, Any] = {"queries": "old", "gallery": "old"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedService]:
+    """Galleries, datasets, upgrades and evaluations `mine`, `other`, and of both."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
+    with serving(settings) as client:
+        for model in ("old", "new"):
+            client.post("/models", json={"id": model, "dimension": 2, "metric": "cosine"}).raise_for_status()
+        for name in ("mine", "other"):
+            client.post("/galleries", json={"id": name, "model": "old"}).raise_for_status()
+            client.post("/datasets", json={"id": name}).raise_for_status()
+            rows = {"rows": [{"id": "a", "label": "x", "embeddings": {"old": [1, 0], "new": [0, 1]}}]}
+            client.put(f"/datasets/{name}/rows", json=rows).raise_for_status()
+            items = {"items": [{"id": "a", "embedding": [1, 0], "label": name}]}
+            client.put(f"/galleries/{name}/items?model=old", json=items).raise_for_status()
+        database = Database(settings.sqlalchemy_url)
+        for name, galleries in (("mine", ["mine"]), ("other", ["other"]), ("both", ["mine", "other"])):
+            request = FORWARD_REQUEST | {"dataset": "mine"}
+            store_upgrade(database, f"upg-{name}", UpgradeState.REJECTED, galleries, request=request)
+        with database.session() as session:
+            for name, dataset in (("mine", "mine"), ("other", "mine"), ("mine", "other")):
+                body = PAIR | {"dataset": dataset, "gallery_id": name}
+                row = EvaluationRow(id=f"eva-{name}-{dataset}", request=body, state=EvaluationState.FAILED)
+                session.add(row)
+        yield KeyedService(client, Keys(database))
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def mine(service: KeyedService) -> str:
+    """A key with every scope that a bound key may have."""
+    key = service.key(Scope.SEARCH, Scope.WRITE, Scope.UPGRADE, galleries=["mine"], datasets=["mine"])
+    service.knows(key)
+    return key
+
+
+def _refused(answer: httpx.Response, status: int = 403) -> str:
+    assert answer.status_code == status, answer.text
+    return str(answer.json()["detail"])
+
+
+def _ids(answer: httpx.Response) -> list[str]:
+    return [row["id"] for row in answer.json()["items"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        ("/galleries", ["mine"]),
+        ("/datasets", ["mine"]),
+        ("/upgrades", ["upg-mine"]),
+        ("/evaluations", ["eva-mine-mine"]),
+        ("/models", ["new", "old"]),
+    ],
+)
+def test_lists_name_what_the_key_is_bound_to(service: KeyedService, mine: str, path: str, seen: list[str]) -> None:
+    assert _ids(service.ask(mine, "GET", path)) == seen
+    page = service.ask(mine, "GET", f"{path}?limit=1").json()
+    assert page["items"][0]["id"] == seen[0]
+    assert (page["next_cursor"] is None) == (len(seen) == 1)
+
+
+def test_searches_find_nothing_of_another_gallery_however_they_name_it(service: KeyedService, mine: str) -> None:
+    npy = {"content-type": "application/x-npy", "Authorization": f"Bearer {mine}"}
+    for gallery in ("other", "missing"):
+        body = {"gallery": gallery, "model": "old", "k": 1, "vectors": [[1, 0]]}
+        query = f"gallery={gallery}&model=old"
+        told = {
+            _refused(service.ask(mine, "GET", f"/search?{query}&vector=1,0")),
+            _refused(service.ask(mine, "POST", "/search", json=body)),
+            _refused(service.client.post(f"/search?{query}", content=_npy(), headers=npy)),
+        }
+        assert told == {f"This key is bound to other galleries than {gallery!r}."}
+    found = service.ask(mine, "POST", "/search", json={"gallery": "mine", "model": "old", "k": 1, "vectors": [[1, 0]]})
+    assert found.json()["results"][0][0]["label"] == "mine"
+    assert service.client.post("/search?gallery=mine&model=old", content=_npy(), headers=npy).is_success
+
+
+def _npy() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([[1, 0]], np.float32))
+    return buffer.getvalue()
+
+
+def test_nothing_is_registered_under_another_name(service: KeyedService, mine: str) -> None:
+    for name in ("other", "missing"):
+        _refused(service.ask(mine, "POST", "/galleries", json={"id": name, "model": "old"}))
+        _refused(service.ask(mine, "POST", "/datasets", json={"id": name}))
+    assert service.ask(mine, "POST", "/galleries", json={"id": "mine", "model": "old"}).status_code == 200
+    assert service.ask(mine, "POST", "/datasets", json={"id": "mine"}).status_code == 200
+
+
+@pytest.mark.parametrize("part", ["", "/events", "/report", "/rows"])
+def test_an_upgrade_of_a_gallery_not_seen_is_as_if_it_were_not(service: KeyedService, mine: str, part: str) -> None:
+    told = {
+        _refused(service.ask(mine, "GET", f"/upgrades/upg-{name}{part}"), 404).replace(name, "…")
+        for name in ("other", "both", "missing")
+    }
+    assert told == {"There is no upgrade 'upg-…'. GET /upgrades lists them."}
+    assert service.ask(mine, "GET", f"/upgrades/upg-mine{part}").status_code in (200, 409)
+
+
+@pytest.mark.parametrize("action", ["activate", "rollback", "cancel"])
+def test_an_upgrade_of_a_gallery_not_seen_cannot_be_acted_on(service: KeyedService, mine: str, action: str) -> None:
+    for name in ("other", "both", "missing"):
+        _refused(service.ask(mine, "POST", f"/upgrades/upg-{name}/{action}"), 404)
+    _refused(service.ask(mine, "POST", f"/upgrades/upg-mine/{action}"), 409)
+
+
+def test_an_upgrade_names_galleries_and_datasets_that_are_seen(service: KeyedService, mine: str) -> None:
+    asked = {"to": "new", "dataset": "mine", "galleries": ["mine"], "dry_run": True}
+    compatible = {"strategy": "compatible", "to": {"id": "third", "architecture": "small-bert"}}
+    for wrong in (
+        {"galleries": ["other"]},
+        {"galleries": ["mine", "other"]},
+        {"galleries": ["mine", "missing"]},
+        {"galleries": None},
+        {"dataset": "other"},
+        {"dataset": "missing"},
+        {"evaluation": "other"},
+        compatible,
+    ):
+        _refused(service.ask(mine, "POST", "/models/old/upgrade", json=asked | wrong))
+    started = service.ask(mine, "POST", "/models/old/upgrade", json=asked)
+    assert started.status_code == 202, started.text
+    assert service.ask(mine, "POST", f"/upgrades/{started.json()['id']}/cancel").is_success
+
+
+def test_evaluations_read_what_is_seen(service: KeyedService, mine: str) -> None:
+    asked = PAIR | {"dataset": "mine", "gallery_id": "mine"}
+    for wrong in ({"dataset": "other"}, {"dataset": "missing"}, {"gallery_id": "other"}, {"gallery_id": "missing"}):
+        _refused(service.ask(mine, "POST", "/evaluations", json=asked | wrong))
+    _refused(service.ask(mine, "POST", "/evaluations", json={"dataset": "other", "models": ["old", "new"]}))
+    for upgrade in ("upg-other", "upg-missing"):
+        crossed = asked | {"queries": "new", "via": upgrade}
+        assert "There is no upgrade" in _refused(service.ask(mine, "POST", "/evaluations", json=crossed), 404)
+    for evaluation in ("eva-other-mine", "eva-mine-other", "eva-missing"):
+        for method in ("GET", "DELETE"):
+            assert "no evaluation" in _refused(service.ask(mine, method, f"/evaluations/{evaluation}"), 404)
+    assert service.ask(mine, "GET", "/evaluations/eva-mine-mine").is_success
+
+
+def test_one_keys_stored_answers_are_not_anothers(service: KeyedService, mine: str) -> None:
+    asked = PAIR | {"dataset": "mine", "gallery_id": "mine"}
+    also = service.key(Scope.UPGRADE, galleries=["mine"], datasets=["mine"])
+    service.knows(also)
+    answers = []
+    for key in (mine, also, mine):
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "one-and-the-same"}
+        answers.append(service.client.post("/evaluations", json=asked, headers=headers).json()["id"])
+    assert answers[0] == answers[2] != answers[1]

@@ -1,0 +1,160 @@
+"""Keys in memory: how soon a change is seen, what happens without a database, and what is noted of use."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from app.keys.access import Scope
+from app.keys.ring import LAST_USE_SECONDS, KeyRing
+from app.keys.schemas import NewKey
+from app.keys.service import Keys
+from app.problems import Unauthorized, Unavailable
+from app.settings import Settings
+from app.storage.database import Database
+from tests.waiting import wait_until
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(each_database: Database) -> Keys:
+    return Keys(each_database)
+
+
+@pytest.fixture
+def ring(each_database: Database, keys: Keys, clock: Clock) -> KeyRing:
+    return KeyRing(Settings(), each_database, keys, clock)
+
+
+def _taken(ring: KeyRing, key: str) -> bool:
+    valid = anyio.run(ring.current)
+    try:
+        ring.identify(valid, key)
+    except Unauthorized:
+        return False
+    return True
+
+
+def _made(keys: Keys) -> tuple[str, str]:
+    made = keys.create(NewKey(name="test", scopes=[Scope.SEARCH]))
+    return made.id, made.key
+
+
+def test_a_change_made_elsewhere_is_seen_within_a_second(ring: KeyRing, keys: Keys, clock: Clock) -> None:
+    assert not anyio.run(ring.current).in_use
+    identity, key = _made(keys)
+    clock.now += 1.0
+    assert _taken(ring, key)
+    keys.revoke(identity)
+    clock.now += 1.0
+    assert not _taken(ring, key)
+    assert anyio.run(ring.current).in_use  # a service that had keys never becomes one without
+
+
+def test_a_change_made_here_is_seen_at_once(ring: KeyRing, keys: Keys) -> None:
+    identity, key = _made(keys)
+    assert _taken(ring, key)
+    keys.revoke(identity)
+    ring.changed()
+    assert not _taken(ring, key)
+
+
+def test_within_a_second_no_request_asks_the_database(
+    ring: KeyRing, keys: Keys, each_database: Database, clock: Clock
+) -> None:
+    _, key = _made(keys)
+    assert _taken(ring, key)
+    asked: list[str] = []
+
+    def ask(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith("BEGIN"):
+            asked.append(statement)
+
+    event.listen(each_database.engine, "before_cursor_execute", ask)
+    for _ in range(100):
+        assert _taken(ring, key)
+        assert not _taken(ring, f"{key[:-1]}g")
+    assert asked == []
+    clock.now += 1.0
+    assert _taken(ring, key)
+    assert len(asked) == 1
+
+
+def test_a_read_that_a_change_overtakes_is_not_taken_for_the_newest(
+    ring: KeyRing, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity, key = _made(keys)
+    read = ring._from_database
+
+    def overtaken() -> object:
+        before = read()
+        keys.revoke(identity)
+        ring.changed()
+        return before
+
+    monkeypatch.setattr(ring, "_from_database", overtaken)
+    ring.read()
+    monkeypatch.setattr(ring, "_from_database", read)
+    assert not _taken(ring, key)
+
+
+def test_without_a_database_nobody_is_let_in_on_old_knowledge(
+    ring: KeyRing, keys: Keys, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = _made(keys)
+    assert _taken(ring, key)
+
+    def away() -> None:
+        raise OperationalError("SELECT", {}, Exception("away"))
+
+    monkeypatch.setattr(ring, "_from_database", away)
+    assert _taken(ring, key)
+    clock.now += 1.0
+    with pytest.raises(Unavailable):
+        anyio.run(ring.current)
+    assert ring.last_read() is not None  # what is open to anybody is still answered
+
+
+def test_when_a_key_was_used_is_noted_once_a_minute(ring: KeyRing, keys: Keys, clock: Clock) -> None:
+    identity, key = _made(keys)
+    assert _taken(ring, key)
+    clock.now += 1.0
+    assert _taken(ring, key)
+    assert keys.get(identity).last_used_at is None
+    clock.now += LAST_USE_SECONDS
+    assert _taken(ring, key)
+    wait_until(lambda: keys.get(identity).last_used_at is not None, "the use of the key to be noted")
+    first = keys.get(identity).last_used_at
+    assert _taken(ring, key)
+    ring.close()
+    last = keys.get(identity).last_used_at
+    assert first is not None
+    assert last is not None
+    assert last >= first
+
+
+def test_the_same_is_said_of_an_unknown_key_and_of_a_wrong_secret(ring: KeyRing, keys: Keys) -> None:
+    _, key = _made(keys)
+    valid = anyio.run(ring.current)
+    told = set()
+    for wrong in (f"{key[:-64]}{'0' * 64}", f"cwk_{'0' * 12}_{key[-64:]}", "", "x", key.upper(), f"{key} ", "\udcff"):
+        with pytest.raises(Unauthorized) as refusal:
+            ring.identify(valid, wrong)
+        told.add(refusal.value.detail)
+    assert len(told) == 1

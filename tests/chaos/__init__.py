@@ -1,0 +1,1 @@
+"""Faults at random moments under concurrent load, and a checker of what the clients saw."""

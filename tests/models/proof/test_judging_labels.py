@@ -1,0 +1,88 @@
+"""Labels that cannot judge a search judge none: no verdict comes of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.arrays import Labels
+from models.portable import Space
+from models.proof.crossing import Refittable, prove
+from models.proof.inputs import PlacedPairs, ProofGallery
+from models.proof.judging_labels import answerable, judging_labels
+from models.proof.report import ProofReport
+from models.transformations.methods import Recipe, learn, method_named
+from models.transformations.pairs import Pairs
+
+ROWS, OLD, NEW = 60, 8, 8
+
+
+def _labels(*values: Any) -> Labels:
+    return np.array(values, object)
+
+
+def test_labels_that_one_item_or_every_item_has_are_taken_for_none() -> None:
+    nobody = np.empty(0, object), np.empty(0, np.int64)
+    kept = judging_labels(_labels("a", "a", "b", "b", "c", None), *nobody)
+    assert kept.tolist() == ["a", "a", "b", "b", None, None]
+    assert judging_labels(_labels("a", "a", "c"), *nobody).tolist() == [None] * 3
+    assert judging_labels(_labels(1, 1, 1), *nobody).tolist() == [None] * 3
+    assert judging_labels(_labels("a", "b", "c"), *nobody).tolist() == [None] * 3
+
+
+def test_a_query_from_outside_may_find_the_only_item_of_its_label() -> None:
+    gallery = _labels("a", "b", "c")
+    kept = judging_labels(gallery, _labels("a", "b", "c"), np.array([-1, -1, 2]))
+    assert kept.tolist() == ["a", "b", None]
+    codes, near = np.array([0, 1, 1, -1]), np.array([[-1, -1], [1, -1], [-1, 0], [-1, -1]])
+    assert answerable(codes, near, np.array([0, 1, -1])).tolist() == [True, False, True, False]
+
+
+def _proof(label: Labels | None) -> ProofReport:
+    """Of a crossing from noisy old vectors to new ones that know the 12 groups of 5 rows."""
+    rng = np.random.default_rng(5)
+    centre = np.repeat(rng.standard_normal((12, OLD)), 5, 0) + 0.15 * rng.standard_normal((ROWS, OLD))
+    old = (centre + 1.5 * rng.standard_normal((ROWS, OLD))).astype(np.float32)
+    new = (centre @ np.linalg.qr(rng.standard_normal((OLD, NEW)))[0]).astype(np.float32)
+    source, target = Space("o", OLD, "cosine"), Space("n", NEW, "cosine")
+    pairs = Pairs(old, new, label=label)
+    refit = partial(
+        learn, Recipe(method_named("orthogonal")), source=source, target=target, device=torch.device("cpu"), seed=0
+    )
+    return prove(
+        ProofGallery(old, label=label),
+        PlacedPairs(pairs, np.arange(ROWS)),
+        Refittable(refit(pairs), refit),
+        source=source,
+        target=target,
+    )
+
+
+GROUPS = np.repeat(np.arange(12), 5)
+LABELS: dict[str, Labels] = {
+    "every label stands alone": _labels(*(f"sku-{row}" for row in range(ROWS))),
+    "every label is the same": _labels(*["all"] * ROWS),
+    "two thirds stand alone": _labels(*(f"g{GROUPS[row]}" if row < 20 else f"sku-{row}" for row in range(ROWS))),
+    "one label is shared": _labels(*("shared" if row < 40 else f"sku-{row}" for row in range(ROWS))),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_where_labels_cannot_judge_neighbours_do_as_without_labels(kind: str) -> None:
+    report, unlabelled = _proof(LABELS[kind]), _proof(None)
+    assert report.basis.judged_by == "neighbours"
+    assert "no better" not in report.reason
+    assert "cmc" not in report.reason
+    assert any("Labels cannot say" in note for note in report.notes)
+    assert report.metrics == unlabelled.metrics
+
+
+def test_items_whose_label_stands_alone_are_left_out_of_what_labels_judge_and_counted() -> None:
+    label = _labels(*(f"g{GROUPS[row]}" if row < 40 else f"sku-{row}" for row in range(ROWS)))
+    report = _proof(label)
+    assert (report.basis.judged_by, report.basis.queries) == ("label", 40)
+    assert any("20 of 60 labelled items have a label that no other item has" in note for note in report.notes)
