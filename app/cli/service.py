@@ -12,6 +12,7 @@ import typer
 import uvicorn
 from sqlalchemy import make_url
 
+from app import failpoints
 from app.http.listener import listen
 from app.logs import configure_logging
 from app.main import create_app
@@ -47,6 +48,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
     settings = _settings(data_dir)
     configure_logging(settings.log_format)
+    failpoints.arm("gateway")
     listener = _listen(host, port)
     if settings.embedded:
         from workers.runtime.celery import EmbeddedWorker
@@ -89,6 +91,7 @@ def work(data_dir: Path | None) -> None:
             err=True,
         )
         raise typer.Exit(1)
+    failpoints.arm("worker")
     _migrate(settings)
     run_worker(settings)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
+from app.failpoints import Failpoint, reached
 from app.galleries.lineage import Projected
 from app.storage.lance_table import vector_type, vectors_of
 
@@ -69,13 +70,16 @@ class GenerationStore:
         Returns what `commit` needs to know of it, as JSON.
         """
         reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in parts))
-        return [json.dumps(piece.to_json()) for piece in write_fragments(reader, self.path, schema=self.schema)]
+        pieces = write_fragments(reader, self.path, schema=self.schema)
+        reached(Failpoint.FRAGMENT_WRITTEN)
+        return [json.dumps(piece.to_json()) for piece in pieces]
 
     def commit(self, pieces: list[str]) -> None:
         """Makes the pieces the dataset, in one commit, whatever was there before."""
         fragments = [FragmentMetadata.from_json(piece) for piece in pieces]
         operation = lance.LanceOperation.Overwrite(self.schema, fragments)
         lance.LanceDataset.commit(self.path, operation)
+        reached(Failpoint.GENERATION_COMMITTED)
 
     def apply(self, removed: np.ndarray, written: list[Projected]) -> None:
         """Carries over what happened to the items since: rows gone, and rows written."""
@@ -85,9 +89,11 @@ class GenerationStore:
         if written:
             reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in written))
             dataset.merge_insert("row").when_matched_update_all().when_not_matched_insert_all().execute(reader)
+            reached(Failpoint.GENERATION_UPSERTED)
         if len(removed):
             gone = pa.table({"row": pa.array(removed, pa.int64())})
             dataset.merge_insert("row").when_matched_delete().execute(gone)
+            reached(Failpoint.GENERATION_PURGED)
 
     def scan(self, batch_rows: int = 8192) -> Iterator[Projected]:
         """Streams every vector."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.failpoints import Failpoint, reached
 from app.galleries.info import BUILDING, READY
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.problems import Conflict, NotFound, WrongState
@@ -34,6 +35,7 @@ def point(session: Session, gallery: str, number: int) -> None:
     if generation.state != READY:
         raise WrongState(f"Generation {number} of gallery {gallery!r} is still {generation.state}.")
     row.active = number
+    reached(Failpoint.GALLERY_POINTED)
 
 
 def build(session: Session, gallery: str, space: Space, upgrade: str) -> int:
@@ -80,6 +82,7 @@ def abandon(session: Session, upgrade: str) -> None:
     """Forgets the generations of an upgrade that will never be switched to. Their files go with the gallery."""
     for row in session.scalars(select(GenerationRow).where(GenerationRow.upgrade == upgrade)):
         session.delete(row)
+        reached(Failpoint.GENERATIONS_ABANDONED)
 
 
 def _generation(session: Session, gallery: str, number: int) -> GenerationRow:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
+from app.failpoints import Failpoint, reached
 from app.galleries import schemas
 from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
@@ -42,6 +43,7 @@ class Galleries:
         side = new.side_information.dimension if new.side_information else None
         folder = f"{new.id}-{secrets.token_hex(4)}"
         store = GalleryStore.create(self._settings.galleries_dir / folder, new.model, model.dimension, side)
+        reached(Failpoint.GALLERY_LAID_OUT)
         try:
             with self._database.session() as session:
                 session.add(
@@ -82,7 +84,9 @@ class Galleries:
             row = session.get(GalleryRow, gallery)
             if row is not None:
                 session.delete(row)
+        reached(Failpoint.GALLERY_UNREGISTERED)
         self.store(info).destroy()
+        reached(Failpoint.GALLERY_DESTROYED)
 
     def generations(self, gallery: str) -> list[schemas.Generation]:
         """Raises NotFound."""

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from app.failpoints import Failpoint, reached
 from app.idempotency.tables import IdempotencyKeyRow
 from app.problems import KeyReused
 from app.storage.database import Database, utc_now
@@ -53,6 +54,7 @@ class OncePerKey:
         try:
             with self.database.session() as session:
                 row = self._claim(session)
+                reached(Failpoint.KEY_CLAIMED)
                 done = work(session)
                 body = done.content.model_dump_json(by_alias=True).encode()
                 if row is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from app.failpoints import Failpoint, reached
 from app.settings import DATABASE_CONNECTIONS
 
 _NAMING = {
@@ -65,6 +66,8 @@ class Database:
     def session(self) -> Iterator[Session]:
         with self._sessions.begin() as session:
             yield session
+            reached(Failpoint.SQL_COMMITTING)
+        reached(Failpoint.SQL_COMMITTED)
 
     @contextmanager
     def read(self, within: Session | None = None) -> Iterator[Session]:

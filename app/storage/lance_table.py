@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from app.failpoints import Failpoint, reached
+
 log = structlog.get_logger(__name__)
 
 # Lance rejects merges that would both insert the same key only where the schema names the key.
@@ -88,6 +90,7 @@ class Table:
         schema = pa.schema([_ID, *columns])
         if not cls.exists(uri):
             lance.write_dataset(schema.empty_table(), str(uri), mode="create", enable_stable_row_ids=True)
+            reached(Failpoint.TABLE_CREATED)
         return cls(uri)
 
     @staticmethod
@@ -117,6 +120,7 @@ class Table:
                 return
             try:
                 self._latest().add_columns(field)
+                reached(Failpoint.COLUMN_ADDED)
             except (OSError, ValueError) as error:
                 conflict = "commit conflict" in str(error) and attempt < _ATTEMPTS - 1
                 if not (conflict or self.has(field.name)):
@@ -128,6 +132,7 @@ class Table:
         reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
         merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
         done = merge.execute(reader)
+        reached(Failpoint.ROWS_UPSERTED)
         self._maintain()
         return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
 
@@ -135,6 +140,7 @@ class Table:
         """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
         reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
         done = self._latest().merge_insert("id").when_matched_update_all().execute(reader)
+        reached(Failpoint.ROWS_UPDATED)
         self._maintain()
         return int(done["num_updated_rows"])
 
@@ -150,6 +156,7 @@ class Table:
         """Removes rows by id, in one commit; how many there were."""
         keys = pa.table({"id": pa.array(sorted(set(ids)), pa.string())})
         done = self._latest().merge_insert("id").when_matched_delete().execute(keys)
+        reached(Failpoint.ROWS_DELETED)
         return int(done["num_deleted_rows"])
 
     def count(self, where: str | None = None, *, version: int | None = None) -> int:
@@ -215,6 +222,7 @@ class Table:
             tags.update(name, version)
         else:
             tags.create(name, version)
+        reached(Failpoint.VERSION_TAGGED)
 
     def tags(self) -> list[str]:
         """The names of all tags."""
@@ -224,6 +232,7 @@ class Table:
         tags = self._latest().tags
         if name in tags.list():
             tags.delete(name)
+            reached(Failpoint.VERSION_UNTAGGED)
 
     def _maintain(self) -> None:
         """Merges small fragments once there are many: every write adds one, and every read opens them all.
@@ -235,7 +244,9 @@ class Table:
             return
         try:
             dataset.optimize.compact_files()
+            reached(Failpoint.FRAGMENTS_MERGED)
             dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+            reached(Failpoint.VERSIONS_CLEANED)
         except OSError as error:
             if "commit conflict" not in str(error):
                 raise

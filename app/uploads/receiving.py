@@ -10,6 +10,7 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
+from app.failpoints import Failpoint, reached
 from app.problems import TooLarge, Unavailable
 
 _PIECE_BYTES = 2**20
@@ -38,6 +39,7 @@ async def receive(
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise Unavailable("The service has no disk space left for uploads. Try again later.") from error
             raise
+        reached(Failpoint.UPLOAD_RECEIVED)
         yield body
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
+from app.failpoints import Failpoint, reached
 from app.upgrades.info import UpgradeInfo
 from workers.rows.items import whole_gallery
 from workers.rows.pairs import DatasetPairs
@@ -47,6 +48,7 @@ def prepare_serving(
     queries = judged_on.pairs.new
     some = np.flatnonzero(queries.any(axis=1))  # a zero vector is no query
     np.save(artifacts.queries, CascadeQueries(queries[some], some).drawn(QUERIES).vectors)
+    reached(Failpoint.QUERIES_SAVED)
     cascades: dict[str, Cascade] = {}
     if needs_cascade(crossing, queries):
         for name in upgrade.galleries:

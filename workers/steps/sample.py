@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from app.composition import Crosswalk, compose
+from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.samples import SampleRequest
@@ -41,6 +42,7 @@ def run(context: StepContext) -> None:
     partial = path.with_suffix(f".{context.lease.token[:8]}")
     partial.write_text(sample.model_dump_json())
     os.replace(partial, path)
+    reached(Failpoint.SAMPLE_SAVED)
     context.finish(lambda _session: None)
 
 

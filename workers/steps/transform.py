@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.composition import Crosswalk, compose
+from app.failpoints import Failpoint, reached
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import Lineage, Projected
@@ -38,6 +39,7 @@ def _transform(
     space = crosswalk.models.space(target)
     with crosswalk.database.session() as session:
         number = generations.build(session, name, space, upgrade)
+    reached(Failpoint.GENERATION_BUILT)
     info = crosswalk.galleries.info(name)
     store = crosswalk.galleries.store(info)
     mine = state.setdefault(name, {"generation": number, "version": store.items.version, "pieces": {}})
