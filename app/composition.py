@@ -40,6 +40,7 @@ class Crosswalk:
     settings: Settings
     database: Database
     doorbell: Doorbell
+    jobs: Jobs
     models: Models
     datasets: Datasets
     galleries: Galleries
@@ -93,6 +94,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         settings=settings,
         database=database,
         doorbell=doorbell,
+        jobs=jobs,
         models=models,
         datasets=datasets,
         galleries=galleries,

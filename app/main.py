@@ -16,6 +16,7 @@ from app.http.body_limit import BodyLimit
 from app.http.openapi import DESCRIPTION, TAGS, Documented
 from app.http.problem_answers import LastResort, answer_problems, refuse_nul
 from app.http.telemetry import Metrics, Telemetry
+from app.leftovers import sweep_leftovers
 from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
@@ -79,6 +80,7 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     crosswalk = compose(settings)
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
+    sweep_leftovers(crosswalk)
     if worker is not None:
         stack.enter_context(worker(settings))
     return crosswalk

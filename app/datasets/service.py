@@ -85,6 +85,11 @@ class Datasets:
         """The files of a dataset; `within` the caller's session where there is one. Raises NotFound."""
         return self._store(self._row(dataset, within))
 
+    def folders(self) -> set[str]:
+        """The names of the folders in which datasets lie."""
+        with self._database.read() as session:
+            return set(session.scalars(select(DatasetRow.folder)))
+
     def using_model(self, session: Session, model: str) -> list[str]:
         """The datasets that hold vectors of a model, for whoever would delete it, read in that caller's session."""
         rows = session.scalars(select(DatasetRow)).all()

@@ -6,6 +6,7 @@ Everything in it is derived from the items, so it may be thrown away and made ag
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import lance
@@ -80,6 +81,8 @@ class GenerationStore:
         operation = lance.LanceOperation.Overwrite(self.schema, fragments)
         lance.LanceDataset.commit(self.path, operation)
         reached(Failpoint.GENERATION_COMMITTED)
+        # Pieces that attempts wrote which were then cut off are of no version, and nothing reads the versions before.
+        lance.dataset(self.path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
 
     def apply(self, removed: np.ndarray, written: list[Projected]) -> None:
         """Carries over what happened to the items since: rows gone, and rows written."""

@@ -7,6 +7,11 @@ from app.storage.database import Database
 STEP = "reindex"
 
 
+def rebuild_of(gallery: str, generation: int) -> str:
+    """What the job of a rebuild is about."""
+    return f"index {gallery} {generation}"
+
+
 class Rebuilds:
     """One rebuild of a generation's index at a time, however many searches notice that it is due."""
 
@@ -16,7 +21,7 @@ class Rebuilds:
 
     def ask(self, gallery: str, generation: int) -> None:
         """Enqueues the rebuild, unless one is under way."""
-        subject = f"index {gallery} {generation}"
+        subject = rebuild_of(gallery, generation)
         with self._database.session() as session:
             # Two that ask at the same moment take turns here: two rebuilds of one index would prune each other's files.
             if session.get(GalleryRow, gallery, with_for_update=True) is None:

@@ -137,6 +137,11 @@ class Galleries:
         )
         return lineage if uncertainty else lineage.of_vectors_alone
 
+    def folders(self) -> set[str]:
+        """The names of the folders in which galleries lie."""
+        with self._database.read() as session:
+            return set(session.scalars(select(GalleryRow.folder)))
+
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry."""
         ids = session.scalars(select(GenerationRow.gallery).where(GenerationRow.model == model).distinct())

@@ -155,6 +155,11 @@ class Encoders:
             self._discard(session, row.run)
             session.delete(row)
 
+    def runs(self) -> set[str]:
+        """The trainings whose files are wanted."""
+        with self._database.read() as session:
+            return set(session.scalars(select(SideInformationEncoderRow.run)))
+
     # What the step of a training does.
 
     def begin(self, run: str) -> Encoder:

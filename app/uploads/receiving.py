@@ -3,7 +3,6 @@
 import errno
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,6 @@ from app.problems import TooLarge, Unavailable
 
 _PIECE_BYTES = 2**20
 _PREFIX = "upload-"
-_LEFT_BEHIND_SECONDS = 24 * 3600
 
 
 @asynccontextmanager
@@ -57,13 +55,6 @@ async def _write(stream: AsyncIterator[bytes], body: Path, limit_bytes: int) -> 
                 await run_sync(file.write, waiting)
                 waiting = bytearray()
         file.write(waiting)
-
-
-def sweep(directory: Path) -> None:
-    """Removes what uploads left behind that were killed more than a day ago."""
-    for folder in directory.glob(f"{_PREFIX}*"):
-        if time.time() - folder.stat().st_mtime > _LEFT_BEHIND_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _too_large(limit_bytes: int) -> TooLarge:
