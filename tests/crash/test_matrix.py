@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.failpoints import Failpoint
+from tests.crash.arrangements import Embedded
 from tests.crash.matrix import LivedStage, bounded, disturb, live
 from tests.crash.zygote import Zygote
 
@@ -20,7 +21,7 @@ class Undisturbed:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
     zygote = Zygote()
-    yield Undisturbed(zygote, live(zygote, tmp_path_factory.mktemp("life")))
+    yield Undisturbed(zygote, live(zygote, Embedded(), tmp_path_factory.mktemp("life")))
     zygote.close()
 
 
@@ -34,5 +35,7 @@ def test_a_life_with_a_death_at_each_failpoint_ends_as_the_undisturbed_one(
 ) -> None:
     """Items and vectors to the bit, searches with their scores, generations, upgrades with their reports, files."""
     cases = bounded(undisturbed.lived)
-    verdicts = [disturb(undisturbed.zygote, tmp_path / str(number), case) for number, case in enumerate(cases)]
+    verdicts = [
+        disturb(undisturbed.zygote, Embedded(), tmp_path / str(number), case) for number, case in enumerate(cases)
+    ]
     assert {str(verdict.case): verdict.faults for verdict in verdicts if verdict.faults} == {}

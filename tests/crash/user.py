@@ -82,11 +82,17 @@ class SearchAnswer:
     scores: dict[str, float]
 
 
+class UnavailableForNow(AssertionError):
+    """A search was answered by 503."""
+
+
 def search(http: httpx.Client, model: str, vector: list[float]) -> SearchAnswer:
     """The scores of every item in the gallery. Fails where the answer is a fault of the service's."""
     body = {"gallery": GALLERY, "model": model, "k": 500, "vectors": [vector]}
     answer = http.post("/search", json=body)
     told = answer.json()
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        raise UnavailableForNow(answer.text)
     if answer.status_code in (404, 409):
         return SearchAnswer(model, told["type"], None, {})
     assert answer.is_success, f"a search was answered by {answer.status_code} {answer.text}"
@@ -109,6 +115,8 @@ class Reader(threading.Thread):
         queries: dict[str, list[float]],
         ledger: Ledger,
         allowed: Callable[[SearchAnswer], str | None],
+        *,
+        servers_die: bool = False,
     ) -> None:
         super().__init__(name="reader", daemon=True)
         self.wrong: list[str] = []
@@ -117,6 +125,7 @@ class Reader(threading.Thread):
         self._queries = queries
         self._ledger = ledger
         self._allowed = allowed
+        self._servers_die = servers_die
         self._ended = threading.Event()
 
     def stop(self) -> None:
@@ -136,6 +145,9 @@ class Reader(threading.Thread):
         try:
             answer = search(http, model, vector)
         except httpx.TransportError:  # The service is dead for the moment.
+            return
+        except UnavailableForNow as error:
+            self.wrong += [] if self._servers_die else [str(error)]
             return
         except AssertionError as error:
             self.wrong.append(str(error))

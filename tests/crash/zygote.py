@@ -17,12 +17,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg  # noqa: F401
 import uvicorn
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 import app.tables  # noqa: F401  # what is imported here need not be by every process that is forked
 import workers.steps.evaluate
@@ -43,6 +47,9 @@ from tests.waiting import PATIENCE_SECONDS
 from workers.runtime import step
 from workers.runtime.death import explain
 from workers.runtime.program import CROSSWALK
+
+DATABASE_AWAY = 75
+"""The exit status of a worker that could not go on."""
 
 _LOOK_SECONDS = 0.01
 _PR_SET_PDEATHSIG = 1
@@ -68,6 +75,14 @@ class Zygote:
         """The exit status of a process that was started, None while it runs."""
         status: int | None = self._ask({"poll": pid})["status"]
         return status
+
+    def stopped(self) -> int | None:
+        """The pid of a process of the service that has stopped itself, None where none has."""
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if process.status() == psutil.STATUS_STOPPED:
+                    return int(process.pid)
+        return None
 
     def close(self) -> None:
         """Ends it, and with it every process that it started."""
@@ -151,11 +166,20 @@ def _worker(settings: Settings, steps: Sequence[str]) -> int:
     failpoints.arm("worker")
     database = Database(settings.sqlalchemy_url)
     leases = Leases(database, settings, CROSSWALK.failed(settings))
+    try:
+        _work_off(database, leases, steps)
+    except SQLAlchemyError:
+        logging.exception("the database is away")
+        return DATABASE_AWAY
+    return 0
+
+
+def _work_off(database: Database, leases: Leases, steps: Sequence[str]) -> None:
     while True:
         leases.bury()
         if (lease := leases.claim(steps)) is None:
             if _all_done(database, steps):
-                return 0
+                return
             time.sleep(_LOOK_SECONDS)
             continue
         arguments = [lease.job_id, lease.token, str(os.getpid())]
