@@ -71,7 +71,9 @@ class GenerationStore:
         Returns what `commit` needs to know of it, as JSON.
         """
         reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in parts))
-        pieces = write_fragments(reader, self.path, schema=self.schema)
+        # Of what an abandoned generation left here, not even the schema is of any matter.
+        mode = "overwrite" if Path(self.path, "_versions").is_dir() else "create"
+        pieces = write_fragments(reader, self.path, schema=self.schema, mode=mode)
         reached(Failpoint.FRAGMENT_WRITTEN)
         return [json.dumps(piece.to_json()) for piece in pieces]
 
