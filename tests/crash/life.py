@@ -140,9 +140,13 @@ def sample(user: PersistentUser, service: Service) -> None:
     assert not failed, failed
 
 
-def learn(user: PersistentUser, service: Service) -> None:
+def train(user: PersistentUser, service: Service) -> None:
     user.post(f"/models/{OLD}/upgrade", UPGRADE, headers={"Idempotency-Key": "first"})
-    service.work("train", "evaluate")
+    service.work("train")
+
+
+def evaluate(_user: PersistentUser, service: Service) -> None:
+    service.work("evaluate")
 
 
 def transform(_user: PersistentUser, service: Service) -> None:
@@ -246,7 +250,8 @@ LIFE: Sequence[Stage] = (
     Stage("register another", register_another),
     Stage("remove another", remove_another),
     Stage("sample", sample),
-    Stage("learn", learn),
+    Stage("train", train),
+    Stage("evaluate", evaluate),
     Stage("transform", transform),
     Stage("write meanwhile", write_meanwhile),
     Stage("index", index),

@@ -107,7 +107,7 @@ class Reader(threading.Thread):
     score must be one that the item has before or after what is being done: `allowed`, by model and item.
     """
 
-    PAUSE_SECONDS = 0.1
+    PAUSE_SECONDS = 0.2
 
     def __init__(
         self,
