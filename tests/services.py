@@ -52,6 +52,9 @@ class PostgresServer:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         wait_until(lambda: not any(_runs(process) for process in processes), "PostgreSQL to be dead")
+        # As long as nobody has reaped the dead one, it would be taken for running, by what it left here.
+        for left in ("postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432"):
+            (self._data / left).unlink(missing_ok=True)
 
     def close(self) -> None:
         self._server.cleanup()
