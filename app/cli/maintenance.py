@@ -68,7 +68,7 @@ def _rebuilt(crosswalk: Crosswalk, generations: Sequence[IndexedGeneration]) -> 
     worker.start()
     try:
         for generation in generations:
-            subject = rebuilds.subject(generation.gallery, generation.number)
+            subject = rebuilds.rebuild_of(generation.gallery, generation.number)
             while True:
                 with crosswalk.database.read() as session:
                     last = jobs.of(session, subject)[-1]

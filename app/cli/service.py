@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app import failpoints
 from app.cli.ending import give_up
 from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
@@ -54,6 +55,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     settings = _settings(data_dir)
     configure_logging(settings.log_format)
     refuse_open_door(settings, host)
+    failpoints.arm("gateway")
     listener = _listen(host, port)
     _prepare(settings)
     if settings.embedded:
@@ -96,6 +98,7 @@ def work(data_dir: Path | None) -> None:
         )
         raise typer.Exit(1)
     _prepare(settings)
+    failpoints.arm("worker")
     _migrate(settings)
     run_worker(settings)
 

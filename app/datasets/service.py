@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.datasets import schemas
 from app.datasets.store import DatasetStore
 from app.datasets.tables import DatasetRow
+from app.failpoints import Failpoint, reached
 from app.galleries.schemas import SideInformation, Upserted
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
@@ -38,6 +39,7 @@ class Datasets:
         side = new.side_information.dimension if new.side_information else None
         folder = f"{new.id}-{secrets.token_hex(4)}"
         store = DatasetStore.create(self._settings.datasets_dir / folder, side)
+        reached(Failpoint.DATASET_LAID_OUT)
         row = DatasetRow(id=new.id, folder=folder, side_dimension=side, description=new.description)
         try:
             with self._database.session() as session:
@@ -73,7 +75,9 @@ class Datasets:
         with self._database.session() as session:
             if (stored := session.get(DatasetRow, dataset)) is not None:
                 session.delete(stored)
+        reached(Failpoint.DATASET_UNREGISTERED)
         self._store(row).destroy()
+        reached(Failpoint.DATASET_DESTROYED)
 
     def expected(self, dataset: str) -> Expected:
         """What a bulk body of rows must look like: a vector column for any registered model. Raises NotFound."""

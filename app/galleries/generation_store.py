@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import lance
@@ -15,9 +16,10 @@ import pyarrow as pa
 import structlog
 from lance.fragment import FragmentMetadata, write_fragments
 
+from app.failpoints import Failpoint, reached
 from app.galleries.lineage import Projected
 from app.problems import DamagedFile
-from app.storage.checksums import check_table, seal_table
+from app.storage.checksums import check_table, drop_stale_seals, seal_table
 from app.storage.lance_table import vector_type, vectors_of
 
 log = structlog.get_logger(__name__)
@@ -75,16 +77,25 @@ class GenerationStore:
         Returns what `commit` needs to know of it, as JSON.
         """
         reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in parts))
-        return [
-            json.dumps(piece.to_json())
-            for piece in write_fragments(reader, self.path, schema=self.schema, mode="overwrite")
-        ]
+        # Of what an abandoned generation left here, not even the schema is of any matter.
+        mode = "overwrite" if Path(self.path, "_versions").is_dir() else "create"
+        pieces = write_fragments(reader, self.path, schema=self.schema, mode=mode)
+        reached(Failpoint.FRAGMENT_WRITTEN)
+        return [json.dumps(piece.to_json()) for piece in pieces]
 
     def commit(self, pieces: list[str]) -> None:
         """Makes the pieces the dataset, in one commit, whatever was there before."""
         fragments = [FragmentMetadata.from_json(piece) for piece in pieces]
         operation = lance.LanceOperation.Overwrite(self.schema, fragments)
-        seal_table(Path(self.path), lance.LanceDataset.commit(self.path, operation))
+        dataset = lance.LanceDataset.commit(self.path, operation)
+        reached(Failpoint.GENERATION_COMMITTED)
+        seal_table(Path(self.path), dataset)
+
+    def drop_pieces(self) -> None:
+        """Removes the pieces that attempts wrote which were then cut off: no version names them, nor does anybody read
+        the versions before. To be called by who holds the work's lease, since it takes the pieces of all others."""
+        lance.dataset(self.path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+        drop_stale_seals(Path(self.path))
 
     def rewrite(self, parts: Iterator[Projected]) -> None:
         """Makes these the dataset, in one commit, whatever was there before: damaged, too."""
@@ -109,9 +120,11 @@ class GenerationStore:
         if written:
             reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in written))
             dataset.merge_insert("row").when_matched_update_all().when_not_matched_insert_all().execute(reader)
+            reached(Failpoint.GENERATION_UPSERTED)
         if len(removed):
             gone = pa.table({"row": pa.array(removed, pa.int64())})
             dataset.merge_insert("row").when_matched_delete().execute(gone)
+            reached(Failpoint.GENERATION_PURGED)
         seal_table(Path(self.path), lance.dataset(self.path))
 
     def scan(self, batch_rows: int = 8192) -> Iterator[Projected]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.failpoints import Failpoint, reached
 from app.galleries.info import ABANDONED, BUILDING, READY
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.problems import Conflict, NotFound, WrongState
@@ -34,6 +35,7 @@ def point(session: Session, gallery: str, number: int) -> None:
     if generation.state != READY:
         raise WrongState(f"Generation {number} of gallery {gallery!r} is still {generation.state}.")
     row.active = number
+    reached(Failpoint.GALLERY_POINTED)
 
 
 def build(session: Session, gallery: str, space: Space, upgrade: str) -> int:
@@ -92,6 +94,7 @@ def abandon(session: Session, upgrade: str) -> None:
     for row, gallery in session.execute(made.where(GenerationRow.upgrade == upgrade)):
         row.state = ABANDONED
         row.model = gallery.model  # the upgrade's is not held by it any more
+        reached(Failpoint.GENERATIONS_ABANDONED)
 
 
 def _generation(session: Session, gallery: str, number: int) -> GenerationRow:

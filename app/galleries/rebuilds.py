@@ -7,7 +7,7 @@ from app.storage.database import Database
 STEP = "reindex"
 
 
-def subject(gallery: str, generation: int) -> str:
+def rebuild_of(gallery: str, generation: int) -> str:
     """What the job of a rebuild is about."""
     return f"index {gallery} {generation}"
 
@@ -21,10 +21,10 @@ class Rebuilds:
 
     def ask(self, gallery: str, generation: int) -> None:
         """Enqueues the rebuild, unless one is under way."""
-        about = subject(gallery, generation)
+        subject = rebuild_of(gallery, generation)
         with self._database.session() as session:
             # Two that ask at the same moment take turns here: two rebuilds of one index would prune each other's files.
             if session.get(GalleryRow, gallery, with_for_update=True) is None:
                 return
-            if self._jobs.progress(session, about) is None:
-                self._jobs.enqueue(session, STEP, about, {"gallery": gallery, "generation": generation})
+            if self._jobs.progress(session, subject) is None:
+                self._jobs.enqueue(session, STEP, subject, {"gallery": gallery, "generation": generation})

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 from sqlalchemy.orm import Session
 
+from app.failpoints import Failpoint, reached
 from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.tables import GalleryRow, GenerationRow
@@ -74,6 +75,7 @@ class Retirement:
                 return False
             retired = not hopeless and self._all_native(info, generation)
             row.retired_at = (row.retired_at or utc_now()) if retired else None
+            reached(Failpoint.RETIREMENT_NOTED)
             return retired
 
     def _locked(self, session: Session, gallery: str, number: int) -> GenerationRow | None:

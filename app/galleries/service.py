@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
+from app.failpoints import Failpoint, reached
 from app.galleries import schemas
 from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
@@ -43,6 +44,7 @@ class Galleries:
         side = new.side_information.dimension if new.side_information else None
         folder = f"{new.id}-{secrets.token_hex(4)}"
         store = GalleryStore.create(self._settings.galleries_dir / folder, new.model, model.dimension, side)
+        reached(Failpoint.GALLERY_LAID_OUT)
         try:
             with self._database.session() as session:
                 session.add(
@@ -91,7 +93,9 @@ class Galleries:
             row = session.get(GalleryRow, gallery)
             if row is not None:
                 session.delete(row)
+        reached(Failpoint.GALLERY_UNREGISTERED)
         self.store(info).destroy()
+        reached(Failpoint.GALLERY_DESTROYED)
 
     def generations(self, gallery: str) -> list[schemas.Generation]:
         """Raises NotFound."""
@@ -145,6 +149,11 @@ class Galleries:
             shortcuts,
         )
         return lineage if uncertainty else lineage.of_vectors_alone
+
+    def folders(self) -> set[str]:
+        """The names of the folders in which galleries lie."""
+        with self._database.read() as session:
+            return set(session.scalars(select(GalleryRow.folder)))
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry."""

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from starlette._utils import get_route_path
 from starlette.responses import Response
 
+from app.failpoints import Failpoint, reached
 from app.idempotency.tables import IdempotencyKeyRow
 from app.keys.access import Caller
 from app.problems import KeyReused
@@ -55,6 +56,7 @@ class OncePerKey:
         try:
             with self.database.session() as session:
                 row = self._claim(session)
+                reached(Failpoint.KEY_CLAIMED)
                 done = work(session)
                 body = done.content.model_dump_json(by_alias=True).encode()
                 if row is not None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from app.failpoints import Failpoint, reached
 from app.index.approximate import BUILT, Approximate
 from app.index.bitmap import Bitmap
 from app.index.block import VectorBlock, as_indexed
@@ -51,6 +52,7 @@ def publish(
     partial.mkdir()
     try:
         rows, zeros, longest = _spool(partial / VECTORS, batches, metric, dimension)
+        reached(Failpoint.INDEX_VECTORS_WRITTEN)
         kind = options.kind_for(len(rows))
         tuned: dict[Literal["ip", "l2"], Tuned] = {}
         if kind != "flat":
@@ -78,14 +80,18 @@ def publish(
             files={path.name: Digest.of(path) for path in sorted(partial.iterdir())},
         )
         (partial / FILE).write_text(manifest.dump())
+        reached(Failpoint.INDEX_MANIFEST_WRITTEN)
         for path in (*partial.iterdir(), partial):
             _sync(path)
+        reached(Failpoint.INDEX_SYNCED)
         published = folder / manifest.name
         partial.rename(published)
+        reached(Failpoint.INDEX_RENAMED)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     _sync(folder)
+    reached(Failpoint.INDEX_PUBLISHED)
     return published
 
 
@@ -98,6 +104,7 @@ def prune(folder: Path, keep: Collection[str]) -> None:
     for path in folder.iterdir():
         if path.name not in keep:
             shutil.rmtree(path)
+            reached(Failpoint.INDEX_PRUNED)
 
 
 def _spool(

@@ -9,6 +9,7 @@ from celery import Celery
 from kombu import Exchange
 from kombu.common import Broadcast
 
+from app.failpoints import Failpoint, reached
 from app.settings import Settings
 
 DOORBELL = "crosswalk.doorbell"
@@ -51,6 +52,7 @@ class Doorbell:
 
     def ring(self) -> None:
         """Tells every worker to look. That the broker cannot be reached is logged, never raised."""
+        reached(Failpoint.DOORBELL_RINGING)
         try:
             # Celery declares the exchange of no broadcast; undeclared, it would be taken for one that keeps messages.
             self._app.send_task(DOORBELL, declare=[_EXCHANGE])
@@ -58,6 +60,7 @@ class Doorbell:
             Exception
         ) as error:  # Brokers raise errors of many libraries, and none may fail a request that committed.
             log.warning("doorbell not rung; the sweep will find the job", error=repr(error))
+        reached(Failpoint.DOORBELL_RUNG)
 
     def reachable(self) -> bool:
         """Whether the broker answers now, within a few seconds."""

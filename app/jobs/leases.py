@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
+from app.failpoints import Failpoint, reached
 from app.jobs.clock import database_now
 from app.jobs.tables import JobRow
 from app.jobs.values import JobProgress, JobState, Lease
@@ -68,7 +69,9 @@ class Leases:
             row.lease_token = secrets.token_hex(16)
             row.lease_expires_at = now + self._length
             row.started_at = row.started_at or now
-            return _lease(row, row.lease_token)
+            lease = _lease(row, row.lease_token)
+        reached(Failpoint.LEASE_CLAIMED)
+        return lease
 
     def taken(self, job_id: str, token: str) -> Lease:
         """The lease as its holder's own process finds it."""
@@ -93,7 +96,9 @@ class Leases:
             row.lease_expires_at = database_now(session) + self._length
             if progress is not None:
                 row.progress = dict(progress)
-            return row.cancel_requested
+            cancelled = row.cancel_requested
+        reached(Failpoint.LEASE_RENEWED)
+        return cancelled
 
     def checkpoint(self, lease: Lease, state: dict[str, Any], progress: JobProgress | None = None) -> None:
         """Keeps what the next attempt needs in order to resume; small, and JSON. Renews as well."""
@@ -103,6 +108,7 @@ class Leases:
             row.checkpoint = state
             if progress is not None:
                 row.progress = dict(progress)
+        reached(Failpoint.CHECKPOINT_KEPT)
 
     def finish(self, lease: Lease, apply: Callable[[Session], None]) -> None:
         """Applies the step's results and the job's success in one transaction: both, or neither.
@@ -118,6 +124,8 @@ class Leases:
                 raise CancelRequested(lease.job_id)
             _end(row, JobState.SUCCEEDED, database_now(session))
             row.error = None
+            reached(Failpoint.JOB_FINISHING)
+        reached(Failpoint.JOB_FINISHED)
 
     def fail(self, lease: Lease, reason: str) -> JobState:
         """Ends the job for good and tells its subject; one that was to be cancelled ends as cancelled."""
@@ -129,7 +137,9 @@ class Leases:
             _end(row, JobState.CANCELLED if cancelled else JobState.FAILED, database_now(session))
             row.error = None if cancelled else reason
             log.info("job ended", job=row.id, step=row.step, subject=row.subject, state=row.state, reason=row.error)
-            return JobState(row.state)
+            state = JobState(row.state)
+        reached(Failpoint.JOB_FAILED)
+        return state
 
     def release(self, lease: Lease, reason: str, *, most_attempts: int | None = None) -> JobState:
         """Lets a job go that its process could not finish: tried again after a while, or failed with `reason`.
@@ -144,7 +154,8 @@ class Leases:
             back_off = min(self._back_off * 2 ** (lease.attempt - 1), _LONGEST_BACK_OFF)
             _requeue(row, database_now(session) + back_off)
             row.error = reason
-            return JobState(row.state)
+        reached(Failpoint.LEASE_RELEASED)
+        return JobState.QUEUED
 
     def hand_back(self, lease: Lease, *, after: float = 0.0, reason: str | None = None) -> None:
         """Lets a job go for a cause that is no fault of its own, so that it costs no attempt: its worker is stopping,

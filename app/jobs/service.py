@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import delete, event, select
 from sqlalchemy.orm import Session
 
+from app.failpoints import Failpoint, reached
 from app.jobs.clock import database_now
 from app.jobs.tables import JobRow
 from app.jobs.values import Job, JobProgress, JobState
@@ -28,6 +29,7 @@ class Jobs:
         row = JobRow(step=step, subject=subject, arguments=dict(arguments or {}), available_at=now, created_at=now)
         session.add(row)
         session.flush()
+        reached(Failpoint.JOB_ENQUEUED)
         self._ring_after_commit(session)
         return row.to_job()
 

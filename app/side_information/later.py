@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
+from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import SideInformationStored
@@ -80,6 +81,7 @@ class LaterSideInformation:
             if row is None:
                 raise NotFound(f"There is no gallery {gallery!r}; it was deleted meanwhile.")
             row.side_dimension = _agreed(gallery, row.side_dimension, dimension)
+        reached(Failpoint.DIMENSION_AGREED)
         items = self._galleries.store(info).items
         items.ensure_column(rows.schema.field(SIDE_INFORMATION).with_nullable(True))
         updated = items.update(rows.schema, rows.batches())

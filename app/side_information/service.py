@@ -166,8 +166,6 @@ class Encoders:
             discard(session, self._artifacts, row.run)
             session.delete(row)
 
-    # What the step of a training does.
-
     def begin(self, run: str) -> Encoder:
         """The request of an encoder whose step begins, which is marked as training. Raises NotFound."""
         with self._database.session() as session:

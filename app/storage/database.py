@@ -11,6 +11,7 @@ from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_e
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from app.failpoints import Failpoint, reached
 from app.problems import DamagedFile, Problem
 from app.settings import DATABASE_CONNECTIONS
 from app.storage.disk import disk_problem
@@ -72,6 +73,8 @@ class Database:
     def session(self) -> Iterator[Session]:
         with self._sessions.begin() as session:
             yield session
+            reached(Failpoint.SQL_COMMITTING)
+        reached(Failpoint.SQL_COMMITTED)
 
     @contextmanager
     def read(self, within: Session | None = None) -> Iterator[Session]:

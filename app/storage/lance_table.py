@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from app.failpoints import Failpoint, reached
 from app.problems import Unavailable
 from app.storage.checksums import check_table, drop_stale_seals, seal_table
 from app.storage.disk import disk_problem
@@ -118,6 +119,7 @@ class Table:
                     with suppress(OSError):
                         Path(uri).parent.rmdir()  # the folder made for it, if nothing else is in there
                 raise
+            reached(Failpoint.TABLE_CREATED)
         table = cls(uri)
         table._seal(table._latest())
         return table
@@ -157,6 +159,7 @@ class Table:
                     latest.drop_columns([field.name])
                 dataset = self._latest()
                 dataset.add_columns(field)
+                reached(Failpoint.COLUMN_ADDED)
                 self._seal(dataset)
             except (OSError, ValueError) as error:
                 conflict = "commit conflict" in str(error) and attempt < _ATTEMPTS - 1
@@ -169,6 +172,7 @@ class Table:
         reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
         merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
         done = merge.execute(reader)
+        reached(Failpoint.ROWS_UPSERTED)
         self._maintain()
         return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
 
@@ -189,6 +193,7 @@ class Table:
                     raise
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
                 continue
+            reached(Failpoint.ROWS_UPSERTED)
             self._maintain()
             return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
         raise Unavailable("Too many others write the same rows at this moment. Send the request again.")
@@ -197,6 +202,7 @@ class Table:
         """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
         reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
         done = self._latest().merge_insert("id").when_matched_update_all().execute(reader)
+        reached(Failpoint.ROWS_UPDATED)
         self._maintain()
         return int(done["num_updated_rows"])
 
@@ -213,6 +219,7 @@ class Table:
         keys = pa.table({"id": pa.array(sorted(set(ids)), pa.string())})
         dataset = self._latest()
         done = dataset.merge_insert("id").when_matched_delete().execute(keys)
+        reached(Failpoint.ROWS_DELETED)
         self._seal(dataset)
         return int(done["num_deleted_rows"])
 
@@ -284,6 +291,7 @@ class Table:
             tags.update(name, version)
         else:
             tags.create(name, version)
+        reached(Failpoint.VERSION_TAGGED)
 
     def tags(self) -> list[str]:
         """The names of all tags."""
@@ -293,6 +301,7 @@ class Table:
         tags = self._latest().tags
         if name in tags.list():
             tags.delete(name)
+            reached(Failpoint.VERSION_UNTAGGED)
 
     def _filled(self, column: str) -> bool:
         return self.count(f"`{column}` IS NOT NULL") > 0
@@ -309,7 +318,9 @@ class Table:
             return
         try:
             dataset.optimize.compact_files()
+            reached(Failpoint.FRAGMENTS_MERGED)
             dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+            reached(Failpoint.VERSIONS_CLEANED)
             self._seal(self._latest())
             drop_stale_seals(Path(self.uri))
         except OSError as error:

@@ -8,6 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from app.failpoints import Failpoint, reached
 from app.storage.database import Database
 
 _LOCK = 0x43726F737377616C
@@ -23,6 +24,7 @@ def migrate(database: Database) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        reached(Failpoint.SCHEMA_MIGRATED)
 
 
 def pending(database: Database) -> bool:

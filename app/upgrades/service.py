@@ -160,9 +160,21 @@ class Upgrades:
                 self._jobs.request_cancel(session, row.id)
             return self._wire(session, row)
 
-    def working_on(self, *, gallery: str | None = None, dataset: str | None = None) -> list[str]:
-        """The upgrades under way that need a gallery or a dataset."""
+    def ids(self) -> set[str]:
+        """All upgrades, whatever became of them."""
         with self._database.read() as session:
+            return set(session.scalars(select(UpgradeRow.id)))
+
+    def running_ids(self) -> set[str]:
+        """The upgrades under way."""
+        with self._database.read() as session:
+            return set(session.scalars(select(UpgradeRow.id).where(UpgradeRow.state.in_(states.RUNNING))))
+
+    def working_on(
+        self, *, gallery: str | None = None, dataset: str | None = None, within: Session | None = None
+    ) -> list[str]:
+        """The upgrades under way that need a gallery or a dataset; `within` the caller's session where there is one."""
+        with self._database.read(within) as session:
             running = session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(states.RUNNING))).all()
         return [
             f"upgrade {row.id}"

@@ -16,7 +16,7 @@ from app.uploads.decoding import decode
 from app.uploads.expected_columns import Expected, UploadLimits
 from app.uploads.guard import decode_guarded
 from app.uploads.queries import vectors_of_npy, vectors_of_rows
-from app.uploads.receiving import receive, sweep
+from app.uploads.receiving import receive
 from app.uploads.rows import UploadedRows
 
 if TYPE_CHECKING:  # see `expected`
@@ -36,7 +36,6 @@ class Uploads:
         self._queries_limit = settings.search_queries_limit
         self._decoders = anyio.CapacityLimiter(settings.upload_decoders)
         self._small = anyio.CapacityLimiter(_SMALL_AT_ONCE)
-        sweep(self._directory)
 
     @asynccontextmanager
     async def rows(

@@ -2,19 +2,18 @@
 
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from anyio.to_thread import run_sync
 
+from app.failpoints import Failpoint, reached
 from app.problems import TooLarge
 from app.storage.disk import disk_problem
 
 _PIECE_BYTES = 2**20
 _PREFIX = "upload-"
-_LEFT_BEHIND_SECONDS = 24 * 3600
 
 
 @asynccontextmanager
@@ -38,6 +37,7 @@ async def receive(
             if (problem := disk_problem(error, directory)) is not None:
                 raise problem from error
             raise
+        reached(Failpoint.UPLOAD_RECEIVED)
         yield body
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,13 +55,6 @@ async def _write(stream: AsyncIterator[bytes], body: Path, limit_bytes: int) -> 
                 await run_sync(file.write, waiting)
                 waiting = bytearray()
         file.write(waiting)
-
-
-def sweep(directory: Path) -> None:
-    """Removes what uploads left behind that were killed more than a day ago."""
-    for folder in directory.glob(f"{_PREFIX}*"):
-        if time.time() - folder.stat().st_mtime > _LEFT_BEHIND_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _too_large(limit_bytes: int) -> TooLarge:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from app.failpoints import Failpoint, reached
+
 
 @dataclass(frozen=True)
 class UploadedRows:
@@ -24,6 +26,7 @@ class UploadedRows:
         """Streams the rows in the body's order, a few MiB at a time."""
         with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
             yield from reader
+        reached(Failpoint.UPLOAD_READ)
 
     @classmethod
     def at(cls, path: Path, count: int) -> "UploadedRows":

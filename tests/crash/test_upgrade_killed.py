@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.service import Service
 from tests.e2e.user import Scene
 from tests.waiting import PATIENCE_SECONDS, wait_until
-from tests.worlds import Items, World, world
+from tests.worlds import World, world
 
 ITEMS, PAIRS = 2_400, 300
 PUTS = 4
@@ -60,19 +60,6 @@ def filled(scene: Scene) -> Scene:
     return scene
 
 
-def test_upgrade_whose_step_is_killed_in_each_state_ends_as_if_undisturbed(
-    service: Service, client: httpx.Client, lasting: World, undisturbed: Scene
-) -> None:
-    scene = filled(Scene(client, lasting))
-    upgrade = scene.start(gate=LOOSE)
-    killed = {state: kill_step(service, scene, upgrade, state) for state in STATES}
-    finished = scene.reaches(upgrade, "active")
-    assert len(set(killed.values())) == len(STATES)
-    same(scene, undisturbed)
-    (quiet,) = [one for one in scene.get("/upgrades", limit=100)["items"] if one["galleries"] == [undisturbed.gallery]]
-    assert finished["report"]["learned"]["settings"] == quiet["report"]["learned"]["settings"]
-
-
 def test_service_killed_in_the_middle_ends_its_upgrade_when_it_is_back(
     service: Service, client: httpx.Client, lasting: World, undisturbed: Scene
 ) -> None:
@@ -89,23 +76,6 @@ def test_service_killed_in_the_middle_ends_its_upgrade_when_it_is_back(
     same(scene, undisturbed)
 
 
-def test_items_are_there_after_a_kill_right_after_they_were_acknowledged(
-    service: Service, client: httpx.Client, lasting: World
-) -> None:
-    scene = Scene(client, lasting)
-    kept: list[Items] = []
-    for start in range(0, 2_000, 1_000):
-        items = lasting.gallery.take(slice(start, start + 1_000))
-        scene.put(items)
-        service.kill()
-        kept.append(items)
-        service.start()
-        assert scene.get(f"/galleries/{scene.gallery}")["items"] == 1_000 * len(kept)
-    ids = [name for items in kept for name in items.id]
-    first = lasting.gallery.take(slice(0, 2_000))
-    assert scene.search(first.old[::100], scene.old, k=1).ids == [[name] for name in ids[::100]]
-
-
 def test_corrupt_index_is_noticed_answered_around_and_rebuilt(service: Service, undisturbed: Scene) -> None:
     scene = undisturbed
     before = scene.ask(scene.new)
@@ -120,14 +90,6 @@ def test_corrupt_index_is_noticed_answered_around_and_rebuilt(service: Service, 
     service.stop()
     service.start()
     assert scene.ask(scene.new) == before
-
-
-def kill_step(service: Service, scene: Scene, upgrade: str, state: str) -> int:
-    """kill -9 of the process that works in a state; its pid."""
-    step = caught(service, scene, upgrade, state)
-    step.kill()
-    gone(step)
-    return int(step.pid)
 
 
 def gone(step: psutil.Process) -> None:

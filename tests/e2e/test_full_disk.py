@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from app.composition import compose
-from app.galleries.rebuilds import Rebuilds, subject
+from app.galleries.rebuilds import Rebuilds, rebuild_of
 from app.jobs.leases import Leases
 from app.jobs.service import Jobs
 from app.jobs.values import JobState
@@ -159,7 +159,7 @@ def test_step_waits_for_space_at_no_attempts_cost(small_disk: Path, settings: Se
 
     def job() -> tuple[JobState, int, str | None]:
         with crosswalk.database.read() as session:
-            (only,) = jobs.of(session, subject("g", 1))
+            (only,) = jobs.of(session, rebuild_of("g", 1))
         return only.state, only.attempts, only.error
 
     Rebuilds(crosswalk.database, jobs).ask("g", 1)

@@ -11,6 +11,7 @@ from typing import IO
 
 import structlog
 
+from app import failpoints
 from app.jobs.values import Lease
 from app.settings import Settings
 from workers.runtime.death import Death, explain
@@ -116,6 +117,7 @@ def environment(settings: Settings) -> dict[str, str]:
         **dict.fromkeys(_THREAD_COUNTS, share),
         **ours,
         **{f"CROSSWALK_{name.upper()}": _variable(value) for name, value in given.items()},
+        **failpoints.passed_on(),
         "PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path),
         "PYTHONUNBUFFERED": "1",
     }

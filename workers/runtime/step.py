@@ -12,6 +12,7 @@ import sys
 import traceback
 from importlib import import_module
 
+from app import failpoints
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
 from app.problems import DamagedFile, DiskFull
 from app.settings import Settings
@@ -38,6 +39,7 @@ def main(program: Program, arguments: list[str]) -> int:
     """
     job_id, token, supervisor = arguments
     _die_with(int(supervisor))
+    failpoints.arm("step")
     faulthandler.enable()  # A native library's fault says in the log which line of Python led to it.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings()

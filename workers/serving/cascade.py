@@ -112,7 +112,7 @@ def _transformed(
 
 def _others(rows: RowIds, own: NDArray[np.int64]) -> RowIds:
     """Rows found (m, f) without each query's own, or without the last where it is not among them: (m, f - 1)."""
-    kept = rows != own[:, None]
+    kept = (rows != own[:, None]) | (own[:, None] < 0)  # an item that is not there is no padding
     kept[kept.all(axis=1), -1] = False
     others: RowIds = rows[kept].reshape(len(rows), -1)
     return others

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from app.composition import Crosswalk
+from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
@@ -63,6 +64,7 @@ def settle(crosswalk: Crosswalk, gallery: str, built: Built) -> None:
         if tag.startswith(_tag(built.generation, "")) and tag != _tag(built.generation, built.version):
             store.items.untag(tag)
     prune(store.index_folder(built.generation), [built.index])
+    reached(Failpoint.INDEX_SETTLED)
 
 
 def _tag(number: int, version: int | str) -> str:

@@ -12,6 +12,7 @@ from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
+from app.failpoints import Failpoint, reached
 from app.upgrades.info import UpgradeInfo
 from models.portable import replacing
 from workers.rows.items import whole_gallery
@@ -49,6 +50,7 @@ def prepare_serving(
     some = np.flatnonzero(queries.any(axis=1))  # a zero vector is no query
     with replacing(artifacts.queries, sealed=True) as partial:  # whose name ends like the path's: save would add .npy
         np.save(partial, CascadeQueries(queries[some], some).drawn(QUERIES).vectors)
+    reached(Failpoint.QUERIES_SAVED)
     cascades: dict[str, Cascade] = {}
     if needs_cascade(crossing, queries):
         for name in upgrade.galleries:

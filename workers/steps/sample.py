@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from app.composition import Crosswalk, compose
+from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.samples import SampleRequest
@@ -38,6 +39,7 @@ def run(context: StepContext) -> None:
     path = wanted.path(store.folder)
     path.parent.mkdir(exist_ok=True)
     publish(path, sample.model_dump_json().encode(), sealed=True)
+    reached(Failpoint.SAMPLE_SAVED)
     context.finish(lambda _session: None)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
+from app.failpoints import Failpoint, reached
 from app.galleries.lineage import SIDE_INFORMATION
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
@@ -48,7 +49,9 @@ def run(context: StepContext) -> None:
     chosen, tried = _served_by(selection, known, lacking, source, target)
     artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
     card = save_transformation(chosen, artifacts.chosen)
+    reached(Failpoint.CROSSING_SAVED)
     save_transformation(selection.instant, artifacts.plain)
+    reached(Failpoint.PLAIN_CROSSING_SAVED)
     missing = learn_from_held_out(
         known,
         replace(chosen, card=card),
@@ -58,7 +61,9 @@ def run(context: StepContext) -> None:
     )
     if missing is not None:
         save_uncertainty(missing[0].uncertainty, artifacts.uncertainty)
+        reached(Failpoint.UNCERTAINTY_SAVED)
         missing[1].save(artifacts.held_out)
+        reached(Failpoint.HELD_OUT_SAVED)
     chain = ChainLearning(
         crosswalk,
         upgrade,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.composition import Crosswalk, compose
+from app.failpoints import Failpoint, reached
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import Lineage, Projected
@@ -38,6 +39,7 @@ def _transform(
     space = crosswalk.models.space(target)
     with crosswalk.database.session() as session:
         number = generations.build(session, name, space, upgrade)
+    reached(Failpoint.GENERATION_BUILT)
     info = crosswalk.galleries.info(name)
     store = crosswalk.galleries.store(info)
     mine = state.setdefault(name, {"generation": number, "version": store.items.version, "pieces": {}})
@@ -55,7 +57,10 @@ def _transform(
         done += fragment.count_rows()
         context.progress(done, total)
     pieces = [piece for written in mine["pieces"].values() for piece in written]
-    store.generation(number, lineage.dimension).commit(pieces)
+    generation = store.generation(number, lineage.dimension)
+    generation.commit(pieces)
+    context.checkpoint(state)  # only who still holds the lease gets past here
+    generation.drop_pieces()
     mine["committed"] = True
     mine["pieces"] = {}
     context.checkpoint(state)

@@ -213,8 +213,8 @@ _JSON, _LINES = b'[{"id": "t", "embedding": [9, 9, 9]}]', b'{"id": "t", "embeddi
         ("no-ending", _parquet(), "application/vnd.apache.parquet"),
         ("x.data", _JSON, "application/json"),
         ("x.json", _JSON, "application/json"),
-        ("x.json.gz", gzip.compress(_JSON), "application/json"),
-        ("x.gz", gzip.compress(_parquet()), "application/vnd.apache.parquet"),
+        ("x.json.gz", gzip.compress(_JSON, mtime=0), "application/json"),
+        ("x.gz", gzip.compress(_parquet(), mtime=0), "application/vnd.apache.parquet"),
         ("x.jsonl", _LINES, "application/x-ndjson"),
         ("x.NDJSON", _LINES, "application/x-ndjson"),
         ("x.arrow", _FILE, "application/vnd.apache.arrow.file"),
@@ -233,7 +233,7 @@ def test_a_file_is_of_the_type_that_its_ending_or_its_beginning_tells(
 
 
 def test_a_file_is_uploaded_as_what_it_is_said_to_be(url: str, tmp_path: Path) -> None:
-    (tmp_path / "x.gz").write_bytes(gzip.compress(_JSON))
+    (tmp_path / "x.gz").write_bytes(gzip.compress(_JSON, mtime=0))
     (tmp_path / "x.parquet").write_bytes(_STREAM)
     for words in (("x.gz",), ("x.parquet", "--type=arrow-stream")):
         done = _run(url, "galleries", "put", "g", str(tmp_path / words[0]), *words[1:], "--model=m")
@@ -241,7 +241,9 @@ def test_a_file_is_uploaded_as_what_it_is_said_to_be(url: str, tmp_path: Path) -
         assert _printed(done)["updated"] + _printed(done)["inserted"] == 1
 
 
-@pytest.mark.parametrize(("name", "content"), [("x", b"?"), ("x.npy", b""), ("x.gz", gzip.compress(_JSON * 99)[:60])])
+@pytest.mark.parametrize(
+    ("name", "content"), [("x", b"?"), ("x.npy", b""), ("x.gz", gzip.compress(_JSON * 99, mtime=0)[:60])]
+)
 def test_a_file_of_no_known_type_or_cut_short_is_told_in_one_line(
     url: str, tmp_path: Path, name: str, content: bytes
 ) -> None:

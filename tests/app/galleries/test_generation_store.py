@@ -75,3 +75,21 @@ def test_generation_written_before_uncertainty_was_kept_is_read_and_written_on(t
     assert [list(scanned.uncertainty) for scanned in store.scan()] == [pytest.approx([np.nan] * 2, nan_ok=True)]
     store.apply(np.array([1], np.int64), [part(3)])
     assert standings(store) == {2: (False, pytest.approx(np.nan, nan_ok=True)), 3: (False, 0.5)}
+
+
+def test_what_an_abandoned_generation_of_another_dimension_left_is_overwritten(tmp_path: Path) -> None:
+    abandoned = GenerationStore(tmp_path / "2.lance", 2)
+    abandoned.commit(abandoned.write_fragment(iter([part(1)])))
+    store = GenerationStore(tmp_path / "2.lance", 3)
+    three = Projected(np.array([7]), np.ones((1, 3), np.float32), np.zeros(1, bool), np.zeros(1, np.float32))
+    store.commit(store.write_fragment(iter([three])))
+    assert contents(store) == {7: ([1, 1, 1], False)}
+
+
+def test_pieces_of_attempts_that_were_cut_off_are_gone_once_another_is_committed(tmp_path: Path) -> None:
+    store = GenerationStore(tmp_path / "2.lance", 2)
+    store.write_fragment(iter([part(1)]))
+    store.commit(store.write_fragment(iter([part(1, 2)])))
+    store.write_fragment(iter([part(9)]))
+    store.commit(store.write_fragment(iter([part(3)])))
+    assert len(list((tmp_path / "2.lance" / "data").iterdir())) == 1

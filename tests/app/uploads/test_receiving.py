@@ -2,14 +2,12 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from app.problems import TooLarge, UnsupportedMediaType
-from app.settings import Settings
 from app.uploads import Uploads
 from app.uploads.media_types import JSON
 from app.uploads.receiving import receive
@@ -81,18 +79,6 @@ def test_body_is_removed_when_its_sender_or_its_reader_fails(tmp_path: Path) -> 
         with pytest.raises(ConnectionError):
             asyncio.run(fail())
         assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_upload_left_behind_is_swept_once_it_is_old(settings: Settings) -> None:
-    fresh, old = settings.uploads_dir / "upload-fresh", settings.uploads_dir / "upload-old"
-    for folder in (fresh, old):
-        folder.mkdir(parents=True)
-        (folder / "body").write_bytes(b"left")
-    two_days_ago = time.time() - 2 * 24 * 3600
-    os.utime(old, (two_days_ago, two_days_ago))
-    Uploads(settings)
-    assert fresh.exists()
-    assert not old.exists()
 
 
 @pytest.mark.parametrize(

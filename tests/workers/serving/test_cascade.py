@@ -91,6 +91,13 @@ def test_gallery_of_fewer_rows_than_answers_is_searched_whole(rows: int, tmp_pat
     assert (cascade.k, cascade.k_for_100, cascade.measured) == (rows, None, 1.0)
 
 
+def test_queries_whose_own_item_is_gone_are_measured_beside_those_whose_item_is_there(tmp_path: Path) -> None:
+    queries = CascadeQueries(normal(np.random.default_rng(3), 5, 8), np.array([0, -1, 1, -1, 2]))
+    cascade = measured(items(20), queries, network_crossing(SOURCE, TARGET, SIDE), tmp_path, 0.99, 50)
+    assert (cascade.queries, cascade.gallery_rows) == (5, 20)
+    assert cascade.measured >= 0.99
+
+
 def test_only_what_cannot_be_pushed_exactly_needs_a_cascade() -> None:
     def rotation(target: Space, shift: float, beside: int | None = None) -> Crossing:
         affine = Affine(np.eye(8, 6, dtype=np.float32), np.full(8, shift, np.float32), _side(beside))

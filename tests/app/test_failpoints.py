@@ -1,0 +1,57 @@
+"""Failpoints: armed by the environment alone, counted over processes, and without effect where nothing is armed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger, arm
+
+PROGRAM = """
+from app.failpoints import Failpoint, arm, reached
+arm("step")
+for _ in range(3):
+    reached(Failpoint.INDEX_RENAMED)
+print("alive")
+"""
+
+
+def run(journal: Path | None, trigger: str | None = None) -> "subprocess.CompletedProcess[str]":
+    ours = {name: value for name, value in os.environ.items() if name not in (FAILPOINT, JOURNAL)}
+    asked = {} if journal is None else {JOURNAL: str(journal)}
+    asked |= {} if trigger is None else {FAILPOINT: trigger}
+    command = [sys.executable, "-c", PROGRAM]
+    return subprocess.run(command, env=ours | asked, capture_output=True, text=True, check=False)
+
+
+def test_a_process_dies_at_the_time_named_counted_over_processes_and_only_once(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    killed = run(journal, "index.renamed@step*5=kill")
+    assert (killed.returncode, killed.stdout) == (0, "alive\n")
+    killed = run(journal, "index.renamed@step*5=kill")
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "")
+    assert run(journal, "index.renamed@step*5=kill").stdout == "alive\n"
+    assert journal.read_text() == "step index.renamed\n" * 8
+
+
+def test_another_kind_of_process_goes_on(tmp_path: Path) -> None:
+    assert run(tmp_path / "journal", "index.renamed@gateway*1=kill").stdout == "alive\n"
+
+
+def test_nothing_happens_and_nothing_is_written_where_no_test_asks(tmp_path: Path) -> None:
+    assert run(None, "index.renamed@step*1=kill").stdout == "alive\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "index.renamed", "no.such-point@step*1=kill", "index.renamed@step*0=kill"])
+def test_a_trigger_that_nothing_can_reach_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        arm("step", {JOURNAL: str(tmp_path / "journal"), FAILPOINT: text})
+
+
+def test_a_trigger_is_written_as_it_is_read() -> None:
+    trigger = Trigger(Failpoint.SQL_COMMITTED, "worker", 7, "stop")
+    assert Trigger.parse(str(trigger)) == trigger

@@ -1,0 +1,41 @@
+"""kill -9 at each failpoint, once, in the embedded arrangement. `python -m tests.crash.matrix` kills far more often."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.failpoints import Failpoint
+from tests.crash.arrangements import Embedded
+from tests.crash.matrix import LivedStage, bounded, disturb, live
+from tests.crash.zygote import Zygote
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    zygote: Zygote
+    lived: list[LivedStage]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
+    zygote = Zygote()
+    yield Undisturbed(zygote, live(zygote, Embedded(), tmp_path_factory.mktemp("life")))
+    zygote.close()
+
+
+def test_every_failpoint_is_reached_in_a_life(undisturbed: Undisturbed) -> None:
+    reached = {point for one in undisturbed.lived for _, point in one.reached}
+    assert set(Failpoint) - reached == set()
+
+
+def test_a_life_with_a_death_at_each_failpoint_ends_as_the_undisturbed_one(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Items and vectors to the bit, searches with their scores, generations, upgrades with their reports, files."""
+    cases = bounded(undisturbed.lived)
+    verdicts = [
+        disturb(undisturbed.zygote, Embedded(), tmp_path / str(number), case) for number, case in enumerate(cases)
+    ]
+    assert {str(verdict.case): verdict.faults for verdict in verdicts if verdict.faults} == {}
