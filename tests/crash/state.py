@@ -69,7 +69,7 @@ def leftovers(data: Path, database: Database) -> list[str]:
 def _left(data: Path, galleries: set[str]) -> Iterator[str]:
     yield from (str(path) for path in data.rglob("*") if "partial" in path.name)
     yield from (str(path) for path in data.glob("uploads/*"))
-    yield from (str(path) for path in data.glob("galleries/*/samples/*") if path.suffix != ".json")
+    yield from (str(path) for path in data.glob("galleries/*/samples/*") if path.suffix not in {".json", ".sha256"})
     yield from (str(path) for path in data.glob("galleries/*") if path.name not in galleries)
     for path in data.glob("galleries/*/generations/*.lance"):
         dataset = lance.dataset(str(path))
@@ -83,7 +83,8 @@ def layout(data: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for path in data.rglob("*"):
         name = str(path.relative_to(data))
-        if ".lance/" in name or name.startswith("crosswalk.db"):
+        # A file of which a crash kept the checksum from being written goes without: it is none the worse.
+        if ".lance/" in name or ".sha256" in name or name.startswith("crosswalk.db"):
             continue
         found[re.sub(r"-[0-9a-f]{8,}|[0-9]+-[0-9a-f]{16}", "-*", name)] += 1
     for path in data.glob("galleries/*/items.lance"):
