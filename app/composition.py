@@ -25,6 +25,11 @@ from app.search.service import Search
 from app.settings import Settings
 from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
+from app.spaces.doctor import Doctor
+from app.spaces.guard import SpaceGuard
+from app.spaces.sketches import Sketches
+from app.spaces.stored import StoredSpaces
+from app.spaces.watch import StreamWatch
 from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
@@ -58,6 +63,9 @@ class Crosswalk:
     search_resolver: SearchResolver
     search: Search
     uploads: Uploads
+    spaces: SpaceGuard
+    streams: StreamWatch
+    doctor: Doctor
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends what a step that failed for good was of, in the transaction that fails its job.
@@ -68,6 +76,7 @@ class Crosswalk:
             resource.step_failed(session, subject, reason)
 
     def close(self) -> None:
+        self.streams.close()
         self.doorbell.close()
         self.database.close()
 
@@ -87,6 +96,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     accepted_crossings = AcceptedCrossings(database)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
+    sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
+    spaces = SpaceGuard(settings, models, sketches)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
     leaves += [encoders.leave]
     return Crosswalk(
@@ -111,6 +122,9 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         search_resolver=SearchResolver(settings, database, models, galleries),
         search=Search(settings, galleries, live),
         uploads=Uploads(settings),
+        spaces=spaces,
+        streams=StreamWatch(spaces, off=settings.space_guard == "off"),
+        doctor=Doctor(galleries, spaces),
     )
 
 

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     search_k_limit: int = Field(default=1_000, gt=0, description="Largest k of a search.")
     search_queries_limit: int = Field(default=10_000, gt=0, description="Most queries in one POST /search.")
 
+    space_guard: Literal["refuse", "flag", "off"] = Field(
+        default="refuse",
+        description="What is done with a batch of vectors that come, beyond doubt, from another model of the same "
+        "dimension: refused, stored with a warning, or not looked for.",
+    )
+
     worker_concurrency: int = Field(default=1, gt=0, description="Steps that one worker runs at a time.")
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a running step renews its lease.")
@@ -89,6 +95,10 @@ class Settings(BaseSettings):
     @property
     def backbones_dir(self) -> Path:
         return self.backbones or self.data_dir / "backbones"
+
+    @property
+    def spaces_dir(self) -> Path:
+        return self.data_dir / "spaces"
 
     @property
     def uploads_dir(self) -> Path:

@@ -34,6 +34,16 @@ class Client:
         if answer.content:
             typer.echo(json.dumps(answer.json(), indent=2, ensure_ascii=False))
 
+    def ids(self, path: str) -> list[str]:
+        """The ids of everything that is listed at a path, page by page."""
+        found: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = self.call("GET", path, params={"cursor": cursor} if cursor else {}).json()
+            found += [one["id"] for one in page["items"]]
+            if (cursor := page["next_cursor"]) is None:
+                return found
+
     def upload(self, path: str, file: Path, **parameters: str) -> None:
         """Streams a file as a bulk body; its ending says what it is."""
         media_type = MEDIA_TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"

@@ -27,6 +27,7 @@ def register(commands: typer.Typer) -> None:
         _listing(group, name)
         commands.add_typer(group, name=name)
     commands.command()(search)
+    commands.command()(doctor)
 
 
 def _listing(group: typer.Typer, name: str) -> None:
@@ -117,10 +118,17 @@ def register_gallery(
 
 @galleries.command("put")
 def put_items(
-    id: Id, file: File, model: Annotated[str, typer.Option(help="The model that made the vectors.")], url: Url = None
+    id: Id,
+    file: File,
+    model: Annotated[str, typer.Option(help="The model that made the vectors.")],
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Even where the vectors do not look like that model's.")
+    ] = False,
+    url: Url = None,
 ) -> None:
     """Upserts the items of a file."""
-    Client(url).upload(f"/galleries/{id}/items", file, model=model)
+    query = {"space": "unchecked"} if unchecked else {}
+    Client(url).upload(f"/galleries/{id}/items", file, model=model, **query)
 
 
 @galleries.command("side-information")
@@ -275,6 +283,18 @@ def search(
 ) -> None:
     """Searches with one query."""
     Client(url).show("GET", "/search", params={"gallery": gallery, "model": model, "k": k, "vector": vector})
+
+
+def doctor(
+    gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all]")] = None,
+    url: Url = None,
+) -> None:
+    """Looks for vectors that are not of the model that they are stamped with; status 1 where there are some."""
+    client = Client(url)
+    reports = [client.call("GET", f"/galleries/{id}/doctor").json() for id in gallery or client.ids("/galleries")]
+    typer.echo(json.dumps(reports, indent=2, ensure_ascii=False))
+    if not all(report["healthy"] for report in reports):
+        raise typer.Exit(1)
 
 
 def _side(dimension: int | None) -> dict[str, Any]:

@@ -81,6 +81,11 @@ class Datasets:
         """The files of a dataset; `within` the caller's session where there is one. Raises NotFound."""
         return self._store(self._row(dataset, within))
 
+    def stores(self) -> list[DatasetStore]:
+        """The files of every dataset, in order of their ids."""
+        with self._database.read() as session:
+            return [self._store(row) for row in session.scalars(select(DatasetRow).order_by(DatasetRow.id))]
+
     def using_model(self, session: Session, model: str) -> list[str]:
         """The datasets that hold vectors of a model, for whoever would delete it, read in that caller's session."""
         rows = session.scalars(select(DatasetRow)).all()

@@ -97,6 +97,9 @@ class Upserted(BaseModel):
 
     inserted: int
     updated: int
+    warnings: Annotated[
+        list[str], Field(description="What looks wrong with the vectors, though they were stored; mostly empty.")
+    ] = []
 
 
 class SideInformationStored(BaseModel):

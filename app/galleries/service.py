@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -145,6 +145,10 @@ class Galleries:
         query = select(GalleryRow.id).join(GenerationRow, active).where(GenerationRow.model == model)
         with self._database.read(within) as session:
             return list(session.scalars(query.order_by(GalleryRow.id)))
+
+    def all_infos(self) -> list[GalleryInfo]:
+        """Every gallery, in order of their ids."""
+        return self._infos(true())
 
     def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
         infos = self._infos(GalleryRow.id == gallery, within)

@@ -2,20 +2,25 @@
 
 from typing import Annotated
 
+import numpy as np
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from app.composition import Parts
+from app.composition import Crosswalk, Parts
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
+from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import decode_query_vector, media_types, vectors_of_lists
 
 router = APIRouter(prefix="/search", tags=["search"])
+
+WARNING = "Crosswalk-Warning"
+"""The header that says what is wrong with a stream of queries, though each was answered."""
 
 _K = Annotated[int, Query(ge=1, description="How many items to find.")]
 _GALLERY = Annotated[ResourceId, Query(description="Where to search.", examples=["faq"])]
@@ -35,6 +40,7 @@ def search_one(
         ),
     ],
     parts: Parts,
+    response: Response,
     k: _K = 10,
     route: _ROUTE = None,
 ) -> SearchAnswer:
@@ -43,6 +49,7 @@ def search_one(
     resolved = parts.search_resolver.resolve(gallery, model, route)
     query = decode_query_vector(vector, resolved.dimension)
     answers = parts.search.search(resolved, k, query[None, :])
+    _watch(parts, resolved, query[None, :], response)
     return SearchAnswer(**answers.model_dump(exclude={"results"}), results=answers.results[0])
 
 
@@ -69,6 +76,7 @@ def search_one(
 async def search_many(
     request: Request,
     parts: Parts,
+    response: Response,
     gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
     model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
     k: Annotated[int, Query(ge=1, description="With npy or Arrow: how many items to find.")] = 10,
@@ -79,13 +87,24 @@ async def search_many(
         body = _request(await request.body())
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route)
         vectors = vectors_of_lists(body.vectors, resolved.dimension)
-        return await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
+        answers = await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
+        _watch(parts, resolved, vectors, response)
+        return answers
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)
         vectors = await decoded(resolved.dimension)
-    return await run_sync(parts.search.search, resolved, k, vectors)
+    answers = await run_sync(parts.search.search, resolved, k, vectors)
+    _watch(parts, resolved, vectors, response)
+    return answers
+
+
+def _watch(parts: Crosswalk, resolved: ResolvedSearch, vectors: np.ndarray, response: Response) -> None:
+    """Takes note of queries, and tells in a header where the last ones did not look like their model's."""
+    warning = parts.streams.saw(("queries", resolved.gallery.id, resolved.queries.model), vectors)
+    if warning is not None:
+        response.headers[WARNING] = warning
 
 
 def _request(body: bytes) -> SearchRequest:
