@@ -41,7 +41,7 @@ Array = np.ndarray[Any, Any]
 PAIRS = (("minilm", "e5"), ("tfidf", "wordllama"), ("resnet-old", "resnet-new"))
 SIZES = (1, 4, 16, 64, 256)
 DOMAIN = 10
-MANY, FEW = 3_000, 1_000
+MANY, FEW = 3_500, 500
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def shift(found: dict[str, World], console: Console) -> None:
                 seen = np.isin(label, chosen)
                 signature = _signed(every[seen])
                 unseen = every[~seen]
-                own = share(signature, beside, of_groups(unseen, classes(label[~seen]), 64, FEW, rng))
+                own = share(signature, beside, of_groups(unseen, classes(label[~seen]), 64, 2 * FEW, rng))
                 foreign = share(signature, beside, at_random(found[other].held_out, 64, FEW, rng))
                 table.add_row(name, title, f"{signature.limit:.2f}", *own, *foreign)
     console.print(table)

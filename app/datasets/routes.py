@@ -64,6 +64,7 @@ def delete(dataset: DatasetId, parts: Parts) -> None:
 @router.put(
     "/{dataset}/rows",
     summary="Upsert rows in bulk",
+    response_model_exclude_defaults=True,
     responses=problems(NotFound, WrongSpace, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
     openapi_extra=bulk_body(
         "Columns: `id`; optionally `label`, `side_information`, `text`, `image` (encoded bytes), and for each model "

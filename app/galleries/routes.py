@@ -90,6 +90,7 @@ def delete(gallery: GalleryId, parts: Parts) -> None:
 @router.put(
     "/{gallery}/items",
     summary="Upsert items in bulk",
+    response_model_exclude_defaults=True,
     responses=problems(
         NotFound, WrongState, Unprocessable, WrongSpace, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType
     ),

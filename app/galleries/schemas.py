@@ -98,7 +98,8 @@ class Upserted(BaseModel):
     inserted: int
     updated: int
     warnings: Annotated[
-        list[str], Field(description="What looks wrong with the vectors, though they were stored; mostly empty.")
+        list[str],
+        Field(description="What looks wrong with the vectors, though they were stored; left out where nothing does."),
     ] = []
 
 

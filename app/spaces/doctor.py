@@ -10,7 +10,7 @@ from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
 from app.problems import NotFound
 from app.spaces.guard import SpaceGuard
-from app.spaces.schemas import Diagnosis, DoctorReport, Suspects
+from app.spaces.schemas import Diagnosis, DoctorReport, SuspectItems
 from app.storage.lance_table import embedding_column, embedding_model, vectors_of
 from models.portable import (
     ADVANTAGE,
@@ -136,7 +136,7 @@ class Doctor:
             model=model,
             items=items,
             judged=True,
-            suspects=Suspects(
+            suspects=SuspectItems(
                 count=count, low=low, high=high, ids=ids, likely_model=likely, position=round(suspicion.position, 2)
             ),
             finding=f"{count} of {items} vectors (between {low} and {high}) are not of {model!r}, as far as one can "

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 
-class Suspects(BaseModel):
+class SuspectItems(BaseModel):
     """Items of a gallery whose vectors do not seem to be of the model that they are stamped with."""
 
     count: Annotated[int, Field(description="How many look more like another model's than like their own.")]
@@ -22,7 +22,7 @@ class Diagnosis(BaseModel):
     model: str
     items: Annotated[int, Field(description="Items with a vector of this model.")]
     judged: Annotated[bool, Field(description="False: too few, or nothing is characteristic of them.")]
-    suspects: Suspects | None
+    suspects: SuspectItems | None
     finding: Annotated[str, Field(description="What was found, and what to do, in words.")]
 
 

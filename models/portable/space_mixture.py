@@ -15,7 +15,7 @@ from models.portable.space_signature import (
     signature_of_directions,
     unit_rows,
 )
-from models.portable.space_sketch import Array
+from models.portable.space_sketch import AnyArray
 
 _FEWEST = 32
 _STEPS = 4
@@ -28,12 +28,12 @@ class SpaceMixture:
     """A heap that holds two spaces. foreign: (n,) bool, the smaller part; majority: the signature of the larger;
     position: the smaller part on the larger's scale, 0 the larger's own and 1 a stranger's."""
 
-    foreign: Array
+    foreign: AnyArray
     majority: SpaceSignature
     position: float
 
 
-def find_mixture(vectors: Array) -> SpaceMixture | None:
+def find_mixture(vectors: AnyArray) -> SpaceMixture | None:
     """Splits non-zero vectors (n, d), in random order, where a smaller part knows nothing of the directions of the
     larger; else None.
 
@@ -50,7 +50,7 @@ def find_mixture(vectors: Array) -> SpaceMixture | None:
     return best
 
 
-def _refined(directions: Array, foreign: Array) -> SpaceMixture | None:
+def _refined(directions: AnyArray, foreign: AnyArray) -> SpaceMixture | None:
     for _ in range(_STEPS):
         if not _FEWEST <= foreign.sum() <= len(foreign) // 2:
             return None
@@ -70,7 +70,7 @@ def _refined(directions: Array, foreign: Array) -> SpaceMixture | None:
     return SpaceMixture(foreign, whole, position) if not whole.blind and position >= whole.limit else None
 
 
-def _beginnings(directions: Array) -> Iterator[Array]:
+def _beginnings(directions: AnyArray) -> Iterator[AnyArray]:
     """Guesses at the smaller part: a cluster of two; the rows that the whole fits worst."""
     _, labels = kmeans2(directions, 2, iter=20, minit="++", seed=0)
     yield labels == (0 if (labels == 0).sum() <= (labels == 1).sum() else 1)
@@ -80,6 +80,6 @@ def _beginnings(directions: Array) -> Iterator[Array]:
         yield scores > np.quantile(scores, 1 - share)
 
 
-def _scale(directions: Array) -> SpaceScale:
+def _scale(directions: AnyArray) -> SpaceScale:
     held_out = np.arange(len(directions)) % 5 == 0
     return SpaceScale.of(directions[~held_out], directions[held_out])

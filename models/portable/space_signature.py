@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
-from models.portable.space_sketch import Array, SpaceSketch, sketch_rows
+from models.portable.space_sketch import AnyArray, SpaceSketch, sketch_rows
 
 ROWS_TO_LEARN = 1_000
 ROWS_TO_JUDGE = 64
@@ -47,14 +47,14 @@ class _Ellipsoid:
     """mean: (d,); axes: (d, r), orthonormal columns; saved: (r,), how much less a unit of squared length along an axis
     weighs than one elsewhere; outside: the weight of one elsewhere; spread: the trace of the covariance."""
 
-    mean: Array
-    axes: Array
-    saved: Array
+    mean: AnyArray
+    axes: AnyArray
+    saved: AnyArray
     outside: float
     spread: float
 
     @classmethod
-    def around(cls, directions: Array) -> _Ellipsoid:
+    def around(cls, directions: AnyArray) -> _Ellipsoid:
         """Of unit vectors (n, d), at least two different ones."""
         mean = directions.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = directions - mean
@@ -73,7 +73,7 @@ class _Ellipsoid:
         weights = 1 / ((1 - _SHRINKAGE) * variances + ball)
         return cls(mean, axes.astype(np.float32), (1 / ball - weights).astype(np.float32), 1 / ball, spread)
 
-    def scores(self, directions: Array) -> Array:
+    def scores(self, directions: AnyArray) -> AnyArray:
         """Logarithms of the squared distances, by dimension, of unit vectors (n, d): (n,) float64."""
         centred = directions - self.mean
         squared = np.square(centred, dtype=np.float64).sum(axis=1) * self.outside
@@ -92,7 +92,7 @@ class SpaceScale:
     gap_row: float
 
     @classmethod
-    def of(cls, learnt: Array, held_out: Array) -> SpaceScale:
+    def of(cls, learnt: AnyArray, held_out: AnyArray) -> SpaceScale:
         ellipsoid = _Ellipsoid.around(learnt)
         noise = np.random.default_rng(0).standard_normal((512, learnt.shape[1]), np.float32)
         strange = ellipsoid.scores(unit_rows(noise))
@@ -106,11 +106,11 @@ class SpaceScale:
             float(np.median(strange)) - typical,
         )
 
-    def position(self, directions: Array) -> float:
+    def position(self, directions: AnyArray) -> float:
         """Of a batch."""
         return (float(np.quantile(self.ellipsoid.scores(directions), _QUANTILE)) - self.own) / max(self.gap, 1e-9)
 
-    def rows(self, directions: Array) -> Array:
+    def rows(self, directions: AnyArray) -> AnyArray:
         """Of every row by itself."""
         return np.asarray((self.ellipsoid.scores(directions) - self.own_row) / max(self.gap_row, 1e-9))
 
@@ -139,7 +139,7 @@ class SpaceSignature:
 
     scale: SpaceScale
     topic: float
-    known: Array
+    known: AnyArray
     shortest: float
     longest: float
 
@@ -152,7 +152,7 @@ class SpaceSignature:
         lengths = float(sketch.norms.min()), float(sketch.norms.max())
         return signature_of_directions(unit_rows(sketch.directions), *lengths)
 
-    def judge(self, vectors: Array, others: Mapping[str, SpaceSignature]) -> SpaceJudgement | None:
+    def judge(self, vectors: AnyArray, others: Mapping[str, SpaceSignature]) -> SpaceJudgement | None:
         """Of vectors (n, d), finite, said to be this model's; `others`: signatures of the same dimension.
 
         None where they are too few for a judgement: fewer than ROWS_TO_JUDGE that are distinct.
@@ -166,7 +166,7 @@ class SpaceSignature:
         return self.position_of(directions, others, float(np.median(norms[norms > 0])))
 
     def position_of(
-        self, directions: Array, others: Mapping[str, SpaceSignature], norm: float | None = None
+        self, directions: AnyArray, others: Mapping[str, SpaceSignature], norm: float | None = None
     ) -> SpaceJudgement:
         """What `judge` says, of however few unit vectors (n, d), n > 0."""
         position = self.scale.position(directions) if self.scale.gap >= LEAST_GAP else 0.0
@@ -196,7 +196,7 @@ class SpaceSignature:
         those of a model that is registered twice, or of one that was trained to be compatible."""
         return other.scale.gap >= LEAST_GAP and other.scale.position(self.known) - AT_HOME >= _STRANGE
 
-    def row_positions(self, vectors: Array) -> Array:
+    def row_positions(self, vectors: AnyArray) -> AnyArray:
         """Of each vector (n, d) by itself: (n,) float64; of a zero vector 0."""
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         positions = np.zeros(len(vectors))
@@ -204,7 +204,7 @@ class SpaceSignature:
         return positions
 
 
-def signature_of_directions(directions: Array, shortest: float = 1.0, longest: float = 1.0) -> SpaceSignature:
+def signature_of_directions(directions: AnyArray, shortest: float = 1.0, longest: float = 1.0) -> SpaceSignature:
     """The signature of unit vectors (n, d) float32 in random order, n at least a few hundred; `shortest`, `longest`:
     the lengths that they had."""
     held_out = np.arange(len(directions)) % 5 == 0
@@ -213,20 +213,20 @@ def signature_of_directions(directions: Array, shortest: float = 1.0, longest: f
     return SpaceSignature(scale, topic, directions[held_out][:ROWS_LOOKED_AT], shortest, longest)
 
 
-def spread_out(vectors: Array, most: int) -> Array:
+def spread_out(vectors: AnyArray, most: int) -> AnyArray:
     """Up to `most` rows, evenly from the first to the last."""
     if len(vectors) <= most:
         return vectors
     return np.asarray(vectors[np.linspace(0, len(vectors) - 1, most).astype(np.int64)])
 
 
-def unit_rows(vectors: Array) -> Array:
+def unit_rows(vectors: AnyArray) -> AnyArray:
     """Vectors (n, d) without a zero row, at length 1: float32."""
     wide = vectors.astype(np.float64)
     return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True), np.float32)
 
 
-def _distinct(directions: Array, squared: float) -> Array:
+def _distinct(directions: AnyArray, squared: float) -> AnyArray:
     """Places of rows of which no two are nearer than a squared distance: the first of each heap of near-copies."""
     near = 2 - 2 * (directions @ directions.T) < squared
     kept: list[int] = []
@@ -236,7 +236,7 @@ def _distinct(directions: Array, squared: float) -> Array:
     return np.asarray(kept, np.int64)
 
 
-def _clusters(directions: Array) -> list[Array]:
+def _clusters(directions: AnyArray) -> list[AnyArray]:
     """Which rows are in each cluster that is large enough to be judged and leaves enough to judge it by."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an empty cluster is passed over
@@ -245,7 +245,7 @@ def _clusters(directions: Array) -> list[Array]:
     return [labels == one for one in np.flatnonzero((sizes >= _SMALLEST_CLUSTER) & (sizes <= len(labels) // 2))]
 
 
-def _left_out(directions: Array, cluster: Array) -> float:
+def _left_out(directions: AnyArray, cluster: AnyArray) -> float:
     """The position of a cluster on the scale of all others."""
     others = directions[~cluster]
     held_out = np.arange(len(others)) % 5 == 0

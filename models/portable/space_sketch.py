@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+AnyArray = NDArray[Any]
 
 _MOST_ROWS = 2_048
 _MOST_COMPONENTS = 2**22
@@ -35,16 +35,16 @@ class SpaceSketch:
     priorities: (m,) uint64, ascending; directions: (m, d) float16, unit rows; norms: (m,) float32.
     """
 
-    priorities: Array
-    directions: Array
-    norms: Array
+    priorities: AnyArray
+    directions: AnyArray
+    norms: AnyArray
 
     @classmethod
     def empty(cls, dimension: int) -> SpaceSketch:
         return cls(np.empty(0, np.uint64), np.empty((0, dimension), np.float16), np.empty(0, np.float32))
 
     @classmethod
-    def of(cls, vectors: Array, below: int | None = None) -> SpaceSketch:
+    def of(cls, vectors: AnyArray, below: int | None = None) -> SpaceSketch:
         """The sketch of vectors (n, d), finite; `below`: a priority from which on they would not be kept anyhow."""
         vectors = np.ascontiguousarray(vectors, np.float32)
         limit = sketch_rows(vectors.shape[1])
@@ -100,13 +100,13 @@ class SpaceSketch:
             return cls(file["priorities"], file["directions"], file["norms"])
 
     @classmethod
-    def _lowest(cls, priorities: Array, directions: Array, norms: Array) -> SpaceSketch:
+    def _lowest(cls, priorities: AnyArray, directions: AnyArray, norms: AnyArray) -> SpaceSketch:
         _, first = np.unique(priorities, return_index=True)
         kept = first[: sketch_rows(directions.shape[1])]
         return cls(priorities[kept], directions[kept], norms[kept])
 
 
-def _priorities(vectors: Array) -> Array:
+def _priorities(vectors: AnyArray) -> AnyArray:
     """A hash of each row of (n, d) float32 as (n,) uint64, uniform for all that a sample cares."""
     if vectors.shape[1] % 2:
         vectors = np.pad(vectors, ((0, 0), (0, 1)))
