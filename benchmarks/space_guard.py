@@ -33,9 +33,10 @@ from app.composition import compose
 from app.galleries.schemas import NewGallery
 from app.registry.schemas import NewModel
 from app.settings import Settings
+from app.spaces.suspicion import find_foreign
 from app.storage.migrate import migrate
 from app.uploads import UploadedRows
-from models.portable import SpaceSignature, SpaceSketch, find_mixture, unit_rows
+from models.portable import SpaceSignature, SpaceSketch, unit_rows
 
 Array = np.ndarray[Any, Any]
 PAIRS = (("minilm", "e5"), ("tfidf", "wordllama"), ("resnet-old", "resnet-new"))
@@ -293,9 +294,10 @@ def _learned_from(vectors: Array, label: Array, rng: np.random.Generator) -> Ite
 
 
 def mixture(found: dict[str, World], console: Console) -> None:
-    """What a scan of 4,096 rows finds with no model known: planted foreign rows, and nothing where there are none."""
-    table = Table("gallery", "planted", "found", "of them planted", "of the planted found")
+    """What the doctor finds in galleries of 4,096 rows with so many foreign ones: of a model that is known or not."""
+    table = Table("gallery", "planted", "which is", "found", "of them planted", "of the planted found")
     for pair in PAIRS:
+        signatures = {name: _signed(found[name].held_out) for name in pair}
         for name, other in (pair, pair[::-1]):
             rng = np.random.default_rng(3)
             for planted in (0, 41, 205, 410, 1_229):
@@ -303,16 +305,19 @@ def mixture(found: dict[str, World], console: Console) -> None:
                 foreign = rng.permutation(found[other].learn)[:planted]
                 order = rng.permutation(4_096)
                 truth = (np.arange(4_096) >= len(own))[order]
-                split = find_mixture(np.concatenate([own, foreign])[order])
-                hits = np.zeros(4_096, bool) if split is None else split.foreign
-                right = int((hits & truth).sum())
-                table.add_row(
-                    name,
-                    f"{planted} of {other}",
-                    str(int(hits.sum())),
-                    f"{right / max(1, hits.sum()):.1%}",
-                    f"{right / max(1, planted):.1%}",
-                )
+                vectors = np.concatenate([own, foreign])[order]
+                for others in ({}, {other: signatures[other]}):
+                    rule = find_foreign(vectors, None, others)
+                    hits = np.zeros(4_096, bool) if rule is None else rule.among(vectors)
+                    right = int((hits & truth).sum())
+                    table.add_row(
+                        name,
+                        f"{planted} of {other}",
+                        "known" if others else "not known",
+                        str(int(hits.sum())),
+                        f"{right / hits.sum():.1%}" if hits.any() else "–",
+                        f"{right / planted:.1%}" if planted else "–",
+                    )
     console.print(table)
 
 

@@ -19,8 +19,7 @@ from models.portable.space_sketch import AnyArray
 
 _FEWEST = 32
 _STEPS = 4
-_ROW = 0.5
-_CLEAR_GAP = 0.8
+_CLEAR_GAP = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def find_mixture(vectors: AnyArray) -> SpaceMixture | None:
     best: SpaceMixture | None = None
     for foreign in _beginnings(directions):
         split = _refined(directions, foreign)
-        if split is not None and (best is None or split.position > best.position):
+        if split is not None and (best is None or split.foreign.sum() > best.foreign.sum()):
             best = split
     return best
 
@@ -57,7 +56,7 @@ def _refined(directions: AnyArray, foreign: AnyArray) -> SpaceMixture | None:
         majority = _scale(directions[~foreign])
         if majority.gap < _CLEAR_GAP:
             return None
-        assigned = majority.rows(directions) > _ROW
+        assigned = majority.rows(directions) > majority.row_limit
         if (assigned == foreign).all():
             break
         foreign = assigned
@@ -71,12 +70,15 @@ def _refined(directions: AnyArray, foreign: AnyArray) -> SpaceMixture | None:
 
 
 def _beginnings(directions: AnyArray) -> Iterator[AnyArray]:
-    """Guesses at the smaller part: a cluster of two; the rows that the whole fits worst."""
-    _, labels = kmeans2(directions, 2, iter=20, minit="++", seed=0)
-    yield labels == (0 if (labels == 0).sum() <= (labels == 1).sum() else 1)
+    """Guesses at the smaller part: a cluster, of two or of four; the rows that the whole fits worst."""
+    for clusters in (2, 4):
+        _, labels = kmeans2(directions, clusters, iter=20, minit="++", seed=0)
+        for one in range(clusters):
+            if (labels == one).sum() <= len(labels) // 2:
+                yield labels == one
     whole = _scale(directions)
     scores = whole.rows(directions)
-    for share in (0.3, 0.1):
+    for share in (0.5, 0.3, 0.1):
         yield scores > np.quantile(scores, 1 - share)
 
 

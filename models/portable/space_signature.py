@@ -83,13 +83,18 @@ class _Ellipsoid:
 
 @dataclass(frozen=True)
 class SpaceScale:
-    """A signature's ellipsoid, and the scores that are 0 and 1 of its scale, of lower quantiles and of single rows."""
+    """A signature's ellipsoid, and the scores that are 0 and 1 of its scale, of lower quantiles and of single rows.
+
+    row_limit: the position from which on a single row is rather a stranger's: halfway between where hardly any own row
+    comes and where hardly any stranger's does not.
+    """
 
     ellipsoid: _Ellipsoid
     own: float
     gap: float
     own_row: float
     gap_row: float
+    row_limit: float
 
     @classmethod
     def of(cls, learnt: AnyArray, held_out: AnyArray) -> SpaceScale:
@@ -98,12 +103,15 @@ class SpaceScale:
         strange = ellipsoid.scores(unit_rows(noise))
         own = ellipsoid.scores(held_out)
         low, typical = float(np.quantile(own, _QUANTILE)), float(np.median(own))
+        gap_row = float(np.median(strange)) - typical
+        between = (float(np.quantile(own, 0.98)) + float(np.quantile(strange, 0.02))) / 2
         return cls(
             ellipsoid,
             low,
             float(np.quantile(strange, _QUANTILE)) - low,
             typical,
-            float(np.median(strange)) - typical,
+            gap_row,
+            float(np.clip((between - typical) / max(gap_row, 1e-9), 0.5, 0.9)),
         )
 
     def position(self, directions: AnyArray) -> float:
@@ -170,7 +178,7 @@ class SpaceSignature:
     ) -> SpaceJudgement:
         """What `judge` says, of however few unit vectors (n, d), n > 0."""
         position = self.scale.position(directions) if self.scale.gap >= LEAST_GAP else 0.0
-        homes = {name: other.scale.position(directions) for name, other in others.items() if self._strange_to(other)}
+        homes = {name: other.scale.position(directions) for name, other in others.items() if self.strange_to(other)}
         likely = min(homes, key=lambda name: homes[name], default=None)
         home = None if likely is None else homes[likely]
         claimed = home is not None and home <= AT_HOME and position - home >= ADVANTAGE
@@ -191,7 +199,7 @@ class SpaceSignature:
         """Whether strangers cannot be told from new topics: a space without shape, or known from few topics."""
         return self.scale.gap < LEAST_GAP or self.limit > _TELLABLE
 
-    def _strange_to(self, other: SpaceSignature) -> bool:
+    def strange_to(self, other: SpaceSignature) -> bool:
         """Whether another model can claim vectors: not where this model's own vectors look like its own as well, as
         those of a model that is registered twice, or of one that was trained to be compatible."""
         return other.scale.gap >= LEAST_GAP and other.scale.position(self.known) - AT_HOME >= _STRANGE
