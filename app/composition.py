@@ -28,6 +28,11 @@ from app.search.service import Search
 from app.settings import Settings
 from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
+from app.spaces.doctor import Doctor
+from app.spaces.guard import SpaceGuard
+from app.spaces.sketches import Sketches
+from app.spaces.stored import StoredSpaces
+from app.spaces.watch import StreamWatch
 from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
@@ -66,6 +71,9 @@ class Crosswalk:
     uploads: Uploads
     keys: Keys
     key_ring: KeyRing
+    spaces: SpaceGuard
+    streams: StreamWatch
+    doctor: Doctor
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends what a step that failed for good was of, in the transaction that fails its job.
@@ -84,6 +92,7 @@ class Crosswalk:
 
     def close(self) -> None:
         self.key_ring.close()
+        self.streams.close()
         self.doorbell.close()
         self.database.close()
 
@@ -105,6 +114,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     keys = Keys(database)
+    sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
+    spaces = SpaceGuard(settings, models, sketches)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
     leaves += [encoders.leave]
     return Crosswalk(
@@ -133,6 +144,9 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         uploads=Uploads(settings),
         keys=keys,
         key_ring=KeyRing(settings, database, keys),
+        spaces=spaces,
+        streams=StreamWatch(spaces, off=settings.space_guard == "off"),
+        doctor=Doctor(galleries, spaces),
     )
 
 

@@ -47,6 +47,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
+            app.state.crosswalk.streams.measure(metrics.registry)
             yield
             await run_in_threadpool(stack.close)
 

@@ -16,6 +16,7 @@ Problem
 ├── UnknownHost 421           asked by a name that is not the service's
 ├── Unprocessable 422         understood, but wrong
 │   ├── InvalidRows           rows of a bulk body break a rule; nothing was stored
+│   ├── WrongSpace            vectors of a bulk body are of another model; nothing was stored
 │   └── KeyReused             an Idempotency-Key seen with another body
 ├── TooManyRequests 429       a key is used more often than it may be
 ├── HeadersTooLarge 431
@@ -176,6 +177,14 @@ class Unprocessable(Problem):
 class InvalidRows(Unprocessable):
     slug, title = "invalid-rows", "Some rows break a rule; nothing was stored"
     remedy = "The answer names the first offending rows. Correct or leave them out, and send the whole request again."
+
+
+class WrongSpace(Unprocessable):
+    slug, title = "wrong-space", "The vectors are of another model than the request says; nothing was stored"
+    remedy = (
+        "`likely_model` names the model that they look like, where one is known. Send them as that model's; or, if you "
+        "know better, repeat the request with `space=unchecked`."
+    )
 
 
 class KeyReused(Unprocessable):

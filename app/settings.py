@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     search_memory_bytes: int = Field(
         default=2**26, ge=0, description="Most memory for the ids, labels and payloads of items found, kept for later."
     )
+    space_guard: Literal["refuse", "flag", "off"] = Field(
+        default="refuse",
+        description="What is done with a batch of vectors that come, beyond doubt, from another model of the same "
+        "dimension: refused, stored with a warning, or not looked for.",
+    )
 
     worker_concurrency: int = Field(default=1, gt=0, description="Steps that one worker runs at a time.")
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
@@ -193,6 +198,10 @@ class Settings(BaseSettings):
     @property
     def backbones_dir(self) -> Path:
         return self.backbones or self.data_dir / "backbones"
+
+    @property
+    def spaces_dir(self) -> Path:
+        return self.data_dir / "spaces"
 
     @property
     def uploads_dir(self) -> Path:

@@ -32,6 +32,16 @@ class Client:
         if answer.content:
             show(_json(answer))
 
+    def ids(self, path: str) -> list[str]:
+        """The ids of everything that is listed at a path, page by page."""
+        found: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = self.ask("GET", path, params={"cursor": cursor} if cursor else {})
+            found += [one["id"] for one in page["items"]]
+            if (cursor := page["next_cursor"]) is None:
+                return found
+
     def upload(self, path: str, file: Path, type: FileType | None, **parameters: str) -> None:
         """Streams a file as a bulk body, of the type given or else of the one that its name or its beginning tells."""
         with told_in_one_line(), opened(file, type) as (body, media_type):

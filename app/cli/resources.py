@@ -44,6 +44,7 @@ def register(commands: typer.Typer) -> None:
         _listing(group, name)
         commands.add_typer(group, name=name)
     commands.command(context_settings=_AS_ARGUMENTS)(search)
+    commands.command()(doctor)
 
 
 def _listing(group: typer.Typer, name: str) -> None:
@@ -136,10 +137,14 @@ def put_items(
     file: File,
     model: Annotated[str, typer.Option(help="The model that made the vectors.")],
     type: Type = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Even where the vectors do not look like that model's.")
+    ] = False,
     url: Url = None,
 ) -> None:
     """Upserts the items of a file."""
-    Client(url).upload(path_to("galleries", id, "items"), file, type, model=model)
+    query = {"space": "unchecked"} if unchecked else {}
+    Client(url).upload(path_to("galleries", id, "items"), file, type, model=model, **query)
 
 
 @galleries.command("item", context_settings=_AS_ARGUMENTS)
@@ -322,6 +327,18 @@ def search(
         "POST", "/search", params={"gallery": gallery, "model": model, "k": k}, content=body, headers=headers
     )
     show(answer | {"results": answer["results"][0]})
+
+
+def doctor(
+    gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all]")] = None,
+    url: Url = None,
+) -> None:
+    """Looks for vectors that are not of the model that they are stamped with; status 1 where there are some."""
+    client = Client(url)
+    reports = [client.ask("GET", path_to("galleries", id, "doctor")) for id in gallery or client.ids("/galleries")]
+    typer.echo(json.dumps(reports, indent=2, ensure_ascii=False))
+    if not all(report["healthy"] for report in reports):
+        raise typer.Exit(1)
 
 
 def _side(dimension: int | None) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """HTTP of the datasets resource."""
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 
 from app.composition import Parts
 from app.datasets.schemas import Dataset, NewDataset
+from app.datasets.store import columns_by_model
 from app.galleries.schemas import Upserted
 from app.http.body_limit import BulkBody
 from app.http.openapi import problems
@@ -20,7 +21,9 @@ from app.problems import (
     NotFound,
     TooLarge,
     UnsupportedMediaType,
+    WrongSpace,
 )
+from app.spaces.query import Space
 from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
@@ -66,7 +69,8 @@ def delete(dataset: DatasetId, parts: Parts) -> None:
 @router.put(
     "/{dataset}/rows",
     summary="Upsert rows in bulk",
-    responses=problems(NotFound, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    response_model_exclude_defaults=True,
+    responses=problems(NotFound, WrongSpace, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
     openapi_extra=bulk_body(
         "Columns: `id`; optionally `label`, `side_information`, `text`, `image` (encoded bytes), and for each model "
         "one `embedding.<model id>` (in JSON: `embeddings`, an object by model id). A row that lacks the old model's "
@@ -89,9 +93,20 @@ def delete(dataset: DatasetId, parts: Parts) -> None:
         },
     ),
 )
-async def put_rows(dataset: DatasetId, body: BulkBody, request: Request, parts: Parts) -> Upserted:
+async def put_rows(
+    dataset: DatasetId,
+    body: BulkBody,
+    request: Request,
+    parts: Parts,
+    background: BackgroundTasks,
+    space: Space = "checked",
+) -> Upserted:
     """Inserts rows, or updates those of the same id: what a row leaves out keeps its value, and `null` clears it.
-    All of it, or nothing."""
+    All of it, or nothing. Vectors that are another model's beyond doubt are refused, or warned of, as
+    `CROSSWALK_SPACE_GUARD` says."""
     expected = await run_sync(parts.datasets.expected, dataset)
     async with parts.uploads.rows(body, request.headers, expected) as rows:
-        return await run_sync(parts.datasets.put, dataset, rows)
+        inspected = await run_sync(parts.spaces.inspect, rows, columns_by_model(rows.schema.names), space)
+        done = await run_sync(parts.datasets.put, dataset, rows)
+    background.add_task(parts.spaces.learn, inspected)
+    return done.model_copy(update={"warnings": list(inspected.warnings)})

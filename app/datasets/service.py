@@ -103,6 +103,11 @@ class Datasets:
         """Where a dataset's files are: none of them is touched. Raises NotFound."""
         return self._settings.datasets_dir / self._row(dataset).folder
 
+    def stores(self) -> list[DatasetStore]:
+        """The files of every dataset, in order of their ids."""
+        with self._database.read() as session:
+            return [self._store(row) for row in session.scalars(select(DatasetRow).order_by(DatasetRow.id))]
+
     def using_model(self, session: Session, model: str) -> list[str]:
         """The datasets that hold vectors of a model, for whoever would delete it, read in that caller's session."""
         rows = session.scalars(select(DatasetRow)).all()

@@ -72,3 +72,8 @@ def stored_name(column: str) -> str:
     """The store's name for a column of a bulk body."""
     model = column.removeprefix(_WIRE_PREFIX)
     return embedding_column(model) if column.startswith(_WIRE_PREFIX) else column
+
+
+def columns_by_model(columns: list[str]) -> dict[str, str]:
+    """The columns of a bulk body that hold vectors, by the model that made them."""
+    return {name.removeprefix(_WIRE_PREFIX): name for name in columns if name.startswith(_WIRE_PREFIX)}

@@ -37,8 +37,11 @@ from app.problems import (
     TooLarge,
     Unprocessable,
     UnsupportedMediaType,
+    WrongSpace,
     WrongState,
 )
+from app.spaces.query import Space
+from app.spaces.schemas import DoctorReport
 from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
@@ -93,7 +96,10 @@ def delete(gallery: GalleryId, parts: Parts) -> None:
 @router.put(
     "/{gallery}/items",
     summary="Upsert items in bulk",
-    responses=problems(NotFound, WrongState, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    response_model_exclude_defaults=True,
+    responses=problems(
+        NotFound, WrongState, Unprocessable, WrongSpace, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType
+    ),
     openapi_extra=bulk_body(
         "Columns: `id` and `embedding`; optionally `side_information`, `label`, `payload` (a JSON object).",
         {
@@ -124,20 +130,25 @@ async def put_items(
     request: Request,
     parts: Parts,
     background: BackgroundTasks,
+    space: Space = "checked",
 ) -> UpsertedItems:
     """Inserts items, or updates those of the same id: what a row leaves out keeps its value, and `null` clears it. All
     of it, or nothing; durable when it answers, and seen by every search after that.
 
     Vectors that newer models made of an item stay as long as its vector of `model` stays the same; where that changes,
-    they are dropped, and `dropped` counts them."""
+    they are dropped, and `dropped` counts them. Vectors that are another model's beyond doubt are refused, or warned
+    of, as `CROSSWALK_SPACE_GUARD` says."""
     info = await run_sync(parts.galleries.info, gallery)
     expected = await run_sync(parts.items.expected, info, model)
     refuse_retired(info, model)
     async with parts.uploads.rows(body, request.headers, expected) as rows:
+        inspected = await run_sync(parts.spaces.inspect, rows, {model: "embedding"}, space)
         done = await run_sync(parts.items.put, info, model, rows)
+        streamed = None if space == "unchecked" else parts.streams.saw(("items", gallery, model), inspected.few)
+    background.add_task(parts.spaces.learn, inspected)
     await run_sync(parts.retirement.after_put, gallery, model)
     background.add_task(parts.search.warm, gallery)
-    return done
+    return done.model_copy(update={"warnings": [*inspected.warnings, *([streamed] if streamed else [])]})
 
 
 @router.put(
@@ -244,3 +255,10 @@ def backfill(
     budget. PUT them with `model=` the new model: each is searched as it really is from then on. Once none is left, the
     transformation is retired, and items of the old model are taken no longer."""
     return parts.backfills.next(gallery, order, limit)
+
+
+@router.get("/{gallery}/doctor", summary="Look for vectors of other models", responses=problems(NotFound))
+def doctor(gallery: GalleryId, parts: Parts) -> DoctorReport:
+    """Scans every vector for a mixture: items whose vectors were not made by the model that they are stamped with.
+    Names the suspicious items, and the model that they look like, where that is known."""
+    return parts.doctor.examine(gallery)

@@ -97,6 +97,10 @@ class Upserted(BaseModel):
 
     inserted: int
     updated: int
+    warnings: Annotated[
+        list[str],
+        Field(description="What looks wrong with the vectors, though they were stored; left out where nothing does."),
+    ] = []
 
 
 class UpsertedItems(Upserted):
@@ -105,12 +109,11 @@ class UpsertedItems(Upserted):
     dropped: Annotated[
         dict[str, int],
         Field(
-            default_factory=dict,
             description="By model: vectors that were dropped, since their items' vectors of the model that `model` "
-            "names changed, and they were made of what the items were before. Embed these items anew: "
-            "GET /galleries/{id}/backfill lists them. An item put again unchanged keeps them.",
+            "names changed, and they were made of what the items were before; left out where none was. Embed these "
+            "items anew: GET /galleries/{id}/backfill lists them. An item put again unchanged keeps them.",
         ),
-    ]
+    ] = {}
 
 
 class SideInformationStored(BaseModel):

@@ -174,6 +174,10 @@ class Galleries:
         items, column = GalleryStore(self._settings.galleries_dir / row.folder).items, embedding_column(model)
         return items.has(column) and items.count(f"`{column}` IS NOT NULL") > 0
 
+    def all_infos(self) -> list[GalleryInfo]:
+        """Every gallery, in order of their ids."""
+        return self._infos(true())
+
     def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
         infos = self._infos(GalleryRow.id == gallery, within)
         return infos[0] if infos else None

@@ -139,7 +139,12 @@ RULES = Rules(
             "DELETE /datasets/{dataset}",
             "PUT /datasets/{dataset}/rows",
         ),
-        *_rules((Scope.WRITE, Scope.UPGRADE), "GET /datasets", "GET /datasets/{dataset}"),
+        *_rules(
+            (Scope.WRITE, Scope.UPGRADE),
+            "GET /datasets",
+            "GET /datasets/{dataset}",
+            "GET /galleries/{gallery}/doctor",
+        ),
         *_rules(
             (Scope.UPGRADE,),
             "POST /galleries/{gallery}/activate",

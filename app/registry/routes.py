@@ -43,7 +43,8 @@ def list_(paging: Paging, parts: Parts) -> Page[Model]:
 def get(model: ModelId, parts: Parts) -> Model:
     """One model version; where it was trained here, by what and how far that is, and which model it is compatible with
     or stands beside."""
-    return parts.encoders.shown([parts.models.get(model)])[0]
+    shown = parts.encoders.shown([parts.models.get(model)])[0]
+    return shown.model_copy(update={"warnings": parts.streams.warnings(model)})
 
 
 @router.get(
@@ -65,4 +66,6 @@ def artifact(model: ModelId, parts: Parts) -> FileResponse:
 @router.delete("/{model}", summary="Remove a model version", status_code=204, responses=problems(NotFound, InUse))
 def delete(model: Annotated[ResourceId, Path(description="A model's id.", examples=[UNUSED])], parts: Parts) -> None:
     """Forgets a model version. One that a gallery, dataset or upgrade needs stays; the answer names what needs it."""
+    known = parts.spaces.known(model)
     parts.models.delete(model)
+    parts.spaces.forget(known)

@@ -85,4 +85,7 @@ class Model(NewModel):
     training: Annotated[
         TrainingStatus | None, Field(description="Of an encoder of side-information: how that stands.")
     ] = None
+    warnings: Annotated[
+        list[str], Field(description="Streams of queries or items that do not look like this model's, by gallery.")
+    ] = []
     created_at: datetime

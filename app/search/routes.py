@@ -3,23 +3,28 @@
 import re
 from typing import Annotated
 
+import numpy as np
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from app.composition import Parts
+from app.composition import Crosswalk, Parts
 from app.http.json_text import check_json, is_json
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.keys.access import Caller
 from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import decode_query_vector, media_types, vectors_of_lists
 from app.uploads.json_text import utf8
 
 router = APIRouter(prefix="/search", tags=["search"])
+
+WARNING = "Crosswalk-Warning"
+"""The header that says what is wrong with a stream of queries, though each was answered."""
 
 _K = Annotated[int, Query(ge=1, description="How many items to find.")]
 _GALLERY = Annotated[ResourceId, Query(description="Where to search.", examples=["faq"])]
@@ -48,6 +53,7 @@ def search_one(
     ],
     parts: Parts,
     caller: Caller,
+    response: Response,
     k: _K = 10,
     route: _ROUTE = None,
     filter: _FILTER = None,
@@ -59,6 +65,7 @@ def search_one(
     resolved = parts.search_resolver.resolve(gallery, model, route)
     query = decode_query_vector(vector, resolved.dimension)
     answers = parts.search.search(resolved, k, query[None, :], wanted)
+    _watch(parts, resolved, query[None, :], response)
     return SearchAnswer(**answers.model_dump(exclude={"results"}), results=answers.results[0])
 
 
@@ -87,6 +94,7 @@ async def search_many(
     request: Request,
     parts: Parts,
     caller: Caller,
+    response: Response,
     gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
     model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
     # Swagger UI would send a default along, with JSON too.
@@ -104,7 +112,9 @@ async def search_many(
         caller.require_gallery(body.gallery)
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route)
         vectors = vectors_of_lists(body.vectors, resolved.dimension)
-        return await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
+        answers = await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
+        _watch(parts, resolved, vectors, response)
+        return answers
     _refuse_what_is_no_query(content_type)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
@@ -113,7 +123,16 @@ async def search_many(
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)
         vectors = await decoded(resolved.dimension)
-    return await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
+    answers = await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
+    _watch(parts, resolved, vectors, response)
+    return answers
+
+
+def _watch(parts: Crosswalk, resolved: ResolvedSearch, vectors: np.ndarray, response: Response) -> None:
+    """Takes note of queries, and tells in a header where the last ones did not look like their model's."""
+    warning = parts.streams.saw(("queries", resolved.gallery.id, resolved.queries.model), vectors)
+    if warning is not None:
+        response.headers[WARNING] = warning
 
 
 def _refuse_what_is_no_query(content_type: str) -> None:

@@ -19,6 +19,19 @@ from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Networ
 from models.portable.padding import zero_padding
 from models.portable.publishing import check_seal, publish, replacing, seal, seal_path
 from models.portable.pushing import PushedQueries
+from models.portable.space_mixture import SpaceMixture, find_mixture
+from models.portable.space_signature import (
+    ADVANTAGE,
+    AT_HOME,
+    ROWS_LOOKED_AT,
+    ROWS_TO_JUDGE,
+    SpaceJudgement,
+    SpaceSignature,
+    signature_of_directions,
+    spread_out,
+    unit_rows,
+)
+from models.portable.space_sketch import SpaceSketch
 from models.portable.transformation import Transformation
 from models.portable.uncertainty import (
     Calibration,
@@ -30,6 +43,10 @@ from models.portable.uncertainty import (
 )
 
 __all__ = [
+    "ADVANTAGE",
+    "AT_HOME",
+    "ROWS_LOOKED_AT",
+    "ROWS_TO_JUDGE",
     "Affine",
     "Architecture",
     "Array",
@@ -48,11 +65,16 @@ __all__ = [
     "PortableError",
     "PushedQueries",
     "Space",
+    "SpaceJudgement",
+    "SpaceMixture",
+    "SpaceSignature",
+    "SpaceSketch",
     "Transformation",
     "Uncertainty",
     "WrongDirection",
     "as_indexed",
     "check_seal",
+    "find_mixture",
     "load_transformation",
     "load_uncertainty",
     "publish",
@@ -62,5 +84,8 @@ __all__ = [
     "save_uncertainty",
     "seal",
     "seal_path",
+    "signature_of_directions",
+    "spread_out",
+    "unit_rows",
     "zero_padding",
 ]

@@ -76,7 +76,7 @@ def _journey(s: Scene, service: ServiceInside) -> BackfillJourney:
     refused = s.client.put(url, params={"model": s.old}, content=body, headers=headers)
     s.post(f"/upgrades/{upgrade['id']}/rollback")
     back = s.ask(s.old)
-    s.put_body(body, NPZ)
+    s.put_body(npz(id=first.id, embedding=first.old + 1), NPZ)  # the item is another one now
     written_when_back = s.generations()
     s.post(f"/upgrades/{upgrade['id']}/activate")
     return BackfillJourney(

@@ -17,6 +17,7 @@ def test_registering_answers_the_model_and_where_it_is(client: httpx.Client) -> 
         "compatible_with": None,
         "side_information_for": None,
         "training": None,
+        "warnings": [],
         "created_at": answer.json()["created_at"],
     }
     assert client.get(answer.headers["location"]).json() == answer.json()

@@ -1,0 +1,152 @@
+"""Judges what is written: whether the vectors of a bulk body are of the model that the request names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import structlog
+
+from app.problems import NotFound, WrongSpace
+from app.registry.service import Models
+from app.settings import Settings
+from app.spaces.sketches import SketchedModel, Sketches
+from app.storage.lance_table import vectors_of
+from app.uploads import UploadedRows
+from models.portable import ROWS_LOOKED_AT, ROWS_TO_JUDGE, SpaceJudgement, SpaceSignature, SpaceSketch
+
+log = structlog.get_logger(__name__)
+
+SpaceCheck = Literal["checked", "unchecked"]
+"""Whether a request asks for its vectors to be judged."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What was seen of a body before it was written: sketches to learn from, by model, what to tell the user, and the
+    vectors of one model (n, d) where they were too few to be judged by themselves."""
+
+    seen: Mapping[str, SpaceSketch] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    few: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+
+class SpaceGuard:
+    """Knows each model by its vectors, and tells when others are passed off as its own."""
+
+    def __init__(self, settings: Settings, models: Models, sketches: Sketches) -> None:
+        self._setting = settings.space_guard
+        self._models = models
+        self._sketches = sketches
+
+    def inspect(self, rows: UploadedRows, columns: Mapping[str, str], check: SpaceCheck) -> Inspected:
+        """Judges the vectors of validated rows; `columns`: the column of each model.
+
+        Raises WrongSpace where they are another model's beyond doubt and are to be refused. Vectors that are only
+        warned of are not learned from.
+        """
+        if self._setting == "off":
+            return Inspected()
+        seen: dict[str, SpaceSketch] = {}
+        warnings: list[str] = []
+        sample = np.empty((0, 0), np.float32)
+        for model, column in columns.items():
+            sketch, sample = self._read(self._known(model), rows, column)
+            judgement = None if check == "unchecked" else self.judge(model, sample)
+            if judgement is not None and judgement.foreign:
+                if self._setting == "refuse":
+                    self._refuse(model, judgement)
+                warnings.append(explain(model, judgement))
+                log.warning("vectors of another model stored", model=model, likely=judgement.likely)
+                continue
+            if judgement is not None and judgement.scaled:
+                warnings.append(
+                    f"The vectors are of other lengths than those of {model!r} stored before: perhaps they are "
+                    "normalised where those are not, or the other way round."
+                )
+            seen[model] = sketch
+        few = sample if len(columns) == 1 and len(sample) < ROWS_TO_JUDGE else np.empty((0, 0), np.float32)
+        return Inspected(seen, tuple(warnings), few)
+
+    def judge(self, model: str, vectors: np.ndarray) -> SpaceJudgement | None:
+        """What the model's signature says of vectors (n, d) that are said to be its own; None for too little."""
+        own = self._known(model)
+        signature = self._sketches.signature(own)
+        return None if signature is None else signature.judge(vectors, self.others(own))
+
+    def signature(self, model: str) -> SpaceSignature | None:
+        """What is characteristic of a model's vectors; None where too few are known. Raises NotFound."""
+        return self._sketches.signature(self._known(model))
+
+    def others(self, model: SketchedModel) -> dict[str, SpaceSignature]:
+        """The signatures of the other models of the same dimension, as far as they are known."""
+        same = [name for name, d in self._models.dimensions().items() if d == model.dimension and name != model.id]
+        found: dict[str, SpaceSignature] = {}
+        for name in same:
+            try:
+                signature = self._sketches.signature(self._known(name))
+            except NotFound:  # removed this moment
+                continue
+            if signature is not None:
+                found[name] = signature
+        return found
+
+    def learn(self, inspected: Inspected) -> None:
+        """Adds what was written to what is known. For the background: it may take seconds."""
+        for model, seen in inspected.seen.items():
+            try:
+                self._sketches.learn(self._known(model), seen)
+            except NotFound:
+                log.info("model removed before its vectors were learned", model=model)
+
+    def forget(self, model: SketchedModel) -> None:
+        """Once a model is removed."""
+        self._sketches.forget(model)
+
+    def known(self, model: str) -> SketchedModel:
+        """Raises NotFound."""
+        return self._known(model)
+
+    def _known(self, model: str) -> SketchedModel:
+        registered = self._models.get(model)
+        return SketchedModel(registered.id, registered.dimension, registered.created_at)
+
+    def _read(self, model: SketchedModel, rows: UploadedRows, column: str) -> tuple[SpaceSketch, np.ndarray]:
+        """The sketch of a column's vectors, and up to about ROWS_LOOKED_AT of them, evenly from first to last."""
+        known = self._sketches.find(model)
+        below = None if known is None else known.below
+        sketch, sample = SpaceSketch.empty(model.dimension), [np.empty((0, model.dimension), np.float32)]
+        step, passed = max(1, rows.count // ROWS_LOOKED_AT), 0
+        for batch in rows.batches():
+            _, vectors = vectors_of(batch.column(column))
+            sketch = sketch.merged(SpaceSketch.of(vectors, below))
+            sample.append(vectors[-passed % step :: step])
+            passed += len(vectors)
+        return sketch, np.concatenate(sample)
+
+    def _refuse(self, model: str, judgement: SpaceJudgement) -> None:
+        log.warning("vectors of another model refused", model=model, likely=judgement.likely)
+        what = (
+            f"Send them with the id of {judgement.likely!r}"
+            if judgement.likely
+            else "Register the model that made them"
+        )
+        raise WrongSpace(
+            f"{explain(model, judgement)} Nothing was stored. {what}; or, if they really are of {model!r}, repeat the "
+            "request with space=unchecked: it is stored, and the model is known by these vectors too from then on.",
+            model=model,
+            likely_model=judgement.likely,
+            position=round(judgement.position, 2),
+            rows_judged=judgement.rows,
+        )
+
+
+def explain(model: str, judgement: SpaceJudgement) -> str:
+    """The finding in plain words."""
+    said = f"The vectors said to be of {model!r} do not look like its own: on a scale on which 0 is how the vectors "
+    said += f"stored of {model!r} look, and 1 how vectors look that have nothing to do with it, "
+    said += f"{judgement.rows} of them lie at {judgement.position:.2f}."
+    if judgement.likely is not None and judgement.nearest is not None:
+        said += f" On the scale of {judgement.likely!r} they lie at {judgement.nearest:.2f}: they are probably that "
+        said += "model's."
+    return said
