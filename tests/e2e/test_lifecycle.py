@@ -182,7 +182,7 @@ def test_generations_do_not_change_under_an_upgrade_and_cancelling_it_when_ready
 def test_of_many_upgrades_started_at_once_on_one_gallery_one_starts(scene: NewScene, service: Service) -> None:
     s = scene()
     s.put(s.world.gallery)
-    s.put_pairs(s.world.pairs(5))
+    s.put_pairs(s.world.pairs(20))
 
     def start(_: int) -> int:
         return httpx.post(f"{service.url}/models/{s.old}/upgrade", json=_body(s), timeout=PATIENCE_SECONDS).status_code
@@ -220,13 +220,12 @@ def test_everything_is_still_there_after_a_restart(
     s.put(s.world.gallery.take(slice(0, 10)), s.new)
     s.delete(s.world.gallery.id[-5:])
     urls = [f"/galleries/{s.gallery}", f"/galleries/{s.gallery}/generations", f"/datasets/{s.dataset}"]
-    before = (s.ask(s.old), s.ask(s.new), [s.get(url) for url in urls])
     late = s.world.gallery.take(slice(10, 12))
     s.put(late, s.new)
+    before = (s.ask(s.old), s.ask(s.new), [s.get(url) for url in urls])
     how(service)
     service.start()
     assert set(s.item(late.id[0])["embeddings"]) == {s.old, s.new}
-    s.put(late)
     assert (s.ask(s.old), s.ask(s.new), [s.get(url) for url in urls]) == before
     assert s.upgrade(upgrade) == active
 

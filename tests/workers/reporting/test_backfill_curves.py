@@ -38,7 +38,7 @@ def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) ->
     )
     held_out.save(tmp_path / "pairs.parquet")
     again = HeldOutPairs.load(tmp_path / "pairs.parquet")
-    assert [path.name for path in tmp_path.iterdir()] == ["pairs.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".pairs.parquet.sha256", "pairs.parquet"]
     assert again is not None
     assert again.id.tolist() == known.ids.tolist()
     np.testing.assert_array_equal(again.transformed, held_out.transformed)
