@@ -90,7 +90,9 @@ class Child:
         output: IO[bytes] | None = self._process.stdout
         assert output is not None
         with output:
+            ended = True
             while line := output.readline(_LONGEST_LINE):
+                goes_on, ended = not ended, line.endswith(b"\n")
                 # PostgreSQL's text holds no NUL, and this may become the reason in a row.
                 text = line.decode(errors="replace").replace("\0", "").rstrip()
                 if text == BEGUN:
@@ -100,7 +102,7 @@ class Child:
                     continue
                 log.info(text, job=self._lease.job_id, step=self._lease.step)
                 # Of a traceback, what happened; where it happened is in the log.
-                if not text.startswith(_WHERE):
+                if not goes_on and not text.startswith(_WHERE):
                     self._last_lines.append(text)
 
 
