@@ -223,11 +223,11 @@ def complete(user: PersistentUser, _service: Service) -> None:
 
 
 def leave_a_doomed_job(_user: PersistentUser, service: Service) -> None:
-    """A rebuild whose arguments no release writes now."""
+    """A rebuild of a gallery that is no more."""
     database = service.database()
     with database.session() as session:
         Jobs(Doorbell(Settings(data_dir=service.data)).ring).enqueue(
-            session, REINDEX, "index gone 1", {"gallery": ["gone"], "generation": 1}
+            session, REINDEX, "index gone 1", {"gallery": "gone", "generation": 1}
         )
     database.close()
 
