@@ -7,6 +7,7 @@ from app.composition import Parts
 from app.datasets.schemas import Dataset, NewDataset
 from app.datasets.store import columns_by_model
 from app.galleries.schemas import Upserted
+from app.http.afterwards import afterwards
 from app.http.body_limit import BulkBody
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
@@ -108,5 +109,5 @@ async def put_rows(
     async with parts.uploads.rows(body, request.headers, expected) as rows:
         inspected = await run_sync(parts.spaces.inspect, rows, columns_by_model(rows.schema.names), space)
         done = await run_sync(parts.datasets.put, dataset, rows)
-    background.add_task(parts.spaces.learn, inspected)
+    afterwards(background, parts.spaces.learn, inspected)
     return done.model_copy(update={"warnings": list(inspected.warnings)})

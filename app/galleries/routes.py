@@ -22,6 +22,7 @@ from app.galleries.schemas import (
     SideInformationStored,
     UpsertedItems,
 )
+from app.http.afterwards import afterwards
 from app.http.body_limit import BulkBody
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
@@ -145,9 +146,9 @@ async def put_items(
         inspected = await run_sync(parts.spaces.inspect, rows, {model: "embedding"}, space)
         done = await run_sync(parts.items.put, info, model, rows)
         streamed = None if space == "unchecked" else parts.streams.saw(("items", gallery, model), inspected.few)
-    background.add_task(parts.spaces.learn, inspected)
+    afterwards(background, parts.spaces.learn, inspected)
     await run_sync(parts.retirement.after_put, gallery, model)
-    background.add_task(parts.search.warm, gallery)
+    afterwards(background, parts.search.warm, gallery)
     return done.model_copy(update={"warnings": [*inspected.warnings, *([streamed] if streamed else [])]})
 
 
@@ -176,7 +177,7 @@ async def put_side_information(
     expected = await run_sync(parts.later_side_information.expected, gallery, dimension)
     async with parts.uploads.rows(body, request.headers, expected) as rows:
         done = await run_sync(parts.later_side_information.put, gallery, rows)
-    background.add_task(parts.search.warm, gallery)
+    afterwards(background, parts.search.warm, gallery)
     return done
 
 
