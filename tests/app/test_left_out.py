@@ -2,8 +2,8 @@
 
 from typing import Any
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ ROW: dict[str, Any] = {
 
 
 @pytest.fixture
-def stored(client: TestClient) -> TestClient:
+def stored(client: httpx.Client) -> httpx.Client:
     for model, dimension in (("m", 2), ("n", 1)):
         assert client.post("/models", json={"id": model, "dimension": dimension, "metric": "l2"}).is_success
     side = {"side_information": {"dimension": 2}}
@@ -26,14 +26,14 @@ def stored(client: TestClient) -> TestClient:
     return client
 
 
-def put_items(client: TestClient, *rows: dict[str, Any]) -> None:
+def put_items(client: httpx.Client, *rows: dict[str, Any]) -> None:
     body = [{"embedding": [0.5, 0.5], **row} for row in rows]
     answer = client.put("/galleries/g/items", params={"model": "m"}, json=body)
     assert answer.is_success, answer.text
 
 
 @pytest.mark.parametrize("member", list(ITEM))
-def test_an_item_keeps_the_member_that_only_another_row_of_the_body_has(stored: TestClient, member: str) -> None:
+def test_an_item_keeps_the_member_that_only_another_row_of_the_body_has(stored: httpx.Client, member: str) -> None:
     put_items(stored, {"id": "kept", **ITEM})
     put_items(stored, {"id": "kept"}, {"id": "other", **ITEM}, {"id": "new"})
     assert stored.get("/galleries/g/items/kept").json()[member] == ITEM[member]
@@ -59,7 +59,9 @@ BODIES = st.lists(st.dictionaries(st.sampled_from("abc"), MEMBERS, min_size=1), 
 
 @given(bodies=BODIES)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_datasets_hold_what_each_row_last_gave_of_each_member(stored: TestClient, bodies: list[dict[str, Any]]) -> None:
+def test_datasets_hold_what_each_row_last_gave_of_each_member(
+    stored: httpx.Client, bodies: list[dict[str, Any]]
+) -> None:
     assert stored.delete("/datasets/d").is_success
     assert stored.post("/datasets", json={"id": "d", "side_information": {"dimension": 2}}).is_success
     expected: dict[str, dict[str, Any]] = {}

@@ -41,10 +41,9 @@ class EndOfStage:
 
     @classmethod
     def of(cls, service: ForkedService) -> EndOfStage:
-        """Of a service that stands still, after a start at the latest: what is left on disk is swept then."""
-        if service.deaths_of_gateway == 0:
-            service.kill()
-            service.start()
+        """Of a service that stands still, after a start: what is left on disk is swept then."""
+        service.kill()
+        service.start()
         seen = state.seen(service.url)
         service.kill()
         with closing(service.database()) as database:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 
-from app.main import create_app
 from app.settings import Settings
+from tests.serving import serving
 
 HERE = Path(__file__).parent
 
@@ -26,15 +26,15 @@ def told() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("earlier") / "data"
     with tarfile.open(HERE / "data.tar.xz") as archive:
         archive.extractall(folder, filter="data")
-    with TestClient(create_app(Settings(data_dir=folder))) as started:
+    with serving(Settings(data_dir=folder)) as started:
         yield started
 
 
-def test_items_are_what_they_were(client: TestClient, told: dict[str, Any]) -> None:
+def test_items_are_what_they_were(client: httpx.Client, told: dict[str, Any]) -> None:
     for gallery, items in told["items"].items():
         for item in items:
             assert client.get(f"/galleries/{gallery}/items/{item['id']}").json() == item
@@ -43,7 +43,7 @@ def test_items_are_what_they_were(client: TestClient, told: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("which", ["shop/new", "shop/old", "plain/old"])
-def test_searches_are_answered_as_they_were(client: TestClient, told: dict[str, Any], which: str) -> None:
+def test_searches_are_answered_as_they_were(client: httpx.Client, told: dict[str, Any], which: str) -> None:
     gallery, model = which.split("/")
     before = told["answers"][which]
     body = {"gallery": gallery, "model": model, "k": 10, "vectors": before["queries"]}
@@ -55,7 +55,7 @@ def test_searches_are_answered_as_they_were(client: TestClient, told: dict[str, 
         np.testing.assert_allclose([hit["score"] for hit in found], [hit["score"] for hit in was], atol=1e-5)
 
 
-def test_its_upgrade_can_be_rolled_back_and_switched_to_again(client: TestClient, told: dict[str, Any]) -> None:
+def test_its_upgrade_can_be_rolled_back_and_switched_to_again(client: httpx.Client, told: dict[str, Any]) -> None:
     upgrade = told["upgrade"]
     assert client.get(f"/upgrades/{upgrade}").json()["state"] == told["upgrade_state"] == "active"
     assert client.get(f"/upgrades/{upgrade}/report", headers={"accept": "text/html"}).is_success
@@ -67,7 +67,7 @@ def test_its_upgrade_can_be_rolled_back_and_switched_to_again(client: TestClient
     assert native == [one["native_items"] for one in told["generations"]]
 
 
-def test_it_takes_writes(client: TestClient) -> None:
+def test_it_takes_writes(client: httpx.Client) -> None:
     item = {"id": "late", "embedding": [1.0, 0, 0, 0, 0, 0], "label": "x"}
     assert client.put("/galleries/plain/items", params={"model": "old"}, json=[item]).json()["inserted"] == 1
     body = {"gallery": "plain", "model": "old", "k": 1, "vectors": [item["embedding"]]}

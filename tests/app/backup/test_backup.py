@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
 
 from app.backup import database_copy
 from app.backup.database_copy import NotEmpty
 from app.backup.manifest import NAME, NotABackup
 from app.backup.service import CannotBackUp, back_up, check, restore
-from app.main import create_app
 from app.settings import Settings
 from tests.services import postgres_database
+from tests.serving import serving
 
 QUERY = {"gallery": "g", "model": "m", "k": 100, "vectors": [[1.0, 0.5, 0.25]]}
 
 
-def put(client: TestClient, *names: str) -> None:
+def put(client: httpx.Client, *names: str) -> None:
     items = [
         {"id": name, "embedding": [1.0, len(name), k], "label": "l", "payload": {"k": k}}
         for k, name in enumerate(names)
@@ -31,15 +31,15 @@ def put(client: TestClient, *names: str) -> None:
     assert answer.is_success, answer.text
 
 
-def everything(client: TestClient) -> dict[str, Any]:
+def everything(client: httpx.Client) -> dict[str, Any]:
     """What a client sees of the service."""
     paths = ("/models", "/galleries", "/datasets", "/galleries/g/generations", "/upgrades")
     return {path: client.get(path).json() for path in paths} | {"found": client.post("/search", json=QUERY).json()}
 
 
 @pytest.fixture
-def client(each_settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(each_settings)) as client:
+def client(each_settings: Settings) -> Iterator[httpx.Client]:
+    with serving(each_settings) as client:
         for model in ("m", "n"):
             assert client.post("/models", json={"id": model, "dimension": 3, "metric": "l2"}).is_success
         for gallery in ("g", "empty"):
@@ -51,7 +51,7 @@ def client(each_settings: Settings) -> Iterator[TestClient]:
 
 
 def test_restored_service_is_the_same_on_either_database(
-    client: TestClient, each_settings: Settings, tmp_path: Path, postgres: str
+    client: httpx.Client, each_settings: Settings, tmp_path: Path, postgres: str
 ) -> None:
     manifest = back_up(each_settings, tmp_path / "backup")
     assert manifest.rows["models"] == manifest.rows["galleries"] == 2
@@ -62,14 +62,14 @@ def test_restored_service_is_the_same_on_either_database(
         for folder, database_url in (("again", None), ("elsewhere", url)):
             other = Settings(data_dir=tmp_path / folder, database_url=database_url)
             restore(tmp_path / "backup", other)
-            with TestClient(create_app(other)) as restored:
+            with serving(other) as restored:
                 assert everything(restored) == before
                 put(restored, "d")
                 assert restored.get("/galleries/g").json()["items"] == 4
 
 
 def test_whatever_is_acknowledged_before_a_backup_begins_is_in_it(
-    client: TestClient, each_settings: Settings, tmp_path: Path
+    client: httpx.Client, each_settings: Settings, tmp_path: Path
 ) -> None:
     acknowledged: list[str] = []
     stop = threading.Event()
@@ -88,7 +88,7 @@ def test_whatever_is_acknowledged_before_a_backup_begins_is_in_it(
             back_up(each_settings, tmp_path / f"backup-{number}")
             other = Settings(data_dir=tmp_path / f"restored-{number}")
             restore(tmp_path / f"backup-{number}", other)
-            with TestClient(create_app(other)) as restored:
+            with serving(other) as restored:
                 found = restored.post("/search", json=QUERY | {"k": 1000}).json()["results"][0]
                 assert {"a", "bb", "ccc", *before} <= {hit["id"] for hit in found}
                 assert len(found) == restored.get("/galleries/g").json()["items"]
@@ -97,7 +97,7 @@ def test_whatever_is_acknowledged_before_a_backup_begins_is_in_it(
         writer.join()
 
 
-def test_nothing_that_is_there_is_overwritten(client: TestClient, each_settings: Settings, tmp_path: Path) -> None:
+def test_nothing_that_is_there_is_overwritten(client: httpx.Client, each_settings: Settings, tmp_path: Path) -> None:
     back_up(each_settings, tmp_path / "backup")
     with pytest.raises(CannotBackUp, match="exists"):
         back_up(each_settings, tmp_path / "backup")
@@ -111,7 +111,7 @@ def test_nothing_that_is_there_is_overwritten(client: TestClient, each_settings:
 
 
 def test_a_backup_that_is_not_what_it_was_is_refused_and_the_file_is_named(
-    client: TestClient, each_settings: Settings, tmp_path: Path
+    client: httpx.Client, each_settings: Settings, tmp_path: Path
 ) -> None:
     folder = tmp_path / "backup"
     for file in back_up(each_settings, folder).files:
@@ -151,7 +151,7 @@ def test_what_is_no_backup_is_refused(tmp_path: Path, written: str | None, said:
 
 
 def test_a_gallery_that_is_deleted_while_it_is_copied_is_in_no_backup(
-    client: TestClient, each_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, each_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleted: list[int] = []
 

@@ -86,10 +86,12 @@ def test_what_an_abandoned_generation_of_another_dimension_left_is_overwritten(t
     assert contents(store) == {7: ([1, 1, 1], False)}
 
 
-def test_pieces_of_attempts_that_were_cut_off_are_gone_once_another_is_committed(tmp_path: Path) -> None:
+def test_pieces_of_attempts_that_were_cut_off_can_be_dropped_once_another_is_committed(tmp_path: Path) -> None:
     store = GenerationStore(tmp_path / "2.lance", 2)
     store.write_fragment(iter([part(1)]))
     store.commit(store.write_fragment(iter([part(1, 2)])))
     store.write_fragment(iter([part(9)]))
     store.commit(store.write_fragment(iter([part(3)])))
+    store.drop_pieces()
     assert len(list((tmp_path / "2.lance" / "data").iterdir())) == 1
+    assert store.whole()
