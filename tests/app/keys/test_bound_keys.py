@@ -34,7 +34,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedService]:
         for name in ("mine", "other"):
             client.post("/galleries", json={"id": name, "model": "old"}).raise_for_status()
             client.post("/datasets", json={"id": name}).raise_for_status()
-            rows = {"rows": [{"id": "a", "label": "x", "embeddings": {"old": [1, 0], "new": [0, 1]}}]}
+            vectors = {"old": [1, 0], "new": [0, 1]}
+            rows = {"rows": [{"id": f"a{k}", "label": "x", "embeddings": vectors} for k in range(8)]}
             client.put(f"/datasets/{name}/rows", json=rows).raise_for_status()
             items = {"items": [{"id": "a", "embedding": [1, 0], "label": name}]}
             client.put(f"/galleries/{name}/items?model=old", json=items).raise_for_status()
