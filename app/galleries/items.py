@@ -46,10 +46,18 @@ class GalleryItems:
 
     def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> schemas.UpsertedItems:
         """Upserts validated items; durable when it returns. An item that is stored already keeps the values of the
-        columns left out, and its vectors of newer models unless its vector of this one changes."""
-        newer = sorted({later for number in info.generations for later in _models_after(info, number, model)})
+        columns left out, and its vectors of newer models unless its vector of this one changes.
+
+        info: the gallery as it was when the body began to come. Raises NotFound where it has been deleted since.
+        """
+        now = self._galleries.info(info.id)  # with the generations that upgrades have made since
+        if now.folder != info.folder:
+            raise NotFound(
+                f"Gallery {info.id!r} was deleted, and registered anew, while the items came. Send them again."
+            )
+        newer = sorted({later for number in now.generations for later in _models_after(now, number, model)})
         dimension = self._models.space(model).dimension
-        written = self._galleries.store(info).put(model, dimension, tuple(newer), rows.schema, rows.batches)
+        written = self._galleries.store(now).put(model, dimension, tuple(newer), rows.schema, rows.batches)
         return schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
 
     def get(self, gallery: str, item: str) -> schemas.Item:
