@@ -67,7 +67,9 @@ class Database:
         self.url = url
         self.engine = _engine(url, connections)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-        self._reads = sessionmaker(self.engine.execution_options(sqlite_begin="DEFERRED"), expire_on_commit=False)
+        one_moment = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        reads = self.engine.execution_options(sqlite_begin="DEFERRED", **one_moment)
+        self._reads = sessionmaker(reads, expire_on_commit=False)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -78,7 +80,8 @@ class Database:
 
     @contextmanager
     def read(self, within: Session | None = None) -> Iterator[Session]:
-        """A session that only reads, and never waits for SQLite's one writer; `within` itself where that is given."""
+        """A session that reads alone, all as of one moment, and never waits for SQLite's one writer; `within` itself
+        where that is given."""
         if within is not None:
             yield within
             return
