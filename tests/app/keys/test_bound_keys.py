@@ -46,6 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedService]:
         for name, galleries in (("mine", ["mine"]), ("other", ["other"]), ("both", ["mine", "other"])):
             request = FORWARD_REQUEST | {"dataset": "mine"}
             store_upgrade(database, f"upg-{name}", UpgradeState.REJECTED, galleries, request=request)
+        store_upgrade(database, "upg-unseen", UpgradeState.ROLLED_BACK, ["mine", "other"])
         with database.session() as session:
             for name, dataset in (("mine", "mine"), ("other", "mine"), ("mine", "other")):
                 body = PAIR | {"dataset": dataset, "gallery_id": name}
@@ -167,6 +168,18 @@ def test_evaluations_read_what_is_seen(service: KeyedService, mine: str) -> None
         for method in ("GET", "DELETE"):
             assert "no evaluation" in _refused(service.ask(mine, method, f"/evaluations/{evaluation}"), 404)
     assert service.ask(mine, "GET", "/evaluations/eva-mine-mine").is_success
+
+
+def test_no_crossing_of_an_upgrade_not_seen_is_taken_or_named(service: KeyedService, mine: str) -> None:
+    operator = service.key(Scope.ADMIN)
+    service.knows(operator)
+    crossed = PAIR | {"dataset": "mine", "queries": "new"}
+    query = {"gallery": "mine", "model": "new", "k": 1, "vectors": [[1, 0]]}
+    evaluation = service.ask(operator, "POST", "/evaluations", json=crossed)
+    assert evaluation.json()["request"]["via"] == "upg-unseen", evaluation.text
+    assert "upg-unseen" in _refused(service.ask(operator, "POST", "/search", json=query), 409)
+    for path, body in (("/evaluations", crossed), ("/search", query)):
+        assert "Learn a crossing" in _refused(service.ask(mine, "POST", path, json=body), 409)
 
 
 def test_one_keys_stored_answers_are_not_anothers(service: KeyedService, mine: str) -> None:
