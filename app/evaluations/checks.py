@@ -8,6 +8,7 @@ from app.datasets.service import Datasets
 from app.evaluations.holdings import Holding, of_dataset, of_gallery
 from app.evaluations.schemas import LABEL, ChainEvaluation, Pair, PairEvaluation
 from app.galleries.service import Galleries
+from app.keys.access import Access
 from app.problems import Unprocessable
 from app.registry.service import Models
 from app.upgrades.accepted_crossings import AcceptedCrossings
@@ -24,8 +25,9 @@ class EvaluationChecks:
         self._datasets = datasets
         self._accepted_crossings = accepted_crossings
 
-    def pair(self, session: Session, request: PairEvaluation) -> PairEvaluation:
-        """The request with the gallery's model, the crossings and the comparison named.
+    def pair(self, session: Session, request: PairEvaluation, caller: Access) -> PairEvaluation:
+        """The request with the gallery's model, the crossings and the comparison named; of crossings left out, those
+        of upgrades that the caller's key sees.
 
         Raises NotFound, NoRoute where no crossing leads from one space to the other, and Unprocessable.
         """
@@ -46,9 +48,9 @@ class EvaluationChecks:
             by_gallery.append((places[1], against.gallery))
         for _, model in [*by_queries, *by_gallery]:
             self._models.get(model, session)
-        via = self._via(session, request.queries, gallery, request.via, "/via")
+        via = self._via(session, caller, request.queries, gallery, request.via, "/via")
         if against is not None:
-            crossed = self._via(session, against.queries, against.gallery, against.via, "/against/via")
+            crossed = self._via(session, caller, against.queries, against.gallery, against.via, "/against/via")
             against = against.model_copy(update={"via": crossed})
         _holds(dataset, by_queries, "queries")
         _holds(searched, by_gallery, "the gallery")
@@ -70,10 +72,14 @@ class EvaluationChecks:
             )
         return request
 
-    def _via(self, session: Session, queries: str, gallery: str, upgrade: str | None, pointer: str) -> str | None:
+    def _via(
+        self, session: Session, caller: Access, queries: str, gallery: str, upgrade: str | None, pointer: str
+    ) -> str | None:
         """The upgrade whose crossing is applied; None where both are of one model."""
         if upgrade is None:
-            return None if queries == gallery else self._accepted_crossings.needed(gallery, queries, session).upgrade
+            if queries == gallery:
+                return None
+            return self._accepted_crossings.needed(gallery, queries, caller, session).upgrade
         crossing = self._accepted_crossings.named(upgrade, session)
         if (crossing.source, crossing.target) != (gallery, queries):
             raise Unprocessable.at(

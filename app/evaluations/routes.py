@@ -50,7 +50,7 @@ def start(
         parts.upgrades.require_seen(upgrade, caller)
 
     def work(session: Session) -> StoredAnswer:
-        evaluation = parts.evaluations.start(session, request)
+        evaluation = parts.evaluations.start(session, request, caller)
         return StoredAnswer(evaluation, headers={"Location": f"/evaluations/{evaluation.id}"})
 
     return once.run(work)

@@ -28,7 +28,7 @@ class Evaluations:
         self._checks = checks
         self._jobs = jobs
 
-    def start(self, session: Session, request: PairEvaluation | ChainEvaluation) -> Evaluation:
+    def start(self, session: Session, request: PairEvaluation | ChainEvaluation, caller: Access) -> Evaluation:
         """Starts an evaluation inside the caller's transaction; its job is rung after the commit.
 
         Raises NotFound for what is not there, NoRoute where no crossing leads from one space to the other, and
@@ -37,7 +37,7 @@ class Evaluations:
         whole = (
             self._checks.chain(session, request)
             if isinstance(request, ChainEvaluation)
-            else self._checks.pair(session, request)
+            else self._checks.pair(session, request, caller)
         )
         # Ids sort by time of creation, so that listing in order of ids is listing in order of age.
         row = EvaluationRow(

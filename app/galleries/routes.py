@@ -1,6 +1,7 @@
 """HTTP of the galleries resource."""
 
 import time
+from functools import partial
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -129,6 +130,7 @@ async def put_items(
     model: Annotated[ResourceId, Query(description="The model that made these vectors.", examples=["tfidf-v1"])],
     body: BulkBody,
     request: Request,
+    caller: Caller,
     parts: Parts,
     background: BackgroundTasks,
     space: Space = "checked",
@@ -143,7 +145,9 @@ async def put_items(
     expected = await run_sync(parts.items.expected, info, model)
     refuse_retired(info, model)
     async with parts.uploads.rows(body, request.headers, expected) as rows:
-        inspected = await run_sync(parts.spaces.inspect, rows, {model: "embedding"}, space)
+        inspected = await run_sync(
+            partial(parts.spaces.inspect, rows, {model: "embedding"}, space, trusted=not caller.bound)
+        )
         done = await run_sync(parts.items.put, info, model, rows)
         streamed = None if space == "unchecked" else parts.streams.saw(("items", gallery, model), inspected.few)
     afterwards(background, parts.spaces.learn, inspected)

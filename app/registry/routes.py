@@ -10,6 +10,7 @@ from app.http.etag import etag
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.ids import ModelId, ResourceId
+from app.keys.access import Caller
 from app.problems import BadRequest, IdTaken, InUse, NotFound, WrongState
 from app.registry.schemas import EXAMPLES, UNUSED, Model, NewModel
 
@@ -40,11 +41,11 @@ def list_(paging: Paging, parts: Parts) -> Page[Model]:
 
 
 @router.get("/{model}", summary="Look up a model version", responses=problems(NotFound))
-def get(model: ModelId, parts: Parts) -> Model:
+def get(model: ModelId, caller: Caller, parts: Parts) -> Model:
     """One model version; where it was trained here, by what and how far that is, and which model it is compatible with
     or stands beside."""
     shown = parts.encoders.shown([parts.models.get(model)])[0]
-    return shown.model_copy(update={"warnings": parts.streams.warnings(model)})
+    return shown.model_copy(update={"warnings": parts.streams.warnings(model, caller.sees_gallery)})
 
 
 @router.get(

@@ -8,6 +8,7 @@ from app.artifacts.cascade import has_cascade
 from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
+from app.keys.access import EVERYTHING, Access
 from app.problems import NoRoute
 from app.registry.service import Models
 from app.search.routing import AskedRoute, Route, choices, find_route
@@ -49,7 +50,9 @@ class SearchResolver:
         self._models = models
         self._galleries = galleries
 
-    def resolve(self, gallery: str, model: str, wanted: AskedRoute | None = None) -> ResolvedSearch:
+    def resolve(
+        self, gallery: str, model: str, wanted: AskedRoute | None = None, caller: Access = EVERYTHING
+    ) -> ResolvedSearch:
         """How queries of a model reach a gallery. wanted: the route that the request names, if it names one.
 
         Raises NotFound for the gallery and for the model, and NoRoute where no route leads there, or not the one
@@ -59,10 +62,10 @@ class SearchResolver:
             info = self._galleries.info(gallery, session)
             spaces = {generation.space.model: generation.space for generation in info.generations.values()}
             queries = spaces.get(model) or self._models.spaces([model], session)[model]
-            route = self._route(session, info, model)
+            route = self._route(session, info, model, caller)
         return ResolvedSearch(info, queries, _as_wanted(info, model, route, wanted))
 
-    def _route(self, session: Session, info: GalleryInfo, model: str) -> Route:
+    def _route(self, session: Session, info: GalleryInfo, model: str, caller: Access) -> Route:
         """The route that is taken unasked. Raises NoRoute, which says what would make one."""
         if (route := find_route(info, model)) is not None:
             return route
@@ -70,7 +73,7 @@ class SearchResolver:
         cascade = crossing is not None and has_cascade(UpgradeArtifacts(self._settings.artifacts_dir, crossing))
         route = find_route(info, model, accepted_crossings.compatible(session, model), crossing, cascade=cascade)
         if route is None:
-            why = accepted_crossings.missing(session, info, model)
+            why = accepted_crossings.missing(session, info, model, caller)
             raise NoRoute(why, gallery=info.id, generation=info.active, model=model)
         return route
 

@@ -62,7 +62,7 @@ def search_one(
     from the query's model to the gallery, 409 says what would make one."""
     caller.require_gallery(gallery)
     wanted = _filter(filter)
-    resolved = parts.search_resolver.resolve(gallery, model, route)
+    resolved = parts.search_resolver.resolve(gallery, model, route, caller)
     query = decode_query_vector(vector, resolved.dimension)
     answers = parts.search.search(resolved, k, query[None, :], wanted)
     _watch(parts, resolved, query[None, :], response)
@@ -110,7 +110,7 @@ async def search_many(
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
         caller.require_gallery(body.gallery)
-        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route)
+        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route, caller)
         vectors = vectors_of_lists(body.vectors, resolved.dimension)
         answers = await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
         _watch(parts, resolved, vectors, response)
@@ -121,7 +121,7 @@ async def search_many(
     caller.require_gallery(gallery)
     wanted = _filter(filter)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
-        resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route)
+        resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route, caller)
         vectors = await decoded(resolved.dimension)
     answers = await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
     _watch(parts, resolved, vectors, response)

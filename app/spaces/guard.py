@@ -39,11 +39,12 @@ class SpaceGuard:
         self._models = models
         self._sketches = sketches
 
-    def inspect(self, rows: UploadedRows, columns: Mapping[str, str], check: SpaceCheck) -> Inspected:
+    def inspect(self, rows: UploadedRows, columns: Mapping[str, str], check: SpaceCheck, *, trusted: bool) -> Inspected:
         """Judges the vectors of validated rows; `columns`: the column of each model.
 
-        Raises WrongSpace where they are another model's beyond doubt and are to be refused. Vectors that are only
-        warned of are not learned from.
+        trusted: whether the sender may teach what a model's vectors look like, by which those of everybody else are
+        judged. Raises WrongSpace where they are another model's beyond doubt and are to be refused. Vectors that are
+        only warned of, or were not to be judged, are not learned from.
         """
         if self._setting == "off":
             return Inspected()
@@ -64,7 +65,8 @@ class SpaceGuard:
                     f"The vectors are of other lengths than those of {model!r} stored before: perhaps they are "
                     "normalised where those are not, or the other way round."
                 )
-            seen[model] = sketch
+            if trusted and check == "checked":
+                seen[model] = sketch
         few = sample if len(columns) == 1 and len(sample) < ROWS_TO_JUDGE else np.empty((0, 0), np.float32)
         return Inspected(seen, tuple(warnings), few)
 
@@ -133,7 +135,7 @@ class SpaceGuard:
         )
         raise WrongSpace(
             f"{explain(model, judgement)} Nothing was stored. {what}; or, if they really are of {model!r}, repeat the "
-            "request with space=unchecked: it is stored, and the model is known by these vectors too from then on.",
+            "request with space=unchecked: it is stored, and what the model's vectors look like stays as it was.",
             model=model,
             likely_model=judgement.likely,
             position=round(judgement.position, 2),

@@ -70,8 +70,10 @@ class Sketches:
         return sketch
 
     def learn(self, model: SketchedModel, seen: SpaceSketch) -> None:
-        """Adds vectors to what is known of a model, all that is stored where nothing is known, and signs it anew
-        where it has grown."""
+        """Adds vectors to what is known of a model, and signs it anew where it has grown.
+
+        Where nothing is known, it starts from all that is stored, whoever stored it: that is not kept by sender.
+        """
         with self._lock:
             known = self.find(model)
             sketch = self._of_stored(model) if known is None else known

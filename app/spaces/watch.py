@@ -3,6 +3,7 @@ does not look right is told."""
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -64,10 +65,14 @@ class StreamWatch:
             self._judges.submit(self._judge, stream, np.concatenate(full))
         return warning
 
-    def warnings(self, model: str) -> list[str]:
-        """What is wrong with streams that are said to be of a model, by what this process saw."""
+    def warnings(self, model: str, sees: Callable[[str], bool]) -> list[str]:
+        """What is wrong with streams that are said to be of a model, by what this process saw.
+
+        sees: whether whoever asks is to learn of a gallery.
+        """
         with self._lock:
-            return [warning for stream, warning in sorted(self._warnings.items()) if stream[2] == model]
+            found = sorted(self._warnings.items())
+        return [warning for (_, gallery, of), warning in found if of == model and sees(gallery)]
 
     def close(self) -> None:
         self._judges.shutdown(cancel_futures=True)

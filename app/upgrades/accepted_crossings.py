@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, defer
 
 from app.galleries.info import GalleryInfo
+from app.keys.access import Access
 from app.problems import NoRoute, NotFound
 from app.storage.database import Database
 from app.upgrades import states
@@ -65,9 +66,10 @@ class AcceptedCrossings:
         `within`: the caller's session where there is one."""
         return _newest_accepted(self._between(source, target, within))
 
-    def needed(self, source: str, target: str, within: Session | None = None) -> UpgradeCrossing:
-        """The newest accepted crossing between two models. Without one, raises NoRoute, saying what would make one."""
-        rows = self._between(source, target, within)
+    def needed(self, source: str, target: str, caller: Access, within: Session | None = None) -> UpgradeCrossing:
+        """The newest accepted crossing between two models of those that the caller's key sees. Without one, raises
+        NoRoute, saying what would make one."""
+        rows = [row for row in self._between(source, target, within) if caller.sees_upgrade_of(row.galleries)]
         if (crossing := _newest_accepted(rows)) is not None:
             return crossing
         why = f"No accepted upgrade leads from vectors of model {source!r} to queries of {target!r}."
@@ -112,13 +114,14 @@ def compatible(session: Session, model: str) -> dict[str, str]:
     return {row.source: row.id for row in rows if row.strategy == COMPATIBLE}
 
 
-def missing(session: Session, gallery: GalleryInfo, model: str) -> str:
-    """What to call so that queries of `model` can search a gallery that they cannot search now."""
+def missing(session: Session, gallery: GalleryInfo, model: str, caller: Access) -> str:
+    """What to call so that queries of `model` can search a gallery that they cannot search now. Only upgrades that the
+    caller's key sees are named."""
     space = gallery.current.space.model
     why = f"Gallery {gallery.id!r} is in the space of model {space!r}, and nothing leads there from {model!r}."
     query = select(UpgradeRow).where(UpgradeRow.target == model).order_by(UpgradeRow.id.desc())
     for row in session.scalars(query).all():
-        if not _leads_to(row, gallery):
+        if not _leads_to(row, gallery) or not caller.sees_upgrade_of(row.galleries):
             continue
         if row.state == UpgradeState.ROLLED_BACK:
             return f"{why} It was rolled back: POST /upgrades/{row.id}/activate switches to it again."

@@ -5,7 +5,6 @@ from sqlalchemy.orm import Session
 
 from app.datasets.service import Datasets
 from app.galleries import generations
-from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.http.pagination import rows_seen
 from app.jobs.schemas import Progress
@@ -102,23 +101,24 @@ class Upgrades:
             return [self._wire(session, row) for row in page(cursor, limit)]
 
     def activate(self, upgrade: str) -> Upgrade:
-        """Points every gallery of the upgrade at the generation that it made, in one transaction.
+        """Points every gallery of the upgrade that is not there yet at the generation that it made, in one transaction.
 
-        Raises NotFound, and WrongState unless it is ready or was rolled back and no other upgrade is under way there.
+        Raises NotFound, and WrongState unless it is ready, active or was rolled back and no other upgrade is under way
+        in those galleries.
         """
         with self._database.session() as session:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.ACTIVE:
                 rows.move(row, Event.ACTIVATED)
-                made = self._made(session, row)
-                self._checks.at_rest(session, [name for name, _, _ in made])
-                for name, number, _ in made:
-                    self._align(session, self._galleries.info(name, session), number)
-                    generations.point(session, name, number)
+            behind = [one for one in self._made(session, row) if not self._is_on(session, one[0], row.id)]
+            self._checks.at_rest(session, [name for name, _, _ in behind])
+            for name, number, _ in behind:
+                self._point(session, name, number)
             return self._wire(session, row)
 
     def roll_back(self, upgrade: str) -> Upgrade:
-        """Points every gallery of the upgrade at the generation before it. What was written since is kept.
+        """Points every gallery of the upgrade that is not there yet at the generation before it. What was written since
+        is kept.
 
         Raises NotFound, and WrongState unless it is active and nothing was built on it since.
         """
@@ -126,16 +126,16 @@ class Upgrades:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.ROLLED_BACK:
                 rows.move(row, Event.ROLLED_BACK)
-                made = self._made(session, row)
-                self._checks.at_rest(session, [name for name, _, _ in made])
-                for name, number, parent in made:
-                    info = self._galleries.info(name, session)
-                    if info.active != number:
-                        raise WrongState(
-                            f"Gallery {name!r} has moved on to generation {info.active}. Roll that back first, or "
-                            f"choose one: POST /galleries/{name}/activate."
-                        )
-                    generations.point(session, name, parent)
+            switched = [one for one in self._made(session, row) if self._is_on(session, one[0], row.id)]
+            self._checks.at_rest(session, [name for name, _, _ in switched])
+            for name, number, parent in switched:
+                info = self._galleries.info(name, session)
+                if info.active != number:
+                    raise WrongState(
+                        f"Gallery {name!r} has moved on to generation {info.active}. Roll that back first, or "
+                        f"choose one: POST /galleries/{name}/activate."
+                    )
+                generations.point(session, name, parent)
             return self._wire(session, row)
 
     def switch(self, gallery: str, number: int) -> None:
@@ -144,18 +144,25 @@ class Upgrades:
         Raises NotFound, and WrongState for a generation that is not ready or while an upgrade is under way.
         """
         with self._database.session() as session:
-            info = self._galleries.info(gallery, session)
+            self._galleries.info(gallery, session)
             self._checks.at_rest(session, [gallery])
-            if number in info.generations:
-                self._align(session, info, number)
-            generations.point(session, gallery, number)
+            self._point(session, gallery, number)
 
     def cancel(self, upgrade: str) -> Upgrade:
-        """Stops an upgrade; every gallery is as it was. Raises NotFound, and WrongState once it is active or ended."""
+        """Stops an upgrade; every gallery is as it was.
+
+        Raises NotFound, and WrongState once it is active or ended, or a gallery was switched to what it made.
+        """
         with self._database.session() as session:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.CANCELLED:
                 rows.move(row, Event.CANCELLED)
+                for name, _, parent in self._made(session, row):
+                    if self._is_on(session, name, row.id):
+                        raise WrongState(
+                            f"Gallery {name!r} is searched through upgrade {row.id}. Switch it back first: POST "
+                            f"/galleries/{name}/activate with generation {parent}."
+                        )
                 generations.abandon(session, row.id)
                 self._jobs.request_cancel(session, row.id)
             return self._wire(session, row)
@@ -191,21 +198,34 @@ class Upgrades:
         needing = session.scalars(select(UpgradeRow).where(named, UpgradeRow.state.not_in(states.ENDED)))
         return [f"upgrade {row.id}" for row in needing]
 
-    def _align(self, session: Session, info: GalleryInfo, number: int) -> None:
-        """Brings the states of all upgrades of a gallery into line with its being pointed at a generation."""
-        reached = {generation.upgrade for generation in info.ancestry(number)}
-        for upgrade in sorted({generation.upgrade for generation in info.generations.values()} - {None}, key=str):
-            row = rows.lock(session, str(upgrade))
-            if upgrade in reached and row.state in (UpgradeState.READY, UpgradeState.ROLLED_BACK):
+    def _point(self, session: Session, gallery: str, number: int) -> None:
+        """Points a gallery at a generation, and brings the states of all its upgrades into line.
+
+        An upgrade becomes active with the last of its galleries that is switched to it, and rolled back with the last
+        that is switched away from it. Raises NotFound, and WrongState for a generation that is not ready.
+        """
+        made = self._galleries.info(gallery, session).generations.values()
+        upgrades = sorted({generation.upgrade for generation in made if generation.upgrade is not None})
+        # Upgrades are locked before galleries, as by all who lock both: so nobody waits for one who waits for him.
+        locked = [rows.lock(session, upgrade) for upgrade in upgrades]
+        generations.point(session, gallery, number)
+        for row in locked:
+            switched = [self._is_on(session, name, row.id) for name in generations.galleries_of(session, row.id)]
+            if all(switched) and row.state in (UpgradeState.READY, UpgradeState.ROLLED_BACK):
                 rows.move(row, Event.ACTIVATED)
-            elif upgrade not in reached and row.state == UpgradeState.ACTIVE and len(row.galleries) == 1:
+            elif not any(switched) and row.state == UpgradeState.ACTIVE:
                 rows.move(row, Event.ROLLED_BACK)
+
+    def _is_on(self, session: Session, gallery: str, upgrade: str) -> bool:
+        """Whether a gallery's active generation is the one that an upgrade made, or was built on it."""
+        info = self._galleries.info(gallery, session)
+        return any(generation.upgrade == upgrade for generation in info.ancestry(info.active))
 
     def _made(self, session: Session, row: UpgradeRow) -> list[tuple[str, int, int]]:
         """Gallery, generation and parent generation, for every gallery that the upgrade built a generation of."""
         if row.strategy == COMPATIBLE:
             return []
-        infos = [self._galleries.info(name, session) for name in row.galleries]
+        infos = [self._galleries.info(name, session) for name in generations.galleries_of(session, row.id)]
         return [
             (info.id, generation.number, generation.parent)
             for info in infos

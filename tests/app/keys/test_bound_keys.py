@@ -17,9 +17,12 @@ from app.keys.service import Keys
 from app.settings import Settings
 from app.storage.database import Database
 from app.upgrades.states import UpgradeState
+from models.portable import SpaceSketch
 from tests.app.keys.keyed import KeyedService
 from tests.serving import serving
+from tests.spaces import DIMENSION, made_model
 from tests.upgrade_rows import FORWARD_REQUEST, store_upgrade
+from tests.waiting import wait_until
 
 PAIR: dict[str, Any] = {"queries": "old", "gallery": "old"}
 
@@ -43,6 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedService]:
         for name, galleries in (("mine", ["mine"]), ("other", ["other"]), ("both", ["mine", "other"])):
             request = FORWARD_REQUEST | {"dataset": "mine"}
             store_upgrade(database, f"upg-{name}", UpgradeState.REJECTED, galleries, request=request)
+        store_upgrade(database, "upg-unseen", UpgradeState.ROLLED_BACK, ["mine", "other"])
         with database.session() as session:
             for name, dataset in (("mine", "mine"), ("other", "mine"), ("mine", "other")):
                 body = PAIR | {"dataset": dataset, "gallery_id": name}
@@ -166,6 +170,18 @@ def test_evaluations_read_what_is_seen(service: KeyedService, mine: str) -> None
     assert service.ask(mine, "GET", "/evaluations/eva-mine-mine").is_success
 
 
+def test_no_crossing_of_an_upgrade_not_seen_is_taken_or_named(service: KeyedService, mine: str) -> None:
+    operator = service.key(Scope.ADMIN)
+    service.knows(operator)
+    crossed = PAIR | {"dataset": "mine", "queries": "new"}
+    query = {"gallery": "mine", "model": "new", "k": 1, "vectors": [[1, 0]]}
+    evaluation = service.ask(operator, "POST", "/evaluations", json=crossed)
+    assert evaluation.json()["request"]["via"] == "upg-unseen", evaluation.text
+    assert "upg-unseen" in _refused(service.ask(operator, "POST", "/search", json=query), 409)
+    for path, body in (("/evaluations", crossed), ("/search", query)):
+        assert "Learn a crossing" in _refused(service.ask(mine, "POST", path, json=body), 409)
+
+
 def test_one_keys_stored_answers_are_not_anothers(service: KeyedService, mine: str) -> None:
     asked = PAIR | {"dataset": "mine", "gallery_id": "mine"}
     also = service.key(Scope.UPGRADE, galleries=["mine"], datasets=["mine"])
@@ -175,3 +191,49 @@ def test_one_keys_stored_answers_are_not_anothers(service: KeyedService, mine: s
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "one-and-the-same"}
         answers.append(service.client.post("/evaluations", json=asked, headers=headers).json()["id"])
     assert answers[0] == answers[2] != answers[1]
+
+
+def test_a_model_is_watched_and_known_by_all_but_told_and_taught_by_nobody_else(settings: Settings) -> None:
+    database = Database(settings.sqlalchemy_url)
+    with serving(settings) as client:
+        client.post("/models", json={"id": "m", "dimension": DIMENSION, "metric": "cosine"}).raise_for_status()
+        for name in ("mine", "secret"):
+            client.post("/galleries", json={"id": name, "model": "m"}).raise_for_status()
+        client.post("/datasets", json={"id": "mine"}).raise_for_status()
+        service = KeyedService(client, Keys(database))
+        operator = service.key(Scope.ADMIN)
+        bound = service.key(Scope.SEARCH, Scope.WRITE, galleries=["mine"], datasets=["mine"])
+        service.knows(operator)
+        service.knows(bound)
+
+        def put(key: str, path: str, vectors: np.ndarray, ids: str, column: str = "embedding") -> httpx.Response:
+            rows = [{"id": f"{ids}-{row}", column: vector.tolist()} for row, vector in enumerate(vectors)]
+            return service.ask(key, "PUT", path, json={"rows" if "datasets" in path else "items": rows})
+
+        items = "/galleries/{}/items?model=m"
+        assert put(operator, items.format("secret"), made_model(1, 1_500), "own").is_success
+        wait_until(lambda: any((settings.data_dir / "spaces").glob("*.npz")), "the model to be known")
+
+        strange = made_model(2, 1_500)
+        unchecked = items.format("mine") + "&space=unchecked"
+        assert put(bound, unchecked, strange, "strange").is_success
+        assert put(bound, "/datasets/mine/rows?space=unchecked", strange, "strange", "embedding.m").is_success
+        assert put(bound, items.format("mine"), made_model(1, 80, of=3), "right").is_success
+        assert put(operator, unchecked, strange, "strange-too").is_success
+        (sketch,) = (settings.data_dir / "spaces").glob("*.npz")
+        before = sketch.read_bytes()
+        assert put(operator, items.format("secret"), made_model(1, 80, of=4), "more").is_success
+        wait_until(lambda: sketch.read_bytes() != before, "what the operator put to be learned")
+        assert len(SpaceSketch.from_bytes(sketch.read_bytes())) == 1_580
+
+        def told(key: str) -> list[str]:
+            return list(service.ask(key, "GET", "/models/m").json().get("warnings", []))
+
+        queries = {"gallery": "secret", "model": "m", "k": 1, "vectors": strange[:64].tolist()}
+        wait_until(
+            lambda: service.ask(operator, "POST", "/search", json=queries).is_success and told(operator),
+            "the operator to be told",
+        )
+        assert "'secret'" in told(operator)[0]
+        assert told(bound) == []
+    database.close()
