@@ -226,7 +226,8 @@ def _members(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str
     """
     steps: list[str | int] = []
     for place, step in enumerate(path):
-        if (isinstance(body, dict) and step in body) or (isinstance(body, list) and step in range(len(body))):
+        inside = step in body if isinstance(body, dict) else isinstance(body, list) and step in range(len(body))
+        if inside:
             body = body[step]
         elif not (missing and place == len(path) - 1):
             continue
