@@ -59,8 +59,8 @@ def read_header(file: IO[bytes], name: str) -> Header:
     shape, fortran, dtype = _parse(version, prefix + text, name)
     if dtype.hasobject or dtype.kind not in _KINDS or dtype.itemsize == 0:
         raise InvalidUpload(
-            f"{name} is of dtype {dtype}; floats, integers, booleans, dates, times and strings (U, S) are taken. Objects are "
-            "never unpickled: save numpy.array(values, dtype=str), or the numbers as numbers."
+            f"{name} is of dtype {dtype}; floats, integers, booleans, dates, times and strings (U, S) are taken. "
+            "Objects are never unpickled: save numpy.array(values, dtype=str), or the numbers as numbers."
         )
     if not 1 <= len(shape) <= 2 or any(isinstance(n, bool) or n < 0 for n in shape):
         raise InvalidUpload(f"{name} has shape {shape}; arrays of one or two axes are taken.")
