@@ -65,7 +65,7 @@ def _of_text(content: bytes) -> "np.ndarray":
     if text.startswith(("[", "{")):
         return _of_json(text)
     try:
-        return np.array([float(number) for number in _BETWEEN.split(text.strip(",; ")) if text])
+        return np.array([_number(number) for number in _BETWEEN.split(text.strip(",; ")) if text])
     except ValueError as error:
         if not _BASE64URL.fullmatch(text):
             reason = str(error)[-_SHOWN_CHARACTERS:]
@@ -75,6 +75,13 @@ def _of_text(content: bytes) -> "np.ndarray":
     if len(data) % 4:
         refuse(f"{text[:_SHOWN_CHARACTERS]!r} is no vector: as base64url, it is no whole number of float32 values.")
     return np.frombuffer(data, "<f4")
+
+
+def _number(text: str) -> float:
+    """Raises ValueError, also for what only Python reads as a number: digits of other scripts, and `1_0`."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"could not convert string to float: {text!r}")
+    return float(text)
 
 
 def _of_json(text: str) -> "np.ndarray":

@@ -25,6 +25,9 @@ def check_json(body: bytes) -> None:
     none), NaN and infinities, integers beyond 64 bits, and members that one object has twice. Raises Unprocessable,
     which names each place; BadRequest where the body is no JSON at all.
     """
+    encoding = json.detect_encoding(body)
+    if not encoding.startswith("utf-8"):
+        _unreadable(f"it is in {encoding[:6].upper()}, and JSON is sent in UTF-8")
     try:
         value = json.loads(body, object_pairs_hook=_Members)
     except RecursionError:

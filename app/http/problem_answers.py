@@ -3,7 +3,7 @@
 import json
 import math
 from asyncio import CancelledError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ def _from_validation(error: RequestValidationError, request: Request) -> Problem
             if sent
             else "The body has no Content-Type; send application/json."
         )
-    errors = [_place_and_message(fault) for fault in faults[:_ERRORS_SHOWN]]
+    errors = [_place_and_message(fault, error.body) for fault in faults[:_ERRORS_SHOWN]]
     count = "One thing is" if len(faults) == 1 else f"{len(faults)} things are"
     where = errors[0].get("pointer") or errors[0].get("parameter")
     return Unprocessable(
@@ -208,13 +208,31 @@ def _from_validation(error: RequestValidationError, request: Request) -> Problem
     )
 
 
-def _place_and_message(fault: Mapping[str, Any]) -> dict[str, str]:
+def _place_and_message(fault: Mapping[str, Any], body: Any) -> dict[str, str]:
     """An entry of `errors`: where (a JSON pointer into the body, or a parameter's name) and what, never the input."""
     place, *path = fault["loc"]
     message = str(fault["msg"])
     if place == "body":
+        if isinstance(body, (dict, list)):
+            path = _members(path, body, missing=fault["type"] == "missing")
         return {"pointer": "".join(f"/{pointer_step(str(step))}" for step in path), "message": message}
     return {"parameter": ".".join(map(str, path)), "message": message}
+
+
+def _members(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:
+    """The steps of a path that lead into the body: pydantic puts the names of a union's choices between them.
+
+    missing: the last step is the name of a member that the body lacks.
+    """
+    steps: list[str | int] = []
+    for place, step in enumerate(path):
+        inside = step in body if isinstance(body, dict) else isinstance(body, list) and step in range(len(body))
+        if inside:
+            body = body[step]
+        elif not (missing and place == len(path) - 1):
+            continue
+        steps.append(step)
+    return steps
 
 
 def _unreadable(request: Request, detail: str) -> Problem:

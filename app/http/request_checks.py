@@ -5,9 +5,11 @@ were not there, or fail far inside. FastAPI looks at none of them. Here they are
 dependency of the application, so that no route can forget.
 """
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from email.message import Message
+from typing import get_args
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
@@ -20,6 +22,7 @@ from app.problems import BadRequest, NotFound, Unprocessable, UnsupportedMediaTy
 _UTF_8 = {None, "utf-8", "utf8", "us-ascii"}
 _NO_BODY = (b"", b"{}")
 _SHOWN = 80
+_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
 
 
 class RequestChecks:
@@ -27,6 +30,7 @@ class RequestChecks:
 
     def __init__(self) -> None:
         self._parameters: dict[str, tuple[str, ...]] = {}
+        self._numbers: dict[str, frozenset[str]] = {}
 
     async def __call__(self, request: Request) -> None:
         route = request.scope["route"]
@@ -41,6 +45,8 @@ class RequestChecks:
         known = self._parameters.get(route.unique_id)
         if known is None:
             known = self._parameters[route.unique_id] = tuple(dict.fromkeys(query_parameters(route.dependant)))
+            self._numbers[route.unique_id] = frozenset(_whole_numbers(route.dependant))
+        numbers = self._numbers[route.unique_id]
         given: set[str] = set()
         for name, value in _query(request.scope["query_string"]):
             if name not in known:
@@ -51,7 +57,7 @@ class RequestChecks:
                     parameter=name,
                     message="is given more than once",
                 )
-            if fault := fault_of_text(value):
+            if fault := fault_of_text(value) or (name in numbers and _fault_of_number(value)):
                 raise Unprocessable.at(f"The query parameter `{name}` {fault}.", parameter=name, message=fault)
             given.add(name)
 
@@ -62,6 +68,21 @@ def query_parameters(dependant: Dependant) -> Iterator[str]:
         yield field.alias
     for one in dependant.dependencies:
         yield from query_parameters(one)
+
+
+def _whole_numbers(dependant: Dependant) -> Iterator[str]:
+    """Those of the query parameters that are whole numbers."""
+    for field in dependant.query_params:
+        annotation = field.field_info.annotation
+        if annotation is int or int in get_args(annotation):
+            yield field.alias
+    for one in dependant.dependencies:
+        yield from _whole_numbers(one)
+
+
+def _fault_of_number(value: str) -> str | None:
+    """pydantic reads more as a whole number than digits: `1_0`, `2.0`, a blank before it, digits of other scripts."""
+    return None if _WHOLE_NUMBER.fullmatch(value) else "is no whole number in digits, such as 10"
 
 
 def takes_body(route: APIRoute) -> bool:

@@ -12,6 +12,9 @@ EXAMPLE: dict[str, Any] = {"gallery": "faq", "model": "tfidf-v1", "k": 2, "vecto
 
 ROUTE = "How to answer queries that a crossing leads to a gallery in the old space; left out, the better of the two."
 
+Number = Annotated[float, Field(strict=True)]
+"""A number, as JSON has them: no string that reads as one, and no boolean."""
+
 
 class Filter(BaseModel):
     """Which items may be found: all that is given must hold."""
@@ -32,7 +35,7 @@ class SearchRequest(BaseModel):
     gallery: ResourceId
     model: Annotated[ResourceId, Field(description="The model that made the query vectors.")]
     k: Annotated[int, Field(strict=True, ge=1)] = 10
-    vectors: Annotated[list[list[float]], Field(min_length=1)]
+    vectors: Annotated[list[list[Number]], Field(min_length=1)]
     filter: Filter | None = None
     route: Annotated[AskedRoute | None, Field(description=ROUTE)] = None
 

@@ -20,6 +20,8 @@ def check_type(column: Column, field: pa.Field) -> str | None:
         return None
     if is_period(field):
         return "holds pandas periods; convert them to timestamps or strings"
+    if column.kind in ("id", "label", "text") and _is_json(field.type):
+        return f"{told}, where a string keeps the quotes of its JSON; send strings, not JSON texts"
     match column.kind:
         case "vector":
             return _check_vector(column, field.type)
@@ -54,6 +56,13 @@ def refuse_columns(errors: Sequence[tuple[str, str]]) -> None:
         raise InvalidRows(
             f"Column {name[:80]!r} {message}.", errors=[{"column": n[:80], "message": m} for n, m in errors[:TOLD]]
         )
+
+
+def _is_json(type_: pa.DataType) -> bool:
+    """Whether a column's values are JSON texts, by themselves or in a dictionary or runs."""
+    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
+        return _is_json(type_.value_type)
+    return isinstance(type_, pa.JsonType)
 
 
 def _check_payload(type_: pa.DataType, told: str) -> str | None:

@@ -22,6 +22,7 @@ from app.uploads.raw import Raw
 
 _EMBEDDINGS = "embeddings"
 _PREFIX = "embedding."
+_DATASET = "rows"
 
 
 class _Wrong(ValueError):
@@ -64,23 +65,28 @@ def _rows(body: Any, noun: str) -> list[dict[str, Any]]:
         body = body[noun]
     if not isinstance(body, list):
         raise InvalidUpload(f'The JSON body is neither {{"{noun}": […]}} nor a list.')
-    return [_flat(row, number) for number, row in enumerate(body)]
+    return [_flat(row, number, noun) for number, row in enumerate(body)]
 
 
 def _some_lack(rows: list[dict[str, Any]], member: str) -> bool:
     return any(member not in row for row in rows)
 
 
-def _flat(row: Any, number: int) -> dict[str, Any]:
+def _flat(row: Any, number: int, noun: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise InvalidUpload(f"Row {number} of the JSON body is {_a(row)}; a row is an object. Rows count from 0.")
     if _EMBEDDINGS not in row:
         return row
+    if noun != _DATASET:
+        raise InvalidUpload(f"Row {number} has `embeddings`, which rows of datasets have; an item takes `embedding`.")
     flat = {name: value for name, value in row.items() if name != _EMBEDDINGS}
     vectors = row[_EMBEDDINGS]
-    if vectors is not None and not isinstance(vectors, dict):
-        raise InvalidUpload(f"`embeddings` of row {number} is {_a(vectors)}; it is an object of vectors by model id.")
-    for model, vector in (vectors or {}).items():
+    if not isinstance(vectors, dict):
+        hint = " To clear one, send null for its model; to keep all, leave it out." if vectors is None else ""
+        raise InvalidUpload(
+            f"`embeddings` of row {number} is {_a(vectors)}; it is an object of vectors by model id.{hint}"
+        )
+    for model, vector in vectors.items():
         if flat.setdefault(_PREFIX + model, vector) is not vector:
             raise InvalidUpload(f"Row {number} has two vectors of model {model[:80]!r}.")
     return flat

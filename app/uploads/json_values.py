@@ -193,10 +193,7 @@ _SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[A
     (pa.types.is_date, _texts(date_texts, _YEARS)),
     (pa.types.is_time, clock_texts),
     (pa.types.is_duration, _durations),
-    (
-        pa.types.is_interval,
-        lambda array: [None if cell is None else interval_text(*cell) for cell in array.to_pylist()],
-    ),
+    (pa.types.is_interval, _intervals),
     (
         lambda type_: (
             pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_)

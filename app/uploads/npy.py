@@ -10,7 +10,7 @@ from app.problems import InvalidUpload
 
 _HEADER_BYTES = 10_000
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
-_KINDS = "fiubUS"
+_KINDS = "fiubUSMm"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Header:
 def read_header(file: IO[bytes], name: str) -> Header:
     """The header of an npy file, which is left at its first row. Raises InvalidUpload.
 
-    Taken are arrays of one or two axes of floats, integers, booleans or strings.
+    Taken are arrays of one or two axes of floats, integers, booleans, dates and times, or strings.
     """
     magic = file.read(8)
     if magic[:6] != np.lib.format.MAGIC_PREFIX:
@@ -59,8 +59,8 @@ def read_header(file: IO[bytes], name: str) -> Header:
     shape, fortran, dtype = _parse(version, prefix + text, name)
     if dtype.hasobject or dtype.kind not in _KINDS or dtype.itemsize == 0:
         raise InvalidUpload(
-            f"{name} is of dtype {dtype}; floats, integers, booleans and strings (U, S) are taken. Objects are never "
-            "unpickled: save numpy.array(values, dtype=str), or the numbers as numbers."
+            f"{name} is of dtype {dtype}; floats, integers, booleans, dates, times and strings (U, S) are taken. "
+            "Objects are never unpickled: save numpy.array(values, dtype=str), or the numbers as numbers."
         )
     if not 1 <= len(shape) <= 2 or any(isinstance(n, bool) or n < 0 for n in shape):
         raise InvalidUpload(f"{name} has shape {shape}; arrays of one or two axes are taken.")

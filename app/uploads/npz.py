@@ -1,7 +1,7 @@
 """npz archives: one npy file a column, all rows bounded by their headers, then streamed side by side.
 
 numpy has neither nulls nor byte strings that end in zeros: an empty string in `label`, `payload` or `text` stands for
-null, vectors are never null, and images do not come this way.
+null, as NaT does, vectors are never null, and images do not come this way.
 """
 
 import sys
@@ -29,6 +29,10 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _PIECE_BYTES = 2**20
 _CHUNK_BYTES = 64 * 2**20
 _DOUBLE_BYTES = 8
+_LENGTHS = {("s", 1), ("ms", 1), ("us", 1), ("ns", 1)}
+_TIMES = {"M": _LENGTHS | {("D", 1)}, "m": _LENGTHS}
+"""The units of datetime64 and timedelta64 that Arrow has too."""
+_SECONDS = {"M": "datetime64[s]", "m": "timedelta64[s]"}
 _SURROGATES = (0xD800, 0xDFFF)
 
 
@@ -129,8 +133,15 @@ def _check(column: Column, header: Header) -> str | None:
         numbers = header.dtype.kind in "iu" or (header.dtype.kind == "f" and header.dtype.itemsize <= _DOUBLE_BYTES)
         return None if fits and numbers else f"{told}; {wanted_vectors(column.dimension)}"
     if column.kind == "label":
+        if header.dtype.kind in "Mm" and np.datetime_data(header.dtype) not in _TIMES[header.dtype.kind]:
+            seconds = _SECONDS[header.dtype.kind]
+            return f"{told}; times are taken in s, ms, us or ns, and dates in days: save values.astype('{seconds}')"
         short = header.dtype.kind != "f" or header.dtype.itemsize <= _DOUBLE_BYTES
-        return None if fits and short else f"{told}; (n,) of strings (U or S), whole numbers or booleans is expected"
+        return (
+            None
+            if fits and short
+            else f"{told}; (n,) of strings (U or S), whole numbers, booleans, dates or times is expected"
+        )
     strings = fits and header.dtype.kind in "US"
     reason = "; ids are strings, so save ids.astype(str)" if column.kind == "id" else ""
     return None if strings else f"{told}; (n,) of strings (U or S) is expected{reason}"

@@ -94,6 +94,30 @@ def test_a_wrong_parameter_is_named(shared_client: httpx.Client) -> None:
     assert [error["parameter"] for error in errors] == ["limit"]
 
 
+@pytest.mark.parametrize(
+    ("upgrade", "pointers"),
+    [
+        ({"gate": {"require": "no_gate"}}, {"/gate/require"}),
+        ({"gate": {"require": {"at_least": "much"}}}, {"/gate/require", "/gate/require/at_least"}),
+        ({"gate": {"require": {}}}, {"/gate/require", "/gate/require/at_least"}),
+        ({"galleries": ["g", "G!"]}, {"/galleries/1"}),
+        ({"literal['x']": 1}, {"/literal['x']"}),
+    ],
+)
+def test_a_pointer_leads_into_the_body(
+    shared_client: httpx.Client, upgrade: dict[str, object], pointers: set[str]
+) -> None:
+    body = {"to": "n", "dataset": "d"} | upgrade
+    answer = shared_client.post("/models/m/upgrade", json=body, headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 422, answer.text
+    assert {error["pointer"] for error in answer.json()["errors"]} == pointers
+
+
+def test_a_member_that_is_missing_has_a_pointer(shared_client: httpx.Client) -> None:
+    problem = shared_client.post("/models", json={"id": "m", "metric": "cosine"}).json()
+    assert [error["pointer"] for error in problem["errors"]] == ["/dimension"]
+
+
 def test_thousands_of_errors_make_a_short_answer(shared_client: httpx.Client) -> None:
     answer = shared_client.post("/models", json={f"unknown-{number}": 1 for number in range(3_000)})
     body = _problem(answer, 422, "validation-error")

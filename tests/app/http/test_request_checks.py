@@ -209,3 +209,39 @@ def test_what_is_no_number_counts_for_none(shared_client: httpx.Client, number: 
     _refused(shared_client.post("/search", content=search, headers=JSON))
     generation = f'{{"generation": {number}}}'.encode()
     _refused(shared_client.post("/galleries/g/activate", content=generation, headers=JSON))
+
+
+@pytest.mark.parametrize("vector", ['["1", 0]', "[true, 0]", "[null, 0]"])
+def test_what_only_reads_as_a_number_is_none_in_a_query(shared_client: httpx.Client, vector: str) -> None:
+    search = f'{{"gallery": "g", "model": "m", "vectors": [[1, 0.5], {vector}]}}'.encode()
+    problem = _refused(shared_client.post("/search", content=search, headers=JSON))
+    assert [error["pointer"] for error in problem["errors"]] == ["/vectors/1/0"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_in_another_encoding_is_refused_everywhere(shared_client: httpx.Client, encoding: str) -> None:
+    body = json.dumps({"id": "m", "dimension": 4, "metric": "cosine"}).encode(encoding)
+    for path in ("/models", "/search"):
+        problem = _refused(shared_client.post(path, content=body, headers=JSON), 400)
+        assert f"in {encoding[:6].upper()}" in problem["detail"]
+
+
+def test_json_may_start_with_a_byte_order_mark(client: httpx.Client) -> None:
+    body = json.dumps({"id": "m", "dimension": 4, "metric": "cosine"}).encode("utf-8-sig")
+    assert client.post("/models", content=body, headers=JSON).status_code == 201
+
+
+@pytest.mark.parametrize("number", ["1_0", "2.0", "5e0", " 5", "+5", "\uff15", ""])
+def test_a_whole_number_in_a_url_is_written_in_digits(shared_client: httpx.Client, number: str) -> None:
+    asked = [
+        (method, path, parameter["name"])
+        for path, methods in shared_client.get("/openapi.json").json()["paths"].items()
+        for method, operation in methods.items()
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query" and "'integer'" in str(parameter["schema"])
+    ]
+    assert {("get", "/search", "k"), ("post", "/search", "k"), ("get", "/models", "limit")} <= set(asked)
+    for method, path, name in asked:
+        url = path.replace("{", "").replace("}", "")
+        problem = _refused(shared_client.request(method, url, params={name: number}))
+        assert name in [error["parameter"] for error in problem["errors"]], (method, path)

@@ -246,6 +246,9 @@ def test_arrays_in_every_layout_are_the_same_vectors(embedding: np.ndarray, save
         (np.array([True, False]), ["true", "false"]),
         (np.array([b"x", b""]), ["x", None]),
         (np.array(["é", ""]), ["é", None]),
+        (np.array(["2024-05-01", "NaT"], "M8[D]"), ["2024-05-01", None]),
+        (np.array(["2024-05-01T12:00:00.5", "NaT"], ">M8[ms]"), ["2024-05-01T12:00:00.5", None]),
+        (np.array([90, "NaT"], "m8[s]"), ["PT90S", None]),
     ],
 )
 def test_arrays_of_labels_name_the_classes_that_they_show(labels: np.ndarray, stored: list[str | None]) -> None:
@@ -264,6 +267,11 @@ def test_arrays_of_integers_are_those_vectors(dtype: type) -> None:
     [
         ("id", np.array([1, 2]), "ids are strings, so save ids.astype"),
         ("label", np.array([1.5, 2]), "is 1.5; a number as a label is a whole number"),
+        ("label", np.array(["2024", "2025"], "M8[Y]"), r"save values.astype\('datetime64\[s\]'\)"),
+        ("label", np.array([1, 2], "m8[25s]"), r"save values.astype\('timedelta64\[s\]'\)"),
+        ("label", np.array(["NaT", "NaT"], "M8"), r"save values.astype\('datetime64\[s\]'\)"),
+        ("id", np.array(["2024", "2025"], "M8[D]"), "ids are strings, so save ids.astype"),
+        ("embedding", _MATRIX.astype("m8[s]"), "float16, float32, float64 or integers is expected"),
         ("embedding", _MATRIX.astype(np.longdouble), "float16, float32, float64 or integers is expected"),
         ("embedding", _MATRIX > 0, "float16, float32, float64 or integers is expected"),
         ("embedding", _MATRIX[:, :1], r"has shape \(2, 1\)"),

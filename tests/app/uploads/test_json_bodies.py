@@ -83,6 +83,15 @@ def test_labels_without_one_meaning_are_refused(tmp_path: Path, label: Any, mess
         _stored(tmp_path, body, JSON)
 
 
+def test_embeddings_that_say_nothing_or_are_of_an_item_are_refused(tmp_path: Path) -> None:
+    rows = json.dumps([{"id": "a", "embeddings": None}]).encode()
+    with pytest.raises(InvalidUpload, match=r"is null; .* To clear one, send null for its model"):
+        decoded(tmp_path, rows, JSON, Expected.rows({"m": 2}))
+    items = json.dumps([{"id": "a", "embeddings": {"m": [1, 0]}}]).encode()
+    with pytest.raises(InvalidUpload, match=r"Row 0 has `embeddings`.* an item takes `embedding`"):
+        _stored(tmp_path, items, JSON)
+
+
 @pytest.mark.parametrize(
     ("spelling", "media_type"),
     [
