@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
+from app.cli.settings import settings_or_end
 from app.keys.access import Scope
 from app.keys.peers import is_loopback
 from app.keys.schemas import CreatedKey, Key, NewKey
@@ -93,7 +94,7 @@ def _on_loopback(host: str) -> bool:
 @contextmanager
 def _opened(data_dir: Path | None) -> Iterator[Keys]:
     """The keys of a service; a problem ends the command."""
-    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    settings = settings_or_end(data_dir)
     try:
         with _service(settings) as service:
             yield service
