@@ -1,5 +1,7 @@
 """Rates of requests, as people write them: `100/second`, `1000/5 minutes`."""
 
+import re
+
 import limits
 
 
@@ -11,7 +13,8 @@ def parsed_rate(rate: str) -> limits.RateLimitItem:
         raise ValueError("a rate is like 100/second or 1000/5 minutes") from None
     if len(found) != 1:
         raise ValueError("only one rate can be given, like 100/second or 1000/5 minutes")
-    if found[0].amount < 1 or found[0].multiples < 1:
+    # The library takes a length of 0 for a length of 1.
+    if any(int(number) == 0 for number in re.findall(r"[0-9]+", rate)):
         raise ValueError("a rate is of at least one request in at least one second, like 100/second")
     return found[0]
 
