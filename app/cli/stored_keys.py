@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
@@ -131,7 +132,7 @@ def _print(found: list[Key]) -> None:
     for key in found:
         bound = "all" if key.galleries is None else ", ".join(key.galleries)
         cells = (key.id, key.name, ", ".join(key.scopes), bound, key.state, _date(key.expires_at))
-        table.add_row(*cells, _date(key.last_used_at))
+        table.add_row(*map(escape, (*cells, _date(key.last_used_at))))
     Console(soft_wrap=True).print(table)
 
 

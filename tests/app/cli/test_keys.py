@@ -29,7 +29,7 @@ def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
     data = {"CROSSWALK_DATA_DIR": str(tmp_path / "data")}
-    made = _run("keys", "create", "--name", "operator", "--scopes", "admin", "--expires", "90d", **data)
+    made = _run("keys", "create", "--name", "[/x]", "--scopes", "admin", "--expires", "90d", **data)
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
     with serving(Settings(data_dir=tmp_path / "data")) as client:
@@ -46,6 +46,7 @@ def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
     assert _run("keys", "revoke", rotated.stdout.split("_")[1], **data).returncode == 0
     listed = _run("keys", "list", **data).stdout
     assert listed.count("revoked") == 2
+    assert listed.count("[/x]") == 2
     assert key not in listed
 
 
