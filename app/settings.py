@@ -4,10 +4,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import limits
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
+
+from app.rates import checked_rate
 
 MEMORY_BROKER = "memory://"
 DATABASE_CONNECTIONS = 15
@@ -79,7 +80,9 @@ class Settings(BaseSettings):
     admin_key_file: Path | None = Field(
         default=None, exclude=True, description="A file that holds the admin_key, such as a container's secret."
     )
-    key_rate: str | None = Field(default=None, description="Rate of keys that have none of their own: 100/second.")
+    key_rate: Annotated[str, AfterValidator(checked_rate)] | None = Field(
+        default=None, description="Rate of keys that have none of their own: 100/second."
+    )
     key_concurrency: int | None = Field(
         default=None, gt=0, description="Most requests at one time of keys that say nothing of it, in one gateway."
     )
@@ -139,15 +142,6 @@ class Settings(BaseSettings):
         default=2**28, ge=0, description="Most memory for the transformed rows of one cascade, kept for later queries."
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
-
-    @model_validator(mode="after")
-    def _limits_are_understood(self) -> "Settings":
-        if self.key_rate is not None:
-            try:
-                limits.parse(self.key_rate)
-            except ValueError:
-                raise ValueError("key_rate is like 100/second or 1000/5 minutes") from None
-        return self
 
     def admin_secret(self) -> str | None:
         """The key of `admin_key` or `admin_key_file`; None where neither is set.

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -11,12 +10,12 @@ from app.backup.database_copy import NotEmpty
 from app.backup.files import Vanished
 from app.backup.manifest import BackupManifest, NotABackup
 from app.backup.service import CannotBackUp, back_up, check, restore
-from app.settings import Settings
+from app.cli.settings import settings_or_end
 
 
 def take(folder: Path, data_dir: Path | None) -> None:
     """Takes a backup, and says of what."""
-    settings = _settings(data_dir)
+    settings = settings_or_end(data_dir)
     _tell(_or_exit(lambda: back_up(settings, folder)), f"backed up to {folder}")
 
 
@@ -25,13 +24,8 @@ def bring_back(folder: Path, data_dir: Path | None, *, only_check: bool) -> None
     if only_check:
         _tell(_or_exit(lambda: check(folder)), "every file is what was backed up")
         return
-    settings = _settings(data_dir)
+    settings = settings_or_end(data_dir)
     _tell(_or_exit(lambda: restore(folder, settings)), f"restored to {settings.data_dir}")
-
-
-def _settings(data_dir: Path | None) -> Settings:
-    given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
-    return Settings(**given)
 
 
 def _or_exit(act: Callable[[], BackupManifest]) -> BackupManifest:

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 from sqlalchemy import make_url
 
+from app.cli.settings import settings_or_end
 from app.composition import Crosswalk, compose
 from app.galleries import rebuilds
 from app.jobs.service import Jobs
@@ -26,8 +27,7 @@ _LOOK_SECONDS = 0.2
 
 def verify(data_dir: Path | None, *, repair: bool) -> None:
     """Prints every finding. Exits with status 1 where a fault stays, and 2 where the data cannot be verified."""
-    given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
-    settings = Settings(**given)
+    settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
     _refuse_what_is_not_there(settings)
     crosswalk = compose(settings)

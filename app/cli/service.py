@@ -7,16 +7,14 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 import typer
 import uvicorn
-from pydantic import ValidationError
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from app import failpoints
 from app.cli.ending import give_up
+from app.cli.settings import settings_or_end
 from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
 from app.http.server import server_config
@@ -52,7 +50,7 @@ class _Server(uvicorn.Server):
 
 def serve(host: str, port: int, data_dir: Path | None) -> None:
     """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
-    settings = _settings(data_dir)
+    settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
     refuse_open_door(settings, host)
     failpoints.arm("gateway")
@@ -88,7 +86,7 @@ def work(data_dir: Path | None) -> None:
     """Works until SIGINT or SIGTERM."""
     from workers.runtime.celery import run_worker
 
-    settings = _settings(data_dir)
+    settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
     if settings.embedded:
         typer.echo(
@@ -105,7 +103,7 @@ def work(data_dir: Path | None) -> None:
 
 def migrate(data_dir: Path | None) -> None:
     """Migrates, and says what."""
-    settings = _settings(data_dir)
+    settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
     _prepare(settings)
     _migrate(settings)
@@ -118,18 +116,8 @@ def _migrate(settings: Settings) -> None:
     database.close()
 
 
-def _settings(data_dir: Path | None) -> Settings:
-    given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        name = "_".join(map(str, wrong["loc"])).upper()
-        give_up(f"CROSSWALK_{name}: {wrong['msg']}. It is {wrong['input']!r}.")
-
-
 def _prepare(settings: Settings) -> None:
-    """Makes the data directory, and ends the command where that cannot be, or where the database has no usable URL."""
+    """Makes the data directory, and ends the command where that cannot be."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=settings.data_dir):
@@ -140,10 +128,6 @@ def _prepare(settings: Settings) -> None:
             f"Cannot use the data directory {settings.data_dir}: {reason}. Choose a folder that can be written to, "
             "with --data-dir or CROSSWALK_DATA_DIR."
         )
-    try:
-        make_url(settings.sqlalchemy_url).get_dialect()
-    except (ArgumentError, ModuleNotFoundError) as error:
-        give_up(f"CROSSWALK_DATABASE_URL is no URL of a database that can be used: {type(error).__name__}.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,9 +11,11 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
+from app.cli.settings import settings_or_end
 from app.keys.access import Scope
 from app.keys.peers import is_loopback
 from app.keys.schemas import CreatedKey, Key, NewKey
@@ -93,7 +95,7 @@ def _on_loopback(host: str) -> bool:
 @contextmanager
 def _opened(data_dir: Path | None) -> Iterator[Keys]:
     """The keys of a service; a problem ends the command."""
-    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    settings = settings_or_end(data_dir)
     try:
         with _service(settings) as service:
             yield service
@@ -130,7 +132,7 @@ def _print(found: list[Key]) -> None:
     for key in found:
         bound = "all" if key.galleries is None else ", ".join(key.galleries)
         cells = (key.id, key.name, ", ".join(key.scopes), bound, key.state, _date(key.expires_at))
-        table.add_row(*cells, _date(key.last_used_at))
+        table.add_row(*map(escape, (*cells, _date(key.last_used_at))))
     Console(soft_wrap=True).print(table)
 
 

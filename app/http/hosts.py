@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.problem_answers import answer
+from app.keys.peers import is_loopback
 from app.problems import UnknownHost
 
 _NEVER_PUBLIC = {"localhost", "local", "internal", "test", "example", "invalid"}
@@ -45,7 +46,7 @@ class KnownHosts:
         if self._allowed is None:
             public = "." in name and name.rpartition(".")[2] not in _NEVER_PUBLIC
             server = scope["server"]
-            return not (public and server is not None and _is_loopback(server[0]))
+            return not (public and server is not None and is_loopback(server[0]))
         return any(
             pattern in ("*", name) or (pattern.startswith("*.") and name.endswith(pattern[1:]))
             for pattern in self._allowed
@@ -66,7 +67,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(address: str) -> bool:
-    return _is_address(address) and ipaddress.ip_address(address).is_loopback

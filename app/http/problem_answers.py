@@ -19,7 +19,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.json_text import pointer_step
-from app.keys.secret import redacted
+from app.keys.secret import redacted, redacted_path
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -60,7 +60,7 @@ def answer_problems(app: FastAPI) -> None:
 
 def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that a problem makes."""
-    body = problem.to_json(instance=request.url.path) | {
+    body = problem.to_json(instance=redacted_path(request.url.path)) | {
         "type": prefix(request) + problem.type_uri(),
         "request_id": getattr(request.state, "request_id", None),
     }

@@ -20,6 +20,8 @@ from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.keys.secret import redacted, redacted_path
+
 REQUEST_ID = "X-Request-Id"
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -91,10 +93,11 @@ class Telemetry:
         self.metrics.latency.labels(method, route).observe(seconds)
         tell = log.debug if route in _QUIET else log.info
         # As it was sent: decoded, it may hold line breaks, and forge lines of the log.
-        path = scope["raw_path"][:_LONGEST_PATH].decode("latin-1")
+        path = redacted_path(scope["raw_path"].decode("latin-1"))[:_LONGEST_PATH]
         tell("answered", method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
 
 
 def _request_id(sent: str | None) -> str:
-    """The client's, where it could not disturb a log; else a new one."""
-    return sent if sent is not None and _SANE_REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
+    """The client's, where it could not disturb a log and holds no key; else a new one."""
+    sane = sent is not None and _SANE_REQUEST_ID.fullmatch(sent) and redacted(sent) == sent
+    return sent if sent is not None and sane else secrets.token_hex(16)

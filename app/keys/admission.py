@@ -16,6 +16,7 @@ from app.keys.limits import KeyLimits
 from app.keys.peers import is_local
 from app.keys.ring import KeyRing, ValidKey, ValidKeys
 from app.keys.rules import Rule, Rules
+from app.keys.secret import holds_key
 from app.problems import BadRequest, Forbidden, NotFound, Problem, Unauthorized
 
 _RULE = "crosswalk.rule"
@@ -44,7 +45,7 @@ class Admission:
         scope[_RULE] = rule
         with ExitStack() as stack:
             try:
-                _refuse_keys_in_urls(scope["query_string"])
+                _refuse_keys_in_urls(scope)
                 headers = await self._enter(scope, path, rule, stack)
             except Problem as problem:
                 await answer(problem, Request(scope))(scope, receive, send)
@@ -107,12 +108,12 @@ def _key_of(scope: Scope, ring: KeyRing, keys: ValidKeys) -> ValidKey:
     return ring.identify(keys, key.strip())
 
 
-def _refuse_keys_in_urls(query: bytes) -> None:
+def _refuse_keys_in_urls(scope: Scope) -> None:
     """Raises BadRequest where a key was sent in the URL, and so was written into histories and the logs of proxies."""
-    if not query:
-        return
+    query: bytes = scope["query_string"]
     names = {unquote_to_bytes(part.partition(b"=")[0]).lower() for part in query.split(b"&")}
-    if b"cwk_" in query or not names.isdisjoint(_NAMES_OF_KEYS):
+    sent = (scope["path"], query.decode("latin-1"))
+    if b"cwk_" in unquote_to_bytes(query) or not names.isdisjoint(_NAMES_OF_KEYS) or any(map(holds_key, sent)):
         raise BadRequest(
             "A key was sent in the URL, which histories and logs keep. It was not looked at. Revoke it if it is one; "
             "send another as `Authorization: Bearer <key>`."

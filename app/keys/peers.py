@@ -2,13 +2,27 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _IN_SCOPE = "crosswalk.peer"
-_FORWARDED_FOR = re.compile(r"for=\"?\[?([0-9a-fA-F.:]+)", re.IGNORECASE)
+_NAME_CLIENTS = {
+    "x-forwarded-for",
+    "x-original-forwarded-for",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "true-client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+}
+_PREFIX = "x-forwarded-prefix"
+"""Says where the service is shown, and nothing of who asks."""
+_TELL_OF_A_PROXY = ("x-forwarded", "x-original-", "cf-", "x-envoy-")
+_WITHOUT_PORT = re.compile(r"^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?$")
 
 
 class RememberPeer:
@@ -29,7 +43,7 @@ def is_local(scope: Scope) -> bool:
     The headers of proxies are read to refuse, never to let in: anybody can write them.
     """
     peer = scope.get(_IN_SCOPE)
-    return peer is not None and is_loopback(peer[0]) and all(map(is_loopback, _said_by_proxies(Headers(scope=scope))))
+    return peer is not None and is_loopback(peer[0]) and _proxies_speak_for_this_machine(Headers(scope=scope))
 
 
 def is_loopback(address: str) -> bool:
@@ -42,9 +56,24 @@ def is_loopback(address: str) -> bool:
     return (mapped or parsed).is_loopback
 
 
-def _said_by_proxies(headers: Headers) -> Iterator[str]:
-    for name in ("x-forwarded-for", "x-real-ip"):
-        for value in headers.getlist(name):
-            yield from filter(None, (part.strip() for part in value.split(",")))
-    for value in headers.getlist("forwarded"):
-        yield from _FORWARDED_FOR.findall(value)
+def _proxies_speak_for_this_machine(headers: Headers) -> bool:
+    """Whether every client that proxies name is this machine; also where no proxy says that there is one.
+
+    What is not understood, hides the client, or tells of a proxy that names none is no proof, and so is refused.
+    """
+    names = {name.lower() for name in headers}
+    if "via" in names:
+        return False
+    named = [part for name in names & _NAME_CLIENTS for value in headers.getlist(name) for part in value.split(",")]
+    elements = [element for value in headers.getlist("forwarded") for element in value.split(",")]
+    if not all(is_loopback(part.strip()) for part in named) or not all(map(_is_for_this_machine, elements)):
+        return False
+    tells = any(name.startswith(_TELL_OF_A_PROXY) for name in names - _NAME_CLIENTS - {_PREFIX})
+    return bool(named or elements) or not tells
+
+
+def _is_for_this_machine(element: str) -> bool:
+    """Whether an element of the header Forwarded (RFC 7239) names clients, and each is a loopback address."""
+    pairs = [pair.partition("=") for pair in element.split(";")]
+    clients = [value.strip().strip('"') for name, _, value in pairs if name.strip().lower() == "for"]
+    return bool(clients) and all(is_loopback(_WITHOUT_PORT.sub(r"\1\2", client)) for client in clients)

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.keys.access import EVERY_SCOPE, Access, Scope
-from app.keys.secret import hash_of, id_of
+from app.keys.secret import hash_of, id_of, never_show
 from app.keys.service import Keys
 from app.keys.tables import ApiKeyRow
 from app.problems import Unauthorized, Unavailable
@@ -169,4 +169,7 @@ def _valid(row: ApiKeyRow) -> ValidKey:
 def _admin_key(settings: Settings) -> ValidKey | None:
     """The key that the settings give, which may do everything."""
     key = settings.admin_secret()
-    return None if key is None else ValidKey(Access(ADMIN_KEY, EVERY_SCOPE), hash_of(key), None, None, None)
+    if key is None:
+        return None
+    never_show(key)
+    return ValidKey(Access(ADMIN_KEY, EVERY_SCOPE), hash_of(key), None, None, None)

@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-import limits
 from fastapi.openapi.models import Example
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from app.ids import Line, ResourceId
 from app.keys.access import Scope
+from app.rates import checked_rate
 
 EXAMPLES: dict[str, Example] = {
     "bound": {
@@ -18,17 +18,7 @@ EXAMPLES: dict[str, Example] = {
     "operator": {"summary": "A key that may do everything", "value": {"name": "operator", "scopes": ["admin"]}},
 }
 
-
-def _is_rate(rate: str) -> str:
-    """The rate as it is. Raises ValueError unless it says how many in what time."""
-    try:
-        limits.parse(rate)
-    except ValueError:
-        raise ValueError("a rate is like 100/second or 1000/5 minutes") from None
-    return rate
-
-
-Rate = Annotated[str, Field(max_length=64), AfterValidator(_is_rate)]
+Rate = Annotated[str, Field(max_length=64), AfterValidator(checked_rate)]
 """How many requests in what time: `100/second`, `1000/5 minutes`."""
 
 Concurrency = Annotated[int, Field(ge=1, le=100_000)]
@@ -84,6 +74,10 @@ class Rotation(BaseModel):
 class Key(NewKey):
     """A key as it is now. Its secret is not kept."""
 
+    # Not NewKey's: what was taken before must be shown, whatever is refused now.
+    rate: Annotated[
+        str | None, Field(description="Most requests: `100/second`. Left out: the service's setting `key_rate`.")
+    ] = None
     id: Annotated[str, Field(description="The part of the key between `cwk_` and the secret.")]
     state: Annotated[Literal["active", "expired", "revoked"], Field(description="Only an `active` one is taken.")]
     created_at: datetime

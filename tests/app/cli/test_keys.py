@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+import typer
+from pydantic import SecretStr, model_validator
 
+from app.cli.settings import settings_or_end
 from app.settings import Settings
 from tests.serving import serving
 from tests.waiting import PATIENCE_SECONDS
@@ -27,7 +29,7 @@ def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
     data = {"CROSSWALK_DATA_DIR": str(tmp_path / "data")}
-    made = _run("keys", "create", "--name", "operator", "--scopes", "admin", "--expires", "90d", **data)
+    made = _run("keys", "create", "--name", "[/x]", "--scopes", "admin", "--expires", "90d", **data)
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
     with serving(Settings(data_dir=tmp_path / "data")) as client:
@@ -44,6 +46,7 @@ def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
     assert _run("keys", "revoke", rotated.stdout.split("_")[1], **data).returncode == 0
     listed = _run("keys", "list", **data).stdout
     assert listed.count("revoked") == 2
+    assert listed.count("[/x]") == 2
     assert key not in listed
 
 
@@ -88,3 +91,46 @@ def test_a_key_of_the_settings_lets_a_client_in(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", admin_key=SecretStr(ADMIN))
     with serving(settings) as client:
         assert _run("models", "list", CROSSWALK_URL=str(client.base_url), CROSSWALK_KEY=ADMIN).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "told"),
+    [
+        (["serve", "--port", "0"], {"CROSSWALK_KEY_RATE": "foo"}, "CROSSWALK_KEY_RATE"),
+        (["keys", "list"], {"CROSSWALK_KEY_RATE": "5/second;10/minute"}, "CROSSWALK_KEY_RATE"),
+        (["verify"], {"CROSSWALK_SEARCH_K_LIMIT": "many"}, "CROSSWALK_SEARCH_K_LIMIT"),
+        (
+            ["backup", "copy"],
+            {"CROSSWALK_DATABASE_URL": "mysql://u:pass-word@h:port/db"},
+            "CROSSWALK_DATABASE_URL",
+        ),
+        (["restore", "."], {"CROSSWALK_DATABASE_URL": "pass-word"}, "CROSSWALK_DATABASE_URL"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_told_in_one_line_without_secrets(
+    tmp_path: Path, command: list[str], variables: dict[str, str], told: str
+) -> None:
+    ended = _run(*command, "--data-dir", str(tmp_path / "data"), CROSSWALK_ADMIN_KEY=ADMIN, **variables)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(told)
+    assert ended.stderr.count("\n") == 1
+    assert ADMIN not in ended.stderr + ended.stdout
+    assert "pass-word" not in ended.stderr + ended.stdout
+    assert not (tmp_path / "data").exists()
+
+
+def test_settings_that_are_wrong_together_are_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Together(Settings):
+        @model_validator(mode="after")
+        def _never(self) -> Together:
+            raise ValueError("these do not fit")
+
+    monkeypatch.setenv("CROSSWALK_ADMIN_KEY", ADMIN)
+    monkeypatch.setattr("app.cli.settings.Settings", Together)
+    with pytest.raises(typer.Exit):
+        settings_or_end(tmp_path)
+    told = capsys.readouterr().err
+    assert "these do not fit" in told
+    assert ADMIN not in told

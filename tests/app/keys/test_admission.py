@@ -41,15 +41,16 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def keyless(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The application without keys."""
-    return create_app(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    application = create_app(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    with TestClient(application):
+        yield application
 
 
 def _asked_from(application: Any, peer: str, path: str, **headers: str) -> Any:
     """The answer to somebody at this address."""
-    with TestClient(application, base_url="http://127.0.0.1", client=(peer, 5000)) as client:
-        return client.get(path, headers=headers)
+    return TestClient(application, base_url="http://127.0.0.1", client=(peer, 5000)).get(path, headers=headers)
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"])
@@ -75,6 +76,16 @@ def test_without_keys_no_other_machine_is_answered(keyless: Any, peer: str) -> N
         ("X-Forwarded-For", "127.0.0.1, 203.0.113.4"),
         ("X-Forwarded-For", "unknown"),
         ("X-Real-IP", "203.0.113.4"),
+        ("Forwarded", "for=_hidden"),
+        ("Forwarded", "for=unknown"),
+        ("Forwarded", "for = 8.8.8.8"),
+        ("Forwarded", "for=127.0.0.1;for=8.8.8.8"),
+        ("Forwarded", "proto=https"),
+        ("X-Forwarded-Host", "vectors.example.org"),
+        ("X-Forwarded-Proto", "https"),
+        ("Via", "1.1 proxy"),
+        ("CF-Connecting-IP", "203.0.113.4"),
+        ("CF-Ray", "1"),
         ("Forwarded", "for=203.0.113.4;proto=https"),
         ("Forwarded", 'for=127.0.0.1, For="[2001:db8::17]:4711"'),
     ],
@@ -88,6 +99,13 @@ def test_without_keys_a_proxy_may_speak_for_this_machine(keyless: Any) -> None:
         keyless, "127.0.0.1", "/models", **{"X-Forwarded-For": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
     )
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("element", ['for="[::1]:4711"', "for=127.0.0.1:80", "proto=http; For=127.0.0.1"])
+def test_without_keys_a_proxy_may_say_so_in_each_form(keyless: Any, element: str) -> None:
+    headers = {"Forwarded": element, "X-Forwarded-Prefix": "/cw"}
+    assert _asked_from(keyless, "127.0.0.1", "/models", **headers).status_code == 200
+    assert _asked_from(keyless, "127.0.0.1", "/models", **{"X-Forwarded-Prefix": "/cw"}).status_code == 200
 
 
 def test_what_is_no_address_is_not_loopback() -> None:
@@ -130,6 +148,22 @@ def test_a_key_in_the_place_of_another_parameter_is_refused(keyed: httpx.Client)
     refusal = keyed.get("/models", params={"cursor": key}, headers=SENT)
     assert refusal.status_code == 400
     assert key[-64:] not in refusal.text
+
+
+@pytest.mark.parametrize("place", ["/models?cursor={}", "/galleries/mine/items/{}", "/nothing/{}"])
+@pytest.mark.parametrize("encoding", ["{}", "%5F", "%255F"])
+def test_a_key_anywhere_in_a_url_is_refused_and_not_answered(keyed: httpx.Client, place: str, encoding: str) -> None:
+    for key in (new_secret().key, ADMIN):
+        sent = key.replace("_", encoding) if encoding != "{}" else key
+        refusal = keyed.get(place.format(sent), headers=SENT)
+        assert refusal.status_code == 400
+        assert key[-32:] not in refusal.text
+
+
+def test_a_request_id_that_holds_a_key_is_not_taken(keyed: httpx.Client) -> None:
+    for key in (new_secret().key, ADMIN):
+        answered = keyed.get("/models", headers={**SENT, "X-Request-Id": key})
+        assert key[-32:] not in answered.headers["X-Request-Id"]
 
 
 def test_metrics_are_open_where_the_settings_say_so(tmp_path: Path, keyed: httpx.Client) -> None:
@@ -193,6 +227,8 @@ def test_keys_are_never_written_to_the_log(
             keyed.get("/models", headers=headers)
             keyed.get(f"/models?api_key={key}", headers=headers)
             keyed.get(f"/galleries/{key}", headers=headers)
+            keyed.get(f"/galleries/mine/items/{key.replace('_', '%5F')}", headers=headers)
+            keyed.get(f"/galleries/{ADMIN}", headers=headers | {"X-Request-Id": ADMIN})
         log = structlog.get_logger("test")
         log.info("mistaken", header=f"Bearer {key}", of=[key], other={"Authorization": f"Bearer {ADMIN}"})
         try:
