@@ -9,10 +9,15 @@ from fastapi import BackgroundTasks
 
 log = structlog.get_logger(__name__)
 
-Given = ParamSpec("Given")
+AfterArguments = ParamSpec("AfterArguments")
 
 
-def afterwards(tasks: BackgroundTasks, do: Callable[Given, object], *given: Given.args, **named: Given.kwargs) -> None:
+def afterwards(
+    tasks: BackgroundTasks,
+    do: Callable[AfterArguments, object],
+    *given: AfterArguments.args,
+    **named: AfterArguments.kwargs,
+) -> None:
     """Does something in a thread once the answer is sent. What goes wrong is logged, and nothing else: the answer is
     true already, and an exception would break the connection that the client's next request may be on."""
     tasks.add_task(_logged, partial(do, *given, **named), do.__qualname__)

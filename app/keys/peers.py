@@ -19,8 +19,8 @@ _NAME_CLIENTS = {
     "fastly-client-ip",
     "fly-client-ip",
 }
-_PREFIX = "x-forwarded-prefix"
-"""Says where the service is shown, and nothing of who asks."""
+_SAY_WHERE_IT_IS_SHOWN = {f"x-forwarded-{what}" for what in ("prefix", "host", "proto", "scheme", "port")}
+"""Nothing of who asks."""
 _TELL_OF_A_PROXY = ("x-forwarded", "x-original-", "cf-", "x-envoy-")
 _WITHOUT_PORT = re.compile(r"^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?$")
 
@@ -68,7 +68,7 @@ def _proxies_speak_for_this_machine(headers: Headers) -> bool:
     elements = [element for value in headers.getlist("forwarded") for element in value.split(",")]
     if not all(is_loopback(part.strip()) for part in named) or not all(map(_is_for_this_machine, elements)):
         return False
-    tells = any(name.startswith(_TELL_OF_A_PROXY) for name in names - _NAME_CLIENTS - {_PREFIX})
+    tells = any(name.startswith(_TELL_OF_A_PROXY) for name in names - _NAME_CLIENTS - _SAY_WHERE_IT_IS_SHOWN)
     return bool(named or elements) or not tells
 
 
