@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ from models.portable import ArtifactError
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _AS = {"HEAD": "GET"}
 _ERRORS_SHOWN = 20
+_MEMBER = re.compile(r"[a-z][a-z0-9_]*")
+_TYPES = {"str", "int", "float", "bool", "none", "bytes", "list", "dict", "tuple", "set", "json"}
 _BY_STATUS: Mapping[int, type[Problem]] = {
     kind.status: kind for kind in (BadRequest, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
 }
@@ -229,10 +232,15 @@ def _members(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str
         inside = step in body if isinstance(body, dict) else isinstance(body, list) and step in range(len(body))
         if inside:
             body = body[step]
-        elif not (missing and place == len(path) - 1):
+        elif not (place == len(path) - 1 and isinstance(body, dict) and (missing or _names_a_member(step))):
             continue
         steps.append(step)
     return steps
+
+
+def _names_a_member(step: str | int) -> bool:
+    """Whether a step is the name of a member, given or lacking, rather than of one of a union's choices."""
+    return isinstance(step, str) and step not in _TYPES and _MEMBER.fullmatch(step) is not None
 
 
 def _unreadable(request: Request, detail: str) -> Problem:
