@@ -88,7 +88,7 @@ def test_every_operation_answers_whatever_is_sent_as_documented(
         ],
         capture_output=True,
         text=True,
-        env={**os.environ, **variables},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
         cwd=tmp_path,
         check=False,
     )
