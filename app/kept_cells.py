@@ -6,6 +6,7 @@ the rows that leave column `label` out are those where the column `keeps:label` 
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _PREFIX = "keeps:"
 
@@ -44,5 +45,4 @@ def with_kept(batch: pa.RecordBatch, stored: pa.Table) -> pa.RecordBatch:
 
 def either(kept: np.ndarray, stored: pa.ChunkedArray, given: pa.Array) -> pa.Array:
     """The stored cells where `kept` (n,) bool, the given ones elsewhere: n cells of the given type."""
-    both = pa.concat_arrays([given, stored.combine_chunks().cast(given.type)])
-    return both.take(pa.array(np.arange(len(given)) + len(given) * kept.astype(bool)))
+    return pc.if_else(pa.array(kept.astype(bool)), stored.combine_chunks().cast(given.type), given)

@@ -29,8 +29,8 @@ def to_file(source: Database, file: Path) -> dict[str, int]:
     copy = opened(file)
     try:
         migrate(copy)
-        with source.engine.connect() as connection:
-            return _copied(connection.execution_options(**_one_moment(connection)), copy)
+        with source.read() as session:
+            return _copied(session.connection(), copy)
     finally:
         copy.close()
 
@@ -42,17 +42,10 @@ def from_file(file: Path, target: Database) -> None:
     try:
         migrate(source)
         migrate(target)
-        with source.engine.connect() as connection:
-            _copied(connection, target)
+        with source.read() as session:
+            _copied(session.connection(), target)
     finally:
         source.close()
-
-
-def _one_moment(connection: Connection) -> dict[str, Any]:
-    """The options of a transaction that sees nothing of what is committed after its first read."""
-    return (
-        {"sqlite_begin": "DEFERRED"} if connection.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-    )
 
 
 def _copied(source: Connection, target: Database) -> dict[str, int]:

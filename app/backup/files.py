@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.portable import digest
+
 _PIECE_BYTES = 2**20
 _ATTEMPTS = 5
 _REFERS_FIRST = ("_refs", "_versions")
@@ -49,24 +51,22 @@ def copy_tree(source: Path, into: Path, base: Path) -> list[CopiedFile]:
 
 def copy_file(source: Path, into: Path, base: Path) -> CopiedFile:
     """Copies one file to the disk itself, and says what was copied."""
-    digest, size = hashlib.sha256(), 0
+    sha256, size = hashlib.sha256(), 0
     into.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as read, into.open("wb") as write:
         while piece := read.read(_PIECE_BYTES):
-            digest.update(piece)
+            sha256.update(piece)
             write.write(piece)
             size += len(piece)
         write.flush()
         os.fsync(write.fileno())
     shutil.copymode(source, into)
-    return CopiedFile(into.relative_to(base).as_posix(), size, digest.hexdigest())
+    return CopiedFile(into.relative_to(base).as_posix(), size, sha256.hexdigest())
 
 
 def described(file: Path, base: Path) -> CopiedFile:
     """What a file is, whose path is told below `base`."""
-    with file.open("rb") as read:
-        digest = hashlib.file_digest(read, "sha256")
-    return CopiedFile(file.relative_to(base).as_posix(), file.stat().st_size, digest.hexdigest())
+    return CopiedFile(file.relative_to(base).as_posix(), file.stat().st_size, digest(file))
 
 
 def _whole(source: Path, into: Path, base: Path) -> list[CopiedFile]:

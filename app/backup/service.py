@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.migrate import pending
 from app.tables import DatasetRow, GalleryRow
+from models.portable import sync
 
 _DATABASE = "database.sqlite"
 _DATA = "data"
@@ -146,8 +147,4 @@ def _restore_database(settings: Settings, part: Path, file: Path) -> None:
 def _synced(folder: Path) -> None:
     """Has the disk hold the folders' entries, as it holds the files."""
     for path, _, _ in os.walk(folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(Path(path))

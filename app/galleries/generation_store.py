@@ -4,7 +4,6 @@ Everything in it is derived from the items, so it may be thrown away and made ag
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +18,7 @@ from lance.fragment import FragmentMetadata, write_fragments
 from app.failpoints import Failpoint, reached
 from app.galleries.lineage import Projected
 from app.problems import DamagedFile
-from app.storage.checksums import check_table, drop_stale_seals, seal_table
+from app.storage.checksums import check_table, drop_stale_seals, remove_table, seal_table, table_files
 from app.storage.lance_table import vector_type, vectors_of
 
 log = structlog.get_logger(__name__)
@@ -98,10 +97,12 @@ class GenerationStore:
         drop_stale_seals(Path(self.path))
 
     def rewrite(self, parts: Iterator[Projected]) -> None:
-        """Makes these the dataset, in one commit, whatever was there before: damaged, too."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        shutil.rmtree(f"{self.path}.sha256", ignore_errors=True)
+        """Makes these the dataset, in one commit, whatever was there before."""
         self.commit(self.write_fragment(part for part in parts if len(part.rows)))
+
+    def remove(self) -> None:
+        """Takes away files that are damaged, over which nothing can be written: `rewrite` makes others."""
+        remove_table(Path(self.path))
 
     def whole(self) -> bool:
         """Whether its files are there, and are what was written."""
@@ -115,6 +116,7 @@ class GenerationStore:
     def apply(self, removed: np.ndarray, written: list[Projected]) -> None:
         """Carries over what happened to the items since: rows gone, and rows written."""
         dataset = lance.dataset(self.path)
+        over = table_files(Path(self.path), dataset)
         if _UNCERTAINTY.name not in dataset.schema.names:  # Written before there was such a thing.
             dataset.add_columns(_UNCERTAINTY)
         if written:
@@ -125,7 +127,7 @@ class GenerationStore:
             gone = pa.table({"row": pa.array(removed, pa.int64())})
             dataset.merge_insert("row").when_matched_delete().execute(gone)
             reached(Failpoint.GENERATION_PURGED)
-        seal_table(Path(self.path), lance.dataset(self.path))
+        seal_table(Path(self.path), lance.dataset(self.path), over)
 
     def scan(self, batch_rows: int = 8192) -> Iterator[Projected]:
         """Streams every vector."""

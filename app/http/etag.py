@@ -1,8 +1,9 @@
 """Entity tags: what names the content of a file that is downloaded, so that a client fetches it once."""
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
+
+from models.portable import digest
 
 
 def etag(path: Path) -> str:
@@ -13,5 +14,4 @@ def etag(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, _modified: int, _size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(path)

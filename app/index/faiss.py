@@ -120,21 +120,31 @@ class LiveIndex:
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
         return _with_zeros(_merged(parts, k, score), np.sort(np.concatenate(zeros)), queries, score)
 
+    def versions(self, rows: RowIds) -> RowIds:
+        return self._held(self._state, rows, None)
+
     def held(self, rows: RowIds) -> Held:
-        state = self._state
-        held = Held(np.zeros((len(rows), self.dimension), np.float32), np.full(len(rows), -1))
+        vectors = np.zeros((len(rows), self.dimension), np.float32)
+        return Held(vectors, self._held(self._state, rows, vectors))
+
+    @staticmethod
+    def _held(state: _State, rows: RowIds, vectors: Vectors | None) -> RowIds:
+        """The versions of the rows; their vectors are written to `vectors`, where that is given."""
+        versions = np.full(len(rows), -1)
         if state.base is not None and state.snapshot is not None:
             places = state.snapshot.ids.located(rows)
             in_base = np.flatnonzero(state.base.finds(places))
-            held.vectors[in_base] = state.base.vectors_at(places[in_base])
-            held.versions[in_base] = state.snapshot.version
+            versions[in_base] = state.snapshot.version
+            if vectors is not None:
+                vectors[in_base] = state.base.vectors_at(places[in_base])
         ids, positions = state.written
         places = ids.located(rows)
         in_delta = np.flatnonzero(places >= 0)
         slots = positions[places[in_delta]]
-        held.vectors[in_delta] = state.delta.vectors_at(slots)
-        held.versions[in_delta] = state.versions[slots]
-        return held
+        versions[in_delta] = state.versions[slots]
+        if vectors is not None:
+            vectors[in_delta] = state.delta.vectors_at(slots)
+        return versions
 
     def apply(self, rows: RowIds, vectors: Vectors, removed: RowIds, *, version: int) -> None:
         rows, vectors = np.asarray(rows, np.int64), self._matrix(vectors)

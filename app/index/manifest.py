@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.index.protocol import CorruptIndex, IndexOptions, Kind
-from models.portable import Distance
+from models.portable import Distance, digest
 
 FILE = "manifest.json"
 _FORMAT = 1
@@ -25,8 +25,7 @@ class Digest:
 
     @classmethod
     def of(cls, path: Path) -> Digest:
-        with path.open("rb") as file:
-            return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        return cls(path.stat().st_size, digest(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,9 @@ class VectorIndex(Protocol):
         Raises ValueError where an argument is otherwise.
         """
 
+    def versions(self, rows: RowIds) -> RowIds:
+        """The store version as of which each of the rows (n,) is held, (n,) int64; -1 where it cannot be found."""
+
     def held(self, rows: RowIds) -> Held:
         """Vector and version held of each of the rows (n,) int64, in their order; a row may come twice."""
 

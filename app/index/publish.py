@@ -4,7 +4,6 @@ Files are written into a folder of their own and synced, the manifest with their
 name, which ends in the manifest's checksum. What was published before stays until `prune`.
 """
 
-import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterable
@@ -23,7 +22,7 @@ from app.index.manifest import FILE, Digest, Manifest, Tuned
 from app.index.protocol import IndexOptions, RowIds, Vectors
 from app.index.row_positions import RowPositions
 from app.index.snapshot import INDEX, ROWS, VECTORS, Snapshot
-from models.portable import Distance
+from models.portable import Distance, sync
 
 _PARTIAL = ".partial-"
 _NEIGHBOURS = 10  # recall is measured at
@@ -82,7 +81,7 @@ def publish(
         (partial / FILE).write_text(manifest.dump())
         reached(Failpoint.INDEX_MANIFEST_WRITTEN)
         for path in (*partial.iterdir(), partial):
-            _sync(path)
+            sync(path)
         reached(Failpoint.INDEX_SYNCED)
         published = folder / manifest.name
         partial.rename(published)
@@ -90,7 +89,7 @@ def publish(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _sync(folder)
+    sync(folder)
     reached(Failpoint.INDEX_PUBLISHED)
     return published
 
@@ -192,11 +191,3 @@ def _least(
             if measured >= wanted:
                 break
     return Tuned(effort, measured)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.artifacts.folder import CrossingFiles, EncoderArtifacts, TrainedModelFiles, UpgradeArtifacts
 from app.composition import Crosswalk
 from app.maintenance.findings import Finding
-from models.portable import ArtifactError, check_seal, read_sealed
+from models.portable import ArtifactError, check_seal, digest, read_sealed
 
 _CARD, _SEALS, _WEIGHTS = "card.json", ".*.sha256", "weights-*.safetensors"
 _OWN_CHECKSUM = "card_sha256"
@@ -52,7 +52,7 @@ def damaged_files(subject: str, folder: Path) -> Iterator[Finding]:
         if not _working(path, folder):
             yield from _unless_whole(subject, path)
     for weights in sorted(folder.rglob(_WEIGHTS)):
-        if not _working(weights, folder) and _digest(weights)[:16] != weights.stem.removeprefix("weights-"):
+        if not _working(weights, folder) and digest(weights)[:16] != weights.stem.removeprefix("weights-"):
             yield Finding("damaged", subject, weights, "it does not have the checksum in its name", "restore")
         elif (card := weights.with_name(_CARD)).exists() and not card.with_name(f".{_CARD}.sha256").exists():
             yield from _unless_sealed(subject, card)
@@ -95,8 +95,3 @@ def _unless_unpacked(subject: str, packed: Path) -> Iterator[Finding]:
 def _working(path: Path, folder: Path) -> bool:
     """Whether a file is of training at work, which reads it with care and can do without it."""
     return path.relative_to(folder).parts[0] == _WORKING
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

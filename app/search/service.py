@@ -125,7 +125,7 @@ class Search:
     def _joined(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> list[list[Hit]]:
         """Rows and scores as items, as of the version of the items that was searched."""
         rows = np.unique(hits.rows[hits.rows != PADDING])
-        versions = index.held(rows).versions
+        versions = index.versions(rows)
         items = self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions, index.version)
         return [
             [_hit(items[row], score) for row, score in zip(nearest, scores, strict=True) if row != PADDING]

@@ -1,11 +1,14 @@
 """Checksums of the files of Lance tables, which Lance itself has none of: a flipped bit would be another vector.
 
 Files of a table never change once a commit has named them. Each has a file of its SHA-256 in a folder beside the table,
-written after the commit: `items.lance.sha256/<name>.sha256`. A file without one, as an older release or a crash right
-after a commit leaves it, is sealed by the next write.
+written after the commit: `items.lance.sha256/<name>.sha256`. A write seals what it wrote itself. Files without a
+checksum, as an older release, a full disk or a crash right after a commit leaves them, are sealed by `crosswalk verify
+--repair`: a write that had to read all of them would keep its client waiting.
 """
 
-from collections.abc import Iterator
+import errno
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import lance
@@ -20,26 +23,35 @@ _VERSIONS, _DATA = "_versions", "data"
 log = structlog.get_logger(__name__)
 
 
-def seal_table(table: Path, dataset: lance.LanceDataset) -> None:
-    """Keeps a checksum of every file of a committed version that has none yet, and drops those of files long gone.
-
-    A full disk takes none: the commit stands, and the next one makes up for it.
+def seal_table(table: Path, dataset: lance.LanceDataset, over: Collection[Path] = ()) -> None:
+    """Keeps a checksum of every file of a committed version that has none yet, but for those of the version that it
+    was written over, as `table_files` tells them. A full disk takes none: the commit stands.
     """
-    folder = _folder(table)
+    folder = seals_of(table)
     try:
         folder.mkdir(exist_ok=True)
-        sealed = {path.name for path in folder.iterdir()}
-        for path in _files(table, dataset):
-            if seal_path(path, folder).name not in sealed:
+        for path in table_files(table, dataset):
+            if path not in over and not _sealed(path, folder):
                 seal(path, folder)
     except OSError as error:
-        log.warning("no checksum kept; the next write makes up for it", table=str(table), error=repr(error))
+        log.warning("no checksum kept; verify --repair makes up for it", table=str(table), error=repr(error))
+
+
+def seals_of(table: Path) -> Path:
+    """The folder of a table's checksums."""
+    return table.with_name(f"{table.name}.sha256")
+
+
+def remove_table(table: Path) -> None:
+    """Removes a table with its checksums, if they are there."""
+    for folder in (table, seals_of(table)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def drop_stale_seals(table: Path) -> None:
     """Drops the checksums of files that were cleaned up."""
     there = {f"{path.name}.sha256" for path in table.rglob("*") if path.is_file()}
-    for sidecar in _folder(table).glob("*.sha256"):
+    for sidecar in seals_of(table).glob("*.sha256"):
         if sidecar.name not in there:
             sidecar.unlink(missing_ok=True)
 
@@ -49,14 +61,14 @@ def check_table(table: Path, version: int | None = None) -> int:
 
     The manifest is compared before Lance reads it: a damaged one can end the process. Raises DamagedFile.
     """
-    folder, checked = _folder(table), 0
+    folder, checked = seals_of(table), 0
     try:
         manifests = table / _VERSIONS
         newest = min(manifests.glob("*.manifest"), default=None) if version is None else _manifest(table, version)
         if newest is not None:
             checked += check_seal(newest, folder)
         dataset = lance.dataset(str(table), version=version)
-        for path in _files(table, dataset):
+        for path in table_files(table, dataset):
             if path != newest:
                 if not path.is_file():
                     raise CorruptArtifact(f"{path} is missing")
@@ -64,28 +76,32 @@ def check_table(table: Path, version: int | None = None) -> int:
     except CorruptArtifact as error:
         raise DamagedFile(f"{error}.", file=str(table)) from error
     except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise  # the system's: too many open files, a disk that fails; Lance's own errors have no number
         raise DamagedFile(f"{table} cannot be read: {error}.", file=str(table)) from error
     return checked
 
 
 def unsealed(table: Path) -> int:
     """How many files of the newest version have no checksum yet."""
-    return sum(not seal_path(path, _folder(table)).exists() for path in _files(table, lance.dataset(str(table))))
+    return sum(not _sealed(path, seals_of(table)) for path in table_files(table, lance.dataset(str(table))))
 
 
-def _files(table: Path, dataset: lance.LanceDataset) -> Iterator[Path]:
+def table_files(table: Path, dataset: lance.LanceDataset) -> set[Path]:
     """What a version consists of: its manifest, the data files that it names, and its lists of deleted rows."""
-    yield _manifest(table, int(dataset.version))
+    files = {_manifest(table, int(dataset.version))}
     for fragment in dataset.get_fragments():
-        for file in fragment.data_files():
-            yield table / _DATA / str(file.path)
+        files |= {table / _DATA / str(file.path) for file in fragment.data_files()}
         if (deleted := fragment.deletion_file()) is not None:
-            yield table / deleted
+            files.add(table / deleted)
+    return files
+
+
+def _sealed(path: Path, folder: Path) -> bool:
+    """Whether a checksum of a file was kept; an empty one is what a power cut leaves of it."""
+    kept = seal_path(path, folder)
+    return kept.exists() and kept.stat().st_size > 0
 
 
 def _manifest(table: Path, version: int) -> Path:
     return table / _VERSIONS / f"{_NEWEST_FIRST - version}.manifest"
-
-
-def _folder(table: Path) -> Path:
-    return table.with_name(f"{table.name}.sha256")

@@ -8,7 +8,7 @@ the row id serves as the key of everything derived from a row.
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +22,7 @@ import structlog
 
 from app.failpoints import Failpoint, reached
 from app.problems import Unavailable
-from app.storage.checksums import check_table, drop_stale_seals, seal_table
+from app.storage.checksums import check_table, drop_stale_seals, seal_table, table_files
 from app.storage.disk import disk_problem
 
 log = structlog.get_logger(__name__)
@@ -158,9 +158,10 @@ class Table:
                 if known:
                     latest.drop_columns([field.name])
                 dataset = self._latest()
+                over = self._files(dataset)
                 dataset.add_columns(field)
                 reached(Failpoint.COLUMN_ADDED)
-                self._seal(dataset)
+                self._seal(dataset, over)
             except (OSError, ValueError) as error:
                 conflict = "commit conflict" in str(error) and attempt < _ATTEMPTS - 1
                 if not (conflict or self.has(field.name)):
@@ -169,11 +170,12 @@ class Table:
     def upsert(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Written:
         """Inserts or updates by `id`, in one commit. Columns left out keep their values in rows that are there."""
         dataset = self._latest()
+        over = self._files(dataset)
         reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
         merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
         done = merge.execute(reader)
         reached(Failpoint.ROWS_UPSERTED)
-        self._maintain()
+        self._maintain(over)
         return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
 
     def upsert_over(self, schema: pa.Schema, rows: Callable[[StoredRows], Iterator[pa.RecordBatch]]) -> Written:
@@ -184,6 +186,7 @@ class Table:
         """
         for attempt in range(_ATTEMPTS_OVER):
             dataset = self._latest()
+            over = self._files(dataset)
             reader = pa.RecordBatchReader.from_batches(schema, rows(StoredRows(dataset)))
             merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             try:
@@ -194,16 +197,18 @@ class Table:
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
                 continue
             reached(Failpoint.ROWS_UPSERTED)
-            self._maintain()
+            self._maintain(over)
             return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
         raise Unavailable("Too many others write the same rows at this moment. Send the request again.")
 
     def update(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
         """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
         reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
-        done = self._latest().merge_insert("id").when_matched_update_all().execute(reader)
+        dataset = self._latest()
+        over = self._files(dataset)
+        done = dataset.merge_insert("id").when_matched_update_all().execute(reader)
         reached(Failpoint.ROWS_UPDATED)
-        self._maintain()
+        self._maintain(over)
         return int(done["num_updated_rows"])
 
     def known(self, ids: pa.ChunkedArray) -> np.ndarray:
@@ -218,9 +223,10 @@ class Table:
         """Removes rows by id, in one commit; how many there were."""
         keys = pa.table({"id": pa.array(sorted(set(ids)), pa.string())})
         dataset = self._latest()
+        over = self._files(dataset)
         done = dataset.merge_insert("id").when_matched_delete().execute(keys)
         reached(Failpoint.ROWS_DELETED)
-        self._seal(dataset)
+        self._seal(dataset, over)
         return int(done["num_deleted_rows"])
 
     def check(self, version: int | None = None) -> int:
@@ -306,14 +312,15 @@ class Table:
     def _filled(self, column: str) -> bool:
         return self.count(f"`{column}` IS NOT NULL") > 0
 
-    def _maintain(self) -> None:
-        """Merges small fragments once there are many: every write adds one, and every read opens them all.
+    def _maintain(self, over: Collection[Path]) -> None:
+        """Seals what was written over a version of these files, and merges small fragments once there are many: every
+        write adds one, and every read opens them all.
 
         Where another writer comes in between, that write is kept and the merging is left to the next one; so it is
         where the disk is full, since what was written before is kept.
         """
         dataset = self._latest()
-        self._seal(dataset)
+        self._seal(dataset, over)
         if len(dataset.get_fragments()) < _FRAGMENTS_BEFORE_COMPACTION:
             return
         try:
@@ -321,15 +328,18 @@ class Table:
             reached(Failpoint.FRAGMENTS_MERGED)
             dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
             reached(Failpoint.VERSIONS_CLEANED)
-            self._seal(self._latest())
+            self._seal(dataset, over)
             drop_stale_seals(Path(self.uri))
         except OSError as error:
             if "commit conflict" not in str(error) and disk_problem(error, Path(self.uri)) is None:
                 raise
             log.info("fragments not merged; a later write tries again", table=self.uri, why=str(error))
 
-    def _seal(self, dataset: lance.LanceDataset) -> None:
-        seal_table(Path(self.uri), dataset)
+    def _files(self, dataset: lance.LanceDataset) -> set[Path]:
+        return table_files(Path(self.uri), dataset)
+
+    def _seal(self, dataset: lance.LanceDataset, over: Collection[Path] = ()) -> None:
+        seal_table(Path(self.uri), dataset, over)
 
     def _latest(self) -> lance.LanceDataset:
         """A handle of this call's own at the newest version: handles move, and threads share this object."""

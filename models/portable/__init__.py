@@ -17,7 +17,7 @@ from models.portable.checksummed import read_sealed
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
 from models.portable.padding import zero_padding
-from models.portable.publishing import check_seal, publish, replacing, seal, seal_path
+from models.portable.publishing import check_seal, digest, publish, replacing, seal, seal_path, sync
 from models.portable.pushing import PushedQueries
 from models.portable.space_mixture import SpaceMixture, find_mixture
 from models.portable.space_signature import (
@@ -74,6 +74,7 @@ __all__ = [
     "WrongDirection",
     "as_indexed",
     "check_seal",
+    "digest",
     "find_mixture",
     "load_transformation",
     "load_uncertainty",
@@ -86,6 +87,7 @@ __all__ = [
     "seal_path",
     "signature_of_directions",
     "spread_out",
+    "sync",
     "unit_rows",
     "zero_padding",
 ]

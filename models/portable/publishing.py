@@ -29,7 +29,7 @@ def replacing(path: Path, *, sealed: bool = False) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial{path.suffix}")
     try:
         yield partial
-        _sync(partial)
+        sync(partial)
         seal_path(path).unlink(missing_ok=True)  # a crash from here on leaves a file without a seal, not a wrong one
         partial.replace(path)
     except BaseException:
@@ -37,7 +37,7 @@ def replacing(path: Path, *, sealed: bool = False) -> Iterator[Path]:
         raise
     if sealed:
         seal(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def seal_path(path: Path, folder: Path | None = None) -> Path:
@@ -50,7 +50,7 @@ def seal(path: Path, folder: Path | None = None) -> None:
     sidecar = seal_path(path, folder)
     partial = sidecar.with_name(f".{sidecar.name}.{os.urandom(4).hex()}")
     try:
-        partial.write_text(f"{_digest(path)}  {path.name}\n")  # as sha256sum writes it
+        partial.write_text(f"{digest(path)}  {path.name}\n")  # as sha256sum writes it
         partial.replace(sidecar)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -58,26 +58,31 @@ def seal(path: Path, folder: Path | None = None) -> None:
 
 
 def check_seal(path: Path, folder: Path | None = None) -> bool:
-    """Whether a checksum was kept of a file. Raises CorruptArtifact where the file is gone or another now."""
+    """Whether a checksum was kept of a file; an empty one is what a power cut leaves of it. Raises CorruptArtifact
+    where the file is gone or another now."""
     try:
         kept = seal_path(path, folder).read_bytes()
     except FileNotFoundError:
         return False
+    if not kept:
+        return False
     try:
-        digest = _digest(path)
-    except OSError as error:
-        raise CorruptArtifact(f"{path} cannot be read: {error}") from error
-    if kept != f"{digest}  {path.name}\n".encode():
+        sha256 = digest(path)
+    except FileNotFoundError as error:
+        raise CorruptArtifact(f"{path} is missing") from error
+    if kept != f"{sha256}  {path.name}\n".encode():
         raise CorruptArtifact(f"{path} does not have the checksum that was kept when it was written")
     return True
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Has the disk hold a file, or a folder's entries."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

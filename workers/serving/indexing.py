@@ -90,6 +90,8 @@ def _catch_up(crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, gene
         else:
             made.apply(changes.removed, written)
             return changes.version
+    else:
+        made.remove()
     version = store.items.version
     made.rewrite(store.project(lineage, version=version))
     return version

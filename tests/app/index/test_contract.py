@@ -147,6 +147,7 @@ def test_rows_are_held_as_indexed_with_the_version_of_their_last_write(
     oracle.remove(gone)
     requested = random.permutation(np.concatenate([rows[:300], rows[:3], [5, 2**62]]))
     held = index.held(requested)
+    assert np.array_equal(index.versions(requested), held.versions)
     present = np.array([row in oracle.vectors for row in requested.tolist()])
     assert (held.versions >= 0).tolist() == present.tolist()
     assert not held.vectors[~present].any()
