@@ -26,7 +26,7 @@ class StoredSpaces:
                 yield vectors_of(batch.column(column))[1]
 
     def _tables(self) -> Iterator[Table]:
-        for info in self._galleries.all_infos():
+        for info in self._galleries.every():
             yield self._galleries.store(info).items
-        for store in self._datasets.stores():
-            yield store.rows
+        for dataset in self._datasets.every():
+            yield self._datasets.store(dataset.id).rows
