@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from app.artifacts.discards import sweep
 from app.datasets.service import Datasets
 from app.downloads import Downloads
 from app.evaluations.checks import EvaluationChecks
@@ -82,13 +81,6 @@ class Crosswalk:
         """
         for resource in (self.upgrade_steps, self.evaluations, self.encoders):
             resource.step_failed(session, subject, reason)
-
-    def sweep_discarded(self) -> None:
-        """Removes artifacts whose upgrade, or training, was removed without them."""
-        sweep(
-            self.settings.artifacts_dir,
-            lambda runs: self.upgrade_removal.existing(runs) | self.encoders.existing(runs),
-        )
 
     def close(self) -> None:
         self.key_ring.close()

@@ -1,76 +1,117 @@
-"""What processes that were killed left on disk and nothing names any more. It is removed when a gateway starts.
+"""Leftovers: what processes that were killed left on disk, and nothing names any more.
 
 A change of state is one commit, in SQL or in Lance; files are written before it and removed after it. Whoever dies in
-between leaves files that are in nobody's way, and take space. Folders are swept once they are old enough that nobody
-can be about to name them (`leftover_seconds`); what belongs to a gallery, while nobody works on that gallery.
+between leaves files that are in nobody's way, and take space. They are removed when a gateway starts, and by a repair.
+Nobody can be about to name them once they have not been touched for long (`leftover_seconds`); what is inside a
+gallery's folder is left over as soon as nothing works on that gallery.
 """
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import structlog
+from sqlalchemy.orm import Session
 
 from app.composition import Crosswalk
 from app.failpoints import Failpoint, reached
-from app.galleries.leftovers import sweep_generations
+from app.galleries.generations import lock
+from app.galleries.info import GalleryInfo
+from app.galleries.leftovers import unnamed_in
+from app.galleries.rebuilds import rebuild_of
+from app.problems import NotFound
+
+_UNFINISHED = (
+    "artifacts/*/**/.*.partial*",
+    "spaces/.*.partial*",
+    "datasets/*/*.sha256/.*.partial*",
+    "galleries/*/*.sha256/.*.partial*",
+    "galleries/*/generations/*.sha256/.*.partial*",
+    "galleries/*/samples/.*.partial*",
+)
+"""Files that are named so until they are whole, beside what they are to become."""
 
 log = structlog.get_logger(__name__)
 
 
+def leftovers(crosswalk: Crosswalk) -> Iterator[Path]:
+    """The files and folders that `sweep_leftovers` would remove now. Nothing is written, nor kept from others."""
+    yield from _untouched_for_long(crosswalk)
+    for info in crosswalk.galleries.every():
+        yield from _of_gallery(crosswalk, info)
+
+
 def sweep_leftovers(crosswalk: Crosswalk) -> None:
-    """Removes what nothing names. What cannot be removed is logged, and left to the next start."""
-    settings, seconds = crosswalk.settings, crosswalk.settings.leftover_seconds
-    _sweep(settings.uploads_dir.glob("upload-*"), lambda: (), seconds)
-    _sweep(settings.galleries_dir.glob("*"), crosswalk.galleries.folders, seconds)
-    _sweep(
-        settings.datasets_dir.glob("*"), lambda: {one.name for one in crosswalk.datasets.folders().values()}, seconds
+    """Removes what nothing names. What cannot be removed is logged, and left to the next sweep."""
+    for path in _untouched_for_long(crosswalk):
+        _remove(path)
+    for info in crosswalk.galleries.every():
+        if _of_gallery(crosswalk, info):
+            with crosswalk.database.session() as session:
+                # Nobody begins to build a generation, or to index one, until this has ended.
+                lock(session, [info.id])
+                for path in _of_gallery(crosswalk, info, session):
+                    _remove(path)
+
+
+def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:
+    """Uploads, folders of galleries, datasets and runs (upgrades and trainings of encoders), and unfinished files."""
+    settings = crosswalk.settings
+    galleries, datasets = crosswalk.galleries, crosswalk.datasets
+    unfinished = chain.from_iterable(settings.data_dir.glob(pattern) for pattern in _UNFINISHED)
+    parts: tuple[tuple[Iterable[Path], Callable[[], Collection[str]]], ...] = (
+        (settings.uploads_dir.glob("upload-*"), tuple),
+        (settings.galleries_dir.glob("*"), lambda: {info.folder for info in galleries.every()}),
+        (settings.datasets_dir.glob("*"), lambda: {info.folder for info in datasets.every()}),
+        (settings.artifacts_dir.glob("*"), lambda: _runs(crosswalk)),
+        (unfinished, tuple),
     )
-    runs = chain(settings.artifacts_dir.glob("upg-*"), settings.artifacts_dir.glob("enc-*"))
-    _sweep(runs, lambda: crosswalk.upgrades.ids() | set(crosswalk.encoders.runs()), seconds)
-    _sweep(_unfinished(crosswalk), lambda: (), seconds)
-    for folder in settings.galleries_dir.glob("*"):
-        if (folder / "generations").exists() or (folder / "indexes").exists():
-            gallery = folder.name.rpartition("-")[0]
-            try:
-                sweep_generations(
-                    crosswalk.database, crosswalk.galleries, crosswalk.jobs, gallery, crosswalk.upgrades.working_on
-                )
-            except Exception:  # The service must start all the same.
-                log.exception("leftovers of a gallery stay until the next start", gallery=gallery)
+    for found, named in parts:
+        old = [path for path in found if _untouched_seconds(path) >= settings.leftover_seconds]
+        # Names are asked for afterwards, so that what was found and is named by then is kept.
+        kept = named() if old else ()
+        yield from (path for path in old if path.name not in kept)
 
 
-def _unfinished(crosswalk: Crosswalk) -> Iterable[Path]:
-    """Files that are named so until they are whole, beside what they are to become."""
-    settings, running = crosswalk.settings, crosswalk.upgrades.running_ids()
-    for path in settings.artifacts_dir.glob("*/**/.*.partial*"):
-        if path.relative_to(settings.artifacts_dir).parts[0] not in running:
-            yield path
-    yield from settings.galleries_dir.glob("*/samples/.*.partial*")
+def _runs(crosswalk: Crosswalk) -> set[str]:
+    return {crossing.upgrade for crossing in crosswalk.upgrades.every()} | set(crosswalk.encoders.runs())
 
 
-def _sweep(found: Iterable[Path], named: Callable[[], Collection[str]], seconds: float) -> None:
-    """Removes those of the paths found that are old enough and that are not named; names are asked for afterwards, so
-    that what was found and is named by then is kept."""
-    old = [path for path in found if _untouched(path) >= seconds]
-    if not old:
-        return
-    kept = named()
-    for path in old:
-        if path.name in kept:
-            continue
-        log.info("removing what nothing names", path=str(path))
+def _of_gallery(crosswalk: Crosswalk, info: GalleryInfo, within: Session | None = None) -> list[Path]:
+    """What no generation of a gallery points at; nothing while something is at work there, since what that has made it
+    is about to point at. `within`: the session of a caller who has locked the gallery, so that this stays true."""
+    folder = crosswalk.settings.galleries_dir / info.folder
+    found = unnamed_in(folder, info)  # before the database is asked: what is made from now on is not among it
+    if not found:
+        return []
+    with crosswalk.database.read(within) as session:
+        try:
+            now = crosswalk.galleries.info(info.id, session)
+        except NotFound:  # the whole folder is a leftover, or has just been deleted
+            return []
+        rebuilds = (crosswalk.jobs.progress(session, rebuild_of(info.id, number)) for number in now.generations)
+        at_work = crosswalk.upgrades.working_on(gallery=info.id, within=session) or any(rebuilds)
+    return [] if at_work or now.folder != info.folder else sorted(found & unnamed_in(folder, now))
+
+
+def _remove(path: Path) -> None:
+    log.info("removing what nothing names", path=str(path))
+    try:
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-        reached(Failpoint.LEFTOVER_REMOVED)
+    except FileNotFoundError:  # Another gateway that starts removes it too.
+        shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        log.exception("a leftover stays until the next sweep", path=str(path))
+    reached(Failpoint.LEFTOVER_REMOVED)
 
 
-def _untouched(path: Path) -> float:
-    """For how many seconds nobody has written to a path or to what lies directly in it; 0 for one that is gone."""
+def _untouched_seconds(path: Path) -> float:
+    """For how long nobody has written to a path or to what lies directly in it; 0 for one that is gone."""
     try:
         written = [path.stat().st_mtime, *(one.stat().st_mtime for one in (path.iterdir() if path.is_dir() else ()))]
     except FileNotFoundError:

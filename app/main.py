@@ -100,7 +100,6 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     crosswalk = compose(settings)
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
-    crosswalk.sweep_discarded()
     sweep_leftovers(crosswalk)
     crosswalk.key_ring.read()
     if worker is not None:

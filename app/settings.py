@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     leftover_seconds: float = Field(
         default=24 * 3600,
         ge=0,
-        description="Files that nothing names, left by processes that were killed, are removed at start once this old.",
+        description="Leftovers, files that nothing names any more, are removed at start and by a repair once this old.",
     )
     job_attempts: int = Field(default=5, gt=0, description="Times a step is tried before its upgrade fails.")
 

@@ -26,7 +26,8 @@ _LOOK_SECONDS = 0.2
 
 
 def verify(data_dir: Path | None, *, repair: bool) -> None:
-    """Prints every finding. Exits with status 1 where a fault stays, and 2 where the data cannot be verified."""
+    """Prints every finding. Exits with status 1 where a fault stays, and 2 where the data cannot be verified; leftovers
+    and missing checksums are told, and no faults."""
     settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
     _refuse_what_is_not_there(settings)

@@ -2,13 +2,13 @@
 
 import secrets
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.datasets import schemas
+from app.datasets.info import DatasetInfo
 from app.datasets.store import DatasetStore
 from app.datasets.tables import DatasetRow
 from app.failpoints import Failpoint, reached
@@ -93,20 +93,16 @@ class Datasets:
         """The files of a dataset; `within` the caller's session where there is one. Raises NotFound."""
         return self._store(self._row(dataset, within))
 
-    def folders(self) -> dict[str, Path]:
-        """Where every dataset's files are, by its id: none of them is touched."""
+    def every(self) -> list[DatasetInfo]:
+        """All datasets, in order of their ids, as the database describes them: no file of theirs is touched."""
         with self._database.read() as session:
             rows = session.scalars(select(DatasetRow).order_by(DatasetRow.id)).all()
-        return {row.id: self._settings.datasets_dir / row.folder for row in rows}
+        return [DatasetInfo(row.id, row.folder) for row in rows]
 
-    def folder(self, dataset: str) -> Path:
-        """Where a dataset's files are: none of them is touched. Raises NotFound."""
-        return self._settings.datasets_dir / self._row(dataset).folder
-
-    def stores(self) -> list[DatasetStore]:
-        """The files of every dataset, in order of their ids."""
-        with self._database.read() as session:
-            return [self._store(row) for row in session.scalars(select(DatasetRow).order_by(DatasetRow.id))]
+    def info(self, dataset: str) -> DatasetInfo:
+        """A dataset as the database describes it: no file of it is touched. Raises NotFound."""
+        row = self._row(dataset)
+        return DatasetInfo(row.id, row.folder)
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """The datasets that hold vectors of a model, for whoever would delete it, read in that caller's session."""

@@ -1,68 +1,28 @@
-"""What is left of a gallery's generations when the step that worked on them was killed, or its upgrade cancelled."""
+"""Which of the files in a gallery's folder one of its generations points at, and which none does.
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+Only names are read: a damaged table is not opened.
+"""
+
 from pathlib import Path
 
-import structlog
-
-from app.failpoints import Failpoint, reached
-from app.galleries.generations import lock
 from app.galleries.info import GalleryInfo
-from app.galleries.rebuilds import rebuild_of
-from app.galleries.service import Galleries
-from app.galleries.store import GalleryStore
-from app.jobs.service import Jobs
-from app.problems import NotFound
-from app.storage.database import Database
 
-log = structlog.get_logger(__name__)
+# Lance keeps each tag in a file of its own: where that goes, the tag goes.
+_TAGS = Path("items.lance", "_refs", "tags")
+_DERIVED = ("generations/*", "indexes/*/*", f"{_TAGS}/generation-*.json")
 
 
-def sweep_generations(
-    database: Database, galleries: Galleries, jobs: Jobs, gallery: str, working_on: Callable[..., Sequence[str]]
-) -> None:
-    """Removes the vectors, indexes and tags that no generation of a gallery points at.
-
-    Nothing while something is at work there: what it has made it is about to point at. working_on: the upgrades under
-    way of a gallery.
-    """
-    try:
-        info = galleries.info(gallery)
-    except NotFound:  # The whole folder is a leftover, or has just been deleted.
-        return
-    if not any(_left(info, galleries.store(info))):
-        return
-    with database.session() as session:
-        # Nobody begins to build a generation, or to index one, until this has ended.
-        lock(session, [gallery])
-        info = galleries.info(gallery, session)
-        rebuilds = (jobs.progress(session, rebuild_of(gallery, number)) for number in info.generations)
-        if not working_on(gallery=gallery, within=session) and not any(rebuilds):
-            _sweep(info, galleries.store(info))
+def unnamed_in(folder: Path, info: GalleryInfo) -> set[Path]:
+    """The vectors with their checksums, the indexes, and the tags that keep versions of the items readable, which no
+    generation points at. `folder`: where the gallery lies."""
+    return {path for pattern in _DERIVED for path in folder.glob(pattern)} - _named(folder, info)
 
 
-def _sweep(info: GalleryInfo, store: GalleryStore) -> None:
-    for what in _left(info, store):
-        log.info("removing what no generation points at", gallery=info.id, what=str(what))
-        if isinstance(what, Path):
-            shutil.rmtree(what, ignore_errors=True)
-        else:
-            store.items.untag(what)
-        reached(Failpoint.LEFTOVER_REMOVED)
-
-
-def _left(info: GalleryInfo, store: GalleryStore) -> Iterator[Path | str]:
-    """The folders and the tags that no generation points at."""
-    known = info.generations
-    for path in (store.folder / "generations").glob("*.lance*"):  # with the folder of its files' checksums
-        number = path.name.partition(".")[0]
-        if number.isdigit() and int(number) not in known:
-            yield path
-    for path in (store.folder / "indexes").glob("*/*"):
-        number = path.parent.name
-        generation = known.get(int(number)) if number.isdigit() else None
-        if generation is None or path.name != generation.index_name:
-            yield path
-    kept = {f"generation-{number}-{generation.store_version}" for number, generation in known.items()}
-    yield from (tag for tag in store.items.tags() if tag.startswith("generation-") and tag not in kept)
+def _named(folder: Path, info: GalleryInfo) -> set[Path]:
+    named = set()
+    for number, generation in info.generations.items():
+        table = folder / "generations" / f"{number}.lance"
+        named |= {table, table.with_name(f"{table.name}.sha256")}
+        named.add(folder / "indexes" / str(number) / str(generation.index_name))
+        named.add(folder / _TAGS / f"generation-{number}-{generation.store_version}.json")
+    return named

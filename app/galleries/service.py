@@ -150,11 +150,6 @@ class Galleries:
         )
         return lineage if uncertainty else lineage.of_vectors_alone
 
-    def folders(self) -> set[str]:
-        """The names of the folders in which galleries lie."""
-        with self._database.read() as session:
-            return set(session.scalars(select(GalleryRow.folder)))
-
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry."""
         searched = set(session.scalars(select(GenerationRow.gallery).where(GenerationRow.model == model)))
@@ -173,10 +168,6 @@ class Galleries:
         """Whether items have vectors of a model, which may be in the space of no generation any more."""
         items, column = GalleryStore(self._settings.galleries_dir / row.folder).items, embedding_column(model)
         return items.has(column) and items.count(f"`{column}` IS NOT NULL") > 0
-
-    def all_infos(self) -> list[GalleryInfo]:
-        """Every gallery, in order of their ids."""
-        return self._infos(true())
 
     def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
         infos = self._infos(GalleryRow.id == gallery, within)

@@ -19,7 +19,7 @@ _WORKING = "training"
 def artifact_findings(crosswalk: Crosswalk) -> Iterator[Finding]:
     """What is wrong with the artifacts of every upgrade and of every encoder of side-information."""
     root = crosswalk.settings.artifacts_dir
-    for crossing in crosswalk.accepted_crossings.every():
+    for crossing in crosswalk.upgrades.every():
         subject, files = f"upgrade {crossing.upgrade}", UpgradeArtifacts(root, crossing.upgrade)
         if crossing.needed:
             yield from _missing(subject, _model(files) if crossing.trained else _crossing(files))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-FindingKind = Literal["damaged", "missing", "disagrees", "orphan", "unsealed"]
+FindingKind = Literal["damaged", "missing", "disagrees", "leftover", "unsealed"]
 FindingRemedy = Literal["restore", "rebuild", "remove", "seal"]
 
 
@@ -21,9 +21,10 @@ class Finding:
     """One thing that is not as it should be.
 
     kind: `damaged` files are not what was written; `missing` ones are named by the database and not there; what
-    `disagrees` is there and whole, but not of one mind; an `orphan` belongs to nothing; `unsealed` files have no
-    checksum yet, which is no fault. subject: whose it is ("gallery faq"). remedy: `restore` from a backup, since
-    nothing else holds it; the others, `repair` does: `rebuild` a generation's vectors and index, `remove`, `seal`.
+    `disagrees` is there and whole, but not of one mind; a `leftover` is named by nothing any more, and `unsealed` files
+    have no checksum yet, which are no faults. subject: whose it is ("gallery faq"). remedy: `restore` from a backup,
+    since nothing else holds it; the others, `repair` does: `rebuild` a generation's vectors and index, `remove`,
+    `seal`.
     """
 
     kind: FindingKind
@@ -36,7 +37,7 @@ class Finding:
     @property
     def fault(self) -> bool:
         """Whether something is wrong."""
-        return self.kind != "unsealed"
+        return self.kind not in ("leftover", "unsealed")
 
     def line(self) -> str:
         """The finding on one line."""

@@ -12,10 +12,11 @@ from typing import TypeVar
 from sqlalchemy import make_url
 
 from app.composition import Crosswalk
+from app.datasets.info import DatasetInfo
+from app.leftovers import leftovers
 from app.maintenance.artifact_checks import artifact_findings
 from app.maintenance.findings import Finding
 from app.maintenance.gallery_checks import gallery_findings
-from app.maintenance.orphans import orphan_findings
 from app.maintenance.table_checks import table_findings
 from app.problems import DamagedFile, NotFound
 
@@ -33,15 +34,17 @@ def verify(crosswalk: Crosswalk) -> Iterator[Finding]:
     for info in crosswalk.galleries.every():
         look = partial(crosswalk.galleries.info, info.id)
         yield from _settled(look, partial(gallery_findings, crosswalk))
-    for dataset in crosswalk.datasets.folders():
-        look_up = partial(crosswalk.datasets.folder, dataset)
-        yield from _settled(look_up, partial(_dataset, dataset))
+    for dataset in crosswalk.datasets.every():
+        look_up = partial(crosswalk.datasets.info, dataset.id)
+        yield from _settled(look_up, partial(_dataset, crosswalk.settings.datasets_dir))
     yield from artifact_findings(crosswalk)
-    yield from orphan_findings(crosswalk)
+    for path in leftovers(crosswalk):
+        of = path.relative_to(crosswalk.settings.data_dir).parts[0]
+        yield Finding("leftover", of, path, "nothing names this any more", "remove")
 
 
-def _dataset(dataset: str, folder: Path) -> Iterator[Finding]:
-    return table_findings(f"dataset {dataset}", folder / "rows.lance")
+def _dataset(root: Path, dataset: DatasetInfo) -> Iterator[Finding]:
+    return table_findings(f"dataset {dataset.id}", root / dataset.folder / "rows.lance")
 
 
 def _settled(look: Callable[[], Seen], check: Callable[[Seen], Iterator[Finding]]) -> list[Finding]:

@@ -3,13 +3,13 @@
 An encoder is a model like any other: it is registered when its training starts, and removed as a model.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.artifacts.discards import discard
+from app.artifacts.removal import remove_once_committed
 from app.datasets.service import Datasets
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
@@ -81,7 +81,7 @@ class Encoders:
             row = SideInformationEncoderRow(id=request.id)
             session.add(row)
         else:
-            discard(session, self._artifacts, row.run)
+            remove_once_committed(session, self._artifacts / row.run)
         row.model, row.run, row.request = model, run, request.model_dump(mode="json")
         row.state, row.learned, row.reason = EncoderState.QUEUED, None, None
         session.flush()
@@ -146,12 +146,6 @@ class Encoders:
             rows = session.scalars(select(SideInformationEncoderRow).where(running)).all()
         return [f"the training of model {row.id}" for row in rows if row.request["dataset"] == dataset]
 
-    def existing(self, runs: Collection[str]) -> set[str]:
-        """Which of these runs there are."""
-        named = select(SideInformationEncoderRow.run).where(SideInformationEncoderRow.run.in_(runs))
-        with self._database.read() as session:
-            return set(session.scalars(named))
-
     def using_model(self, session: Session, model: str) -> list[str]:
         """The encoders that use a model, for whoever would delete it."""
         mine = select(SideInformationEncoderRow).where(SideInformationEncoderRow.model == model)
@@ -163,7 +157,7 @@ class Encoders:
         """An encoder goes with its model, for the registry."""
         row = session.get(SideInformationEncoderRow, model, with_for_update=True)
         if row is not None:
-            discard(session, self._artifacts, row.run)
+            remove_once_committed(session, self._artifacts / row.run)
             session.delete(row)
 
     def begin(self, run: str) -> Encoder:

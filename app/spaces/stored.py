@@ -1,11 +1,13 @@
 """Reads back every stored vector that a model made, wherever it lies."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
 from app.datasets.service import Datasets
 from app.galleries.service import Galleries
+from app.problems import NotFound
 from app.storage.lance_table import Table, embedding_column, vectors_of
 
 
@@ -26,7 +28,8 @@ class StoredSpaces:
                 yield vectors_of(batch.column(column))[1]
 
     def _tables(self) -> Iterator[Table]:
-        for info in self._galleries.all_infos():
+        for info in self._galleries.every():
             yield self._galleries.store(info).items
-        for store in self._datasets.stores():
-            yield store.rows
+        for dataset in self._datasets.every():
+            with suppress(NotFound):  # deleted meanwhile
+                yield self._datasets.store(dataset.id).rows

@@ -1,5 +1,7 @@
 """Crossings that upgrades learned and a gate accepted: which lead from one model to another, or to a gallery."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +31,10 @@ class UpgradeCrossing:
     state: str
     learned: bool
 
+    @classmethod
+    def of(cls, row: UpgradeRow) -> UpgradeCrossing:
+        return cls(row.id, row.source, row.target, row.strategy, row.state, row.learned is not None)
+
     @property
     def needed(self) -> bool:
         """Whether a gate accepted it, so that searches may be led across."""
@@ -53,13 +59,7 @@ class AcceptedCrossings:
             row = session.get(UpgradeRow, upgrade)
         if row is None:
             raise NotFound(f"There is no upgrade {upgrade!r}. GET /upgrades lists them.")
-        return _crossing_of(row)
-
-    def every(self) -> list[UpgradeCrossing]:
-        """The crossings of all upgrades, oldest first, learned or not."""
-        with self._database.read() as session:
-            rows = session.scalars(select(UpgradeRow).options(defer(UpgradeRow.proofs)).order_by(UpgradeRow.id))
-            return [_crossing_of(row) for row in rows]
+        return UpgradeCrossing.of(row)
 
     def accepted(self, source: str, target: str, within: Session | None = None) -> UpgradeCrossing | None:
         """The newest crossing between two models that a gate accepted; a learned one rather than a trained model's.
@@ -95,11 +95,7 @@ class AcceptedCrossings:
 
 def _newest_accepted(rows: Sequence[UpgradeRow]) -> UpgradeCrossing | None:
     accepted = [row for row in rows if row.state in _ACCEPTED]
-    return _crossing_of(max(accepted, key=lambda row: (row.strategy == FORWARD, row.id))) if accepted else None
-
-
-def _crossing_of(row: UpgradeRow) -> UpgradeCrossing:
-    return UpgradeCrossing(row.id, row.source, row.target, row.strategy, row.state, row.learned is not None)
+    return UpgradeCrossing.of(max(accepted, key=lambda row: (row.strategy == FORWARD, row.id))) if accepted else None
 
 
 def crossable(session: Session, gallery: GalleryInfo) -> dict[str, str]:

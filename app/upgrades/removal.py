@@ -1,11 +1,10 @@
 """Removing an upgrade that nothing needs any more, with everything that it left."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.artifacts.discards import discard
+from app.artifacts.removal import remove_once_committed
 from app.galleries import generations
 from app.galleries.service import Galleries
 from app.jobs.service import Jobs
@@ -65,12 +64,7 @@ class UpgradeRemoval:
             self._models.untrained(session, row.target, row.id)
             self._jobs.forget(session, row.id)
             session.delete(row)
-            discard(session, self._artifacts, row.id)
-
-    def existing(self, upgrades: Collection[str]) -> set[str]:
-        """Which of these there are."""
-        with self._database.read() as session:
-            return set(session.scalars(select(UpgradeRow.id).where(UpgradeRow.id.in_(upgrades))))
+            remove_once_committed(session, self._artifacts / row.id)
 
     def _served_through(self, session: Session, row: UpgradeRow) -> list[str]:
         """What is searched through an upgrade's crossing, or can be by switching to a generation built on it."""

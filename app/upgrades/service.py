@@ -1,7 +1,7 @@
 """What can be done with upgrades: start, follow, switch, roll back, cancel."""
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.datasets.service import Datasets
 from app.galleries import generations
@@ -15,6 +15,7 @@ from app.problems import WrongState
 from app.registry.service import Models
 from app.storage.database import Database
 from app.upgrades import rows, states
+from app.upgrades.accepted_crossings import UpgradeCrossing
 from app.upgrades.checks import UpgradeChecks
 from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.forward_request import ForwardUpgrade
@@ -167,15 +168,11 @@ class Upgrades:
                 self._jobs.request_cancel(session, row.id)
             return self._wire(session, row)
 
-    def ids(self) -> set[str]:
-        """All upgrades, whatever became of them."""
+    def every(self) -> list[UpgradeCrossing]:
+        """The crossings of all upgrades, oldest first, learned or not."""
         with self._database.read() as session:
-            return set(session.scalars(select(UpgradeRow.id)))
-
-    def running_ids(self) -> set[str]:
-        """The upgrades under way."""
-        with self._database.read() as session:
-            return set(session.scalars(select(UpgradeRow.id).where(UpgradeRow.state.in_(states.RUNNING))))
+            rows = session.scalars(select(UpgradeRow).options(defer(UpgradeRow.proofs)).order_by(UpgradeRow.id))
+            return [UpgradeCrossing.of(row) for row in rows]
 
     def working_on(
         self, *, gallery: str | None = None, dataset: str | None = None, within: Session | None = None

@@ -48,7 +48,7 @@ def seal_path(path: Path, folder: Path | None = None) -> Path:
 def seal(path: Path, folder: Path | None = None) -> None:
     """Keeps the checksum of a file, which is not to change any more. Raises OSError."""
     sidecar = seal_path(path, folder)
-    partial = sidecar.with_name(f".{sidecar.name}.{os.urandom(4).hex()}")
+    partial = sidecar.with_name(f".{sidecar.name}.partial.{os.urandom(4).hex()}")
     try:
         partial.write_text(f"{digest(path)}  {path.name}\n")  # as sha256sum writes it
         partial.replace(sidecar)

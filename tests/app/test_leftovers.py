@@ -1,8 +1,9 @@
 """What a gateway removes when it starts: what nothing names, once it is old; nothing that is named or may be soon."""
 
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from app.composition import Crosswalk, compose
 from app.galleries.schemas import NewGallery
 from app.galleries.store import GalleryStore
-from app.leftovers import sweep_leftovers
+from app.leftovers import leftovers, sweep_leftovers
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.migrate import migrate
+from models.portable import check_seal, publish, seal
 
 AGED_SECONDS = 2 * 24 * 3600
 
@@ -42,14 +44,80 @@ def age(path: Path) -> None:
     os.utime(path, (long_ago, long_ago))
 
 
-@pytest.mark.parametrize("kind", ["uploads/upload-x", "galleries/x-01", "datasets/x-01", "artifacts/upg-x"])
+@pytest.mark.parametrize(
+    "kind", ["uploads/upload-x", "galleries/x-01", "datasets/x-01", "artifacts/upg-x", "artifacts/enc-x"]
+)
 def test_a_folder_that_nothing_names_is_removed_once_it_is_old(kind: str, crosswalk: Crosswalk) -> None:
     left = aged(crosswalk.settings.data_dir / kind)
     fresh = crosswalk.settings.data_dir / f"{kind}-fresh"
     fresh.mkdir()
+    assert list(leftovers(crosswalk)) == [left]
     sweep_leftovers(crosswalk)
     assert not left.exists()
     assert fresh.exists()
+
+
+SEALED_BESIDE = ("artifacts/upg-x/model/card.json", "spaces/model.npz", "galleries/x-01/samples/sample.json")
+SEALED_IN_A_FOLDER = (
+    "galleries/x-01/items.lance",
+    "galleries/x-01/generations/2.lance",
+    "datasets/x-01/rows.lance",
+)
+
+
+@pytest.mark.parametrize("name", SEALED_BESIDE)
+def test_unfinished_file_is_removed_once_it_is_old(
+    name: str, crosswalk: Crosswalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = crosswalk.settings.data_dir / name
+    path.parent.mkdir(parents=True)
+    left = cut_off(lambda: publish(path, b"whole", sealed=True), monkeypatch)
+    assert len(left) == 2  # the file's and its checksum's
+    only_these_are_swept_once_old(crosswalk, left)
+    assert check_seal(path)
+
+
+@pytest.mark.parametrize("name", SEALED_IN_A_FOLDER)
+def test_unfinished_checksum_of_a_table_is_removed_once_it_is_old(
+    name: str, crosswalk: Crosswalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = crosswalk.settings.data_dir / name
+    file, sums = table / "data" / "1.lance", table.with_name(f"{table.name}.sha256")
+    for folder in (file.parent, sums):
+        folder.mkdir(parents=True)
+    file.write_bytes(b"whole")
+    left = cut_off(lambda: seal(file, sums), monkeypatch)
+    assert len(left) == 1
+    only_these_are_swept_once_old(crosswalk, left)
+    assert check_seal(file, sums)
+
+
+def cut_off(write: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Writes, and leaves what is there where a process is killed right before it puts a written file into its place."""
+    written: list[Path] = []
+    replace = Path.replace
+
+    def noted(path: Path, target: Path) -> Path:
+        written.append(path)
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", noted)
+        write()
+    for path in written:
+        path.write_bytes(b"part")
+    return sorted(written)
+
+
+def only_these_are_swept_once_old(crosswalk: Crosswalk, left: list[Path]) -> None:
+    there = {path for path in crosswalk.settings.data_dir.rglob("*") if "crosswalk.db" not in path.name}
+    assert list(leftovers(crosswalk)) == []
+    for path in there:
+        if path.is_file():
+            age(path)
+    assert sorted(leftovers(crosswalk)) == left
+    sweep_leftovers(crosswalk)
+    assert {path for path in there if not path.exists()} == set(left)
 
 
 def test_an_old_folder_with_a_file_that_is_written_to_stays(crosswalk: Crosswalk) -> None:
@@ -76,6 +144,32 @@ def test_of_a_gallery_at_rest_what_no_generation_points_at_is_removed(crosswalk:
     sweep_leftovers(crosswalk)
     assert [*store.folder.glob("generations/*"), *store.folder.glob("indexes/*/*")] == []
     assert store.items.tags() == ["of-an-operator"]
+
+
+def test_a_damaged_gallery_is_swept_without_being_opened(crosswalk: Crosswalk) -> None:
+    store = gallery(crosswalk)
+    store.items.tag("generation-2-2", 2)
+    (store.folder / "generations/2.lance").mkdir(parents=True)
+    for manifest in store.folder.glob("items.lance/_versions/*.manifest"):
+        manifest.write_bytes(b"no manifest")
+    assert len(list(leftovers(crosswalk))) == 2
+    sweep_leftovers(crosswalk)
+    assert list(leftovers(crosswalk)) == []
+
+
+def test_what_cannot_be_removed_stays_and_the_rest_goes(crosswalk: Crosswalk, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, other = (aged(crosswalk.settings.artifacts_dir / name) for name in ("upg-1", "upg-2"))
+    remove = shutil.rmtree
+
+    def refusing(path: Path, ignore_errors: bool = False) -> None:
+        if path == stuck:
+            raise PermissionError(f"{path} is somebody else's")
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", refusing)
+    sweep_leftovers(crosswalk)
+    assert stuck.exists()
+    assert not other.exists()
 
 
 def test_of_a_gallery_whose_index_is_being_built_everything_stays(crosswalk: Crosswalk) -> None:

@@ -12,9 +12,12 @@ import httpx
 import lance
 from sqlalchemy import select
 
+from app.datasets.tables import DatasetRow
 from app.galleries.tables import GalleryRow
 from app.jobs.tables import JobRow
+from app.side_information.tables import SideInformationEncoderRow
 from app.storage.database import Database
+from app.upgrades.tables import UpgradeRow
 from tests.crash.life import WORLD
 from tests.crash.user import NEW, NEWEST, OLD, SearchAnswer, search
 from tests.waiting import PATIENCE_SECONDS
@@ -62,15 +65,25 @@ def jobs(database: Database) -> Counter[tuple[str, str]]:
 def leftovers(data: Path, database: Database) -> list[str]:
     """What lies on the disk, or keeps a version from being cleaned up, and is of no use."""
     with database.read() as session:
-        galleries = {row.folder: row for row in session.scalars(select(GalleryRow))}
-    return sorted(_left(data, set(galleries)))
+        named = {
+            f"{resource}/{name}"
+            for resource, column in (
+                ("galleries", GalleryRow.folder),
+                ("datasets", DatasetRow.folder),
+                ("artifacts", UpgradeRow.id),
+                ("artifacts", SideInformationEncoderRow.run),
+            )
+            for name in session.scalars(select(column))
+        }
+    return sorted(_left(data, named))
 
 
-def _left(data: Path, galleries: set[str]) -> Iterator[str]:
+def _left(data: Path, named: set[str]) -> Iterator[str]:
     yield from (str(path) for path in data.rglob("*") if "partial" in path.name)
     yield from (str(path) for path in data.glob("uploads/*"))
     yield from (str(path) for path in data.glob("galleries/*/samples/*") if path.suffix not in {".json", ".sha256"})
-    yield from (str(path) for path in data.glob("galleries/*") if path.name not in galleries)
+    for resource in ("galleries", "datasets", "artifacts"):
+        yield from (str(path) for path in data.glob(f"{resource}/*") if f"{resource}/{path.name}" not in named)
     for path in data.glob("galleries/*/generations/*.lance"):
         dataset = lance.dataset(str(path))
         versions = [lance.dataset(str(path), version=known["version"]) for known in dataset.versions()]

@@ -15,8 +15,10 @@ import pytest
 from sqlalchemy import text
 
 from app.composition import Crosswalk, compose
+from app.galleries.generations import published
+from app.galleries.rebuilds import rebuild_of
+from app.leftovers import leftovers
 from app.maintenance.findings import Finding, IndexedGeneration
-from app.maintenance.orphans import YOUNG_SECONDS
 from app.maintenance.repair import repair
 from app.maintenance.verify import verify
 from app.settings import Settings
@@ -159,27 +161,41 @@ def test_index_that_is_gone_is_made_anew(copy: Crosswalk) -> None:
     assert found(copy) == []
 
 
-def test_orphans_are_told_and_removed_but_never_what_may_be_being_made(copy: Crosswalk) -> None:
+def test_leftovers_are_told_and_removed_without_being_faults_but_never_what_may_be_being_made(copy: Crosswalk) -> None:
     data = copy.settings.data_dir
-    gallery = one(copy, "galleries/*")
-    orphans = [
-        data / "galleries" / "gone-1",
-        data / "datasets" / "gone-2",
-        data / "artifacts" / "gone-3",
-        gallery / "indexes" / "2" / "old",
-        gallery / "generations" / "9.lance",
-    ]
-    for path in orphans:
+    gallery, name = one(copy, "galleries/*"), copy.galleries.every()[0].id
+    young = [data / "galleries" / "gone-1", data / "datasets" / "gone-2", data / "artifacts" / "upg-gone"]
+    left = [gallery / "indexes" / "2" / "old", gallery / "generations" / "9.lance"]
+    for path in [*young, *left]:
         path.mkdir()
+    with copy.database.session() as session:
+        copy.jobs.enqueue(session, "reindex", rebuild_of(name, 1), {"gallery": name, "generation": 1})
     assert found(copy) == []
-    for path in orphans:
-        long_ago = path.stat().st_mtime - 2 * YOUNG_SECONDS
+    with copy.database.session() as session:
+        copy.jobs.forget(session, rebuild_of(name, 1))
+    assert {finding.path for finding in found(copy)} == set(left)
+    for path in young:
+        long_ago = path.stat().st_mtime - 2 * copy.settings.leftover_seconds
         os.utime(path, (long_ago, long_ago))
     findings = found(copy)
-    assert {finding.path for finding in findings} == set(orphans)
+    assert {finding.path for finding in findings} == {*young, *left} == set(leftovers(copy))
+    assert {(finding.kind, finding.fault) for finding in findings} == {("leftover", False)}
     repair(copy, findings)
-    assert not any(path.exists() for path in orphans)
+    assert not any(path.exists() for path in [*young, *left])
     assert found(copy) == []
+
+
+def test_index_that_is_published_after_the_verification_stays(copy: Crosswalk) -> None:
+    """What a finding names may be in use by the time of the repair."""
+    gallery = copy.galleries.every()[0]
+    (one(copy, "galleries/*") / "indexes" / "2" / "new").mkdir()
+    findings = found(copy)
+    assert [finding.path.name for finding in findings] == ["new"]
+    version = gallery.generations[2].store_version
+    with copy.database.session() as session:
+        published(session, gallery.id, 2, version or 0, "new")
+    repair(copy, findings)
+    assert findings[0].path.is_dir()
 
 
 def test_files_of_an_older_release_are_sealed_by_a_repair(copy: Crosswalk) -> None:
@@ -202,11 +218,20 @@ def test_damaged_database_is_told(copy: Crosswalk) -> None:
 def test_command_repairs_says_what_it_did_and_refuses_a_folder_without_a_database(
     copy: Crosswalk, tmp_path: Path
 ) -> None:
+    left = one(copy, "galleries/*") / "generations" / "9.lance"
+    left.mkdir()
+    told = _verify("--data-dir", str(copy.settings.data_dir))
+    assert told.returncode == 0, told.stderr
+    *lines, last = told.stdout.splitlines()
+    assert last == "Everything is there, whole, and agrees."
+    assert [line.partition(" ")[0] for line in lines] == ["leftover"]
     shutil.rmtree(one(copy, "galleries/*/indexes/2/*"))
     repaired = _verify("--repair", "--data-dir", str(copy.settings.data_dir))
     assert repaired.returncode == 0, repaired.stderr
-    first, count, *_, last = repaired.stdout.splitlines()
+    assert not left.exists()
+    first, second, count, *_, last = repaired.stdout.splitlines()
     assert first.startswith("missing  gallery")
+    assert second.startswith("leftover  galleries")
     assert count == "Faults: 1."
     assert last == "Everything is there, whole, and agrees."
     misspelt = _verify("--data-dir", str(tmp_path / "misspelt"))

@@ -17,7 +17,7 @@ ROWS_AT_ONCE = 2_000
 @contextmanager
 def unsorted(path: Path) -> Iterator[Path]:
     """A file beside `path` for its rows before they are sorted, which goes at the context's end."""
-    as_stored = path.with_name(f".{path.name}.stored")
+    as_stored = path.with_name(f".{path.name}.partial.stored")
     try:
         yield as_stored
     finally:

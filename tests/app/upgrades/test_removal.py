@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
 
-from app.artifacts.discards import discard
 from app.artifacts.folder import UpgradeArtifacts
+from app.artifacts.removal import remove_once_committed
 from app.composition import compose
+from app.leftovers import leftovers, sweep_leftovers
 from app.settings import Settings
 from app.storage.database import Database
 from tests.app.galleries.upgraded import NEW, Upgraded
@@ -123,18 +126,35 @@ def test_a_trained_model_stays_registered_without_its_weights(training: Training
     assert training.client.delete("/models/new").status_code == 204
 
 
-def test_files_that_a_crash_left_are_removed_by_the_next_start_and_no_others(
-    settings: Settings, database: Database
+def test_files_that_a_crash_kept_after_the_removal_are_leftovers_and_those_of_a_refused_one_stay(
+    upgraded: Upgraded,
 ) -> None:
-    crosswalk = compose(settings, database)
-    root = settings.artifacts_dir
-    for name in ("gone", "kept"):
-        (root / name).mkdir(parents=True)
+    settings = upgraded.crosswalk.settings.model_copy(update={"leftover_seconds": 0.0})
+    upgrade = upgraded.upgrade()
+    folder = UpgradeArtifacts(settings.artifacts_dir, upgrade).folder
+    content = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    problem(upgraded.client.delete(f"/upgrades/{upgrade}"), 409, "in-use")
+    with closing(compose(settings)) as crosswalk:
+        sweep_leftovers(crosswalk)
+        assert {path for path in folder.rglob("*") if path.is_file()} == set(content)
+        upgraded.post(f"/upgrades/{upgrade}/rollback")
+        assert upgraded.client.delete(f"/upgrades/{upgrade}").status_code == 204
+        for path, written in content.items():  # as where the process ended between the commit and the removal
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(written)
+        assert folder in leftovers(crosswalk)
+        sweep_leftovers(crosswalk)
+        assert not folder.exists()
+
+
+def test_folder_goes_after_the_commit_alone(database: Database, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
     with database.session() as session:
-        discard(session, root, "gone")
-        session.rollback()  # As where the process ended before the files went.
-    assert (root / "gone").is_dir()
-    for _ in range(2):
-        crosswalk.sweep_discarded()
-        assert not (root / "gone").exists()
-        assert (root / "kept").is_dir()
+        remove_once_committed(session, folder)
+        session.rollback()
+    assert folder.is_dir()
+    with database.session() as session:
+        remove_once_committed(session, folder)
+        assert folder.is_dir()
+    assert not folder.exists()
