@@ -171,8 +171,7 @@ class Galleries:
 
     def _holds(self, row: GalleryRow, model: str) -> bool:
         """Whether items have vectors of a model, which may be in the space of no generation any more."""
-        items, column = GalleryStore(self._settings.galleries_dir / row.folder).items, embedding_column(model)
-        return items.has(column) and items.count(f"`{column}` IS NOT NULL") > 0
+        return GalleryStore(self._settings.galleries_dir / row.folder).items.has_value(embedding_column(model))
 
     def all_infos(self) -> list[GalleryInfo]:
         """Every gallery, in order of their ids."""

@@ -145,6 +145,13 @@ class Table:
     def has(self, column: str) -> bool:
         return column in self.schema.names
 
+    def has_value(self, column: str) -> bool:
+        """Whether there is such a column, and a row with a value in it. Reads no further than to the first one."""
+        dataset = self._latest()
+        if column not in dataset.schema.names:
+            return False
+        return bool(dataset.to_table(columns=["id"], filter=f"`{column}` IS NOT NULL", limit=1).num_rows)
+
     def ensure_column(self, field: pa.Field) -> None:
         """Adds a column of nulls; where another writer came first, theirs is as good.
 
@@ -152,7 +159,7 @@ class Table:
         """
         for attempt in range(_ATTEMPTS):
             known, latest = self.has(field.name), self._latest()
-            if known and (latest.schema.field(field.name).type == field.type or self._filled(field.name)):
+            if known and (latest.schema.field(field.name).type == field.type or self.has_value(field.name)):
                 return
             try:
                 if known:
@@ -302,9 +309,6 @@ class Table:
         if name in tags.list():
             tags.delete(name)
             reached(Failpoint.VERSION_UNTAGGED)
-
-    def _filled(self, column: str) -> bool:
-        return self.count(f"`{column}` IS NOT NULL") > 0
 
     def _maintain(self) -> None:
         """Merges small fragments once there are many: every write adds one, and every read opens them all.
