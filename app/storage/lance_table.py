@@ -158,7 +158,8 @@ class Table:
         One that is there, of another type and without a value, is of a model that is no more: it is made anew.
         """
         for attempt in range(_ATTEMPTS):
-            known, latest = self.has(field.name), self._latest()
+            latest = self._latest()
+            known = field.name in latest.schema.names
             if known and (latest.schema.field(field.name).type == field.type or self.has_value(field.name)):
                 return
             try:
