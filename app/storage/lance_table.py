@@ -95,6 +95,11 @@ class StoredRows:
         return found.take(pc.index_in(ids, value_set=found.column("id").combine_chunks()))
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Whether another writer came first, which Lance says in the words of exceptions of several classes."""
+    return any(words in str(error) for words in _CONFLICTS)
+
+
 class VersionGone(LookupError):
     """The version to compare with was cleaned up: whoever derived something from it must begin anew."""
 
@@ -170,7 +175,7 @@ class Table:
                 reached(Failpoint.COLUMN_ADDED)
                 self._seal(dataset)
             except (OSError, ValueError) as error:
-                conflict = "commit conflict" in str(error) and attempt < _ATTEMPTS - 1
+                conflict = is_conflict(error) and attempt < _ATTEMPTS - 1
                 if not (conflict or self.has(field.name)):
                     raise
 
@@ -197,7 +202,7 @@ class Table:
             try:
                 done = merge.conflict_retries(0).execute(reader)
             except OSError as error:
-                if not any(words in str(error) for words in _CONFLICTS):
+                if not is_conflict(error):
                     raise
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
                 continue
@@ -329,7 +334,7 @@ class Table:
             self._seal(self._latest())
             drop_stale_seals(Path(self.uri))
         except OSError as error:
-            if "commit conflict" not in str(error) and disk_problem(error, Path(self.uri)) is None:
+            if not is_conflict(error) and disk_problem(error, Path(self.uri)) is None:
                 raise
             log.info("fragments not merged; a later write tries again", table=self.uri, why=str(error))
 
