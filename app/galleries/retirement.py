@@ -59,8 +59,11 @@ class Retirement:
 
     def after_delete(self, gallery: str) -> None:
         """To be called when items were deleted: those left may all be native, or none may be left."""
-        for generation in _transformed(self._galleries.info(gallery)):
-            self.settle(gallery, generation.number)
+        info = self._galleries.info(gallery)
+        for generation in _transformed(info):
+            # Deleting makes no native item a transformed one: what is retired stays so while any item is left.
+            if generation.retired_at is None or not self._galleries.store(info).items.count():
+                self.settle(gallery, generation.number)
 
     def settle(self, gallery: str, number: int) -> bool:
         """Brings the note on a transformed generation into line with its items; whether it is retired now."""

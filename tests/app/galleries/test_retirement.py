@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import text
 
 from app.galleries.tables import GenerationRow
 from app.storage.lance_table import vector_type
@@ -74,6 +75,14 @@ def test_gallery_that_is_emptied_after_it_was_retired_takes_old_items_again(shop
     assert not retired(shop)
     shop.put("old", FIRST)
     assert shop.route() == "transformed"
+
+
+def test_deleting_some_of_a_retired_gallery_waits_for_no_writer(shop: Upgraded) -> None:
+    shop.put("new", EVERYTHING)
+    with shop.crosswalk.database.session() as session:
+        session.execute(text("SELECT 1"))  # this session is SQLite's one writer now
+        shop.crosswalk.retirement.after_delete("shop")
+    assert retired(shop)
 
 
 def test_items_of_the_old_model_are_refused_from_then_on_and_nothing_of_them_is_stored(shop: Upgraded) -> None:
