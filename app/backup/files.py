@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.storage.lance_table import Table
 from models.portable import digest
 
 _PIECE_BYTES = 2**20
@@ -71,7 +72,7 @@ def described(file: Path, base: Path) -> CopiedFile:
 
 def _whole(source: Path, into: Path, base: Path) -> list[CopiedFile]:
     """A folder, copied anew where files of it went meanwhile, as old versions of a table do at times."""
-    copy: Callable[[Path, Path, Path], list[CopiedFile]] = _copy_table if _is_table(source) else copy_tree
+    copy: Callable[[Path, Path, Path], list[CopiedFile]] = _copy_table if Table.exists(source) else copy_tree
     for _ in range(_ATTEMPTS):
         try:
             return copy(source, into, base)
@@ -80,10 +81,6 @@ def _whole(source: Path, into: Path, base: Path) -> list[CopiedFile]:
             if not source.exists():
                 return []
     raise Vanished(f"files of {source} went again and again while they were copied")
-
-
-def _is_table(folder: Path) -> bool:
-    return (folder / "_versions").is_dir()
 
 
 def _copy_table(source: Path, into: Path, base: Path) -> list[CopiedFile]:

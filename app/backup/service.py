@@ -19,6 +19,7 @@ from app.backup.files import CopiedFile, copy_file, copy_tree, described
 from app.backup.manifest import BackupManifest, NotABackup
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.lance_table import Table
 from app.storage.migrate import pending
 from app.tables import DatasetRow, GalleryRow
 from models.portable import sync
@@ -129,7 +130,7 @@ def _is_whole(part: Path) -> bool:
             tables += [Path("datasets") / name / "rows.lance" for name in session.scalars(select(DatasetRow.folder))]
     finally:
         database.close()
-    return all((part / _DATA / table / "_versions").is_dir() for table in tables)
+    return all(Table.exists(part / _DATA / table) for table in tables)
 
 
 def _restore_database(settings: Settings, part: Path, file: Path) -> None:

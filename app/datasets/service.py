@@ -110,8 +110,7 @@ class Datasets:
         return [f"dataset {row.id}" for row in rows if self._holds(row, model)]
 
     def _holds(self, row: DatasetRow, model: str) -> bool:
-        table, column = self._store(row).rows, embedding_column(model)
-        return table.has(column) and table.count(f"`{column}` IS NOT NULL") > 0
+        return self._store(row).rows.has_value(embedding_column(model))
 
     def _find(self, dataset: str, within: Session | None = None) -> DatasetRow | None:
         with self._database.read(within) as session:

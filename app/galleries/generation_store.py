@@ -19,7 +19,7 @@ from app.failpoints import Failpoint, reached
 from app.galleries.lineage import Projected
 from app.problems import DamagedFile
 from app.storage.checksums import check_table, drop_stale_seals, remove_table, seal_table, table_files
-from app.storage.lance_table import vector_type, vectors_of
+from app.storage.lance_table import Table, vector_type, vectors_of
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class GenerationStore:
         """
         reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in parts))
         # Of what an abandoned generation left here, not even the schema is of any matter.
-        mode = "overwrite" if Path(self.path, "_versions").is_dir() else "create"
+        mode = "overwrite" if Table.exists(self.path) else "create"
         pieces = write_fragments(reader, self.path, schema=self.schema, mode=mode)
         reached(Failpoint.FRAGMENT_WRITTEN)
         return [json.dumps(piece.to_json()) for piece in pieces]

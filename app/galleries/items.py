@@ -44,9 +44,10 @@ class GalleryItems:
             message=f"{model!r} is no model of this gallery",
         )
 
-    def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> schemas.UpsertedItems:
+    def put(self, info: GalleryInfo, model: str, rows: UploadedRows) -> tuple[schemas.UpsertedItems, GalleryInfo]:
         """Upserts validated items; durable when it returns. An item that is stored already keeps the values of the
-        columns left out, and its vectors of newer models unless its vector of this one changes.
+        columns left out, and its vectors of newer models unless its vector of this one changes. Returns what was done,
+        and the gallery as it was when it was done.
 
         info: the gallery as it was when the body began to come. Raises NotFound where it has been deleted since.
         """
@@ -58,7 +59,8 @@ class GalleryItems:
         newer = sorted({later for number in now.generations for later in _models_after(now, number, model)})
         dimension = self._models.space(model).dimension
         written = self._galleries.store(now).put(model, dimension, tuple(newer), rows.schema, rows.batches)
-        return schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
+        done = schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
+        return done, now
 
     def get(self, gallery: str, item: str) -> schemas.Item:
         """Raises NotFound for the gallery and for the item."""

@@ -48,25 +48,30 @@ class Retirement:
         self._database = database
         self._galleries = galleries
 
-    def after_put(self, gallery: str, model: str) -> None:
-        """To be called when items of a model were written: its own generation may be complete now, a later one not."""
-        info = self._galleries.info(gallery)
+    def after_put(self, info: GalleryInfo, model: str) -> None:
+        """To be called when items of a model were written: its own generation may be complete now, a later one not.
+
+        info: the gallery as it was when the items were written. Nothing is read where nothing depends on the model.
+        """
         for generation in _transformed(info):
             made_by = [earlier.space.model for earlier in info.ancestry(generation.number)]
             # Retired or not is read under the lock: whoever retires it at this moment counted before these were there.
             if model in made_by[:-1] or (model == made_by[-1] and generation.retired_at is None):
-                self.settle(gallery, generation.number)
+                self.settle(info.id, generation.number)
 
     def after_delete(self, gallery: str) -> None:
         """To be called when items were deleted: those left may all be native, or none may be left."""
-        for generation in _transformed(self._galleries.info(gallery)):
-            self.settle(gallery, generation.number)
+        info = self._galleries.info(gallery)
+        for generation in _transformed(info):
+            # Deleting makes no native item a transformed one: what is retired stays so while any item is left.
+            if generation.retired_at is None or not self._galleries.store(info).items.count():
+                self.settle(gallery, generation.number)
 
     def settle(self, gallery: str, number: int) -> bool:
         """Brings the note on a transformed generation into line with its items; whether it is retired now."""
         info = self._galleries.info(gallery)
         generation = info.generations.get(number)
-        if generation is None:
+        if generation is None or generation.state != READY:
             return False
         hopeless = self._seen_transformed(info, generation)
         with self._database.session() as session:
@@ -101,4 +106,5 @@ class Retirement:
 
 
 def _transformed(info: GalleryInfo) -> list[GenerationInfo]:
-    return [one for one in info.generations.values() if one.parent is not None and one.state == READY]
+    """Those that are still built, too: they may be ready by the time that they are settled."""
+    return [one for one in info.generations.values() if one.parent is not None]

@@ -148,10 +148,10 @@ async def put_items(
         inspected = await run_sync(
             partial(parts.spaces.inspect, rows, {model: "embedding"}, space, trusted=not caller.bound)
         )
-        done = await run_sync(parts.items.put, info, model, rows)
+        done, written_to = await run_sync(parts.items.put, info, model, rows)
         streamed = None if space == "unchecked" else parts.streams.saw(("items", gallery, model), inspected.few)
     afterwards(background, parts.spaces.learn, inspected)
-    await run_sync(parts.retirement.after_put, gallery, model)
+    await run_sync(parts.retirement.after_put, written_to, model)
     afterwards(background, parts.search.warm, gallery)
     return done.model_copy(update={"warnings": [*inspected.warnings, *([streamed] if streamed else [])]})
 

@@ -166,8 +166,7 @@ class Galleries:
 
     def _holds(self, row: GalleryRow, model: str) -> bool:
         """Whether items have vectors of a model, which may be in the space of no generation any more."""
-        items, column = GalleryStore(self._settings.galleries_dir / row.folder).items, embedding_column(model)
-        return items.has(column) and items.count(f"`{column}` IS NOT NULL") > 0
+        return GalleryStore(self._settings.galleries_dir / row.folder).items.has_value(embedding_column(model))
 
     def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
         infos = self._infos(GalleryRow.id == gallery, within)

@@ -65,7 +65,7 @@ class Encoders:
         self._models.hold(session, model)
         column = request.built.modality
         rows = self._datasets.store(request.dataset, session).rows
-        if not rows.count(f"`{column}` IS NOT NULL"):
+        if not rows.has_value(column):
             raise Unprocessable.at(
                 f"Dataset {request.dataset!r} has no row with `{column}`, which is what {request.id!r} learns from. "
                 f"PUT /datasets/{request.dataset}/rows with a column `{column}`.",

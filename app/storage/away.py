@@ -5,9 +5,9 @@ import sqlite3
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
+from app.storage.sqlite_errors import sqlite_error_kind
+
 _WAITED_IN_VAIN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN}
-_PRIMARY = 0xFF
-"""The part of SQLite's extended error codes that is the kind of error."""
 
 
 def is_away(error: DBAPIError) -> bool:
@@ -15,5 +15,5 @@ def is_away(error: DBAPIError) -> bool:
     connections, or locked by another."""
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
-        return getattr(cause, "sqlite_errorcode", 0) & _PRIMARY in _WAITED_IN_VAIN
+        return sqlite_error_kind(cause) in _WAITED_IN_VAIN
     return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)

@@ -1,9 +1,10 @@
 """Engine, session and declarative base. SQLite (embedded) and PostgreSQL run the same code."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from app.failpoints import Failpoint, reached
 from app.problems import DamagedFile, Problem
 from app.settings import DATABASE_CONNECTIONS
-from app.storage.disk import disk_problem
+from app.storage.disk import disk_problem, server_disk_problem
+from app.storage.sqlite_errors import sqlite_error_kind
 
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -49,7 +51,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-_SQLITE_DAMAGED = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
+_SQLITE_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _KEPT_OPEN = 5  # connections that stay open while nobody needs them
 
 _CONNECT_SECONDS = 10  # a server that cannot be reached is given up on before clients are
@@ -99,14 +101,15 @@ def _engine(url: str, connections: int) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         patience = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS}
         server = create_engine(url, pool_pre_ping=True, connect_args=patience, **pool)
-        _tell_of_full_disks(server, url, Path.cwd())
+        _raise_problems(server, server_disk_problem)
         return server
     if not parsed.database:
         raise ValueError("a database in memory is gone with its last connection; name a file: sqlite:///path")
-    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(parsed.database)
+    file.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, **pool)
 
-    _tell_of_full_disks(engine, url, Path(parsed.database).parent)
+    _raise_problems(engine, partial(_file_problem, file=file))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -117,7 +120,7 @@ def _engine(url: str, connections: int) -> Engine:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
                 cursor.execute(f"PRAGMA {pragma}")
         except sqlite3.Error as error:
-            problem = _of_the_disk(error, url, Path(parsed.database or "").parent)
+            problem = _file_problem(error, file)
             if problem is None:
                 raise
             raise problem from error
@@ -133,19 +136,17 @@ def _engine(url: str, connections: int) -> Engine:
     return engine
 
 
-def _tell_of_full_disks(engine: Engine, url: str, folder: Path) -> None:
-    """Has DiskFull and DiskFailing raised in the place of a driver's own errors, and DamagedFile where SQLite finds its
-    file damaged. folder: of a database in a file."""
+def _raise_problems(engine: Engine, problem_of: Callable[[BaseException], Problem | None]) -> None:
+    """Has the problem that a driver's error comes of, if it comes of one, raised in that error's place."""
 
     @event.listens_for(engine, "handle_error")
     def _told(context: ExceptionContext) -> None:
-        if (problem := _of_the_disk(context.original_exception, url, folder)) is not None:
+        if (problem := problem_of(context.original_exception)) is not None:
             raise problem from context.original_exception
 
 
-def _of_the_disk(error: BaseException, url: str, folder: Path) -> Problem | None:
-    """The problem where a driver's error is about the disk, or about a damaged file of SQLite; None for any other."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGED:
-        file = make_url(url).database
-        return DamagedFile(f"The database {file} is damaged: {error}.", file=file)
-    return disk_problem(error, folder)
+def _file_problem(error: BaseException, file: Path) -> Problem | None:
+    """The problem where SQLite's error is about its disk or a damaged file; None for any other."""
+    if sqlite_error_kind(error) in _SQLITE_DAMAGED:
+        return DamagedFile(f"The database {file} is damaged: {error}.", file=str(file))
+    return disk_problem(error, file.parent)

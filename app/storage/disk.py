@@ -7,10 +7,12 @@ their own, some in words alone.
 import errno
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from app.problems import DiskFailing, DiskFull, Problem
+from app.storage.sqlite_errors import sqlite_error_kind
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILING = (errno.EIO, errno.EROFS)
@@ -18,10 +20,10 @@ _FULL_WORDS = re.compile(
     r"No space left on device|Disk quota exceeded|database or disk is full|\bos error (?:28|122)\b", re.IGNORECASE
 )
 _FAILING_WORDS = re.compile(r"Input/output error|Read-only file system|\bos error (?:5|30)\b", re.IGNORECASE)
-_SQLSTATE_FULL = "53100"  # PostgreSQL's disk_full
-_SQLSTATE_FAILING = "58030"  # PostgreSQL's io_error
-_SQLITE_IOERR, _SQLITE_FULL, _SQLITE_CANTOPEN = 10, 13, 14
-_SQLITE_PRIMARY = 0xFF  # an extended code's last byte says what kind of error it is
+_SQLSTATES: dict[str, type[DiskFull] | type[DiskFailing]] = {
+    "53100": DiskFull,  # PostgreSQL's disk_full
+    "58030": DiskFailing,  # PostgreSQL's io_error
+}
 _NEARLY_NOTHING = 256 * 2**10
 """Free bytes below which SQLite's "disk I/O error", which it says of both, is a full disk's."""
 
@@ -38,12 +40,12 @@ def disk_problem(error: BaseException, folder: Path) -> DiskFull | DiskFailing |
     for cause in _causes(error):
         if isinstance(cause, (DiskFull, DiskFailing)):
             return cause
+        if (of_the_server := _problem_of_server(cause)) is not None:
+            return of_the_server
         where = (
             Path(os.fsdecode(named)) if isinstance(named := getattr(cause, "filename", None), str | bytes) else folder
         )
         kind = _kind(cause, where)
-        if kind is not None and getattr(cause, "sqlstate", None) is not None:
-            return kind(f"The disk of the database server {_STATE[kind]}: {cause}. {_REMEDY[kind]}")
         if kind is DiskFull:
             return disk_full(where)
         if kind is DiskFailing:
@@ -52,6 +54,12 @@ def disk_problem(error: BaseException, folder: Path) -> DiskFull | DiskFailing |
                 folder=str(_existing(where)),
             )
     return None
+
+
+def server_disk_problem(error: BaseException) -> DiskFull | DiskFailing | None:
+    """The problem where the disk of a database server, which is none of this machine's, caused an error."""
+    problems = map(_problem_of_server, _causes(error))
+    return next((problem for problem in problems if problem is not None), None)
 
 
 def disk_full(folder: Path) -> DiskFull:
@@ -81,12 +89,16 @@ _REMEDY = {
 }
 
 
+def _problem_of_server(error: BaseException) -> DiskFull | DiskFailing | None:
+    """What PostgreSQL says of its own disk in one error, its causes aside."""
+    kind = _SQLSTATES.get(getattr(error, "sqlstate", None) or "")
+    return None if kind is None else kind(f"The disk of the database server {_STATE[kind]}: {error}. {_REMEDY[kind]}")
+
+
 def _kind(error: BaseException, where: Path) -> type[DiskFull] | type[DiskFailing] | None:
     """Whether one error, its causes aside, says that a disk is full or failing."""
-    if (code := getattr(error, "sqlite_errorcode", None)) is not None:
-        return _kind_of_sqlite(code & _SQLITE_PRIMARY, where)
-    if (state := getattr(error, "sqlstate", None)) is not None:
-        return DiskFull if state == _SQLSTATE_FULL else DiskFailing if state == _SQLSTATE_FAILING else None
+    if (code := sqlite_error_kind(error)) is not None:
+        return _kind_of_sqlite(code, where)
     number = error.errno if isinstance(error, OSError) else None
     if number is not None:
         return DiskFull if number in _FULL else DiskFailing if number in _FAILING else None
@@ -98,12 +110,12 @@ def _kind(error: BaseException, where: Path) -> type[DiskFull] | type[DiskFailin
 
 
 def _kind_of_sqlite(code: int, where: Path) -> type[DiskFull] | type[DiskFailing] | None:
-    if code == _SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL:
         return DiskFull
-    if code in (_SQLITE_IOERR, _SQLITE_CANTOPEN):
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         if free_bytes(where) < _NEARLY_NOTHING:
             return DiskFull
-        return DiskFailing if code == _SQLITE_IOERR else None
+        return DiskFailing if code == sqlite3.SQLITE_IOERR else None
     return None
 
 

@@ -95,6 +95,11 @@ class StoredRows:
         return found.take(pc.index_in(ids, value_set=found.column("id").combine_chunks()))
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Whether another writer came first, which Lance says in the words of exceptions of several classes."""
+    return any(words in str(error) for words in _CONFLICTS)
+
+
 class VersionGone(LookupError):
     """The version to compare with was cleaned up: whoever derived something from it must begin anew."""
 
@@ -145,14 +150,22 @@ class Table:
     def has(self, column: str) -> bool:
         return column in self.schema.names
 
+    def has_value(self, column: str) -> bool:
+        """Whether there is such a column, and a row with a value in it. Reads no further than to the first one."""
+        dataset = self._latest()
+        if column not in dataset.schema.names:
+            return False
+        return bool(dataset.to_table(columns=["id"], filter=f"`{column}` IS NOT NULL", limit=1).num_rows)
+
     def ensure_column(self, field: pa.Field) -> None:
         """Adds a column of nulls; where another writer came first, theirs is as good.
 
         One that is there, of another type and without a value, is of a model that is no more: it is made anew.
         """
         for attempt in range(_ATTEMPTS):
-            known, latest = self.has(field.name), self._latest()
-            if known and (latest.schema.field(field.name).type == field.type or self._filled(field.name)):
+            latest = self._latest()
+            known = field.name in latest.schema.names
+            if known and (latest.schema.field(field.name).type == field.type or self.has_value(field.name)):
                 return
             try:
                 if known:
@@ -163,7 +176,7 @@ class Table:
                 reached(Failpoint.COLUMN_ADDED)
                 self._seal(dataset, over)
             except (OSError, ValueError) as error:
-                conflict = "commit conflict" in str(error) and attempt < _ATTEMPTS - 1
+                conflict = is_conflict(error) and attempt < _ATTEMPTS - 1
                 if not (conflict or self.has(field.name)):
                     raise
 
@@ -192,7 +205,7 @@ class Table:
             try:
                 done = merge.conflict_retries(0).execute(reader)
             except OSError as error:
-                if not any(words in str(error) for words in _CONFLICTS):
+                if not is_conflict(error):
                     raise
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
                 continue
@@ -309,9 +322,6 @@ class Table:
             tags.delete(name)
             reached(Failpoint.VERSION_UNTAGGED)
 
-    def _filled(self, column: str) -> bool:
-        return self.count(f"`{column}` IS NOT NULL") > 0
-
     def _maintain(self, over: Collection[Path]) -> None:
         """Seals what was written over a version of these files, and merges small fragments once there are many: every
         write adds one, and every read opens them all.
@@ -331,7 +341,7 @@ class Table:
             self._seal(dataset, over)
             drop_stale_seals(Path(self.uri))
         except OSError as error:
-            if "commit conflict" not in str(error) and disk_problem(error, Path(self.uri)) is None:
+            if not is_conflict(error) and disk_problem(error, Path(self.uri)) is None:
                 raise
             log.info("fragments not merged; a later write tries again", table=self.uri, why=str(error))
 

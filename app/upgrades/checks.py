@@ -34,7 +34,7 @@ class UpgradeChecks:
         if old.id == new.id:
             raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
         for dataset in request.datasets:
-            if not self._has(session, dataset, embedding_column(new.id)):
+            if not self._datasets.store(dataset, session).rows.has_value(embedding_column(new.id)):
                 raise Unprocessable(
                     f"Dataset {dataset!r} has no vectors of model {new.id!r}, so nothing can be learned from it. Embed "
                     f"some items with {new.id!r} (GET /galleries/<id>/sample names the best ones) and "
@@ -72,7 +72,7 @@ class UpgradeChecks:
             )
         for field, dataset in (("dataset", request.dataset), ("evaluation", request.evaluation)):
             for column in (str(to.modality), "label") if dataset is not None else ():
-                if not self._has(session, str(dataset), column):
+                if not self._datasets.store(str(dataset), session).rows.has_value(column):
                     raise Unprocessable.at(
                         f"Dataset {dataset!r} has no row with `{column}`; {to.id!r} is trained and judged on rows with "
                         f"`{to.modality}` and `label`. PUT /datasets/{dataset}/rows with a column `{column}`.",
@@ -154,10 +154,6 @@ class UpgradeChecks:
             return f"it has {registered.dimension} dimensions and is compared by {registered.metric}"
         users = [*self._galleries.using_model(session, new.id), *self._datasets.using_model(session, new.id)]
         return f"{', '.join(users)} holds vectors of it" if users else None
-
-    def _has(self, session: Session, dataset: str, column: str) -> bool:
-        rows = self._datasets.store(dataset, session).rows
-        return rows.has(column) and rows.count(f"`{column}` IS NOT NULL") > 0
 
 
 def _working_on(

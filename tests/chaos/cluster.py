@@ -14,9 +14,9 @@ from typing import Literal
 import httpx
 import psutil
 
-from tests.chaos.forking import Forking
 from tests.services import PostgresServer, RedisServer, free_port
 from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.zygote import Zygote
 
 Arrangement = Literal["sqlite", "distributed"]
 ARRANGEMENTS: tuple[Arrangement, ...] = ("sqlite", "distributed")
@@ -44,7 +44,7 @@ class Program:
         command: list[str],
         folder: Path,
         environment: dict[str, str],
-        forking: Forking,
+        zygote: Zygote,
         url: str | None,
     ) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class Program:
         self._command = command
         self._log = folder / f"{name.replace(' ', '-')}.log"
         self._environment = environment
-        self._forking = forking
+        self._zygote = zygote
         self._process: psutil.Process | None = None
 
     def start(self) -> None:
@@ -72,7 +72,7 @@ class Program:
             self._begin()
 
     def _begin(self) -> None:
-        self._process = psutil.Process(self._forking.start(self._command, self._environment, self._log))
+        self._process = psutil.Process(self._zygote.start(self._command, self._environment, self._log))
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -176,19 +176,19 @@ class Cluster:
 def cluster(arrangement: Arrangement, folder: Path) -> Iterator[Cluster]:
     """SQLite, with a worker in each gateway; or PostgreSQL and Redis, with a worker apart. Ends with the context."""
     folder.mkdir(parents=True, exist_ok=True)
-    forking = Forking()
+    zygote = Zygote("tests.chaos.programs")
     try:
-        yield from _embedded(folder, forking) if arrangement == "sqlite" else _distributed(folder, forking)
+        yield from _embedded(folder, zygote) if arrangement == "sqlite" else _distributed(folder, zygote)
     finally:
-        forking.close()
+        zygote.close()
 
 
-def _embedded(folder: Path, forking: Forking) -> Iterator[Cluster]:
-    gateways = [_gateway(number, folder, _environment(folder), forking) for number in range(GATEWAYS)]
+def _embedded(folder: Path, zygote: Zygote) -> Iterator[Cluster]:
+    gateways = [_gateway(number, folder, _environment(folder), zygote) for number in range(GATEWAYS)]
     yield from _running(Cluster(folder, gateways, gateways, []))
 
 
-def _distributed(folder: Path, forking: Forking) -> Iterator[Cluster]:
+def _distributed(folder: Path, zygote: Zygote) -> Iterator[Cluster]:
     redis, postgres = RedisServer(), PostgresServer()
     try:
         redis.start()
@@ -197,8 +197,8 @@ def _distributed(folder: Path, forking: Forking) -> Iterator[Cluster]:
             "CROSSWALK_DATABASE_URL": postgres.uri.replace("postgresql://", "postgresql+psycopg://"),
             "CROSSWALK_BROKER_URL": redis.url,
         }
-        gateways = [_gateway(number, folder, environment, forking) for number in range(GATEWAYS)]
-        worker = Program("worker", ["worker"], folder, environment, forking, None)
+        gateways = [_gateway(number, folder, environment, zygote) for number in range(GATEWAYS)]
+        worker = Program("worker", ["worker"], folder, environment, zygote, None)
         backing = [Backing("Redis", redis.kill, redis.start), Backing("PostgreSQL", postgres.kill, postgres.start)]
         yield from _running(Cluster(folder, gateways, [worker], backing))
     finally:
@@ -220,10 +220,10 @@ def _environment(folder: Path) -> dict[str, str]:
     return {**_SETTINGS, "CROSSWALK_DATA_DIR": str(folder / "data")}
 
 
-def _gateway(number: int, folder: Path, environment: dict[str, str], forking: Forking) -> Program:
+def _gateway(number: int, folder: Path, environment: dict[str, str], zygote: Zygote) -> Program:
     port = free_port()
     command = ["serve", "--port", str(port)]
-    return Program(f"gateway {number}", command, folder, environment, forking, f"http://127.0.0.1:{port}")
+    return Program(f"gateway {number}", command, folder, environment, zygote, f"http://127.0.0.1:{port}")
 
 
 def folder_for(arrangement: Arrangement) -> Path:

@@ -18,8 +18,9 @@ from app.jobs.tables import JobRow
 from app.jobs.values import JobState
 from app.storage.database import Database, utc_now
 from tests.crash.arrangements import Arrangement
-from tests.crash.zygote import DATABASE_AWAY, Zygote
+from tests.crash.programs import DATABASE_AWAY
 from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.zygote import Zygote
 
 IMPATIENT = {
     "CROSSWALK_LEASE_SECONDS": "600",  # a step that is slow keeps its job
@@ -94,7 +95,7 @@ class ForkedService:
         return Database(self._environment.get("CROSSWALK_DATABASE_URL", f"sqlite:///{self.data / 'crosswalk.db'}"))
 
     def _worked(self, steps: Sequence[str]) -> int:
-        return self._wait(self._zygote.start("worker", self._environment, self.folder / "log", steps))
+        return self._wait(self._zygote.start(["worker", *steps], self._environment, self.folder / "log"))
 
     def _wait(self, pid: int) -> int:
         statuses: list[int] = []
@@ -121,7 +122,7 @@ class ForkedService:
 
     def _ready(self) -> bool:
         if self._dead():
-            self._gateway = self._zygote.start("gateway", self._environment, self.folder / "log", [str(self._port)])
+            self._gateway = self._zygote.start(["gateway", str(self._port)], self._environment, self.folder / "log")
         try:
             return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS).is_success
         except httpx.TransportError:

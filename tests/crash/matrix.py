@@ -25,7 +25,7 @@ from tests.crash.arrangements import Arrangement, Distributed, Embedded, Saboteu
 from tests.crash.forked import ForkedService
 from tests.crash.life import LIFE, Stage
 from tests.crash.user import Ledger, PersistentUser, Reader
-from tests.crash.zygote import Zygote
+from tests.zygote import Zygote
 
 Reached = tuple[ProcessKind, Failpoint]
 
@@ -219,7 +219,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose description holds this text")
     asked = parser.parse_args()
     wrong = 0
-    with tempfile.TemporaryDirectory(prefix="crosswalk-crash-") as folder, closing(Zygote()) as zygote:
+    with (
+        tempfile.TemporaryDirectory(prefix="crosswalk-crash-") as folder,
+        closing(Zygote("tests.crash.programs")) as zygote,
+    ):
         if asked.arrangement != "distributed":
             wrong += _run(asked, zygote, Embedded(), Path(folder) / "embedded")
         if asked.arrangement != "embedded":

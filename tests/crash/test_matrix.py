@@ -9,7 +9,7 @@ import pytest
 from app.failpoints import Failpoint
 from tests.crash.arrangements import Embedded
 from tests.crash.matrix import LivedStage, bounded, disturb, live
-from tests.crash.zygote import Zygote
+from tests.zygote import Zygote
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Undisturbed:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
-    zygote = Zygote()
+    zygote = Zygote("tests.crash.programs")
     yield Undisturbed(zygote, live(zygote, Embedded(), tmp_path_factory.mktemp("life")))
     zygote.close()
 

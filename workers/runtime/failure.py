@@ -2,25 +2,24 @@
 
 The same step on the same data raises the same exception. So what comes of the data ends the step at once, with one
 sentence; what comes of the surroundings (files, connections, the database) is tried again as often as the settings
-allow; anything else twice in all.
+allow; anything else, such as a mistake in the step itself, twice in all.
 """
 
-from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.problems import Problem
-from app.storage.lance_table import VersionGone
+from app.storage.away import is_away
+from app.storage.lance_table import VersionGone, is_conflict
 from models.portable import ArtifactError
 
 UNLIKELY_TO_HEAL = 70
 """The exit status of a step that an exception ended which may well come again (sysexits' EX_SOFTWARE)."""
 
-_MAY_HEAL = (OSError, OperationalError, InterfaceError, DisconnectionError, PoolTimeout, VersionGone)
-_OF_THE_DATA = (ArithmeticError, ValueError, LookupError, TypeError, AssertionError, ArtifactError)
+_MAY_HEAL = (OSError, DisconnectionError, PoolTimeout, VersionGone)
+_OF_THE_DATA = (ArithmeticError, ValueError, ArtifactError)
 _LINEAR_ALGEBRA = "LinAlgError"
 """How numpy's and torch's exceptions are called; torch's is of no public class."""
-_CONFLICT = "commit conflict"
-"""What Lance says, in exceptions of several classes, where another writer came first."""
 _UNAVAILABLE = (503, 507)
 _LONGEST = 300
 
@@ -29,7 +28,9 @@ def may_heal(error: BaseException) -> bool:
     """Whether the same step may succeed when it is tried again, for all that is known."""
     if isinstance(error, Problem):
         return error.status in _UNAVAILABLE
-    return isinstance(error, _MAY_HEAL) or _CONFLICT in str(error)
+    if isinstance(error, DBAPIError):
+        return is_away(error)
+    return isinstance(error, _MAY_HEAL) or is_conflict(error)
 
 
 def reason_of_data(error: Exception) -> str | None:

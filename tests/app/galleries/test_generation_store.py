@@ -86,6 +86,13 @@ def test_what_an_abandoned_generation_of_another_dimension_left_is_overwritten(t
     assert contents(store) == {7: ([1, 1, 1], False)}
 
 
+def test_folders_that_hold_no_version_yet_are_written_to_like_none(tmp_path: Path) -> None:
+    (tmp_path / "2.lance" / "_versions").mkdir(parents=True)
+    store = GenerationStore(tmp_path / "2.lance", 2)
+    store.commit(store.write_fragment(iter([part(1)])))
+    assert contents(store) == {1: ([1, 1], False)}
+
+
 def test_pieces_of_attempts_that_were_cut_off_can_be_dropped_once_another_is_committed(tmp_path: Path) -> None:
     store = GenerationStore(tmp_path / "2.lance", 2)
     store.write_fragment(iter([part(1)]))

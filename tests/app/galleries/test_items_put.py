@@ -29,7 +29,7 @@ def test_a_changed_item_whose_gallery_is_upgraded_meanwhile_loses_the_new_models
     before = upgraded.crosswalk.galleries.info("shop")
     upgraded.upgrade()
     upgraded.put("new", range(2))
-    done = upgraded.crosswalk.items.put(before, "old", _rows(tmp_path, upgraded.ids[0]))
+    done, _ = upgraded.crosswalk.items.put(before, "old", _rows(tmp_path, upgraded.ids[0]))
     assert done.dropped == {"new": 1}
 
 

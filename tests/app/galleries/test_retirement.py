@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
+from sqlalchemy import event, text
 
+from app.galleries.info import BUILDING
 from app.galleries.tables import GenerationRow
 from app.storage.lance_table import vector_type
 from tests.app.galleries.upgraded import ITEMS, OLD, Upgraded
@@ -76,6 +80,36 @@ def test_gallery_that_is_emptied_after_it_was_retired_takes_old_items_again(shop
     assert shop.route() == "transformed"
 
 
+def test_deleting_some_of_a_retired_gallery_waits_for_no_writer(shop: Upgraded) -> None:
+    shop.put("new", EVERYTHING)
+    with shop.crosswalk.database.session() as session:
+        session.execute(text("SELECT 1"))  # this session is SQLite's one writer now
+        shop.crosswalk.retirement.after_delete("shop")
+    assert retired(shop)
+
+
+def test_writing_to_a_gallery_that_nothing_transforms_reads_nothing_more(upgraded: Upgraded) -> None:
+    info = upgraded.crosswalk.galleries.info("shop")
+    statements: list[str] = []
+
+    def note(*given: Any) -> None:
+        statements.append(given[2])
+
+    event.listen(upgraded.crosswalk.database.engine, "before_cursor_execute", note)
+    upgraded.crosswalk.retirement.after_put(info, "old")
+    assert statements == []
+    upgraded.crosswalk.galleries.info("shop")
+    assert statements
+
+
+def test_generation_that_is_still_built_is_not_settled(upgraded: Upgraded) -> None:
+    with upgraded.crosswalk.database.session() as session:
+        session.add(GenerationRow(gallery="shop", number=2, model="new", parent=1, state=BUILDING))
+    info = upgraded.crosswalk.galleries.info("shop")
+    upgraded.crosswalk.retirement.after_put(info, "old")
+    assert not upgraded.crosswalk.retirement.settle("shop", 2)
+
+
 def test_items_of_the_old_model_are_refused_from_then_on_and_nothing_of_them_is_stored(shop: Upgraded) -> None:
     shop.put("new", EVERYTHING)
     refused = problem(shop.put_answer("old", FIRST), 409, "wrong-state")
@@ -116,7 +150,7 @@ def test_old_item_that_slips_in_while_it_is_being_retired_brings_it_back(each_up
     assert retired(shop)
     late = pa.table({"id": shop.ids[:1], "embedding": pa.array((shop.old[:1] + 1).tolist(), vector_type(OLD))})
     store.put("old", OLD, ("new",), late.schema, lambda: iter(late.to_batches()))
-    shop.crosswalk.retirement.after_put("shop", "old")
+    shop.crosswalk.retirement.after_put(galleries.info("shop"), "old")
     assert not retired(shop)
     assert shop.route() == "transformed"
 

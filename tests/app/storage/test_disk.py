@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.problems import DamagedFile, DiskFailing, DiskFull, NotFound, Problem
 from app.storage.database import Database
-from app.storage.disk import disk_problem
+from app.storage.disk import disk_problem, server_disk_problem
 from models.portable import publish, replacing
 
 FULL = Path("/dev/full")  # takes nothing, as a full disk does
@@ -112,6 +112,17 @@ def test_failing_disk_is_told_as_another_thing(error: Exception, tmp_path: Path)
 )
 def test_other_errors_are_no_disk_problem(error: Exception, tmp_path: Path) -> None:
     assert disk_problem(error, tmp_path) is None
+
+
+def test_a_database_server_speaks_of_its_own_disk_and_not_of_one_of_this_machine() -> None:
+    full = OperationalError("INSERT", {}, psycopg.errors.DiskFull("could not extend file"))
+    problem = server_disk_problem(full)
+    assert isinstance(problem, DiskFull)
+    assert "disk of the database server is full" in problem.detail
+    assert "folder" not in problem.members
+    away = OperationalError("SELECT 1", {}, psycopg.OperationalError("server closed the connection"))
+    away.__context__ = OSError(errno.ENOSPC, "No space left on device")  # met before, by something else
+    assert server_disk_problem(away) is None
 
 
 def test_database_that_may_not_grow_says_that_the_disk_is_full(tmp_path: Path) -> None:

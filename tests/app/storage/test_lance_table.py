@@ -95,6 +95,17 @@ def test_column_is_added_once_whoever_asks(table: Table) -> None:
     assert table.count(f"`{field.name}` IS NULL") == 1
 
 
+def test_column_has_a_value_from_the_first_row_that_has_one(table: Table) -> None:
+    assert not table.has_value("never")
+    put(table, ("a", None, None), ("b", None, None))
+    assert not table.has_value("n")
+    put(table, ("b", None, 0))
+    assert table.has_value("n")
+    assert not table.has_value("label")
+    table.delete(["b"])
+    assert not table.has_value("n")
+
+
 def test_model_names_survive_as_column_names() -> None:
     for model in ("minilm", "text-embedding-3.large", "a.b_c-d.e"):
         assert "." not in embedding_column(model)

@@ -1,10 +1,14 @@
 """Which exceptions end a step at once, and what is told of them."""
 
+import sqlite3
+
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pytest
 import torch
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DisconnectionError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.problems import NotFound, Unavailable
 from app.storage.lance_table import VersionGone
@@ -25,7 +29,6 @@ def _raised_by_torch() -> Exception:
         FloatingPointError("overflow"),
         OverflowError("(34, 'Numerical result out of range')"),
         np.linalg.LinAlgError("Singular matrix"),
-        KeyError("label"),
         pa.ArrowInvalid("bad"),
         CorruptArtifact("bad"),
         _raised_by_torch(),
@@ -49,9 +52,13 @@ def test_a_problem_is_told_in_its_own_words() -> None:
         OSError(28, "no space"),
         ConnectionResetError(),
         pa.ArrowIOError("bad"),
-        OperationalError("SELECT 1", {}, Exception("away")),
+        OperationalError("SELECT 1", {}, psycopg.OperationalError("the server closed the connection")),
+        DisconnectionError("gone"),
+        PoolTimeout("all connections are taken"),
         VersionGone("gone"),
         ValueError("commit conflict: another writer"),
+        OSError("Too many concurrent writers"),
+        RuntimeError("Too many concurrent writers"),
         Unavailable("away"),
     ],
 )
@@ -60,7 +67,21 @@ def test_what_comes_of_the_surroundings_may_heal(error: Exception) -> None:
     assert reason_of_data(error) is None
 
 
-@pytest.mark.parametrize("error", [RuntimeError("?"), MemoryError(), IntegrityError("INSERT", {}, Exception("twice"))])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("?"),
+        MemoryError(),
+        KeyError("label"),
+        IndexError("list index out of range"),
+        TypeError("unsupported operand"),
+        AttributeError("no such attribute"),
+        AssertionError(),
+        IntegrityError("INSERT", {}, Exception("twice")),
+        OperationalError("SELECT * FROM nothing", {}, sqlite3.OperationalError("no such table: nothing")),
+        ProgrammingError("SELEC", {}, psycopg.errors.SyntaxError("syntax error")),
+    ],
+)
 def test_of_anything_else_nothing_is_known(error: Exception) -> None:
     assert not may_heal(error)
     assert reason_of_data(error) is None
