@@ -149,8 +149,21 @@ def test_the_doctor_finds_a_planted_mixture_and_nothing_else(guarded: httpx.Clie
 def test_the_doctor_says_where_there_is_too_little_to_judge(guarded: httpx.Client) -> None:
     guarded.post("/galleries", json={"id": "small", "model": "ours"})
     _put(guarded, "/galleries/small/items?model=ours", made_model(OURS, 50), "own")
-    assert not guarded.get("/galleries/small/doctor").json()["models"][0]["judged"]
+    report = guarded.get("/galleries/small/doctor").json()
+    assert not report["models"][0]["judged"]
+    assert report["healthy"] is None
     assert guarded.get("/galleries/nowhere/doctor").status_code == 404
+
+
+def test_the_doctor_does_not_call_healthy_what_it_cannot_judge(guarded: httpx.Client) -> None:
+    guarded.post("/models", json={"id": "shapeless", "dimension": DIMENSION, "metric": "cosine"})
+    guarded.post("/galleries", json={"id": "shapeless", "model": "shapeless"})
+    ball = np.random.default_rng(0).standard_normal((900, DIMENSION)).astype(np.float32)
+    assert _put(guarded, "/galleries/shapeless/items?model=shapeless", ball, "ball").is_success
+    report = guarded.get("/galleries/shapeless/doctor").json()
+    assert report["healthy"] is None
+    assert report["models"][0]["finding"].startswith("Not judged")
+    assert not report["models"][0]["judged"]
 
 
 def test_whoever_knows_better_has_the_last_word(settings: Settings) -> None:
