@@ -19,10 +19,11 @@ OURS, THEIRS, NOBODYS = 1, 2, 3
 PARQUET = {"content-type": "application/vnd.apache.parquet"}
 
 
-def _put(client: httpx.Client, path: str, vectors: np.ndarray, ids: str, column: str = "embedding") -> httpx.Response:
+def _put(client: httpx.Client, path: str, vectors: np.ndarray, ids: str, *columns: str) -> httpx.Response:
+    """Puts vectors into a column, or the same into several."""
     flat = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).ravel()), vectors.shape[1])
-    file = io.BytesIO()
-    pq.write_table(pa.table({"id": [f"{ids}-{row}" for row in range(len(vectors))], column: flat}), file)
+    file, names = io.BytesIO(), [f"{ids}-{row}" for row in range(len(vectors))]
+    pq.write_table(pa.table({"id": names} | dict.fromkeys(columns or ("embedding",), flat)), file)
     return client.put(path, content=file.getvalue(), headers=PARQUET)
 
 
@@ -113,6 +114,41 @@ def test_few_vectors_of_another_model_are_taken_and_the_stream_of_them_is_told(g
     put_ten.calls = 0  # type: ignore[attr-defined]
     wait_until(put_ten, "the stream to be told of")
     assert "'theirs'" in told[0]
+
+
+def test_few_rows_of_a_dataset_are_watched_for_each_of_their_models(guarded: httpx.Client) -> None:
+    guarded.post("/datasets", json={"id": "both"})
+    vectors = made_model(NOBODYS, 400, of=13)
+    told: list[str] = []
+
+    def put_forty() -> bool:
+        start = put_forty.calls % 10 * 40  # type: ignore[attr-defined]
+        put_forty.calls += 1  # type: ignore[attr-defined]
+        columns = ("embedding.ours", "embedding.theirs")
+        answer = _put(guarded, "/datasets/both/rows", vectors[start : start + 40], f"few-{start}", *columns)
+        assert answer.is_success
+        told.extend(answer.json().get("warnings", []))
+        return all(any(f"said to be of '{model}'" in warning for warning in told) for model in ("ours", "theirs"))
+
+    put_forty.calls = 0  # type: ignore[attr-defined]
+    wait_until(put_forty, "both streams to be told of")
+    for model in ("ours", "theirs"):
+        assert any("dataset 'both'" in warning for warning in guarded.get(f"/models/{model}").json()["warnings"])
+    assert guarded.delete("/datasets/both").is_success
+    for model in ("ours", "theirs"):
+        assert not any("'both'" in warning for warning in guarded.get(f"/models/{model}").json().get("warnings", []))
+
+
+def test_too_few_for_a_judgement_teach_nothing(settings: Settings) -> None:
+    with serving(settings) as client:
+        _filled(client)
+        _known(settings.data_dir)
+        before = {file.name: file.read_bytes() for file in (settings.data_dir / "spaces").iterdir()}
+        for turn in range(5):
+            few = made_model(NOBODYS, 40, of=turn)
+            assert _put(client, "/galleries/ours/items?model=ours", few, f"few-{turn}").is_success
+    after = {file.name: file.read_bytes() for file in (settings.data_dir / "spaces").iterdir()}
+    assert after == before
 
 
 def test_queries_of_another_model_are_answered_and_told_of(guarded: httpx.Client) -> None:
