@@ -26,7 +26,7 @@ from app.problems import (
     UnsupportedMediaType,
     WrongSpace,
 )
-from app.spaces.query import Space
+from app.spaces.query import AskedSpaceCheck
 from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
@@ -104,7 +104,7 @@ async def put_rows(
     caller: Caller,
     parts: Parts,
     background: BackgroundTasks,
-    space: Space = "checked",
+    space: AskedSpaceCheck = "checked",
 ) -> Upserted:
     """Inserts rows, or updates those of the same id: what a row leaves out keeps its value, and `null` clears it.
     All of it, or nothing. Vectors that are another model's beyond doubt are refused, or warned of, as

@@ -42,7 +42,7 @@ from app.problems import (
     WrongSpace,
     WrongState,
 )
-from app.spaces.query import Space
+from app.spaces.query import AskedSpaceCheck
 from app.spaces.schemas import DoctorReport
 from app.uploads.openapi_body import bulk_body
 
@@ -134,7 +134,7 @@ async def put_items(
     caller: Caller,
     parts: Parts,
     background: BackgroundTasks,
-    space: Space = "checked",
+    space: AskedSpaceCheck = "checked",
 ) -> UpsertedItems:
     """Inserts items, or updates those of the same id: what a row leaves out keeps its value, and `null` clears it. All
     of it, or nothing; durable when it answers, and seen by every search after that.

@@ -7,6 +7,7 @@ import numpy as np
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
 from app.problems import NotFound
+from app.spaces.even_sample import EvenSample
 from app.spaces.guard import SpaceGuard
 from app.spaces.schemas import Diagnosis, DoctorReport, SuspectItems
 from app.spaces.suspicion import ForeignRows, find_foreign
@@ -91,13 +92,11 @@ class Doctor:
 
     def _to_fit(self, store: GalleryStore, column: str, items: int) -> np.ndarray:
         """Up to _ROWS_FITTED vectors other than zero, evenly from all items, in an order that says nothing."""
-        step, passed, parts = max(1, items // _ROWS_FITTED), 0, list[np.ndarray]()
+        kept, dimension = EvenSample(items, _ROWS_FITTED), 0
         for vectors in _vectors(store, column):
-            parts.append(vectors[-passed % step :: step])
-            passed += len(vectors)
-        if not parts:
-            return np.empty((0, 0), np.float32)
-        sample = np.concatenate(parts)
+            kept.add(vectors)
+            dimension = vectors.shape[1]
+        sample = kept.vectors(dimension)
         sample = sample[sample.any(axis=1)][: 2 * _ROWS_FITTED]
         return np.asarray(sample[np.random.default_rng(0).permutation(len(sample))])
 

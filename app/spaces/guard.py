@@ -11,6 +11,7 @@ from app.problems import NotFound, WrongSpace
 from app.registry.schemas import Model
 from app.registry.service import Models
 from app.settings import Settings
+from app.spaces.even_sample import EvenSample
 from app.spaces.sketches import SketchedModel, Sketches
 from app.storage.lance_table import vectors_of
 from app.uploads import UploadedRows
@@ -119,14 +120,12 @@ class SpaceGuard:
         """The sketch of a column's vectors, and up to about ROWS_LOOKED_AT of them, evenly from first to last."""
         known = self._sketches.find(model)
         below = None if known is None else known.below
-        sketch, sample = SpaceSketch.empty(model.dimension), [np.empty((0, model.dimension), np.float32)]
-        step, passed = max(1, rows.count // ROWS_LOOKED_AT), 0
+        sketch, sample = SpaceSketch.empty(model.dimension), EvenSample(rows.count, ROWS_LOOKED_AT)
         for batch in rows.batches():
             _, vectors = vectors_of(batch.column(column))
             sketch = sketch.merged(SpaceSketch.of(vectors, below))
-            sample.append(vectors[-passed % step :: step])
-            passed += len(vectors)
-        return sketch, np.concatenate(sample)
+            sample.add(vectors)
+        return sketch, sample.vectors(model.dimension)
 
     def _refuse(self, model: str, judgement: SpaceJudgement) -> None:
         log.warning("vectors of another model refused", model=model, likely=judgement.likely)
