@@ -193,7 +193,7 @@ def test_a_local_folder_that_is_not_whole_opens_no_socket(
 
     monkeypatch.setattr(socket, "socket", refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)
-    with pytest.raises(CannotBuild, match="cannot be read|is expected"):
+    with pytest.raises(CannotBuild, match=r"cannot be read|is expected"):
         build(Architecture.from_json({"local": "encoder", "modality": "text"}), backbones_dir=tmp_path)
     assert asked == []
 
