@@ -49,10 +49,16 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.gateway_start
 	$(BIN)/python -m benchmarks.hostile_uploads
 	$(BIN)/python -m benchmarks.admission
+	$(BIN)/python -m benchmarks.space_guard --data $(DATA)
+	$(BIN)/python -m benchmarks.space_guard_cost
 
-# make fuzz EXAMPLES=300: requests made from the OpenAPI document, on both databases, until nothing is new.
+# make fuzz EXAMPLES=300: so many requests to each operation, made from the OpenAPI document, on both databases; then
+# RUNS=20000 made-up bodies for the decoders, where atheris is installed.
+RUNS ?= 20000
 fuzz: $(READY)
 	CROSSWALK_TEST_FUZZ_EXAMPLES=$(or $(EXAMPLES),300) CROSSWALK_TEST_PATIENCE=20 $(BIN)/pytest tests/fuzz
+	@if $(BIN)/python -c "import atheris" 2>/dev/null; then $(BIN)/python -m tests.fuzz.decoders --runs $(RUNS); \
+	else echo "The fuzzing of decoders is skipped: atheris is not installed."; fi
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

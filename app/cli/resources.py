@@ -333,11 +333,18 @@ def doctor(
     gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all]")] = None,
     url: Url = None,
 ) -> None:
-    """Looks for vectors that are not of the model that they are stamped with; status 1 where there are some."""
+    """Looks for vectors that are not of the model that they are stamped with; status 1 where there are some. What could
+    not be judged is named on standard error."""
     client = Client(url)
     reports = [client.ask("GET", path_to("galleries", id, "doctor")) for id in gallery or client.ids("/galleries")]
     typer.echo(json.dumps(reports, indent=2, ensure_ascii=False))
-    if not all(report["healthy"] for report in reports):
+    for report in reports:
+        for one in report["models"]:
+            if not one["judged"]:
+                typer.echo(f"Gallery {report['gallery']!r}, model {one['model']!r}: not judged.", err=True)
+        if not report["models"]:
+            typer.echo(f"Gallery {report['gallery']!r}: not judged, it holds no vectors.", err=True)
+    if any(report["healthy"] is False for report in reports):
         raise typer.Exit(1)
 
 

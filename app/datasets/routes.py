@@ -26,7 +26,7 @@ from app.problems import (
     UnsupportedMediaType,
     WrongSpace,
 )
-from app.spaces.query import Space
+from app.spaces.query import AskedSpaceCheck
 from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
@@ -67,6 +67,7 @@ def delete(dataset: DatasetId, parts: Parts) -> None:
     """Removes it with its rows. One that a running upgrade or training learns from stays."""
     used_by = [*parts.upgrades.working_on(dataset=dataset), *parts.encoders.working_on(dataset)]
     parts.datasets.delete(dataset, used_by=used_by)
+    parts.streams.forget(lambda stream: stream[0] == "rows" and stream[1] == dataset)
 
 
 @router.put(
@@ -103,7 +104,7 @@ async def put_rows(
     caller: Caller,
     parts: Parts,
     background: BackgroundTasks,
-    space: Space = "checked",
+    space: AskedSpaceCheck = "checked",
 ) -> Upserted:
     """Inserts rows, or updates those of the same id: what a row leaves out keeps its value, and `null` clears it.
     All of it, or nothing. Vectors that are another model's beyond doubt are refused, or warned of, as
@@ -114,5 +115,6 @@ async def put_rows(
             partial(parts.spaces.inspect, rows, columns_by_model(rows.schema.names), space, trusted=not caller.bound)
         )
         done = await run_sync(parts.datasets.put, dataset, rows)
+    streamed = parts.streams.saw_each("rows", dataset, inspected.few)
     afterwards(background, parts.spaces.learn, inspected)
-    return done.model_copy(update={"warnings": list(inspected.warnings)})
+    return done.model_copy(update={"warnings": [*inspected.warnings, *streamed]})

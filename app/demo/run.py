@@ -31,17 +31,23 @@ def run(*, keep: bool, port: int | None) -> int:
             console.print(f"Service at [bold]{url}[/]; its data is in {folder}, removed at the end.")
             console.print("Training two small models on scikit-learn's handwritten digits…")
             with httpx.Client(base_url=url, timeout=120) as client:
-                accepted = _upgrade(console, Driver(client, load()), url)
+                upgrade = _upgrade(console, Driver(client, load()))
             console.print(f"All of it took {time.monotonic() - began:.0f} s.")
             if keep:
                 with suppress(SystemExit):
+                    console.print(f"Swagger UI: {url}/docs")
+                    if upgrade is not None:
+                        console.print(f"Report:     {url}/upgrades/{upgrade}/report")
                     console.print("The service stays up. Press Ctrl+C to stop it.")
                     signal.pause()
                 console.print("Stopping the service and removing its data…")
-    return 0 if accepted else 1
+            else:
+                console.print("The service ends here; --keep leaves it up, with Swagger UI and the upgrade's report.")
+    return 0 if upgrade is not None else 1
 
 
-def _upgrade(console: Console, driver: Driver, url: str) -> bool:
+def _upgrade(console: Console, driver: Driver) -> str | None:
+    """The id of the upgrade, once it is active; None where it ended otherwise."""
     console.print("Registering the models, filling the galleries, searching them…")
     driver.register()
     before, _ = driver.accuracy(GALLERY, OLD)
@@ -53,7 +59,7 @@ def _upgrade(console: Console, driver: Driver, url: str) -> bool:
     last = _followed(console, driver, upgrade)
     if last["state"] != "active":
         console.print(f"[red]The upgrade ended as {last['state']}: {last['reason']}[/]")
-        return False
+        return None
     after, route = driver.accuracy(GALLERY, NEW)
     driver.roll_back(upgrade)
     back, _ = driver.accuracy(GALLERY, OLD)
@@ -75,14 +81,13 @@ def _upgrade(console: Console, driver: Driver, url: str) -> bool:
     console.print(
         f"Method chosen: {learned['method']}"
         f"{' with side-information' if learned['uses_side_information'] else ''}. "
-        f"Predicted before the switch: {predicted['mean']:.1%} ({predicted['low']:.1%} to {predicted['high']:.1%})."
+        f"Predicted before the switch, on the {pairs} chosen items, each by what others taught: "
+        f"{predicted['mean']:.1%} ({predicted['low']:.1%} to {predicted['high']:.1%}). The queries above are others."
     )
     console.print(
         f"{items - pairs} of {items} items were not re-embedded. Rolled back and forth: {back.mean:.1%} again."
     )
-    console.print(f"Swagger UI: {url}/docs")
-    console.print(f"Report:     {url}/upgrades/{upgrade}/report")
-    return True
+    return upgrade
 
 
 def _followed(console: Console, driver: Driver, upgrade: str) -> dict[str, Any]:

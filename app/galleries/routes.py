@@ -42,7 +42,7 @@ from app.problems import (
     WrongSpace,
     WrongState,
 )
-from app.spaces.query import Space
+from app.spaces.query import AskedSpaceCheck
 from app.spaces.schemas import DoctorReport
 from app.uploads.openapi_body import bulk_body
 
@@ -93,6 +93,7 @@ def delete(gallery: GalleryId, parts: Parts) -> None:
     info = parts.galleries.info(gallery)
     parts.galleries.delete(gallery, used_by=parts.upgrades.working_on(gallery=gallery))
     parts.live.forget(info)
+    parts.streams.forget(lambda stream: stream[0] != "rows" and stream[1] == gallery)
 
 
 @router.put(
@@ -133,7 +134,7 @@ async def put_items(
     caller: Caller,
     parts: Parts,
     background: BackgroundTasks,
-    space: Space = "checked",
+    space: AskedSpaceCheck = "checked",
 ) -> UpsertedItems:
     """Inserts items, or updates those of the same id: what a row leaves out keeps its value, and `null` clears it. All
     of it, or nothing; durable when it answers, and seen by every search after that.
@@ -149,11 +150,11 @@ async def put_items(
             partial(parts.spaces.inspect, rows, {model: "embedding"}, space, trusted=not caller.bound)
         )
         done, written_to = await run_sync(parts.items.put, info, model, rows)
-        streamed = None if space == "unchecked" else parts.streams.saw(("items", gallery, model), inspected.few)
+    streamed = parts.streams.saw_each("items", gallery, inspected.few)
     afterwards(background, parts.spaces.learn, inspected)
     await run_sync(parts.retirement.after_put, written_to, model)
     afterwards(background, parts.search.warm, gallery)
-    return done.model_copy(update={"warnings": [*inspected.warnings, *([streamed] if streamed else [])]})
+    return done.model_copy(update={"warnings": [*inspected.warnings, *streamed]})
 
 
 @router.put(

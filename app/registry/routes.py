@@ -13,6 +13,7 @@ from app.ids import ModelId, ResourceId
 from app.keys.access import Caller
 from app.problems import BadRequest, IdTaken, InUse, NotFound, WrongState
 from app.registry.schemas import EXAMPLES, UNUSED, Model, NewModel
+from app.spaces.watch import Stream
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -45,7 +46,11 @@ def get(model: ModelId, caller: Caller, parts: Parts) -> Model:
     """One model version; where it was trained here, by what and how far that is, and which model it is compatible with
     or stands beside."""
     shown = parts.encoders.shown([parts.models.get(model)])[0]
-    return shown.model_copy(update={"warnings": parts.streams.warnings(model, caller.sees_gallery)})
+
+    def sees(stream: Stream) -> bool:
+        return caller.sees_dataset(stream[1]) if stream[0] == "rows" else caller.sees_gallery(stream[1])
+
+    return shown.model_copy(update={"warnings": parts.streams.warnings(model, sees)})
 
 
 @router.get(
@@ -70,3 +75,4 @@ def delete(model: Annotated[ResourceId, Path(description="A model's id.", exampl
     known = parts.spaces.known(model)
     parts.models.delete(model)
     parts.spaces.forget(known)
+    parts.streams.forget(lambda stream: stream[2] == model)

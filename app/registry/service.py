@@ -121,6 +121,11 @@ class Models:
                 raise _not_registered(model)
         return spaces
 
+    def of_dimension(self, dimension: int) -> list[Model]:
+        """All models whose vectors have so many components."""
+        with self._database.read() as session:
+            return [_wire(row) for row in session.scalars(select(ModelRow).where(ModelRow.dimension == dimension))]
+
     def dimensions(self) -> dict[str, int]:
         """Components of a vector, by model."""
         with self._database.read() as session:

@@ -3,21 +3,28 @@
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import binomtest
 
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
 from app.problems import NotFound
+from app.spaces.even_sample import EvenSample
 from app.spaces.guard import SpaceGuard
 from app.spaces.schemas import Diagnosis, DoctorReport, SuspectItems
 from app.spaces.suspicion import ForeignRows, find_foreign
 from app.storage.lance_table import embedding_column, embedding_model, vectors_of
-from models.portable import unit_rows
+from models.portable import signature_of_directions, unit_rows
 
 _ROWS_FITTED = 4_096
 _FEWEST_ROWS = 500
 _FEWEST_DIMENSIONS = 16
 _TOLD = 100
+_TOO_FEW = (
+    f"Not judged: there are too few vectors; {_FEWEST_ROWS} of at least {_FEWEST_DIMENSIONS} dimensions are needed."
+)
+_BLIND = (
+    "Not judged: these vectors have no directions of their own, or are of too few topics, so that another model's "
+    "could not be told from a new topic. No other model registered here claims any of them."
+)
 
 
 class Doctor:
@@ -32,27 +39,22 @@ class Doctor:
         store = self._galleries.store(self._galleries.info(gallery))
         models = [model for name in store.items.schema.names if (model := embedding_model(name)) is not None]
         diagnoses = [self._diagnosis(store, model) for model in models]
-        return DoctorReport(gallery=gallery, healthy=all(one.suspects is None for one in diagnoses), models=diagnoses)
+        suspicious = any(one.suspects is not None for one in diagnoses)
+        judged = any(one.judged for one in diagnoses)
+        return DoctorReport(gallery=gallery, healthy=not suspicious if judged else None, models=diagnoses)
 
     def _diagnosis(self, store: GalleryStore, model: str) -> Diagnosis:
         column = embedding_column(model)
         items = store.items.count(f"`{column}` IS NOT NULL")
         fitted = self._to_fit(store, column, items)
         if len(fitted) < _FEWEST_ROWS or fitted.shape[1] < _FEWEST_DIMENSIONS:
-            return Diagnosis(
-                model=model,
-                items=items,
-                judged=False,
-                suspects=None,
-                finding=f"There are too few vectors for a judgement: {_FEWEST_ROWS} of at least {_FEWEST_DIMENSIONS} "
-                "dimensions are needed.",
-            )
+            return _clear(model, items, _TOO_FEW, judged=False)
         foreign = self._foreign(model, fitted)
-        if foreign is None:
-            return Diagnosis(
-                model=model, items=items, judged=True, suspects=None, finding="All vectors look like one model's."
-            )
-        return self._told(store, model, items, foreign)
+        if foreign is not None:
+            return self._told(store, model, items, foreign)
+        if signature_of_directions(unit_rows(fitted)).blind:
+            return _clear(model, items, _BLIND, judged=False)
+        return _clear(model, items, "All vectors look like one model's.", judged=True)
 
     def _foreign(self, model: str, vectors: np.ndarray) -> ForeignRows | None:
         """What is foreign among vectors (n, d) that are stamped with a model, if something is."""
@@ -90,15 +92,17 @@ class Doctor:
 
     def _to_fit(self, store: GalleryStore, column: str, items: int) -> np.ndarray:
         """Up to _ROWS_FITTED vectors other than zero, evenly from all items, in an order that says nothing."""
-        step, passed, parts = max(1, items // _ROWS_FITTED), 0, list[np.ndarray]()
+        kept, dimension = EvenSample(items, _ROWS_FITTED), 0
         for vectors in _vectors(store, column):
-            parts.append(vectors[-passed % step :: step])
-            passed += len(vectors)
-        if not parts:
-            return np.empty((0, 0), np.float32)
-        sample = np.concatenate(parts)
+            kept.add(vectors)
+            dimension = vectors.shape[1]
+        sample = kept.vectors(dimension)
         sample = sample[sample.any(axis=1)][: 2 * _ROWS_FITTED]
         return np.asarray(sample[np.random.default_rng(0).permutation(len(sample))])
+
+
+def _clear(model: str, items: int, finding: str, *, judged: bool) -> Diagnosis:
+    return Diagnosis(model=model, items=items, judged=judged, suspects=None, finding=finding)
 
 
 def _vectors(store: GalleryStore, column: str) -> Iterator[np.ndarray]:
@@ -110,6 +114,8 @@ def _vectors(store: GalleryStore, column: str) -> Iterator[np.ndarray]:
 
 def _interval(count: int, items: int, foreign: ForeignRows) -> tuple[int, int]:
     """Between how many of the items are another model's, given how often the rule errs on rows of either kind."""
+    from scipy.stats import binomtest  # slow to import: not before it is asked for
+
     sound = foreign.own.known
     wrongly = binomtest(int(foreign.among(sound).sum()), len(sound)).proportion_ci(0.95, "exact").high
     strange = (

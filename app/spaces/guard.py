@@ -8,8 +8,10 @@ import numpy as np
 import structlog
 
 from app.problems import NotFound, WrongSpace
+from app.registry.schemas import Model
 from app.registry.service import Models
 from app.settings import Settings
+from app.spaces.even_sample import EvenSample
 from app.spaces.sketches import SketchedModel, Sketches
 from app.storage.lance_table import vectors_of
 from app.uploads import UploadedRows
@@ -23,12 +25,12 @@ SpaceCheck = Literal["checked", "unchecked"]
 
 @dataclass(frozen=True)
 class Inspected:
-    """What was seen of a body before it was written: sketches to learn from, by model, what to tell the user, and the
-    vectors of one model (n, d) where they were too few to be judged by themselves."""
+    """What was seen of a body before it was written: sketches to learn from, by model, what to tell the user, and, by
+    model, vectors (n, d) that were too few to be judged by themselves."""
 
     seen: Mapping[str, SpaceSketch] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    few: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    few: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class SpaceGuard:
@@ -44,60 +46,65 @@ class SpaceGuard:
 
         trusted: whether the sender may teach what a model's vectors look like, by which those of everybody else are
         judged. Raises WrongSpace where they are another model's beyond doubt and are to be refused. Vectors that are
-        only warned of, or were not to be judged, are not learned from.
+        only warned of, or were not to be judged, are not learned from; nor, once there is a signature to judge by, are
+        too few for a judgement.
         """
         if self._setting == "off":
             return Inspected()
         seen: dict[str, SpaceSketch] = {}
         warnings: list[str] = []
-        sample = np.empty((0, 0), np.float32)
+        few: dict[str, np.ndarray] = {}
         for model, column in columns.items():
-            sketch, sample = self._read(self._known(model), rows, column)
-            judgement = None if check == "unchecked" else self.judge(model, sample)
-            if judgement is not None and judgement.foreign:
+            known = self.known(model)
+            sketch, sample = self._read(known, rows, column)
+            if check == "unchecked":
+                continue
+            signature = self._sketches.signature(known)
+            judgement = None if signature is None else signature.judge(sample, self.others(known))
+            if judgement is None:
+                if len(sample) < ROWS_TO_JUDGE:
+                    few[model] = sample
+                if trusted and signature is None:
+                    seen[model] = sketch
+                continue
+            if judgement.foreign:
                 if self._setting == "refuse":
                     self._refuse(model, judgement)
                 warnings.append(explain(model, judgement))
                 log.warning("vectors of another model stored", model=model, likely=judgement.likely)
                 continue
-            if judgement is not None and judgement.scaled:
+            if judgement.scaled:
                 warnings.append(
                     f"The vectors are of other lengths than those of {model!r} stored before: perhaps they are "
                     "normalised where those are not, or the other way round."
                 )
-            if trusted and check == "checked":
+            if trusted:
                 seen[model] = sketch
-        few = sample if len(columns) == 1 and len(sample) < ROWS_TO_JUDGE else np.empty((0, 0), np.float32)
         return Inspected(seen, tuple(warnings), few)
 
     def judge(self, model: str, vectors: np.ndarray) -> SpaceJudgement | None:
         """What the model's signature says of vectors (n, d) that are said to be its own; None for too little."""
-        own = self._known(model)
+        own = self.known(model)
         signature = self._sketches.signature(own)
         return None if signature is None else signature.judge(vectors, self.others(own))
 
     def signature(self, model: str) -> SpaceSignature | None:
         """What is characteristic of a model's vectors; None where too few are known. Raises NotFound."""
-        return self._sketches.signature(self._known(model))
+        return self._sketches.signature(self.known(model))
 
     def others(self, model: SketchedModel) -> dict[str, SpaceSignature]:
         """The signatures of the other models of the same dimension, as far as they are known."""
-        same = [name for name, d in self._models.dimensions().items() if d == model.dimension and name != model.id]
         found: dict[str, SpaceSignature] = {}
-        for name in same:
-            try:
-                signature = self._sketches.signature(self._known(name))
-            except NotFound:  # removed this moment
-                continue
-            if signature is not None:
-                found[name] = signature
+        for other in self._models.of_dimension(model.dimension):
+            if other.id != model.id and (signature := self._sketches.signature(_sketched(other))) is not None:
+                found[other.id] = signature
         return found
 
     def learn(self, inspected: Inspected) -> None:
         """Adds what was written to what is known. For the background: it may take seconds."""
         for model, seen in inspected.seen.items():
             try:
-                self._sketches.learn(self._known(model), seen)
+                self._sketches.learn(self.known(model), seen)
             except NotFound:
                 log.info("model removed before its vectors were learned", model=model)
 
@@ -107,24 +114,18 @@ class SpaceGuard:
 
     def known(self, model: str) -> SketchedModel:
         """Raises NotFound."""
-        return self._known(model)
-
-    def _known(self, model: str) -> SketchedModel:
-        registered = self._models.get(model)
-        return SketchedModel(registered.id, registered.dimension, registered.created_at)
+        return _sketched(self._models.get(model))
 
     def _read(self, model: SketchedModel, rows: UploadedRows, column: str) -> tuple[SpaceSketch, np.ndarray]:
         """The sketch of a column's vectors, and up to about ROWS_LOOKED_AT of them, evenly from first to last."""
         known = self._sketches.find(model)
         below = None if known is None else known.below
-        sketch, sample = SpaceSketch.empty(model.dimension), [np.empty((0, model.dimension), np.float32)]
-        step, passed = max(1, rows.count // ROWS_LOOKED_AT), 0
+        sketch, sample = SpaceSketch.empty(model.dimension), EvenSample(rows.count, ROWS_LOOKED_AT)
         for batch in rows.batches():
             _, vectors = vectors_of(batch.column(column))
             sketch = sketch.merged(SpaceSketch.of(vectors, below))
-            sample.append(vectors[-passed % step :: step])
-            passed += len(vectors)
-        return sketch, np.concatenate(sample)
+            sample.add(vectors)
+        return sketch, sample.vectors(model.dimension)
 
     def _refuse(self, model: str, judgement: SpaceJudgement) -> None:
         log.warning("vectors of another model refused", model=model, likely=judgement.likely)
@@ -141,6 +142,10 @@ class SpaceGuard:
             position=round(judgement.position, 2),
             rows_judged=judgement.rows,
         )
+
+
+def _sketched(model: Model) -> SketchedModel:
+    return SketchedModel(model.id, model.dimension, model.created_at)
 
 
 def explain(model: str, judgement: SpaceJudgement) -> str:

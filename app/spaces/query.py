@@ -6,7 +6,7 @@ from fastapi import Query
 
 from app.spaces.guard import SpaceCheck
 
-Space = Annotated[
+AskedSpaceCheck = Annotated[
     SpaceCheck,
     Query(description="`unchecked`: stores the vectors as this model's even where they do not look like it."),
 ]

@@ -21,7 +21,9 @@ class Diagnosis(BaseModel):
 
     model: str
     items: Annotated[int, Field(description="Items with a vector of this model.")]
-    judged: Annotated[bool, Field(description="False: too few, or nothing is characteristic of them.")]
+    judged: Annotated[
+        bool, Field(description="False: too few, or nothing is characteristic of them, so that nothing is said.")
+    ]
     suspects: SuspectItems | None
     finding: Annotated[str, Field(description="What was found, and what to do, in words.")]
 
@@ -30,5 +32,5 @@ class DoctorReport(BaseModel):
     """Whether the vectors of a gallery are of the models that they are stamped with."""
 
     gallery: str
-    healthy: Annotated[bool, Field(description="Nothing suspicious was found.")]
+    healthy: Annotated[bool | None, Field(description="Nothing suspicious was found. `null`: nothing could be judged.")]
     models: list[Diagnosis]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from models.portable import (
     ADVANTAGE,
@@ -65,6 +64,8 @@ def find_foreign(
 
 def _claimed(vectors: np.ndarray, name: str, other: SpaceSignature) -> ForeignRows | None:
     """The rows that a known model claims, where they are more than chance makes it claim."""
+    from scipy.stats import binomtest  # slow to import: not before it is asked for
+
     claimed = other.row_positions(vectors) <= _HOME_ROW
     for _ in range(_ROUNDS):
         if claimed.sum() < _FEWEST_CLAIMED or (~claimed).sum() < _FEWEST_OWN:

@@ -19,7 +19,7 @@ from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Networ
 from models.portable.padding import zero_padding
 from models.portable.publishing import check_seal, digest, publish, replacing, seal, seal_path, sync
 from models.portable.pushing import PushedQueries
-from models.portable.space_mixture import SpaceMixture, find_mixture
+from models.portable.space_mixture import find_mixture
 from models.portable.space_signature import (
     ADVANTAGE,
     AT_HOME,
@@ -66,7 +66,6 @@ __all__ = [
     "PushedQueries",
     "Space",
     "SpaceJudgement",
-    "SpaceMixture",
     "SpaceSignature",
     "SpaceSketch",
     "Transformation",

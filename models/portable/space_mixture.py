@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
 
 from models.portable.space_signature import (
     STRANGER,
@@ -71,6 +70,8 @@ def _refined(directions: AnyArray, foreign: AnyArray) -> SpaceMixture | None:
 
 def _beginnings(directions: AnyArray) -> Iterator[AnyArray]:
     """Guesses at the smaller part: a cluster, of two or of four; the rows that the whole fits worst."""
+    from scipy.cluster.vq import kmeans2  # slow to import, and of no use to whoever only applies
+
     for clusters in (2, 4):
         _, labels = kmeans2(directions, clusters, iter=20, minit="++", seed=0)
         for one in range(clusters):

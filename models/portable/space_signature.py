@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
 
 from models.portable.space_sketch import AnyArray, SpaceSketch, sketch_rows
 
@@ -140,16 +140,17 @@ class SpaceJudgement:
     scaled: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpaceSignature:
     """What is characteristic of one model's vectors. topic: the farthest that one topic of its own vectors lies, judged
-    by the others; known: (m, d), some of its directions; shortest, longest: lengths."""
+    by the others; known: (m, d), some of its directions; shortest, longest: lengths. Each is equal to itself alone."""
 
     scale: SpaceScale
     topic: float
     known: AnyArray
     shortest: float
     longest: float
+    _strange: WeakKeyDictionary[SpaceSignature, bool] = field(default_factory=WeakKeyDictionary, init=False, repr=False)
 
     @classmethod
     def of(cls, sketch: SpaceSketch) -> SpaceSignature | None:
@@ -201,8 +202,12 @@ class SpaceSignature:
 
     def strange_to(self, other: SpaceSignature) -> bool:
         """Whether another model can claim vectors: not where this model's own vectors look like its own as well, as
-        those of a model that is registered twice, or of one that was trained to be compatible."""
-        return other.scale.gap >= LEAST_GAP and other.scale.position(self.known) - AT_HOME >= _STRANGE
+        those of a model that is registered twice, or of one that was trained to be compatible. It is worked
+        out once for each other."""
+        if (strange := self._strange.get(other)) is None:
+            strange = other.scale.gap >= LEAST_GAP and other.scale.position(self.known) - AT_HOME >= _STRANGE
+            self._strange[other] = strange
+        return strange
 
     def row_positions(self, vectors: AnyArray) -> AnyArray:
         """Of each vector (n, d) by itself: (n,) float64; of a zero vector 0."""
@@ -246,6 +251,8 @@ def _distinct(directions: AnyArray, squared: float) -> AnyArray:
 
 def _clusters(directions: AnyArray) -> list[AnyArray]:
     """Which rows are in each cluster that is large enough to be judged and leaves enough to judge it by."""
+    from scipy.cluster.vq import kmeans2  # slow to import, and of no use to whoever only applies
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an empty cluster is passed over
         _, labels = kmeans2(directions, _CLUSTERS, iter=10, minit="++", seed=0)

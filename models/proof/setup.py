@@ -128,13 +128,10 @@ def prepare(
     limits: ProofLimits,
     seed: int,
     learned_labels: Labels | None = None,
-    *,
-    by_label: bool = True,
 ) -> ProofSetup:
     """Everything that can be decided before anything is measured; raises NothingToJudge where there is too little.
 
-    learned_labels: what was learned from, where that is not the pairs themselves; it decides what is covered. by_label:
-    whether labels may judge, where they can.
+    learned_labels: what was learned from, where that is not the pairs themselves; it decides what is covered.
     """
     rng = np.random.default_rng(seed)
     notes: list[str] = []
@@ -146,11 +143,20 @@ def prepare(
     if evaluation is not None:
         outside = np.concatenate([pair_row, evaluation.row])
     given, labels = labels, judging_labels(labels, everyone, outside)
-    share = float(np.mean([label is not None for label in labels.tolist()])) if by_label else 0.0
+    share = float(np.mean([label is not None for label in labels.tolist()]))
     why_not = why_labels_cannot_judge(given)
-    labelled = share >= LABELLED_ENOUGH and any(label is not None for label in pair_labels.tolist())
-    if labelled:
-        coverage = cover_by_label(labels, pair_labels, query_labels, learned_labels)
+    searched = np.arange(len(gallery))
+    if len(gallery) > limits.gallery:
+        searched = np.sort(rng.permutation(len(gallery))[: limits.gallery])
+    by_label = None
+    tried = share >= LABELLED_ENOUGH and any(label is not None for label in pair_labels.tolist())
+    if tried:
+        by_label = _by_label(
+            gallery.old, cover_by_label(labels, pair_labels, query_labels, learned_labels), pair_row, searched, seed
+        )
+    labelled = by_label is not None
+    if by_label is not None:
+        coverage, order, reach = by_label
         if share < 1:
             which = "has no label" if why_not is None else f"has no label that can judge ({why_not})"
             notes.append(f"{1 - share:.0%} of the gallery {which}; it is taken to be like the rest.")
@@ -158,8 +164,9 @@ def prepare(
         no_rows = np.empty((0, source.dimension), np.float32)
         queries = no_rows if evaluation is None else evaluation.pairs.old
         coverage = cover_by_density(gallery.old, pairs.old, queries, source.metric, seed=seed)
+        order, reach = writing_order(coverage.gallery_cell), 0
         why = f"{share:.0%} of the gallery is labelled, too little to say which answers are right"
-        if why_not is not None or not by_label:
+        if why_not is not None or tried:
             why = f"Labels cannot say which answers are right: {why_not or 'too few pairs have one that others share'}"
         notes.append(
             f"{why}: judged by neighbours alone, by how many of those that full re-embedding would find are found."
@@ -167,16 +174,12 @@ def prepare(
         )
     if learned_from.weight is not None and np.isnan(learned_from.weight).any():
         notes.append(_mixture(learned_from.weight, coverage.by))
-    order = writing_order(coverage.gallery_cell)
-    reach = dependence_range(gallery.old, order, seed=seed) if labelled else 0
     if reach:
         notes.append(
             f"Items written within {reach} places of each other resemble each other more than their label explains; a"
             " query from outside has no such siblings, so they were not searched, and were held out together."
         )
-    searched = np.arange(len(gallery))
-    if len(gallery) > limits.gallery:
-        searched = np.sort(rng.permutation(len(gallery))[: limits.gallery])
+    if len(searched) < len(gallery):
         notes.append(f"{limits.gallery} of {len(gallery)} gallery rows, drawn at random, were searched.")
     part = gallery if len(searched) == len(gallery) else gallery.subset(searched)
     code = coverage.gallery_cell[searched] if labelled else np.full(len(searched), -1)
@@ -191,8 +194,6 @@ def prepare(
         return ProofBench(part, e.pairs, code, codes, near, judged, source, target, labelled, e.has_side)
 
     main = bench(learned_from, coverage.pair_cell, limits.queries)
-    if labelled and len(main.judged) < 2 <= (coverage.pair_cell >= 0).sum():
-        return prepare(gallery, learned_from, evaluation, source, target, limits, seed, learned_labels, by_label=False)
     if len(main.judged) < 2:
         raise NothingToJudge(
             f"{len(main.judged)} of {len(pairs)} pairs can be judged; a proof needs at least two, of labels that the "
@@ -214,6 +215,18 @@ def prepare(
         weight=coverage.pair_weights(learned_from.weight),
         notes=tuple(notes),
     )
+
+
+def _by_label(
+    gallery: Array, coverage: Coverage, pair_row: Codes, searched: Codes, seed: int
+) -> tuple[Coverage, WritingOrder, int] | None:
+    """The order of writing and how far it reaches, with labels as cells; None where fewer than two pairs share their
+    label with a gallery row that is searched and that they may find, though more have one."""
+    order = writing_order(coverage.gallery_cell)
+    reach = dependence_range(gallery, order, seed=seed)
+    near = _renumber(order.within(pair_row, reach), searched, len(gallery))
+    judging = answerable(coverage.pair_cell, near, coverage.gallery_cell[searched]).sum()
+    return None if judging < 2 <= (coverage.pair_cell >= 0).sum() else (coverage, order, reach)
 
 
 def _mixture(weight: NDArray[np.float64], cells: Literal["label", "density"]) -> str:

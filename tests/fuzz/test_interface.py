@@ -9,16 +9,21 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.settings import Settings
 from tests.fuzz import known_ids
-from tests.fuzz.conftest import LONG
+from tests.serving import serving
 from tests.waiting import PATIENCE_SECONDS
 
+LONG = "CROSSWALK_TEST_FUZZ_EXAMPLES"
 EXAMPLES = int(os.environ.get(LONG, "1"))
+DATABASES = ("postgresql", "sqlite") if LONG in os.environ else ("postgresql",)
+"""PostgreSQL takes fewer texts than SQLite; in a long run both are tried."""
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -27,6 +32,13 @@ CHECKS = (
     "response_schema_conformance",
 )
 VECTORS = {"tfidf-v1": [0.9, 0.1, 0.0, 0.2], "minilm-v2": [0.1, 0.2, 0.3]}
+
+
+@pytest.fixture
+def gateway(each_settings: Settings) -> Iterator[httpx.Client]:
+    """A service without a worker, so that what is begun stays begun."""
+    with serving(each_settings) as client:
+        yield client
 
 
 @pytest.fixture
@@ -64,6 +76,7 @@ def known(gateway: httpx.Client) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.parametrize("each_settings", DATABASES, indirect=True)
 def test_every_operation_answers_whatever_is_sent_as_documented(
     gateway: httpx.Client, known: dict[str, list[str]], tmp_path: Path
 ) -> None:

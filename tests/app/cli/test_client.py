@@ -79,6 +79,13 @@ def test_an_item_is_read_whatever_its_id_holds(url: str, id: str) -> None:
     assert _printed(done)["payload"] == {"place": ODD_IDS.index(id)}
 
 
+def test_the_doctor_says_what_it_could_not_judge(url: str) -> None:
+    done = _run(url, "doctor", "--gallery=g")
+    assert done.exit_code == 0, done.output
+    assert '"healthy": null' in done.stdout
+    assert "Gallery 'g', model 'm': not judged." in done.stderr
+
+
 def test_a_path_has_one_segment_for_each_thing_named() -> None:
     for text in ODD_IDS:
         path = httpx.Client(base_url="http://h/prefix").build_request("GET", path_of("a", text, "b")).url.raw_path

@@ -61,7 +61,7 @@ def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
     return match.group(1)
 
 
-def test_the_service_serves_without_torch_in_little_memory_and_keeps_everything(tmp_path: Path) -> None:
+def test_the_service_serves_without_torch_or_scipy_in_little_memory_and_keeps_everything(tmp_path: Path) -> None:
     arguments = ("serve", "--port", "0", "--data-dir", str(tmp_path / "data"))
     with _running(tmp_path / "log", *arguments) as process:
         address = _address(tmp_path / "log", process)
@@ -73,6 +73,7 @@ def test_the_service_serves_without_torch_in_little_memory_and_keeps_everything(
         loaded = Path(f"/proc/{process.pid}/maps").read_text()
         assert "python" in loaded
         assert "torch" not in loaded
+        assert "/scipy/" not in loaded
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE_SECONDS)
     with _running(tmp_path / "log", *arguments) as process:

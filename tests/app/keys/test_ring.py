@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import anyio
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from app.keys.access import Scope
@@ -54,6 +56,16 @@ def _taken(ring: KeyRing, key: str) -> bool:
 def _made(keys: Keys) -> tuple[str, str]:
     made = keys.create(NewKey(name="test", scopes=[Scope.SEARCH]))
     return made.id, made.key
+
+
+def test_of_a_key_the_database_holds_the_hash_alone(each_database: Database, keys: Keys) -> None:
+    _, key = _made(keys)
+    with each_database.read() as session:
+        row = session.execute(text("SELECT * FROM api_keys")).mappings().one()
+    stored = " ".join(map(str, row.values()))
+    assert hashlib.sha256(key.encode()).hexdigest() in stored
+    assert key not in stored
+    assert key.rpartition("_")[2] not in stored
 
 
 def test_a_change_made_elsewhere_is_seen_within_a_second(ring: KeyRing, keys: Keys, clock: Clock) -> None:

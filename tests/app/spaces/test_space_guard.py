@@ -19,10 +19,11 @@ OURS, THEIRS, NOBODYS = 1, 2, 3
 PARQUET = {"content-type": "application/vnd.apache.parquet"}
 
 
-def _put(client: httpx.Client, path: str, vectors: np.ndarray, ids: str, column: str = "embedding") -> httpx.Response:
+def _put(client: httpx.Client, path: str, vectors: np.ndarray, ids: str, *columns: str) -> httpx.Response:
+    """Puts vectors into a column, or the same into several."""
     flat = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).ravel()), vectors.shape[1])
-    file = io.BytesIO()
-    pq.write_table(pa.table({"id": [f"{ids}-{row}" for row in range(len(vectors))], column: flat}), file)
+    file, names = io.BytesIO(), [f"{ids}-{row}" for row in range(len(vectors))]
+    pq.write_table(pa.table({"id": names} | dict.fromkeys(columns or ("embedding",), flat)), file)
     return client.put(path, content=file.getvalue(), headers=PARQUET)
 
 
@@ -72,6 +73,7 @@ def test_own_batches_of_one_topic_are_taken_without_a_word(guarded: httpx.Client
     for topic in range(0, 20, 4):
         batch = made_model(OURS, 80, of=topic, topic=topic)
         answer = _put(guarded, "/galleries/ours/items?model=ours", batch, f"topic-{topic}")
+        assert answer.is_success
         assert "warnings" not in answer.json()
 
 
@@ -88,9 +90,12 @@ def test_toy_vectors_are_never_refused(guarded: httpx.Client) -> None:
     for turn in range(3):
         toys = (rng.standard_normal((2_000, 3)) @ rng.standard_normal((3, 3))).astype(np.float32)
         answer = _put(guarded, "/galleries/toy/items?model=toy", toys, f"toy-{turn}")
+        assert answer.is_success
         assert "warnings" not in answer.json()
     one_hot = np.eye(3, dtype=np.float32)[np.arange(300) % 3]
-    assert "warnings" not in _put(guarded, "/galleries/toy/items?model=toy", one_hot, "hot").json()
+    answer = _put(guarded, "/galleries/toy/items?model=toy", one_hot, "hot")
+    assert answer.is_success
+    assert "warnings" not in answer.json()
 
 
 def test_few_vectors_of_another_model_are_taken_and_the_stream_of_them_is_told(guarded: httpx.Client) -> None:
@@ -109,6 +114,41 @@ def test_few_vectors_of_another_model_are_taken_and_the_stream_of_them_is_told(g
     put_ten.calls = 0  # type: ignore[attr-defined]
     wait_until(put_ten, "the stream to be told of")
     assert "'theirs'" in told[0]
+
+
+def test_few_rows_of_a_dataset_are_watched_for_each_of_their_models(guarded: httpx.Client) -> None:
+    guarded.post("/datasets", json={"id": "both"})
+    vectors = made_model(NOBODYS, 400, of=13)
+    told: list[str] = []
+
+    def put_forty() -> bool:
+        start = put_forty.calls % 10 * 40  # type: ignore[attr-defined]
+        put_forty.calls += 1  # type: ignore[attr-defined]
+        columns = ("embedding.ours", "embedding.theirs")
+        answer = _put(guarded, "/datasets/both/rows", vectors[start : start + 40], f"few-{start}", *columns)
+        assert answer.is_success
+        told.extend(answer.json().get("warnings", []))
+        return all(any(f"said to be of '{model}'" in warning for warning in told) for model in ("ours", "theirs"))
+
+    put_forty.calls = 0  # type: ignore[attr-defined]
+    wait_until(put_forty, "both streams to be told of")
+    for model in ("ours", "theirs"):
+        assert any("dataset 'both'" in warning for warning in guarded.get(f"/models/{model}").json()["warnings"])
+    assert guarded.delete("/datasets/both").is_success
+    for model in ("ours", "theirs"):
+        assert not any("'both'" in warning for warning in guarded.get(f"/models/{model}").json().get("warnings", []))
+
+
+def test_too_few_for_a_judgement_teach_nothing(settings: Settings) -> None:
+    with serving(settings) as client:
+        _filled(client)
+        _known(settings.data_dir)
+        before = {file.name: file.read_bytes() for file in (settings.data_dir / "spaces").iterdir()}
+        for turn in range(5):
+            few = made_model(NOBODYS, 40, of=turn)
+            assert _put(client, "/galleries/ours/items?model=ours", few, f"few-{turn}").is_success
+    after = {file.name: file.read_bytes() for file in (settings.data_dir / "spaces").iterdir()}
+    assert after == before
 
 
 def test_queries_of_another_model_are_answered_and_told_of(guarded: httpx.Client) -> None:
@@ -145,8 +185,21 @@ def test_the_doctor_finds_a_planted_mixture_and_nothing_else(guarded: httpx.Clie
 def test_the_doctor_says_where_there_is_too_little_to_judge(guarded: httpx.Client) -> None:
     guarded.post("/galleries", json={"id": "small", "model": "ours"})
     _put(guarded, "/galleries/small/items?model=ours", made_model(OURS, 50), "own")
-    assert not guarded.get("/galleries/small/doctor").json()["models"][0]["judged"]
+    report = guarded.get("/galleries/small/doctor").json()
+    assert not report["models"][0]["judged"]
+    assert report["healthy"] is None
     assert guarded.get("/galleries/nowhere/doctor").status_code == 404
+
+
+def test_the_doctor_does_not_call_healthy_what_it_cannot_judge(guarded: httpx.Client) -> None:
+    guarded.post("/models", json={"id": "shapeless", "dimension": DIMENSION, "metric": "cosine"})
+    guarded.post("/galleries", json={"id": "shapeless", "model": "shapeless"})
+    ball = np.random.default_rng(0).standard_normal((900, DIMENSION)).astype(np.float32)
+    assert _put(guarded, "/galleries/shapeless/items?model=shapeless", ball, "ball").is_success
+    report = guarded.get("/galleries/shapeless/doctor").json()
+    assert report["healthy"] is None
+    assert report["models"][0]["finding"].startswith("Not judged")
+    assert not report["models"][0]["judged"]
 
 
 def test_whoever_knows_better_has_the_last_word(settings: Settings) -> None:
@@ -172,6 +225,7 @@ def test_nothing_is_looked_at_when_it_is_off(settings: Settings) -> None:
     with serving(settings.model_copy(update={"space_guard": "off"})) as client:
         _filled(client)
         answer = _put(client, "/galleries/ours/items?model=ours", made_model(THEIRS, 100, of=1), "w")
+        assert answer.is_success
         assert "warnings" not in answer.json()
         assert not (settings.data_dir / "spaces").exists()
 

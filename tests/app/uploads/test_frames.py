@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -18,10 +21,6 @@ from app.uploads import Expected
 from app.uploads.media_types import ARROW, ARROW_FILE, JSON, NPZ, PARQUET
 from benchmarks.hostile_files import arrow, parquet
 from tests.app.uploads.conftest import decoded
-
-pd = pytest.importorskip("pandas", reason="pandas is not installed")
-pl = pytest.importorskip("polars", reason="Polars is not installed")
-duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed")
 
 GALLERY = Expected.items(2)
 Rows = list[dict[str, Any]]

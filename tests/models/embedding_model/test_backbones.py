@@ -1,5 +1,6 @@
 """Backbones: built as described, from configurations and from folders, and nothing else."""
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,25 @@ def test_a_local_folder_without_some_weights_is_refused(tmp_path: Path) -> None:
     save_file({name: tensor for name, tensor in weights.items() if name != lost}, path, metadata={"format": "pt"})
     with pytest.raises(CannotBuild, match="has no weights for"):
         build(Architecture.from_json({"local": "encoder"}), backbones_dir=tmp_path)
+
+
+@pytest.mark.parametrize("left_out", ["model.safetensors", "config.json"])
+def test_a_local_folder_that_is_not_whole_opens_no_socket(
+    left_out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved("bert", tmp_path / "encoder")
+    (tmp_path / "encoder" / left_out).unlink()
+    asked: list[object] = []
+
+    def refused(*given: object, **_: object) -> None:
+        asked.append(given)
+        raise OSError("no socket is to be opened")
+
+    monkeypatch.setattr(socket, "socket", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    with pytest.raises(CannotBuild, match=r"cannot be read|is expected"):
+        build(Architecture.from_json({"local": "encoder", "modality": "text"}), backbones_dir=tmp_path)
+    assert asked == []
 
 
 def test_code_in_a_local_folder_is_not_run(tmp_path: Path) -> None:
