@@ -132,10 +132,12 @@ async def _check_body(request: Request, route: APIRoute) -> None:
                 message="is not taken here",
             )
         return
-    if content_type := request.headers.get("content-type"):
-        message = Message()
-        message["content-type"] = content_type
-        if is_json(content_type) and message.get_content_charset() not in _UTF_8:
-            raise UnsupportedMediaType(f"Content-Type {content_type[:_SHOWN]!r} is not taken; JSON is sent as UTF-8.")
+    content_type = request.headers.get("content-type", "")
+    if not is_json(content_type):
+        return  # which the route refuses, whatever the body is, unless it takes other types
+    message = Message()
+    message["content-type"] = content_type
+    if message.get_content_charset() not in _UTF_8:
+        raise UnsupportedMediaType(f"Content-Type {content_type[:_SHOWN]!r} is not taken; JSON is sent as UTF-8.")
     if route.body_field is not None and (body := await request.body()):
         check_json(body)

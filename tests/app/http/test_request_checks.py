@@ -179,6 +179,28 @@ def test_every_route_with_a_body_asks_for_its_content_type(
         assert status != 415 or "Content-Type" in problem["detail"], path
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"id=m"),
+        ("text/plain", b"hello"),
+        ("text/json", b"{"),
+        ("application/x-npy", b"\x93NUMPY"),
+        ("application/octet-stream", b"\xff\x00"),
+        ("", b"hello"),
+        (None, b"\xff\xfe"),
+    ],
+)
+def test_a_body_of_a_wrong_type_is_refused_for_its_type(
+    shared_client: httpx.Client, content_type: str | None, body: bytes
+) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    for method, path, route in ROUTES:
+        if route.body_field is not None:
+            answer = shared_client.request(method, path, content=body, headers=headers)
+            assert "Content-Type" in _refused(answer, 415)["detail"], (method, path)
+
+
 def test_a_compressed_body_is_told_from_a_broken_one(shared_client: httpx.Client) -> None:
     for path in ("/models", "/search"):
         answer = shared_client.post(path, content=b"\x1f\x8b\x08", headers={**JSON, "content-encoding": "gzip"})
