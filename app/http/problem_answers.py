@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from app.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
+from app.registry.architectures import WRONG
 from app.storage.away import is_away
 from app.storage.disk import disk_problem
 from app.uploads import media_types
@@ -42,8 +42,8 @@ from models.portable import ArtifactError
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _AS = {"HEAD": "GET"}
 _ERRORS_SHOWN = 20
-_MEMBER = re.compile(r"[a-z][a-z0-9_]*")
-_TYPES = {"str", "int", "float", "bool", "none", "bytes", "list", "dict", "tuple", "set", "json"}
+_OF_A_MEMBER = ("missing", WRONG)
+"""The types of validation errors whose path ends in the name of a member, which the body may lack."""
 _BY_STATUS: Mapping[int, type[Problem]] = {
     kind.status: kind for kind in (BadRequest, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
 }
@@ -217,7 +217,7 @@ def _place_and_message(fault: Mapping[str, Any], body: Any) -> dict[str, str]:
     message = str(fault["msg"])
     if place == "body":
         if isinstance(body, (dict, list)):
-            path = _members(path, body, missing=fault["type"] == "missing")
+            path = _members(path, body, missing=fault["type"] in _OF_A_MEMBER)
         return {"pointer": "".join(f"/{pointer_step(str(step))}" for step in path), "message": message}
     return {"parameter": ".".join(map(str, path)), "message": message}
 
@@ -232,15 +232,10 @@ def _members(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str
         inside = step in body if isinstance(body, dict) else isinstance(body, list) and step in range(len(body))
         if inside:
             body = body[step]
-        elif not (place == len(path) - 1 and isinstance(body, dict) and (missing or _names_a_member(step))):
+        elif not (place == len(path) - 1 and isinstance(body, dict) and missing):
             continue
         steps.append(step)
     return steps
-
-
-def _names_a_member(step: str | int) -> bool:
-    """Whether a step is the name of a member, given or lacking, rather than of one of a union's choices."""
-    return isinstance(step, str) and step not in _TYPES and _MEMBER.fullmatch(step) is not None
 
 
 def _unreadable(request: Request, detail: str) -> Problem:
