@@ -8,7 +8,6 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from models.portable import Architecture
 from models.portable.architectures import PRESETS
 
-
 WRONG = "wrong"
 """The type of the validation errors that `wrong` makes."""
 
