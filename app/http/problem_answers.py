@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.json_text import pointer_step
+from app.json_text import pointer_step, why_unreadable
 from app.keys.secret import redacted, redacted_path
 from app.problems import (
     MEDIA_TYPE,
@@ -172,7 +172,7 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == MethodNotAllowed.status:
         return _another_method(request)
     if error.status_code == BadRequest.status and error.__cause__ is not None:
-        return answer(_unreadable(request, f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
+        return answer(_unreadable(request, f"The body {why_unreadable(error.__cause__)}."), request)
     kind = _BY_STATUS.get(error.status_code, BadRequest if error.status_code < 500 else InternalError)
     return answer(kind(str(error.detail)), request, error.headers)
 
@@ -245,14 +245,6 @@ def _unreadable(request: Request, detail: str) -> Problem:
     except UnsupportedMediaType as problem:
         return problem
     return BadRequest(detail)
-
-
-def _why_unreadable(error: BaseException) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is not UTF-8"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return "it is not the JSON that its Content-Type promises"
 
 
 def _allowed(request: Request) -> list[str]:

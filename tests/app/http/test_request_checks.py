@@ -111,6 +111,13 @@ def test_a_search_is_text_too(shared_client: httpx.Client, body: str, text: str)
     assert _refused(filtered)["errors"][0]["parameter"] == "filter"
 
 
+def test_half_a_character_in_bytes_is_named_in_every_body(shared_client: httpx.Client) -> None:
+    half = b'{"gallery": "g", "model": "\xed\xa0\x80", "vectors": [[1]], "ids": ["a"]}'
+    for path in ("/search", "/galleries/g/items/delete"):
+        answer = shared_client.post(path, content=half, headers=JSON)
+        assert _refused(answer)["errors"][0]["pointer"] == "/model"
+
+
 def test_a_search_says_everything_once(shared_client: httpx.Client) -> None:
     twice = b'{"gallery": "g", "model": "m", "vectors": [[1, 2], [3, 4]], "k": 1, "k": 2}'
     assert _refused(shared_client.post("/search", content=twice, headers=JSON))["errors"][0]["pointer"] == "/k"
