@@ -110,7 +110,7 @@ class LastResort:
                     "The service ended before this request was done; it may have been done all the same. Try again in "
                     "a moment: what writes can be done twice (a POST that starts work needs its Idempotency-Key)."
                 )
-                await (await _problem(Request(scope), ended))(scope, receive, send)
+                await answer(ended, Request(scope))(scope, receive, send)
             raise
         except Exception as error:
             disk = disk_problem(error, self.data_dir)
@@ -121,7 +121,7 @@ class LastResort:
             if started:
                 raise  # the answer is half sent: only breaking the connection tells the client
             if disk is not None:
-                await (await _problem(Request(scope), disk))(scope, receive, send)
+                await answer(disk, Request(scope))(scope, receive, send)
                 return
             failure = InternalError(
                 "The service failed while answering. Its log has the details, under the request_id."
@@ -131,8 +131,7 @@ class LastResort:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
-    return answer(error, request, headers)
+    return answer(error, request)
 
 
 async def _corrupt(request: Request, error: Exception) -> Response:
@@ -143,7 +142,7 @@ async def _corrupt(request: Request, error: Exception) -> Response:
 async def _no_connection(request: Request, error: Exception) -> Response:
     log.error("every connection to the database is taken", error=str(error), path=request.url.path)
     problem = Unavailable("Every connection to the database is taken. Try again in a moment.")
-    return await _problem(request, problem)
+    return answer(problem, request)
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -155,7 +154,7 @@ async def _database(request: Request, error: Exception) -> Response:
         "The database cannot be reached, or was lost in the middle of this request. Try again in a moment: what writes "
         "may have been done, and doing it again is harmless (a POST that starts work needs its Idempotency-Key)."
     )
-    return await _problem(request, problem)
+    return answer(problem, request)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -95,8 +95,7 @@ class KeyRing:
             read = self._from_database()
         except SQLAlchemyError as error:
             log.error("the keys cannot be read", error=repr(error))
-            why = "The keys cannot be read, because the database does not answer. Try again."
-            raise Unavailable(why, headers={"Retry-After": "2"}) from None
+            raise Unavailable("The keys cannot be read, because the database does not answer. Try again.") from None
         self._read = read
         if changes == self._changes:  # else what was read may be older than the change
             self._read_at = began
