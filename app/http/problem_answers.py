@@ -39,8 +39,7 @@ from app.storage.disk import disk_problem
 from app.uploads import media_types
 from models.portable import ArtifactError
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_AS = {"HEAD": "GET"}
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ERRORS_SHOWN = 20
 _OF_A_MEMBER = ("missing", WRONG)
 """The types of validation errors whose path ends in the name of a member, which the body may lack."""
@@ -179,11 +178,13 @@ async def _http(request: Request, error: Exception) -> Response:
 def _another_method(request: Request) -> Response:
     """OPTIONS asks which methods there are; any other method, which none of them is, is told."""
     methods = _allowed(request)
-    headers = {"Allow": ", ".join([*methods, "OPTIONS"])}
+    # HEAD is answered wherever GET is.
+    headers = {"Allow": ", ".join([*methods, "OPTIONS"]).replace("GET", "GET, HEAD")}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=headers)
-    taken = ", ".join(method for method in methods if method != "HEAD")
-    return answer(MethodNotAllowed(f"{request.url.path} takes {taken}, not {request.method}."), request, headers)
+    return answer(
+        MethodNotAllowed(f"{request.url.path} takes {', '.join(methods)}, not {request.method}."), request, headers
+    )
 
 
 def _from_validation(error: RequestValidationError, request: Request) -> Problem:
@@ -247,15 +248,12 @@ def _unreadable(request: Request, detail: str) -> Problem:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Every method that some route takes at this path: the router stops at the first route with the path.
-
-    HEAD is answered wherever GET is.
-    """
+    """Every method that some route takes at this path: the router stops at the first route with the path."""
     routes = request.app.router.routes
     return [
         method
         for method in _METHODS
-        if any(route.matches({**request.scope, "method": _AS.get(method, method)})[0] is Match.FULL for route in routes)
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]
 
 

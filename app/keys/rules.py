@@ -66,12 +66,11 @@ class Rules:
         return iter(self._by_route.values())
 
     def of_route(self, method: str, template: str) -> Rule | None:
-        return self._by_route.get((_asked(method), template))
+        return self._by_route.get((method, template))
 
     def of_request(self, method: str, path: str) -> Rule | None:
         """The rule of the route that answers this request; None where there is no rule."""
-        asked = _asked(method)
-        return next((rule for rule in self._near(path) if rule.method == asked and rule.pattern.match(path)), None)
+        return next((rule for rule in self._near(path) if rule.method == method and rule.pattern.match(path)), None)
 
     def know(self, path: str) -> bool:
         """Whether some method is ruled at the path, or at the one that a missing or surplus slash is redirected to."""
@@ -88,10 +87,6 @@ class Rules:
 
     def _near(self, path: str) -> list[Rule]:
         return self._by_first.get(_first(path), [])
-
-
-def _asked(method: str) -> str:
-    return "GET" if method == "HEAD" else method
 
 
 def _first(path: str) -> str:
