@@ -83,7 +83,7 @@ class Crosswalk:
             resource.step_failed(session, subject, reason)
 
     def close(self) -> None:
-        self.key_ring.close()
+        self.key_ring.note_last_use()
         self.streams.close()
         self.doorbell.close()
         self.database.close()
@@ -135,7 +135,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         search=Search(settings, galleries, live),
         uploads=Uploads(settings),
         keys=keys,
-        key_ring=KeyRing(settings, database, keys),
+        key_ring=KeyRing(settings, keys),
         spaces=spaces,
         streams=StreamWatch(spaces, off=settings.space_guard == "off"),
         doctor=Doctor(galleries, spaces),

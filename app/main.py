@@ -24,7 +24,6 @@ from app.http.security_headers import SecurityHeaders
 from app.http.telemetry import Metrics, Telemetry
 from app.keys.admission import Admission, refuse_unruled
 from app.keys.limits import KeyLimits
-from app.keys.peers import RememberPeer
 from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
@@ -67,14 +66,13 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.state.metrics = metrics
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
-    app.add_middleware(HeadAsGet)
     app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(LastResort, data_dir=settings.data_dir)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Forwarded, trusted=settings.trusted_proxies, root_path=settings.root_path)
     app.add_middleware(KnownHosts, allowed=settings.allowed_hosts)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RememberPeer)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (

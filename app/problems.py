@@ -228,6 +228,9 @@ class Unavailable(Problem):
     """Seconds after which trying again may help, as the Retry-After header says."""
     remedy = "Wait a few seconds and try again. GET /readyz says which part is not ready."
 
+    def __init__(self, detail: str, **members: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(self.retry_after)}, **members)
+
 
 class DiskFull(Unavailable):
     """503, so that clients try again: the request is right, and goes through once there is space."""

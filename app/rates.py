@@ -1,10 +1,14 @@
 """Rates of requests, as people write them: `100/second`, `1000/5 minutes`."""
 
 import re
+from functools import lru_cache
+from typing import Annotated
 
 import limits
+from pydantic import AfterValidator, Field
 
 
+@lru_cache(maxsize=1024)
 def parsed_rate(rate: str) -> limits.RateLimitItem:
     """How many requests in what time. Raises ValueError unless the text says one rate, of at least one request."""
     try:
@@ -19,7 +23,10 @@ def parsed_rate(rate: str) -> limits.RateLimitItem:
     return found[0]
 
 
-def checked_rate(rate: str) -> str:
-    """The rate as it is. Raises ValueError unless `parsed_rate` understands it."""
+def _checked(rate: str) -> str:
     parsed_rate(rate)
     return rate
+
+
+Rate = Annotated[str, Field(max_length=64), AfterValidator(_checked)]
+"""A rate as it is written, once `parsed_rate` understands it."""

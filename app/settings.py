@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
-from app.rates import checked_rate
+from app.rates import Rate
 
 MEMORY_BROKER = "memory://"
 DATABASE_CONNECTIONS = 15
@@ -80,9 +80,7 @@ class Settings(BaseSettings):
     admin_key_file: Path | None = Field(
         default=None, exclude=True, description="A file that holds the admin_key, such as a container's secret."
     )
-    key_rate: Annotated[str, AfterValidator(checked_rate)] | None = Field(
-        default=None, description="Rate of keys that have none of their own: 100/second."
-    )
+    key_rate: Rate | None = Field(default=None, description="Rate of keys that have none of their own: 100/second.")
     key_concurrency: int | None = Field(
         default=None, gt=0, description="Most requests at one time of keys that say nothing of it, in one gateway."
     )

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from starlette.types import Message, Receive, Scope, Send
 
-from app.keys.access import Scope as KeyScope
+from app.keys.access import KeyScope
 from app.keys.admission import Admission
 from app.keys.limits import KeyLimits
 from app.keys.ring import KeyRing
@@ -84,7 +84,7 @@ async def _measured(app: Any, application: Any, key: str | None, requests: int) 
 
 async def _table(database: Database, settings: Settings, requests: int, count: int) -> Table:
     keys = Keys(database)
-    ring = KeyRing(settings, database, keys)
+    ring = KeyRing(settings, keys)
     application = SimpleNamespace(state=SimpleNamespace(crosswalk=SimpleNamespace(key_ring=ring)))
     guarded = Admission(_answers, RULES, KeyLimits(settings))
     costs = {"nothing": await _measured(_answers, application, None, requests)}

@@ -32,6 +32,7 @@ from app.composition import Crosswalk, compose
 from app.galleries import generations
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import NewGallery, SideInformation
+from app.keys.access import EVERYTHING
 from app.registry.schemas import NewModel
 from app.search.reranking import CascadeSource, Reranking
 from app.search.routing import AskedRoute
@@ -169,7 +170,9 @@ def compared(
     tables["kept"].search(("kept",), old, warming, K, cascade.k)
 
     def whole_search(query: Array, route: AskedRoute | None = None) -> object:
-        return crosswalk.search.search(crosswalk.search_resolver.resolve(GALLERY, target.model, route), K, query)
+        return crosswalk.search.search(
+            crosswalk.search_resolver.resolve(GALLERY, target.model, route, EVERYTHING), K, query
+        )
 
     whole_search(warming)
 

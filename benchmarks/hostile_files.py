@@ -329,7 +329,7 @@ _JSON: list[Body] = [
     ("a column's name no Unicode", "100 rows", InvalidUpload, lambda: items({"\ud800": 1})),
     ("nested a million deep", "1 row", InvalidUpload, lambda: b"[" * MIB),
     ("payload nested deep", "1 row", InvalidUpload, lambda: b'[{"payload":' + b'{"a":' * 99_999),
-    ("a member twice", "1 row", InvalidUpload, lambda: b'[{"id":"a","id":"b","embedding":[1,2,3,4]}]'),
+    ("a member twice", "1 row", Unprocessable, lambda: b'[{"id":"a","id":"b","embedding":[1,2,3,4]}]'),
     ("cut short", "100 rows", InvalidUpload, lambda: items()[:-20]),
     ("not UTF-8", "1 row", InvalidUpload, lambda: b'[{"id":"\xff","embedding":[1,2,3,4]}]'),
     ("30 MiB of []", "10 million lists", InvalidUpload, lambda: b"[" + b"[]," * (10 * MIB) + b"[]]"),

@@ -16,7 +16,7 @@ from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from app.cli.settings import settings_or_end
-from app.keys.access import Scope
+from app.keys.access import KeyScope
 from app.keys.peers import is_loopback
 from app.keys.schemas import CreatedKey, Key, NewKey
 from app.keys.service import Keys
@@ -64,7 +64,7 @@ def refuse_open_door(settings: Settings, host: str) -> None:
     if _admin_key(settings) or _on_loopback(host):
         return
     with _service(settings) as service:
-        if service.any():
+        if service.valid().in_use:
             return
     typer.echo(
         f"Without keys, the service listens to its own machine alone, and {host} is reached from others. Make a key "
@@ -139,7 +139,7 @@ def _print(found: list[Key]) -> None:
 def _show(created: CreatedKey) -> None:
     """The key alone on standard output, so that it can be piped into a secret store."""
     typer.echo(f"Key {created.id} ({created.name}). It is shown this once; only its hash is stored.", err=True)
-    if Scope.ADMIN not in created.scopes:
+    if KeyScope.ADMIN not in created.scopes:
         typer.echo(
             "From the first key on, every request needs one. Keys are managed here, or by an admin's key.", err=True
         )

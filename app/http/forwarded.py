@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.http.problem_answers import answer
+from app.keys.peers import PEER
 from app.problems import BadRequest
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
@@ -33,6 +34,7 @@ class Forwarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[PEER] = scope["client"]
         scope["root_path"] = self._root_path
         if scope["client"] is not None and scope["client"][0] in self._scheme_and_client.trusted_hosts:
             try:

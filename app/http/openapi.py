@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.http.openapi_links import add_links
-from app.keys.access import EVERY_SCOPE, Scope
+from app.keys.access import EVERY_SCOPE, KeyScope
 from app.keys.rules import RULES
 from app.problems import (
     MEDIA_TYPE,
@@ -130,7 +130,7 @@ def _document_rule(method: str, path: str, operation: dict[str, Any]) -> None:
     operation["security"] = [{KEY_SCHEME: []}]
     scopes = " or ".join(f"`{scope}`" for scope in sorted(rule.one_of))
     needed = "any key" if rule.one_of == EVERY_SCOPE else f"a key with scope {scopes}"
-    bound = ", not bound to galleries" if rule.shared and rule.one_of != {Scope.ADMIN} else ""
+    bound = ", not bound to galleries" if rule.shared and rule.one_of != {KeyScope.ADMIN} else ""
     operation["description"] = f"{operation.get('description', '')}\n\nNeeds {needed}{bound}."
     for kind in (Unauthorized, Forbidden, TooManyRequests):
         _add(operation["responses"], str(kind.status), kind)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.json_text import pointer_step
+from app.json_text import pointer_step, why_unreadable
 from app.keys.secret import redacted, redacted_path
 from app.problems import (
     MEDIA_TYPE,
@@ -34,16 +33,16 @@ from app.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
+from app.registry.architectures import WRONG
 from app.storage.away import is_away
 from app.storage.disk import disk_problem
 from app.uploads import media_types
 from models.portable import ArtifactError
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_AS = {"HEAD": "GET"}
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ERRORS_SHOWN = 20
-_MEMBER = re.compile(r"[a-z][a-z0-9_]*")
-_TYPES = {"str", "int", "float", "bool", "none", "bytes", "list", "dict", "tuple", "set", "json"}
+_OF_A_MEMBER = ("missing", WRONG)
+"""The types of validation errors whose path ends in the name of a member, which the body may lack."""
 _BY_STATUS: Mapping[int, type[Problem]] = {
     kind.status: kind for kind in (BadRequest, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
 }
@@ -110,7 +109,7 @@ class LastResort:
                     "The service ended before this request was done; it may have been done all the same. Try again in "
                     "a moment: what writes can be done twice (a POST that starts work needs its Idempotency-Key)."
                 )
-                await (await _problem(Request(scope), ended))(scope, receive, send)
+                await answer(ended, Request(scope))(scope, receive, send)
             raise
         except Exception as error:
             disk = disk_problem(error, self.data_dir)
@@ -121,7 +120,7 @@ class LastResort:
             if started:
                 raise  # the answer is half sent: only breaking the connection tells the client
             if disk is not None:
-                await (await _problem(Request(scope), disk))(scope, receive, send)
+                await answer(disk, Request(scope))(scope, receive, send)
                 return
             failure = InternalError(
                 "The service failed while answering. Its log has the details, under the request_id."
@@ -131,8 +130,7 @@ class LastResort:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
-    return answer(error, request, headers)
+    return answer(error, request)
 
 
 async def _corrupt(request: Request, error: Exception) -> Response:
@@ -143,7 +141,7 @@ async def _corrupt(request: Request, error: Exception) -> Response:
 async def _no_connection(request: Request, error: Exception) -> Response:
     log.error("every connection to the database is taken", error=str(error), path=request.url.path)
     problem = Unavailable("Every connection to the database is taken. Try again in a moment.")
-    return await _problem(request, problem)
+    return answer(problem, request)
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -155,7 +153,7 @@ async def _database(request: Request, error: Exception) -> Response:
         "The database cannot be reached, or was lost in the middle of this request. Try again in a moment: what writes "
         "may have been done, and doing it again is harmless (a POST that starts work needs its Idempotency-Key)."
     )
-    return await _problem(request, problem)
+    return answer(problem, request)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -172,7 +170,7 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == MethodNotAllowed.status:
         return _another_method(request)
     if error.status_code == BadRequest.status and error.__cause__ is not None:
-        return answer(_unreadable(request, f"The body cannot be read: {_why_unreadable(error.__cause__)}."), request)
+        return answer(_unreadable(request, f"The body {why_unreadable(error.__cause__)}."), request)
     kind = _BY_STATUS.get(error.status_code, BadRequest if error.status_code < 500 else InternalError)
     return answer(kind(str(error.detail)), request, error.headers)
 
@@ -180,11 +178,13 @@ async def _http(request: Request, error: Exception) -> Response:
 def _another_method(request: Request) -> Response:
     """OPTIONS asks which methods there are; any other method, which none of them is, is told."""
     methods = _allowed(request)
-    headers = {"Allow": ", ".join([*methods, "OPTIONS"])}
+    # HEAD is answered wherever GET is.
+    headers = {"Allow": ", ".join([*methods, "OPTIONS"]).replace("GET", "GET, HEAD")}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=headers)
-    taken = ", ".join(method for method in methods if method != "HEAD")
-    return answer(MethodNotAllowed(f"{request.url.path} takes {taken}, not {request.method}."), request, headers)
+    return answer(
+        MethodNotAllowed(f"{request.url.path} takes {', '.join(methods)}, not {request.method}."), request, headers
+    )
 
 
 def _from_validation(error: RequestValidationError, request: Request) -> Problem:
@@ -217,7 +217,7 @@ def _place_and_message(fault: Mapping[str, Any], body: Any) -> dict[str, str]:
     message = str(fault["msg"])
     if place == "body":
         if isinstance(body, (dict, list)):
-            path = _members(path, body, missing=fault["type"] == "missing")
+            path = _members(path, body, missing=fault["type"] in _OF_A_MEMBER)
         return {"pointer": "".join(f"/{pointer_step(str(step))}" for step in path), "message": message}
     return {"parameter": ".".join(map(str, path)), "message": message}
 
@@ -232,15 +232,10 @@ def _members(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str
         inside = step in body if isinstance(body, dict) else isinstance(body, list) and step in range(len(body))
         if inside:
             body = body[step]
-        elif not (place == len(path) - 1 and isinstance(body, dict) and (missing or _names_a_member(step))):
+        elif not (place == len(path) - 1 and isinstance(body, dict) and missing):
             continue
         steps.append(step)
     return steps
-
-
-def _names_a_member(step: str | int) -> bool:
-    """Whether a step is the name of a member, given or lacking, rather than of one of a union's choices."""
-    return isinstance(step, str) and step not in _TYPES and _MEMBER.fullmatch(step) is not None
 
 
 def _unreadable(request: Request, detail: str) -> Problem:
@@ -252,24 +247,13 @@ def _unreadable(request: Request, detail: str) -> Problem:
     return BadRequest(detail)
 
 
-def _why_unreadable(error: BaseException) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is not UTF-8"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return "it is not the JSON that its Content-Type promises"
-
-
 def _allowed(request: Request) -> list[str]:
-    """Every method that some route takes at this path: the router stops at the first route with the path.
-
-    HEAD is answered wherever GET is.
-    """
+    """Every method that some route takes at this path: the router stops at the first route with the path."""
     routes = request.app.router.routes
     return [
         method
         for method in _METHODS
-        if any(route.matches({**request.scope, "method": _AS.get(method, method)})[0] is Match.FULL for route in routes)
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]
 
 

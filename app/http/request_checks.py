@@ -8,7 +8,6 @@ dependency of the application, so that no route can forget.
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
-from email.message import Message
 from typing import get_args
 from urllib.parse import unquote_to_bytes
 
@@ -16,10 +15,10 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from app.http.json_text import check_json, fault_of_text, is_json
-from app.problems import BadRequest, NotFound, Unprocessable, UnsupportedMediaType
+from app.json_text import check_json, fault_of_text
+from app.problems import BadRequest, NotFound, Unprocessable
+from app.uploads import media_types
 
-_UTF_8 = {None, "utf-8", "utf8", "us-ascii"}
 _NO_BODY = (b"", b"{}")
 _SHOWN = 80
 _WHOLE_NUMBER = re.compile(r"-?[0-9]+")
@@ -132,10 +131,8 @@ async def _check_body(request: Request, route: APIRoute) -> None:
                 message="is not taken here",
             )
         return
-    if content_type := request.headers.get("content-type"):
-        message = Message()
-        message["content-type"] = content_type
-        if is_json(content_type) and message.get_content_charset() not in _UTF_8:
-            raise UnsupportedMediaType(f"Content-Type {content_type[:_SHOWN]!r} is not taken; JSON is sent as UTF-8.")
-    if route.body_field is not None and (body := await request.body()):
+    content_type = request.headers.get("content-type")
+    media_types.refuse_charset(content_type)
+    # Any other type is refused by the route, whatever the body is.
+    if route.body_field is not None and media_types.is_json(content_type) and (body := await request.body()):
         check_json(body)

@@ -13,7 +13,7 @@ IN_SCOPE = "crosswalk.access"
 """The member of the ASGI scope that holds the `Access`."""
 
 
-class Scope(StrEnum):
+class KeyScope(StrEnum):
     """What a key is good for. `admin` may do everything that the others may."""
 
     SEARCH = "search"
@@ -22,7 +22,7 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-EVERY_SCOPE = frozenset(Scope)
+EVERY_SCOPE = frozenset(KeyScope)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Access:
     """
 
     key: str | None
-    scopes: frozenset[Scope]
+    scopes: frozenset[KeyScope]
     galleries: frozenset[str] | None = None
     datasets: frozenset[str] | None = None
 
@@ -43,8 +43,8 @@ class Access:
         """Whether the key is bound to galleries."""
         return self.galleries is not None
 
-    def has_one_of(self, scopes: Iterable[Scope]) -> bool:
-        return Scope.ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
+    def has_one_of(self, scopes: Iterable[KeyScope]) -> bool:
+        return KeyScope.ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
 
     def sees_gallery(self, gallery: str) -> bool:
         return self.galleries is None or gallery in self.galleries

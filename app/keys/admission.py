@@ -14,9 +14,10 @@ from app.http.problem_answers import answer
 from app.keys.access import EVERYTHING, IN_SCOPE
 from app.keys.limits import KeyLimits
 from app.keys.peers import is_local
-from app.keys.ring import KeyRing, ValidKey, ValidKeys
+from app.keys.ring import KeyRing
 from app.keys.rules import Rule, Rules
 from app.keys.secret import holds_key
+from app.keys.valid_keys import ValidKey, ValidKeys
 from app.problems import BadRequest, Forbidden, NotFound, Problem, Unauthorized
 
 _RULE = "crosswalk.rule"

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from math import ceil
 
 import limits
@@ -18,8 +17,9 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
-from app.keys.ring import ValidKey
+from app.keys.valid_keys import ValidKey
 from app.problems import TooManyRequests
+from app.rates import parsed_rate
 from app.settings import Settings
 
 _REDIS = ("redis://", "rediss://")
@@ -48,7 +48,7 @@ class KeyLimits:
         rate = key.rate or self._default_rate
         if rate is None:
             return {}
-        item, name = _parsed(rate), str(key.access.key)
+        item, name = parsed_rate(rate), str(key.access.key)
         taken, reset, remaining = await self._hit(item, name)
         seconds = max(1, ceil(reset - time.time()))
         headers = {
@@ -116,11 +116,6 @@ def _together(broker_url: str) -> SlidingWindowCounterRateLimiter | None:
         socket_timeout=_REDIS_SECONDS,
     )
     return SlidingWindowCounterRateLimiter(storage)
-
-
-@lru_cache(maxsize=1024)
-def _parsed(rate: str) -> limits.RateLimitItem:
-    return limits.parse(rate)
 
 
 def _seconds(count: int) -> str:

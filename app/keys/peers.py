@@ -4,9 +4,11 @@ import ipaddress
 import re
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-_IN_SCOPE = "crosswalk.peer"
+PEER = "crosswalk.peer"
+"""The member of the ASGI scope that holds who really opened the connection, whatever a proxy's headers say."""
+
 _NAME_CLIENTS = {
     "x-forwarded-for",
     "x-original-forwarded-for",
@@ -25,24 +27,12 @@ _TELL_OF_A_PROXY = ("x-forwarded", "x-original-", "cf-", "x-envoy-")
 _WITHOUT_PORT = re.compile(r"^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?$")
 
 
-class RememberPeer:
-    """Middleware, outside whatever believes a proxy's headers: keeps who really opened the connection."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope[_IN_SCOPE] = scope.get("client")
-        await self.app(scope, receive, send)
-
-
 def is_local(scope: Scope) -> bool:
     """Whether the connection was opened from a loopback address, and no proxy there says that it speaks for another.
 
     The headers of proxies are read to refuse, never to let in: anybody can write them.
     """
-    peer = scope.get(_IN_SCOPE)
+    peer = scope.get(PEER)
     return peer is not None and is_loopback(peer[0]) and _proxies_speak_for_this_machine(Headers(scope=scope))
 
 

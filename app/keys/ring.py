@@ -10,22 +10,20 @@ import hmac
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 import anyio
 import structlog
 from anyio.to_thread import run_sync
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.keys.access import EVERY_SCOPE, Access, Scope
+from app.keys.access import EVERY_SCOPE, Access
 from app.keys.secret import hash_of, id_of, never_show
 from app.keys.service import Keys
-from app.keys.tables import ApiKeyRow
+from app.keys.valid_keys import ValidKey, ValidKeys
 from app.problems import Unauthorized, Unavailable
 from app.settings import Settings
-from app.storage.database import Database, utc_now
+from app.storage.database import utc_now
 
 FRESH_SECONDS = 1.0
 LAST_USE_SECONDS = 60.0
@@ -38,32 +36,10 @@ _UNKNOWN = "This key is not known here, has expired, or was revoked. GET /keys w
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class ValidKey:
-    """A key that is taken until it expires. rate, concurrency: None where the settings say."""
-
-    access: Access
-    hash: str
-    expires_at: datetime | None
-    rate: str | None
-    concurrency: int | None
-
-
-@dataclass(frozen=True)
-class ValidKeys:
-    """The keys as they were read at one moment. in_use: whether a key is needed at all, since one was ever made."""
-
-    by_id: dict[str, ValidKey]
-    in_use: bool
-
-
 class KeyRing:
     """Tells whose a key is."""
 
-    def __init__(
-        self, settings: Settings, database: Database, keys: Keys, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._database = database
+    def __init__(self, settings: Settings, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys = keys
         self._clock = clock
         self._admin = _admin_key(settings)
@@ -92,15 +68,14 @@ class KeyRing:
         """Reads the keys. Raises Unavailable where the database does not answer."""
         began, changes = self._clock(), self._changes
         try:
-            read = self._from_database()
+            read = self._all_valid()
         except SQLAlchemyError as error:
             log.error("the keys cannot be read", error=repr(error))
-            why = "The keys cannot be read, because the database does not answer. Try again."
-            raise Unavailable(why, headers={"Retry-After": "2"}) from None
+            raise Unavailable("The keys cannot be read, because the database does not answer. Try again.") from None
         self._read = read
         if changes == self._changes:  # else what was read may be older than the change
             self._read_at = began
-        self._note_last_use()
+        self._note_once_a_minute()
         return read
 
     def changed(self) -> None:
@@ -122,48 +97,29 @@ class KeyRing:
         return key
 
     def note_last_use(self) -> None:
-        """Writes down when keys were last used."""
+        """Writes down when keys were last used. What cannot be written is said in the log, and tried again later."""
         with self._noting:
             used, self._used = self._used, {}
             self._noted_at = self._clock()
-            if used:
-                self._keys.used(used)
+            try:
+                if used:
+                    self._keys.used(used)
+            except SQLAlchemyError as error:
+                self._used = used | self._used
+                log.warning("when keys were last used was not noted", error=repr(error))
 
-    def _note_last_use(self) -> None:
-        """Writes it down once a minute, in a thread of its own: it waits for other writers, and requests do not."""
+    def _note_once_a_minute(self) -> None:
+        """In a thread of its own: it waits for other writers, and requests do not."""
         if self._used and self._clock() - self._noted_at >= LAST_USE_SECONDS:
             self._noted_at = self._clock()
-            threading.Thread(target=self.close, name="last use of keys", daemon=True).start()
-
-    def close(self) -> None:
-        """Writes down what is still to be; what cannot be written is only said in the log."""
-        try:
-            self.note_last_use()
-        except SQLAlchemyError as error:
-            log.warning("when keys were last used was not noted", error=repr(error))
+            threading.Thread(target=self.note_last_use, name="last use of keys", daemon=True).start()
 
     def _fresh(self) -> ValidKeys | None:
         return self._read if self._clock() - self._read_at < FRESH_SECONDS else None
 
-    def _from_database(self) -> ValidKeys:
-        ends = ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > utc_now())
-        with self._database.read() as session:
-            rows = session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None), ends)).all()
-            ever = bool(rows) or session.scalar(select(ApiKeyRow.id).limit(1)) is not None
-        by_id = {row.id: _valid(row) for row in rows}
-        if self._admin is not None:
-            by_id[ADMIN_KEY] = self._admin
-        return ValidKeys(by_id, in_use=ever or self._admin is not None)
-
-
-def _valid(row: ApiKeyRow) -> ValidKey:
-    access = Access(
-        key=row.id,
-        scopes=frozenset(map(Scope, row.scopes)),
-        galleries=None if row.galleries is None else frozenset(row.galleries),
-        datasets=None if row.datasets is None else frozenset(row.datasets),
-    )
-    return ValidKey(access, row.hash, row.expires_at, row.rate, row.concurrency)
+    def _all_valid(self) -> ValidKeys:
+        stored = self._keys.valid()
+        return stored if self._admin is None else ValidKeys({**stored.by_id, ADMIN_KEY: self._admin}, in_use=True)
 
 
 def _admin_key(settings: Settings) -> ValidKey | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from starlette.routing import compile_path
 
-from app.keys.access import EVERY_SCOPE, Access, Scope
+from app.keys.access import EVERY_SCOPE, Access, KeyScope
 from app.problems import Forbidden
 
 
@@ -26,7 +26,7 @@ class Rule:
     method: str
     template: str
     pattern: re.Pattern[str]
-    one_of: frozenset[Scope]
+    one_of: frozenset[KeyScope]
     shared: bool = False
 
     @property
@@ -66,12 +66,11 @@ class Rules:
         return iter(self._by_route.values())
 
     def of_route(self, method: str, template: str) -> Rule | None:
-        return self._by_route.get((_asked(method), template))
+        return self._by_route.get((method, template))
 
     def of_request(self, method: str, path: str) -> Rule | None:
         """The rule of the route that answers this request; None where there is no rule."""
-        asked = _asked(method)
-        return next((rule for rule in self._near(path) if rule.method == asked and rule.pattern.match(path)), None)
+        return next((rule for rule in self._near(path) if rule.method == method and rule.pattern.match(path)), None)
 
     def know(self, path: str) -> bool:
         """Whether some method is ruled at the path, or at the one that a missing or surplus slash is redirected to."""
@@ -80,7 +79,7 @@ class Rules:
 
     def with_open(self, *routes: tuple[str, str]) -> "Rules":
         """The table with these routes, each a method and a template, needing no key."""
-        none = frozenset[Scope]()
+        none = frozenset[KeyScope]()
         return Rules(
             replace(rule, one_of=none, shared=False) if (rule.method, rule.template) in routes else rule
             for rule in self
@@ -90,15 +89,11 @@ class Rules:
         return self._by_first.get(_first(path), [])
 
 
-def _asked(method: str) -> str:
-    return "GET" if method == "HEAD" else method
-
-
 def _first(path: str) -> str:
     return path[1:].partition("/")[0]
 
 
-def _rules(one_of: Iterable[Scope], *routes: str, shared: bool = False) -> Iterator[Rule]:
+def _rules(one_of: Iterable[KeyScope], *routes: str, shared: bool = False) -> Iterator[Rule]:
     for route in routes:
         method, path = route.split(" ")
         pattern, template, _ = compile_path(path)
@@ -117,7 +112,7 @@ RULES = Rules(
             "GET /problems/{slug}",
             "GET /assets/swagger/{file:path}",
         ),
-        *_rules((Scope.SEARCH,), "GET /search", "POST /search"),
+        *_rules((KeyScope.SEARCH,), "GET /search", "POST /search"),
         *_rules(
             EVERY_SCOPE,
             "GET /models",
@@ -127,9 +122,9 @@ RULES = Rules(
             "GET /galleries/{gallery}/generations",
             "GET /galleries/{gallery}/items/{item:path}",
         ),
-        *_rules((Scope.WRITE,), "POST /models", "DELETE /models/{model}", shared=True),
+        *_rules((KeyScope.WRITE,), "POST /models", "DELETE /models/{model}", shared=True),
         *_rules(
-            (Scope.WRITE,),
+            (KeyScope.WRITE,),
             "POST /galleries",
             "DELETE /galleries/{gallery}",
             "PUT /galleries/{gallery}/items",
@@ -140,13 +135,13 @@ RULES = Rules(
             "PUT /datasets/{dataset}/rows",
         ),
         *_rules(
-            (Scope.WRITE, Scope.UPGRADE),
+            (KeyScope.WRITE, KeyScope.UPGRADE),
             "GET /datasets",
             "GET /datasets/{dataset}",
             "GET /galleries/{gallery}/doctor",
         ),
         *_rules(
-            (Scope.UPGRADE,),
+            (KeyScope.UPGRADE,),
             "POST /galleries/{gallery}/activate",
             "GET /galleries/{gallery}/sample",
             "GET /galleries/{gallery}/backfill",
@@ -166,7 +161,7 @@ RULES = Rules(
             "DELETE /evaluations/{evaluation}",
         ),
         *_rules(
-            (Scope.UPGRADE,),
+            (KeyScope.UPGRADE,),
             "GET /models/{model}/artifact",
             "POST /models/{model}/side-information",
             "GET /models/{model}/side-information",
@@ -174,7 +169,7 @@ RULES = Rules(
             shared=True,
         ),
         *_rules(
-            (Scope.ADMIN,),
+            (KeyScope.ADMIN,),
             "GET /metrics",
             "POST /keys",
             "GET /keys",

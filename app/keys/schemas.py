@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi.openapi.models import Example
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from app.ids import Line, ResourceId
-from app.keys.access import Scope
-from app.rates import checked_rate
+from app.keys.access import KeyScope
+from app.rates import Rate
 
 EXAMPLES: dict[str, Example] = {
     "bound": {
@@ -17,9 +17,6 @@ EXAMPLES: dict[str, Example] = {
     },
     "operator": {"summary": "A key that may do everything", "value": {"name": "operator", "scopes": ["admin"]}},
 }
-
-Rate = Annotated[str, Field(max_length=64), AfterValidator(checked_rate)]
-"""How many requests in what time: `100/second`, `1000/5 minutes`."""
 
 Concurrency = Annotated[int, Field(ge=1, le=100_000)]
 
@@ -31,7 +28,7 @@ class NewKey(BaseModel):
 
     name: Annotated[Line, Field(min_length=1, max_length=200, description="Whose key it is, for people.")]
     scopes: Annotated[
-        list[Scope],
+        list[KeyScope],
         Field(
             min_length=1,
             description="`search` searches; `write` registers, fills and removes; `upgrade` upgrades and evaluates; "
@@ -56,7 +53,7 @@ class NewKey(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "NewKey":
-        if Scope.ADMIN in self.scopes and self.galleries is not None:
+        if KeyScope.ADMIN in self.scopes and self.galleries is not None:
             raise ValueError("a key with scope `admin` may do everything: it cannot be bound to galleries")
         if self.datasets is not None and self.galleries is None:
             raise ValueError("`datasets` binds a key that is bound to `galleries`: give both, or neither")
@@ -74,10 +71,6 @@ class Rotation(BaseModel):
 class Key(NewKey):
     """A key as it is now. Its secret is not kept."""
 
-    # Not NewKey's: what was taken before must be shown, whatever is refused now.
-    rate: Annotated[
-        str | None, Field(description="Most requests: `100/second`. Left out: the service's setting `key_rate`.")
-    ] = None
     id: Annotated[str, Field(description="The part of the key between `cwk_` and the secret.")]
     state: Annotated[Literal["active", "expired", "revoked"], Field(description="Only an `active` one is taken.")]
     created_at: datetime

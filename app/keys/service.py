@@ -6,9 +6,11 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app.keys.access import Access, KeyScope
 from app.keys.schemas import CreatedKey, Key, NewKey
 from app.keys.secret import new_secret
 from app.keys.tables import ApiKeyRow
+from app.keys.valid_keys import ValidKey, ValidKeys
 from app.problems import NotFound, WrongState
 from app.storage.database import Database, utc_now
 
@@ -67,10 +69,23 @@ class Keys:
                 earlier = ApiKeyRow.last_used_at.is_(None) | (ApiKeyRow.last_used_at < at)
                 session.execute(update(ApiKeyRow).where(ApiKeyRow.id == key, earlier).values(last_used_at=at))
 
-    def any(self) -> bool:
-        """Whether a key was ever made."""
+    def valid(self) -> ValidKeys:
+        """The keys that are taken now, and whether any was ever made."""
+        ends = ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > utc_now())
         with self._database.read() as session:
-            return session.scalar(select(ApiKeyRow.id).limit(1)) is not None
+            rows = session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None), ends)).all()
+            ever = bool(rows) or session.scalar(select(ApiKeyRow.id).limit(1)) is not None
+        return ValidKeys({row.id: _valid(row) for row in rows}, in_use=ever)
+
+
+def _valid(row: ApiKeyRow) -> ValidKey:
+    access = Access(
+        key=row.id,
+        scopes=frozenset(map(KeyScope, row.scopes)),
+        galleries=None if row.galleries is None else frozenset(row.galleries),
+        datasets=None if row.datasets is None else frozenset(row.datasets),
+    )
+    return ValidKey(access, row.hash, row.expires_at, row.rate, row.concurrency)
 
 
 def _add(session: Session, new: NewKey) -> CreatedKey:

@@ -8,10 +8,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from models.portable import Architecture
 from models.portable.architectures import PRESETS
 
+WRONG = "wrong"
+"""The type of the validation errors that `wrong` makes."""
+
 
 def wrong(message: str, *path: str) -> ValidationError:
-    """A validation error at a place of the body, to be raised by a validator."""
-    error = PydanticCustomError("wrong", "{message}", {"message": message})
+    """A validation error at a member of the body, given or lacking, to be raised by a validator."""
+    error = PydanticCustomError(WRONG, "{message}", {"message": message})
     return ValidationError.from_exception_data("upgrade", [InitErrorDetails(type=error, loc=path, input=None)])
 
 

@@ -8,7 +8,7 @@ from app.artifacts.cascade import has_cascade
 from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
-from app.keys.access import EVERYTHING, Access
+from app.keys.access import Access
 from app.problems import NoRoute
 from app.registry.service import Models
 from app.search.routing import AskedRoute, Route, choices, find_route
@@ -50,10 +50,9 @@ class SearchResolver:
         self._models = models
         self._galleries = galleries
 
-    def resolve(
-        self, gallery: str, model: str, wanted: AskedRoute | None = None, caller: Access = EVERYTHING
-    ) -> ResolvedSearch:
-        """How queries of a model reach a gallery. wanted: the route that the request names, if it names one.
+    def resolve(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch:
+        """How queries of a model reach a gallery. wanted: the route that the request names, if it names one. caller:
+        who asks, and is told of nothing that it may not see.
 
         Raises NotFound for the gallery and for the model, and NoRoute where no route leads there, or not the one
         wanted.

@@ -10,16 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from app.composition import Crosswalk, Parts
-from app.http.json_text import check_json, is_json
 from app.http.openapi import problems
 from app.ids import ResourceId
+from app.json_text import check_json, utf8
 from app.keys.access import Caller
 from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import decode_query_vector, media_types, vectors_of_lists
-from app.uploads.json_text import utf8
 
 router = APIRouter(prefix="/search", tags=["search"])
 
@@ -104,7 +103,7 @@ async def search_many(
 ) -> SearchAnswers:
     """The nearest items of each query, in the order of the queries."""
     content_type = request.headers.get("content-type", "")
-    if is_json(content_type):
+    if media_types.is_json(content_type):
         media_types.refuse_encoded(request.headers.get("content-encoding"))
         for name in request.query_params:
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
@@ -149,6 +148,8 @@ def _request(body: bytes) -> SearchRequest:
     try:
         request = SearchRequest.model_validate_json(utf8(body))
     except ValidationError as error:
+        if error.errors()[0]["type"] == "string_unicode":
+            check_json(body)  # which names the place
         errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
         raise RequestValidationError(errors) from None
     # Millions of numbers need no second look, and would take the most of its time.

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.json_text import fault_of_text
 from app.uploads.column_types import is_text
 from app.uploads.encodings import cell_bytes, plain_type, unwrapped
 from app.uploads.expected_columns import ID_CHARACTERS, IMAGE_BYTES, LABEL_CHARACTERS, PAYLOAD_BYTES, TEXT_BYTES, Column
@@ -47,7 +48,7 @@ def canonical(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
         case "payload":
             return _structs(column, raw, chunk) if struct else _texts(column, raw, chunk)
         case "text":
-            return _short(column, raw, chunk, TEXT_BYTES).cast(column.type)
+            return _text(column, raw, chunk)
         case "image":
             return _short(column, raw, chunk, IMAGE_BYTES).cast(column.type)
 
@@ -107,6 +108,13 @@ def _name(column: Column, raw: pa.Array, chunk: Chunk, characters: int, *, empty
     control = _mask(pc.match_substring_regex(names, _CONTROL))
     chunk.refuse(control, column.name, "holds a control character")
     return _without(names, bad | control)
+
+
+def _text(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
+    texts = _short(column, raw, chunk, TEXT_BYTES).cast(column.type)
+    bad = _mask(pc.match_substring(texts, "\0"))
+    chunk.refuse(bad, column.name, str(fault_of_text("\0")))
+    return _without(texts, bad)
 
 
 # Payloads

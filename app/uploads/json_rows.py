@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from app.json_text import body_value, fault_of_text, utf8
 from app.kept_cells import keeps
 from app.problems import InvalidUpload, TooLarge
 from app.uploads.expected_columns import Column, Expected, Kind, UploadLimits, chunk_rows
-from app.uploads.json_text import body_value
 from app.uploads.labels import BadLabel, label_of
 from app.uploads.offences import Chunk, Offences
 from app.uploads.raw import Raw
@@ -34,10 +34,10 @@ def read_json(
     expected: Expected,
     limits: UploadLimits,
     offences: Offences,
-    parse: Callable[[bytes], Any] = body_value,
+    parse: Callable[[bytes], Any] | None = None,
 ) -> Raw:
     """Reads a JSON body. NaN and infinities pass, so that their rows can be named. Raises InvalidUpload, TooLarge."""
-    rows = _rows(parse(path.read_bytes()), expected.noun)
+    rows = _rows((parse or _body)(path.read_bytes()), expected.noun)
     if len(rows) > limits.rows:
         raise TooLarge(f"The body holds {len(rows)} rows; one request may hold {limits.rows}. Send it in parts.")
     present = {column.name for column in expected.columns if column.required}.union(*rows)
@@ -57,6 +57,15 @@ def read_json(
             yield pa.record_batch([*(_array(column, part, chunk) for column in columns), *marks], schema=marked)
 
     return Raw(schema, chunks(), kept)
+
+
+def _body(body: bytes) -> Any:
+    return body_value(utf8(body, problem=InvalidUpload), problem=_no_json)
+
+
+def _no_json(detail: str) -> InvalidUpload:
+    lines = " One object a line is sent as application/x-ndjson." if "Extra data" in detail else ""
+    return InvalidUpload(detail + lines)
 
 
 def _rows(body: Any, noun: str) -> list[dict[str, Any]]:
@@ -114,10 +123,8 @@ def _array(column: Column, rows: list[dict[str, Any]], chunk: Chunk) -> pa.Array
 def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise _Wrong(f"is {_a(value)}; it is a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _Wrong("holds a lone surrogate, which is no character") from None
+    if fault := fault_of_text(value):
+        raise _Wrong(fault)
     return value
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from app.json_text import BadJson, cell_value
 from app.uploads import nested
 from app.uploads.encodings import plain_type, run_of_each_row, unwrapped
-from app.uploads.json_text import BadJson, value_of
 from app.uploads.times import clock_texts, date_texts, duration_text, interval_text, timestamp_texts
 
 _DEPTH = 32
@@ -128,7 +128,7 @@ def _of_text(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return value_of(text)
+        return cell_value(text)
     except BadJson as error:
         return NoJson(f"holds a JSON value that {error}")
 

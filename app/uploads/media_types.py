@@ -1,5 +1,7 @@
 """The media types of bodies, named once, and the other spellings of them that clients send."""
 
+from email.message import Message
+
 from app.problems import UnsupportedMediaType
 
 JSON = "application/json"
@@ -32,26 +34,49 @@ _SPELLINGS = {
 _NAMED = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in (name, *spellings)}
 
 
+_UTF_8 = (None, "utf-8", "utf8", "us-ascii")
+_SHOWN = 80
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a Content-Type names JSON as FastAPI takes it: application/json, or one that ends in +json."""
+    main, _, subtype = _parsed(content_type).get_content_type().partition("/")
+    return main == "application" and (subtype == "json" or subtype.endswith("+json"))
+
+
 def named(content_type: str | None) -> str | None:
     """The media type of a Content-Type in the spelling used here, without its parameters; None where it is unknown."""
-    return _NAMED.get(_bare(content_type))
+    return JSON if is_json(content_type) else _NAMED.get(_parsed(content_type).get_content_type())
 
 
 def accepted(content_type: str | None, taken: tuple[str, ...]) -> str:
     """The one of `taken` that a Content-Type names, in whatever spelling. Raises UnsupportedMediaType."""
     media_type = named(content_type)
     if media_type not in taken:
-        bare = _bare(content_type)
-        problem = f"Content-Type {bare[:80]!r} is not taken here" if bare else "The request has no Content-Type"
+        sent = f"Content-Type {content_type[:_SHOWN]!r} is not taken here" if content_type else None
+        problem = sent or "The request has no Content-Type"
         raise UnsupportedMediaType(f"{problem}. Send one of {', '.join(taken)}.", accepted=list(taken))
     return media_type
+
+
+def refuse_charset(content_type: str | None) -> None:
+    """Raises UnsupportedMediaType for JSON whose Content-Type says that it is not UTF-8."""
+    if named(content_type) in (JSON, NDJSON) and _parsed(content_type).get_content_charset() not in _UTF_8:
+        raise UnsupportedMediaType(
+            f"Content-Type {(content_type or '')[:_SHOWN]!r} is not taken; JSON is sent as UTF-8."
+        )
 
 
 def refuse_encoded(content_encoding: str | None) -> None:
     """Raises UnsupportedMediaType for a body that is compressed for its journey: sizes are bounded by what comes."""
     if content_encoding is not None and content_encoding.strip().lower() != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {content_encoding[:80]!r} is not taken; send the body as it is.")
+        raise UnsupportedMediaType(
+            f"Content-Encoding {content_encoding[:_SHOWN]!r} is not taken; send the body as it is."
+        )
 
 
-def _bare(content_type: str | None) -> str:
-    return (content_type or "").partition(";")[0].strip().lower()
+def _parsed(content_type: str | None) -> Message:
+    """The one reading of a Content-Type; what names no type at all reads as text/plain."""
+    message = Message()
+    message["content-type"] = content_type or ""
+    return message

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from app.json_text import body_value, utf8
+from app.problems import InvalidUpload
 from app.uploads.expected_columns import Expected, UploadLimits
 from app.uploads.json_rows import read_json
-from app.uploads.json_text import text_value, utf8
 from app.uploads.offences import Offences
 from app.uploads.raw import Raw
 
@@ -17,5 +18,9 @@ def read_ndjson(path: Path, expected: Expected, limits: UploadLimits, offences: 
 
 def _lines(body: bytes) -> list[Any]:
     # Split at line feeds alone: the other characters that end lines may stand in a JSON string.
-    lines = enumerate(utf8(body).split("\n"), start=1)
-    return [text_value(line, f"body's line {number}") for number, line in lines if line and not line.isspace()]
+    lines = enumerate(utf8(body, problem=InvalidUpload).split("\n"), start=1)
+    return [
+        body_value(line, f"body's line {number}", problem=InvalidUpload)
+        for number, line in lines
+        if line and not line.isspace()
+    ]

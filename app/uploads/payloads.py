@@ -1,14 +1,19 @@
 """Payloads: one JSON object a row, kept as compact JSON with its members in the order given."""
 
 import json
+import re
 from typing import Any, NoReturn
 
+from app.json_text import BadJson, cell_value, fault_of_text
 from app.uploads.expected_columns import PAYLOAD_BYTES
-from app.uploads.json_text import BadJson, value_of
 from app.uploads.json_values import NoJson
 
 _DEEPEST = 100
 """What is stored is answered as well, and pydantic writes no JSON of more than 255 levels."""
+
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""The NUL character as JSON writes it: what follows an escaped backslash is not it."""
 
 
 class BadPayload(ValueError):
@@ -20,7 +25,7 @@ def of_text(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        return _canonical(value_of(text))
+        return _canonical(cell_value(text))
     except BadJson as error:
         raise BadPayload(str(error)) from None
 
@@ -47,13 +52,15 @@ def _canonical(content: Any) -> str:
         text = _ENCODER.encode(content)
         size = len(text.encode())
     except UnicodeEncodeError:
-        raise BadPayload("holds a lone surrogate, which is no character") from None
+        raise BadPayload(str(fault_of_text(text))) from None
     except BadPayload:
         raise
     except ValueError:
         raise BadPayload("holds an infinity, which JSON has not") from None
     except RecursionError:
         raise BadPayload("is nested too deeply") from None
+    if _NUL.search(text):
+        raise BadPayload(str(fault_of_text("\0")))
     if size > PAYLOAD_BYTES:
         raise BadPayload(f"takes {size} bytes as JSON; at most {PAYLOAD_BYTES} are taken")
     if text.count("{") + text.count("[") > _DEEPEST and _deeper(content):

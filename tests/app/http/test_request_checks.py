@@ -111,6 +111,13 @@ def test_a_search_is_text_too(shared_client: httpx.Client, body: str, text: str)
     assert _refused(filtered)["errors"][0]["parameter"] == "filter"
 
 
+def test_half_a_character_in_bytes_is_named_in_every_body(shared_client: httpx.Client) -> None:
+    half = b'{"gallery": "g", "model": "\xed\xa0\x80", "vectors": [[1]], "ids": ["a"]}'
+    for path in ("/search", "/galleries/g/items/delete"):
+        answer = shared_client.post(path, content=half, headers=JSON)
+        assert _refused(answer)["errors"][0]["pointer"] == "/model"
+
+
 def test_a_search_says_everything_once(shared_client: httpx.Client) -> None:
     twice = b'{"gallery": "g", "model": "m", "vectors": [[1, 2], [3, 4]], "k": 1, "k": 2}'
     assert _refused(shared_client.post("/search", content=twice, headers=JSON))["errors"][0]["pointer"] == "/k"
@@ -177,6 +184,28 @@ def test_every_route_with_a_body_asks_for_its_content_type(
         answer = shared_client.post(path, content=content, headers={"content-type": content_type})
         problem = _refused(answer, status)
         assert status != 415 or "Content-Type" in problem["detail"], path
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"id=m"),
+        ("text/plain", b"hello"),
+        ("text/json", b"{"),
+        ("application/x-npy", b"\x93NUMPY"),
+        ("application/octet-stream", b"\xff\x00"),
+        ("", b"hello"),
+        (None, b"\xff\xfe"),
+    ],
+)
+def test_a_body_of_a_wrong_type_is_refused_for_its_type(
+    shared_client: httpx.Client, content_type: str | None, body: bytes
+) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    for method, path, route in ROUTES:
+        if route.body_field is not None:
+            answer = shared_client.request(method, path, content=body, headers=headers)
+            assert "Content-Type" in _refused(answer, 415)["detail"], (method, path)
 
 
 def test_a_compressed_body_is_told_from_a_broken_one(shared_client: httpx.Client) -> None:

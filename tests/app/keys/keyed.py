@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Mount
 
-from app.keys.access import Scope
+from app.keys.access import KeyScope
 from app.keys.schemas import NewKey
 from app.keys.service import Keys
 from tests.waiting import wait_until
@@ -33,7 +33,7 @@ class KeyedService:
     client: httpx.Client
     keys: Keys
 
-    def key(self, *scopes: Scope, galleries: list[str] | None = None, datasets: list[str] | None = None) -> str:
+    def key(self, *scopes: KeyScope, galleries: list[str] | None = None, datasets: list[str] | None = None) -> str:
         """A new key, which the service knows within a second."""
         new = NewKey(name="test", scopes=list(scopes), galleries=galleries, datasets=datasets)
         return self.keys.create(new).key

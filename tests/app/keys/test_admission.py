@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from app.keys.access import Scope
+from app.keys.access import KeyScope
 from app.keys.peers import is_loopback
 from app.keys.schemas import NewKey
 from app.keys.secret import new_secret, redacted
@@ -200,14 +200,14 @@ def test_a_body_is_not_read_before_its_sender_is_known(settings: Settings) -> No
         }
 
     with TestClient(application):
-        key = _created(settings, Scope.SEARCH)
+        key = _created(settings, KeyScope.SEARCH)
         application.state.crosswalk.key_ring.changed()
         anyio.run(application, scope(), receive, send)
         anyio.run(application, scope((b"authorization", f"Bearer {key}".encode())), receive, send)
     assert [message["status"] for message in told if message["type"] == "http.response.start"] == [401, 403]
 
 
-def _created(settings: Settings, *scopes: Scope) -> str:
+def _created(settings: Settings, *scopes: KeyScope) -> str:
     database = Database(settings.sqlalchemy_url)
     key = Keys(database).create(NewKey(name="test", scopes=list(scopes))).key
     database.close()

@@ -12,7 +12,7 @@ import pytest
 
 from app.evaluations.states import EvaluationState
 from app.evaluations.tables import EvaluationRow
-from app.keys.access import Scope
+from app.keys.access import KeyScope
 from app.keys.service import Keys
 from app.settings import Settings
 from app.storage.database import Database
@@ -59,7 +59,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedService]:
 @pytest.fixture(scope="module")
 def mine(service: KeyedService) -> str:
     """A key with every scope that a bound key may have."""
-    key = service.key(Scope.SEARCH, Scope.WRITE, Scope.UPGRADE, galleries=["mine"], datasets=["mine"])
+    key = service.key(KeyScope.SEARCH, KeyScope.WRITE, KeyScope.UPGRADE, galleries=["mine"], datasets=["mine"])
     service.knows(key)
     return key
 
@@ -171,7 +171,7 @@ def test_evaluations_read_what_is_seen(service: KeyedService, mine: str) -> None
 
 
 def test_no_crossing_of_an_upgrade_not_seen_is_taken_or_named(service: KeyedService, mine: str) -> None:
-    operator = service.key(Scope.ADMIN)
+    operator = service.key(KeyScope.ADMIN)
     service.knows(operator)
     crossed = PAIR | {"dataset": "mine", "queries": "new"}
     query = {"gallery": "mine", "model": "new", "k": 1, "vectors": [[1, 0]]}
@@ -184,7 +184,7 @@ def test_no_crossing_of_an_upgrade_not_seen_is_taken_or_named(service: KeyedServ
 
 def test_one_keys_stored_answers_are_not_anothers(service: KeyedService, mine: str) -> None:
     asked = PAIR | {"dataset": "mine", "gallery_id": "mine"}
-    also = service.key(Scope.UPGRADE, galleries=["mine"], datasets=["mine"])
+    also = service.key(KeyScope.UPGRADE, galleries=["mine"], datasets=["mine"])
     service.knows(also)
     answers = []
     for key in (mine, also, mine):
@@ -201,8 +201,8 @@ def test_a_model_is_watched_and_known_by_all_but_told_and_taught_by_nobody_else(
             client.post("/galleries", json={"id": name, "model": "m"}).raise_for_status()
         client.post("/datasets", json={"id": "mine"}).raise_for_status()
         service = KeyedService(client, Keys(database))
-        operator = service.key(Scope.ADMIN)
-        bound = service.key(Scope.SEARCH, Scope.WRITE, galleries=["mine"], datasets=["mine"])
+        operator = service.key(KeyScope.ADMIN)
+        bound = service.key(KeyScope.SEARCH, KeyScope.WRITE, galleries=["mine"], datasets=["mine"])
         service.knows(operator)
         service.knows(bound)
 

@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from sqlalchemy import update
 
-from app.keys.access import Scope
+from app.keys.access import KeyScope
 from app.keys.admission import refuse_unruled
 from app.keys.rules import RULES
 from app.keys.schemas import NewKey
@@ -72,14 +72,14 @@ def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
 
 
 def test_every_route_is_refused_to_whoever_may_not_use_it(service: KeyedService) -> None:
-    every = list(Scope)
+    every = list(KeyScope)
     wrong = f"{service.key(*every)[:-64]}{'0' * 64}"
-    expired, revoked, admin = service.key(*every), service.key(*every), service.key(Scope.ADMIN)
+    expired, revoked, admin = service.key(*every), service.key(*every), service.key(KeyScope.ADMIN)
     _expire(service, expired)
     service.keys.revoke(revoked.split("_")[1])
     unknown = f"cwk_{'0' * 12}_{'0' * 64}"
-    by_scope = {scope: service.key(scope) for scope in Scope}
-    elsewhere = service.key(Scope.SEARCH, Scope.WRITE, Scope.UPGRADE, galleries=["mine"], datasets=["mine"])
+    by_scope = {scope: service.key(scope) for scope in KeyScope}
+    elsewhere = service.key(KeyScope.SEARCH, KeyScope.WRITE, KeyScope.UPGRADE, galleries=["mine"], datasets=["mine"])
     service.knows(admin)
     table = []
     for method, template in NEEDING_A_KEY:
@@ -90,7 +90,7 @@ def test_every_route_is_refused_to_whoever_may_not_use_it(service: KeyedService)
         assert len(told) == 1  # no word of what is stored
         statuses += [401] * 4
         for scope, key in by_scope.items():
-            if scope not in rule.one_of and scope != Scope.ADMIN:
+            if scope not in rule.one_of and scope != KeyScope.ADMIN:
                 assert "scope" in _refused(service.ask(key, method, path), 403)
                 statuses.append(403)
         if rule.shared or path != _filled(template, "foreign"):
@@ -121,7 +121,7 @@ def _expire(service: KeyedService, key: str) -> None:
 
 
 def test_what_needs_no_key_is_answered_without_one(service: KeyedService) -> None:
-    service.knows(service.key(Scope.ADMIN))
+    service.knows(service.key(KeyScope.ADMIN))
     for route in OPEN - {"GET /problems/{slug}", "GET /assets/swagger/{file}"}:
         assert service.ask(None, *route.split(" ")).is_success
     assert service.ask(None, "GET", "/problems/unauthorized").is_success
@@ -129,7 +129,7 @@ def test_what_needs_no_key_is_answered_without_one(service: KeyedService) -> Non
 
 
 def test_what_is_not_there_is_refused_without_a_key_and_not_found_with_one(service: KeyedService) -> None:
-    admin = service.key(Scope.ADMIN)
+    admin = service.key(KeyScope.ADMIN)
     service.knows(admin)
     for path in ("/nothing", "/galleries/a/b/c", "/models/m/nothing", "/assets/other"):
         _refused(service.ask(None, "GET", path), 401)
@@ -157,7 +157,7 @@ def _imposter() -> APIRoute:
 
 
 def test_a_key_made_here_is_named_by_what_it_may_do(service: KeyedService) -> None:
-    admin = service.key(Scope.ADMIN)
+    admin = service.key(KeyScope.ADMIN)
     service.knows(admin)
     made = service.ask(admin, "POST", "/keys", json={"name": "shop", "scopes": ["search"], "galleries": ["mine"]})
     assert made.status_code == 201
@@ -171,7 +171,7 @@ def test_a_key_made_here_is_named_by_what_it_may_do(service: KeyedService) -> No
 
 
 def test_revoking_and_rotating_take_effect_at_once_where_they_were_asked(service: KeyedService) -> None:
-    admin = service.key(Scope.ADMIN)
+    admin = service.key(KeyScope.ADMIN)
     service.knows(admin)
     first = service.ask(admin, "POST", "/keys", json={"name": "a", "scopes": ["search"], "rate": "100/minute"}).json()
     assert service.ask(first["key"], "GET", "/models").is_success
@@ -202,7 +202,7 @@ def test_revoking_and_rotating_take_effect_at_once_where_they_were_asked(service
     ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(service: KeyedService, wrong: dict[str, object]) -> None:
-    admin = service.key(Scope.ADMIN)
+    admin = service.key(KeyScope.ADMIN)
     service.knows(admin)
     before = len(service.keys.rows_after(None, 1000))
     _refused(service.ask(admin, "POST", "/keys", json=wrong), 422)
@@ -210,7 +210,7 @@ def test_a_key_that_makes_no_sense_is_not_made(service: KeyedService, wrong: dic
 
 
 def test_new_keys_are_told_apart_by_more_than_their_names(service: KeyedService) -> None:
-    new = NewKey(name="same", scopes=[Scope.SEARCH])
+    new = NewKey(name="same", scopes=[KeyScope.SEARCH])
     one, two = service.keys.create(new), service.keys.create(new)
     assert one.id != two.id
     assert one.key[-64:] != two.key[-64:]

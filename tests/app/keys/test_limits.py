@@ -9,9 +9,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.keys.access import Access, Scope
+from app.keys.access import Access, KeyScope
 from app.keys.limits import KeyLimits
-from app.keys.ring import ValidKey
+from app.keys.valid_keys import ValidKey
 from app.problems import TooManyRequests
 from app.settings import Settings
 from tests.services import RedisServer
@@ -21,7 +21,7 @@ ADMIN = "not-a-real-admin-key-0123456789abcdef"
 
 
 def _key(name: str, rate: str | None = None, concurrency: int | None = None) -> ValidKey:
-    return ValidKey(Access(name, frozenset({Scope.SEARCH})), "", None, rate, concurrency)
+    return ValidKey(Access(name, frozenset({KeyScope.SEARCH})), "", None, rate, concurrency)
 
 
 def _refusals(count: Callable[[], object]) -> bool:

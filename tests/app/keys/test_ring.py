@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
-from app.keys.access import Scope
+from app.keys.access import KeyScope
 from app.keys.ring import LAST_USE_SECONDS, KeyRing
 from app.keys.schemas import NewKey
 from app.keys.service import Keys
@@ -41,7 +41,7 @@ def keys(each_database: Database) -> Keys:
 
 @pytest.fixture
 def ring(each_database: Database, keys: Keys, clock: Clock) -> KeyRing:
-    return KeyRing(Settings(), each_database, keys, clock)
+    return KeyRing(Settings(), keys, clock)
 
 
 def _taken(ring: KeyRing, key: str) -> bool:
@@ -54,7 +54,7 @@ def _taken(ring: KeyRing, key: str) -> bool:
 
 
 def _made(keys: Keys) -> tuple[str, str]:
-    made = keys.create(NewKey(name="test", scopes=[Scope.SEARCH]))
+    made = keys.create(NewKey(name="test", scopes=[KeyScope.SEARCH]))
     return made.id, made.key
 
 
@@ -112,7 +112,7 @@ def test_a_read_that_a_change_overtakes_is_not_taken_for_the_newest(
     ring: KeyRing, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity, key = _made(keys)
-    read = ring._from_database
+    read = keys.valid
 
     def overtaken() -> object:
         before = read()
@@ -120,9 +120,9 @@ def test_a_read_that_a_change_overtakes_is_not_taken_for_the_newest(
         ring.changed()
         return before
 
-    monkeypatch.setattr(ring, "_from_database", overtaken)
+    monkeypatch.setattr(keys, "valid", overtaken)
     ring.read()
-    monkeypatch.setattr(ring, "_from_database", read)
+    monkeypatch.setattr(keys, "valid", read)
     assert not _taken(ring, key)
 
 
@@ -135,7 +135,7 @@ def test_without_a_database_nobody_is_let_in_on_old_knowledge(
     def away() -> None:
         raise OperationalError("SELECT", {}, Exception("away"))
 
-    monkeypatch.setattr(ring, "_from_database", away)
+    monkeypatch.setattr(keys, "valid", away)
     assert _taken(ring, key)
     clock.now += 1.0
     with pytest.raises(Unavailable):
@@ -154,11 +154,27 @@ def test_when_a_key_was_used_is_noted_once_a_minute(ring: KeyRing, keys: Keys, c
     wait_until(lambda: keys.get(identity).last_used_at is not None, "the use of the key to be noted")
     first = keys.get(identity).last_used_at
     assert _taken(ring, key)
-    ring.close()
+    ring.note_last_use()
     last = keys.get(identity).last_used_at
     assert first is not None
     assert last is not None
     assert last >= first
+
+
+def test_what_was_used_is_noted_later_where_it_could_not_be_written(
+    ring: KeyRing, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(when: object) -> None:
+        raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
+
+    identity, key = _made(keys)
+    assert _taken(ring, key)
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "used", full)
+        ring.note_last_use()
+    assert keys.get(identity).last_used_at is None
+    ring.note_last_use()
+    assert keys.get(identity).last_used_at is not None
 
 
 def test_the_same_is_said_of_an_unknown_key_and_of_a_wrong_secret(ring: KeyRing, keys: Keys) -> None:

@@ -14,6 +14,7 @@ from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
 from app.index import Snapshot, VectorIndex
+from app.keys.access import EVERYTHING
 from app.registry.schemas import NewModel
 from app.search.live import LiveIndexes
 from app.search.schemas import Filter
@@ -122,7 +123,8 @@ class _WrittenMeanwhile(LiveIndexes):
 def test_no_answer_mixes_what_an_item_was_before_a_write_with_what_it_is_after(bench: LiveBench) -> None:
     bench.put_labelled("before", x=1, y=2, z=3)
     search = Search(bench.crosswalk.settings, bench.crosswalk.galleries, _WrittenMeanwhile(bench))
-    resolved, query = bench.crosswalk.search_resolver.resolve("g", "m"), np.array([[1.0, 0.0]], np.float32)
+    resolved = bench.crosswalk.search_resolver.resolve("g", "m", None, EVERYTHING)
+    query = np.array([[1.0, 0.0]], np.float32)
     (hits,) = search.search(resolved, 3, query, Filter(labels=["before"])).results
     assert [(hit.id, hit.score, hit.label) for hit in hits] == [
         ("z", 3, "before"),

@@ -130,6 +130,7 @@ def test_model_that_is_not_registered_is_refused_with_the_nearest_name(tmp_path:
     ("payload", "canonical"),
     [
         (['{ "b" : 1, "a": [1.5, "é", null] }'], ['{"b":1,"a":[1.5,"é",null]}']),
+        ([{"a": "\\u0000"}], ['{"a":"\\\\u0000"}']),
         ([{"b": 1, "a": {"c": None}}, None], ['{"b":1,"a":{"c":null}}', None]),
     ],
 )
@@ -142,10 +143,14 @@ def test_payload_is_compact_json_in_its_own_order(tmp_path: Path, payload: list[
     ("payload", "message"),
     [
         ("[1]", "is no JSON object"),
-        ("{", "is not JSON"),
+        ("{", "is not valid JSON"),
         ('{"a":-Infinity}', "holds an infinity"),
         ('{"a":1e999}', "holds an infinity"),
-        ('{"a":"\\ud800"}', "lone surrogate"),
+        ('{"a":"\\ud800"}', "half a character"),
+        ('{"a":"\\u0000"}', "holds the NUL character"),
+        ('{"a":{"b\\u0000":["\\\\u0000"]}}', "holds the NUL character"),
+        ({"a": ["\0"]}, "holds the NUL character"),
+        ({"a\0": 1}, "holds the NUL character"),
         ('{"a":1,"a":2}', "names 'a' twice"),
         ('{"a":' * 5000, "nested too deeply"),
         ('{"a":' + "9" * 5000 + "}", "thousands of digits"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.problems import InvalidRows, InvalidUpload, TooLarge, UnsupportedMediaType
+from app.problems import InvalidRows, InvalidUpload, TooLarge, Unprocessable, UnsupportedMediaType
 from app.uploads import Expected
 from app.uploads.media_types import ARROW, ARROW_FILE, BULK, JSON, NDJSON, NPY, NPZ, PARQUET, QUERIES, accepted, named
 from tests.app.uploads.conftest import LIMITS, Take, decoded
@@ -32,6 +32,31 @@ def test_another_encoding_is_refused_by_name(tmp_path: Path, encoding: str, medi
         _stored(tmp_path, json.dumps(ROWS).encode(encoding), media_type)
 
 
+@pytest.mark.parametrize(
+    ("media_type", "body", "pointer"),
+    [
+        (JSON, '[{"id": "a"}, {"id": "b", "embedding": [1, 0], "id": "c"}]', "/1/id"),
+        (JSON, '{"items": [{"id": "a", "payload": {"x": [{"y": 1, "y": 1}]}}]}', "/items/0/payload/x/0/y"),
+        (NDJSON, '{"id": "a"}\n{"id": "b", "label": "x", "label": "y"}', "/label"),
+    ],
+)
+def test_a_member_given_twice_is_named_as_in_every_other_body(
+    tmp_path: Path, media_type: str, body: str, pointer: str
+) -> None:
+    with pytest.raises(Unprocessable, match="is given twice") as refused:
+        _stored(tmp_path, body.encode(), media_type)
+    assert [error["pointer"] for error in refused.value.members["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("member", ["id", "label", "payload"])
+@pytest.mark.parametrize("text", ["a\0", "a\ud83d"])
+def test_what_is_no_text_is_refused_in_every_member(tmp_path: Path, member: str, text: str) -> None:
+    for value in ({"x": [text]}, {text: 1}) if member == "payload" else (text,):
+        rows = [{"id": "a", "embedding": [1, 0]} | {member: value}]
+        with pytest.raises(InvalidRows, match=r"NUL character|half a character"):
+            _stored(tmp_path, json.dumps(rows).encode(), JSON)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\n \n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_lines_are_rows_however_they_end(tmp_path: Path, end: str, mark: bytes) -> None:
@@ -42,7 +67,7 @@ def test_lines_are_rows_however_they_end(tmp_path: Path, end: str, mark: bytes) 
 
 def test_a_bad_line_is_named(tmp_path: Path) -> None:
     first = json.dumps(ROWS[0]).encode()
-    with pytest.raises(InvalidUpload, match="The body's line 3 is not JSON"):
+    with pytest.raises(InvalidUpload, match="The body's line 3 is not valid JSON"):
         _stored(tmp_path, first + b"\n\n{", NDJSON)
     with pytest.raises(InvalidUpload, match="Row 1 of the JSON body is a list"):
         _stored(tmp_path, first + b"\n[1]", NDJSON)
@@ -103,6 +128,7 @@ def test_embeddings_that_say_nothing_or_are_of_an_item_are_refused(tmp_path: Pat
         ("application/x-numpy", NPY),
         ("application/npz", NPZ),
         ("TEXT/JSON;charset=UTF-8", JSON),
+        ("application/vnd.api+json", JSON),
         ("application/x-jsonlines", NDJSON),
         ("text/plain", None),
         ("", None),

@@ -15,6 +15,7 @@ from app.artifacts.tuning import tuned_effort
 from app.composition import Crosswalk, compose
 from app.galleries import generations
 from app.galleries.schemas import IndexChoice, NewGallery, SideInformation
+from app.keys.access import EVERYTHING
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import Database
@@ -112,7 +113,7 @@ def test_every_index_published_later_is_tuned_for_the_same_queries(proved: Prove
     later = proved.publish()
     effort = proved.effort(later.index)
     assert effort is not None
-    resolved = proved.crosswalk.search_resolver.resolve("g", "new")
+    resolved = proved.crosswalk.search_resolver.resolve("g", "new", None, EVERYTHING)
     answers = proved.crosswalk.search.search(resolved, 10, proved.queries[:20])
     assert answers.route == "cascade"
     assert answers.note is not None
