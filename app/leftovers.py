@@ -23,13 +23,13 @@ from app.galleries.leftovers import unnamed_in
 from app.galleries.rebuilds import rebuild_of
 from app.problems import NotFound
 
+_TABLES = ("datasets/*/*", "galleries/*/*", "galleries/*/generations/*")
 _UNFINISHED = (
     "artifacts/*/**/.*.partial*",
     "spaces/.*.partial*",
-    "datasets/*/*.sha256/.*.partial*",
-    "galleries/*/*.sha256/.*.partial*",
-    "galleries/*/generations/*.sha256/.*.partial*",
     "galleries/*/samples/.*.partial*",
+    *(f"{table}.sha256/.*.partial*" for table in _TABLES),
+    *(f"{table}.lance/*/.tmp*" for table in _TABLES),  # Lance's own, which its cleaning up passes over
 )
 """Files that are named so until they are whole, beside what they are to become."""
 

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.migrate import migrate
 from models.portable import check_seal, publish, seal
+from tests.waiting import wait_until
 
 AGED_SECONDS = 2 * 24 * 3600
 
@@ -90,6 +93,31 @@ def test_unfinished_checksum_of_a_table_is_removed_once_it_is_old(
     assert len(left) == 1
     only_these_are_swept_once_old(crosswalk, left)
     assert check_seal(file, sums)
+
+
+WRITES_FOR_EVER = """
+import sys, time
+import lance, pyarrow as pa
+
+def batches():
+    for _ in range(20):
+        yield pa.record_batch({"number": pa.array(range(500_000))})
+    time.sleep(600)
+
+lance.write_dataset(pa.RecordBatchReader.from_batches(pa.schema({"number": pa.int64()}), batches()), sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("name", SEALED_IN_A_FOLDER)
+def test_what_a_table_that_was_being_written_leaves_is_removed_once_it_is_old(name: str, crosswalk: Crosswalk) -> None:
+    path = crosswalk.settings.data_dir / name
+    writer = subprocess.Popen([sys.executable, "-c", WRITES_FOR_EVER, str(path)])
+    try:
+        wait_until(lambda: any(path.glob("data/.tmp*")), "a file to be begun")
+    finally:
+        writer.kill()
+        writer.wait()
+    only_these_are_swept_once_old(crosswalk, list(path.glob("data/.tmp*")))
 
 
 def cut_off(write: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[Path]:

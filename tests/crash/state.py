@@ -79,7 +79,7 @@ def leftovers(data: Path, database: Database) -> list[str]:
 
 
 def _left(data: Path, named: set[str]) -> Iterator[str]:
-    yield from (str(path) for path in data.rglob("*") if "partial" in path.name)
+    yield from (str(path) for path in data.rglob("*") if "partial" in path.name or path.name.startswith(".tmp"))
     yield from (str(path) for path in data.glob("uploads/*"))
     yield from (str(path) for path in data.glob("galleries/*/samples/*") if path.suffix not in {".json", ".sha256"})
     for resource in ("galleries", "datasets", "artifacts"):
