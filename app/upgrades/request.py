@@ -9,6 +9,9 @@ from app.ids import ResourceId
 FORWARD, COMPATIBLE = "forward", "compatible"
 """The strategies."""
 
+FUSED = "fused"
+"""How an upgrade is served where the crossing alone missed the gate, and fused with the old model's queries met it."""
+
 
 class AtLeast(BaseModel):
     """A quality that must be reached, whatever the old model's is."""
