@@ -3,6 +3,7 @@
 artifacts/<upgrade>/chosen               the transformation that was selected
 artifacts/<upgrade>/plain                the best one without side-information (also the one pushed into the query)
 artifacts/<upgrade>/uncertainty          how far `chosen` is expected to miss, where that was learned
+artifacts/<upgrade>/fusion               what fuses the scores of old and new queries, where the pairs could teach it
 artifacts/<upgrade>/from/<model>/…       the same three from an earlier model, where a crossing straight from it is kept
 artifacts/<upgrade>/held_out.parquet     how far the crossing missed each pair while the pair was held out
 artifacts/<upgrade>/queries.npy          vectors of the new model that indexes are tuned with
@@ -98,6 +99,11 @@ class UpgradeArtifacts(CrossingFiles, TrainedModelFiles):
     def held_out(self) -> Path:
         """How far the crossing missed each pair while the pair was held out of learning."""
         return self.folder / "held_out.parquet"
+
+    @property
+    def fusion(self) -> Path:
+        """What fuses the scores of old and new queries; not there where the pairs were too few to learn it."""
+        return self.folder / "fusion"
 
     @property
     def queries(self) -> Path:
