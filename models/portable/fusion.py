@@ -121,7 +121,8 @@ class Fusion:
 
         q_old: (m, d_old), q_new: (m, d_new), float32. s_old: (m, c) what the old queries score the candidates' old
         vectors, s_new: (m, c) the new queries the crossed or real new vectors: cosine, inner product, or the negative
-        squared distance. native: (m, c) bool, the candidates whose new vector is real; their scores are centred and
+        squared distance. s_old is NaN where an item has no old vector: the new query's opinion then stands for both.
+        native: (m, c) bool, the candidates whose new vector is real; their scores are centred and
         scaled as the crossed ones' are. Raises ValueError for wrong shapes.
         """
         old_queries, new_queries = self._queries(q_old, q_new)
@@ -131,8 +132,10 @@ class Fusion:
                 f"{s_old.shape}, {s_new.shape} and {native.shape}"
             )
         alpha = np.where(native, self.alphas.native, self.alphas.exact)
+        z_new = _standardised(s_new, self.crossed, new_queries, self.target)
         z_old = _standardised(s_old, self.old, old_queries, self.source)
-        return np.asarray((1 - alpha) * z_old + alpha * _standardised(s_new, self.crossed, new_queries, self.target))
+        z_old = np.where(np.isnan(s_old), z_new, z_old)
+        return np.asarray((1 - alpha) * z_old + alpha * z_new)
 
     def _queries(self, q_old: Array, q_new: Array) -> tuple[Array, Array]:
         old = checked(q_old, self.source.dimension, f"queries of {self.source}")

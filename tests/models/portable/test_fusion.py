@@ -131,6 +131,17 @@ def test_items_whose_new_vector_is_real_are_weighed_by_an_alpha_of_their_own() -
     np.testing.assert_allclose(fused, np.where(native, z_new, 0.75 * z_old + 0.25 * z_new), atol=1e-4)
 
 
+def test_the_new_opinion_stands_for_both_of_an_item_without_an_old_vector() -> None:
+    world = World.of("l2", "cosine", Alphas(0.1, 0.25, 0.5), seed=2, size=1.0, far=0.0)
+    s_old, s_new = world.similarities()
+    lacking = np.arange(ROWS) % 3 == np.zeros((6, 1))
+    fused = world.fusion.scores(
+        world.q_old, world.q_new, np.where(lacking, np.nan, s_old), s_new, np.zeros(s_old.shape, bool)
+    )
+    z_old, z_new = standardised(s_old), standardised(s_new)
+    np.testing.assert_allclose(fused, np.where(lacking, z_new, 0.75 * z_old + 0.25 * z_new), atol=1e-4)
+
+
 @pytest.mark.parametrize("source", METRICS)
 def test_alpha_zero_ranks_as_the_old_search_even_where_pushing_is_approximate(source: Distance) -> None:
     world = World.of(source, "cosine", Alphas(0.0, 0.0, 0.0), seed=3, size=1.0, far=1.0)
