@@ -55,6 +55,7 @@ def prove(
     gate: AcceptanceGate | None = None,
     instant: Refittable[Transformation] | None = None,
     evaluation: PlacedPairs | None = None,
+    may_fuse: bool = True,
     limits: ProofLimits | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -62,9 +63,10 @@ def prove(
     """Measures the crossing, predicts it for the whole gallery, judges it by the gate, and says what to do.
 
     chosen: what serves the gallery; a mixture, where some items lack side-information. instant: the crossing that is
-    pushed into the query, where there is one. evaluation: pairs that were not learned
-    from; rows that were are left out. Without `limits`, a network is judged in fewer folds than a linear crossing.
-    Raises NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
+    pushed into the query, where there is one. evaluation: pairs that were not learned from; rows that were are left
+    out. may_fuse: whether both models' queries together may meet the gate where the crossing alone does not; they are
+    measured either way. Without `limits`, a network is judged in fewer folds than a linear crossing. Raises
+    NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
     """
     if limits is None:
         limits = ProofLimits.of(ProofLimits.gallery, linear=chosen.transformation.linear)
@@ -72,7 +74,7 @@ def prove(
     gate = gate or AcceptanceGate()
     metric: RetrievalMetric = gate.metric if setup.bench.labelled else "recall@10"
     measured = _measure(setup, chosen, instant, metric, limits.queries, seed, progress)
-    return write_report(setup, measured, gate, seed)
+    return write_report(setup, measured, gate, seed, may_fuse=may_fuse)
 
 
 def _measure(

@@ -104,6 +104,8 @@ class VerdictInputs:
     """Whether the new model was trained to be compatible, so that no vector is rewritten."""
     fused: FusedResult | None = None
     """The search by both models' queries together, where it was measured."""
+    may_fuse: bool = True
+    """Whether that may meet the gate where the crossing alone does not."""
 
     @property
     def crossing_passes(self) -> bool:
@@ -117,7 +119,7 @@ class VerdictInputs:
         The new model may itself be the worse one, and still know something that the old one does not; then both
         together must be better than the old model beyond doubt, whatever the gate asks.
         """
-        if self.fused is None or not self.judgeable or self.fused.alpha == 0:
+        if self.fused is None or not self.may_fuse or not self.judgeable or self.fused.alpha == 0:
             return False
         better = self.fused.difference.low > 0
         return self.gate.passed(self.fused.quality, self.fused.difference) and (better or not self.new_is_worse)

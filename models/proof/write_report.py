@@ -61,7 +61,9 @@ class ProofMeasurements:
     fused: FusedMeasurements | None = None
 
 
-def write_report(setup: ProofSetup, measured: ProofMeasurements, gate: AcceptanceGate, seed: int) -> ProofReport:
+def write_report(
+    setup: ProofSetup, measured: ProofMeasurements, gate: AcceptanceGate, seed: int, *, may_fuse: bool = True
+) -> ProofReport:
     """The whole report, with the gate's verdict.
 
     A gate on a metric that needs labels is read as one on recall@10 where the gallery has none, and a note says so.
@@ -107,6 +109,7 @@ def write_report(setup: ProofSetup, measured: ProofMeasurements, gate: Acceptanc
         losing=losing,
         wanted=wanted_pairs(setup),
         trained=measured.trained,
+        may_fuse=may_fuse,
         fused=None if measured.fused is None else _fused(setup, measured.fused, whole, gate.metric, basis, seed),
     )
     accepted, reason = verdict(inputs)

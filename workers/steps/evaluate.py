@@ -112,6 +112,7 @@ def _prove(
             gate=gate_of(upgrade),
             instant=instant,
             evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
+            may_fuse=upgrade.forward.fused,
             limits=ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),
             seed=SEED,
             progress=context.progress,

@@ -169,9 +169,12 @@ def test_crossing_that_meets_the_gate_is_accepted_as_such_though_fused_is_better
         {"fused": replace(FUSED, difference=q(0.01))},
         {"fused": replace(FUSED, alpha=0.0)},
         {"judgeable": False},
+        {"may_fuse": False},
     ],
 )
-def test_fused_is_rejected_where_it_misses_the_gate_adds_nothing_or_cannot_be_judged(changed: dict[str, Any]) -> None:
+def test_fused_is_rejected_where_it_misses_the_gate_adds_nothing_or_is_out_of_the_question(
+    changed: dict[str, Any],
+) -> None:
     lost = replace(LOST, **changed)
     assert not verdict(lost)[0]
     assert recommended(lost) == "stay"
