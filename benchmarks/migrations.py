@@ -1,0 +1,64 @@
+"""The migrations between real models that the data hold: from each model, old, to another, new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from benchmarks.crossing import Task, clinc150, tiny_imagenet
+from models.portable import Array, Space
+
+REAL = ("wordllama", "e5", "minilm")
+"""Real text models: static vectors (256), multilingual E5 small (384), MiniLM-L6 (384)."""
+
+
+def migrations(data: Path) -> dict[str, Callable[[], Task]]:
+    """Each migration by its name, read when it is called.
+
+    CLINC150, cosine, gallery train, queries test: the six between its real models, and from TF-IDF/SVD, with
+    side-information, to MiniLM. Tiny ImageNet, Euclidean: features of a network of half of the classes to those of one
+    of all.
+    """
+    known: dict[str, Callable[[], Task]] = {
+        f"{old} → {new}": lambda old=old, new=new: _between(data, old, new)  # type: ignore[misc]
+        for old, new in permutations(REAL, 2)
+    }
+    known["tf-idf + side → minilm"] = lambda: clinc150(data)
+    known["resnet-50 → resnet-100 classes"] = lambda: tiny_imagenet(data)
+    return known
+
+
+def _between(data: Path, old: str, new: str) -> Task:
+    """From one of the real models to another, without side-information."""
+    task = clinc150(data)
+    vectors = dict(_real_vectors(data, task))
+    train, test = (
+        replace(rows, old=vectors[old][part], new=vectors[new][part], side=None)
+        for rows, part in ((task.gallery, 0), (task.queries, 1))
+    )
+    source, target = (Space(name, vectors[name][0].shape[1], "cosine") for name in (old, new))
+    return Task(f"{old} → {new}", source, target, train, train, test, None)
+
+
+def _real_vectors(data: Path, task: Task) -> Iterator[tuple[str, tuple[Array, Array]]]:
+    """Every real model's vectors of train and of test, in the order of the task's rows."""
+    folder = data / "clinc150"
+    yield "minilm", (task.gallery.new, task.queries.new)
+    real = parquet.read_table(folder / "real_models.parquet").combine_chunks()
+    place = {id: row for row, id in enumerate(real.column("id").to_pylist())}
+    parts = [parquet.read_table(folder / f"{name}.parquet", columns=["id"]) for name in ("train", "test")]
+    rows = [np.array([place[id] for id in part.column("id").to_pylist()]) for part in parts]
+    for name in ("wordllama", "e5"):
+        vectors = _matrix(real.column(name))
+        yield name, (vectors[rows[0]], vectors[rows[1]])
+
+
+def _matrix(column: pa.ChunkedArray) -> Array:
+    flat = column.combine_chunks().flatten()
+    return np.asarray(flat, np.float32).reshape(len(column), -1)
