@@ -1,14 +1,15 @@
 """Two models at once: the old query on the old vectors and the new query on the crossed ones, fused.
 
     python -m benchmarks.fused --data DIR [--only NAME] [--pairs 300,1000,4000,chosen1000] [--method ridge]
-                               [--seeds 1] [--queries N] [--json FILE]
+                               [--seeds 0] [--queries N] [--label-free] [--json FILE]
 
 Every migration of `benchmarks.migrations`: a crossing is learned from the pairs as an upgrade learns it, the proof
 chooses the weights α from the pairs and the gallery alone, and the fusion that is then served ranks the whole gallery
 for test queries that nothing before has seen. Figures are the label at rank 1, in %; differences are paired over the
 queries, with 95 % intervals. `rrf` is reciprocal rank fusion (k = 60) of the first 100 of the old search and of the
 crossing's; `best α` is the best that could have been chosen had one looked at the test queries, and so is no way to
-choose. `+10 %`, `+25 %`: as many items re-embedded in order of expected error, and both models' queries fused.
+choose. A part re-embedded is the first in order of expected error. With --label-free the upgrade is shown no label:
+crossing and α are then chosen by agreement with the new model's own neighbours among the pairs.
 
 Parts can be run one by one: results accumulate in the JSON file, and the tables show all that it holds.
 """
@@ -63,7 +64,7 @@ class Learned:
     expected_error: Array
 
 
-def drawn_pairs(task: Task, pairs: str, seed: int) -> PlacedPairs:
+def drawn_pairs(task: Task, pairs: str, seed: int, *, labelled: bool) -> PlacedPairs:
     """So many random pairs, or `chosenN`, as `sample` chooses them; in the gallery where that is learned from."""
     rows = task.learn_from
     weights = None
@@ -74,13 +75,14 @@ def drawn_pairs(task: Task, pairs: str, seed: int) -> PlacedPairs:
     else:
         places = np.random.default_rng(seed).permutation(len(rows))[: int(pairs)]
     stored = places if rows is task.gallery else np.full(len(places), -1)
-    return PlacedPairs(rows.subset(places), stored, weights)
+    taken = rows.subset(places)
+    return PlacedPairs(taken if labelled else dataclasses.replace(taken, label=None), stored, weights)
 
 
 def learned(task: Task, drawn: PlacedPairs, method: str, seed: int) -> Learned:
     """Learns and proves as an upgrade does, from the pairs and the gallery; no test query is looked at."""
-    gallery = task.gallery
-    labels = method == "auto" and show_labels(*named_labels(drawn.pairs, gallery))
+    gallery = task.gallery if drawn.pairs.label is not None else dataclasses.replace(task.gallery, label=None)
+    labels = method == "auto" and gallery.label is not None and show_labels(*named_labels(drawn.pairs, gallery))
     chosen: Any = method
     selection = select(drawn.pairs, task.source, task.target, method=chosen, labels=labels, device="cpu", seed=seed)
     proof = prove(
@@ -111,11 +113,12 @@ def learned(task: Task, drawn: PlacedPairs, method: str, seed: int) -> Learned:
     return Learned(selection, proof, fusion, transformed, expected)
 
 
-def measured(task: Task, name: str, pairs: str, method: str, queries: int | None, seed: int) -> Result:
+def measured(task: Task, name: str, pairs: str, seed: int, options: argparse.Namespace) -> Result:
     """Learns from one set of pairs, then asks the test queries, once."""
     start = time.perf_counter()
-    known = learned(task, drawn_pairs(task, pairs, seed), method, seed)
-    count = min(queries or len(task.queries), len(task.queries))
+    drawn = drawn_pairs(task, pairs, seed, labelled=not options.label_free)
+    known = learned(task, drawn, options.method, seed)
+    count = min(options.queries or len(task.queries), len(task.queries))
     search = HeldOutQueries(task, np.random.default_rng(0).permutation(len(task.queries))[:count])
     fusion, h, instant = known.fusion, known.transformed, known.selection.instant
     nothing = np.zeros(len(h), bool)
@@ -137,7 +140,7 @@ def measured(task: Task, name: str, pairs: str, method: str, queries: int | None
         migration=name,
         pairs=pairs,
         seed=seed,
-        method=method,
+        method=f"{options.method}{', no labels' if options.label_free else ''}",
         accepted=known.proof.served_as if known.proof.accepted else "no",
         old=float(old.mean()),
         crossing=float(crossing.mean()),
@@ -186,6 +189,7 @@ def main() -> None:
     parser.add_argument("--only", help="a part of the migration's name")
     parser.add_argument("--pairs", default=PAIRS, help="counts, or chosenN")
     parser.add_argument("--method", default="ridge", help="ridge, or auto: what an upgrade would choose")
+    parser.add_argument("--label-free", action="store_true", help="shows the upgrade no labels")
     parser.add_argument("--queries", type=int, help="so many of the test queries; all by default")
     parser.add_argument("--seeds", default="0", help="of the draws of pairs")
     parser.add_argument("--json", type=Path, default=Path("fused.json"))
@@ -199,7 +203,7 @@ def main() -> None:
         task = read()
         for pairs in options.pairs.split(","):
             for seed in map(int, options.seeds.split(",")):
-                result = measured(task, name, pairs, options.method, options.queries, seed)
+                result = measured(task, name, pairs, seed, options)
                 results[result.key] = result
                 options.json.write_text(json.dumps({k: dataclasses.asdict(r) for k, r in results.items()}, indent=1))
                 console.print(f"{result.key}: {percent(result.fused)}, {result.seconds:.0f} s")
