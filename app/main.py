@@ -72,6 +72,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Forwarded, trusted=settings.trusted_proxies, root_path=settings.root_path)
     app.add_middleware(KnownHosts, allowed=settings.allowed_hosts)
+    app.add_middleware(LastResort, data_dir=settings.data_dir)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
