@@ -24,6 +24,7 @@ from app.http.security_headers import SecurityHeaders
 from app.http.telemetry import Metrics, Telemetry
 from app.keys.admission import Admission, refuse_unruled
 from app.keys.limits import KeyLimits
+from app.keys.openapi import document_rules
 from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
@@ -60,6 +61,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        document_access=document_rules,
         dependencies=[Depends(refuse_unruled), Depends(RequestChecks())],
         generate_unique_id_function=_operation_id,
     )

@@ -16,8 +16,8 @@ from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from app.cli.settings import settings_or_end
+from app.http.peers import is_loopback
 from app.keys.access import KeyScope
-from app.keys.peers import is_loopback
 from app.keys.schemas import CreatedKey, Key, NewKey
 from app.keys.service import Keys
 from app.problems import Problem

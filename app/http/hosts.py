@@ -10,7 +10,7 @@ import ipaddress
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.keys.peers import is_loopback
+from app.http.peers import is_loopback
 from app.problems import UnknownHost
 
 _NEVER_PUBLIC = {"localhost", "local", "internal", "test", "example", "invalid"}

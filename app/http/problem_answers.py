@@ -19,7 +19,6 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.json_text import pointer_step, why_unreadable
-from app.keys.secret import redacted, redacted_path
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -33,10 +32,11 @@ from app.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
-from app.registry.architectures import WRONG
+from app.redaction import redacted, redacted_path
 from app.storage.away import is_away
 from app.storage.disk import disk_problem
 from app.uploads import media_types
+from app.validation import WRONG
 from models.portable import ArtifactError
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -18,10 +18,11 @@ from anyio.to_thread import run_sync
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.keys.access import EVERY_SCOPE, Access
-from app.keys.secret import hash_of, id_of, never_show
+from app.keys.secret import hash_of, id_of
 from app.keys.service import Keys
 from app.keys.valid_keys import ValidKey, ValidKeys
 from app.problems import Unauthorized, Unavailable
+from app.redaction import never_show
 from app.settings import Settings
 from app.storage.database import utc_now
 
