@@ -6,6 +6,7 @@ import pyarrow as pa
 from app.composition import Crosswalk
 from app.datasets.schemas import NewDataset
 from app.jobs.leases import Leases
+from app.keys.access import EVERYTHING
 from app.storage.lance_table import embedding_column, vector_type
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.states import Event
@@ -25,7 +26,7 @@ def start_learned(crosswalk: Crosswalk, source: Space, target: Space, gallery: s
     _put_row(crosswalk, target)
     request = ForwardUpgrade(to=target.model, dataset=_DATASET, galleries=[gallery], rewrite=rewrite)
     with crosswalk.database.session() as session:
-        upgrade = crosswalk.upgrades.start(session, source.model, request).id
+        upgrade = crosswalk.upgrades.start(session, source.model, request, EVERYTHING).id
     leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
     lease = leases.claim([_STEP])
     if lease is None:
