@@ -91,7 +91,7 @@ class KeyRing:
         """
         key = keys.by_id.get(id_of(sent) or ADMIN_KEY)
         matches = hmac.compare_digest(hash_of(sent), key.hash if key else _NONE)
-        if key is None or not matches or (key.expires_at is not None and key.expires_at <= utc_now()):
+        if key is None or not matches or (key.ends_at is not None and key.ends_at <= utc_now()):
             raise Unauthorized(_UNKNOWN, error="invalid_token")
         if key.access.key != ADMIN_KEY:
             self._used[str(key.access.key)] = utc_now()

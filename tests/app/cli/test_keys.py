@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,13 @@ def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
         (tmp_path / "key").write_text(rotated.stdout)
         assert _run("--key-file", str(tmp_path / "key"), "models", "list", **service).returncode == 0
         assert _run("models", "list", **service, CROSSWALK_KEY=key).returncode == 1
-    assert _run("keys", "revoke", rotated.stdout.split("_")[1], **data).returncode == 0
+    revoked = _run("keys", "revoke", rotated.stdout.split("_")[1], **data)
+    assert revoked.returncode == 0
+    assert "no admin's key is left" in revoked.stderr
+    shop = ("--scopes", "search", "--galleries", "faq", "--rate", "7/second", "--concurrency", "42")
+    assert _run("keys", "create", "--name", "shop", *shop, **data).returncode == 0
     listed = _run("keys", "list", **data).stdout
+    assert {"faq", "none", "7/second", "42", "created", "last used"} <= set(re.split(r"  +|\n", listed))
     assert listed.count("revoked") == 2
     assert listed.count("[/x]") == 2
     assert key not in listed
