@@ -32,6 +32,7 @@ from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
 from app.side_information.routes import router as side_information
+from app.spaces.watch import foreign_streams
 from app.storage.migrate import migrate
 from app.upgrades.routes import router as upgrades
 from app.upgrades.routes import starting
@@ -47,11 +48,12 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
-            app.state.crosswalk.streams.measure(metrics.registry)
+            app.state.crosswalk.streams.count_in(foreign)
             yield
             await run_in_threadpool(stack.close)
 
     metrics = Metrics()
+    foreign = foreign_streams(metrics.registry)
     app = Documented(
         title="Crosswalk",
         version=__version__,
