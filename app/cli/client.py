@@ -1,4 +1,4 @@
-"""What the client commands do: one HTTP call each, its JSON answer printed; a problem goes to stderr, with status 1."""
+"""What the client commands do: one HTTP call each, its JSON answer printed; a problem is a line on stderr, status 1."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import typer
 from app.cli.authorization import authorization
 from app.cli.ending import described, give_up, refuse, told_in_one_line
 from app.cli.files import FileType, opened
+from app.cli.problem_line import problem_line
 
 SETTLED = ("ready", "active", "rolled_back", "rejected", "evaluated", "done", "failed", "cancelled")
 _LOOK_SECONDS = 0.5
@@ -96,7 +97,7 @@ class Client:
         except httpx.RequestError as error:
             give_up(f"No answer from {self._http.base_url}: {described(error)}. Is `crosswalk serve` running?")
         if answer.is_error and "json" in answer.headers.get("content-type", ""):
-            give_up(" ".join(answer.text.split()))
+            give_up(problem_line(_json(answer)) or " ".join(answer.text.split()))
         if not answer.is_success:
             give_up(f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as Crosswalk does.")
         return answer
