@@ -14,14 +14,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 
 from app.cli.settings import settings_or_end
 from app.http.peers import is_loopback
 from app.keys.access import KeyScope
 from app.keys.schemas import CreatedKey, Key, NewKey
 from app.keys.service import Keys
-from app.problems import Problem
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.migrate import migrate
@@ -85,7 +83,7 @@ def refuse_open_door(settings: Settings, host: str) -> None:
     """Ends the command where it would listen for other machines without a key being needed."""
     if _admin_key(settings) or _on_loopback(host):
         return
-    with _service(settings) as service:
+    with _opened(settings) as service:
         if service.valid().in_use:
             return
     typer.echo(
@@ -116,20 +114,7 @@ def _on_loopback(host: str) -> bool:
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Keys]:
-    """The keys of a service; a problem ends the command."""
-    try:
-        with _service(settings) as service:
-            yield service
-    except Problem as problem:
-        typer.echo(problem.detail, err=True)
-        raise typer.Exit(1) from None
-    except DBAPIError as error:
-        typer.echo(f"The database cannot be used: {error.orig}", err=True)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
-def _service(settings: Settings) -> Iterator[Keys]:
+    """The keys of a service, whose database is made or migrated where it must be."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.sqlalchemy_url)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,23 @@ def test_a_setting_that_cannot_be_used_is_told_in_one_line_without_secrets(
     assert ADMIN not in ended.stderr + ended.stdout
     assert "pass-word" not in ended.stderr + ended.stdout
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["migrate"], ["serve", "--port", "0"], ["keys", "list"]],
+)
+def test_a_database_that_cannot_be_reached_is_told_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    url = f"postgresql+psycopg://user:pass-word@127.0.0.1:{port}/none"
+    (tmp_path / "data").mkdir()
+    ended = _run(*command, "--data-dir", str(tmp_path / "data"), CROSSWALK_DATABASE_URL=url)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("The database cannot be reached: ")
+    assert ended.stderr.count("\n") == 1
+    assert "pass-word" not in ended.stderr + ended.stdout
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
 def test_settings_that_are_wrong_together_are_not_shown(
