@@ -58,7 +58,7 @@ class Client:
 
     def follow(self, path: str, part: str | None = None) -> None:
         """Prints the states and progress of what is at `path`, or of a part of it, as they change; status 1 unless it
-        ends well."""
+        ends well. How far and how long is said of the step at hand: what the steps after it take is not known."""
         shown = None
         while True:
             now = self.ask("GET", path)
@@ -66,9 +66,9 @@ class Client:
             progress = now["progress"]
             line = now["state"]
             if progress and progress["total"]:
-                line += f"  {progress['done'] / progress['total']:4.0%}"
+                line += f"  {progress['step']} {progress['done'] / progress['total']:4.0%}"
                 if progress["eta_seconds"] is not None:
-                    line += f"  {progress['eta_seconds']:.0f} s left"
+                    line += f"  {progress['eta_seconds']:.0f} s left of this step"
             if line != shown:
                 typer.echo(line)
             shown = line
