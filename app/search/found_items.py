@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,7 +15,9 @@ import numpy as np
 from app.index import RowIds
 from app.storage.lance_table import ROW_ID, Table
 
-_OVERHEAD_BYTES = 400  # of Python's objects for one item, about
+_OVERHEAD_BYTES = (
+    320  # of the objects that keep one item, without its strings; 290 were measured, and dictionaries grow
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class FoundItem:
 
     @property
     def nbytes(self) -> int:
-        return _OVERHEAD_BYTES + len(self.id) + len(self.label or "") + len(self.payload or "")
+        """Memory that keeping it takes. Python's strings have 1, 2 or 4 bytes a character, by their widest."""
+        return _OVERHEAD_BYTES + sum(sys.getsizeof(text) for text in (self.id, self.label, self.payload) if text)
 
 
 class FoundItems:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.search.found_items import FoundItems
+from app.search.found_items import FoundItem, FoundItems
 from app.storage.lance_table import ROW_ID, Table
 
 ROWS = ["a", "b", "c"]
@@ -83,3 +83,9 @@ def test_memory_is_bounded_and_what_does_not_fit_is_read_again(items: Items, roo
     for _ in range(3):
         assert labels(found, items, 1) == ["first"] * 3
     assert items.opened == 3
+
+
+def test_bytes_are_counted_and_not_characters() -> None:
+    narrow, wide = (FoundItem("a", None, character * 1_000).nbytes for character in "a😀")
+    assert narrow >= 1_000
+    assert wide >= narrow + 3_000
