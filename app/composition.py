@@ -21,6 +21,7 @@ from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
 from app.keys.service import Keys
 from app.registry.service import Leaves, Models, Usages
+from app.search.kept_resolutions import KeptResolutions
 from app.search.live import LiveIndexes
 from app.search.resolution import SearchResolver
 from app.search.service import Search
@@ -32,6 +33,7 @@ from app.spaces.guard import SpaceGuard
 from app.spaces.sketches import Sketches
 from app.spaces.stored import StoredSpaces
 from app.spaces.watch import StreamWatch
+from app.storage.commits import CommitWatch
 from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
@@ -65,7 +67,8 @@ class Crosswalk:
     accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
     live: LiveIndexes
-    search_resolver: SearchResolver
+    commits: CommitWatch
+    search_resolver: KeptResolutions
     search: Search
     uploads: Uploads
     keys: Keys
@@ -86,6 +89,7 @@ class Crosswalk:
         self.key_ring.note_last_use()
         self.streams.close()
         self.doorbell.close()
+        self.commits.close()
         self.database.close()
 
 
@@ -106,6 +110,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     keys = Keys(database)
+    commits = database.watch_commits()
     sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
     spaces = SpaceGuard(settings, models, sketches)
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
@@ -131,7 +136,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         accepted_crossings=accepted_crossings,
         evaluations=evaluations,
         live=live,
-        search_resolver=SearchResolver(settings, database, models, galleries),
+        commits=commits,
+        search_resolver=KeptResolutions(SearchResolver(settings, database, models, galleries), commits),
         search=Search(settings, galleries, live),
         uploads=Uploads(settings),
         keys=keys,
@@ -142,7 +148,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     )
 
 
-def _parts(request: Request) -> Crosswalk:
+async def _parts(request: Request) -> Crosswalk:  # async: a plain function is called in a thread
     crosswalk: Crosswalk = request.app.state.crosswalk
     return crosswalk
 

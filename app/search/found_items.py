@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from app.index import RowIds
 from app.storage.lance_table import ROW_ID, Table
@@ -19,18 +20,25 @@ _OVERHEAD_BYTES = 400  # of Python's objects for one item, about
 
 @dataclass(frozen=True, slots=True)
 class FoundItem:
-    """One item as answers show it; payload: a JSON object as text, or None."""
+    """One item as answers show it: as JSON in UTF-8, but for the score, which stands between `before_score` and
+    `after_score`."""
 
     id: str
     label: str | None
-    payload: str | None
+    before_score: bytes
+    after_score: bytes
 
-    def payload_object(self) -> dict[str, Any] | None:
-        return None if self.payload is None else dict(json.loads(self.payload))
+    @classmethod
+    def of(cls, id: str, label: str | None, payload: str | None) -> FoundItem:
+        """payload: a JSON object as text, or None."""
+        shown: dict[str, Any] | None = None if payload is None else dict(json.loads(payload))
+        rest = to_json({"label": label, "payload": shown}, inf_nan_mode="null")
+        return cls(id, label, b'{"id":%s,"score":' % to_json(id), b",%s" % rest[1:])
 
     @property
     def nbytes(self) -> int:
-        return _OVERHEAD_BYTES + len(self.id) + len(self.label or "") + len(self.payload or "")
+        texts = len(self.id) + len(self.label or "")
+        return _OVERHEAD_BYTES + texts + len(self.before_score) + len(self.after_score)
 
 
 class FoundItems:
@@ -82,4 +90,4 @@ class FoundItems:
 def _read(items: Table, rows: RowIds, version: int) -> dict[int, FoundItem]:
     table = items.by_row(rows, ["id", "label", "payload"], version=version)
     columns = (table.column(name).to_pylist() for name in (ROW_ID, "id", "label", "payload"))
-    return {row: FoundItem(*cells) for row, *cells in zip(*columns, strict=True)}
+    return {row: FoundItem.of(*cells) for row, *cells in zip(*columns, strict=True)}

@@ -38,8 +38,13 @@ _FILTER = Annotated[
 _NUMBERS = re.compile(rb"\[[0-9\s.,eE+-]*\]")
 
 
-@router.get("", summary="Search with one query", responses=problems(NotFound, NoRoute, Unprocessable))
-def search_one(
+@router.get(
+    "",
+    summary="Search with one query",
+    response_model=SearchAnswer,
+    responses=problems(NotFound, NoRoute, Unprocessable),
+)
+async def search_one(
     gallery: _GALLERY,
     model: _MODEL,
     vector: Annotated[
@@ -52,25 +57,28 @@ def search_one(
     ],
     parts: Parts,
     caller: Caller,
-    response: Response,
     k: _K = 10,
     route: _ROUTE = None,
     filter: _FILTER = None,
-) -> SearchAnswer:
+) -> Response:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
     caller.require_gallery(gallery)
     wanted = _filter(filter)
-    resolved = parts.search_resolver.resolve(gallery, model, route, caller)
-    query = decode_query_vector(vector, resolved.dimension)
-    answers = parts.search.search(resolved, k, query[None, :], wanted)
-    _watch(parts, resolved, query[None, :], response)
-    return SearchAnswer(**answers.model_dump(exclude={"results"}), results=answers.results[0])
+
+    def answered() -> Response:
+        resolved = parts.search_resolver.resolve(gallery, model, route, caller)
+        queries = decode_query_vector(vector, resolved.dimension)[None, :]
+        answers = parts.search.search(resolved, k, queries, wanted)
+        return _answer(parts, resolved, queries, answers.first_to_json())
+
+    return await run_sync(answered)
 
 
 @router.post(
     "",
     summary="Search with many queries",
+    response_model=SearchAnswers,
     responses=problems(NotFound, NoRoute, Unprocessable, InvalidUpload, TooLarge, UnsupportedMediaType),
     openapi_extra={
         "requestBody": {
@@ -93,14 +101,13 @@ async def search_many(
     request: Request,
     parts: Parts,
     caller: Caller,
-    response: Response,
     gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
     model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
     # Swagger UI would send a default along, with JSON too.
     k: Annotated[int | None, Query(ge=1, description="With npy or Arrow: how many items to find; 10.")] = None,
     route: _ROUTE = None,
     filter: _FILTER = None,
-) -> SearchAnswers:
+) -> Response:
     """The nearest items of each query, in the order of the queries."""
     content_type = request.headers.get("content-type", "")
     if media_types.is_json(content_type):
@@ -111,9 +118,7 @@ async def search_many(
         caller.require_gallery(body.gallery)
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route, caller)
         vectors = vectors_of_lists(body.vectors, resolved.dimension)
-        answers = await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
-        _watch(parts, resolved, vectors, response)
-        return answers
+        return await run_sync(_answer_many, parts, resolved, body.k, vectors, body.filter)
     _refuse_what_is_no_query(content_type)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
@@ -122,16 +127,21 @@ async def search_many(
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route, caller)
         vectors = await decoded(resolved.dimension)
-    answers = await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
-    _watch(parts, resolved, vectors, response)
-    return answers
+    return await run_sync(_answer_many, parts, resolved, 10 if k is None else k, vectors, wanted)
 
 
-def _watch(parts: Crosswalk, resolved: ResolvedSearch, vectors: np.ndarray, response: Response) -> None:
-    """Takes note of queries, and tells in a header where the last ones did not look like their model's."""
-    warning = parts.streams.saw(("queries", resolved.gallery.id, resolved.queries.model), vectors)
-    if warning is not None:
-        response.headers[WARNING] = warning
+def _answer_many(
+    parts: Crosswalk, resolved: ResolvedSearch, k: int, queries: np.ndarray, wanted: Filter | None
+) -> Response:
+    """Searches; for a thread of its own."""
+    answers = parts.search.search(resolved, k, queries, wanted)
+    return _answer(parts, resolved, queries, answers.to_json())
+
+
+def _answer(parts: Crosswalk, resolved: ResolvedSearch, queries: np.ndarray, body: bytes) -> Response:
+    """Takes note of the queries, and tells in a header where the last ones did not look like their model's."""
+    warning = parts.streams.saw(("queries", resolved.gallery.id, resolved.queries.model), queries)
+    return Response(body, headers=None if warning is None else {WARNING: warning}, media_type=media_types.JSON)
 
 
 def _refuse_what_is_no_query(content_type: str) -> None:
