@@ -1,26 +1,49 @@
 """HTTP of search."""
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 import numpy as np
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from app.composition import Crosswalk, Parts
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.json_text import check_json, utf8
-from app.keys.access import Caller
+from app.keys.access import IN_SCOPE, Access, Caller
+from app.keys.admission import refuse_unruled
 from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from app.search.plain_query import DEFAULT_K, PlainQuery, plain_query
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import decode_query_vector, media_types, vectors_of_lists
 
-router = APIRouter(prefix="/search", tags=["search"])
+
+class _SearchRoute(APIRoute):
+    """Answers a plain `GET` by the short way, and everything else by FastAPI's."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        ordinary = super().get_route_handler()
+        if "GET" not in (self.methods or ()):
+            return ordinary
+
+        async def answered(request: Request) -> Response:
+            query = plain_query(request.scope)
+            if query is None:
+                return await ordinary(request)
+            await refuse_unruled(request)
+            return await _answer_one(request.app.state.crosswalk, request.scope[IN_SCOPE], query)
+
+        return answered
+
+
+router = APIRouter(prefix="/search", tags=["search"], route_class=_SearchRoute)
 
 WARNING = "Crosswalk-Warning"
 """The header that says what is wrong with a stream of queries, though each was answered."""
@@ -57,22 +80,13 @@ async def search_one(
     ],
     parts: Parts,
     caller: Caller,
-    k: _K = 10,
+    k: _K = DEFAULT_K,
     route: _ROUTE = None,
     filter: _FILTER = None,
 ) -> Response:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
-    caller.require_gallery(gallery)
-    wanted = _filter(filter)
-
-    def answered() -> Response:
-        resolved = parts.search_resolver.resolve(gallery, model, route, caller)
-        queries = decode_query_vector(vector, resolved.dimension)[None, :]
-        answers = parts.search.search(resolved, k, queries, wanted)
-        return _answer(parts, resolved, queries, answers.first_to_json())
-
-    return await run_sync(answered)
+    return await _answer_one(parts, caller, PlainQuery(gallery, model, vector, k, route), filter)
 
 
 @router.post(
@@ -127,7 +141,21 @@ async def search_many(
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route, caller)
         vectors = await decoded(resolved.dimension)
-    return await run_sync(_answer_many, parts, resolved, 10 if k is None else k, vectors, wanted)
+    return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, vectors, wanted)
+
+
+async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filter: str | None = None) -> Response:
+    """The answer to one query, with the filter of its URL; all that takes time in one thread."""
+    caller.require_gallery(query.gallery)
+    wanted = _filter(filter)
+
+    def answered() -> Response:
+        resolved = parts.search_resolver.resolve(query.gallery, query.model, query.route, caller)
+        queries = decode_query_vector(query.vector, resolved.dimension)[None, :]
+        answers = parts.search.search(resolved, query.k, queries, wanted)
+        return _answer(parts, resolved, queries, answers.first_to_json())
+
+    return await run_sync(answered)
 
 
 def _answer_many(
