@@ -25,6 +25,7 @@ from app.search.kept_resolutions import KeptResolutions
 from app.search.live import LiveIndexes
 from app.search.resolution import SearchResolver
 from app.search.service import Search
+from app.search.single_queries import SingleQueries
 from app.settings import Settings
 from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
@@ -70,6 +71,7 @@ class Crosswalk:
     commits: CommitWatch
     search_resolver: KeptResolutions
     search: Search
+    single_queries: SingleQueries
     uploads: Uploads
     keys: Keys
     key_ring: KeyRing
@@ -111,8 +113,11 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     keys = Keys(database)
     commits = database.watch_commits()
+    resolver = KeptResolutions(SearchResolver(settings, database, models, galleries), commits)
+    search = Search(settings, galleries, live)
     sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
     spaces = SpaceGuard(settings, models, sketches)
+    streams = StreamWatch(spaces, off=settings.space_guard == "off")
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
     leaves += [encoders.leave]
     return Crosswalk(
@@ -137,13 +142,14 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         evaluations=evaluations,
         live=live,
         commits=commits,
-        search_resolver=KeptResolutions(SearchResolver(settings, database, models, galleries), commits),
-        search=Search(settings, galleries, live),
+        search_resolver=resolver,
+        search=search,
+        single_queries=SingleQueries(resolver, search, streams, settings.search_queries_limit),
         uploads=Uploads(settings),
         keys=keys,
         key_ring=KeyRing(settings, keys),
         spaces=spaces,
-        streams=StreamWatch(spaces, off=settings.space_guard == "off"),
+        streams=streams,
         doctor=Doctor(galleries, spaces),
     )
 

@@ -32,7 +32,7 @@ class FoundHit:
 class Answers:
     """The answers to a search's queries. hits: rows and scores, padded; items: what each row that was found is.
 
-    The other members are those of `schemas.Answered`; `to_json` and `first_to_json` write what `schemas.SearchAnswers`
+    The other members are those of `schemas.Answered`; `to_json` and `one_to_json` write what `schemas.SearchAnswers`
     and `schemas.SearchAnswer` describe, without the time that pydantic takes to look at each hit again.
     """
 
@@ -57,9 +57,9 @@ class Answers:
         """The answers to all queries, in UTF-8."""
         return b'%s,"results":[%s]}' % (self._head(), b",".join(self._listed(query) for query in self._queries()))
 
-    def first_to_json(self) -> bytes:
-        """The answer to the one query that there was, in UTF-8."""
-        return b'%s,"results":%s}' % (self._head(), self._listed(0))
+    def one_to_json(self, query: int) -> bytes:
+        """The answer to one of the queries, as if it had come alone, in UTF-8."""
+        return b'%s,"results":%s}' % (self._head(), self._listed(query))
 
     def _queries(self) -> range:
         return range(len(self.hits.rows))

@@ -22,7 +22,7 @@ from app.search.plain_query import DEFAULT_K, PlainQuery, plain_query
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
 from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
-from app.uploads import decode_query_vector, media_types, vectors_of_lists
+from app.uploads import media_types, vectors_of_lists
 
 
 class _SearchRoute(APIRoute):
@@ -145,17 +145,14 @@ async def search_many(
 
 
 async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filter: str | None = None) -> Response:
-    """The answer to one query, with the filter of its URL; all that takes time in one thread."""
+    """The answer to one query, with the filter of its URL."""
     caller.require_gallery(query.gallery)
     wanted = _filter(filter)
-
-    def answered() -> Response:
-        resolved = parts.search_resolver.resolve(query.gallery, query.model, query.route, caller)
-        queries = decode_query_vector(query.vector, resolved.dimension)[None, :]
-        answers = parts.search.search(resolved, query.k, queries, wanted)
-        return _answer(parts, resolved, queries, answers.first_to_json())
-
-    return await run_sync(answered)
+    if wanted is None:
+        answer = await parts.single_queries.answer(query, caller)
+    else:
+        answer = await run_sync(parts.single_queries.answer_filtered, query, caller, wanted)
+    return _json(answer.body, answer.warning)
 
 
 def _answer_many(
@@ -163,12 +160,13 @@ def _answer_many(
 ) -> Response:
     """Searches; for a thread of its own."""
     answers = parts.search.search(resolved, k, queries, wanted)
-    return _answer(parts, resolved, queries, answers.to_json())
-
-
-def _answer(parts: Crosswalk, resolved: ResolvedSearch, queries: np.ndarray, body: bytes) -> Response:
-    """Takes note of the queries, and tells in a header where the last ones did not look like their model's."""
+    # Takes note of the queries; what is wrong with them is told in a header.
     warning = parts.streams.saw(("queries", resolved.gallery.id, resolved.queries.model), queries)
+    return _json(answers.to_json(), warning)
+
+
+def _json(body: bytes, warning: str | None) -> Response:
+    """An answer, and in a header that the last queries did not look like their model's, where they did not."""
     return Response(body, headers=None if warning is None else {WARNING: warning}, media_type=media_types.JSON)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -91,3 +92,16 @@ def test_ordinary_queries_take_the_short_way() -> None:
     assert _read(f"k=3&route=instant&{start}1,0") == PlainQuery("g", "m", "1,0", 3, "instant")
     assert _read(start + PLAIN, (b"content-length", b"2")) is None
     assert _read(start + PLAIN, (b"transfer-encoding", b"chunked")) is None
+
+
+def test_queries_that_come_together_are_answered_as_if_they_came_alone(client: httpx.Client) -> None:
+    rng = np.random.default_rng(0)
+    vectors = [",".join(map(str, vector)) for vector in rng.standard_normal((60, 2)).tolist()] + ["0,0", "1", "x,y"]
+    alone = [_told(_search(client, vector)) for vector in vectors]
+    with ThreadPoolExecutor(len(vectors)) as threads:
+        for _ in range(3):
+            assert [_told(answer) for answer in threads.map(lambda vector: _search(client, vector), vectors)] == alone
+
+
+def _search(client: httpx.Client, vector: str) -> httpx.Response:
+    return client.get(f"/search?gallery=g&model=m&vector={vector}")
