@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
 
 from app.registry.tables import ModelRow
+from app.storage.away import is_away
 from app.storage.commits import CommitWatch
 from app.storage.database import Database
+from tests.services import free_port
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 _INSERT = """
@@ -83,5 +86,16 @@ def test_after_its_connection_was_lost_nothing_told_before_is_taken_for_now(post
     assert watch.now() is None
     again = watch.now()
     assert again not in (None, before)
+    watch.close()
+    database.close()
+
+
+def test_a_database_that_cannot_be_reached_is_told_as_to_a_session() -> None:
+    database = Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/nothing")
+    watch = database.watch_commits()
+    for _ in range(2):
+        with pytest.raises(OperationalError) as raised:
+            watch.now()
+        assert is_away(raised.value)
     watch.close()
     database.close()
