@@ -81,6 +81,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (
+        search,  # first, since routers are asked in turn, and nothing is called as often
         models,
         galleries,
         datasets,
@@ -88,7 +89,6 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         starting,
         upgrades,
         evaluations,
-        search,
         keys,
         health.router,
         docs.router,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from app.index import RowIds
 from app.storage.lance_table import ROW_ID, Table
@@ -22,19 +23,25 @@ _OVERHEAD_BYTES = (
 
 @dataclass(frozen=True, slots=True)
 class FoundItem:
-    """One item as answers show it; payload: a JSON object as text, or None."""
+    """One item as answers show it: as JSON in UTF-8, but for the score, which stands between `before_score` and
+    `after_score`."""
 
     id: str
     label: str | None
-    payload: str | None
+    before_score: bytes
+    after_score: bytes
 
-    def payload_object(self) -> dict[str, Any] | None:
-        return None if self.payload is None else dict(json.loads(self.payload))
+    @classmethod
+    def of(cls, id: str, label: str | None, payload: str | None) -> FoundItem:
+        """payload: a JSON object as text, or None."""
+        shown: dict[str, Any] | None = None if payload is None else dict(json.loads(payload))
+        rest = to_json({"label": label, "payload": shown}, inf_nan_mode="null")
+        return cls(id, label, b'{"id":%s,"score":' % to_json(id), b",%s" % rest[1:])
 
     @property
     def nbytes(self) -> int:
         """Memory that keeping it takes. Python's strings have 1, 2 or 4 bytes a character, by their widest."""
-        return _OVERHEAD_BYTES + sum(sys.getsizeof(text) for text in (self.id, self.label, self.payload) if text)
+        return _OVERHEAD_BYTES + sum(map(sys.getsizeof, (self.id, self.label, self.before_score, self.after_score)))
 
 
 class FoundItems:
@@ -86,4 +93,4 @@ class FoundItems:
 def _read(items: Table, rows: RowIds, version: int) -> dict[int, FoundItem]:
     table = items.by_row(rows, ["id", "label", "payload"], version=version)
     columns = (table.column(name).to_pylist() for name in (ROW_ID, "id", "label", "payload"))
-    return {row: FoundItem(*cells) for row, *cells in zip(*columns, strict=True)}
+    return {row: FoundItem.of(*cells) for row, *cells in zip(*columns, strict=True)}

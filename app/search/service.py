@@ -14,11 +14,12 @@ from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
 from app.problems import Unprocessable
+from app.search.answers import Answers
 from app.search.found_items import FoundItem, FoundItems
 from app.search.live import LiveIndexes
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
-from app.search.schemas import Filter, Hit, SearchAnswers
+from app.search.schemas import Filter
 from app.settings import Settings
 from app.storage.lance_table import ROW_ID
 from app.uploads import refuse_zero_queries
@@ -45,7 +46,7 @@ class Search:
         self._reranking = Reranking(settings.cascade_memory_bytes)
         self._found = FoundItems(settings.search_memory_bytes)
 
-    def search(self, resolved: ResolvedSearch, k: int, vectors: Vectors, only: Filter | None = None) -> SearchAnswers:
+    def search(self, resolved: ResolvedSearch, k: int, vectors: Vectors, only: Filter | None = None) -> Answers:
         """The k nearest items of each query; vectors: (n, d) float32, finite, of the dimension that was resolved.
 
         Raises Unprocessable for a zero query under cosine or more than is taken at once.
@@ -57,15 +58,15 @@ class Search:
         index = self._live.index(info, route.generation)
         # The filter, the ranking and what is shown of each item are all of one version: no answer mixes two writes.
         ranking = self._ranked(resolved, index, vectors, k, self._allowed(info, only, index.version))
-        results = self._joined(info, index, ranking.hits)
-        return SearchAnswers(
+        return Answers(
             gallery=info.id,
             model=resolved.queries.model,
             generation=route.generation,
             route=route.name,
             exact=ranking.exact,
             note=ranking.note,
-            results=results,
+            hits=ranking.hits,
+            items=self._items(info, index, ranking.hits),
         )
 
     def warm(self, gallery: str) -> None:
@@ -122,19 +123,11 @@ class Search:
         rows = self._galleries.store(info).items.where(" AND ".join(conditions), ["id"], version=version)
         return np.asarray(rows.column(ROW_ID).to_numpy(), np.int64)
 
-    def _joined(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> list[list[Hit]]:
-        """Rows and scores as items, as of the version of the items that was searched."""
+    def _items(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> dict[int, FoundItem]:
+        """What the rows found are, as of the version of the items that was searched; by row."""
         rows = np.unique(hits.rows[hits.rows != PADDING])
         versions = index.versions(rows)
-        items = self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions, index.version)
-        return [
-            [_hit(items[row], score) for row, score in zip(nearest, scores, strict=True) if row != PADDING]
-            for nearest, scores in zip(hits.rows.tolist(), hits.scores.tolist(), strict=True)
-        ]
-
-
-def _hit(item: FoundItem, score: float) -> Hit:
-    return Hit(id=item.id, score=score, label=item.label, payload=item.payload_object())
+        return self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions, index.version)
 
 
 def _search_pushed(

@@ -55,7 +55,7 @@ def test_what_was_found_before_is_not_read_again(items: Items) -> None:
     assert labels(found, items, 1) == labels(found, items, 1) == ["first"] * 3
     assert items.opened == 1
     one = next(iter(found.of("g", items, items.rows()[:1], np.array([1]), 2).values()))
-    assert (one.id, one.payload_object()) == ("a", {"n": 1})
+    assert one.before_score + b"0.5" + one.after_score == b'{"id":"a","score":0.5,"label":"first","payload":{"n":1}}'
 
 
 def test_a_row_of_a_later_version_is_read_anew_as_of_the_version_that_is_searched(items: Items) -> None:
