@@ -97,6 +97,7 @@ class Upgrade(BaseModel):
     activate: str
     dry_run: bool
     rewrite: Annotated[bool | None, Field(description="Whether it transforms galleries; null where it never does.")]
+    fused: Annotated[bool | None, Field(description="Whether it may be accepted as `fused`; null where it never is.")]
     state: UpgradeState
     served_as: Annotated[
         Literal["fused"] | None,

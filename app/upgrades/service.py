@@ -250,6 +250,7 @@ class Upgrades:
             activate=request.activate,
             dry_run=request.dry_run,
             rewrite=request.rewrite if isinstance(request, ForwardUpgrade) else None,
+            fused=request.fused if isinstance(request, ForwardUpgrade) else None,
             state=UpgradeState(row.state),
             served_as=FUSED if row.served_as == FUSED else None,
             reason=row.reason,

@@ -14,7 +14,10 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from models.arrays import Progress, Scores
-from models.portable import Space, Transformation
+from models.evaluation.retrieval_metrics import RetrievalMetric
+from models.portable import Card, Space, Transformation
+from models.proof.fused_proof import HeldOutByAlpha, choose_alpha
+from models.proof.fused_scores import alphas_for
 from models.proof.gate import AcceptanceGate
 from models.proof.held_out_scores import (
     cross_val_pushed_scores,
@@ -27,7 +30,7 @@ from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.report import ProofReport
 from models.proof.setup import ProofSetup, prepare
 from models.proof.strata import Part, strata
-from models.proof.write_report import ProofMeasurements, write_report
+from models.proof.write_report import FusedMeasurements, ProofMeasurements, write_report
 from models.transformations.mixture import Mover
 from models.transformations.pairs import Pairs
 
@@ -52,6 +55,7 @@ def prove(
     gate: AcceptanceGate | None = None,
     instant: Refittable[Transformation] | None = None,
     evaluation: PlacedPairs | None = None,
+    may_fuse: bool = True,
     limits: ProofLimits | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -59,21 +63,25 @@ def prove(
     """Measures the crossing, predicts it for the whole gallery, judges it by the gate, and says what to do.
 
     chosen: what serves the gallery; a mixture, where some items lack side-information. instant: the crossing that is
-    pushed into the query, where there is one. evaluation: pairs that were not learned
-    from; rows that were are left out. Without `limits`, a network is judged in fewer folds than a linear crossing.
-    Raises NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
+    pushed into the query, where there is one. evaluation: pairs that were not learned from; rows that were are left
+    out. may_fuse: whether both models' queries together may meet the gate where the crossing alone does not; they are
+    measured either way. Without `limits`, a network is judged in fewer folds than a linear crossing. Raises
+    NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
     """
     if limits is None:
         limits = ProofLimits.of(ProofLimits.gallery, linear=chosen.transformation.linear)
     setup = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
-    measured = _measure(setup, chosen, instant, limits.queries, seed, progress)
-    return write_report(setup, measured, gate or AcceptanceGate(), seed)
+    gate = gate or AcceptanceGate()
+    metric: RetrievalMetric = gate.metric if setup.bench.labelled else "recall@10"
+    measured = _measure(setup, chosen, instant, metric, limits.queries, seed, progress)
+    return write_report(setup, measured, gate, seed, may_fuse=may_fuse)
 
 
 def _measure(
     setup: ProofSetup,
     chosen: Refittable[Mover],
     instant: Refittable[Transformation] | None,
+    metric: RetrievalMetric,
     queries: int,
     seed: int,
     progress: Progress | None,
@@ -82,15 +90,21 @@ def _measure(
     folds = [int(fold.max()) + 1 for fold in (setup.row_fold, *([setup.cell_fold] if needs_cells else []))]
     parts_done = _shares_of(progress, folds)
     known, old = setup.gallery_known(queries, seed), old_scores(setup.bench)
-    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, progress=parts_done[0])
+    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, fused=metric, progress=parts_done[0])
     cells = None
     if needs_cells:
         cells = cross_val_scores(
-            setup.bench, setup.cell_fold, chosen.refit, learned=rows.vectors, progress=parts_done[1]
+            setup.bench,
+            setup.cell_fold,
+            chosen.refit,
+            learned=rows.vectors,
+            fused=metric,
+            progress=parts_done[1],
         )
     direct, direct_old = None, None
     if setup.evaluation is not None:
-        direct, direct_old = scores_without_refit(setup.evaluation, chosen.transformation), old_scores(setup.evaluation)
+        direct = scores_without_refit(setup.evaluation, chosen.transformation, metric)
+        direct_old = old_scores(setup.evaluation)
 
     learned = setup.coverage.covered[setup.coverage.pair_cell[setup.bench.judged]]
 
@@ -105,16 +119,38 @@ def _measure(
             )
         )
 
-    pushed, note = None, "no transformation that can be pushed into the query"
+    pushed, note, pushed_alpha = None, "no transformation that can be pushed into the query", None
     if instant is not None and instant.transformation.pushable:
         how = instant.transformation.push(setup.bench.pairs.new[:1])
         note = f"new queries pushed into the old gallery at once, no vector rewritten; {how.reason}"
+        same = how.exact and instant.transformation.card == _card(chosen)  # pushed scores are the scores in full
+        fused = None if same else metric
+        by_row = cross_val_pushed_scores(setup.bench, setup.row_fold, instant.refit, fused)
+        by_cell = None
+        if needs_cells:
+            by_cell = cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit, fused)
+        evaluated = None
+        if setup.evaluation is not None:
+            everyone = np.arange(len(setup.evaluation.judged))
+            evaluated = pushed_scores(setup.evaluation, instant.transformation, everyone)
         pushed = cut(
-            cross_val_pushed_scores(setup.bench, setup.row_fold, instant.refit),
-            cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit) if needs_cells else None,
-            None
-            if setup.evaluation is None
-            else pushed_scores(setup.evaluation, instant.transformation, np.arange(len(setup.evaluation.judged))),
+            by_row.scores,
+            None if by_cell is None else by_cell.scores,
+            None if evaluated is None else evaluated.scores,
+        )
+        if by_row.fused is not None:
+            by_alpha = HeldOutByAlpha(by_row.fused, None if by_cell is None else by_cell.fused)
+            pushed_alpha = choose_alpha(setup, by_alpha, metric)
+    fused_parts = None
+    if rows.fused is not None:
+        exact = choose_alpha(setup, HeldOutByAlpha(rows.fused, None if cells is None else cells.fused), metric)
+        place = int(np.argmin(np.abs(alphas_for(metric) - exact.alpha)))
+        fused_parts = FusedMeasurements(
+            parts=cut(
+                exact.rows, exact.cells, None if direct is None or direct.fused is None else direct.fused[:, place]
+            ),
+            exact=exact,
+            pushed=pushed_alpha,
         )
     return ProofMeasurements(
         parts=cut(rows.scores, None if cells is None else cells.scores, None if direct is None else direct.scores),
@@ -123,7 +159,12 @@ def _measure(
         rows=rows,
         row_folds=folds[0],
         cell_folds=folds[1] if needs_cells else 0,
+        fused=fused_parts,
     )
+
+
+def _card(chosen: Refittable[Mover]) -> Card | None:
+    return chosen.transformation.card if isinstance(chosen.transformation, Transformation) else None
 
 
 def _shares_of(progress: Progress | None, folds: list[int]) -> list[Progress | None]:
