@@ -23,9 +23,9 @@ from app.search.live import LivePair
 from app.search.reranking import CascadeSource, Reranking
 from models.portable import Distance, Fusion, PushedFusion
 
-_CANDIDATES = 100  # of each index, at first
-_CANDIDATES_AN_ANSWER = 4  # more than that, where many answers are wanted
-_MOST_CANDIDATES, _GROWTH = 3_200, 4
+_CANDIDATES = 100  # that are scored over an untouched gallery, and more where many answers are wanted:
+_CANDIDATES_AN_ANSWER = 4
+_LOOKED_AT, _MOST_LOOKED_AT, _GROWTH = 64, 4_096, 4  # in each of two indexes: at first, at most, and what comes next
 _SCORED_AT_ONCE = 200_000  # candidates of all queries together, which bounds memory
 
 Scores = npt.NDArray[np.float64]
@@ -113,7 +113,7 @@ class FusedSearch:
         effort: int | None,
     ) -> FusedHits:
         """The k best items of a transformed generation. effort: how hard its own index must look for new queries."""
-        candidates = max(_CANDIDATES, _CANDIDATES_AN_ANSWER * k)
+        candidates = max(_LOOKED_AT, _CANDIDATES_AN_ANSWER * k)
         hits = Hits(np.full((len(queries), k), PADDING), np.full((len(queries), k), -np.inf, np.float32))
         pending = np.arange(len(queries))
         while True:
@@ -124,16 +124,16 @@ class FusedSearch:
                 old = pair.parent.search(few.old, candidates, allowed=allowed, effort=source.effort)
                 new = pair.derived.search(few.new, candidates, allowed=allowed, effort=effort)
                 rows = _union(old.rows, new.rows)
-                fused = _scored(source.fusion, pair, few, rows)
+                fused, rest = _scored(source.fusion, pair, few, rows, (old, new))
                 best = best_of(rows, fused, rows != PADDING, k, "ip")
                 hits.rows[asked], hits.scores[asked] = best.rows, best.scores
-                unsure.append(asked[~_proved(source.fusion, few, old, new, fused, k)])
+                unsure.append(asked[_kth(rows, fused, k) < rest])
             pending = np.concatenate(unsure)
             if not len(pending):
                 return FusedHits(hits, True, None)
-            if candidates >= _MOST_CANDIDATES:
+            if candidates >= _MOST_LOOKED_AT:
                 break
-            candidates = min(_GROWTH * candidates, _MOST_CANDIDATES)
+            candidates = min(_GROWTH * candidates, _MOST_LOOKED_AT)
         note = (
             f"of {len(pending)} of {len(queries)} queries, the nearest {candidates} items by each of the two models do "
             "not rule out that another is among the best by both"
@@ -191,8 +191,15 @@ def _union(first: RowIds, second: RowIds) -> RowIds:
     return rows
 
 
-def _scored(fusion: Fusion, pair: LivePair, queries: FusedQueries, candidates: RowIds) -> Scores:
-    """The fused score of each query's candidates (m, c); of padding, any."""
+def _scored(
+    fusion: Fusion, pair: LivePair, queries: FusedQueries, candidates: RowIds, found: tuple[Hits, Hits]
+) -> tuple[Scores, Scores]:
+    """The fused score of each query's candidates (m, c), of padding any; and of all others what it is at most, (m,).
+
+    found: what the old and the new queries found, of which the candidates are all. Any other item is no nearer to the
+    old query than the last one found, nor to the new one; it may be native or not, and may have no old vector at all.
+    Fused scores grow with both.
+    """
     rows = np.unique(candidates[candidates != PADDING])
     places = RowPositions(rows).located(candidates)
     old, new = pair.parent.held(rows), pair.derived.held(rows)
@@ -200,31 +207,31 @@ def _scored(fusion: Fusion, pair: LivePair, queries: FusedQueries, candidates: R
     s_new = _similarities(queries.new, new.vectors, places, fusion.target.metric)
     if len(rows):
         s_old[(old.versions < 0)[places]] = np.nan  # written by the new model alone
-    native = RowPositions(pair.native).located(candidates) >= 0
-    return fusion.scores(queries.old, queries.new, s_old, s_new, native)
+    native = (RowPositions(pair.native).located(rows) >= 0)[places] if len(rows) else np.zeros(places.shape, bool)
 
-
-def _proved(
-    fusion: Fusion, queries: FusedQueries, old: Hits, new: Hits, fused: Scores, k: int
-) -> npt.NDArray[np.bool_]:
-    """Whether no item that neither search found can be among the k best of each query: (m,) bool.
-
-    Such an item is no nearer to the old query than the last one found, nor to the new one; it may be native or not, and
-    may have no old vector at all. Fused scores grow with both.
-    """
-    rows = np.sort(np.where(_union(old.rows, new.rows) == PADDING, -np.inf, fused), axis=1)
-    kth = rows[:, -k] if rows.shape[1] >= k else np.full(len(rows), -np.inf)
+    exhausted = [hits.rows[:, -1] == PADDING for hits in found]
     last_old, last_new = (
-        _nearness(np.where(hits.rows[:, -1] == PADDING, 0, hits.scores[:, -1]), space.metric)
-        for hits, space in ((old, fusion.source), (new, fusion.target))
+        _nearness(np.where(none_left, 0, hits.scores[:, -1]), space.metric)
+        for hits, none_left, space in zip(found, exhausted, (fusion.source, fusion.target), strict=True)
     )
-    of_old = np.stack([last_old, last_old, np.full(len(rows), np.nan)], axis=1)
-    of_new = np.repeat(last_new[:, None], 3, axis=1)
-    native = np.broadcast_to([False, True, True], of_new.shape)
-    most = fusion.scores(queries.old, queries.new, of_old, of_new, native)
-    most[old.rows[:, -1] == PADDING, :2] = -np.inf  # every item with an old vector was found
-    most[new.rows[:, -1] == PADDING] = -np.inf  # every item was found
-    return np.asarray(kth >= most.max(axis=1))
+    scores = fusion.scores(
+        queries.old,
+        queries.new,
+        np.column_stack([s_old, last_old, last_old, np.full(len(places), np.nan)]),
+        np.column_stack([s_new, last_new, last_new, last_new]),
+        np.column_stack([native, np.broadcast_to([False, True, True], (len(places), 3))]),
+    )
+    fused, rest = scores[:, :-3], scores[:, -3:]
+    rest[exhausted[0], :2] = -np.inf  # every item with an old vector was found
+    rest[exhausted[1]] = -np.inf  # every item was found
+    return fused, rest.max(axis=1)
+
+
+def _kth(rows: RowIds, fused: Scores, k: int) -> Scores:
+    """The k-th best of each query's candidates, -inf where there are fewer: (m,)."""
+    if rows.shape[1] < k:
+        return np.full(len(rows), -np.inf)
+    return np.partition(np.where(rows == PADDING, -np.inf, fused), -k, axis=1)[:, -k]
 
 
 def _joined(parts: list[Hits]) -> Hits:

@@ -76,10 +76,10 @@ def test_candidates_are_looked_for_until_no_other_item_can_be_among_the_best(
     with fused_world(settings, "cosine", "cosine", items=400) as world:
         world.transform()
         expected = world.agrees()
-        monkeypatch.setattr("app.search.fused._CANDIDATES", 5)
+        monkeypatch.setattr("app.search.fused._LOOKED_AT", 5)
         monkeypatch.setattr("app.search.fused._CANDIDATES_AN_ANSWER", 1)
         assert world.agrees() == expected
-        monkeypatch.setattr("app.search.fused._MOST_CANDIDATES", 5)
+        monkeypatch.setattr("app.search.fused._MOST_LOOKED_AT", 5)
         unsure = world.ask()
         assert not unsure["exact"]
         assert "the nearest 5 items by each of the two models" in unsure["note"]
