@@ -73,7 +73,7 @@ class FusedHits:
     note: str | None
 
 
-class FusedSearch:
+class SearchByBoth:
     """Searches by both models."""
 
     def __init__(self, galleries: Galleries, reranking: Reranking) -> None:

@@ -16,7 +16,7 @@ from app.galleries.service import Galleries
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
 from app.problems import Unprocessable
 from app.search.found_items import FoundItem, FoundItems
-from app.search.fused import FusedQueries, FusedSearch, FusedSource
+from app.search.fused import FusedQueries, SearchByBoth, FusedSource
 from app.search.live import LiveIndexes
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
@@ -45,7 +45,7 @@ class Search:
         self._galleries = galleries
         self._live = live
         self._reranking = Reranking(settings.cascade_memory_bytes)
-        self._fused = FusedSearch(galleries, self._reranking)
+        self._fused = SearchByBoth(galleries, self._reranking)
         self._found = FoundItems(settings.search_memory_bytes)
 
     def search(

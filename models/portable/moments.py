@@ -109,16 +109,14 @@ class Moments:
     def _quadratic(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
         """bᵀΣb of each slope b: (m,) float64.
 
-        One by one, since what a product rounds to depends on how many there are, and in float32, which is several times
-        faster, as Σ is kept.
+        One by one, since what a product rounds to depends on how many there are, and in float32, as Σ is kept: to
+        widen it takes ten times as long.
         """
         size = np.abs(slope).max(axis=1, initial=0.0)
         size[size == 0] = 1.0
         unit = slope / size[:, None]
-        narrow, product = unit.astype(np.float32), np.empty(slope.shape, np.float32)
-        for query, row in enumerate(narrow):
-            np.matmul(row, self.covariance, out=product[query])
-        return np.asarray(np.einsum("ij,ij->i", product, unit) * size**2)
+        forms = [float((row.astype(np.float32) @ self.covariance) @ row) for row in unit]
+        return np.asarray(np.reshape(forms, len(slope)) * np.square(size))
 
     @cached_property
     def _trace(self) -> float:
