@@ -17,7 +17,7 @@ from models.portable.checksummed import read_sealed
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.fusion import Alphas, Fusion, PushedFusion, load_fusion, save_fusion
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
-from models.portable.moments import Moments
+from models.portable.moments import Linear, Moments
 from models.portable.padding import zero_padding
 from models.portable.publishing import check_seal, digest, publish, replacing, seal, seal_path, sync
 from models.portable.pushing import PushedQueries
@@ -63,6 +63,7 @@ __all__ = [
     "Head",
     "Kernel",
     "Lengths",
+    "Linear",
     "Moments",
     "Nearest",
     "Network",

@@ -16,10 +16,10 @@ import numpy as np
 from models.arrays import Progress, Scores
 from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Card, Space, Transformation
-from models.proof.fused_proof import HeldOutByAlpha, choose_alpha
-from models.proof.fused_scores import alphas_for
+from models.proof.fused_proof import ChosenAlpha, HeldOutByAlpha, choose_alpha
 from models.proof.gate import AcceptanceGate
 from models.proof.held_out_scores import (
+    HeldOutScores,
     cross_val_pushed_scores,
     cross_val_scores,
     old_scores,
@@ -90,7 +90,11 @@ def _measure(
     folds = [int(fold.max()) + 1 for fold in (setup.row_fold, *([setup.cell_fold] if needs_cells else []))]
     parts_done = _shares_of(progress, folds)
     known, old = setup.gallery_known(queries, seed), old_scores(setup.bench)
-    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, fused=metric, progress=parts_done[0])
+    if instant is not None and not instant.transformation.pushable:
+        instant = None
+    # What is pushed is as a rule what is chosen, which is then not learned again.
+    same = instant is not None and instant.transformation.card == _card(chosen)
+    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, fused=metric, push=same, progress=parts_done[0])
     cells = None
     if needs_cells:
         cells = cross_val_scores(
@@ -99,13 +103,13 @@ def _measure(
             chosen.refit,
             learned=rows.vectors,
             fused=metric,
+            push=same,
             progress=parts_done[1],
         )
     direct, direct_old = None, None
     if setup.evaluation is not None:
         direct = scores_without_refit(setup.evaluation, chosen.transformation, metric)
         direct_old = old_scores(setup.evaluation)
-
     learned = setup.coverage.covered[setup.coverage.pair_cell[setup.bench.judged]]
 
     def cut(by_row: Scores, by_cell: Scores | None, evaluated: Scores | None) -> tuple[Part, ...]:
@@ -119,47 +123,59 @@ def _measure(
             )
         )
 
-    pushed, note, pushed_alpha = None, "no transformation that can be pushed into the query", None
-    if instant is not None and instant.transformation.pushable:
-        how = instant.transformation.push(setup.bench.pairs.new[:1])
-        note = f"new queries pushed into the old gallery at once, no vector rewritten; {how.reason}"
-        same = how.exact and instant.transformation.card == _card(chosen)  # pushed scores are the scores in full
-        fused = None if same else metric
-        by_row = cross_val_pushed_scores(setup.bench, setup.row_fold, instant.refit, fused)
-        by_cell = None
-        if needs_cells:
-            by_cell = cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit, fused)
-        evaluated = None
-        if setup.evaluation is not None:
-            everyone = np.arange(len(setup.evaluation.judged))
-            evaluated = pushed_scores(setup.evaluation, instant.transformation, everyone)
-        pushed = cut(
-            by_row.scores,
-            None if by_cell is None else by_cell.scores,
-            None if evaluated is None else evaluated.scores,
-        )
-        if by_row.fused is not None:
-            by_alpha = HeldOutByAlpha(by_row.fused, None if by_cell is None else by_cell.fused)
-            pushed_alpha = choose_alpha(setup, by_alpha, metric)
-    fused_parts = None
-    if rows.fused is not None:
-        exact = choose_alpha(setup, HeldOutByAlpha(rows.fused, None if cells is None else cells.fused), metric)
-        place = int(np.argmin(np.abs(alphas_for(metric) - exact.alpha)))
-        fused_parts = FusedMeasurements(
-            parts=cut(
-                exact.rows, exact.cells, None if direct is None or direct.fused is None else direct.fused[:, place]
-            ),
-            exact=exact,
-            pushed=pushed_alpha,
-        )
+    pushed = None if instant is None else _pushed(setup, instant, rows, cells, metric)
+    exact = choose_alpha(setup, HeldOutByAlpha(rows.fused, None if cells is None else cells.fused), metric)
     return ProofMeasurements(
         parts=cut(rows.scores, None if cells is None else cells.scores, None if direct is None else direct.scores),
-        instant=pushed,
-        instant_note=note,
+        instant=None if pushed is None else cut(pushed.rows, pushed.cells, pushed.evaluated),
+        instant_note="no transformation that can be pushed into the query" if pushed is None else pushed.note,
         rows=rows,
         row_folds=folds[0],
         cell_folds=folds[1] if needs_cells else 0,
-        fused=fused_parts,
+        fused=FusedMeasurements(
+            parts=cut(exact.rows, exact.cells, None if direct is None else exact.of(direct.fused)),
+            exact=exact,
+            pushed=None if pushed is None else pushed.alpha,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Pushed:
+    """The scores (m, 4) of pushed queries: with rows held out, with cells held out, of the evaluation set, the last two
+    None where there are none; the weight at which they are fused with the old queries; and what the report says."""
+
+    rows: Scores
+    cells: Scores | None
+    evaluated: Scores | None
+    alpha: ChosenAlpha
+    note: str
+
+
+def _pushed(
+    setup: ProofSetup,
+    instant: Refittable[Transformation],
+    rows: HeldOutScores,
+    cells: HeldOutScores | None,
+    metric: RetrievalMetric,
+) -> _Pushed:
+    """rows, cells: of the transformation chosen, which have the pushed scores where it is the one that is pushed."""
+    by_row, by_cell = rows.pushed, None if cells is None else cells.pushed
+    if by_row is None:
+        by_row = cross_val_pushed_scores(setup.bench, setup.row_fold, instant.refit, metric)
+        if cells is not None:
+            by_cell = cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit, metric)
+    evaluated = None
+    if setup.evaluation is not None:
+        everyone = np.arange(len(setup.evaluation.judged))
+        evaluated = pushed_scores(setup.evaluation, instant.transformation, everyone, metric).scores
+    reason = instant.transformation.push(setup.bench.pairs.new[:1]).reason
+    return _Pushed(
+        by_row.scores,
+        None if by_cell is None else by_cell.scores,
+        evaluated,
+        choose_alpha(setup, HeldOutByAlpha(by_row.fused, None if by_cell is None else by_cell.fused), metric),
+        f"new queries pushed into the old gallery at once, no vector rewritten; {reason}",
     )
 
 

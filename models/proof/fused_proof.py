@@ -31,14 +31,19 @@ class HeldOutByAlpha:
 class ChosenAlpha:
     """The weight α that held-out queries choose, and what is to be reported with it.
 
-    curve: (a,) the metric at every α, over the whole gallery. rows, cells: (m, 4) the scores that the judged pairs are
-    judged by, each with the α of the other folds.
+    place: of α on the grid; curve: (a,) the metric at every α, over the whole gallery. rows, cells: (m, 4) the scores
+    that the judged pairs are judged by, each with the α of the other folds; cells is None where none was held out.
     """
 
     alpha: float
+    place: int
     curve: Floats
     rows: Scores
     cells: Scores | None
+
+    def of(self, scores: ScoresByAlpha) -> Scores:
+        """The scores (m, 4) at this α of queries that had no say in choosing it."""
+        return np.asarray(scores[:, self.place])
 
 
 def choose_alpha(setup: ProofSetup, held_out: HeldOutByAlpha, metric: RetrievalMetric) -> ChosenAlpha:
@@ -53,8 +58,10 @@ def choose_alpha(setup: ProofSetup, held_out: HeldOutByAlpha, metric: RetrievalM
             chosen[mine] = scores[mine, ballot.choice(~mine)]
         return chosen
 
+    place = ballot.choice(np.ones(len(judged), bool))
     return ChosenAlpha(
-        float(alphas_for(metric)[ballot.choice(np.ones(len(judged), bool))]),
+        float(alphas_for(metric)[place]),
+        place,
         ballot.means(),
         judged_by_others(held_out.rows, setup.row_fold[judged]),
         None if held_out.cells is None else judged_by_others(held_out.cells, setup.cell_fold[judged]),

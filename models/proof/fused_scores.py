@@ -25,7 +25,8 @@ _COARSE_STEPS = 5  # for the average precision, which takes a sort for every α
 
 def alphas_for(metric: RetrievalMetric) -> Floats:
     """The values of α that are tried where this metric is to decide: (a,), from 0, the old search, to 1, the new."""
-    return np.linspace(0, 1, 1 + (_COARSE_STEPS if metric == "map" else _STEPS))
+    steps = _COARSE_STEPS if metric == "map" else _STEPS
+    return np.arange(steps + 1) / steps
 
 
 @dataclass(frozen=True)

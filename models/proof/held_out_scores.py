@@ -80,7 +80,7 @@ class ProofBench:
         """
         old = self.pairs.old[self.judged]
         search = FusedSearch(Searched(old[queries], old, self.source.metric), new, queries[:, None])
-        return search.neighbours_found(_true_neighbours(self)[queries], alphas_for(metric))
+        return search.neighbours_found(_true_neighbours(self, queries), alphas_for(metric))
 
     def scores_by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Distance) -> Scores:
         """CMC@1, CMC@5 and average precision of these pairs' queries (k, d) against gallery vectors (N, d)."""
@@ -103,16 +103,26 @@ def label_scores(
 
 
 @dataclass(frozen=True)
+class PushedScores:
+    """The judged pairs, by transformations pushed into their queries; scores: (m, 4), fused: as of HeldOutScores."""
+
+    scores: Scores
+    fused: ScoresByAlpha
+
+
+@dataclass(frozen=True)
 class HeldOutScores:
     """The judged pairs, by transformations that had not learned from them.
 
     scores: (m, 4) of their new vectors as queries; vectors: (m, d_new) their old vectors, transformed. fused: (m, a, 4)
-    of their vectors of both models together, by every α that is tried; None where that was not asked for.
+    of their vectors of both models together, by every α that is tried, which is none where that was not asked for.
+    pushed: by the same transformations, pushed into the queries; None where that was not asked for.
     """
 
     scores: Scores
     vectors: Array
-    fused: ScoresByAlpha | None = None
+    fused: ScoresByAlpha
+    pushed: PushedScores | None = None
 
 
 def cross_val_scores(
@@ -120,19 +130,21 @@ def cross_val_scores(
     fold: Codes,
     refit: RefitMover,
     *,
+    fused: RetrievalMetric,
     learned: Array | None = None,
-    fused: RetrievalMetric | None = None,
+    push: bool = False,
     progress: Progress | None = None,
 ) -> HeldOutScores:
     """The judged pairs' scores by cross-validation: each fold by a transformation fitted on the others.
 
     fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
     vectors as transformed where their fold is *not* the one held out; None takes each from its own fold. fused: the
-    metric in which the search by both models is measured as well; None for none.
+    metric in which the search by both models is measured as well. push: whether what `refit` learns can
+    be pushed into queries, and this is measured too.
     """
     folds = int(fold.max()) + 1
     scores = np.full((len(bench.judged), len(METRICS)), np.nan)
-    by_alpha = _empty_by_alpha(bench, fused)
+    by_alpha, pushed = _empty_by_alpha(bench, fused), _empty_pushed(bench, fused) if push else None
     vectors = np.zeros((len(bench.judged), bench.target.dimension), np.float32) if learned is None else learned.copy()
     judged_fold, metric = fold[bench.judged], bench.target.metric
     for k in range(folds):
@@ -143,8 +155,9 @@ def cross_val_scores(
         if bench.labelled:
             gallery = bench.transformed_gallery(h)
             scores[queries] = bench.scores_by_label(bench.pairs.new[rows], rows, gallery, metric)
-            if by_alpha is not None and fused is not None:
-                by_alpha[queries] = bench.fused_by_label(rows, Searched(bench.pairs.new[rows], gallery, metric), fused)
+            by_alpha[queries] = bench.fused_by_label(rows, Searched(bench.pairs.new[rows], gallery, metric), fused)
+        if pushed is not None and isinstance(h, Transformation):
+            _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
         if progress is not None:
             progress(k + 1, folds)
     truth = _true_neighbours(bench)
@@ -154,56 +167,42 @@ def cross_val_scores(
         new = bench.pairs.new[bench.judged[queries]]
         answers = top_k(new, gallery, NEIGHBOURS, metric, queries)
         scores[queries, _RECALL] = recall_at_k(answers, truth[queries])
-        if by_alpha is not None and fused == "recall@10":
+        if fused == "recall@10":
             by_alpha[queries, :, _RECALL] = bench.fused_neighbours(queries, Searched(new, gallery, metric), fused)
-    return HeldOutScores(scores, vectors, by_alpha)
+    return HeldOutScores(scores, vectors, by_alpha, pushed)
 
 
-@dataclass(frozen=True)
-class PushedScores:
-    """The judged pairs, by transformations pushed into their queries; scores: (m, 4), fused: as of HeldOutScores."""
-
-    scores: Scores
-    fused: ScoresByAlpha | None = None
-
-
-def cross_val_pushed_scores(
-    bench: ProofBench, fold: Codes, refit: Refit, fused: RetrievalMetric | None = None
-) -> PushedScores:
+def cross_val_pushed_scores(bench: ProofBench, fold: Codes, refit: Refit, fused: RetrievalMetric) -> PushedScores:
     """The judged pairs' scores by cross-validation, each fold's transformation pushed into its queries.
 
     The old gallery is searched as it is. fold: (n,) int64 and `fused` as for `cross_val_scores`.
     """
-    scores = np.full((len(bench.judged), len(METRICS)), np.nan)
-    by_alpha = _empty_by_alpha(bench, fused)
+    pushed = _empty_pushed(bench, fused)
     judged_fold = fold[bench.judged]
     for k in range(int(fold.max()) + 1):
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
         queries = np.flatnonzero(judged_fold == k)
-        part = pushed_scores(bench, h, queries, fused)
-        scores[queries] = part.scores
-        if by_alpha is not None and part.fused is not None:
-            by_alpha[queries] = part.fused
-    return PushedScores(scores, by_alpha)
+        _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
+    return pushed
 
 
-def pushed_scores(
-    bench: ProofBench, h: Transformation, queries: Codes, fused: RetrievalMetric | None = None
-) -> PushedScores:
-    """The scores of some judged pairs (k,), whose new vectors `h` turns into queries of the old gallery."""
+def pushed_scores(bench: ProofBench, h: Transformation, queries: Codes, fused: RetrievalMetric) -> PushedScores:
+    """The scores of some judged pairs (k,), whose new vectors `h` turns into queries of the old gallery.
+
+    fused: as for `cross_val_scores`.
+    """
     rows = bench.judged[queries]
     pushed = h.push(bench.pairs.new[rows])
     scores = np.full((len(rows), len(METRICS)), np.nan)
-    by_alpha = None if fused is None else np.full((len(rows), len(alphas_for(fused)), len(METRICS)), np.nan)
+    by_alpha = np.full((len(rows), len(alphas_for(fused)), len(METRICS)), np.nan)
     if bench.labelled:
         gallery = as_indexed(bench.gallery.old, bench.source.metric)
         scores = bench.scores_by_label(pushed.queries, rows, gallery, pushed.score)
-        if fused is not None:
-            by_alpha = bench.fused_by_label(rows, Searched(pushed.queries, gallery, pushed.score), fused)
+        by_alpha = bench.fused_by_label(rows, Searched(pushed.queries, gallery, pushed.score), fused)
     old = as_indexed(bench.pairs.old[bench.judged], bench.source.metric)
     answers = top_k(pushed.queries, old, NEIGHBOURS, pushed.score, queries)
-    scores[:, _RECALL] = recall_at_k(answers, _true_neighbours(bench)[queries])
-    if by_alpha is not None and fused == "recall@10":
+    scores[:, _RECALL] = recall_at_k(answers, _true_neighbours(bench, queries))
+    if fused == "recall@10":
         by_alpha[:, :, _RECALL] = bench.fused_neighbours(queries, Searched(pushed.queries, old, pushed.score), fused)
     return PushedScores(scores, by_alpha)
 
@@ -211,7 +210,7 @@ def pushed_scores(
 def scores_without_refit(bench: ProofBench, h: Mover, fused: RetrievalMetric | None = None) -> HeldOutScores:
     """The judged pairs' scores by one transformation that has not learned from any of them, as of an evaluation set.
 
-    fused: as for `cross_val_scores`.
+    fused: as for `cross_val_scores`; None to measure nothing of the kind.
     """
     rows, queries = bench.judged, np.arange(len(bench.judged))
     vectors = bench.transformed_pairs(h, rows)
@@ -225,7 +224,7 @@ def scores_without_refit(bench: ProofBench, h: Mover, fused: RetrievalMetric | N
             by_alpha = bench.fused_by_label(rows, Searched(new, gallery, metric), fused)
     answers = top_k(new, vectors, NEIGHBOURS, metric, queries)
     scores[:, _RECALL] = recall_at_k(answers, _true_neighbours(bench))
-    if by_alpha is not None and fused == "recall@10":
+    if fused == "recall@10":
         by_alpha[:, :, _RECALL] = bench.fused_neighbours(queries, Searched(new, vectors, metric), fused)
     return HeldOutScores(scores, vectors, by_alpha)
 
@@ -253,14 +252,24 @@ def among_pairs(bench: ProofBench, vectors: Array, metric: Distance, queries: Ar
     return label_scores(queries, codes, vectors, codes, metric, exclude)
 
 
-def _empty_by_alpha(bench: ProofBench, fused: RetrievalMetric | None) -> ScoresByAlpha | None:
-    return None if fused is None else np.full((len(bench.judged), len(alphas_for(fused)), len(METRICS)), np.nan)
+def _empty_pushed(bench: ProofBench, fused: RetrievalMetric) -> PushedScores:
+    return PushedScores(np.full((len(bench.judged), len(METRICS)), np.nan), _empty_by_alpha(bench, fused))
 
 
-def _true_neighbours(bench: ProofBench) -> Codes:
-    """What full re-embedding would find: the nearest other judged pairs by new vectors; (m, NEIGHBOURS) int64."""
+def _fill(whole: PushedScores, queries: Codes, part: PushedScores) -> None:
+    whole.scores[queries], whole.fused[queries] = part.scores, part.fused
+
+
+def _empty_by_alpha(bench: ProofBench, fused: RetrievalMetric | None) -> ScoresByAlpha:
+    return np.full((len(bench.judged), 0 if fused is None else len(alphas_for(fused)), len(METRICS)), np.nan)
+
+
+def _true_neighbours(bench: ProofBench, queries: Codes | None = None) -> Codes:
+    """What full re-embedding would find for some judged pairs (k,), by their places among these, None for all: the
+    nearest other judged pairs by new vectors; (k, NEIGHBOURS) int64."""
     new = bench.pairs.new[bench.judged]
-    return top_k(new, new, NEIGHBOURS, bench.target.metric, np.arange(len(new)))
+    queries = np.arange(len(new)) if queries is None else queries
+    return top_k(new[queries], new, NEIGHBOURS, bench.target.metric, queries)
 
 
 def _batches(fold: Codes, at_once: bool) -> Iterator[Codes]:

@@ -126,7 +126,8 @@ class Rung:
 @dataclass(frozen=True)
 class AlphaPoint:
     """How good the search is where the new query weighs α, with candidates scored in full and pushed into the old
-    index; pushed is None where both are the same, or where nothing can be pushed."""
+    index (None where nothing can be pushed): means over the held-out queries, each weighted by the items it stands for.
+    """
 
     alpha: float
     exact: float

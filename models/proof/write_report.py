@@ -33,8 +33,7 @@ from models.proof.stratum_estimate import RESAMPLES, Draws, combine
 @dataclass(frozen=True)
 class FusedMeasurements:
     """What was measured of a search by both models' queries: the gallery's strata, judged with it, the weight chosen
-    where candidates are scored in full, and that of queries pushed into the old index; None where both are the same or
-    nothing is pushed."""
+    where candidates are scored in full, and that of queries pushed into the old index; None where nothing is pushed."""
 
     parts: tuple[Part, ...]
     exact: ChosenAlpha

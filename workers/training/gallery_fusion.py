@@ -23,6 +23,7 @@ def keep_fusion(
     has = items.side.has
     transformed = crossing.apply(items.vector, items.side.values if has.any() else None, has)
     card = crossing.chosen.card
+    # One weight for crossed and real vectors: with two, scores in one list could not be compared.
     fusion = Fusion(
         replace(card, method="fused", settings={"transformation": card.sha256, "metric": fused.metric}, metrics={}),
         Moments.of(items.vector, card.source.metric),
