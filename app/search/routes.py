@@ -3,7 +3,6 @@
 import re
 from typing import Annotated
 
-import numpy as np
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,10 +14,11 @@ from app.ids import ResourceId
 from app.json_text import check_json, utf8
 from app.keys.access import Caller
 from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from app.search.old_vectors import BodyRoutes, route_with_old_vectors
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
-from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
-from app.uploads import decode_query_vector, media_types, vectors_of_lists
+from app.search.schemas import EXAMPLE, OLD_VECTOR, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
+from app.uploads import QueryVectors, decode_query_vector, media_types, vectors_of_lists
 
 router = APIRouter(prefix="/search", tags=["search"])
 
@@ -56,15 +56,20 @@ def search_one(
     k: _K = 10,
     route: _ROUTE = None,
     filter: _FILTER = None,
+    old_vector: Annotated[str | None, Query(description=f"{OLD_VECTOR} Written as `vector`.")] = None,
 ) -> SearchAnswer:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
     caller.require_gallery(gallery)
     wanted = _filter(filter)
-    resolved = parts.search_resolver.resolve(gallery, model, route, caller)
-    query = decode_query_vector(vector, resolved.dimension)
-    answers = parts.search.search(resolved, k, query[None, :], wanted)
-    _watch(parts, resolved, query[None, :], response)
+    named = route_with_old_vectors(route, given=old_vector is not None, parameter="old_vector")
+    resolved = parts.search_resolver.resolve(gallery, model, named, caller)
+    query = decode_query_vector(vector, resolved.dimension)[None, :]
+    old = None
+    if old_vector is not None:
+        old = decode_query_vector(old_vector, resolved.old_dimension, "old_vector")[None, :]
+    answers = parts.search.search(resolved, k, query, wanted, old)
+    _watch(parts, resolved, QueryVectors(query, old), response)
     return SearchAnswer(**answers.model_dump(exclude={"results"}), results=answers.results[0])
 
 
@@ -75,14 +80,16 @@ def search_one(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file with one column `vector`, "
-            "with `gallery`, `model`, `k`, `route` and `filter` in the URL.",
+            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file or npz archive with a "
+            "column `vector`, and perhaps one `old_vector`, with `gallery`, `model`, `k`, `route` and `filter` in the "
+            "URL.",
             "content": {
                 media_types.JSON: {
                     "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
                     "example": EXAMPLE,
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
+                media_types.NPZ: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW_FILE: {"schema": {"type": "string", "format": "binary"}},
             },
@@ -94,10 +101,10 @@ async def search_many(
     parts: Parts,
     caller: Caller,
     response: Response,
-    gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
-    model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
+    gallery: Annotated[ResourceId | None, Query(description="Without JSON: where to search.")] = None,
+    model: Annotated[ResourceId | None, Query(description="Without JSON: the queries' model.")] = None,
     # Swagger UI would send a default along, with JSON too.
-    k: Annotated[int | None, Query(ge=1, description="With npy or Arrow: how many items to find; 10.")] = None,
+    k: Annotated[int | None, Query(ge=1, description="Without JSON: how many items to find; 10.")] = None,
     route: _ROUTE = None,
     filter: _FILTER = None,
 ) -> SearchAnswers:
@@ -109,29 +116,53 @@ async def search_many(
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
         caller.require_gallery(body.gallery)
-        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route, caller)
-        vectors = vectors_of_lists(body.vectors, resolved.dimension)
-        answers = await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
-        _watch(parts, resolved, vectors, response)
+        named = route_with_old_vectors(body.route, given=body.old_vectors is not None, pointer="/old_vectors")
+        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, named, caller)
+        queries = _queries_of_lists(body, resolved)
+        answers = await run_sync(
+            parts.search.search, resolved, body.k, queries.vectors, body.filter, queries.old_vectors
+        )
+        _watch(parts, resolved, queries, response)
         return answers
     _refuse_what_is_no_query(content_type)
     if gallery is None or model is None:
-        raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
+        raise Unprocessable("Vectors as npy, npz or Arrow need `gallery` and `model` in the URL.")
     caller.require_gallery(gallery)
     wanted = _filter(filter)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
-        resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route, caller)
-        vectors = await decoded(resolved.dimension)
-    answers = await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
-    _watch(parts, resolved, vectors, response)
+        ways = await run_sync(BodyRoutes.of, parts.search_resolver, gallery, model, route, caller)
+        queries = await ways.decoded(decoded)
+        resolved = ways.taken(queries)
+    answers = await run_sync(
+        parts.search.search, resolved, 10 if k is None else k, queries.vectors, wanted, queries.old_vectors
+    )
+    _watch(parts, resolved, queries, response)
     return answers
 
 
-def _watch(parts: Crosswalk, resolved: ResolvedSearch, vectors: np.ndarray, response: Response) -> None:
+def _queries_of_lists(body: SearchRequest, resolved: ResolvedSearch) -> QueryVectors:
+    vectors = vectors_of_lists(body.vectors, resolved.dimension)
+    if body.old_vectors is None:
+        return QueryVectors(vectors)
+    if len(body.old_vectors) != len(body.vectors):
+        raise Unprocessable.at(
+            f"`old_vectors` has {len(body.old_vectors)} vectors, and `vectors` {len(body.vectors)}: each query needs "
+            "one of either.",
+            pointer="/old_vectors",
+        )
+    return QueryVectors(vectors, vectors_of_lists(body.old_vectors, resolved.old_dimension, "old_vector"))
+
+
+def _watch(parts: Crosswalk, resolved: ResolvedSearch, queries: QueryVectors, response: Response) -> None:
     """Takes note of queries, and tells in a header where the last ones did not look like their model's."""
-    warning = parts.streams.saw(("queries", resolved.gallery.id, resolved.queries.model), vectors)
-    if warning is not None:
-        response.headers[WARNING] = warning
+    seen = [(resolved.queries, queries.vectors), (resolved.old_queries, queries.old_vectors)]
+    warnings = [
+        parts.streams.saw(("queries", resolved.gallery.id, space.model), vectors)
+        for space, vectors in seen
+        if space is not None and vectors is not None
+    ]
+    if told := " ".join(warning for warning in warnings if warning is not None):
+        response.headers[WARNING] = told
 
 
 def _refuse_what_is_no_query(content_type: str) -> None:
