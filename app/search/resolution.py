@@ -135,8 +135,8 @@ def _fused_only(info: GalleryInfo, model: str, crossing: accepted_crossings.Prov
     named: dict[str, Any] = {"upgrade": crossing.upgrade} if seen else {}
     return NoRoute(
         f"{upgrade} was accepted only as fused: its crossing alone did not meet the gate. Send what {old.model!r} "
-        f"makes of the same query beside it ({old.dimension} numbers): `old_vector` in GET /search, `old_vectors` in JSON, a "
-        "column `old_vector` in Arrow or npz. `route=instant` answers by the crossing alone all the same.",
+        f"makes of the same query beside it ({old.dimension} numbers): `old_vector` in GET /search, `old_vectors` in "
+        "JSON, a column `old_vector` in Arrow or npz. `route=instant` answers by the crossing alone all the same.",
         gallery=info.id,
         generation=info.active,
         model=model,
