@@ -94,7 +94,7 @@ class SearchResolver:
         route = find_route(info, model, accepted_crossings.compatible(session, model), upgrade, cascade=cascade)
         if route is None:
             if crossing is not None:
-                raise _fused_only(info, model, crossing.upgrade)
+                raise _fused_only(info, model, crossing, caller)
             why = accepted_crossings.missing(session, info, model, caller)
             raise NoRoute(why, gallery=info.id, generation=info.active, model=model)
         return route
@@ -116,11 +116,10 @@ class SearchResolver:
                 )
                 raise NoRoute(trained, **about)
             raise NoRoute(accepted_crossings.missing(session, info, model, caller), **about)
-        upgrade = str(route.pushed)
-        if not has_fusion(self._artifacts(upgrade), info.id):
+        if not has_fusion(self._artifacts(str(route.pushed)), info.id):
             raise NoRoute(
-                f"Upgrade {upgrade} did not learn how to fuse the scores of the two models in gallery {info.id!r}: it "
-                "was made by an earlier release. Leave `old_vector` out, or start the upgrade anew.",
+                f"The upgrade of gallery {info.id!r} to {model!r} was made by an earlier release, and did not learn "
+                "how to fuse the scores of the two models. Leave `old_vector` out, or start such an upgrade anew.",
                 **about,
             )
         return route
@@ -129,19 +128,20 @@ class SearchResolver:
         return UpgradeArtifacts(self._settings.artifacts_dir, upgrade)
 
 
-def _fused_only(info: GalleryInfo, model: str, upgrade: str) -> NoRoute:
-    """Where the crossing alone did not meet the gate."""
-    old = info.current.space
+def _fused_only(info: GalleryInfo, model: str, crossing: accepted_crossings.ProvedCrossing, caller: Access) -> NoRoute:
+    """Where the crossing alone did not meet the gate. Its upgrade is named to whom the caller's key shows it."""
+    old, seen = info.current.space, caller.sees_upgrade_of(crossing.galleries)
+    upgrade = f"Upgrade {crossing.upgrade}" if seen else f"The upgrade to {model!r}"
+    named: dict[str, Any] = {"upgrade": crossing.upgrade} if seen else {}
     return NoRoute(
-        f"Upgrade {upgrade} was accepted only as fused: its crossing alone did not meet the gate. Send what "
-        f"{old.model!r} makes of the same query beside it ({old.dimension} numbers): `old_vector` in GET /search, "
-        "`old_vectors` in JSON, a column `old_vector` in Arrow or npz. `route=instant` answers by the crossing alone "
-        "all the same.",
+        f"{upgrade} was accepted only as fused: its crossing alone did not meet the gate. Send what {old.model!r} "
+        f"makes of the same query beside it ({old.dimension} numbers): `old_vector` in GET /search, `old_vectors` in "
+        "JSON, a column `old_vector` in Arrow or npz. `route=instant` answers by the crossing alone all the same.",
         gallery=info.id,
         generation=info.active,
         model=model,
-        upgrade=upgrade,
         old_model=old.model,
+        **named,
     )
 
 

@@ -16,7 +16,7 @@ from app.galleries.service import Galleries
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
 from app.problems import Unprocessable
 from app.search.found_items import FoundItem, FoundItems
-from app.search.fused import FusedQueries, SearchByBoth, FusedSource
+from app.search.fused import FusedQueries, FusedSource, SearchByBoth
 from app.search.live import LiveIndexes
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch

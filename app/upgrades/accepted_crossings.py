@@ -100,10 +100,11 @@ def _newest_accepted(rows: Sequence[UpgradeRow]) -> UpgradeCrossing | None:
 
 @dataclass(frozen=True)
 class ProvedCrossing:
-    """A crossing that a gate accepted, by its upgrade; `fused_only` where it did not by itself, but fused with the old
-    model's queries."""
+    """A crossing that a gate accepted, by its upgrade and the galleries of that; `fused_only` where it did not by
+    itself, but fused with the old model's queries."""
 
     upgrade: str
+    galleries: tuple[str, ...]
     fused_only: bool
 
 
@@ -111,7 +112,7 @@ def proved_crossings(session: Session, gallery: GalleryInfo) -> dict[str, Proved
     """The crossings proved on a gallery from its active generation's model, by the model that they lead to."""
     rows = _proved(session, UpgradeRow.source == gallery.current.space.model)
     return {
-        row.target: ProvedCrossing(row.id, row.served_as == FUSED)
+        row.target: ProvedCrossing(row.id, tuple(row.galleries), row.served_as == FUSED)
         for row in rows
         if row.strategy == FORWARD and gallery.id in row.galleries
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,9 +163,9 @@ class FusedWorld:
             generations.published(session, "g", number, version, index.name)
             generations.point(session, "g", number)
 
-    def accept_only_as_fused(self) -> None:
+    def accept_only_as_fused(self, galleries: Sequence[str] = ("g",)) -> None:
         with self.crosswalk.database.session() as session:
-            session.execute(update(UpgradeRow).values(served_as=FUSED))
+            session.execute(update(UpgradeRow).values(served_as=FUSED, galleries=list(galleries)))
 
     def set_state(self, state: UpgradeState) -> None:
         with self.crosswalk.database.session() as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 
 from app.cli import resources
 from app.galleries.schemas import NewGallery
+from app.keys.access import EVERYTHING
+from app.problems import NoRoute
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.upgrades.request import COMPATIBLE
@@ -191,7 +194,7 @@ def test_an_upgrade_of_an_earlier_release_has_nothing_to_fuse(world: FusedWorld)
     answer = world.client.get(
         "/search", params={"gallery": "other", "model": "newer", "vector": ONES, "old_vector": OLD_ONES}
     )
-    problem(answer, 409, "no-route", "Upgrade v", "earlier release")
+    problem(answer, 409, "no-route", "earlier release", "Leave `old_vector` out")
 
 
 def test_a_model_that_was_trained_to_search_the_gallery_is_fused_with_none(world: FusedWorld) -> None:
@@ -239,3 +242,12 @@ def test_rolling_back_takes_the_route_away(own_world: FusedWorld) -> None:
     world.set_state(UpgradeState.ROLLED_BACK)
     answer = world.client.post("/search", json=world.body())
     problem(answer, 409, "no-route", "POST /upgrades/u/activate")
+
+
+def test_an_upgrade_is_named_to_keys_alone_that_see_all_its_galleries(own_world: FusedWorld) -> None:
+    world = own_world
+    world.accept_only_as_fused(galleries=["g", "other"])
+    for galleries, named in ((None, True), (frozenset({"g", "other"}), True), (frozenset({"g"}), False)):
+        with pytest.raises(NoRoute, match="accepted only as fused") as refused:
+            world.crosswalk.search_resolver.resolve("g", "new", None, replace(EVERYTHING, galleries=galleries))
+        assert ("upgrade" in refused.value.members) == ("Upgrade u" in refused.value.detail) == named
