@@ -76,6 +76,7 @@ class Failpoint(StrEnum):
     PLAIN_CROSSING_SAVED = "artifact.plain-crossing-saved"
     UNCERTAINTY_SAVED = "artifact.uncertainty-saved"
     HELD_OUT_SAVED = "artifact.held-out-saved"
+    FUSION_SAVED = "artifact.fusion-saved"
     QUERIES_SAVED = "artifact.queries-saved"
     SAMPLE_SAVED = "artifact.sample-saved"
 

@@ -3,6 +3,7 @@
 artifacts/<upgrade>/chosen               the transformation that was selected
 artifacts/<upgrade>/plain                the best one without side-information (also the one pushed into the query)
 artifacts/<upgrade>/uncertainty          how far `chosen` is expected to miss, where that was learned
+artifacts/<upgrade>/fusion/<gallery>     what fuses the scores of old and new queries in a gallery
 artifacts/<upgrade>/from/<model>/…       the same three from an earlier model, where a crossing straight from it is kept
 artifacts/<upgrade>/held_out.parquet     how far the crossing missed each pair while the pair was held out
 artifacts/<upgrade>/queries.npy          vectors of the new model that indexes are tuned with
@@ -98,6 +99,11 @@ class UpgradeArtifacts(CrossingFiles, TrainedModelFiles):
     def held_out(self) -> Path:
         """How far the crossing missed each pair while the pair was held out of learning."""
         return self.folder / "held_out.parquet"
+
+    def fusion(self, gallery: str) -> Path:
+        """The folder of what fuses the scores of old and new queries in a gallery, by its id; not there where a release
+        that knew of none proved the upgrade."""
+        return self.folder / "fusion" / gallery
 
     @property
     def queries(self) -> Path:

@@ -27,6 +27,24 @@ def query_body(given: str) -> bytes:
     """
     import numpy as np
 
+    body = io.BytesIO()
+    np.save(body, _query(given), allow_pickle=False)
+    return body.getvalue()
+
+
+def fused_query_body(given: str, old: str) -> bytes:
+    """The vector and the old model's beside it as the npz body of a search. Both as `query_body` takes one."""
+    import numpy as np
+
+    body = io.BytesIO()
+    np.savez(body, vector=_query(given)[None], old_vector=_query(old)[None])
+    return body.getvalue()
+
+
+def _query(given: str) -> "np.ndarray":
+    """One query: (d,) float64."""
+    import numpy as np
+
     if given.startswith("@"):
         content = _content(given.removeprefix("@"))
         vector = _of_npy(content) if content.startswith(_NPY) else _of_text(content)
@@ -36,9 +54,7 @@ def query_body(given: str) -> bytes:
         vector = vector[0]
     if vector.ndim != 1 or not len(vector):
         refuse(f"One query is one vector, and this is an array of shape {vector.shape}.")
-    body = io.BytesIO()
-    np.save(body, vector.astype(np.float64), allow_pickle=False)
-    return body.getvalue()
+    return np.asarray(vector, np.float64)
 
 
 def _content(name: str) -> bytes:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any
 
-import numpy as np
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,11 +18,12 @@ from app.json_text import check_json, utf8
 from app.keys.access import IN_SCOPE, Access, Caller
 from app.keys.admission import refuse_unruled
 from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from app.search.old_vectors import BodyRoutes, route_with_old_vectors
 from app.search.plain_query import DEFAULT_K, PlainQuery, plain_query
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
-from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
-from app.uploads import media_types, vectors_of_lists
+from app.search.schemas import EXAMPLE, OLD_VECTOR, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
+from app.uploads import QueryVectors, decode_query_vector, media_types, vectors_of_lists
 
 
 class _SearchRoute(APIRoute):
@@ -83,10 +84,17 @@ async def search_one(
     k: _K = DEFAULT_K,
     route: _ROUTE = None,
     filter: _FILTER = None,
+    old_vector: Annotated[str | None, Query(description=f"{OLD_VECTOR} Written as `vector`.")] = None,
 ) -> Response:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
-    return await _answer_one(parts, caller, PlainQuery(gallery, model, vector, k, route), filter)
+    query = PlainQuery(gallery, model, vector, k, route)
+    if old_vector is None:
+        return await _answer_one(parts, caller, query, filter)
+    caller.require_gallery(gallery)
+    wanted = _filter(filter)
+    named = route_with_old_vectors(route, given=True, parameter="old_vector")
+    return await run_sync(_answer_fused, parts, caller, replace(query, route=named), old_vector, wanted)
 
 
 @router.post(
@@ -97,14 +105,16 @@ async def search_one(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file with one column `vector`, "
-            "with `gallery`, `model`, `k`, `route` and `filter` in the URL.",
+            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file or npz archive with a "
+            "column `vector`, and perhaps one `old_vector`, with `gallery`, `model`, `k`, `route` and `filter` in the "
+            "URL.",
             "content": {
                 media_types.JSON: {
                     "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
                     "example": EXAMPLE,
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
+                media_types.NPZ: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW_FILE: {"schema": {"type": "string", "format": "binary"}},
             },
@@ -115,10 +125,10 @@ async def search_many(
     request: Request,
     parts: Parts,
     caller: Caller,
-    gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
-    model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
+    gallery: Annotated[ResourceId | None, Query(description="Without JSON: where to search.")] = None,
+    model: Annotated[ResourceId | None, Query(description="Without JSON: the queries' model.")] = None,
     # Swagger UI would send a default along, with JSON too.
-    k: Annotated[int | None, Query(ge=1, description="With npy or Arrow: how many items to find; 10.")] = None,
+    k: Annotated[int | None, Query(ge=1, description="Without JSON: how many items to find; 10.")] = None,
     route: _ROUTE = None,
     filter: _FILTER = None,
 ) -> Response:
@@ -130,24 +140,27 @@ async def search_many(
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
         caller.require_gallery(body.gallery)
-        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route, caller)
-        vectors = vectors_of_lists(body.vectors, resolved.dimension)
-        return await run_sync(_answer_many, parts, resolved, body.k, vectors, body.filter)
+        named = route_with_old_vectors(body.route, given=body.old_vectors is not None, pointer="/old_vectors")
+        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, named, caller)
+        queries = _queries_of_lists(body, resolved)
+        return await run_sync(_answer_many, parts, resolved, body.k, queries, body.filter)
     _refuse_what_is_no_query(content_type)
     if gallery is None or model is None:
-        raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
+        raise Unprocessable("Vectors as npy, npz or Arrow need `gallery` and `model` in the URL.")
     caller.require_gallery(gallery)
     wanted = _filter(filter)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
-        resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route, caller)
-        vectors = await decoded(resolved.dimension)
-    return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, vectors, wanted)
+        ways = await run_sync(BodyRoutes.of, parts.search_resolver, gallery, model, route, caller)
+        queries = await ways.decoded(decoded)
+        resolved = ways.taken(queries)
+    return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, queries, wanted)
 
 
 async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filter: str | None = None) -> Response:
     """The answer to one query, with the filter of its URL."""
     caller.require_gallery(query.gallery)
     wanted = _filter(filter)
+    route_with_old_vectors(query.route, given=False, parameter="old_vector")
     if wanted is None:
         answer = await parts.single_queries.answer(query, caller)
     else:
@@ -155,14 +168,47 @@ async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filte
     return _json(answer.body, answer.warning)
 
 
-def _answer_many(
-    parts: Crosswalk, resolved: ResolvedSearch, k: int, queries: np.ndarray, wanted: Filter | None
+def _answer_fused(
+    parts: Crosswalk, caller: Access, query: PlainQuery, old_vector: str, wanted: Filter | None
 ) -> Response:
-    """Searches; for a thread of its own."""
-    answers = parts.search.search(resolved, k, queries, wanted)
-    # Takes note of the queries; what is wrong with them is told in a header.
-    warning = parts.streams.saw(("queries", resolved.gallery.id, resolved.queries.model), queries)
-    return _json(answers.to_json(), warning)
+    """The answer to one query that comes with the old model's vector, as its URL writes it; for a thread of its own."""
+    resolved = parts.search_resolver.resolve(query.gallery, query.model, query.route, caller)
+    vectors = decode_query_vector(query.vector, resolved.dimension)[None, :]
+    queries = QueryVectors(vectors, decode_query_vector(old_vector, resolved.old_dimension, "old_vector")[None, :])
+    answers = parts.search.search(resolved, query.k, queries.vectors, wanted, queries.old_vectors)
+    return _json(answers.one_to_json(0), _watch(parts, resolved, queries))
+
+
+def _answer_many(
+    parts: Crosswalk, resolved: ResolvedSearch, k: int, queries: QueryVectors, wanted: Filter | None
+) -> Response:
+    """The answers to all queries; for a thread of its own."""
+    answers = parts.search.search(resolved, k, queries.vectors, wanted, queries.old_vectors)
+    return _json(answers.to_json(), _watch(parts, resolved, queries))
+
+
+def _queries_of_lists(body: SearchRequest, resolved: ResolvedSearch) -> QueryVectors:
+    vectors = vectors_of_lists(body.vectors, resolved.dimension)
+    if body.old_vectors is None:
+        return QueryVectors(vectors)
+    if len(body.old_vectors) != len(body.vectors):
+        raise Unprocessable.at(
+            f"`old_vectors` has {len(body.old_vectors)} vectors, and `vectors` {len(body.vectors)}: each query needs "
+            "one of either.",
+            pointer="/old_vectors",
+        )
+    return QueryVectors(vectors, vectors_of_lists(body.old_vectors, resolved.old_dimension, "old_vector"))
+
+
+def _watch(parts: Crosswalk, resolved: ResolvedSearch, queries: QueryVectors) -> str | None:
+    """Takes note of queries; what is wrong with the streams of them, if anything is."""
+    seen = [(resolved.queries, queries.vectors), (resolved.old_queries, queries.old_vectors)]
+    warnings = [
+        parts.streams.saw(("queries", resolved.gallery.id, space.model), vectors)
+        for space, vectors in seen
+        if space is not None and vectors is not None
+    ]
+    return " ".join(warning for warning in warnings if warning is not None) or None
 
 
 def _json(body: bytes, warning: str | None) -> Response:

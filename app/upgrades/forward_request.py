@@ -39,6 +39,13 @@ class ForwardUpgrade(UpgradeRequest):
             "queries are answered over the old vectors, by `instant` or `cascade`."
         ),
     ] = True
+    fused: Annotated[
+        bool,
+        Field(
+            description="Whether the upgrade may be accepted as `fused`: where the crossing alone misses the gate, and "
+            "both models' vectors of a query together meet it. `false` where the old model embeds no more queries."
+        ),
+    ] = True
 
     @property
     def target(self) -> str:

@@ -1,6 +1,6 @@
 """What every upgrade is asked with, whichever its strategy."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,6 +8,9 @@ from app.ids import ResourceId
 
 FORWARD, COMPATIBLE = "forward", "compatible"
 """The strategies."""
+
+FUSED: Final = "fused"
+"""How an upgrade is served where the crossing alone missed the gate, and fused with the old model's queries met it."""
 
 
 class AtLeast(BaseModel):

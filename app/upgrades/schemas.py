@@ -97,7 +97,16 @@ class Upgrade(BaseModel):
     activate: str
     dry_run: bool
     rewrite: Annotated[bool | None, Field(description="Whether it transforms galleries; null where it never does.")]
+    fused: Annotated[bool | None, Field(description="Whether it may be accepted as `fused`; null where it never is.")]
     state: UpgradeState
+    served_as: Annotated[
+        Literal["fused"] | None,
+        Field(
+            description="`fused` where the crossing alone misses the gate, and fused with the old model's queries "
+            "meets it: galleries stay as they are, and searches need `old_vector`. Null where the crossing alone is "
+            "enough, and where nothing was accepted."
+        ),
+    ]
     reason: Annotated[str | None, Field(description="Why it was rejected or failed, and what to do about it.")]
     progress: Progress | None
     report: Annotated[dict[str, Any] | None, Field(description="What was learned and what was proved, by gallery.")]

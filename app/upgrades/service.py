@@ -20,7 +20,7 @@ from app.upgrades.checks import UpgradeChecks
 from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.report import report_of
-from app.upgrades.request import COMPATIBLE, FORWARD
+from app.upgrades.request import COMPATIBLE, FORWARD, FUSED
 from app.upgrades.schemas import Upgrade, asked_by
 from app.upgrades.states import Event, UpgradeState
 from app.upgrades.tables import UpgradeRow
@@ -255,7 +255,9 @@ class Upgrades:
             activate=request.activate,
             dry_run=request.dry_run,
             rewrite=request.rewrite if isinstance(request, ForwardUpgrade) else None,
+            fused=request.fused if isinstance(request, ForwardUpgrade) else None,
             state=UpgradeState(row.state),
+            served_as=FUSED if row.served_as == FUSED else None,
             reason=row.reason,
             progress=Progress(**progress) if progress else None,
             report=report_of(row.learned, row.proofs),

@@ -11,6 +11,7 @@ from app.registry.service import Models
 from app.storage.database import Database
 from app.upgrades import rows
 from app.upgrades.info import UpgradeInfo
+from app.upgrades.request import FUSED
 from app.upgrades.schemas import asked_by
 from app.upgrades.states import Event, UpgradeState
 from app.upgrades.tables import UpgradeRow
@@ -85,12 +86,16 @@ class UpgradeSteps:
         row = _proved(session, upgrade, proofs)
         self._models.prove_compatible(session, row.target, row.source)
 
-    def finish_untouched(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> None:
+    def finish_untouched(
+        self, session: Session, upgrade: str, proofs: Mapping[str, Any], *, fused: bool = False
+    ) -> None:
         """The gate accepted what leaves galleries as they are: ready, and in use at once where that was asked for.
 
-        proofs: the reports by gallery, as JSON. No gallery is touched: search finds the new model's way to them.
+        proofs: the reports by gallery, as JSON. fused: whether it accepted the crossing only fused with the old model's
+        queries. No gallery is touched: search finds the new model's way to them.
         """
-        _proved(session, upgrade, proofs)
+        row = _proved(session, upgrade, proofs)
+        row.served_as = FUSED if fused else None
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends an upgrade whose step failed for good; every gallery is as it was.

@@ -13,6 +13,8 @@ from app.upgrades.states import UpgradeState
 class UpgradeRow(Base):
     """An upgrade: what was asked, how far it is, and what was found.
 
+    `served_as` is FUSED where the gate accepted the crossing only fused with the old model's queries.
+
     `source` and `target` name models that may be no more, once it has ended: history keeps nothing from being deleted.
     """
 
@@ -25,6 +27,7 @@ class UpgradeRow(Base):
     galleries: Mapped[list[Any]]
     state: Mapped[str] = mapped_column(String(16), default=UpgradeState.QUEUED, index=True)
     reason: Mapped[str | None] = mapped_column(Text)
+    served_as: Mapped[str | None] = mapped_column(String(16))
     learned: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     proofs: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -164,7 +164,7 @@ def label_metrics(
             same = matches.of(rows[start])
             if len(same) == 0:
                 continue
-            ranks = _match_ranks(scores[start:stop], same)
+            ranks = match_ranks(scores[start:stop], same)
             matched = np.count_nonzero(ranks, axis=1)
             some = matched > 0
             hits = np.arange(1, len(same) + 1)
@@ -241,7 +241,7 @@ def _codes(*labels: Labels) -> Codes:
     return np.fromiter((names.get(v, -1) for v in values), np.int64, len(values))
 
 
-def _match_ranks(scores: Floats32, same: RowNumbers) -> NDArray[np.int64]:
+def match_ranks(scores: Floats32, same: RowNumbers) -> NDArray[np.int64]:
     """The 1-based ranks of the columns `same` (s,) in each row of scores (b, n): (b, s), ascending, then 0 for excluded
     columns."""
     n = scores.shape[1]

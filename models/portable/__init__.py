@@ -15,7 +15,9 @@ from models.portable.artifact import load_transformation, save_transformation
 from models.portable.card import Card, Distance, Space
 from models.portable.checksummed import read_sealed
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
+from models.portable.fusion import Alphas, Fusion, PushedFusion, load_fusion, save_fusion
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
+from models.portable.moments import Linear, Moments
 from models.portable.padding import zero_padding
 from models.portable.publishing import check_seal, digest, publish, replacing, seal, seal_path, sync
 from models.portable.pushing import PushedQueries
@@ -48,6 +50,7 @@ __all__ = [
     "ROWS_LOOKED_AT",
     "ROWS_TO_JUDGE",
     "Affine",
+    "Alphas",
     "Architecture",
     "Array",
     "ArtifactError",
@@ -56,13 +59,17 @@ __all__ = [
     "CorruptArtifact",
     "Dense",
     "Distance",
+    "Fusion",
     "Head",
     "Kernel",
     "Lengths",
+    "Linear",
+    "Moments",
     "Nearest",
     "Network",
     "NotPushable",
     "PortableError",
+    "PushedFusion",
     "PushedQueries",
     "Space",
     "SpaceJudgement",
@@ -75,11 +82,13 @@ __all__ = [
     "check_seal",
     "digest",
     "find_mixture",
+    "load_fusion",
     "load_transformation",
     "load_uncertainty",
     "publish",
     "read_sealed",
     "replacing",
+    "save_fusion",
     "save_transformation",
     "save_uncertainty",
     "seal",

@@ -14,9 +14,12 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from models.arrays import Progress, Scores
-from models.portable import Space, Transformation
+from models.evaluation.retrieval_metrics import RetrievalMetric
+from models.portable import Card, Space, Transformation
+from models.proof.fused_proof import ChosenAlpha, HeldOutByAlpha, choose_alpha
 from models.proof.gate import AcceptanceGate
 from models.proof.held_out_scores import (
+    HeldOutScores,
     cross_val_pushed_scores,
     cross_val_scores,
     old_scores,
@@ -27,7 +30,7 @@ from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.report import ProofReport
 from models.proof.setup import ProofSetup, prepare
 from models.proof.strata import Part, strata
-from models.proof.write_report import ProofMeasurements, write_report
+from models.proof.write_report import FusedMeasurements, ProofMeasurements, write_report
 from models.transformations.mixture import Mover
 from models.transformations.pairs import Pairs
 
@@ -52,6 +55,7 @@ def prove(
     gate: AcceptanceGate | None = None,
     instant: Refittable[Transformation] | None = None,
     evaluation: PlacedPairs | None = None,
+    may_fuse: bool = True,
     limits: ProofLimits | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -59,21 +63,25 @@ def prove(
     """Measures the crossing, predicts it for the whole gallery, judges it by the gate, and says what to do.
 
     chosen: what serves the gallery; a mixture, where some items lack side-information. instant: the crossing that is
-    pushed into the query, where there is one. evaluation: pairs that were not learned
-    from; rows that were are left out. Without `limits`, a network is judged in fewer folds than a linear crossing.
-    Raises NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
+    pushed into the query, where there is one. evaluation: pairs that were not learned from; rows that were are left
+    out. may_fuse: whether both models' queries together may meet the gate where the crossing alone does not; they are
+    measured either way. Without `limits`, a network is judged in fewer folds than a linear crossing. Raises
+    NothingToJudge where there are too few pairs, and ValueError where shapes do not fit.
     """
     if limits is None:
         limits = ProofLimits.of(ProofLimits.gallery, linear=chosen.transformation.linear)
     setup = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
-    measured = _measure(setup, chosen, instant, limits.queries, seed, progress)
-    return write_report(setup, measured, gate or AcceptanceGate(), seed)
+    gate = gate or AcceptanceGate()
+    metric: RetrievalMetric = gate.metric if setup.bench.labelled else "recall@10"
+    measured = _measure(setup, chosen, instant, metric, limits.queries, seed, progress)
+    return write_report(setup, measured, gate, seed, may_fuse=may_fuse)
 
 
 def _measure(
     setup: ProofSetup,
     chosen: Refittable[Mover],
     instant: Refittable[Transformation] | None,
+    metric: RetrievalMetric,
     queries: int,
     seed: int,
     progress: Progress | None,
@@ -82,16 +90,26 @@ def _measure(
     folds = [int(fold.max()) + 1 for fold in (setup.row_fold, *([setup.cell_fold] if needs_cells else []))]
     parts_done = _shares_of(progress, folds)
     known, old = setup.gallery_known(queries, seed), old_scores(setup.bench)
-    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, progress=parts_done[0])
+    if instant is not None and not instant.transformation.pushable:
+        instant = None
+    # What is pushed is as a rule what is chosen, which is then not learned again.
+    same = instant is not None and instant.transformation.card == _card(chosen)
+    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, fused=metric, push=same, progress=parts_done[0])
     cells = None
     if needs_cells:
         cells = cross_val_scores(
-            setup.bench, setup.cell_fold, chosen.refit, learned=rows.vectors, progress=parts_done[1]
+            setup.bench,
+            setup.cell_fold,
+            chosen.refit,
+            learned=rows.vectors,
+            fused=metric,
+            push=same,
+            progress=parts_done[1],
         )
     direct, direct_old = None, None
     if setup.evaluation is not None:
-        direct, direct_old = scores_without_refit(setup.evaluation, chosen.transformation), old_scores(setup.evaluation)
-
+        direct = scores_without_refit(setup.evaluation, chosen.transformation, metric)
+        direct_old = old_scores(setup.evaluation)
     learned = setup.coverage.covered[setup.coverage.pair_cell[setup.bench.judged]]
 
     def cut(by_row: Scores, by_cell: Scores | None, evaluated: Scores | None) -> tuple[Part, ...]:
@@ -105,25 +123,64 @@ def _measure(
             )
         )
 
-    pushed, note = None, "no transformation that can be pushed into the query"
-    if instant is not None and instant.transformation.pushable:
-        how = instant.transformation.push(setup.bench.pairs.new[:1])
-        note = f"new queries pushed into the old gallery at once, no vector rewritten; {how.reason}"
-        pushed = cut(
-            cross_val_pushed_scores(setup.bench, setup.row_fold, instant.refit),
-            cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit) if needs_cells else None,
-            None
-            if setup.evaluation is None
-            else pushed_scores(setup.evaluation, instant.transformation, np.arange(len(setup.evaluation.judged))),
-        )
+    pushed = None if instant is None else _pushed(setup, instant, rows, cells, metric)
+    exact = choose_alpha(setup, HeldOutByAlpha(rows.fused, None if cells is None else cells.fused), metric)
     return ProofMeasurements(
         parts=cut(rows.scores, None if cells is None else cells.scores, None if direct is None else direct.scores),
-        instant=pushed,
-        instant_note=note,
+        instant=None if pushed is None else cut(pushed.rows, pushed.cells, pushed.evaluated),
+        instant_note="no transformation that can be pushed into the query" if pushed is None else pushed.note,
         rows=rows,
         row_folds=folds[0],
         cell_folds=folds[1] if needs_cells else 0,
+        fused=FusedMeasurements(
+            parts=cut(exact.rows, exact.cells, None if direct is None else exact.of(direct.fused)),
+            exact=exact,
+            pushed=None if pushed is None else pushed.alpha,
+        ),
     )
+
+
+@dataclass(frozen=True)
+class _Pushed:
+    """The scores (m, 4) of pushed queries: with rows held out, with cells held out, of the evaluation set, the last two
+    None where there are none; the weight at which they are fused with the old queries; and what the report says."""
+
+    rows: Scores
+    cells: Scores | None
+    evaluated: Scores | None
+    alpha: ChosenAlpha
+    note: str
+
+
+def _pushed(
+    setup: ProofSetup,
+    instant: Refittable[Transformation],
+    rows: HeldOutScores,
+    cells: HeldOutScores | None,
+    metric: RetrievalMetric,
+) -> _Pushed:
+    """rows, cells: of the transformation chosen, which have the pushed scores where it is the one that is pushed."""
+    by_row, by_cell = rows.pushed, None if cells is None else cells.pushed
+    if by_row is None:
+        by_row = cross_val_pushed_scores(setup.bench, setup.row_fold, instant.refit, metric)
+        if cells is not None:
+            by_cell = cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit, metric)
+    evaluated = None
+    if setup.evaluation is not None:
+        everyone = np.arange(len(setup.evaluation.judged))
+        evaluated = pushed_scores(setup.evaluation, instant.transformation, everyone, metric).scores
+    reason = instant.transformation.push(setup.bench.pairs.new[:1]).reason
+    return _Pushed(
+        by_row.scores,
+        None if by_cell is None else by_cell.scores,
+        evaluated,
+        choose_alpha(setup, HeldOutByAlpha(by_row.fused, None if by_cell is None else by_cell.fused), metric),
+        f"new queries pushed into the old gallery at once, no vector rewritten; {reason}",
+    )
+
+
+def _card(chosen: Refittable[Mover]) -> Card | None:
+    return chosen.transformation.card if isinstance(chosen.transformation, Transformation) else None
 
 
 def _shares_of(progress: Progress | None, folds: list[int]) -> list[Progress | None]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from models.evaluation.bootstrap import Interval
 from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric
-from models.proof.report import LosingGroup, Quantity, WantedPairs
+from models.proof.report import FusedResult, LosingGroup, Quantity, WantedPairs
 
 Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]
 
@@ -102,15 +102,47 @@ class VerdictInputs:
     wanted: tuple[WantedPairs, ...]
     trained: bool = False
     """Whether the new model was trained to be compatible, so that no vector is rewritten."""
+    fused: FusedResult | None = None
+    """The search by both models' queries together, where it was measured."""
+    may_fuse: bool = True
+    """Whether that may meet the gate where the crossing alone does not."""
+
+    @property
+    def crossing_passes(self) -> bool:
+        """Whether the crossing alone is to be accepted."""
+        return self.judgeable and not self.new_is_worse and self.gate.passed(self.cross, self.difference)
+
+    @property
+    def fused_passes(self) -> bool:
+        """Whether the search by both models' queries is to be accepted where the crossing alone is not.
+
+        The new model may itself be the worse one, and still know something that the old one does not; then both
+        together must be better than the old model beyond doubt, whatever the gate asks.
+        """
+        if self.fused is None or not self.may_fuse or not self.judgeable or self.fused.alpha == 0:
+            return False
+        better = self.fused.difference.low > 0
+        return self.gate.passed(self.fused.quality, self.fused.difference) and (better or not self.new_is_worse)
 
 
 def verdict(inputs: VerdictInputs) -> tuple[bool, str]:
     """Accepted or not, with a reason that a person can act on."""
-    passed = inputs.gate.passed(inputs.cross, inputs.difference)
     figures = (
         f"{inputs.gate.metric}: old model {inputs.old_old.mean:.1%}, crossing {_span(inputs.cross)},"
         f" difference {_points(inputs.difference)} points"
     )
+    if (fused := inputs.fused) is not None:
+        figures += f"; both models' queries fused {_span(fused.quality)}, difference {_points(fused.difference)} points"
+        if inputs.fused_passes and not inputs.crossing_passes:
+            alone = (
+                "The new model alone is no better than the old"
+                if inputs.new_is_worse
+                else f"The crossing alone does not meet the gate ({inputs.gate})"
+            )
+            return True, (
+                f"{alone}; fused with the old model's queries it meets the gate ({inputs.gate}). {figures}. No vector"
+                " is rewritten, and every search needs its query's vectors of both models."
+            )
     if inputs.new_is_worse and inputs.gain is not None:
         return False, (
             f"The new model is itself no better than the old: re-embedding the pairs changes {inputs.gate.metric} by"
@@ -121,7 +153,7 @@ def verdict(inputs: VerdictInputs) -> tuple[bool, str]:
             f"{inputs.uncovered_share:.0%} of the gallery has no pairs, and the pairs are of too few groups to judge"
             f" how the crossing does on groups it never saw. {_ask(inputs)}"
         )
-    if passed:
+    if inputs.crossing_passes:
         losing = (
             f" It loses on {len(inputs.losing)} groups: {_names([g.name for g in inputs.losing])}."
             if inputs.losing

@@ -11,20 +11,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.arrays import Codes, Known, Progress, Scores
+from models.arrays import Codes, Floats, Known, Progress, Scores
 from models.evaluation.retrieval_metrics import (
     METRICS,
     NEIGHBOURS,
+    RetrievalMetric,
     cmc,
     label_metrics,
     labelled_rows,
     recall_at_k,
     top_k,
 )
+from models.evaluation.score_blocks import Searched
 from models.portable import Array, Distance, Space, Transformation, as_indexed
+from models.proof.fused_scores import FusedSearch, ScoresByAlpha, alphas_for
 from models.proof.inputs import ProofGallery
 from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs, Refit
+
+_RECALL = METRICS.index("recall@10")
 
 RefitMover = Callable[[Pairs], Mover]
 
@@ -58,6 +63,25 @@ class ProofBench:
         side = None if self.pairs.side is None else self.pairs.side[rows]
         return transform(h, self.pairs.old[rows], side, None if self.has_side is None else self.has_side[rows])
 
+    def fused_by_label(self, pairs: Codes, new: Searched, metric: RetrievalMetric) -> ScoresByAlpha:
+        """CMC@1 and CMC@5 (and the average precision, where it is the `metric`) of these pairs (k,) by every α.
+
+        new: what the new model's side of the search is: queries of these pairs, and gallery vectors in the order of the
+        gallery's old ones.
+        """
+        old = Searched(self.pairs.old[pairs], self.gallery.old, self.source.metric)
+        search = FusedSearch(old, new, self.near[pairs])
+        return search.label_scores(self.pair_code[pairs], self.gallery_code, alphas_for(metric), metric)
+
+    def fused_neighbours(self, queries: Codes, new: Searched, metric: RetrievalMetric) -> Floats:
+        """Recall@10 of some judged pairs (k,), by their places among these, with the judged pairs as gallery: (k, a).
+
+        new: the new model's side of the search, with a gallery of the judged pairs.
+        """
+        old = self.pairs.old[self.judged]
+        search = FusedSearch(Searched(old[queries], old, self.source.metric), new, queries[:, None])
+        return search.neighbours_found(_true_neighbours(self, queries), alphas_for(metric))
+
     def scores_by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Distance) -> Scores:
         """CMC@1, CMC@5 and average precision of these pairs' queries (k, d) against gallery vectors (N, d)."""
         return label_scores(queries, self.pair_code[pairs], vectors, self.gallery_code, metric, self.near[pairs])
@@ -79,37 +103,61 @@ def label_scores(
 
 
 @dataclass(frozen=True)
+class PushedScores:
+    """The judged pairs, by transformations pushed into their queries; scores: (m, 4), fused: as of HeldOutScores."""
+
+    scores: Scores
+    fused: ScoresByAlpha
+
+
+@dataclass(frozen=True)
 class HeldOutScores:
     """The judged pairs, by transformations that had not learned from them.
 
-    scores: (m, 4) of their new vectors as queries; vectors: (m, d_new) their old vectors, transformed.
+    scores: (m, 4) of their new vectors as queries; vectors: (m, d_new) their old vectors, transformed. fused: (m, a, 4)
+    of their vectors of both models together, by every α that is tried, which is none where that was not asked for.
+    pushed: by the same transformations, pushed into the queries; None where that was not asked for.
     """
 
     scores: Scores
     vectors: Array
+    fused: ScoresByAlpha
+    pushed: PushedScores | None = None
 
 
 def cross_val_scores(
-    bench: ProofBench, fold: Codes, refit: RefitMover, *, learned: Array | None = None, progress: Progress | None = None
+    bench: ProofBench,
+    fold: Codes,
+    refit: RefitMover,
+    *,
+    fused: RetrievalMetric,
+    learned: Array | None = None,
+    push: bool = False,
+    progress: Progress | None = None,
 ) -> HeldOutScores:
     """The judged pairs' scores by cross-validation: each fold by a transformation fitted on the others.
 
     fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
-    vectors as transformed where their fold is *not* the one held out; None takes each from its own fold.
+    vectors as transformed where their fold is *not* the one held out; None takes each from its own fold. fused: the
+    metric in which the search by both models is measured as well. push: whether what `refit` learns can
+    be pushed into queries, and this is measured too.
     """
     folds = int(fold.max()) + 1
     scores = np.full((len(bench.judged), len(METRICS)), np.nan)
+    by_alpha, pushed = _empty_by_alpha(bench, fused), _empty_pushed(bench, fused) if push else None
     vectors = np.zeros((len(bench.judged), bench.target.dimension), np.float32) if learned is None else learned.copy()
-    judged_fold = fold[bench.judged]
+    judged_fold, metric = fold[bench.judged], bench.target.metric
     for k in range(folds):
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
         queries = np.flatnonzero(judged_fold == k)
         rows = bench.judged[queries]
         vectors[queries] = bench.transformed_pairs(h, rows)
         if bench.labelled:
-            scores[queries] = bench.scores_by_label(
-                bench.pairs.new[rows], rows, bench.transformed_gallery(h), bench.target.metric
-            )
+            gallery = bench.transformed_gallery(h)
+            scores[queries] = bench.scores_by_label(bench.pairs.new[rows], rows, gallery, metric)
+            by_alpha[queries] = bench.fused_by_label(rows, Searched(bench.pairs.new[rows], gallery, metric), fused)
+        if pushed is not None and isinstance(h, Transformation):
+            _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
         if progress is not None:
             progress(k + 1, folds)
     truth = _true_neighbours(bench)
@@ -117,50 +165,68 @@ def cross_val_scores(
         gallery = vectors if learned is None else learned.copy()
         gallery[queries] = vectors[queries]
         new = bench.pairs.new[bench.judged[queries]]
-        answers = top_k(new, gallery, NEIGHBOURS, bench.target.metric, queries)
-        scores[queries, METRICS.index("recall@10")] = recall_at_k(answers, truth[queries])
-    return HeldOutScores(scores, vectors)
+        answers = top_k(new, gallery, NEIGHBOURS, metric, queries)
+        scores[queries, _RECALL] = recall_at_k(answers, truth[queries])
+        if fused == "recall@10":
+            by_alpha[queries, :, _RECALL] = bench.fused_neighbours(queries, Searched(new, gallery, metric), fused)
+    return HeldOutScores(scores, vectors, by_alpha, pushed)
 
 
-def cross_val_pushed_scores(bench: ProofBench, fold: Codes, refit: Refit) -> Scores:
-    """The judged pairs' scores (m, 4) by cross-validation, each fold's transformation pushed into its queries.
+def cross_val_pushed_scores(bench: ProofBench, fold: Codes, refit: Refit, fused: RetrievalMetric) -> PushedScores:
+    """The judged pairs' scores by cross-validation, each fold's transformation pushed into its queries.
 
-    The old gallery is searched as it is. fold: (n,) int64 as for `cross_val_scores`.
+    The old gallery is searched as it is. fold: (n,) int64 and `fused` as for `cross_val_scores`.
     """
-    scores = np.full((len(bench.judged), len(METRICS)), np.nan)
+    pushed = _empty_pushed(bench, fused)
     judged_fold = fold[bench.judged]
     for k in range(int(fold.max()) + 1):
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
         queries = np.flatnonzero(judged_fold == k)
-        scores[queries] = pushed_scores(bench, h, queries)
-    return scores
+        _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
+    return pushed
 
 
-def pushed_scores(bench: ProofBench, h: Transformation, queries: Codes) -> Scores:
-    """The scores of some judged pairs, whose new vectors `h` turns into queries of the old gallery; (k,) → (k, 4)."""
+def pushed_scores(bench: ProofBench, h: Transformation, queries: Codes, fused: RetrievalMetric) -> PushedScores:
+    """The scores of some judged pairs (k,), whose new vectors `h` turns into queries of the old gallery.
+
+    fused: as for `cross_val_scores`.
+    """
     rows = bench.judged[queries]
     pushed = h.push(bench.pairs.new[rows])
     scores = np.full((len(rows), len(METRICS)), np.nan)
+    by_alpha = np.full((len(rows), len(alphas_for(fused)), len(METRICS)), np.nan)
     if bench.labelled:
         gallery = as_indexed(bench.gallery.old, bench.source.metric)
         scores = bench.scores_by_label(pushed.queries, rows, gallery, pushed.score)
+        by_alpha = bench.fused_by_label(rows, Searched(pushed.queries, gallery, pushed.score), fused)
     old = as_indexed(bench.pairs.old[bench.judged], bench.source.metric)
     answers = top_k(pushed.queries, old, NEIGHBOURS, pushed.score, queries)
-    scores[:, METRICS.index("recall@10")] = recall_at_k(answers, _true_neighbours(bench)[queries])
-    return scores
+    scores[:, _RECALL] = recall_at_k(answers, _true_neighbours(bench, queries))
+    if fused == "recall@10":
+        by_alpha[:, :, _RECALL] = bench.fused_neighbours(queries, Searched(pushed.queries, old, pushed.score), fused)
+    return PushedScores(scores, by_alpha)
 
 
-def scores_without_refit(bench: ProofBench, h: Mover) -> HeldOutScores:
-    """The judged pairs' scores by one transformation that has not learned from any of them, as of an evaluation set."""
-    rows = bench.judged
+def scores_without_refit(bench: ProofBench, h: Mover, fused: RetrievalMetric | None = None) -> HeldOutScores:
+    """The judged pairs' scores by one transformation that has not learned from any of them, as of an evaluation set.
+
+    fused: as for `cross_val_scores`; None to measure nothing of the kind.
+    """
+    rows, queries = bench.judged, np.arange(len(bench.judged))
     vectors = bench.transformed_pairs(h, rows)
     new, metric = bench.pairs.new[rows], bench.target.metric
     scores = np.full((len(rows), len(METRICS)), np.nan)
+    by_alpha = _empty_by_alpha(bench, fused)
     if bench.labelled:
-        scores = bench.scores_by_label(new, rows, bench.transformed_gallery(h), metric)
-    answers = top_k(new, vectors, NEIGHBOURS, metric, np.arange(len(rows)))
-    scores[:, METRICS.index("recall@10")] = recall_at_k(answers, _true_neighbours(bench))
-    return HeldOutScores(scores, vectors)
+        gallery = bench.transformed_gallery(h)
+        scores = bench.scores_by_label(new, rows, gallery, metric)
+        if fused is not None:
+            by_alpha = bench.fused_by_label(rows, Searched(new, gallery, metric), fused)
+    answers = top_k(new, vectors, NEIGHBOURS, metric, queries)
+    scores[:, _RECALL] = recall_at_k(answers, _true_neighbours(bench))
+    if fused == "recall@10":
+        by_alpha[:, :, _RECALL] = bench.fused_neighbours(queries, Searched(new, vectors, metric), fused)
+    return HeldOutScores(scores, vectors, by_alpha)
 
 
 def old_scores(bench: ProofBench) -> Scores:
@@ -171,7 +237,7 @@ def old_scores(bench: ProofBench) -> Scores:
     if bench.labelled:
         scores = bench.scores_by_label(old, rows, bench.gallery.old, metric)
     answers = top_k(old, old, NEIGHBOURS, metric, np.arange(len(rows)))
-    scores[:, METRICS.index("recall@10")] = recall_at_k(answers, _true_neighbours(bench))
+    scores[:, _RECALL] = recall_at_k(answers, _true_neighbours(bench))
     return scores
 
 
@@ -186,10 +252,24 @@ def among_pairs(bench: ProofBench, vectors: Array, metric: Distance, queries: Ar
     return label_scores(queries, codes, vectors, codes, metric, exclude)
 
 
-def _true_neighbours(bench: ProofBench) -> Codes:
-    """What full re-embedding would find: the nearest other judged pairs by new vectors; (m, NEIGHBOURS) int64."""
+def _empty_pushed(bench: ProofBench, fused: RetrievalMetric) -> PushedScores:
+    return PushedScores(np.full((len(bench.judged), len(METRICS)), np.nan), _empty_by_alpha(bench, fused))
+
+
+def _fill(whole: PushedScores, queries: Codes, part: PushedScores) -> None:
+    whole.scores[queries], whole.fused[queries] = part.scores, part.fused
+
+
+def _empty_by_alpha(bench: ProofBench, fused: RetrievalMetric | None) -> ScoresByAlpha:
+    return np.full((len(bench.judged), 0 if fused is None else len(alphas_for(fused)), len(METRICS)), np.nan)
+
+
+def _true_neighbours(bench: ProofBench, queries: Codes | None = None) -> Codes:
+    """What full re-embedding would find for some judged pairs (k,), by their places among these, None for all: the
+    nearest other judged pairs by new vectors; (k, NEIGHBOURS) int64."""
     new = bench.pairs.new[bench.judged]
-    return top_k(new, new, NEIGHBOURS, bench.target.metric, np.arange(len(new)))
+    queries = np.arange(len(new)) if queries is None else queries
+    return top_k(new[queries], new, NEIGHBOURS, bench.target.metric, queries)
 
 
 def _batches(fold: Codes, at_once: bool) -> Iterator[Codes]:

@@ -10,7 +10,7 @@ from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.json_values import plain
 from models.re_embedding.costs import Cost
 
-RungName = Literal["stay", "compatible", "instant", "cascade", "transform", "backfill", "re_embed"]
+RungName = Literal["stay", "compatible", "instant", "cascade", "fused", "transform", "backfill", "re_embed"]
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class WantedPairs:
 class Rung:
     """One way on: its quality (None where it cannot be known) and what it does to the gallery.
 
-    share: of the gallery that is re-embedded, where the rung is one of several backfills. cost: in time, bytes and
-    money, once it is known how fast this hardware is.
+    embeddings_per_query: how many models must embed each query. share: of the gallery that is re-embedded, where the
+    rung is one of several backfills. cost: in time, bytes and money, once it is known how fast this hardware is.
     """
 
     name: RungName
@@ -113,6 +113,7 @@ class Rung:
     vectors_rewritten: int
     recommended: bool
     note: str
+    embeddings_per_query: int = 1
     share: float | None = None
     cost: Cost | None = None
 
@@ -120,6 +121,42 @@ class Rung:
         """Plain dictionaries, lists, strings and finite numbers; a share or cost that is None is left out."""
         rung: dict[str, Any] = plain(self)
         return {name: value for name, value in rung.items() if value is not None or name not in ("share", "cost")}
+
+
+@dataclass(frozen=True)
+class AlphaPoint:
+    """How good the search is where the new query weighs α, with candidates scored in full and pushed into the old
+    index (None where nothing can be pushed): means over the held-out queries, each weighted by the items it stands for.
+    """
+
+    alpha: float
+    exact: float
+    pushed: float | None
+
+
+@dataclass(frozen=True)
+class FusedResult:
+    """The search by both models' queries together, in the metric of the gate, over the whole gallery.
+
+    quality, difference: as of MetricResult, with α chosen by other queries than those judged; over_crossing: fused less
+    the crossing alone. alpha, pushed_alpha: what all held-out queries choose; 0 is the old search. flips: queries that
+    the old search answers right and this one does not, and the other way round. passes: whether the gate would accept
+    it, whatever the crossing alone does.
+    """
+
+    metric: RetrievalMetric
+    quality: Quantity
+    difference: Quantity
+    over_crossing: Quantity
+    alpha: float
+    pushed_alpha: float
+    curve: tuple[AlphaPoint, ...]
+    flips: tuple[FlipCount, ...]
+    passes: bool = False
+
+
+ServedAs = Literal["crossing", "fused"]
+"""What met the gate: the crossing alone, or only it and the old model's queries together."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +179,10 @@ class Basis:
 
 @dataclass(frozen=True)
 class ProofReport:
-    """The verdict on a crossing, and all it rests on."""
+    """The verdict on a crossing, and all it rests on.
+
+    served_as: what was accepted, or would have to be; fused: None where it was not measured.
+    """
 
     accepted: bool
     reason: str
@@ -156,10 +196,17 @@ class ProofReport:
     advice: tuple[Rung, ...]
     notes: tuple[str, ...]
     basis: Basis
+    served_as: ServedAs = "crossing"
+    fused: FusedResult | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and finite numbers, ready for `json.dumps`; NaN becomes None."""
+        """Plain dictionaries, lists, strings and finite numbers, ready for `json.dumps`; NaN becomes None.
+
+        `fused` is left out where it was not measured.
+        """
         report: dict[str, Any] = plain(self)
+        if self.fused is None:
+            del report["fused"]
         return report | {"advice": [rung.to_json() for rung in self.advice]}
 
 

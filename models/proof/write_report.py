@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from models.evaluation.bootstrap import percentile_interval
 from models.evaluation.retrieval_metrics import BY_LABEL, METRICS, RetrievalMetric, flips
 from models.proof.advice import advise
 from models.proof.full_re_embedding import full_re_embedding, mixed, new_is_worse, without_errors
+from models.proof.fused_proof import ChosenAlpha
+from models.proof.fused_scores import alphas_for
 from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
 from models.proof.held_out_scores import HeldOutScores
 from models.proof.losing_groups import losing_groups, wanted_pairs
 from models.proof.report import (
+    AlphaPoint,
     Basis,
     FlipCount,
+    FusedResult,
     MetricResult,
     ProofReport,
     Stratum,
@@ -26,13 +31,23 @@ from models.proof.stratum_estimate import RESAMPLES, Draws, combine
 
 
 @dataclass(frozen=True)
+class FusedMeasurements:
+    """What was measured of a search by both models' queries: the gallery's strata, judged with it, the weight chosen
+    where candidates are scored in full, and that of queries pushed into the old index; None where nothing is pushed."""
+
+    parts: tuple[Part, ...]
+    exact: ChosenAlpha
+    pushed: ChosenAlpha | None
+
+
+@dataclass(frozen=True)
 class ProofMeasurements:
     """Everything that was measured of one crossing.
 
     parts: the gallery's strata, judged with the crossing's transformation; instant: the same with the transformation
     pushed into the query, None where none can be; rows: the pairs' scores with rows held out; row_folds, cell_folds:
     how many folds were measured, of rows and of whole cells. trained: the crossing is a model trained to be compatible,
-    and not a transformation.
+    and not a transformation. fused: what both models' queries together find, None where that was not measured.
     """
 
     parts: tuple[Part, ...]
@@ -42,9 +57,12 @@ class ProofMeasurements:
     row_folds: int
     cell_folds: int
     trained: bool = False
+    fused: FusedMeasurements | None = None
 
 
-def write_report(setup: ProofSetup, measured: ProofMeasurements, gate: AcceptanceGate, seed: int) -> ProofReport:
+def write_report(
+    setup: ProofSetup, measured: ProofMeasurements, gate: AcceptanceGate, seed: int, *, may_fuse: bool = True
+) -> ProofReport:
     """The whole report, with the gate's verdict.
 
     A gate on a metric that needs labels is read as one on recall@10 where the gallery has none, and a note says so.
@@ -53,6 +71,11 @@ def write_report(setup: ProofSetup, measured: ProofMeasurements, gate: Acceptanc
     if gate.metric in BY_LABEL and not setup.bench.labelled:
         notes.append(f"The gate asks for {gate.metric}, which needs labels; recall@10 was judged in its place.")
         gate = AcceptanceGate("recall@10", gate.require, gate.level)
+    if measured.fused is not None and not setup.bench.labelled:
+        notes.append(
+            "How much the new query weighs beside the old one was chosen by what the new model would find, and so leans"
+            " to the new model."
+        )
     parts = measured.parts
     judgeable = math.isclose(sum(part.share for part in parts), 1.0, abs_tol=1e-9)
     figures = {metric: _overall(setup, parts, metric, seed) for metric in _metrics(setup)}
@@ -90,6 +113,8 @@ def write_report(setup: ProofSetup, measured: ProofMeasurements, gate: Acceptanc
         losing=losing,
         wanted=wanted_pairs(setup),
         trained=measured.trained,
+        may_fuse=may_fuse,
+        fused=None if measured.fused is None else _fused(setup, measured.fused, whole, gate.metric, basis, seed),
     )
     accepted, reason = verdict(inputs)
     return ProofReport(
@@ -118,6 +143,28 @@ def write_report(setup: ProofSetup, measured: ProofMeasurements, gate: Acceptanc
             resamples=RESAMPLES,
             seed=seed,
         ),
+        served_as="fused" if accepted and not inputs.crossing_passes else "crossing",
+        fused=None if inputs.fused is None else replace(inputs.fused, passes=inputs.fused_passes),
+    )
+
+
+def _fused(
+    setup: ProofSetup, measured: FusedMeasurements, crossing: Draws, metric: RetrievalMetric, basis: str, seed: int
+) -> FusedResult:
+    """crossing: the figures of the crossing alone, of the same resampled queries."""
+    together = _overall(setup, measured.parts, metric, seed)
+    over = percentile_interval(together.cross_mean - crossing.cross_mean, together.cross - crossing.cross)
+    exact, pushed = measured.exact, measured.pushed
+    pushed_curve = [None] * len(exact.curve) if pushed is None else pushed.curve.tolist()
+    return FusedResult(
+        metric=metric,
+        quality=quantity(together.predicted_cross(), basis),
+        difference=quantity(together.difference(), basis),
+        over_crossing=quantity(over, basis),
+        alpha=exact.alpha,
+        pushed_alpha=exact.alpha if pushed is None else pushed.alpha,
+        curve=tuple(map(AlphaPoint, alphas_for(metric).tolist(), exact.curve.tolist(), pushed_curve)),
+        flips=tuple(_flips(part) for part in measured.parts) if setup.bench.labelled else (),
     )
 
 

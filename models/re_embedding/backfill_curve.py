@@ -76,6 +76,8 @@ def predicted_curve(
     start: Interval | None = None,
     end: Interval | None = None,
     *,
+    queries: Array | None = None,
+    truth: Codes | None = None,
     name: str = "uncertainty",
     resamples: int = 2000,
     seed: int = 0,
@@ -85,21 +87,39 @@ def predicted_curve(
     transformed: (n, d) by refits that had not learned from each pair; new: (n, d); codes: (n,) or None; order: (n,)
     of the pairs. They are queries and gallery, own entry excluded. `start` and `end`, 95 % intervals of M(new, h) and
     M(new, new) on the gallery, take the place of the pairs' own, which are of a smaller gallery: the pairs then tell
-    by how much the curve departs from the straight line between its ends, in proportion to their distance. Where the
-    gallery is far denser than the pairs (two pairs of a class, say), it rises sooner than foretold: the intervals tell
-    nothing of that. Raises ValueError for a measure by label without labels.
+    by how much the curve departs from the straight line between its ends, in proportion to their distance. Without
+    `end`, the gallery's errors are taken to shrink and grow as the pairs' do. queries: (n, d) of the pairs, where they
+    are not their new vectors; truth: as of `values_along`. Where the gallery is far denser than the pairs (two pairs of
+    a class, say), the curve rises sooner than foretold: the intervals tell nothing of that. Raises ValueError for a
+    measure by label without labels.
     """
     if measure != "recall@10" and codes is None:
         raise ValueError(f"{measure} needs labels; recall@10 does not")
     known = np.full(len(new), -1) if codes is None else codes
     own = np.arange(len(new))
-    values = values_along(new, known, transformed, new, known, order, metric, own, measure, steps=STEPS)
+    values = values_along(
+        new if queries is None else queries,
+        known,
+        transformed,
+        new,
+        known,
+        order,
+        metric,
+        own,
+        measure,
+        truth=truth,
+        steps=STEPS,
+    )
     judged = own if measure == "recall@10" else np.flatnonzero(known >= 0)
     drawn = resampled_sums(values.T[judged], seed=seed, resamples=resamples) / max(1, len(judged))
     curves = np.vstack([values[:, judged].mean(axis=1), drawn])
-    if start is not None and end is not None:
+    if start is not None:
         luck = np.append(0.0, np.random.default_rng(seed).standard_normal(resamples))[:, None]  # of both ends alike
-        curves = _between(curves, *(each.mean + luck * (each.high - each.low) / NORMAL_95 for each in (start, end)))
+        drawn_start = start.mean + luck * (start.high - start.low) / NORMAL_95
+        if end is None:
+            curves = _in_proportion(curves, drawn_start)
+        else:
+            curves = _between(curves, drawn_start, end.mean + luck * (end.high - end.low) / NORMAL_95)
     curves = np.clip(curves, 0, 1)
     return _curve(name, measure, [percentile_interval(float(each[0]), each[1:]) for each in curves.T])
 
@@ -115,15 +135,16 @@ def values_along(
     exclude: Codes | None,
     measure: RetrievalMetric,
     *,
+    truth: Codes | None = None,
     steps: int = STEPS,
 ) -> Floats:
     """Every query's value at the fractions i/steps, i = 0…steps: (steps + 1, m) float64.
 
     queries: (m, d); transformed, new: (n, d) float32, the same items; codes: (m,) and (n,), -1 for no label; order:
     (n,) rows, first re-embedded first; exclude: (m,) or (m, e) gallery rows that a query must not find. "recall@10" is
-    of the neighbours by new vectors, the others go by label: items without one are not searched, queries without one
-    count 0. Fraction 0 equals M(new, h) and fraction 1 M(new, new). Between two fractions only a slice of the gallery
-    changes, so the best of every slice are found once, in either form.
+    of the rows in `truth` (m, 10), by default the neighbours by new vectors. The others go by label: items without one
+    are not searched, queries without one count 0. Fraction 0 equals M(new, h) and fraction 1 M(new, new). Between two
+    fractions only a slice of the gallery changes, so the best of every slice are found once, in either form.
     """
     if measure != "recall@10" and not (gallery_codes >= 0).all():
         labelled = gallery_codes >= 0
@@ -142,13 +163,14 @@ def values_along(
     depth, slices = DEPTH[measure], [np.sort(order[a:b]) for a, b in pairwise(bounds)]
     before = _best_of_slices(queries, transformed, metric, exclude, slices, depth)
     after = _best_of_slices(queries, new, metric, exclude, slices, depth)
-    truth = top_k(queries, new, depth, metric, exclude) if measure == "recall@10" else None
+    if measure == "recall@10" and truth is None:
+        truth = top_k(queries, new, depth, metric, exclude)
     values = np.empty((steps + 1, len(queries)))
     for i in range(steps + 1):
         score = np.concatenate([after.score[:, :i], before.score[:, i:]], axis=1)
         row: Codes = np.concatenate([after.row[:, :i], before.row[:, i:]], axis=1)
         nearest = _best(score.reshape(len(queries), -1), row.reshape(len(queries), -1), depth)
-        if truth is not None:
+        if measure == "recall@10" and truth is not None:
             values[i] = recall_at_k(nearest, truth)
         else:
             values[i] = ((nearest >= 0) & (gallery_codes[nearest] == query_codes[:, None])).any(axis=1)
@@ -201,6 +223,14 @@ def _between(curves: Floats, start: Floats, end: Floats) -> Floats:
     departure = curves - first - share * (last - first)
     wide = np.where(np.abs(last - first) > 1e-9, last - first, 1e-9)
     return np.asarray(start + share * (end - start) + np.clip((end - start) / wide, 0, STEEPEST) * departure)
+
+
+def _in_proportion(curves: Floats, start: Floats) -> Floats:
+    """Curves (r, points) that begin at `start` (r, 1), their errors being the same multiples of the first as before."""
+    errors = 1 - curves
+    multiple = np.ones_like(errors)
+    np.divide(errors, errors[:, :1], out=multiple, where=errors[:, :1] > 0)
+    return np.asarray(1 - (1 - start) * multiple)
 
 
 def _curve(name: str, measure: RetrievalMetric, intervals: list[Interval]) -> Curve:

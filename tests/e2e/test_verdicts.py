@@ -18,8 +18,8 @@ from tests.worlds import world
 class Ended:
     """Upgrades that change nothing. Whoever looks at one waits for it first.
 
-    worse: to a worse model; half: learned from half the classes of a world in which that does not carry over; apart: a
-    dry run, learned from pairs that are no items of the gallery.
+    worse: to a worse model, which is not to be fused with the old; half: learned from half the classes of a world in
+    which that does not carry over; apart: a dry run, learned from pairs that are no items of the gallery.
     """
 
     worse: Running
@@ -37,7 +37,7 @@ def ended(scene: NewScene) -> Ended:
     apart.put(apart.world.gallery.take(slice(0, 300)))
     apart.put_pairs(apart.world.gallery.take(slice(300, 600)), apart.old, apart.new)
     return Ended(
-        worse=Running.of(worse, to=worse.dull),
+        worse=Running.of(worse, to=worse.dull, fused=False),
         half=Running.of(half),
         apart=Running.of(apart, dry_run=True, method="orthogonal"),
     )

@@ -20,11 +20,12 @@ from app.upgrades.enough import FEWEST_PAIRS
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.info import UpgradeInfo
 from models.evaluation.bootstrap import Interval
-from models.evaluation.retrieval_metrics import RetrievalMetric
-from models.portable import Array, Distance, Space
+from models.evaluation.retrieval_metrics import NEIGHBOURS, RetrievalMetric, top_k
+from models.portable import Array, Distance, Moments, Space
 from models.proof.gate import AcceptanceGate
-from models.proof.report import ProofReport, Quantity
+from models.proof.report import FusedResult, ProofReport, Quantity
 from models.re_embedding.backfill_curve import Curve, predicted_curve
+from models.re_embedding.fused_vectors import JoinedVectors
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
 from workers.reporting.acceptance_gate import gate_of
@@ -39,17 +40,20 @@ class BackfillCurves:
     """What backfilling one gallery is predicted to be worth.
 
     metric: in which the quality is; pairs: how many it was predicted from; curves: one for each order in which the
-    items could be re-embedded, the one by uncertainty first.
+    items could be re-embedded, the one by uncertainty first; fused: the same order as the first's, searched by both
+    models' queries, None where that was not measured.
     """
 
     metric: RetrievalMetric
     pairs: int
     curves: Mapping[orders.Order, Curve]
+    fused: Curve | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers."""
+        """Plain dictionaries, lists, strings and numbers; `fused` is left out where it was not measured."""
         curves = {order: curve.to_json() for order, curve in self.curves.items()}
-        return {"metric": self.metric, "pairs": self.pairs, "curves": curves}
+        fused = {} if self.fused is None else {"fused": self.fused.to_json()}
+        return {"metric": self.metric, "pairs": self.pairs, "curves": curves, **fused}
 
 
 def predict_backfills(
@@ -61,24 +65,33 @@ def predict_backfills(
     if sample is None:
         return {}
     findings = UpgradeFindings(crosswalk.settings, crosswalk.database)
-    gate, space = gate_of(upgrade), crosswalk.models.space(upgrade.target)
+    gate, source, target = (
+        gate_of(upgrade),
+        crosswalk.models.space(upgrade.source),
+        crosswalk.models.space(upgrade.target),
+    )
     predictions = {}
     for name, proof in proofs.items():
         info = crosswalk.galleries.info(name)
         poor = findings.rows_of_training([generation.space.model for generation in info.ancestry(info.active)])
-        predicted = _predicted(proof, gate, sample, space, poor)
+        predicted = _predicted(proof, gate, sample, source, target, poor)
         if predicted is not None:
             predictions[name] = predicted
     return predictions
 
 
 def _predicted(
-    proof: ProofReport, gate: AcceptanceGate, sample: HeldOutSample, space: Space, poor: Sequence[Path]
+    proof: ProofReport,
+    gate: AcceptanceGate,
+    sample: HeldOutSample,
+    source: Space,
+    target: Space,
+    poor: Sequence[Path],
 ) -> BackfillCurves | None:
     """A curve for each order in which items could be re-embedded, in the metric of the gate.
 
     Each begins at the crossing's predicted quality and ends at that of full re-embedding; None where that is unknown.
-    space: the new one. poor: what training found out about its rows, the newest first.
+    poor: what training found out about its rows, the newest first.
     """
     measure: RetrievalMetric = gate.metric if proof.basis.judged_by == "label" else "recall@10"
     start = next(_interval(result.cross) for result in proof.metrics if result.metric == measure)
@@ -94,16 +107,38 @@ def _predicted(
             sample.pairs.new,
             codes if measure != "recall@10" else None,
             orders.most_urgent(sample.rows, urgency, len(sample.rows)),
-            space.metric,
+            target.metric,
             measure,
             start,
             _interval(end),
             name=name,
             seed=SEED,
         )
-        for name, urgency in sample.urgencies(poor, space.metric)
+        for name, urgency in sample.urgencies(poor, target.metric)
     }
-    return BackfillCurves(measure, len(sample.rows), curves)
+    fused = None if proof.fused is None else _fused(proof.fused, sample, source, target, measure)
+    return BackfillCurves(measure, len(sample.rows), curves, fused)
+
+
+def _fused(proved: FusedResult, sample: HeldOutSample, source: Space, target: Space, measure: RetrievalMetric) -> Curve:
+    """The curve by both models' queries, in the order by uncertainty, from the quality that was proved with nothing
+    re-embedded. Real vectors weigh as transformed ones do."""
+    old, new = sample.pairs.old, sample.pairs.new
+    moments = Moments.of(old, source.metric), Moments.of(sample.transformed, target.metric)
+    joined = JoinedVectors(source, target, *moments, proved.alpha)
+    return predicted_curve(
+        joined.items(old, sample.transformed),
+        joined.items(old, new),
+        codes_of(sample.pairs) if measure != "recall@10" else None,
+        orders.most_urgent(sample.rows, orders.by_uncertainty(sample.expected_error), len(sample.rows)),
+        "ip",
+        measure,
+        _interval(proved.quality),
+        queries=joined.queries(old, new),
+        truth=top_k(new, new, NEIGHBOURS, target.metric, sample.rows),
+        name="uncertainty",
+        seed=SEED,
+    )
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ def early_end(
     """How the reports of its galleries end an upgrade, and why; None where it goes on.
 
     A dry run ends with its report. One gallery that loses has the whole upgrade rejected, and so has one that is not to
-    be rewritten and cannot be served as it is.
+    be rewritten and cannot be served as it is, or that the crossing alone is good enough for where another needs the
+    fused search.
     """
     proofs = {name: report.proof for name, report in reports.items()}
     losing = {name: proof for name, proof in proofs.items() if not proof.accepted}
@@ -101,9 +102,28 @@ def early_end(
         return Event.REPORTED, verdict_reasons(losing or proofs)
     if losing:
         return Event.REJECTED, verdict_reasons(losing)
-    if not rewrite and (why := why_not_served_unrewritten(reports)):
-        return Event.REJECTED, why
-    return None
+    if served_fused(reports):
+        why = why_not_fused_alike(proofs)
+    else:
+        why = "" if rewrite else why_not_served_unrewritten(reports)
+    return (Event.REJECTED, why) if why else None
+
+
+def served_fused(reports: Mapping[str, GalleryReport]) -> bool:
+    """Whether galleries that were accepted are to be served by both models' queries together, and left as they are."""
+    return any(report.proof.served_as == "fused" for report in reports.values())
+
+
+def why_not_fused_alike(proofs: Mapping[str, ProofReport]) -> str:
+    """Why galleries cannot all be served by both models' queries, though one needs it; empty where all can."""
+    alone = [name for name, proof in proofs.items() if proof.fused is None or not proof.fused.passes]
+    fused = [name for name, proof in proofs.items() if proof.served_as == "fused"]
+    if not alone:
+        return ""
+    return (
+        f"{verdict_reasons(proofs)} One upgrade serves all its galleries alike: start one for {', '.join(fused)} and"
+        f" another for {', '.join(alone)}."
+    )
 
 
 def why_not_served_unrewritten(reports: Mapping[str, GalleryReport]) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.artifacts.crossings import Crossing, open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
+from app.failpoints import Failpoint, reached
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
 from models.device import resolve
@@ -20,10 +21,11 @@ from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import predict_side
 from workers.context import StepContext, StepFailed
 from workers.reporting.acceptance_gate import gate_of
-from workers.reporting.gallery_report import GalleryReport, early_end, report_galleries
+from workers.reporting.gallery_report import GalleryReport, early_end, report_galleries, served_fused
 from workers.rows.items import whole_gallery
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.serving.prepare import ServingMeasurements, prepare_serving
+from workers.training.gallery_fusion import keep_fusion
 
 SEED = 0
 
@@ -50,9 +52,11 @@ def _conclude(
 ) -> None:
     """Writes the reports down, and moves the upgrade on: to its end, to be transformed, or to be ready as it is."""
     steps, written = crosswalk.upgrade_steps, {name: report.to_json() for name, report in reports.items()}
-    rewrite = upgrade.forward.rewrite
+    rewrite, fused = upgrade.forward.rewrite, served_fused(reports)
     if (end := early_end(reports, dry_run=upgrade.asked.dry_run, rewrite=rewrite)) is not None:
         steps.advance(session, upgrade.id, end[0], proofs=written, reason=end[1])
+    elif fused:
+        steps.finish_untouched(session, upgrade.id, written, fused=True)
     elif rewrite:
         steps.advance(session, upgrade.id, Event.ACCEPTED, "transform", proofs=written)
     else:
@@ -67,7 +71,8 @@ def _prove(
     learned_from: DatasetPairs,
     judged_on: DatasetPairs | None,
 ) -> ProofReport:
-    """The proof of the crossing on the gallery of this name, as it will be served.
+    """The proof of the crossing on the gallery of this name, as it will be served; what fuses it with the old model's
+    queries there is kept among the artifacts.
 
     judged_on: the evaluation set, if the upgrade names one, in place of pairs held out of refits. Raises StepFailed
     where the pairs known cannot judge the crossing.
@@ -98,7 +103,7 @@ def _prove(
     )
     everywhere = items.side.has.all() and all(rows.has_side.all() for rows in parts)
     try:
-        return prove(
+        proof = prove(
             items.as_gallery(side=side, guess=guess),
             learned_from.located(items, weights, side=side),
             chosen if everywhere or not side else mixture,
@@ -107,12 +112,16 @@ def _prove(
             gate=gate_of(upgrade),
             instant=instant,
             evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
+            may_fuse=upgrade.forward.fused,
             limits=ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),
             seed=SEED,
             progress=context.progress,
         )
     except NothingToJudge as error:
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
+    keep_fusion(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), name, crossing, proof, items)
+    reached(Failpoint.FUSION_SAVED)
+    return proof
 
 
 def _crossing(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo) -> Crossing:

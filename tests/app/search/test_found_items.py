@@ -86,6 +86,6 @@ def test_memory_is_bounded_and_what_does_not_fit_is_read_again(items: Items, roo
 
 
 def test_bytes_are_counted_and_not_characters() -> None:
-    narrow, wide = (FoundItem("a", None, character * 1_000).nbytes for character in "a😀")
+    narrow, wide = (FoundItem.of("a", None, character * 1_000).nbytes for character in "a😀")
     assert narrow >= 1_000
     assert wide >= narrow + 3_000

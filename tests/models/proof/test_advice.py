@@ -7,7 +7,7 @@ import pytest
 
 from models.proof.advice import advise
 from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
-from models.proof.report import Quantity, WantedPairs
+from models.proof.report import FusedResult, Quantity, WantedPairs
 
 
 def q(mean: float, width: float = 0.02) -> Quantity:
@@ -45,6 +45,9 @@ HALF = replace(
     uncovered_rows=500,
     wanted=tuple(WantedPairs(f"g{i}", 10, 4) for i in range(7)),
 )
+
+
+FUSED = FusedResult("cmc@1", q(0.83), q(0.08), q(0.13), 0.6, 0.4, (), ())
 
 
 def recommended(f: VerdictInputs) -> str:
@@ -137,3 +140,52 @@ def test_rungs_state_their_cost() -> None:
         "backfill": (500, 1000),
         "re_embed": (1000, 1000),
     }
+
+
+LOST = replace(GOOD, cross=q(0.7), difference=q(-0.05), fused=FUSED)
+
+
+def test_what_the_crossing_alone_misses_is_accepted_as_fused_where_that_meets_the_gate() -> None:
+    accepted, reason = verdict(LOST)
+    assert accepted
+    assert recommended(LOST) == "fused"
+    assert "The crossing alone does not meet the gate" in reason
+    assert "83.0% (81.0% to 85.0%)" in reason
+    assert "vectors of both models" in reason
+    names = [rung.name for rung in advise(LOST, accepted)]
+    assert names == ["stay", "instant", "fused", "transform", "backfill", "re_embed"]
+
+
+def test_crossing_that_meets_the_gate_is_accepted_as_such_though_fused_is_better() -> None:
+    both = replace(GOOD, fused=replace(FUSED, quality=q(0.9), difference=q(0.15)))
+    assert verdict(both)[0]
+    assert recommended(both) == "transform"
+    assert "both models' queries fused 90.0%" in verdict(both)[1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fused": replace(FUSED, difference=q(0.01))},
+        {"fused": replace(FUSED, alpha=0.0)},
+        {"judgeable": False},
+        {"may_fuse": False},
+    ],
+)
+def test_fused_is_rejected_where_it_misses_the_gate_adds_nothing_or_is_out_of_the_question(
+    changed: dict[str, Any],
+) -> None:
+    lost = replace(LOST, **changed)
+    assert not verdict(lost)[0]
+    assert recommended(lost) == "stay"
+
+
+def test_fused_with_a_worse_new_model_must_be_better_than_the_old_whatever_the_gate_asks() -> None:
+    lenient = AcceptanceGate("cmc@1", "at_least", 0.5)
+    worse = replace(LOST, gate=lenient, new_is_worse=True)
+    assert verdict(worse)[0]
+    assert recommended(worse) == "fused"
+    assert "new model alone is no better than the old" in verdict(worse)[1]
+    doubtful = replace(worse, fused=replace(FUSED, difference=q(0.01)))
+    assert not verdict(doubtful)[0]
+    assert recommended(doubtful) == "stay"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
-from models.portable import Transformation
+from models.portable import Alphas, Fusion, Moments, Transformation, as_indexed
 from models.proof.crossing import prove
 from models.proof.gate import AcceptanceGate
 from models.proof.inputs import PlacedPairs, ProofLimits
@@ -107,9 +107,9 @@ def test_whole_is_the_strata_weighted_by_their_share(half: ProofReport) -> None:
     assert half.metrics[0].old_old.mean == pytest.approx(sum(s.share * s.old_old.mean for s in half.strata))
 
 
-def test_weaker_new_model_is_rejected_and_the_advice_is_to_stay() -> None:
+def test_new_model_that_knows_nothing_is_rejected_and_the_advice_is_to_stay() -> None:
     rng = np.random.default_rng(0)
-    items = world(0, old_noise=0.8, new_noise=1.6).items(40, rng)
+    items = world(0, old_noise=0.8, new_noise=8).items(40, rng)
     e = draw(items, 1.0, PAIRS, rng)
     loose = AcceptanceGate("cmc@1", "at_least", 0.05)  # even where the gate itself would let it pass
     report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, gate=loose, limits=QUICK)
@@ -121,6 +121,73 @@ def test_weaker_new_model_is_rejected_and_the_advice_is_to_stay() -> None:
     assert next(r for r in report.advice if r.recommended).name == "stay"
 
 
+def test_weaker_new_model_that_knows_something_else_is_accepted_as_fused() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0, old_noise=1.2, new_noise=1.5).items(40, rng)
+    e = draw(items, 1.0, PAIRS, rng)
+    report = prove(gallery(items), e, crossing(e.pairs), source=SOURCE, target=TARGET, limits=QUICK)
+    assert (report.accepted, report.served_as) == (True, "fused")
+    assert report.metrics[0].difference.high < 0  # of the crossing alone
+    assert report.fused is not None
+    assert report.fused.passes
+    assert report.fused.difference.low > 0
+    assert report.fused.over_crossing.low > 0
+    assert "fused with the old model's queries it meets the gate" in report.reason
+    rung = next(r for r in report.advice if r.recommended)
+    assert (rung.name, rung.quality, rung.embeddings_per_query) == ("fused", report.fused.quality, 2)
+    assert (rung.items_to_re_embed, rung.vectors_rewritten) == (0, 0)
+
+
+def test_curve_over_alpha_leads_from_the_old_model_to_the_crossing() -> None:
+    rng = np.random.default_rng(0)
+    items = world(0, old_noise=1.2, new_noise=1.2).items(40, rng)
+    e = draw(items, 1.0, PAIRS, rng)
+    c = crossing(e.pairs)
+    report = prove(gallery(items), e, c, source=SOURCE, target=TARGET, instant=c, limits=QUICK)
+    instant = next(r for r in report.advice if r.name == "instant").quality
+    assert report.fused is not None
+    assert instant is not None
+    first, *between, last = report.fused.curve
+    assert (first.alpha, last.alpha) == (0, 1)
+    assert first.exact == first.pushed == pytest.approx(report.metrics[0].old_old.mean, abs=0.02)
+    assert last.exact == pytest.approx(report.metrics[0].cross.mean, abs=0.02)
+    assert last.pushed == pytest.approx(instant.mean, abs=0.02)
+    for curve, alpha in (
+        ([p.exact for p in report.fused.curve], report.fused.alpha),
+        ([p.pushed for p in report.fused.curve if p.pushed is not None], report.fused.pushed_alpha),
+    ):
+        assert len(curve) == len(between) + 2
+        assert max(curve[1:-1]) > max(curve[0], curve[-1])
+        assert 0 < alpha < 1
+    lost = sum(f.negative for f in report.fused.flips)
+    won = sum(f.positive for f in report.fused.flips)
+    assert (won - lost) / PAIRS == pytest.approx(report.fused.difference.mean, abs=0.02)
+
+
+@pytest.mark.parametrize("share", [0.75, 1.0])
+def test_fused_interval_holds_what_fresh_queries_measure(share: float) -> None:
+    held = []
+    for seed in range(4):
+        report, items, e, w = prove_share(share, seed)
+        assert report.fused is not None
+        test, h = w.items(40, np.random.default_rng(seed + 1000)), crossing(e.pairs).transformation
+        crossed = h.apply(items.old)
+        moments = Moments.of(items.old, "cosine"), Moments.of(crossed, "cosine")
+        alpha = report.fused.alpha
+        fusion = Fusion(h.card, *moments, Alphas(alpha, alpha, alpha))
+        assert test.label is not None
+        assert items.label is not None
+        right = []
+        for start in range(0, len(test), 200):
+            some = test.subset(np.arange(start, start + 200))
+            s_old = as_indexed(some.old, "cosine") @ as_indexed(items.old, "cosine").T
+            s_new = as_indexed(some.new, "cosine") @ crossed.T
+            scores = fusion.scores(some.old, some.new, s_old, s_new, np.zeros(s_old.shape, bool))
+            right.append(items.label[scores.argmax(axis=1)] == some.label)
+        held.append(report.fused.quality.low <= np.concatenate(right).mean() <= report.fused.quality.high)
+    assert sum(held) >= 3
+
+
 def test_unlabelled_data_is_judged_by_neighbours_and_the_report_says_so(unlabelled: ProofReport) -> None:
     assert unlabelled.basis.judged_by == "neighbours"
     assert [m.metric for m in unlabelled.metrics] == ["recall@10"]
@@ -128,6 +195,9 @@ def test_unlabelled_data_is_judged_by_neighbours_and_the_report_says_so(unlabell
     text = " ".join(unlabelled.notes)
     assert "cannot be known" in text
     assert "recall@10 was judged in its place" in text
+    assert unlabelled.fused is not None
+    assert (unlabelled.fused.metric, unlabelled.fused.flips) == ("recall@10", ())
+    assert "leans to the new model" in text
     assert next(r for r in unlabelled.advice if r.name == "re_embed").quality is None
 
 

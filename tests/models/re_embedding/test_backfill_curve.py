@@ -126,6 +126,18 @@ def test_prediction_takes_the_ends_that_it_is_given_and_the_shape_that_the_pairs
         assert theirs.low <= theirs.mean <= theirs.high
 
 
+def test_errors_change_as_the_pairs_do_where_only_the_start_is_given() -> None:
+    _, _, new, transformed, codes = world(6, each=20)
+    order = at_random(len(new), 0)
+    own = predicted_curve(transformed, new, codes, order, "l2", "map")
+    curve = predicted_curve(transformed, new, codes, order, "l2", "map", Interval(0.9, 0.88, 0.92))
+    assert curve.points[0].mean == pytest.approx(0.9)
+    assert (curve.points[0].low, curve.points[0].high) == pytest.approx((0.88, 0.92), abs=0.005)
+    for mine, theirs in zip(own.points, curve.points, strict=True):
+        assert 1 - theirs.mean == pytest.approx(0.1 * (1 - mine.mean) / (1 - own.points[0].mean))
+        assert theirs.low <= theirs.mean <= theirs.high
+
+
 def test_prediction_from_pairs_covers_what_a_larger_gallery_then_measures() -> None:
     rng = np.random.default_rng(7)
     centres = rng.normal(size=(10, 16))

@@ -7,8 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from app.upgrades.states import Event
-from tests.workers.reporting.reports import BARE, CASCADE, FULL, PROOF
-from workers.reporting.gallery_report import GalleryReport, early_end, verdict_reasons, why_not_served_unrewritten
+from models.proof.report import AlphaPoint, FlipCount, FusedResult
+from tests.workers.reporting.reports import BARE, CASCADE, FULL, PROOF, quantity
+from workers.reporting.gallery_report import (
+    GalleryReport,
+    early_end,
+    served_fused,
+    verdict_reasons,
+    why_not_served_unrewritten,
+)
 
 FREE = {"items_to_re_embed": 0, "bytes_written": 0, "compute_seconds": 0.0, "price": 0.0, "unknown": []}
 
@@ -45,6 +52,7 @@ def rung(
         "vectors_rewritten": rewritten,
         "recommended": recommended,
         "note": note,
+        "embeddings_per_query": 2 if name == "fused" else 1,
         **more,
     }
 
@@ -139,6 +147,7 @@ def report_json(advice: list[dict[str, Any]], notes: list[str], **more: Any) -> 
             "resamples": 2000,
             "seed": 0,
         },
+        "served_as": "crossing",
         **more,
     }
 
@@ -195,6 +204,33 @@ def test_no_item_lacking_side_information_is_reported_as_zero() -> None:
     assert replace(BARE, items_without_side_information=0).to_json()["items_without_side_information"] == 0
 
 
+def test_report_of_the_fused_search_has_its_figures_and_the_curve_over_alpha() -> None:
+    fused = FusedResult(
+        "cmc@1",
+        quantity(0.75),
+        quantity(0.25),
+        quantity(0.125),
+        0.5,
+        0.25,
+        (AlphaPoint(0.0, 0.5, 0.5), AlphaPoint(1.0, 0.625, None)),
+        (FlipCount("covered", 3, 9, 200),),
+        passes=True,
+    )
+    written = replace(BARE, proof=replace(PROOF, served_as="fused", fused=fused)).to_json()
+    assert written["served_as"] == "fused"
+    assert written["fused"] == {
+        "metric": "cmc@1",
+        "quality": figure(0.75),
+        "difference": figure(0.25),
+        "over_crossing": figure(0.125),
+        "alpha": 0.5,
+        "pushed_alpha": 0.25,
+        "curve": [{"alpha": 0.0, "exact": 0.5, "pushed": 0.5}, {"alpha": 1.0, "exact": 0.625, "pushed": None}],
+        "flips": [{"stratum": "covered", "negative": 3, "positive": 9, "queries": 200}],
+        "passes": True,
+    }
+
+
 def with_cascade(measured: float) -> GalleryReport:
     return replace(BARE, cascade=replace(CASCADE, measured=measured))
 
@@ -230,3 +266,30 @@ def test_reports_end_an_upgrade_that_is_a_dry_run_loses_or_cannot_be_served_as_i
     assert end(short, rewrite=False) == (Event.REJECTED, why_not_served_unrewritten({"g0": short}))
     assert end(short) is None
     assert end(FULL, rewrite=False) is None
+
+
+def test_galleries_are_served_fused_where_one_needs_it_and_all_can_be() -> None:
+    result = FusedResult(
+        "cmc@1",
+        PROOF.metrics[0].cross,
+        PROOF.metrics[0].difference,
+        PROOF.metrics[0].difference,
+        0.5,
+        0.5,
+        (),
+        (),
+        passes=True,
+    )
+    either = replace(BARE, proof=replace(PROOF, fused=result))
+    only = replace(BARE, proof=replace(PROOF, fused=result, served_as="fused"))
+    alone = replace(BARE, proof=replace(PROOF, fused=replace(result, passes=False)))
+    short = replace(only, cascade=replace(CASCADE, measured=CASCADE.overlap - 0.01))
+    assert not served_fused({"a": either, "b": alone})
+    assert served_fused({"a": either, "b": only})
+    for rewrite in (True, False):
+        assert early_end({"a": either, "b": only}, dry_run=False, rewrite=rewrite) is None
+        assert early_end({"a": short}, dry_run=False, rewrite=rewrite) is None
+        end = early_end({"a": alone, "b": only}, dry_run=False, rewrite=rewrite)
+        assert end is not None
+        assert end[0] == Event.REJECTED
+        assert "start one for b and another for a" in end[1]
