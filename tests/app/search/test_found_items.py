@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,6 +87,9 @@ def test_memory_is_bounded_and_what_does_not_fit_is_read_again(items: Items, roo
 
 
 def test_bytes_are_counted_and_not_characters() -> None:
-    narrow, wide = (FoundItem.of("a", None, character * 1_000).nbytes for character in "a😀")
+    narrow, wide = (
+        FoundItem.of("a", None, json.dumps({"of": text}, ensure_ascii=False)).nbytes
+        for text in ("a" * 1_000, "😀" * 1_000)
+    )
     assert narrow >= 1_000
     assert wide >= narrow + 3_000
