@@ -87,9 +87,7 @@ def test_memory_is_bounded_and_what_does_not_fit_is_read_again(items: Items, roo
 
 
 def test_bytes_are_counted_and_not_characters() -> None:
-    narrow, wide = (
-        FoundItem.of("a", None, json.dumps({"of": text}, ensure_ascii=False)).nbytes
-        for text in ("a" * 1_000, "😀" * 1_000)
-    )
+    payloads = (json.dumps({"of": character * 1_000}, ensure_ascii=False) for character in "a😀")
+    narrow, wide = (FoundItem.of("a", None, payload).nbytes for payload in payloads)
     assert narrow >= 1_000
     assert wide >= narrow + 3_000
