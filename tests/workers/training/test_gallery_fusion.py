@@ -32,8 +32,9 @@ def items(has: np.ndarray) -> Items:
 
 @pytest.mark.parametrize("side", [None, 2])
 def test_moments_are_those_of_the_items_as_they_stand_and_as_they_are_transformed(
-    tmp_path: Path, side: int | None
+    tmp_path: Path, side: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.training.gallery_fusion._AT_ONCE", 7)
     plain = affine(OLD, NEW, seed=1)
     crossing = Crossing(plain if side is None else affine(OLD, NEW, side), plain)
     artifacts, stored = UpgradeArtifacts(tmp_path, "upgrade"), items(HAS if side else np.zeros(40, bool))
@@ -44,8 +45,8 @@ def test_moments_are_those_of_the_items_as_they_stand_and_as_they_are_transforme
         (kept.old, Moments.of(VECTORS, OLD.metric)),
         (kept.crossed, Moments.of(transformed, NEW.metric)),
     ):
-        np.testing.assert_array_equal(mine.mean, expected.mean)
-        np.testing.assert_array_equal(mine.covariance, expected.covariance)
+        np.testing.assert_allclose(mine.mean, expected.mean, atol=1e-6)
+        np.testing.assert_allclose(mine.covariance, expected.covariance, atol=1e-6)
     assert kept.alphas == Alphas(pushed=0.25, exact=0.75, native=0.75)
 
 
