@@ -21,9 +21,11 @@ from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
 from app.keys.service import Keys
 from app.registry.service import Leaves, Models, Usages
+from app.search.kept_resolutions import KeptResolutions
 from app.search.live import LiveIndexes
 from app.search.resolution import SearchResolver
 from app.search.service import Search
+from app.search.single_queries import SingleQueries
 from app.settings import Settings
 from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
@@ -32,6 +34,7 @@ from app.spaces.guard import SpaceGuard
 from app.spaces.sketches import Sketches
 from app.spaces.stored import StoredSpaces
 from app.spaces.watch import StreamWatch
+from app.storage.commits import CommitWatch
 from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
@@ -65,8 +68,10 @@ class Crosswalk:
     accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
     live: LiveIndexes
-    search_resolver: SearchResolver
+    commits: CommitWatch
+    search_resolver: KeptResolutions
     search: Search
+    single_queries: SingleQueries
     uploads: Uploads
     keys: Keys
     key_ring: KeyRing
@@ -86,6 +91,7 @@ class Crosswalk:
         self.key_ring.note_last_use()
         self.streams.close()
         self.doorbell.close()
+        self.commits.close()
         self.database.close()
 
 
@@ -106,8 +112,12 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     keys = Keys(database)
+    commits = database.watch_commits()
+    resolver = KeptResolutions(SearchResolver(settings, database, models, galleries), commits)
+    search = Search(settings, galleries, live)
     sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
     spaces = SpaceGuard(settings, models, sketches)
+    streams = StreamWatch(spaces, off=settings.space_guard == "off")
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
     leaves += [encoders.leave]
     return Crosswalk(
@@ -131,18 +141,20 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         accepted_crossings=accepted_crossings,
         evaluations=evaluations,
         live=live,
-        search_resolver=SearchResolver(settings, database, models, galleries),
-        search=Search(settings, galleries, live),
+        commits=commits,
+        search_resolver=resolver,
+        search=search,
+        single_queries=SingleQueries(resolver, search, streams, settings.search_queries_limit),
         uploads=Uploads(settings),
         keys=keys,
         key_ring=KeyRing(settings, keys),
         spaces=spaces,
-        streams=StreamWatch(spaces, off=settings.space_guard == "off"),
+        streams=streams,
         doctor=Doctor(galleries, spaces),
     )
 
 
-def _parts(request: Request) -> Crosswalk:
+async def _parts(request: Request) -> Crosswalk:  # async: a plain function is called in a thread
     crosswalk: Crosswalk = request.app.state.crosswalk
     return crosswalk
 

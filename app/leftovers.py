@@ -21,6 +21,7 @@ from app.galleries.generations import lock
 from app.galleries.info import GalleryInfo
 from app.galleries.leftovers import unnamed_in
 from app.galleries.rebuilds import rebuild_of
+from app.keys.access import EVERYTHING
 from app.problems import NotFound
 
 _TABLES = ("datasets/*/*", "galleries/*/*", "galleries/*/generations/*")
@@ -92,7 +93,7 @@ def _of_gallery(crosswalk: Crosswalk, info: GalleryInfo, within: Session | None 
         except NotFound:  # the whole folder is a leftover, or has just been deleted
             return []
         rebuilds = (crosswalk.jobs.progress(session, rebuild_of(info.id, number)) for number in now.generations)
-        at_work = crosswalk.upgrades.working_on(gallery=info.id, within=session) or any(rebuilds)
+        at_work = crosswalk.upgrades.working_on(EVERYTHING, gallery=info.id, within=session) or any(rebuilds)
     return [] if at_work or now.folder != info.folder else sorted(found & unnamed_in(folder, now))
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import structlog
 
-from app.keys.secret import redacted
+from app.redaction import redacted
 
 _CHATTY = {
     "alembic": logging.WARNING,

@@ -24,6 +24,7 @@ from app.http.security_headers import SecurityHeaders
 from app.http.telemetry import Metrics, Telemetry
 from app.keys.admission import Admission, refuse_unruled
 from app.keys.limits import KeyLimits
+from app.keys.openapi import document_rules
 from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
@@ -31,6 +32,7 @@ from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
 from app.side_information.routes import router as side_information
+from app.spaces.watch import foreign_streams
 from app.storage.migrate import migrate
 from app.upgrades.routes import router as upgrades
 from app.upgrades.routes import starting
@@ -46,11 +48,12 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
-            app.state.crosswalk.streams.measure(metrics.registry)
+            app.state.crosswalk.streams.count_in(foreign)
             yield
             await run_in_threadpool(stack.close)
 
     metrics = Metrics()
+    foreign = foreign_streams(metrics.registry)
     app = Documented(
         title="Crosswalk",
         version=__version__,
@@ -60,6 +63,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        document_access=document_rules,
         dependencies=[Depends(refuse_unruled), Depends(RequestChecks())],
         generate_unique_id_function=_operation_id,
     )
@@ -72,10 +76,12 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Forwarded, trusted=settings.trusted_proxies, root_path=settings.root_path)
     app.add_middleware(KnownHosts, allowed=settings.allowed_hosts)
+    app.add_middleware(LastResort, data_dir=settings.data_dir)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (
+        search,  # first, since routers are asked in turn, and nothing is called as often
         models,
         galleries,
         datasets,
@@ -83,7 +89,6 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         starting,
         upgrades,
         evaluations,
-        search,
         keys,
         health.router,
         docs.router,

@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     database_connections: int = Field(
         default=DATABASE_CONNECTIONS,
         gt=0,
-        description="Most connections to the database that a gateway, or a worker, or a step holds open.",
+        description="Most connections to the database that a gateway, or a worker, or a step holds open; a gateway "
+        "holds one more, which tells searches whether anything was committed.",
     )
     broker_url: str = Field(default=MEMORY_BROKER, description="Celery broker; memory:// runs the worker in-process.")
     backbones: Path | None = Field(

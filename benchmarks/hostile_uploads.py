@@ -56,7 +56,7 @@ async def _take(uploads: Uploads, body: Path, media_type: str) -> str:
     headers = {"content-type": media_type}
     if media_type == NPY:
         async with uploads.queries(_pieces(body), headers) as decoded:
-            await decoded(DIMENSION)
+            await decoded(DIMENSION, None)
         return "taken"
     async with uploads.rows(_pieces(body), headers, EXPECTED) as rows:
         return f"{rows.count} rows"

@@ -6,7 +6,9 @@ import pyarrow as pa
 from app.composition import Crosswalk
 from app.datasets.schemas import NewDataset
 from app.jobs.leases import Leases
+from app.keys.access import EVERYTHING
 from app.storage.lance_table import embedding_column, vector_type
+from app.upgrades.enough import FEWEST_PAIRS
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.states import Event
 from models.portable import Space
@@ -22,10 +24,10 @@ def start_learned(crosswalk: Crosswalk, source: Space, target: Space, gallery: s
     rewrite: whether the gallery is to be transformed; otherwise queries of the new model are pushed back to it.
     """
     crosswalk.datasets.create(NewDataset(id=_DATASET))
-    _put_row(crosswalk, target)
+    _put_rows(crosswalk, source, target)
     request = ForwardUpgrade(to=target.model, dataset=_DATASET, galleries=[gallery], rewrite=rewrite)
     with crosswalk.database.session() as session:
-        upgrade = crosswalk.upgrades.start(session, source.model, request).id
+        upgrade = crosswalk.upgrades.start(session, source.model, request, EVERYTHING).id
     leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
     lease = leases.claim([_STEP])
     if lease is None:
@@ -35,9 +37,12 @@ def start_learned(crosswalk: Crosswalk, source: Space, target: Space, gallery: s
     return upgrade
 
 
-def _put_row(crosswalk: Crosswalk, target: Space) -> None:
-    """One row, of zeros: a dataset without vectors of the new model is refused, and nothing reads these."""
-    schema = pa.schema({"id": pa.string(), embedding_column(target.model): vector_type(target.dimension)})
-    vectors = pa.array([np.zeros(target.dimension, np.float32)], vector_type(target.dimension))
-    batch = pa.RecordBatch.from_arrays([pa.array(["row"]), vectors], schema=schema)
+def _put_rows(crosswalk: Crosswalk, *spaces: Space) -> None:
+    """As many pairs as an upgrade must have at least, of zeros: nothing reads them."""
+    kinds = {embedding_column(space.model): vector_type(space.dimension) for space in spaces}
+    schema = pa.schema({"id": pa.string(), **kinds})
+    zeros = [[np.zeros(space.dimension, np.float32)] * FEWEST_PAIRS for space in spaces]
+    vectors = [pa.array(cells, kind) for cells, kind in zip(zeros, kinds.values(), strict=True)]
+    names = pa.array([f"row-{row}" for row in range(FEWEST_PAIRS)])
+    batch = pa.RecordBatch.from_arrays([names, *vectors], schema=schema)
     crosswalk.datasets.store(_DATASET).put(schema, lambda: iter([batch]))

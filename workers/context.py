@@ -38,16 +38,21 @@ class StepContext:
         self._leases = leases
         self._heartbeat = heartbeat
         self._began: tuple[float, int] | None = None
+        self._done = 0
+        self._phase: tuple[str, int] | None = None
 
     def progress(self, done: int, total: int, *, step: str | None = None) -> None:
         """Says how far the step has come, in its own unit; as often as it likes: the next heartbeat carries it.
 
-        The time left is reckoned from the pace since this attempt's first report. Raises CancelRequested.
+        The time left is that of the phase named `step`, reckoned from the pace since its first report in this attempt.
+        Another name, another total or a step back begins another phase. Raises CancelRequested.
         """
         self.check_cancelled()
         now = time.monotonic()
-        if self._began is None or done < self._began[1]:
-            self._began = now, done
+        phase = (step or self.lease.step, total)
+        if self._began is None or phase != self._phase or done < self._done:
+            self._began, self._phase = (now, done), phase
+        self._done = done
         since, first = self._began
         eta = (total - done) * (now - since) / (done - first) if done > first else None
         self._heartbeat.progress = JobProgress(step=step or self.lease.step, done=done, total=total, eta_seconds=eta)

@@ -63,8 +63,8 @@ def back_up(settings: Settings, folder: Path) -> BackupManifest:
 def restore(backup: Path, settings: Settings) -> BackupManifest:
     """Makes a service of a backup: its data directory, which must not exist or be empty, and its database.
 
-    Every file is checked first. Raises NotABackup where one is not what was backed up, CannotBackUp where the data
-    directory or the database holds something already.
+    Every file is checked first. Raises NotABackup, which names every one that is not what was backed up, and
+    CannotBackUp where the data directory or the database holds something already.
     """
     manifest = check(backup)
     target = settings.data_dir
@@ -88,14 +88,23 @@ def restore(backup: Path, settings: Settings) -> BackupManifest:
 
 
 def check(backup: Path) -> BackupManifest:
-    """Compares every file of a backup with its checksum. Raises NotABackup, which names the first that differs."""
+    """Compares every file of a backup with its checksum. Raises NotABackup, which names every one that differs."""
     manifest = BackupManifest.read(backup)
-    for file in manifest.files:
-        if not (backup / file.path).is_file():
-            raise NotABackup(f"{backup} is no whole backup: {file.path} is missing")
-        if described(backup / file.path, backup) != file:
-            raise NotABackup(f"{backup} is damaged: {file.path} is not what was backed up")
+    faults = [fault for file in manifest.files if (fault := _fault(backup, file)) is not None]
+    if faults:
+        raise NotABackup(f"{backup} is damaged, {len(faults)} of {len(manifest.files)} files: {'; '.join(faults)}")
     return manifest
+
+
+def _fault(backup: Path, file: CopiedFile) -> str | None:
+    """What is wrong with one file of a backup; None where it is what was backed up."""
+    if not (backup / file.path).is_file():
+        return f"{file.path} is missing"
+    try:
+        same = described(backup / file.path, backup) == file
+    except OSError as error:
+        return f"{file.path} cannot be read ({error.strerror})"
+    return None if same else f"{file.path} is not what was backed up"
 
 
 def _copied(settings: Settings, part: Path) -> BackupManifest | None:

@@ -1,4 +1,4 @@
-"""What the client commands do: one HTTP call each, its JSON answer printed; a problem goes to stderr, with status 1."""
+"""What the client commands do: one HTTP call each, its JSON answer printed; a problem is a line on stderr, status 1."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import typer
 from app.cli.authorization import authorization
 from app.cli.ending import described, give_up, refuse, told_in_one_line
 from app.cli.files import FileType, opened
+from app.cli.problem_line import problem_line
 
 SETTLED = ("ready", "active", "rolled_back", "rejected", "evaluated", "done", "failed", "cancelled")
 _LOOK_SECONDS = 0.5
@@ -57,7 +58,7 @@ class Client:
 
     def follow(self, path: str, part: str | None = None) -> None:
         """Prints the states and progress of what is at `path`, or of a part of it, as they change; status 1 unless it
-        ends well."""
+        ends well. How far and how long is said of the step at hand: what the steps after it take is not known."""
         shown = None
         while True:
             now = self.ask("GET", path)
@@ -65,9 +66,9 @@ class Client:
             progress = now["progress"]
             line = now["state"]
             if progress and progress["total"]:
-                line += f"  {progress['done'] / progress['total']:4.0%}"
+                line += f"  {progress['step']} {progress['done'] / progress['total']:4.0%}"
                 if progress["eta_seconds"] is not None:
-                    line += f"  {progress['eta_seconds']:.0f} s left"
+                    line += f"  {progress['eta_seconds']:.0f} s left of this step"
             if line != shown:
                 typer.echo(line)
             shown = line
@@ -96,7 +97,7 @@ class Client:
         except httpx.RequestError as error:
             give_up(f"No answer from {self._http.base_url}: {described(error)}. Is `crosswalk serve` running?")
         if answer.is_error and "json" in answer.headers.get("content-type", ""):
-            give_up(" ".join(answer.text.split()))
+            give_up(problem_line(_json(answer)) or " ".join(answer.text.split()))
         if not answer.is_success:
             give_up(f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as Crosswalk does.")
         return answer

@@ -158,3 +158,9 @@ def main() -> None:
         commands()
     except OSError as error:  # Such as output that cannot be written; what a command itself expects, it says.
         sys.exit(f"{described(error)}.")
+    except Exception as error:
+        from app.cli.faults import fault_line
+
+        if (line := fault_line(error)) is None:
+            raise
+        sys.exit(line)

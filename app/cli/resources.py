@@ -11,7 +11,7 @@ from app.cli.ending import refuse
 from app.cli.evaluations import evaluations
 from app.cli.files import FileType
 from app.cli.paths import path_to
-from app.cli.vectors import query_body
+from app.cli.vectors import fused_query_body, query_body
 
 Id = Annotated[str, typer.Argument(help="The id it was, or is to be, registered with.")]
 File = Annotated[
@@ -314,14 +314,21 @@ def search(
     vector: Annotated[
         str | None, typer.Option(help="The vector, where it is not given as an argument: --vector=@query.npy.")
     ] = None,
+    old_vector: Annotated[
+        str | None,
+        typer.Option(help="The same query by the old model, given as VECTOR is: items are scored by both models."),
+    ] = None,
     k: Annotated[int, typer.Option(help="How many items to find.")] = 10,
     url: Url = None,
 ) -> None:
     """Searches with one query."""
     if (given is None) == (vector is None):
         refuse("Give one vector: as the second argument, or with --vector.")
-    client, body = Client(url), query_body(str(given if vector is None else vector))
-    headers = {"content-type": "application/x-npy"}
+    client, query = Client(url), str(given if vector is None else vector)
+    if old_vector is None:
+        body, headers = query_body(query), {"content-type": "application/x-npy"}
+    else:
+        body, headers = fused_query_body(query, old_vector), {"content-type": "application/x-npz"}
     # A body, and not the URL: a vector of any length fits there.
     answer = client.ask(
         "POST", "/search", params={"gallery": gallery, "model": model, "k": k}, content=body, headers=headers

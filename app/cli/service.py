@@ -56,6 +56,7 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     failpoints.arm("gateway")
     listener = _listen(host, port)
     _prepare(settings)
+    _reach_database(settings)
     if settings.embedded:
         from workers.runtime.celery import EmbeddedWorker
 
@@ -112,8 +113,21 @@ def migrate(data_dir: Path | None) -> None:
 
 def _migrate(settings: Settings) -> None:
     database = Database(settings.sqlalchemy_url)
-    migrations.migrate(database)
-    database.close()
+    try:
+        migrations.migrate(database)
+    finally:
+        database.close()
+
+
+def _reach_database(settings: Settings) -> None:
+    """Raises what ends the command in one line where the database cannot be reached: uvicorn would tell it with a
+    traceback."""
+    database = Database(settings.sqlalchemy_url)
+    try:
+        with database.engine.connect():
+            pass
+    finally:
+        database.close()
 
 
 def _prepare(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,18 +14,30 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 
 from app.cli.settings import settings_or_end
+from app.http.peers import is_loopback
 from app.keys.access import KeyScope
-from app.keys.peers import is_loopback
 from app.keys.schemas import CreatedKey, Key, NewKey
 from app.keys.service import Keys
-from app.problems import Problem
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.migrate import migrate
 
+_HEADINGS = (
+    "id",
+    "name",
+    "scopes",
+    "galleries",
+    "datasets",
+    "rate",
+    "concurrency",
+    "state",
+    "created",
+    "ends",
+    "last used",
+)
+_PIPED_WIDTH = 10_000
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.0}
 
 
@@ -36,26 +49,33 @@ def create(data_dir: Path | None, given: Mapping[str, Any]) -> None:
         first = error.errors(include_url=False, include_input=False)[0]
         option = "".join(str(step) for step in first["loc"][:1]).replace("expires_at", "expires")
         raise typer.BadParameter(first["msg"], param_hint=f"--{option}" if option else None) from None
-    with _opened(data_dir) as service:
+    with _opened(settings_or_end(data_dir)) as service:
         _show(service.create(new))
 
 
 def show_all(data_dir: Path | None) -> None:
     """Prints a table of all keys."""
-    with _opened(data_dir) as service:
+    with _opened(settings_or_end(data_dir)) as service:
         _print(_all(service))
 
 
 def revoke(data_dir: Path | None, key: str) -> None:
     """Ends a key."""
-    with _opened(data_dir) as service:
-        service.revoke(key)
+    settings = settings_or_end(data_dir)
+    with _opened(settings) as service:
+        admin_left = service.revoke(key, even_last_admin=True)
     typer.echo(f"Key {key} is revoked: a running service refuses it within a second.")
+    if not admin_left and not _admin_key(settings):
+        typer.echo(
+            "Warning: no admin's key is left, so nobody can manage keys over HTTP, and every request still needs one. "
+            "`crosswalk keys create --name operator --scopes admin` makes another.",
+            err=True,
+        )
 
 
 def rotate(data_dir: Path | None, key: str, until: datetime | None) -> None:
     """Makes a key in place of another, which ends at `until`, and prints it."""
-    with _opened(data_dir) as service:
+    with _opened(settings_or_end(data_dir)) as service:
         _show(service.rotate(key, until))
 
 
@@ -63,7 +83,7 @@ def refuse_open_door(settings: Settings, host: str) -> None:
     """Ends the command where it would listen for other machines without a key being needed."""
     if _admin_key(settings) or _on_loopback(host):
         return
-    with _service(settings) as service:
+    with _opened(settings) as service:
         if service.valid().in_use:
             return
     typer.echo(
@@ -93,22 +113,8 @@ def _on_loopback(host: str) -> bool:
 
 
 @contextmanager
-def _opened(data_dir: Path | None) -> Iterator[Keys]:
-    """The keys of a service; a problem ends the command."""
-    settings = settings_or_end(data_dir)
-    try:
-        with _service(settings) as service:
-            yield service
-    except Problem as problem:
-        typer.echo(problem.detail, err=True)
-        raise typer.Exit(1) from None
-    except DBAPIError as error:
-        typer.echo(f"The database cannot be used: {error.orig}", err=True)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
-def _service(settings: Settings) -> Iterator[Keys]:
+def _opened(settings: Settings) -> Iterator[Keys]:
+    """The keys of a service, whose database is made or migrated where it must be."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.sqlalchemy_url)
     try:
@@ -127,13 +133,34 @@ def _all(service: Keys) -> list[Key]:
 
 def _print(found: list[Key]) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "name", "scopes", "galleries", "state", "expires", "last used"):
-        table.add_column(heading, overflow="fold")
-    for key in found:
-        bound = "all" if key.galleries is None else ", ".join(key.galleries)
-        cells = (key.id, key.name, ", ".join(key.scopes), bound, key.state, _date(key.expires_at))
-        table.add_row(*map(escape, (*cells, _date(key.last_used_at))))
-    Console(soft_wrap=True).print(table)
+    rows = [
+        (
+            key.id,
+            key.name,
+            ", ".join(key.scopes),
+            _bound(key.galleries, "all"),
+            "" if key.galleries is None else _bound(key.datasets, "none"),
+            key.rate or "",
+            "" if key.concurrency is None else str(key.concurrency),
+            key.state,
+            _date(key.created_at),
+            _date(min(filter(None, (key.expires_at, key.revoked_at)), default=None)),
+            _date(key.last_used_at),
+        )
+        for key in found
+    ]
+    # Where no key has a rate of its own, say, no column is taken up by that.
+    shown = [place for place, heading in enumerate(_HEADINGS) if place < 2 or any(row[place] for row in rows)]
+    for place in shown:
+        table.add_column(_HEADINGS[place], overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[place]) for place in shown))
+    # What is piped is read by programs, a key on a line.
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+
+
+def _bound(names: list[str] | None, unbound: str) -> str:
+    return unbound if names is None else ", ".join(names)
 
 
 def _show(created: CreatedKey) -> None:

@@ -27,15 +27,34 @@ def query_body(given: str) -> bytes:
     """
     import numpy as np
 
-    content = _content(given.removeprefix("@")) if given.startswith("@") else given.encode(errors="surrogateescape")
-    vector = _of_npy(content) if content.startswith(_NPY) else _of_text(content)
+    body = io.BytesIO()
+    np.save(body, _query(given), allow_pickle=False)
+    return body.getvalue()
+
+
+def fused_query_body(given: str, old: str) -> bytes:
+    """The vector and the old model's beside it as the npz body of a search. Both as `query_body` takes one."""
+    import numpy as np
+
+    body = io.BytesIO()
+    np.savez(body, vector=_query(given)[None], old_vector=_query(old)[None])
+    return body.getvalue()
+
+
+def _query(given: str) -> "np.ndarray":
+    """One query: (d,) float64."""
+    import numpy as np
+
+    if given.startswith("@"):
+        content = _content(given.removeprefix("@"))
+        vector = _of_npy(content) if content.startswith(_NPY) else _of_text(content)
+    else:
+        vector = _of_text(given.encode(errors="surrogateescape"), otherwise=_name_of_a_file(given))
     if vector.ndim == 2 and len(vector) == 1:
         vector = vector[0]
     if vector.ndim != 1 or not len(vector):
         refuse(f"One query is one vector, and this is an array of shape {vector.shape}.")
-    body = io.BytesIO()
-    np.save(body, vector.astype(np.float64), allow_pickle=False)
-    return body.getvalue()
+    return np.asarray(vector, np.float64)
 
 
 def _content(name: str) -> bytes:
@@ -55,7 +74,18 @@ def _of_npy(content: bytes) -> "np.ndarray":
     return array
 
 
-def _of_text(content: bytes) -> "np.ndarray":
+def _name_of_a_file(given: str) -> str:
+    """What to say of an argument that is no vector where it names a file."""
+    try:
+        is_file = Path(given).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+        is_file = False
+    ending = Path(given).suffix.lower() in (".npy", ".json", ".txt", ".csv")
+    return f" To read the vector from the file {given}, write @{given}." if is_file or ending else ""
+
+
+def _of_text(content: bytes, otherwise: str = "") -> "np.ndarray":
+    """The vector that a text says. otherwise: a sentence on what else the text may have been meant for."""
     import numpy as np
 
     try:
@@ -69,11 +99,14 @@ def _of_text(content: bytes) -> "np.ndarray":
     except ValueError as error:
         if not _BASE64URL.fullmatch(text):
             reason = str(error)[-_SHOWN_CHARACTERS:]
-            refuse(f"The vector is neither numbers with commas between them nor base64url of float32: {reason}.")
+            refuse(
+                f"The vector is neither numbers with commas between them nor base64url of float32: {reason}.{otherwise}"
+            )
     digits = text.rstrip("=")
     data = base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4)) if len(digits) % 4 != 1 else b"?"
     if len(data) % 4:
-        refuse(f"{text[:_SHOWN_CHARACTERS]!r} is no vector: as base64url, it is no whole number of float32 values.")
+        shown = repr(text[:_SHOWN_CHARACTERS])
+        refuse(f"{shown} is no vector: as base64url, it is no whole number of float32 values.{otherwise}")
     return np.frombuffer(data, "<f4")
 
 

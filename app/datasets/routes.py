@@ -63,9 +63,9 @@ def get(dataset: DatasetId, parts: Parts) -> Dataset:
 
 
 @router.delete("/{dataset}", summary="Remove a dataset", status_code=204, responses=problems(NotFound, InUse))
-def delete(dataset: DatasetId, parts: Parts) -> None:
+def delete(dataset: DatasetId, caller: Caller, parts: Parts) -> None:
     """Removes it with its rows. One that a running upgrade or training learns from stays."""
-    used_by = [*parts.upgrades.working_on(dataset=dataset), *parts.encoders.working_on(dataset)]
+    used_by = [*parts.upgrades.working_on(caller, dataset=dataset), *parts.encoders.working_on(dataset)]
     parts.datasets.delete(dataset, used_by=used_by)
     parts.streams.forget(lambda stream: stream[0] == "rows" and stream[1] == dataset)
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from app.evaluations.states import EvaluationState
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
-from app.registry.architectures import wrong
+from app.validation import wrong
 
 EXAMPLES: dict[str, Example] = {
     "pair": {

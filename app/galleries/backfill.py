@@ -158,8 +158,8 @@ def _transformed(info: GalleryInfo) -> GenerationInfo:
 def _by_uncertainty(info: GalleryInfo, generation: GenerationInfo, waiting: Standings) -> Urgency:
     if np.isnan(waiting.uncertainty).all():
         raise WrongState(
-            f"Generation {generation.number} of gallery {info.id!r} does not know how far its vectors are off: upgrade "
-            f"{generation.upgrade} learned no uncertainty, or its items lack the side-information that it reads. "
+            f"Generation {generation.number} of gallery {info.id!r} does not know how far its vectors are off: the "
+            "upgrade that made it learned no uncertainty, or its items lack the side-information that it reads. "
             "Choose another order, such as `class_mean_distance` or `random`; or upgrade anew from generation "
             f"{generation.parent}."
         )

@@ -58,3 +58,8 @@ class GalleryInfo:
         while (parent := chain[-1].parent) is not None:
             chain.append(self.generations[parent])
         return chain[::-1]
+
+
+def generation_tag(number: int | str, version: int | str | None) -> str:
+    """The tag that keeps the items readable as of the version that a generation holds."""
+    return f"generation-{number}-{version}"

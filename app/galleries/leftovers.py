@@ -5,11 +5,11 @@ Only names are read: a damaged table is not opened.
 
 from pathlib import Path
 
-from app.galleries.info import GalleryInfo
+from app.galleries.info import GalleryInfo, generation_tag
 
 # Lance keeps each tag in a file of its own: where that goes, the tag goes.
 _TAGS = Path("items.lance", "_refs", "tags")
-_DERIVED = ("generations/*", "indexes/*/*", f"{_TAGS}/generation-*.json")
+_DERIVED = ("generations/*", "indexes/*/*", f"{_TAGS}/{generation_tag('*', '*')}.json")
 
 
 def unnamed_in(folder: Path, info: GalleryInfo) -> set[Path]:
@@ -24,5 +24,5 @@ def _named(folder: Path, info: GalleryInfo) -> set[Path]:
         table = folder / "generations" / f"{number}.lance"
         named |= {table, table.with_name(f"{table.name}.sha256")}
         named.add(folder / "indexes" / str(number) / str(generation.index_name))
-        named.add(folder / _TAGS / f"generation-{number}-{generation.store_version}.json")
+        named.add(folder / _TAGS / f"{generation_tag(number, generation.store_version)}.json")
     return named

@@ -88,10 +88,10 @@ def get(gallery: GalleryId, parts: Parts) -> Gallery:
 
 
 @router.delete("/{gallery}", summary="Remove a gallery", status_code=204, responses=problems(NotFound, InUse))
-def delete(gallery: GalleryId, parts: Parts) -> None:
+def delete(gallery: GalleryId, caller: Caller, parts: Parts) -> None:
     """Removes it with its items. One that is being upgraded stays."""
     info = parts.galleries.info(gallery)
-    parts.galleries.delete(gallery, used_by=parts.upgrades.working_on(gallery=gallery))
+    parts.galleries.delete(gallery, used_by=parts.upgrades.working_on(caller, gallery=gallery))
     parts.live.forget(info)
     parts.streams.forget(lambda stream: stream[0] != "rows" and stream[1] == gallery)
 
@@ -209,9 +209,9 @@ def generations(gallery: GalleryId, parts: Parts) -> GenerationList:
 
 
 @router.post("/{gallery}/activate", summary="Switch to a generation", responses=problems(NotFound, WrongState))
-def activate(gallery: GalleryId, which: Activation, parts: Parts) -> Gallery:
+def activate(gallery: GalleryId, which: Activation, caller: Caller, parts: Parts) -> Gallery:
     """Points the gallery at a generation, forward or back, in one transaction. What was written since is kept."""
-    parts.upgrades.switch(gallery, which.generation)
+    parts.upgrades.switch(gallery, which.generation, caller)
     return parts.galleries.get(gallery)
 
 

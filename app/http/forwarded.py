@@ -4,12 +4,10 @@ import re
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.http.problem_answers import answer
-from app.keys.peers import PEER
+from app.http.peers import PEER
 from app.problems import BadRequest
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
@@ -37,11 +35,7 @@ class Forwarded:
         scope[PEER] = scope["client"]
         scope["root_path"] = self._root_path
         if scope["client"] is not None and scope["client"][0] in self._scheme_and_client.trusted_hosts:
-            try:
-                _hear(scope)
-            except BadRequest as problem:
-                await answer(problem, Request(scope))(scope, receive, send)
-                return
+            _hear(scope)
         await self._scheme_and_client(scope, receive, send)
 
     async def _prefixed(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,11 +8,9 @@ attacker's domain.
 import ipaddress
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.problem_answers import answer
-from app.keys.peers import is_loopback
+from app.http.peers import is_loopback
 from app.problems import UnknownHost
 
 _NEVER_PUBLIC = {"localhost", "local", "internal", "test", "example", "invalid"}
@@ -34,11 +32,10 @@ class KnownHosts:
         if scope["type"] != "http" or self._takes(name := _name(scope), scope):
             await self._app(scope, receive, send)
             return
-        problem = UnknownHost(
+        raise UnknownHost(
             f"This service is not called {name[:200]!r}. Name it in CROSSWALK_ALLOWED_HOSTS if it is to be, as behind "
             "a proxy that passes the Host header on."
         )
-        await answer(problem, Request(scope))(scope, receive, send)
 
     def _takes(self, name: str, scope: Scope) -> bool:
         if _is_address(name):

@@ -1,22 +1,17 @@
 """What the OpenAPI document says, above all of what can go wrong: every operation names its problem answers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.http.openapi_links import add_links
-from app.keys.access import EVERY_SCOPE, KeyScope
-from app.keys.rules import RULES
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
-    Forbidden,
     Problem,
     TooLarge,
-    TooManyRequests,
-    Unauthorized,
     Unprocessable,
     UnsupportedMediaType,
 )
@@ -69,14 +64,6 @@ TAGS = [
 ]
 
 
-KEY_SCHEME = "key"
-_KEY = {
-    "type": "http",
-    "scheme": "bearer",
-    "description": "An API key, `cwk_…`, or the service's admin key. A service that has no keys needs none.",
-}
-
-
 class ProblemBody(BaseModel):
     """An error (RFC 9457). Some kinds have members of their own besides these."""
 
@@ -94,12 +81,19 @@ def problems(*kinds: type[Problem]) -> Responses:
     """The `responses` of an operation that may answer with these problems."""
     responses: Responses = {}
     for kind in kinds:
-        _add(responses, kind.status, kind)
+        add_problem(responses, kind.status, kind)
     return responses
 
 
 class Documented(FastAPI):
-    """FastAPI whose document tells of problem answers where FastAPI's own tells of validation errors."""
+    """FastAPI whose document tells of problem answers where FastAPI's own tells of validation errors.
+
+    document_access: adds to the document who may use which operation.
+    """
+
+    def __init__(self, *, document_access: Callable[[dict[str, Any]], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._document_access = document_access
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -107,10 +101,7 @@ class Documented(FastAPI):
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
             _hoist_definitions(document["paths"], schemas)
-            document["components"]["securitySchemes"] = {KEY_SCHEME: _KEY}
-            for path, operations in document["paths"].items():
-                for method, operation in operations.items():
-                    _document_rule(method.upper(), path, operation)
+            self._document_access(document)
             for operation in _operations(document["paths"]):
                 _document_problems(operation)
                 _show_examples(operation)
@@ -119,21 +110,6 @@ class Documented(FastAPI):
                 schemas.pop(unused, None)
         assert self.openapi_schema is not None
         return self.openapi_schema
-
-
-def _document_rule(method: str, path: str, operation: dict[str, Any]) -> None:
-    """Says which key an operation needs, in words too, since the scopes of a bearer key have no place of their own."""
-    rule = RULES.of_route(method, path)
-    if rule is None or rule.open:
-        operation["security"] = []
-        return
-    operation["security"] = [{KEY_SCHEME: []}]
-    scopes = " or ".join(f"`{scope}`" for scope in sorted(rule.one_of))
-    needed = "any key" if rule.one_of == EVERY_SCOPE else f"a key with scope {scopes}"
-    bound = ", not bound to galleries" if rule.shared and rule.one_of != {KeyScope.ADMIN} else ""
-    operation["description"] = f"{operation.get('description', '')}\n\nNeeds {needed}{bound}."
-    for kind in (Unauthorized, Forbidden, TooManyRequests):
-        _add(operation["responses"], str(kind.status), kind)
 
 
 def _operations(paths: Mapping[str, Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -152,10 +128,10 @@ def _document_problems(operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-        _add(responses, "422", Unprocessable)
+        add_problem(responses, "422", Unprocessable)
     if "requestBody" in operation:
         for kind in (BadRequest, TooLarge, UnsupportedMediaType, Unprocessable):
-            _add(responses, str(kind.status), kind)
+            add_problem(responses, str(kind.status), kind)
     responses["default"] = {"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": _reference()}}}
 
 
@@ -166,7 +142,8 @@ def _show_examples(operation: dict[str, Any]) -> None:
             parameter.setdefault("example", examples[0])
 
 
-def _add(responses: dict[Any, dict[str, Any]], status: int | str, kind: type[Problem]) -> None:
+def add_problem(responses: dict[Any, dict[str, Any]], status: int | str, kind: type[Problem]) -> None:
+    """Adds to an operation's `responses` that it may answer with this problem."""
     response = responses.setdefault(status, {"description": kind.title})
     content = response.setdefault("content", {}).setdefault(MEDIA_TYPE, {"schema": _reference(), "examples": {}})
     if kind.slug in content["examples"]:

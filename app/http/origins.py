@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.problem_answers import answer
 from app.problems import ForeignOrigin
 
 _SEARCH = "/search"
@@ -56,19 +55,33 @@ class CrossOrigin:
         known = _own(origin, headers.get("host", "")) or not self._origins.isdisjoint({origin, "*"})
         open_to_all = searching and (self._anyone_searches or not preflight)
         if not known and not open_to_all and (preflight or scope["method"] not in _READING):
-            problem = ForeignOrigin(
+            raise ForeignOrigin(
                 f"The web page at {origin[:200]} is neither this service's own nor one of its `cors_origins`. Name it "
-                "in CROSSWALK_CORS_ORIGINS to let it in."
+                "in CROSSWALK_CORS_ORIGINS to let it in.",
+                headers={"Vary": "Origin"},
             )
-            await answer(problem, Request(scope), {"Vary": "Origin"})(scope, receive, send)
-            return
         await (self._search if searching else self._others)(scope, receive, send)
 
 
 def _cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     if not origins:
         return app
-    return CORSMiddleware(app, origins, _METHODS, allow_headers=["*"], expose_headers=_EXPOSED)
+    return _Cors(app, origins, _METHODS, allow_headers=["*"], expose_headers=_EXPOSED)
+
+
+class _Cors(CORSMiddleware):
+    """Starlette's, whose refusals are problems and not plain text."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code >= 400:
+            refused = bytes(response.body).decode().removeprefix("Disallowed CORS ")
+            raise ForeignOrigin(
+                f"A web page of another origin may not ask so; what is wrong is the {refused}. It may use "
+                f"{', '.join(_METHODS)}, and no private network.",
+                headers={"Vary": "Origin"},
+            )
+        return response
 
 
 def _own(origin: str, host: str) -> bool:

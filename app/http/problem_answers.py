@@ -19,7 +19,6 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.json_text import pointer_step, why_unreadable
-from app.keys.secret import redacted, redacted_path
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -33,14 +32,17 @@ from app.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
-from app.registry.architectures import WRONG
+from app.redaction import redacted, redacted_path
 from app.storage.away import is_away
 from app.storage.disk import disk_problem
 from app.uploads import media_types
+from app.validation import WRONG
 from models.portable import ArtifactError
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ERRORS_SHOWN = 20
+_LOGGED = "crosswalk.logged"
+"""The member of the ASGI scope that holds the error that was logged already, on its way out of a half-sent answer."""
 _OF_A_MEMBER = ("missing", WRONG)
 """The types of validation errors whose path ends in the name of a member, which the body may lack."""
 _BY_STATUS: Mapping[int, type[Problem]] = {
@@ -78,9 +80,11 @@ def prefix(request: Request) -> str:
 
 
 class LastResort:
-    """Middleware: an error that nothing else answered is logged with its traceback, and answered without it.
+    """Middleware: answers what the middleware and routes within it raise. A Problem is answered as what it is, as is a
+    full or failing disk; any other error is logged with its traceback, and answered without it.
 
-    A full or failing disk is answered as what it is; data_dir: the folder that it most likely is about.
+    It stands twice: within CrossOrigin, so that a web page may read its answers, and around all that can fail.
+    data_dir: the folder that a failing disk most likely is about.
     """
 
     def __init__(self, app: ASGIApp, data_dir: Path) -> None:
@@ -112,12 +116,18 @@ class LastResort:
                 await answer(ended, Request(scope))(scope, receive, send)
             raise
         except Exception as error:
+            if isinstance(error, Problem) and not started:
+                await answer(error, Request(scope))(scope, receive, send)
+                return
+            if scope.get(_LOGGED) is error:
+                raise
             disk = disk_problem(error, self.data_dir)
             if disk is None:
                 log.exception("unhandled error")
             else:
                 log.error(disk.detail, error=repr(error))
             if started:
+                scope[_LOGGED] = error
                 raise  # the answer is half sent: only breaking the connection tells the client
             if disk is not None:
                 await answer(disk, Request(scope))(scope, receive, send)

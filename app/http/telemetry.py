@@ -20,7 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.keys.secret import redacted, redacted_path
+from app.redaction import redacted, redacted_path
 
 REQUEST_ID = "X-Request-Id"
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -1,7 +1,7 @@
 """Vector indexes: what one does (`protocol`), the FAISS engine, and how a snapshot is published."""
 
 from app.index.block import as_indexed
-from app.index.exact import ranked
+from app.index.exact import best_of, candidate_scores, ranked
 from app.index.faiss import LiveIndex
 from app.index.protocol import (
     LONGEST,
@@ -36,6 +36,8 @@ __all__ = [
     "VectorIndex",
     "Vectors",
     "as_indexed",
+    "best_of",
+    "candidate_scores",
     "prune",
     "publish",
     "ranked",

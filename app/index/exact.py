@@ -134,6 +134,15 @@ def ranked(queries: Vectors, vectors: Vectors, rows: RowIds, positions: Position
     """
     if not len(vectors):
         return padding(len(queries), k, score)
+    scores = candidate_scores(queries, vectors, positions, score)
+    return best_of(rows[positions], scores, positions >= 0, k, score)
+
+
+def candidate_scores(queries: Vectors, vectors: Vectors, positions: Positions, score: Distance) -> Vectors:
+    """What an index over the vectors would score each query's own candidates, (m, f) float32.
+
+    queries: (m, d); vectors: (n, d), n > 0, both as indexed; positions: (m, f), and where one is -1, any score.
+    """
     scores = np.concatenate(
         [
             _pair_scores(queries[part], vectors, positions[part], score)
@@ -142,10 +151,16 @@ def ranked(queries: Vectors, vectors: Vectors, rows: RowIds, positions: Position
     )
     if score == "cosine":  # A vector without a direction comes last.
         scores[~np.any(vectors, axis=1)[positions]] = -1
-    return best_of(rows[positions], scores, positions >= 0, k, score)
+    return scores
 
 
-def best_of(rows: RowIds, scores: Vectors, real: npt.NDArray[np.bool_], k: int, score: Distance) -> Hits:
+def best_of(
+    rows: RowIds,
+    scores: npt.NDArray[np.float32] | npt.NDArray[np.float64],
+    real: npt.NDArray[np.bool_],
+    k: int,
+    score: Distance,
+) -> Hits:
     """The k best of (m, f) scored rows, ties by row id, padded where fewer are `real`."""
     rows, scores = np.where(real, rows, _LAST), np.where(real, scores, np.float32(WORST[score]))
     order = np.lexsort((rows, scores if score == "l2" else -scores), axis=-1)[:, :k]

@@ -76,7 +76,7 @@ EVERYTHING = Access(key=None, scopes=EVERY_SCOPE)
 """On a service without keys, where only this machine is answered."""
 
 
-def _caller(request: Request) -> Access:
+async def _caller(request: Request) -> Access:  # async: a plain function is called in a thread
     access: Access = request.scope[IN_SCOPE]
     return access
 

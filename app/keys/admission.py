@@ -10,15 +10,14 @@ from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.problem_answers import answer
+from app.http.peers import is_local
 from app.keys.access import EVERYTHING, IN_SCOPE
 from app.keys.limits import KeyLimits
-from app.keys.peers import is_local
 from app.keys.ring import KeyRing
 from app.keys.rules import Rule, Rules
-from app.keys.secret import holds_key
 from app.keys.valid_keys import ValidKey, ValidKeys
-from app.problems import BadRequest, Forbidden, NotFound, Problem, Unauthorized
+from app.problems import BadRequest, Forbidden, NotFound, Unauthorized
+from app.redaction import holds_key
 
 _RULE = "crosswalk.rule"
 _NAMES_OF_KEYS = {b"key", b"api_key", b"api-key", b"apikey", b"access_token", b"token", b"authorization"}
@@ -45,12 +44,8 @@ class Admission:
         rule = self._rules.of_request(scope["method"], path)
         scope[_RULE] = rule
         with ExitStack() as stack:
-            try:
-                _refuse_keys_in_urls(scope)
-                headers = await self._enter(scope, path, rule, stack)
-            except Problem as problem:
-                await answer(problem, Request(scope))(scope, receive, send)
-                return
+            _refuse_keys_in_urls(scope)
+            headers = await self._enter(scope, path, rule, stack)
             await self._app(scope, receive, _adding(headers, send) if headers else send)
 
     async def _enter(self, scope: Scope, path: str, rule: Rule | None, stack: ExitStack) -> Mapping[str, str]:

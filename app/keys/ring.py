@@ -18,10 +18,11 @@ from anyio.to_thread import run_sync
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.keys.access import EVERY_SCOPE, Access
-from app.keys.secret import hash_of, id_of, never_show
+from app.keys.secret import hash_of, id_of
 from app.keys.service import Keys
 from app.keys.valid_keys import ValidKey, ValidKeys
 from app.problems import Unauthorized, Unavailable
+from app.redaction import never_show
 from app.settings import Settings
 from app.storage.database import utc_now
 
@@ -90,7 +91,7 @@ class KeyRing:
         """
         key = keys.by_id.get(id_of(sent) or ADMIN_KEY)
         matches = hmac.compare_digest(hash_of(sent), key.hash if key else _NONE)
-        if key is None or not matches or (key.expires_at is not None and key.expires_at <= utc_now()):
+        if key is None or not matches or (key.ends_at is not None and key.ends_at <= utc_now()):
             raise Unauthorized(_UNKNOWN, error="invalid_token")
         if key.access.key != ADMIN_KEY:
             self._used[str(key.access.key)] = utc_now()

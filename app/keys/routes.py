@@ -10,7 +10,7 @@ from app.http.pagination import Page, Paging
 from app.keys.access import Access, Caller
 from app.keys.admission import FIRST_KEY
 from app.keys.schemas import EXAMPLES, CreatedKey, Key, NewKey, Rotation
-from app.problems import BadRequest, NotFound, WrongState
+from app.problems import BadRequest, Conflict, NotFound, WrongState
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 
@@ -51,11 +51,13 @@ def rotate(key: KeyId, rotation: Rotation, caller: Caller, parts: Parts, respons
     return _shown_once(created, parts, response)
 
 
-@router.delete("/{key}", summary="Revoke a key", status_code=204, responses=problems(NotFound, WrongState))
+@router.delete("/{key}", summary="Revoke a key", status_code=204, responses=problems(NotFound, Conflict, WrongState))
 def revoke(key: KeyId, caller: Caller, parts: Parts) -> None:
-    """Ends it for good: at once in this gateway, within a second in every other. Doing it twice is harmless."""
+    """Ends it for good: at once in this gateway, within a second in every other. Doing it twice is harmless.
+
+    The last admin's key stays: rotate it, or revoke it on the service's machine with `crosswalk keys revoke`."""
     _require_keys(caller)
-    parts.keys.revoke(key)
+    parts.keys.revoke(key, even_last_admin=parts.settings.admin_secret() is not None)
     parts.key_ring.changed()
 
 

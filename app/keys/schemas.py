@@ -74,7 +74,12 @@ class Key(NewKey):
     id: Annotated[str, Field(description="The part of the key between `cwk_` and the secret.")]
     state: Annotated[Literal["active", "expired", "revoked"], Field(description="Only an `active` one is taken.")]
     created_at: datetime
-    revoked_at: datetime | None
+    revoked_at: Annotated[
+        datetime | None,
+        Field(
+            description="When it was revoked; to come where it was rotated, and is taken until then beside the new one."
+        ),
+    ]
     last_used_at: Annotated[datetime | None, Field(description="To about a minute.")]
 
 

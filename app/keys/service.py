@@ -11,7 +11,7 @@ from app.keys.schemas import CreatedKey, Key, NewKey
 from app.keys.secret import new_secret
 from app.keys.tables import ApiKeyRow
 from app.keys.valid_keys import ValidKey, ValidKeys
-from app.problems import NotFound, WrongState
+from app.problems import Conflict, NotFound, WrongState
 from app.storage.database import Database, utc_now
 
 
@@ -37,15 +37,27 @@ class Keys:
         with self._database.read() as session:
             return [_wire(row) for row in session.scalars(query.where(ApiKeyRow.id > cursor) if cursor else query)]
 
-    def revoke(self, key: str) -> None:
-        """Ends a key for good. Doing it twice is harmless. Raises NotFound."""
+    def revoke(self, key: str, *, even_last_admin: bool) -> bool:
+        """Ends a key for good; doing it twice is harmless. Returns whether any admin's key is left to stay.
+
+        Raises NotFound; and Conflict where it is the last admin's key, unless that too is to be ended.
+        """
         with self._database.session() as session:
+            # All that may be the last one are locked, so that two calls at once do not end two last ones.
+            staying = _staying_admins(session)
             row = _existing(session.get(ApiKeyRow, key, with_for_update=True), key)
-            row.revoked_at = row.revoked_at or utc_now()
+            if staying == {key} and not even_last_admin:
+                raise Conflict(
+                    f"Key {key} is the last admin's key: without it, nobody could manage keys over HTTP. POST "
+                    f"/keys/{key}/rotate replaces it at once; or run `crosswalk keys revoke {key}` on the service's "
+                    "machine."
+                )
+            row.revoked_at = _earlier(row.revoked_at, utc_now())
+            return bool(staying - {key})
 
     def rotate(self, key: str, until: datetime | None = None) -> CreatedKey:
-        """Makes a new key that may do what this one may, which ends at `until`, or at once. Where
-        it was to expire, the new one lasts as long from now on as it was to last.
+        """Makes a new key that may do what this one may, which ends at `until`, or at once. Where it was to expire, the
+        new one lasts as long from now on as it was made to last, however soon it ends because it was rotated before.
 
         Raises NotFound, and WrongState where it has ended.
         """
@@ -54,10 +66,8 @@ class Keys:
             old = _wire(row)
             if old.state != "active":
                 raise WrongState(f"Key {key} is {old.state}; make a new one.", state=old.state)
-            if until is None:
-                row.revoked_at = utc_now()
-            else:
-                row.expires_at = min(until, row.expires_at or until)
+            # What it was made to last stays as it is, for the next rotation.
+            row.revoked_at = _earlier(row.revoked_at, until or utc_now())
             ends = None if old.expires_at is None else utc_now() + (old.expires_at - old.created_at)
             new = NewKey(**old.model_dump(include=set(NewKey.model_fields)) | {"expires_at": ends})
             return _add(session, new)
@@ -71,11 +81,26 @@ class Keys:
 
     def valid(self) -> ValidKeys:
         """The keys that are taken now, and whether any was ever made."""
-        ends = ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > utc_now())
+        now = utc_now()
+        lasts = ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > now)
+        stays = ApiKeyRow.revoked_at.is_(None) | (ApiKeyRow.revoked_at > now)
         with self._database.read() as session:
-            rows = session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None), ends)).all()
+            rows = session.scalars(select(ApiKeyRow).where(lasts, stays)).all()
             ever = bool(rows) or session.scalar(select(ApiKeyRow.id).limit(1)) is not None
         return ValidKeys({row.id: _valid(row) for row in rows}, in_use=ever)
+
+
+def _staying_admins(session: Session) -> set[str]:
+    """The ids of the admin's keys that have not ended, and were not replaced by others; locked until the session's
+    transaction ends."""
+    lasts = ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > utc_now())
+    query = select(ApiKeyRow).where(lasts, ApiKeyRow.revoked_at.is_(None)).order_by(ApiKeyRow.id).with_for_update()
+    return {row.id for row in session.scalars(query) if KeyScope.ADMIN in row.scopes}
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The earlier of two moments, of which either may never come."""
+    return min((moment for moment in (one, other) if moment is not None), default=None)
 
 
 def _valid(row: ApiKeyRow) -> ValidKey:
@@ -85,7 +110,7 @@ def _valid(row: ApiKeyRow) -> ValidKey:
         galleries=None if row.galleries is None else frozenset(row.galleries),
         datasets=None if row.datasets is None else frozenset(row.datasets),
     )
-    return ValidKey(access, row.hash, row.expires_at, row.rate, row.concurrency)
+    return ValidKey(access, row.hash, _earlier(row.expires_at, row.revoked_at), row.rate, row.concurrency)
 
 
 def _add(session: Session, new: NewKey) -> CreatedKey:
@@ -113,7 +138,9 @@ def _existing(row: ApiKeyRow | None, key: str) -> ApiKeyRow:
 
 
 def _wire(row: ApiKeyRow) -> Key:
-    expired = row.expires_at is not None and row.expires_at <= utc_now()
+    now = utc_now()
+    expired = row.expires_at is not None and row.expires_at <= now
+    revoked = row.revoked_at is not None and row.revoked_at <= now
     return Key(
         id=row.id,
         name=row.name,
@@ -123,7 +150,7 @@ def _wire(row: ApiKeyRow) -> Key:
         expires_at=row.expires_at,
         rate=row.rate,
         concurrency=row.concurrency,
-        state="revoked" if row.revoked_at else "expired" if expired else "active",
+        state="revoked" if revoked else "expired" if expired else "active",
         created_at=row.created_at,
         revoked_at=row.revoked_at,
         last_used_at=row.last_used_at,

@@ -25,4 +25,5 @@ class ApiKeyRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    """To come where it was rotated, and is taken for a while beside the key that replaces it."""
     last_used_at: Mapped[datetime | None]

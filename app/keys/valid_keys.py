@@ -8,11 +8,11 @@ from app.keys.access import Access
 
 @dataclass(frozen=True)
 class ValidKey:
-    """A key that is taken until it expires. rate, concurrency: None where the settings say."""
+    """A key that is taken until `ends_at`. rate, concurrency: None where the settings say."""
 
     access: Access
     hash: str
-    expires_at: datetime | None
+    ends_at: datetime | None
     rate: str | None
     concurrency: int | None
 

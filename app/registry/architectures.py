@@ -2,21 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from models.portable import Architecture
 from models.portable.architectures import PRESETS
-
-WRONG = "wrong"
-"""The type of the validation errors that `wrong` makes."""
-
-
-def wrong(message: str, *path: str) -> ValidationError:
-    """A validation error at a member of the body, given or lacking, to be raised by a validator."""
-    error = PydanticCustomError(WRONG, "{message}", {"message": message})
-    return ValidationError.from_exception_data("upgrade", [InitErrorDetails(type=error, loc=path, input=None)])
-
 
 _IMAGE_SIZE = 224
 """Pixels a side of the images that a model is given, unless its stem is made for small ones."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -9,14 +10,28 @@ import structlog
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
+from app.index import CorruptIndex, LiveIndex, RowIds, Snapshot, VectorIndex
 from app.problems import Unavailable
+from app.search.native_rows import LiveNativeRows
 from app.storage.lance_table import VersionGone
 
 log = structlog.get_logger(__name__)
 
 AskForRebuild = Callable[[str, int], None]
 """Called with a gallery and a generation whose published index is missing, wrong, or far behind."""
+
+
+_TRIES = 50
+
+
+@dataclass(frozen=True)
+class LivePair:
+    """A transformed generation's index, that of the generation that it was derived from, and the rows (n,) int64,
+    ascending, whose vector in the former is the new model's own: all as of one version of the items."""
+
+    derived: VectorIndex
+    parent: VectorIndex
+    native: RowIds
 
 
 class LiveIndexes:
@@ -27,10 +42,32 @@ class LiveIndexes:
         self._ask = ask_for_rebuild
         self._opening = threading.Lock()
         self._open: dict[tuple[str, int, str | None], _Followed] = {}
+        self._native = LiveNativeRows(galleries)
 
     def index(self, info: GalleryInfo, number: int) -> VectorIndex:
         """The index of a generation, with everything in it that was acknowledged before this call; what is written
         later does not change it, so that it stays the items as of its `version`."""
+        return self._followed(info, number).level(info)
+
+    def pair(self, info: GalleryInfo, number: int) -> LivePair:
+        """The indexes of a transformed generation and of its parent, as `index`, of one version of the items.
+
+        Raises Unavailable where items are written so fast that the two are never level with each other.
+        """
+        generation = info.generations[number]
+        if generation.parent is None:
+            raise ValueError(f"generation {number} of {info.id} was derived from none")
+        ends = self._followed(info, number), self._followed(info, generation.parent)
+        for _ in range(_TRIES):
+            derived = ends[0].level(info)
+            parent = ends[1].level(info, derived.version)
+            if derived.version == parent.version:
+                native = self._native.of(info, generation.space.model, derived.version)
+                if native.version == derived.version:
+                    return LivePair(derived, parent, native.rows)
+        raise Unavailable(f"Gallery {info.id!r} is written to without a pause long enough to read both its indexes.")
+
+    def _followed(self, info: GalleryInfo, number: int) -> "_Followed":
         key = (info.folder, number, info.generations[number].upgrade)
         followed = self._open.get(key)
         if followed is None:
@@ -38,12 +75,13 @@ class LiveIndexes:
                 # One of the same number is gone, with the upgrade that made it.
                 self._open = {one: kept for one, kept in self._open.items() if one[:2] != key[:2] or one == key}
                 followed = self._open.setdefault(key, _Followed(self._galleries, info, number, self._ask))
-        return followed.level(info)
+        return followed
 
     def forget(self, info: GalleryInfo) -> None:
         """Lets go of a gallery that is no more."""
         with self._opening:
             self._open = {key: followed for key, followed in self._open.items() if key[0] != info.folder}
+        self._native.forget(info)
 
 
 class _Followed:
@@ -61,11 +99,16 @@ class _Followed:
         self._asked_at: int | None = None
         self._corrupt = False
 
-    def level(self, info: GalleryInfo) -> VectorIndex:
-        """The index, level with the items as they are now. Those who come while it catches up wait for it."""
+    def level(self, info: GalleryInfo, version: int | None = None) -> VectorIndex:
+        """The index, level with the items as of a version, which is known to be no longer ago than the caller's
+        request; left out, as they are now. Those who come while it catches up wait for it."""
         generation = info.generations[self._number]
         index = None if self._index is None else self._index.frozen()
-        if index is not None and not self._newly_published(generation) and index.version >= self._store.items.version:
+        if (
+            index is not None
+            and not self._newly_published(generation)
+            and index.version >= (self._store.items.version if version is None else version)
+        ):
             return index
         with self._lock:
             if self._index is None or self._newly_published(generation):

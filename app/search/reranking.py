@@ -76,6 +76,11 @@ class Reranking:
             parts.append(ranked(as_indexed(batch, old.target)[0], transformed, rows, places, k, old.target))
         return Hits(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts])), whole
 
+    def transformed(self, name: tuple[str, ...], old: CascadeSource, rows: RowIds) -> Vectors:
+        """The rows (n,), which the index holds and goes on holding, as a rewritten gallery would hold them: (n, d_new)
+        float32. name: as of `search`."""
+        return self._transformed(self._table(name, old.crossing.chosen.card.target.dimension), old, rows)[0]
+
     def _transformed(self, kept: TransformedRows, old: CascadeSource, rows: RowIds) -> tuple[Vectors, np.ndarray]:
         """The rows (n,) as a rewritten gallery would hold them, (n, d_new), and which the index still holds, (n,)
         bool."""

@@ -1,16 +1,19 @@
 """What the database knows of a search, read once before anything else is done."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.artifacts.cascade import has_cascade
 from app.artifacts.folder import UpgradeArtifacts
+from app.artifacts.fusions import has_fusion
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.keys.access import Access
 from app.problems import NoRoute
 from app.registry.service import Models
+from app.search.fused_routing import NothingToFuse, find_fused_route
 from app.search.routing import AskedRoute, Route, choices, find_route
 from app.settings import Settings
 from app.storage.database import Database
@@ -22,17 +25,26 @@ from models.portable import Space
 class ResolvedSearch:
     """Where queries of a model are searched, and by which route. No session is needed to search from here on.
 
-    gallery: as it was when this was read. queries: the space that the queries' vectors are in.
+    gallery: as it was when this was read. queries: the space that the queries' vectors are in. old_queries: the space
+    of the old model's vectors beside them, on the fused route alone.
     """
 
     gallery: GalleryInfo
     queries: Space
     route: Route
+    old_queries: Space | None = None
 
     @property
     def dimension(self) -> int:
         """How many components the vector of each query must have."""
         return self.queries.dimension
+
+    @property
+    def old_dimension(self) -> int:
+        """How many components the old model's vector of each query must have. Raises ValueError off the fused route."""
+        if self.old_queries is None:
+            raise ValueError(f"route {self.route.name} takes no vectors of an old model")
+        return self.old_queries.dimension
 
     @property
     def generation(self) -> GenerationInfo:
@@ -51,8 +63,9 @@ class SearchResolver:
         self._galleries = galleries
 
     def resolve(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch:
-        """How queries of a model reach a gallery. wanted: the route that the request names, if it names one. caller:
-        who asks, and is told of nothing that it may not see.
+        """How queries of a model reach a gallery. wanted: the route that the request names, if it names one, or `fused`
+        where its queries come with the old model's vectors. caller: who asks, and is told of nothing that it may not
+        see.
 
         Raises NotFound for the gallery and for the model, and NoRoute where no route leads there, or not the one
         wanted.
@@ -61,20 +74,75 @@ class SearchResolver:
             info = self._galleries.info(gallery, session)
             spaces = {generation.space.model: generation.space for generation in info.generations.values()}
             queries = spaces.get(model) or self._models.spaces([model], session)[model]
-            route = self._route(session, info, model, caller)
+            if wanted == "fused":
+                fused = self._fused(session, info, model, caller)
+                old = info.generations[fused.generation if fused.beside is None else fused.beside].space
+                return ResolvedSearch(info, queries, fused, old)
+            route = self._route(session, info, model, caller, wanted)
         return ResolvedSearch(info, queries, _as_wanted(info, model, route, wanted))
 
-    def _route(self, session: Session, info: GalleryInfo, model: str, caller: Access) -> Route:
-        """The route that is taken unasked. Raises NoRoute, which says what would make one."""
+    def _route(
+        self, session: Session, info: GalleryInfo, model: str, caller: Access, wanted: AskedRoute | None
+    ) -> Route:
+        """The route that is taken unasked, or, of an upgrade accepted only as fused, where a route is named. Raises
+        NoRoute, which says what would make one."""
         if (route := find_route(info, model)) is not None:
             return route
-        crossing = accepted_crossings.crossable(session, info).get(model)
-        cascade = crossing is not None and has_cascade(UpgradeArtifacts(self._settings.artifacts_dir, crossing))
-        route = find_route(info, model, accepted_crossings.compatible(session, model), crossing, cascade=cascade)
+        crossing = accepted_crossings.proved_crossings(session, info).get(model)
+        upgrade = None if crossing is None or (crossing.fused_only and wanted is None) else crossing.upgrade
+        cascade = upgrade is not None and has_cascade(self._artifacts(upgrade))
+        route = find_route(info, model, accepted_crossings.compatible(session, model), upgrade, cascade=cascade)
         if route is None:
+            if crossing is not None:
+                raise _fused_only(info, model, crossing, caller)
             why = accepted_crossings.missing(session, info, model, caller)
             raise NoRoute(why, gallery=info.id, generation=info.active, model=model)
         return route
+
+    def _fused(self, session: Session, info: GalleryInfo, model: str, caller: Access) -> Route:
+        """The fused route. Raises NoRoute, which says why there is none, and what would make one where one can be."""
+        about: dict[str, Any] = {"gallery": info.id, "generation": info.active, "model": model}
+        try:
+            route = find_fused_route(info, model, None)
+            if route is None:
+                crossing = accepted_crossings.crossable(session, info).get(model)
+                route = find_fused_route(info, model, crossing)
+        except NothingToFuse as nothing:
+            raise NoRoute(str(nothing), **about) from None
+        if route is None:
+            if find_route(info, model, accepted_crossings.compatible(session, model)) is not None:
+                trained = (
+                    f"Model {model!r} was trained to search gallery {info.id!r} by itself. Leave `old_vector` out."
+                )
+                raise NoRoute(trained, **about)
+            raise NoRoute(accepted_crossings.missing(session, info, model, caller), **about)
+        if not has_fusion(self._artifacts(str(route.pushed)), info.id):
+            raise NoRoute(
+                f"The upgrade of gallery {info.id!r} to {model!r} was made by an earlier release, and did not learn "
+                "how to fuse the scores of the two models. Leave `old_vector` out, or start such an upgrade anew.",
+                **about,
+            )
+        return route
+
+    def _artifacts(self, upgrade: str) -> UpgradeArtifacts:
+        return UpgradeArtifacts(self._settings.artifacts_dir, upgrade)
+
+
+def _fused_only(info: GalleryInfo, model: str, crossing: accepted_crossings.ProvedCrossing, caller: Access) -> NoRoute:
+    """Where the crossing alone did not meet the gate. Its upgrade is named to whom the caller's key shows it."""
+    old, seen = info.current.space, caller.sees_upgrade_of(crossing.galleries)
+    upgrade = f"Upgrade {crossing.upgrade}" if seen else f"The upgrade to {model!r}"
+    named: dict[str, Any] = {"upgrade": crossing.upgrade} if seen else {}
+    return NoRoute(
+        f"{upgrade} was accepted only as fused: its crossing alone did not meet the gate. Send what {old.model!r} "
+        f"makes of the same query beside it ({old.dimension} numbers): `old_vector` in GET /search, `old_vectors` in "
+        "JSON, a column `old_vector` in Arrow or npz. `route=instant` answers by the crossing alone all the same.",
+        gallery=info.id,
+        generation=info.active,
+        model=model,
+        old_model=old.model,
+        **named,
+    )
 
 
 def _as_wanted(info: GalleryInfo, model: str, route: Route, wanted: AskedRoute | None) -> Route:

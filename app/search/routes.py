@@ -1,26 +1,50 @@
 """HTTP of search."""
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Annotated, Any
 
-import numpy as np
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from app.composition import Crosswalk, Parts
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.json_text import check_json, utf8
-from app.keys.access import Caller
+from app.keys.access import IN_SCOPE, Access, Caller
+from app.keys.admission import refuse_unruled
 from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from app.search.old_vectors import BodyRoutes, route_with_old_vectors
+from app.search.plain_query import DEFAULT_K, PlainQuery, plain_query
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
-from app.search.schemas import EXAMPLE, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
-from app.uploads import decode_query_vector, media_types, vectors_of_lists
+from app.search.schemas import EXAMPLE, OLD_VECTOR, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
+from app.uploads import QueryVectors, decode_query_vector, media_types, vectors_of_lists
 
-router = APIRouter(prefix="/search", tags=["search"])
+
+class _SearchRoute(APIRoute):
+    """Answers a plain `GET` by the short way, and everything else by FastAPI's."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        ordinary = super().get_route_handler()
+        if "GET" not in (self.methods or ()):
+            return ordinary
+
+        async def answered(request: Request) -> Response:
+            query = plain_query(request.scope)
+            if query is None:
+                return await ordinary(request)
+            await refuse_unruled(request)
+            return await _answer_one(request.app.state.crosswalk, request.scope[IN_SCOPE], query)
+
+        return answered
+
+
+router = APIRouter(prefix="/search", tags=["search"], route_class=_SearchRoute)
 
 WARNING = "Crosswalk-Warning"
 """The header that says what is wrong with a stream of queries, though each was answered."""
@@ -38,8 +62,13 @@ _FILTER = Annotated[
 _NUMBERS = re.compile(rb"\[[0-9\s.,eE+-]*\]")
 
 
-@router.get("", summary="Search with one query", responses=problems(NotFound, NoRoute, Unprocessable))
-def search_one(
+@router.get(
+    "",
+    summary="Search with one query",
+    response_model=SearchAnswer,
+    responses=problems(NotFound, NoRoute, Unprocessable),
+)
+async def search_one(
     gallery: _GALLERY,
     model: _MODEL,
     vector: Annotated[
@@ -52,37 +81,40 @@ def search_one(
     ],
     parts: Parts,
     caller: Caller,
-    response: Response,
-    k: _K = 10,
+    k: _K = DEFAULT_K,
     route: _ROUTE = None,
     filter: _FILTER = None,
-) -> SearchAnswer:
+    old_vector: Annotated[str | None, Query(description=f"{OLD_VECTOR} Written as `vector`.")] = None,
+) -> Response:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
+    query = PlainQuery(gallery, model, vector, k, route)
+    if old_vector is None:
+        return await _answer_one(parts, caller, query, filter)
     caller.require_gallery(gallery)
     wanted = _filter(filter)
-    resolved = parts.search_resolver.resolve(gallery, model, route, caller)
-    query = decode_query_vector(vector, resolved.dimension)
-    answers = parts.search.search(resolved, k, query[None, :], wanted)
-    _watch(parts, resolved, query[None, :], response)
-    return SearchAnswer(**answers.model_dump(exclude={"results"}), results=answers.results[0])
+    named = route_with_old_vectors(route, given=True, parameter="old_vector")
+    return await run_sync(_answer_fused, parts, caller, replace(query, route=named), old_vector, wanted)
 
 
 @router.post(
     "",
     summary="Search with many queries",
+    response_model=SearchAnswers,
     responses=problems(NotFound, NoRoute, Unprocessable, InvalidUpload, TooLarge, UnsupportedMediaType),
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file with one column `vector`, "
-            "with `gallery`, `model`, `k`, `route` and `filter` in the URL.",
+            "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file or npz archive with a "
+            "column `vector`, and perhaps one `old_vector`, with `gallery`, `model`, `k`, `route` and `filter` in the "
+            "URL.",
             "content": {
                 media_types.JSON: {
                     "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
                     "example": EXAMPLE,
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
+                media_types.NPZ: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW: {"schema": {"type": "string", "format": "binary"}},
                 media_types.ARROW_FILE: {"schema": {"type": "string", "format": "binary"}},
             },
@@ -93,14 +125,13 @@ async def search_many(
     request: Request,
     parts: Parts,
     caller: Caller,
-    response: Response,
-    gallery: Annotated[ResourceId | None, Query(description="With npy or Arrow: where to search.")] = None,
-    model: Annotated[ResourceId | None, Query(description="With npy or Arrow: the queries' model.")] = None,
+    gallery: Annotated[ResourceId | None, Query(description="Without JSON: where to search.")] = None,
+    model: Annotated[ResourceId | None, Query(description="Without JSON: the queries' model.")] = None,
     # Swagger UI would send a default along, with JSON too.
-    k: Annotated[int | None, Query(ge=1, description="With npy or Arrow: how many items to find; 10.")] = None,
+    k: Annotated[int | None, Query(ge=1, description="Without JSON: how many items to find; 10.")] = None,
     route: _ROUTE = None,
     filter: _FILTER = None,
-) -> SearchAnswers:
+) -> Response:
     """The nearest items of each query, in the order of the queries."""
     content_type = request.headers.get("content-type", "")
     if media_types.is_json(content_type):
@@ -109,29 +140,80 @@ async def search_many(
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
         caller.require_gallery(body.gallery)
-        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, body.route, caller)
-        vectors = vectors_of_lists(body.vectors, resolved.dimension)
-        answers = await run_sync(parts.search.search, resolved, body.k, vectors, body.filter)
-        _watch(parts, resolved, vectors, response)
-        return answers
+        named = route_with_old_vectors(body.route, given=body.old_vectors is not None, pointer="/old_vectors")
+        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, named, caller)
+        queries = _queries_of_lists(body, resolved)
+        return await run_sync(_answer_many, parts, resolved, body.k, queries, body.filter)
     _refuse_what_is_no_query(content_type)
     if gallery is None or model is None:
-        raise Unprocessable("Vectors as npy or Arrow need `gallery` and `model` in the URL.")
+        raise Unprocessable("Vectors as npy, npz or Arrow need `gallery` and `model` in the URL.")
     caller.require_gallery(gallery)
     wanted = _filter(filter)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
-        resolved = await run_sync(parts.search_resolver.resolve, gallery, model, route, caller)
-        vectors = await decoded(resolved.dimension)
-    answers = await run_sync(parts.search.search, resolved, 10 if k is None else k, vectors, wanted)
-    _watch(parts, resolved, vectors, response)
-    return answers
+        ways = await run_sync(BodyRoutes.of, parts.search_resolver, gallery, model, route, caller)
+        queries = await ways.decoded(decoded)
+        resolved = ways.taken(queries)
+    return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, queries, wanted)
 
 
-def _watch(parts: Crosswalk, resolved: ResolvedSearch, vectors: np.ndarray, response: Response) -> None:
-    """Takes note of queries, and tells in a header where the last ones did not look like their model's."""
-    warning = parts.streams.saw(("queries", resolved.gallery.id, resolved.queries.model), vectors)
-    if warning is not None:
-        response.headers[WARNING] = warning
+async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filter: str | None = None) -> Response:
+    """The answer to one query, with the filter of its URL."""
+    caller.require_gallery(query.gallery)
+    wanted = _filter(filter)
+    route_with_old_vectors(query.route, given=False, parameter="old_vector")
+    if wanted is None:
+        answer = await parts.single_queries.answer(query, caller)
+    else:
+        answer = await run_sync(parts.single_queries.answer_filtered, query, caller, wanted)
+    return _json(answer.body, answer.warning)
+
+
+def _answer_fused(
+    parts: Crosswalk, caller: Access, query: PlainQuery, old_vector: str, wanted: Filter | None
+) -> Response:
+    """The answer to one query that comes with the old model's vector, as its URL writes it; for a thread of its own."""
+    resolved = parts.search_resolver.resolve(query.gallery, query.model, query.route, caller)
+    vectors = decode_query_vector(query.vector, resolved.dimension)[None, :]
+    queries = QueryVectors(vectors, decode_query_vector(old_vector, resolved.old_dimension, "old_vector")[None, :])
+    answers = parts.search.search(resolved, query.k, queries.vectors, wanted, queries.old_vectors)
+    return _json(answers.one_to_json(0), _watch(parts, resolved, queries))
+
+
+def _answer_many(
+    parts: Crosswalk, resolved: ResolvedSearch, k: int, queries: QueryVectors, wanted: Filter | None
+) -> Response:
+    """The answers to all queries; for a thread of its own."""
+    answers = parts.search.search(resolved, k, queries.vectors, wanted, queries.old_vectors)
+    return _json(answers.to_json(), _watch(parts, resolved, queries))
+
+
+def _queries_of_lists(body: SearchRequest, resolved: ResolvedSearch) -> QueryVectors:
+    vectors = vectors_of_lists(body.vectors, resolved.dimension)
+    if body.old_vectors is None:
+        return QueryVectors(vectors)
+    if len(body.old_vectors) != len(body.vectors):
+        raise Unprocessable.at(
+            f"`old_vectors` has {len(body.old_vectors)} vectors, and `vectors` {len(body.vectors)}: each query needs "
+            "one of either.",
+            pointer="/old_vectors",
+        )
+    return QueryVectors(vectors, vectors_of_lists(body.old_vectors, resolved.old_dimension, "old_vector"))
+
+
+def _watch(parts: Crosswalk, resolved: ResolvedSearch, queries: QueryVectors) -> str | None:
+    """Takes note of queries; what is wrong with the streams of them, if anything is."""
+    seen = [(resolved.queries, queries.vectors), (resolved.old_queries, queries.old_vectors)]
+    warnings = [
+        parts.streams.saw(("queries", resolved.gallery.id, space.model), vectors)
+        for space, vectors in seen
+        if space is not None and vectors is not None
+    ]
+    return " ".join(warning for warning in warnings if warning is not None) or None
+
+
+def _json(body: bytes, warning: str | None) -> Response:
+    """An answer, and in a header that the last queries did not look like their model's, where they did not."""
+    return Response(body, headers=None if warning is None else {WARNING: warning}, media_type=media_types.JSON)
 
 
 def _refuse_what_is_no_query(content_type: str) -> None:

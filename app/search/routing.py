@@ -5,6 +5,7 @@ transformed   the generation holds h(old), partly or wholly backfilled, in the q
 compatible    the query's model was trained to be searched against the old model's vectors, which the generation holds
 instant       the generation is in the old space; a linear h is pushed into the query
 cascade       as instant, for candidates alone, which the h that cannot be pushed exactly then re-ranks
+fused         the query comes with a vector of the old model too, and items are scored by both: `fused_routing`
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +14,22 @@ from typing import Literal
 
 from app.galleries.info import GalleryInfo, GenerationInfo
 
-RouteName = Literal["direct", "compatible", "instant", "cascade", "transformed"]
-AskedRoute = Literal["instant", "cascade"]
+RouteName = Literal["direct", "compatible", "instant", "cascade", "transformed", "fused"]
+AskedRoute = Literal["instant", "cascade", "fused"]
 
 
 @dataclass(frozen=True)
 class Route:
-    """How a query reaches a gallery: the generation that answers, and the upgrade pushed into the query, if any."""
+    """How a query reaches a gallery: the generation that answers, and the upgrade pushed into the query, if any.
+
+    beside: of a fused route, the generation in the old model's space, where it is another; `pushed` then names the
+    upgrade that derived the one that answers from it.
+    """
 
     name: RouteName
     generation: int
     pushed: str | None = None
+    beside: int | None = None
 
 
 def find_route(

@@ -9,16 +9,19 @@ import numpy as np
 from app.artifacts.cascade import open_cascade
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
+from app.artifacts.fusions import open_fusion
 from app.artifacts.tuning import tuned_effort
-from app.galleries.info import GalleryInfo
+from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
 from app.problems import Unprocessable
+from app.search.answers import Answers
 from app.search.found_items import FoundItem, FoundItems
+from app.search.fused import FusedQueries, FusedSource, SearchByBoth
 from app.search.live import LiveIndexes
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
-from app.search.schemas import Filter, Hit, SearchAnswers
+from app.search.schemas import Filter
 from app.settings import Settings
 from app.storage.lance_table import ROW_ID
 from app.uploads import refuse_zero_queries
@@ -43,29 +46,41 @@ class Search:
         self._galleries = galleries
         self._live = live
         self._reranking = Reranking(settings.cascade_memory_bytes)
+        self._fused = SearchByBoth(galleries, self._reranking)
         self._found = FoundItems(settings.search_memory_bytes)
 
-    def search(self, resolved: ResolvedSearch, k: int, vectors: Vectors, only: Filter | None = None) -> SearchAnswers:
+    def search(
+        self,
+        resolved: ResolvedSearch,
+        k: int,
+        vectors: Vectors,
+        only: Filter | None = None,
+        old_vectors: Vectors | None = None,
+    ) -> Answers:
         """The k nearest items of each query; vectors: (n, d) float32, finite, of the dimension that was resolved.
 
+        old_vectors: (n, d_old) likewise, those of the old model beside them, on the fused route and on no other.
         Raises Unprocessable for a zero query under cosine or more than is taken at once.
         """
         self._check_limits(k, len(vectors))
         if resolved.queries.metric == "cosine":
             refuse_zero_queries(vectors)
         info, route = resolved.gallery, resolved.route
-        index = self._live.index(info, route.generation)
         # The filter, the ranking and what is shown of each item are all of one version: no answer mixes two writes.
-        ranking = self._ranked(resolved, index, vectors, k, self._allowed(info, only, index.version))
-        results = self._joined(info, index, ranking.hits)
-        return SearchAnswers(
+        if old_vectors is None:
+            index = self._live.index(info, route.generation)
+            ranking = self._ranked(resolved, index, vectors, k, self._allowed(info, only, index.version))
+        else:
+            index, ranking = self._ranked_by_both(resolved, FusedQueries(old_vectors, vectors), k, only)
+        return Answers(
             gallery=info.id,
             model=resolved.queries.model,
             generation=route.generation,
             route=route.name,
             exact=ranking.exact,
             note=ranking.note,
-            results=results,
+            hits=ranking.hits,
+            items=self._items(info, index, ranking.hits),
         )
 
     def warm(self, gallery: str) -> None:
@@ -86,9 +101,7 @@ class Search:
     ) -> _Ranking:
         info, route, generation = resolved.gallery, resolved.route, resolved.generation
         if route.pushed is None:
-            effort = (
-                tuned_effort(self._artifacts(generation.upgrade), generation.index_name) if generation.upgrade else None
-            )
+            effort = self._own_effort(generation)
             return _Ranking(index.search(vectors, k, allowed=allowed, effort=effort), True, None)
         source, target = generation.space, resolved.queries
         artifacts = self._artifacts(route.pushed)
@@ -107,6 +120,37 @@ class Search:
         note = pushed.reason if not pushed.exact else None
         return _Ranking(hits, pushed.exact, _alignment(source, target) if route.name == "compatible" else note)
 
+    def _ranked_by_both(
+        self, resolved: ResolvedSearch, queries: FusedQueries, k: int, only: Filter | None
+    ) -> tuple[VectorIndex, _Ranking]:
+        """The index of the generation that answers, and what is best by both models."""
+        info, route, old_space = resolved.gallery, resolved.route, resolved.old_queries
+        if old_space is None or route.pushed is None:
+            raise ValueError(f"route {route.name} takes no vectors of an old model")
+        if old_space.metric == "cosine":
+            refuse_zero_queries(queries.old, "old_vector")
+        artifacts = self._artifacts(route.pushed)
+        fusion = open_fusion(artifacts, info.id, old_space, resolved.queries)
+        old = info.generations[route.generation if route.beside is None else route.beside]
+        if route.beside is None:
+            source = FusedSource(info, artifacts, fusion, old, tuned_effort(artifacts, old.index_name))
+            index = self._live.index(info, route.generation)
+            allowed = self._allowed(info, only, index.version)
+            found = self._fused.untouched(source, index, queries, k, allowed)
+            return index, _Ranking(found.hits, found.exact, found.note)
+        source = FusedSource(info, artifacts, fusion, old, self._own_effort(old))
+        pair = self._live.pair(info, route.generation)
+        allowed = self._allowed(info, only, pair.derived.version)
+        effort = self._own_effort(resolved.generation)
+        found = self._fused.derived(source, pair, queries, k, allowed, effort)
+        return pair.derived, _Ranking(found.hits, found.exact, found.note)
+
+    def _own_effort(self, generation: GenerationInfo) -> int | None:
+        """How hard a generation's index must look for queries of its own model."""
+        if generation.upgrade is None:
+            return None
+        return tuned_effort(self._artifacts(generation.upgrade), generation.index_name)
+
     def _artifacts(self, upgrade: str) -> UpgradeArtifacts:
         return UpgradeArtifacts(self._settings.artifacts_dir, upgrade)
 
@@ -122,19 +166,11 @@ class Search:
         rows = self._galleries.store(info).items.where(" AND ".join(conditions), ["id"], version=version)
         return np.asarray(rows.column(ROW_ID).to_numpy(), np.int64)
 
-    def _joined(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> list[list[Hit]]:
-        """Rows and scores as items, as of the version of the items that was searched."""
+    def _items(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> dict[int, FoundItem]:
+        """What the rows found are, as of the version of the items that was searched; by row."""
         rows = np.unique(hits.rows[hits.rows != PADDING])
         versions = index.versions(rows)
-        items = self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions, index.version)
-        return [
-            [_hit(items[row], score) for row, score in zip(nearest, scores, strict=True) if row != PADDING]
-            for nearest, scores in zip(hits.rows.tolist(), hits.scores.tolist(), strict=True)
-        ]
-
-
-def _hit(item: FoundItem, score: float) -> Hit:
-    return Hit(id=item.id, score=score, label=item.label, payload=item.payload_object())
+        return self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions, index.version)
 
 
 def _search_pushed(

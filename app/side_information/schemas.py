@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
-from app.registry.architectures import ArchitectureJson, ImageSize, Tokens, usual_image_size, wrong
+from app.registry.architectures import ArchitectureJson, ImageSize, Tokens, usual_image_size
 from app.side_information.states import EncoderState
+from app.validation import wrong
 from models.portable import Architecture
 
 DIMENSION = 128

@@ -23,6 +23,16 @@ Stream = tuple[StreamKind, str, str]
 """What comes, the gallery (of rows: the dataset), and the model that it is said to be of."""
 
 
+def foreign_streams(registry: CollectorRegistry) -> Counter:
+    """The metric of what is found, registered. An application makes it once, however often it is opened and closed."""
+    return Counter(
+        "crosswalk_foreign_streams",
+        "Times that 64 vectors in a row looked like another model's.",
+        ("kind",),
+        registry=registry,
+    )
+
+
 class StreamWatch:
     """Keeps the last vectors of each stream, and judges every 64 of them in a thread of its own.
 
@@ -40,14 +50,9 @@ class StreamWatch:
         self._judges = ThreadPoolExecutor(1, "space-guard")
         self._found: Counter | None = None
 
-    def measure(self, registry: CollectorRegistry) -> None:
-        """Counts what is found in a registry of metrics."""
-        self._found = Counter(
-            "crosswalk_foreign_streams",
-            "Times that 64 vectors in a row looked like another model's.",
-            ("kind",),
-            registry=registry,
-        )
+    def count_in(self, found: Counter) -> None:
+        """Counts what is found from now on in a metric that `foreign_streams` made."""
+        self._found = found
 
     def saw(self, stream: Stream, vectors: np.ndarray) -> str | None:
         """Takes note of vectors (n, d); what is wrong with the stream as far as is known by now."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from app.failpoints import Failpoint, reached
 from app.problems import DamagedFile, Problem
 from app.settings import DATABASE_CONNECTIONS
+from app.storage.commits import CommitWatch
 from app.storage.disk import disk_problem, server_disk_problem
 from app.storage.sqlite_errors import sqlite_error_kind
 
@@ -89,6 +90,11 @@ class Database:
             return
         with self._reads.begin() as session:
             yield session
+
+    def watch_commits(self) -> CommitWatch:
+        """What tells whether anything was committed since; over a connection beside those of the sessions, opened when
+        it is first asked. The caller closes it."""
+        return CommitWatch(_engine(self.url, 1))
 
     def close(self) -> None:
         self.engine.dispose()

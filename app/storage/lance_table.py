@@ -24,6 +24,7 @@ from app.failpoints import Failpoint, reached
 from app.problems import Unavailable
 from app.storage.checksums import check_table, drop_stale_seals, seal_table, table_files
 from app.storage.disk import disk_problem
+from app.storage.newest_version import NewestVersion
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +110,7 @@ class Table:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        self._dataset = lance.dataset(self.uri)
+        self._newest = NewestVersion(lance.dataset(self.uri), Path(uri))
 
     @classmethod
     def create(cls, uri: str | Path, columns: Sequence[pa.Field]) -> "Table":
@@ -137,7 +138,7 @@ class Table:
     @property
     def version(self) -> int:
         """The newest committed version, whoever committed it."""
-        return int(self._dataset.latest_version)
+        return self._newest.get()
 
     @property
     def schema(self) -> pa.Schema:

@@ -13,7 +13,7 @@ from app.keys.access import Access
 from app.problems import NoRoute, NotFound
 from app.storage.database import Database
 from app.upgrades import states
-from app.upgrades.request import COMPATIBLE, FORWARD
+from app.upgrades.request import COMPATIBLE, FORWARD, FUSED
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 
@@ -98,10 +98,29 @@ def _newest_accepted(rows: Sequence[UpgradeRow]) -> UpgradeCrossing | None:
     return UpgradeCrossing.of(max(accepted, key=lambda row: (row.strategy == FORWARD, row.id))) if accepted else None
 
 
-def crossable(session: Session, gallery: GalleryInfo) -> dict[str, str]:
+@dataclass(frozen=True)
+class ProvedCrossing:
+    """A crossing that a gate accepted, by its upgrade and the galleries of that; `fused_only` where it did not by
+    itself, but fused with the old model's queries."""
+
+    upgrade: str
+    galleries: tuple[str, ...]
+    fused_only: bool
+
+
+def proved_crossings(session: Session, gallery: GalleryInfo) -> dict[str, ProvedCrossing]:
     """The crossings proved on a gallery from its active generation's model, by the model that they lead to."""
     rows = _proved(session, UpgradeRow.source == gallery.current.space.model)
-    return {row.target: row.id for row in rows if row.strategy == FORWARD and gallery.id in row.galleries}
+    return {
+        row.target: ProvedCrossing(row.id, tuple(row.galleries), row.served_as == FUSED)
+        for row in rows
+        if row.strategy == FORWARD and gallery.id in row.galleries
+    }
+
+
+def crossable(session: Session, gallery: GalleryInfo) -> dict[str, str]:
+    """The upgrades of `proved_crossings`."""
+    return {model: crossing.upgrade for model, crossing in proved_crossings(session, gallery).items()}
 
 
 def compatible(session: Session, model: str) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """What refuses an upgrade before it starts: everything that can be known at once is said at once."""
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.datasets.service import Datasets
 from app.galleries.service import Galleries
+from app.keys.access import Access
 from app.problems import Conflict, IdTaken, Unprocessable, WrongState
 from app.registry.schemas import Model, NewModel
 from app.registry.service import Models
@@ -16,6 +18,7 @@ from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.enough import refuse_too_few_pairs, with_items
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.request import UpgradeRequest
+from app.upgrades.rows import named
 from app.upgrades.states import UpgradeState
 from app.upgrades.tables import UpgradeRow
 
@@ -108,26 +111,18 @@ class UpgradeChecks:
                     f"POST /models/{space.model}/upgrade upgrades it."
                 )
 
-    def free(self, session: Session, galleries: Sequence[str]) -> None:
+    def free(self, session: Session, galleries: Sequence[str], caller: Access) -> None:
         """Raises Conflict where another upgrade is under way, or waits to be switched to."""
         for name, row in _working_on(session, galleries, states.RUNNING | {UpgradeState.READY}):
-            raise Conflict(
-                f"Gallery {name!r} is being upgraded by {row.id}. Wait for it, or POST /upgrades/{row.id}/cancel.",
-                upgrade=row.id,
-            )
+            raise Conflict(_under_way(name, row, caller), **_member(row, caller))
 
-    def at_rest(self, session: Session, galleries: Sequence[str]) -> None:
+    def at_rest(self, session: Session, galleries: Sequence[str], caller: Access) -> None:
         """An upgrade builds on the generation that was active when it started: that must not change under it.
 
         Raises WrongState where one is under way.
         """
         for name, row in _working_on(session, galleries, states.RUNNING):
-            raise WrongState(
-                f"Gallery {name!r} is being upgraded by {row.id}, which is {row.state}. Wait for it, or "
-                f"POST /upgrades/{row.id}/cancel first.",
-                state=row.state,
-                upgrade=row.id,
-            )
+            raise WrongState(_under_way(name, row, caller), state=row.state, **_member(row, caller))
 
     def may_train(self, session: Session, source: str, new: NewModel) -> None:
         """Raises IdTaken unless the id is free, or of a model whose former training came to nothing."""
@@ -154,6 +149,23 @@ class UpgradeChecks:
             return f"it has {registered.dimension} dimensions and is compared by {registered.metric}"
         users = [*self._galleries.using_model(session, new.id), *self._datasets.using_model(session, new.id)]
         return f"{', '.join(users)} holds vectors of it" if users else None
+
+
+def _under_way(gallery: str, row: UpgradeRow, caller: Access) -> str:
+    """Which upgrade is in the way, and what to do about it."""
+    way = (
+        f"POST /upgrades/{row.id}/cancel"
+        if caller.sees_upgrade_of(row.galleries)
+        else "have it cancelled by somebody whose key sees all of its galleries"
+    )
+    return (
+        f"Gallery {gallery!r} is being upgraded by {named(row, caller)}, which is {row.state}. Wait for it, or {way}."
+    )
+
+
+def _member(row: UpgradeRow, caller: Access) -> dict[str, Any]:
+    """The member of a problem by which a client finds the upgrade, where its key sees it."""
+    return {"upgrade": row.id} if caller.sees_upgrade_of(row.galleries) else {}
 
 
 def _working_on(

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.ids import Line, ResourceId
-from app.registry.architectures import ArchitectureJson, ImageSize, Tokens, usual_image_size, wrong
+from app.registry.architectures import ArchitectureJson, ImageSize, Tokens, usual_image_size
 from app.upgrades.request import UpgradeRequest
+from app.validation import wrong
 from models.portable import Architecture, Distance
 
 PATIENT = 10

@@ -53,8 +53,11 @@ class Curves:
 
 
 def curves(backfill: Mapping[str, Any]) -> Curves:
-    """The predicted curves of a backfill, `backfill` in a gallery's report, as lines of one chart."""
+    """The predicted curves of a backfill, `backfill` in a gallery's report, as lines of one chart; the last is `fused`,
+    by both models' queries, where that was measured."""
     points = {order: curve["points"] for order, curve in backfill["curves"].items()}
+    if "fused" in backfill:
+        points["fused"] = backfill["fused"]["points"]
     values = [point[end] for curve in points.values() for point in curve for end in ("low", "high")]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
@@ -69,6 +72,42 @@ def curves(backfill: Mapping[str, Any]) -> Curves:
     first = next(iter(points.values()))
     edge = [xy(p["share"], p["high"]) for p in first] + [xy(p["share"], p["low"]) for p in reversed(first)]
     return Curves(drawn, " ".join(edge), low, high)
+
+
+@dataclass(frozen=True)
+class AlphaLines:
+    """Quality over the weight α of the new query, from 0 to 1: candidates scored `in full`, and `pushed` into the old
+    index where that is possible. low, high: the qualities at the bottom and the top of the chart."""
+
+    lines: list[Line]
+    low: float
+    high: float
+
+
+def alpha_lines(fused: Mapping[str, Any]) -> AlphaLines:
+    """The curve over α, `fused` in a gallery's report, as lines of one chart."""
+    curve = fused["curve"]
+    values = {
+        name: [(point["alpha"], point[key]) for point in curve if point[key] is not None]
+        for name, key in (("in full", "exact"), ("pushed", "pushed"))
+    }
+    every = [value for points in values.values() for _, value in points]
+    low, high = min(every), max(every)
+    span = (high - low) or 1.0
+    return AlphaLines(
+        [
+            Line(
+                name,
+                " ".join(f"{round(WIDTH * a, 1)},{round(HEIGHT * (1 - (v - low) / span), 1)}" for a, v in points),
+                points[0][1],
+                points[-1][1],
+            )
+            for name, points in values.items()
+            if points
+        ],
+        low,
+        high,
+    )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from app.upgrades.report_charts import curves, lines, reliability
+from app.upgrades.report_charts import alpha_lines, curves, lines, reliability
 from app.upgrades.schemas import Upgrade
 
 
@@ -44,6 +44,7 @@ PAGES.filters["seconds"] = _seconds
 PAGES.filters["bytes"] = _bytes
 PAGES.filters["lines"] = lines
 PAGES.filters["curves"] = curves
+PAGES.filters["alpha_lines"] = alpha_lines
 PAGES.filters["reliability"] = reliability
 
 

@@ -154,17 +154,17 @@ def rows(
 
 
 @router.post("/{upgrade}/activate", summary="Switch to the new model", responses=problems(NotFound, WrongState))
-def activate(upgrade: UpgradeId, parts: Parts) -> Upgrade:
+def activate(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
     """Points every gallery of the upgrade at its new generation, in one transaction; one of strategy `compatible` lets
     its model's queries search the galleries as they are. Doing it twice is harmless."""
-    return parts.upgrades.activate(upgrade)
+    return parts.upgrades.activate(upgrade, caller)
 
 
 @router.post("/{upgrade}/rollback", summary="Roll back", responses=problems(NotFound, WrongState))
-def roll_back(upgrade: UpgradeId, parts: Parts) -> Upgrade:
+def roll_back(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
     """Points every gallery at the generation before, at once. What was written since is kept. The queries of a
     compatible model have no route any more; no gallery changes."""
-    return parts.upgrades.roll_back(upgrade)
+    return parts.upgrades.roll_back(upgrade, caller)
 
 
 @router.post("/{upgrade}/cancel", summary="Cancel", responses=problems(NotFound, WrongState))
@@ -204,7 +204,7 @@ def start(
     _require_asked(request, caller)
 
     def work(session: Session) -> StoredAnswer:
-        upgrade = parts.upgrades.start(session, model, request)
+        upgrade = parts.upgrades.start(session, model, request, caller)
         return StoredAnswer(upgrade, headers={"Location": f"/upgrades/{upgrade.id}"})
 
     return once.run(work)

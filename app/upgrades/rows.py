@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Session
 
+from app.keys.access import Access
 from app.problems import NotFound, WrongState
 from app.upgrades import states
 from app.upgrades.states import Event, ImpossibleTransition, UpgradeState
@@ -24,6 +25,13 @@ def move(row: UpgradeRow, event: Event) -> None:
         row.state = states.after(UpgradeState(row.state), event)
     except ImpossibleTransition as error:
         raise WrongState(f"Upgrade {row.id}: {error}.", state=row.state) from None
+
+
+def named(row: UpgradeRow, caller: Access) -> str:
+    """What an upgrade is called to whoever may see it, and what it is called to anybody else."""
+    if caller.sees_upgrade_of(row.galleries):
+        return f"upgrade {row.id}"
+    return "an upgrade of more galleries than this key sees"
 
 
 def no_such(upgrade: str) -> NotFound:

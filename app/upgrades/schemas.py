@@ -8,11 +8,11 @@ from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
 from app.jobs.schemas import Progress
-from app.registry.architectures import wrong
 from app.upgrades.compatible_request import CompatibleUpgrade, InstanceWeights, TrainingOptions
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.request import Gate
 from app.upgrades.states import UpgradeState
+from app.validation import wrong
 
 EXAMPLES: dict[str, Example] = {
     "forward": {

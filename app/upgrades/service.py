@@ -45,8 +45,11 @@ class Upgrades:
         self._jobs = jobs
         self._checks = UpgradeChecks(models, galleries, datasets)
 
-    def start(self, session: Session, source: str, request: ForwardUpgrade | CompatibleUpgrade) -> Upgrade:
-        """Starts an upgrade inside the caller's transaction; its first job is rung after the commit.
+    def start(
+        self, session: Session, source: str, request: ForwardUpgrade | CompatibleUpgrade, caller: Access
+    ) -> Upgrade:
+        """Starts an upgrade inside the caller's transaction; its first job is rung after the commit. caller: whose
+        request it is; what goes wrong names no upgrade that it does not see.
 
         Raises NotFound for a model, dataset or gallery that is not there, Unprocessable for a request that cannot be
         carried out, Conflict where a gallery is being upgraded already, and IdTaken where a model that is to be trained
@@ -69,7 +72,7 @@ class Upgrades:
             self._checks.side_information(session, request, row.galleries)
         generations.lock(session, row.galleries)  # Two that start at the same moment take turns.
         self._checks.in_space(session, source, row.galleries)
-        self._checks.free(session, row.galleries)
+        self._checks.free(session, row.galleries, caller)
         if isinstance(request, ForwardUpgrade):
             self._checks.pairs(session, source, request, row.galleries)
         session.add(row)
@@ -101,7 +104,7 @@ class Upgrades:
             page = rows_seen(all_after, lambda row: row.id, lambda row: caller.sees_upgrade_of(row.galleries))
             return [self._wire(session, row) for row in page(cursor, limit)]
 
-    def activate(self, upgrade: str) -> Upgrade:
+    def activate(self, upgrade: str, caller: Access) -> Upgrade:
         """Points every gallery of the upgrade that is not there yet at the generation that it made, in one transaction.
 
         Raises NotFound, and WrongState unless it is ready, active or was rolled back and no other upgrade is under way
@@ -112,12 +115,12 @@ class Upgrades:
             if row.state != UpgradeState.ACTIVE:
                 rows.move(row, Event.ACTIVATED)
             behind = [one for one in self._made(session, row) if not self._is_on(session, one[0], row.id)]
-            self._checks.at_rest(session, [name for name, _, _ in behind])
+            self._checks.at_rest(session, [name for name, _, _ in behind], caller)
             for name, number, _ in behind:
                 self._point(session, name, number)
             return self._wire(session, row)
 
-    def roll_back(self, upgrade: str) -> Upgrade:
+    def roll_back(self, upgrade: str, caller: Access) -> Upgrade:
         """Points every gallery of the upgrade that is not there yet at the generation before it. What was written since
         is kept.
 
@@ -128,7 +131,7 @@ class Upgrades:
             if row.state != UpgradeState.ROLLED_BACK:
                 rows.move(row, Event.ROLLED_BACK)
             switched = [one for one in self._made(session, row) if self._is_on(session, one[0], row.id)]
-            self._checks.at_rest(session, [name for name, _, _ in switched])
+            self._checks.at_rest(session, [name for name, _, _ in switched], caller)
             for name, number, parent in switched:
                 info = self._galleries.info(name, session)
                 if info.active != number:
@@ -139,14 +142,14 @@ class Upgrades:
                 generations.point(session, name, parent)
             return self._wire(session, row)
 
-    def switch(self, gallery: str, number: int) -> None:
+    def switch(self, gallery: str, number: int, caller: Access) -> None:
         """Points one gallery at one of its generations, and brings the upgrades that made them into line.
 
         Raises NotFound, and WrongState for a generation that is not ready or while an upgrade is under way.
         """
         with self._database.session() as session:
             self._galleries.info(gallery, session)
-            self._checks.at_rest(session, [gallery])
+            self._checks.at_rest(session, [gallery], caller)
             self._point(session, gallery, number)
 
     def cancel(self, upgrade: str) -> Upgrade:
@@ -175,16 +178,18 @@ class Upgrades:
             return [UpgradeCrossing.of(row) for row in rows]
 
     def working_on(
-        self, *, gallery: str | None = None, dataset: str | None = None, within: Session | None = None
+        self, caller: Access, *, gallery: str | None = None, dataset: str | None = None, within: Session | None = None
     ) -> list[str]:
-        """The upgrades under way that need a gallery or a dataset; `within` the caller's session where there is one."""
+        """The upgrades under way that need a gallery or a dataset, in words, each once; by their ids where the caller's
+        key sees them. `within` the caller's session where there is one."""
         with self._database.read(within) as session:
             running = session.scalars(select(UpgradeRow).where(UpgradeRow.state.in_(states.RUNNING))).all()
-        return [
-            f"upgrade {row.id}"
+        needing = [
+            row
             for row in running
             if gallery in row.galleries or (dataset and dataset in asked_by(row.request).datasets)
         ]
+        return list(dict.fromkeys(rows.named(row, caller) for row in needing))
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry: upgrades under way, and those that can be switched to or back.

@@ -2,11 +2,12 @@
 
 from app.uploads.expected_columns import Expected, UploadLimits
 from app.uploads.intake import Uploads
-from app.uploads.queries import decode_query_vector, refuse_zero_queries, vectors_of_lists
+from app.uploads.queries import QueryVectors, decode_query_vector, refuse_zero_queries, vectors_of_lists
 from app.uploads.rows import UploadedRows
 
 __all__ = [
     "Expected",
+    "QueryVectors",
     "UploadLimits",
     "UploadedRows",
     "Uploads",

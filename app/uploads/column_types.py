@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from app.problems import InvalidRows
 from app.uploads import nested
-from app.uploads.encodings import plain_type
+from app.uploads.encodings import is_bytes, is_text, plain_type
 from app.uploads.expected_columns import Column
 from app.uploads.json_values import is_period, without_json_form
 from app.uploads.labels import is_labelling
@@ -37,16 +37,6 @@ def check_type(column: Column, field: pa.Field) -> str | None:
             return None if is_text(type_) else f"{told}; text is a string"
         case "image":
             return None if is_bytes(type_) else f"{told}; an image is binary: the encoded file's bytes"
-
-
-def is_text(type_: pa.DataType) -> bool:
-    """Whether a plain type is one of strings."""
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
-
-
-def is_bytes(type_: pa.DataType) -> bool:
-    """Whether a plain type is one of bytes."""
-    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_))
 
 
 def refuse_columns(errors: Sequence[tuple[str, str]]) -> None:

@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.json_text import fault_of_text
-from app.uploads.column_types import is_text
-from app.uploads.encodings import cell_bytes, plain_type, unwrapped
+from app.uploads.encodings import cell_bytes, is_text, plain_type, unwrapped
 from app.uploads.expected_columns import ID_CHARACTERS, IMAGE_BYTES, LABEL_CHARACTERS, PAYLOAD_BYTES, TEXT_BYTES, Column
 from app.uploads.json_sizes import least_json_bytes
 from app.uploads.json_values import json_values
 from app.uploads.labels import label_texts
-from app.uploads.offences import TOLD, Chunk
+from app.uploads.offences import Chunk
 from app.uploads.payloads import BadPayload, of_text, of_value
 from app.uploads.vectors import canonical_vectors
 
@@ -135,14 +134,4 @@ def _structs(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
 
 
 def _payloads(column: Column, cells: list[Any], write: Callable[[Any], str | None], chunk: Chunk) -> pa.Array:
-    texts: list[str | None] = []
-    refused = 0
-    for place, cell in enumerate(cells):
-        try:
-            texts.append(write(cell))
-        except BadPayload as error:
-            texts.append(None)
-            if refused < TOLD:
-                chunk.refuse_row(place, column.name, str(error))
-            refused += 1
-    return pa.array(texts, column.type)
+    return pa.array(chunk.written(column.name, cells, write, BadPayload), column.type)

@@ -9,11 +9,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.problems import TooLarge
+from app.uploads import nested
 
 _UUID_BYTES, _VIEW_BYTES = 16, 16
 _UUID_GROUPS = (8, 4, 4, 4, 12)
 VIEWED_BYTES = 256 * 2**20
 """The most that the cells of one chunk may take together where views let them share their bytes."""
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether a plain type is one of strings."""
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def is_bytes(type_: pa.DataType) -> bool:
+    """Whether a plain type is one of bytes."""
+    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_))
+
+
+def is_byte_view(type_: pa.DataType) -> bool:
+    """Whether a type is one of strings or bytes whose cells may share them."""
+    return bool(pa.types.is_string_view(type_) or pa.types.is_binary_view(type_))
 
 
 def plain_type(type_: pa.DataType) -> pa.DataType:
@@ -50,7 +66,7 @@ def unwrapped(array: pa.Array) -> pa.Array:
         return _picked(array.dictionary, array.indices)
     if pa.types.is_run_end_encoded(type_):
         return _picked(array.values, pa.array(run_of_each_row(array)))
-    if _is_view(type_):
+    if is_byte_view(type_):
         return _from_views(array)
     return array
 
@@ -63,18 +79,18 @@ def run_of_each_row(array: pa.RunEndEncodedArray) -> np.ndarray:
 
 def cell_bytes(array: pa.Array) -> np.ndarray:
     """Bytes of each cell (n,) int64 of an array of strings or bytes, 0 for null, without copying one."""
-    if _is_view(array.type):
+    if is_byte_view(array.type):
         lengths = _views(array)[:, 0].astype(np.int64)
     elif pa.types.is_fixed_size_binary(array.type):
         lengths = np.full(len(array), array.type.byte_width, np.int64)
     else:
         lengths = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return np.where(_valid(array), lengths, 0)
+    return np.where(nested.valid(array), lengths, 0)
 
 
 def _picked(values: pa.Array, places: pa.Array) -> pa.Array:
     """Row i is `values[places[i]]`."""
-    if _is_view(values.type):
+    if is_byte_view(values.type):
         return _from_views(values, places)
     values = unwrapped(values)
     if pa.types.is_dictionary(values.type):
@@ -83,23 +99,7 @@ def _picked(values: pa.Array, places: pa.Array) -> pa.Array:
 
 
 def _may_be_long(type_: pa.DataType) -> bool:
-    tests = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_binary,
-        pa.types.is_large_binary,
-        pa.types.is_fixed_size_binary,
-        pa.types.is_nested,
-    )
-    return any(test(type_) for test in tests)
-
-
-def _is_view(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_string_view(type_) or pa.types.is_binary_view(type_))
-
-
-def _valid(array: pa.Array) -> np.ndarray:
-    return np.asarray(array.is_valid().to_numpy(zero_copy_only=False), bool)
+    return is_text(type_) or is_bytes(type_) or bool(pa.types.is_nested(type_))
 
 
 def _views(array: pa.Array) -> np.ndarray:
@@ -123,11 +123,11 @@ def _from_views(array: pa.Array, places: pa.Array | None = None) -> pa.Array:
 def _views_at(array: pa.Array, places: pa.Array) -> pa.Array:
     """`array.take(places)`, which Arrow does not offer for views: none of their bytes are copied."""
     wanted = places.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    given = np.asarray(places.is_valid().to_numpy(zero_copy_only=False), bool)
+    given = nested.valid(places)
     if not len(array):  # every place is null
         return pa.nulls(len(places), array.type)
     views = np.ascontiguousarray(_views(array)[wanted])
-    valid = pa.array(_valid(array)[wanted] & given).buffers()[1]
+    valid = pa.array(nested.valid(array)[wanted] & given).buffers()[1]
     return pa.Array.from_buffers(array.type, len(places), [valid, pa.py_buffer(views), *array.buffers()[2:]])
 
 

@@ -78,9 +78,11 @@ class Expected:
         )
 
     @classmethod
-    def queries(cls, dimension: int) -> Expected:
-        """Query vectors, without ids: one column `vector`."""
-        return cls("vectors", (Column("vector", "vector", dimension, required=True),))
+    def queries(cls, dimension: int, old_dimension: int | None = None) -> Expected:
+        """Query vectors, without ids: a column `vector`, and, where `old_dimension` is given, one `old_vector` that may
+        be left out: the same queries by another model, for each of them or for none."""
+        old = () if old_dimension is None else (Column("old_vector", "vector", old_dimension),)
+        return cls("vectors", (Column("vector", "vector", dimension, required=True), *old))
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import numpy as np
 from anyio.to_thread import run_sync
 
 from app.problems import InvalidRows, Unprocessable
@@ -15,7 +14,7 @@ from app.uploads import media_types
 from app.uploads.decoding import decode
 from app.uploads.expected_columns import Expected, UploadLimits
 from app.uploads.guard import decode_guarded
-from app.uploads.queries import vectors_of_npy, vectors_of_rows
+from app.uploads.queries import QueryVectors, vectors_of_npy, vectors_of_rows
 from app.uploads.receiving import receive
 from app.uploads.rows import UploadedRows
 
@@ -53,9 +52,10 @@ class Uploads:
     @asynccontextmanager
     async def queries(
         self, stream: AsyncIterator[bytes], headers: Mapping[str, str]
-    ) -> AsyncIterator[Callable[[int], Awaitable[np.ndarray]]]:
-        """Receives the query vectors of a body, npy or Arrow with one column `vector`. Yields what decodes them while
-        the context is open, given the dimension that they must have: (n, dimension) float32, finite.
+    ) -> AsyncIterator[Callable[[int, int | None], Awaitable[QueryVectors]]]:
+        """Receives the query vectors of a body, npy, or npz or Arrow with a column `vector` and perhaps one
+        `old_vector`. Yields what decodes them while the context is open, given the dimension that they must have, and
+        that of the old vectors, None where there must be none: (n, dimension) float32, finite.
 
         So nothing that decides how they are searched is read before the last of a slow body has come. Raises
         UnsupportedMediaType and TooLarge; decoding raises InvalidUpload, TooLarge and Unprocessable.
@@ -64,14 +64,14 @@ class Uploads:
         limits = replace(self._limits, rows=self._queries_limit)
         async with receive(stream, self._directory, limits.json_bytes, _length(headers)) as body:
 
-            async def decoded(dimension: int) -> np.ndarray:
+            async def decoded(dimension: int, old_dimension: int | None) -> QueryVectors:
                 if media_type == media_types.NPY:
-                    return await run_sync(vectors_of_npy, body, dimension, limits.rows)
+                    return QueryVectors(await run_sync(vectors_of_npy, body, dimension, limits.rows))
                 try:
-                    rows = await self._decode(body, media_type, Expected.queries(dimension), limits)
+                    rows = await self._decode(body, media_type, Expected.queries(dimension, old_dimension), limits)
                 except InvalidRows as problem:
                     raise Unprocessable(problem.detail, **problem.members) from None
-                return await run_sync(vectors_of_rows, rows, dimension)
+                return await run_sync(vectors_of_rows, rows, dimension, old_dimension)
 
             yield decoded
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.uploads import nested
-from app.uploads.encodings import cell_bytes, run_of_each_row
+from app.uploads.encodings import cell_bytes, is_byte_view, is_bytes, is_text, run_of_each_row
 from app.uploads.expected_columns import PAYLOAD_BYTES
 
 _ENOUGH = 2**31  # what is longer is refused anyway; sums of so many stay within 64 bits
@@ -43,18 +43,7 @@ def _sizes(array: pa.Array) -> np.ndarray:
         return _list_sizes(nested.entries(array), _member_bytes)
     if nested.is_list(type_):
         return _list_sizes(array, least_json_bytes)
-    if any(
-        test(type_)
-        for test in (
-            pa.types.is_string,
-            pa.types.is_large_string,
-            pa.types.is_string_view,
-            pa.types.is_binary,
-            pa.types.is_large_binary,
-            pa.types.is_binary_view,
-            pa.types.is_fixed_size_binary,
-        )
-    ):
+    if is_text(type_) or is_bytes(type_) or is_byte_view(type_):
         return cell_bytes(array) + _QUOTES
     return np.full(len(array), _LEAST, np.int64)
 

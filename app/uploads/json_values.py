@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from app.json_text import BadJson, cell_value
 from app.uploads import nested
-from app.uploads.encodings import plain_type, run_of_each_row, unwrapped
+from app.uploads.encodings import is_bytes, is_text, plain_type, run_of_each_row, unwrapped
 from app.uploads.times import clock_texts, date_texts, duration_text, interval_text, timestamp_texts
 
 _DEPTH = 32
@@ -187,17 +187,12 @@ _SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[A
     (pa.types.is_boolean, _as_they_are),
     (pa.types.is_integer, _as_they_are),
     (pa.types.is_floating, _floats),
-    (lambda type_: pa.types.is_string(type_) or pa.types.is_large_string(type_), _as_they_are),
+    (is_text, _as_they_are),
     (pa.types.is_decimal, _decimals),
     (pa.types.is_timestamp, _texts(timestamp_texts, _YEARS)),
     (pa.types.is_date, _texts(date_texts, _YEARS)),
     (pa.types.is_time, clock_texts),
     (pa.types.is_duration, _durations),
     (pa.types.is_interval, _intervals),
-    (
-        lambda type_: (
-            pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_)
-        ),
-        _bytes,
-    ),
+    (is_bytes, _bytes),
 )

@@ -6,11 +6,12 @@ an integer could, and a number that its neighbours in floating point cannot be t
 
 import math
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 
 from app.uploads.json_values import NoJson, json_values
-from app.uploads.offences import TOLD, Chunk
+from app.uploads.offences import Chunk
 
 _EXACT = 2**53  # up to here every whole number is a double of its own
 
@@ -47,16 +48,11 @@ def label_texts(column: str, raw: pa.Array, chunk: Chunk) -> pa.Array:
     if pa.types.is_boolean(raw.type) or pa.types.is_integer(raw.type):
         return raw.cast(pa.string())
     numbers = pa.types.is_floating(raw.type) or pa.types.is_decimal(raw.type)
-    texts: list[str | None] = []
-    refused = 0
-    for place, value in enumerate(raw.to_pylist() if numbers else json_values(raw)):
-        try:
-            if isinstance(value, NoJson):
-                raise BadLabel(value.why)
-            texts.append(label_of(value))
-        except BadLabel as error:
-            texts.append(None)
-            if refused < TOLD:
-                chunk.refuse_row(place, column, str(error))
-            refused += 1
-    return pa.array(texts, pa.string())
+    cells = raw.to_pylist() if numbers else json_values(raw)
+    return pa.array(chunk.written(column, cells, _of_cell, BadLabel), pa.string())
+
+
+def _of_cell(cell: Any) -> str | None:
+    if isinstance(cell, NoJson):
+        raise BadLabel(cell.why)
+    return label_of(cell)

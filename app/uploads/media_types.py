@@ -13,7 +13,7 @@ NPZ = "application/x-npz"
 NPY = "application/x-npy"
 
 BULK = (PARQUET, ARROW, ARROW_FILE, NPZ, JSON, NDJSON)
-QUERIES = (NPY, ARROW, ARROW_FILE)
+QUERIES = (NPY, NPZ, ARROW, ARROW_FILE)
 
 _SPELLINGS = {
     JSON: ("text/json",),

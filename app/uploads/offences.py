@@ -1,7 +1,8 @@
 """The cells of a body that break a rule: the first few are told, with where they are and what is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +74,22 @@ class Chunk:
         for place in places:
             self.refuse_row(place, column, message if isinstance(message, str) else message(place))
         return bool(places)
+
+    def written(
+        self, column: str, cells: Iterable[Any], write: Callable[[Any], str | None], refusal: type[Exception]
+    ) -> list[str | None]:
+        """What `write` makes of each cell; None where it raises `refusal`, of which the first are noted."""
+        texts: list[str | None] = []
+        refused = 0
+        for place, cell in enumerate(cells):
+            try:
+                texts.append(write(cell))
+            except refusal as error:
+                texts.append(None)
+                refused += 1
+                if refused <= TOLD:
+                    self.refuse_row(place, column, str(error))
+        return texts
 
     def refuse_row(self, place: int, column: str, message: str) -> None:
         name = None if self.ids is None else self.ids[place].as_py()

@@ -4,6 +4,7 @@ import base64
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,32 +24,47 @@ _NUMBER_CHARACTERS = 64
 _UNUSABLE = "NaN, an infinity, or a number too large for distances in float32"
 
 
-def decode_query_vector(text: str, dimension: int) -> np.ndarray:
-    """The `vector` of a URL: (dimension,) float32.
+class _Unreadable(ValueError):
+    """What is wrong with a vector in a URL."""
+
+
+def decode_query_vector(text: str, dimension: int, parameter: str = "vector") -> np.ndarray:
+    """The `vector` of a URL, or the one in another parameter: (dimension,) float32.
 
     Numbers with commas between them, in brackets or not, or base64 (either alphabet, with or without padding) of
     little-endian float32. Digits alone may be read as either: they are a number where the dimension is 1. Raises
     Unprocessable.
     """
-    vector = _of_numbers(text) if _is_of_numbers(text, dimension) else _of_base64(text)
-    if len(vector) != dimension:
-        raise _unreadable(f"has {len(vector)} numbers; the model's dimension is {dimension}")
-    if not (np.abs(vector) <= largest_component(dimension)).all():
-        raise _unreadable(f"holds {_UNUSABLE}")
+    try:
+        vector = _of_numbers(text) if _is_of_numbers(text, dimension) else _of_base64(text)
+        if len(vector) != dimension:
+            raise _Unreadable(f"has {len(vector)} numbers; the model's dimension is {dimension}")
+        if not (np.abs(vector) <= largest_component(dimension)).all():
+            raise _Unreadable(f"holds {_UNUSABLE}")
+    except _Unreadable as wrong:
+        named = "The query vector" if parameter == "vector" else f"`{parameter}`"
+        raise Unprocessable.at(
+            f"{named} {wrong}. Send base64url of little-endian float32, or numbers with commas between them.",
+            parameter=parameter,
+            message=str(wrong),
+        ) from None
     return vector
 
 
-def vectors_of_lists(lists: Sequence[Sequence[float]], dimension: int) -> np.ndarray:
-    """The `vectors` of a JSON body: (n, dimension) float32. Raises Unprocessable."""
+def vectors_of_lists(lists: Sequence[Sequence[float]], dimension: int, column: str = "vector") -> np.ndarray:
+    """The `vectors` of a JSON body, or what another `column` of its queries is called: (n, dimension) float32.
+
+    Raises Unprocessable.
+    """
     wrong = [
         (row, f"has {len(v)} numbers; {dimension} are expected") for row, v in enumerate(lists) if len(v) != dimension
     ]
-    _refuse(wrong)
+    _refuse(wrong, column)
     try:
         numbers = np.array(lists, np.float64).reshape(len(lists), dimension)
     except OverflowError:
-        raise Unprocessable("`vectors` holds an integer too large for float32.") from None
-    return _finite(numbers)
+        raise Unprocessable(f"`{column}s` holds an integer too large for float32.") from None
+    return _finite(numbers, column)
 
 
 def vectors_of_npy(path: Path, dimension: int, limit_rows: int) -> np.ndarray:
@@ -86,32 +102,58 @@ def _query_rows(shape: tuple[int, ...], dimension: int) -> int | None:
     return 1 if shape[0] == dimension else None
 
 
-def vectors_of_rows(rows: UploadedRows, dimension: int) -> np.ndarray:
-    """Validated rows of one column `vector`, as one array (n, dimension) float32."""
-    parts = [batch.column("vector").flatten().to_numpy().reshape(-1, dimension) for batch in rows.batches()]
-    return np.concatenate([np.empty((0, dimension), np.float32), *parts])
+@dataclass(frozen=True)
+class QueryVectors:
+    """The queries of a body: vectors (n, d) float32, and old_vectors (n, d_old), the same by an older model, where it
+    has them."""
+
+    vectors: np.ndarray
+    old_vectors: np.ndarray | None = None
 
 
-def refuse_zero_queries(vectors: np.ndarray) -> None:
+def vectors_of_rows(rows: UploadedRows, dimension: int, old_dimension: int | None) -> QueryVectors:
+    """Validated rows of a column `vector` of this dimension and, perhaps, one `old_vector`, of theirs.
+
+    Raises Unprocessable where some rows have an `old_vector` and some have none.
+    """
+    vectors = _column(rows, "vector", dimension)
+    if old_dimension is None or "old_vector" not in rows.schema.names:
+        return QueryVectors(vectors)
+    return QueryVectors(vectors, _column(rows, "old_vector", old_dimension))
+
+
+def _column(rows: UploadedRows, column: str, dimension: int) -> np.ndarray:
+    parts, seen = [np.empty((0, dimension), np.float32)], 0
+    for batch in rows.batches():
+        cells = batch.column(column)
+        lacking = np.flatnonzero(cells.is_null().to_numpy(zero_copy_only=False))[:TOLD] + seen
+        _refuse([(row, "is missing, and others are there") for row in lacking.tolist()], column)
+        parts.append(cells.flatten().to_numpy().reshape(-1, dimension))
+        seen += batch.num_rows
+    return np.concatenate(parts)
+
+
+def refuse_zero_queries(vectors: np.ndarray, column: str = "vector") -> None:
     """For cosine, under which a zero query (n, d) has no direction. Raises Unprocessable."""
     zero = np.flatnonzero(~vectors.any(axis=1))[:TOLD].tolist()
-    _refuse([(row, "is all zeros, which has no direction under cosine") for row in zero])
+    _refuse([(row, "is all zeros, which has no direction under cosine") for row in zero], column)
 
 
-def _finite(vectors: np.ndarray) -> np.ndarray:
+def _finite(vectors: np.ndarray, column: str = "vector") -> np.ndarray:
     with np.errstate(over="ignore"):
         narrow = vectors.astype(np.float32)
     usable = np.abs(narrow).max(axis=1, initial=0) <= largest_component(max(1, narrow.shape[1]))
     endless = np.flatnonzero(~usable)[:TOLD].tolist()
-    _refuse([(row, f"holds {_UNUSABLE}") for row in endless])
+    _refuse([(row, f"holds {_UNUSABLE}") for row in endless], column)
     return narrow
 
 
-def _refuse(wrong: Sequence[tuple[int, str]]) -> None:
+def _refuse(wrong: Sequence[tuple[int, str]], column: str) -> None:
     if wrong:
         row, message = wrong[0]
-        errors = [{"row": row, "column": "vector", "message": message} for row, message in wrong[:TOLD]]
-        raise Unprocessable(f"Query {row} {message}. Queries count from 0.", errors=errors)
+        errors = [{"row": row, "column": column, "message": message} for row, message in wrong[:TOLD]]
+        named = f"Query {row}" if column == "vector" else f"`{column}` of query {row}"
+        raise Unprocessable(f"{named} {message}. Queries count from 0.", errors=errors)
 
 
 def _is_of_numbers(text: str, dimension: int) -> bool:
@@ -133,7 +175,7 @@ def _of_numbers(text: str) -> np.ndarray:
     numbers = listed.split(",")
     for place, number in enumerate(numbers):
         if len(number) > _NUMBER_CHARACTERS or not _NUMBER.fullmatch(number):
-            raise _unreadable(f"holds {number[:_NUMBER_CHARACTERS]!r} at position {place}, which is no finite number")
+            raise _Unreadable(f"holds {number[:_NUMBER_CHARACTERS]!r} at position {place}, which is no finite number")
     with np.errstate(over="ignore"):
         return np.array([float(_PLUS.sub(r"\1+", number)) for number in numbers]).astype(np.float32)
 
@@ -142,19 +184,11 @@ def _of_base64(text: str) -> np.ndarray:
     # A plus that is not escaped in a URL arrives as a space.
     text = text.strip("\t\r\n").replace(" ", "-").replace("+", "-").replace("/", "_")
     if not _BASE64.fullmatch(text):
-        raise _unreadable("is neither base64 nor numbers with commas between them")
+        raise _Unreadable("is neither base64 nor numbers with commas between them")
     digits = text.rstrip("=")
     if len(digits) % 4 == 1:
-        raise _unreadable("is no base64: it is cut short")
+        raise _Unreadable("is no base64: it is cut short")
     data = base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4))
     if len(data) % 4:
-        raise _unreadable(f"decodes to {len(data)} bytes, which is no whole number of float32 values")
+        raise _Unreadable(f"decodes to {len(data)} bytes, which is no whole number of float32 values")
     return np.frombuffer(data, "<f4").astype(np.float32)
-
-
-def _unreadable(message: str) -> Unprocessable:
-    return Unprocessable.at(
-        f"The query vector {message}. Send base64url of little-endian float32, or numbers with commas between them.",
-        parameter="vector",
-        message=message,
-    )

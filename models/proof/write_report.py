@@ -71,6 +71,11 @@ def write_report(
     if gate.metric in BY_LABEL and not setup.bench.labelled:
         notes.append(f"The gate asks for {gate.metric}, which needs labels; recall@10 was judged in its place.")
         gate = AcceptanceGate("recall@10", gate.require, gate.level)
+    if measured.fused is not None and not setup.bench.labelled:
+        notes.append(
+            "How much the new query weighs beside the old one was chosen by what the new model would find, and so leans"
+            " to the new model."
+        )
     parts = measured.parts
     judgeable = math.isclose(sum(part.share for part in parts), 1.0, abs_tol=1e-9)
     figures = {metric: _overall(setup, parts, metric, seed) for metric in _metrics(setup)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from app.artifacts.crossings import Crossing
 from models.portable import Space, load_transformation
 from tests.e2e.conftest import NewScene, ServiceInside
-from tests.e2e.user import Answer, Scene, checked, cosine_ranking, problem
+from tests.e2e.user import Answer, Scene, checked, cosine_ranking, digests, problem
 from tests.worlds import NEW, OLD
 
 
@@ -37,10 +36,7 @@ class Untouched:
         return Crossing(chosen, plain)
 
     def digests(self) -> dict[str, str]:
-        """Every file of the gallery."""
-        (folder,) = (self.data / "galleries").glob(f"{self.scene.gallery}-*")
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        return digests(self.data, self.scene.gallery)
 
     def ask(self, k: int = 10, **more: str) -> dict[str, Any]:
         s = self.scene

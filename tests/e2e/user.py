@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -216,6 +218,13 @@ def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
     body = dict(json.loads(answer.content))
     assert body["type"] == f"/problems/{slug}"
     return body
+
+
+def digests(data: Path, gallery: str) -> dict[str, str]:
+    """The digest of every file of a gallery, by its path; data: the folder of the service's data."""
+    (folder,) = (data / "galleries").glob(f"{gallery}-*")
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def cosine_ranking(ids: Collection[str], vectors: Floats, queries: Floats, k: int) -> list[list[str]]:

@@ -7,7 +7,7 @@ import structlog
 
 from app.composition import Crosswalk
 from app.failpoints import Failpoint, reached
-from app.galleries.info import GalleryInfo, GenerationInfo
+from app.galleries.info import GalleryInfo, GenerationInfo, generation_tag
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
 from app.index import prune, publish
@@ -54,21 +54,19 @@ def build_index(crosswalk: Crosswalk, info: GalleryInfo, number: int, progress: 
 def hold(store: GalleryStore, number: int, version: int) -> None:
     """Keeps the items readable as of a version that a generation's vectors or index hold: what came later is told by
     comparing with it. Call before the pointer moves."""
-    store.items.tag(_tag(number, version), version)
+    store.items.tag(generation_tag(number, version), version)
 
 
 def settle(crosswalk: Crosswalk, gallery: str, built: Built) -> None:
     """Lets go of what the indexes before this one needed. Call after the pointer has moved."""
     store = crosswalk.galleries.store(crosswalk.galleries.info(gallery))
     for tag in store.items.tags():
-        if tag.startswith(_tag(built.generation, "")) and tag != _tag(built.generation, built.version):
+        if tag.startswith(generation_tag(built.generation, "")) and tag != generation_tag(
+            built.generation, built.version
+        ):
             store.items.untag(tag)
     prune(store.index_folder(built.generation), [built.index])
     reached(Failpoint.INDEX_SETTLED)
-
-
-def _tag(number: int, version: int | str) -> str:
-    return f"generation-{number}-{version}"
 
 
 def _catch_up(crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, generation: GenerationInfo) -> int:

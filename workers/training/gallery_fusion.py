@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from app.artifacts.crossings import Crossing
 from app.artifacts.folder import UpgradeArtifacts
-from models.portable import Alphas, Fusion, Moments, save_fusion
+from models.portable import Alphas, Array, Fusion, Moments, save_fusion
 from models.proof.report import ProofReport
 from workers.rows.items import Items
+
+_AT_ONCE = 8_192
 
 
 def keep_fusion(
@@ -20,14 +23,20 @@ def keep_fusion(
     """
     if (fused := proof.fused) is None:
         return
-    has = items.side.has
-    transformed = crossing.apply(items.vector, items.side.values if has.any() else None, has)
     card = crossing.chosen.card
     # One weight for crossed and real vectors: with two, scores in one list could not be compared.
     fusion = Fusion(
         replace(card, method="fused", settings={"transformation": card.sha256, "metric": fused.metric}, metrics={}),
         Moments.of(items.vector, card.source.metric),
-        Moments.of(transformed, card.target.metric),
+        Moments.of_parts(_transformed(crossing, items), card.target.metric),
         Alphas(pushed=fused.pushed_alpha, exact=fused.alpha, native=fused.alpha),
     )
     save_fusion(fusion, artifacts.fusion(gallery))
+
+
+def _transformed(crossing: Crossing, items: Items) -> Iterator[Array]:
+    """Some items at a time, so that a gallery is not held in memory twice."""
+    for start in range(0, len(items.id), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        has = items.side.has[some]
+        yield crossing.apply(items.vector[some], items.side.values[some] if has.any() else None, has)

@@ -124,7 +124,13 @@ def test_a_backup_that_is_not_what_it_was_is_refused_and_the_file_is_named(
         with pytest.raises(NotABackup, match=path.name):
             check(folder)
         path.write_bytes(whole)
-    check(folder)
+    manifest = check(folder)
+    first, second = (folder / file.path for file in manifest.files[:2])
+    first.unlink()
+    second.write_bytes(b"?")
+    with pytest.raises(NotABackup, match=f"2 of {len(manifest.files)} files") as both:
+        check(folder)
+    assert f"{manifest.files[0].path} is missing; {manifest.files[1].path} is not" in str(both.value)
     assert not (tmp_path / "new").exists()
 
 

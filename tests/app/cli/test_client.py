@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from app.cli import resources
 from app.cli.files import opened
 from app.cli.paths import path_of
+from app.cli.problem_line import problem_line
 from app.http.listener import listen
 
 ODD_IDS = (
@@ -170,6 +171,34 @@ def test_what_is_no_vector_is_told_in_one_line(url: str, vector: str) -> None:
     assert done.exit_code in (1, 2)
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+def test_a_file_without_an_at_is_told_how_to_be_read(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("q.npy", "query"):
+        Path(name).write_bytes(_npy(VECTOR))
+        done = _run(url, "search", "g", name, "--model=m")
+        assert done.exit_code == 2
+        assert f"write @{name}." in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_problem_is_told_in_words_with_the_places_that_are_wrong(url: str) -> None:
+    done = _run(url, "models", "register", "second", "--dimension=0", "--metric=sine")
+    assert done.exit_code == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("The request was understood, but something in it is wrong: 2 things are wrong")
+    assert "/dimension: " in line
+    assert "/metric: " in line
+    assert "{" not in line
+    assert _run(url, "models", "show", "nothing").stderr.splitlines()[-1].startswith("There is no such resource: ")
+
+
+def test_a_problem_line_holds_nothing_that_a_terminal_acts_on() -> None:
+    body = {"title": "t", "status": 503, "detail": "a\x1b[31m\nb\ud800", "used_by": ["x"], "request_id": "r1"}
+    assert problem_line(body) == "t: a�[31m b� [x] (request_id r1)"
+    others: list[object] = [{}, [], {"detail": "d"}, {"title": "t", "detail": 1}, "text", None]
+    assert [problem_line(other) for other in others] == [None] * len(others)
 
 
 def test_a_vector_of_any_length_is_sent(url: str, shared_client: httpx.Client) -> None:

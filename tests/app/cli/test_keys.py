@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +45,13 @@ def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
         (tmp_path / "key").write_text(rotated.stdout)
         assert _run("--key-file", str(tmp_path / "key"), "models", "list", **service).returncode == 0
         assert _run("models", "list", **service, CROSSWALK_KEY=key).returncode == 1
-    assert _run("keys", "revoke", rotated.stdout.split("_")[1], **data).returncode == 0
+    revoked = _run("keys", "revoke", rotated.stdout.split("_")[1], **data)
+    assert revoked.returncode == 0
+    assert "no admin's key is left" in revoked.stderr
+    shop = ("--scopes", "search", "--galleries", "faq", "--rate", "7/second", "--concurrency", "42")
+    assert _run("keys", "create", "--name", "shop", *shop, **data).returncode == 0
     listed = _run("keys", "list", **data).stdout
+    assert {"faq", "none", "7/second", "42", "created", "last used"} <= set(re.split(r"  +|\n", listed))
     assert listed.count("revoked") == 2
     assert listed.count("[/x]") == 2
     assert key not in listed
@@ -117,6 +124,23 @@ def test_a_setting_that_cannot_be_used_is_told_in_one_line_without_secrets(
     assert ADMIN not in ended.stderr + ended.stdout
     assert "pass-word" not in ended.stderr + ended.stdout
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["migrate"], ["serve", "--port", "0"], ["keys", "list"]],
+)
+def test_a_database_that_cannot_be_reached_is_told_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    url = f"postgresql+psycopg://user:pass-word@127.0.0.1:{port}/none"
+    (tmp_path / "data").mkdir()
+    ended = _run(*command, "--data-dir", str(tmp_path / "data"), CROSSWALK_DATABASE_URL=url)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("The database cannot be reached: ")
+    assert ended.stderr.count("\n") == 1
+    assert "pass-word" not in ended.stderr + ended.stdout
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
 def test_settings_that_are_wrong_together_are_not_shown(

@@ -38,6 +38,14 @@ def test_every_page_may_search(shared_client: httpx.Client) -> None:
     assert _allowed(shared_client.get("/search", headers={"Origin": "null"})) == "*"
 
 
+def test_a_preflight_that_is_refused_is_told_in_a_problem(shared_client: httpx.Client) -> None:
+    for asked in ({"Access-Control-Request-Method": "TRACE"}, {"Access-Control-Request-Private-Network": "true"}):
+        headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"} | asked
+        answer = shared_client.options("/search", headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/foreign-origin")
+        assert answer.headers["vary"] == "Origin"
+
+
 @pytest.mark.parametrize("origin", [PAGE, "null", "http://127.0.0.1:1", "http://127.0.0.1", "http://[", "file://", ""])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_no_foreign_page_changes_anything(shared_client: httpx.Client, method: str, origin: str) -> None:

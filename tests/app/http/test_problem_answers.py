@@ -11,10 +11,17 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.middleware import Middleware
 from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.testing import capture_logs
 
+from app.http.forwarded import Forwarded
+from app.http.head_requests import HeadAsGet
+from app.http.hosts import KnownHosts
+from app.http.origins import CrossOrigin
 from app.http.problem_answers import LastResort
+from app.main import create_app
 from app.problems import InvalidRows, Unavailable
 from app.settings import Settings
 from app.storage.database import Database
@@ -160,6 +167,43 @@ def test_a_fault_inside_tells_nothing_of_itself(settings: Settings) -> None:
         assert client.get("/healthz").status_code == 200
 
 
+class _Raising:
+    """Middleware that fails."""
+
+    def __init__(self, app: ASGIApp, error: Exception) -> None:
+        self.app = app
+        self.error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "slug"),
+    [(RuntimeError("internal words"), 500, "internal-error"), (Unavailable("not now"), 503, "unavailable")],
+)
+@pytest.mark.parametrize("within", [LastResort, KnownHosts, Forwarded, CrossOrigin, HeadAsGet])
+def test_what_fails_in_middleware_is_a_problem_too(
+    settings: Settings, within: type, error: Exception, status: int, slug: str
+) -> None:
+    application = create_app(settings)
+    places: list[object] = [middleware.cls for middleware in application.user_middleware]
+    application.user_middleware.insert(places.index(within) + 1, Middleware(_Raising, error))
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get("/search", headers={"Origin": "https://page.example"})
+
+    answer = asyncio.run(ask())
+    _problem(answer, status, slug)
+    assert "internal words" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 def _faulty(app: FastAPI) -> None:
     @app.get("/unwritable")
     def unwritable() -> None:
@@ -190,8 +234,9 @@ def test_a_problem_is_json_whatever_its_members_hold(settings: Settings) -> None
 
 def test_a_fault_in_the_middle_of_an_answer_breaks_the_connection(settings: Settings) -> None:
     with serving(settings, more=_faulty) as client:
-        with pytest.raises(httpx.RemoteProtocolError):
+        with capture_logs() as lines, pytest.raises(httpx.RemoteProtocolError):
             client.get("/half")
+        assert [line["event"] for line in lines].count("unhandled error") == 1
         assert client.get("/healthz").status_code == 200
 
 

@@ -15,13 +15,14 @@ from pydantic import SecretStr, ValidationError
 from starlette.testclient import TestClient
 from starlette.types import Message
 
+from app.http.peers import is_loopback
 from app.keys.access import KeyScope
-from app.keys.peers import is_loopback
 from app.keys.schemas import NewKey
-from app.keys.secret import new_secret, redacted
+from app.keys.secret import new_secret
 from app.keys.service import Keys
 from app.logs import configure_logging
 from app.main import create_app
+from app.redaction import redacted
 from app.settings import Settings
 from app.storage.database import Database
 from tests.app.keys.keyed import OPEN

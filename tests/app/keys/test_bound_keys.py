@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import delete, make_url
 
 from app.evaluations.states import EvaluationState
 from app.evaluations.tables import EvaluationRow
@@ -17,6 +20,7 @@ from app.keys.service import Keys
 from app.settings import Settings
 from app.storage.database import Database
 from app.upgrades.states import UpgradeState
+from app.upgrades.tables import UpgradeRow
 from models.portable import SpaceSketch
 from tests.app.keys.keyed import KeyedService
 from tests.serving import serving
@@ -28,10 +32,16 @@ PAIR: dict[str, Any] = {"queries": "old", "gallery": "old"}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedService]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    database = Database(Settings(data_dir=tmp_path_factory.mktemp("data")).sqlalchemy_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def service(database: Database) -> Iterator[KeyedService]:
     """Galleries, datasets, upgrades and evaluations `mine`, `other`, and of both."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
-    with serving(settings) as client:
+    with serving(Settings(data_dir=Path(str(make_url(database.url).database)).parent)) as client:
         for model in ("old", "new"):
             client.post("/models", json={"id": model, "dimension": 2, "metric": "cosine"}).raise_for_status()
         for name in ("mine", "other"):
@@ -42,7 +52,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedService]:
             client.put(f"/datasets/{name}/rows", json=rows).raise_for_status()
             items = {"items": [{"id": "a", "embedding": [1, 0], "label": name}]}
             client.put(f"/galleries/{name}/items?model=old", json=items).raise_for_status()
-        database = Database(settings.sqlalchemy_url)
         for name, galleries in (("mine", ["mine"]), ("other", ["other"]), ("both", ["mine", "other"])):
             request = FORWARD_REQUEST | {"dataset": "mine"}
             store_upgrade(database, f"upg-{name}", UpgradeState.REJECTED, galleries, request=request)
@@ -53,7 +62,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedService]:
                 row = EvaluationRow(id=f"eva-{name}-{dataset}", request=body, state=EvaluationState.FAILED)
                 session.add(row)
         yield KeyedService(client, Keys(database))
-        database.close()
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +188,35 @@ def test_no_crossing_of_an_upgrade_not_seen_is_taken_or_named(service: KeyedServ
     assert "upg-unseen" in _refused(service.ask(operator, "POST", "/search", json=query), 409)
     for path, body in (("/evaluations", crossed), ("/search", query)):
         assert "Learn a crossing" in _refused(service.ask(mine, "POST", path, json=body), 409)
+
+
+def test_no_upgrade_not_seen_is_named_by_what_it_is_in_the_way_of(
+    service: KeyedService, database: Database, mine: str
+) -> None:
+    operator = service.key(KeyScope.ADMIN)
+    service.knows(operator)
+    refusals: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("DELETE", "/galleries/mine", None),
+        ("DELETE", "/datasets/mine", None),
+        ("POST", "/galleries/mine/activate", {"generation": 1}),
+        ("POST", "/models/old/upgrade", {"to": "new", "dataset": "mine", "galleries": ["mine"], "dry_run": True}),
+    ]
+    with _under_way(database, "upg-in-the-way", ["mine", "other"]):
+        for method, path, body in refusals:
+            answers = [service.ask(key, method, path, json=body) for key in (operator, mine)]
+            assert [answer.status_code for answer in answers] == [409, 409], answers[1].text
+            assert ["upg-in-the-way" in answer.text for answer in answers] == [True, False]
+            assert "more galleries than this key sees" in answers[1].text
+
+
+@contextmanager
+def _under_way(database: Database, upgrade: str, galleries: list[str]) -> Iterator[None]:
+    """An upgrade of these galleries is under way meanwhile, and learns from the dataset `mine`."""
+    request = FORWARD_REQUEST | {"dataset": "mine"}
+    store_upgrade(database, upgrade, UpgradeState.QUEUED, galleries, request=request)
+    yield
+    with database.session() as session:
+        session.execute(delete(UpgradeRow).where(UpgradeRow.id == upgrade))
 
 
 def test_one_keys_stored_answers_are_not_anothers(service: KeyedService, mine: str) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from pydantic import SecretStr
 from sqlalchemy import update
 
 from app.keys.access import KeyScope
@@ -76,7 +77,7 @@ def test_every_route_is_refused_to_whoever_may_not_use_it(service: KeyedService)
     wrong = f"{service.key(*every)[:-64]}{'0' * 64}"
     expired, revoked, admin = service.key(*every), service.key(*every), service.key(KeyScope.ADMIN)
     _expire(service, expired)
-    service.keys.revoke(revoked.split("_")[1])
+    service.keys.revoke(revoked.split("_")[1], even_last_admin=False)
     unknown = f"cwk_{'0' * 12}_{'0' * 64}"
     by_scope = {scope: service.key(scope) for scope in KeyScope}
     elsewhere = service.key(KeyScope.SEARCH, KeyScope.WRITE, KeyScope.UPGRADE, galleries=["mine"], datasets=["mine"])
@@ -186,6 +187,36 @@ def test_revoking_and_rotating_take_effect_at_once_where_they_were_asked(service
     _refused(service.ask(third["key"], "GET", "/models"), 401)
     _refused(service.ask(admin, "POST", f"/keys/{third['id']}/rotate", json={}), 409)
     _refused(service.ask(admin, "DELETE", f"/keys/{'0' * 12}"), 404)
+
+
+def test_a_key_rotated_twice_is_replaced_by_one_that_lasts_as_long_as_the_first(service: KeyedService) -> None:
+    year = utc_now() + timedelta(days=365)
+    first = service.keys.create(NewKey(name="a", scopes=[KeyScope.SEARCH], expires_at=year))
+    soon = utc_now() + timedelta(hours=1)
+    for until in (soon, soon + timedelta(days=1)):
+        new = service.keys.rotate(first.id, until)
+        assert new.expires_at is not None
+        assert new.expires_at - new.created_at >= timedelta(days=364)
+    assert service.keys.get(first.id).state == "active"
+    assert service.keys.get(first.id).revoked_at == soon
+
+
+def test_the_last_admins_key_is_not_revoked_over_http(settings: Settings) -> None:
+    database = Database(settings.sqlalchemy_url)
+    with serving(settings) as client:
+        service = KeyedService(client, Keys(database))
+        first = service.key(KeyScope.ADMIN)
+        service.knows(first)
+        path = f"/keys/{first.split('_')[1]}"
+        service.ask(first, "POST", "/keys", json={"name": "shop", "scopes": ["search"]})
+        assert "rotate" in _refused(service.ask(first, "DELETE", path), 409)
+        second = service.ask(first, "POST", "/keys", json={"name": "b", "scopes": ["admin"]}).json()["key"]
+        assert service.ask(first, "DELETE", path).status_code == 204
+        assert service.ask(second, "DELETE", path).status_code == 204
+        _refused(service.ask(second, "DELETE", f"/keys/{second.split('_')[1]}"), 409)
+    with serving(settings.model_copy(update={"admin_key": SecretStr("a" * 32)})) as client:
+        assert KeyedService(client, Keys(database)).ask(second, "DELETE", f"/keys/{second.split('_')[1]}").is_success
+    database.close()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_change_made_elsewhere_is_seen_within_a_second(ring: KeyRing, keys: Ke
     identity, key = _made(keys)
     clock.now += 1.0
     assert _taken(ring, key)
-    keys.revoke(identity)
+    keys.revoke(identity, even_last_admin=False)
     clock.now += 1.0
     assert not _taken(ring, key)
     assert anyio.run(ring.current).in_use  # a service that had keys never becomes one without
@@ -82,7 +82,7 @@ def test_a_change_made_elsewhere_is_seen_within_a_second(ring: KeyRing, keys: Ke
 def test_a_change_made_here_is_seen_at_once(ring: KeyRing, keys: Keys) -> None:
     identity, key = _made(keys)
     assert _taken(ring, key)
-    keys.revoke(identity)
+    keys.revoke(identity, even_last_admin=False)
     ring.changed()
     assert not _taken(ring, key)
 
@@ -116,7 +116,7 @@ def test_a_read_that_a_change_overtakes_is_not_taken_for_the_newest(
 
     def overtaken() -> object:
         before = read()
-        keys.revoke(identity)
+        keys.revoke(identity, even_last_admin=False)
         ring.changed()
         return before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.search.found_items import FoundItems
+from app.search.found_items import FoundItem, FoundItems
 from app.storage.lance_table import ROW_ID, Table
 
 ROWS = ["a", "b", "c"]
@@ -55,7 +56,7 @@ def test_what_was_found_before_is_not_read_again(items: Items) -> None:
     assert labels(found, items, 1) == labels(found, items, 1) == ["first"] * 3
     assert items.opened == 1
     one = next(iter(found.of("g", items, items.rows()[:1], np.array([1]), 2).values()))
-    assert (one.id, one.payload_object()) == ("a", {"n": 1})
+    assert one.before_score + b"0.5" + one.after_score == b'{"id":"a","score":0.5,"label":"first","payload":{"n":1}}'
 
 
 def test_a_row_of_a_later_version_is_read_anew_as_of_the_version_that_is_searched(items: Items) -> None:
@@ -83,3 +84,10 @@ def test_memory_is_bounded_and_what_does_not_fit_is_read_again(items: Items, roo
     for _ in range(3):
         assert labels(found, items, 1) == ["first"] * 3
     assert items.opened == 3
+
+
+def test_bytes_are_counted_and_not_characters() -> None:
+    payloads = (json.dumps({"of": character * 1_000}, ensure_ascii=False) for character in "a😀")
+    narrow, wide = (FoundItem.of("a", None, payload).nbytes for payload in payloads)
+    assert narrow >= 1_000
+    assert wide >= narrow + 3_000

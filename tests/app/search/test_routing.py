@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from app.galleries.info import BUILDING, READY, GalleryInfo, GenerationInfo
+from app.search.fused_routing import NothingToFuse, find_fused_route
 from app.search.routing import Route, choices, find_route
 from models.portable import Space
 
@@ -99,3 +101,35 @@ def test_crossing_that_re_ranks_answers_by_cascade_and_by_instant_where_that_is_
     after = find_route(gallery(2, ("a", None), ("b", 1)), "b", {}, "u", cascade=True)
     assert after == Route("transformed", 2)
     assert choices(after) == ("transformed",)
+
+
+@pytest.mark.parametrize(
+    ("info", "model", "crossable", "expected"),
+    [
+        (gallery(1, ("a", None)), "b", {}, None),
+        (gallery(1, ("a", None)), "b", {"b": "u"}, Route("fused", 1, "u")),
+        (gallery(1, ("a", None), ("b", 1), state=BUILDING), "b", {"b": "u"}, Route("fused", 1, "u")),
+        (gallery(1, ("a", None), ("b", 1)), "b", {}, None),
+        (gallery(2, ("a", None), ("b", 1)), "b", {}, Route("fused", 2, "upgrade-2", beside=1)),
+        (gallery(3, *CHAIN), "b", {}, Route("fused", 2, "upgrade-2", beside=1)),
+        (gallery(3, *CHAIN), "c", {}, Route("fused", 3, "upgrade-3", beside=2)),
+        (gallery(2, *CHAIN), "c", {"c": "u"}, Route("fused", 2, "u")),
+        (gallery(3, *BRANCH), "b", {}, None),
+        (gallery(3, *BRANCH), "c", {}, Route("fused", 3, "upgrade-3", beside=1)),
+    ],
+)
+def test_fused_route_leads_over_the_crossing_or_to_a_transformed_generation_and_the_one_before_it(
+    info: GalleryInfo, model: str, crossable: dict[str, str], expected: Route | None
+) -> None:
+    assert find_fused_route(info, model, crossable.get(model)) == expected
+
+
+def test_nothing_is_fused_with_vectors_that_are_all_the_models_own() -> None:
+    with pytest.raises(NothingToFuse, match="no old model"):
+        find_fused_route(gallery(1, ("a", None)), "a", None)
+    with pytest.raises(NothingToFuse, match="no old model"):
+        find_fused_route(gallery(2, ("a", None), ("b", 1)), "a", None)
+    info = gallery(2, ("a", None), ("b", 1))
+    info.generations[2] = replace(info.generations[2], retired_at=NOW)
+    with pytest.raises(NothingToFuse, match="the transformation from 'a' was retired"):
+        find_fused_route(info, "b", None)

@@ -1,4 +1,5 @@
-"""What searching costs the database: one session for each search, of which a small pool serves any number."""
+"""What searching costs the database: one session for each search after a commit, of which a small pool serves any
+number, and none while nothing is committed."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ from models.portable import Space, save_transformation
 from tests.app.crossings import affine
 from tests.serving import serving
 from tests.upgrade_rows import store_upgrade
+from tests.waiting import wait_until
 
 CONNECTIONS, SEARCHES = 5, 64
 OLD, NEW = Space("old", 3, "l2"), Space("new", 4, "l2")
@@ -122,6 +124,17 @@ def test_search_takes_one_session_and_as_many_statements_whatever_the_number_of_
             assert answer.status_code == (409 if route is None else 200), answer.text
             assert answer.json().get("route") == route
             assert (count.sessions, len(count.statements)) == (1, statements), count.statements
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one query", "many queries"])
+def test_search_takes_no_session_while_nothing_is_committed(world: SearchedGallery, many: bool) -> None:
+    def kept(model: str) -> bool:
+        with counted(world.crosswalk.database.engine) as count:
+            assert world.search(model, many=many).status_code == 200
+        return count.sessions == 0
+
+    for model in ("old", "new"):
+        wait_until(lambda model=model: kept(model), "PostgreSQL's own work to pause")  # type: ignore[misc]
 
 
 def test_many_searches_at_once_are_answered_over_a_few_connections(world: SearchedGallery) -> None:

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.upgrades.report_charts import HEIGHT, WIDTH, curves, lines, reliability
+from app.upgrades.report_charts import HEIGHT, WIDTH, alpha_lines, curves, lines, reliability
 from app.upgrades.report_page import PAGES
 from tests.app.upgrades.training import LEARNED, Training
 
@@ -86,6 +86,23 @@ def test_a_backfill_is_drawn_between_the_lowest_and_the_highest_of_all_its_inter
     assert (first.name, first.first, first.last, second.last) == ("uncertainty", 0.5, 0.9, 0.7)
     assert first.points == f"0,{HEIGHT * 5 / 6} {WIDTH},{HEIGHT * 1 / 6}"
     assert drawn.band.split() == [f"0,{HEIGHT * 4 / 6}", f"{WIDTH},0.0", f"{WIDTH},{HEIGHT * 2 / 6}", f"0,{HEIGHT}.0"]
+
+
+def test_a_backfill_searched_by_both_models_queries_is_drawn_last() -> None:
+    points = [_point(0, 0.5), _point(1, 0.9)]
+    drawn = curves({"curves": {"uncertainty": {"points": points}}, "fused": {"points": points}})
+    assert [line.name for line in drawn.lines] == ["uncertainty", "fused"]
+
+
+def test_qualities_over_alpha_share_one_scale_and_what_is_not_pushed_is_not_drawn() -> None:
+    curve = [{"alpha": a, "exact": e, "pushed": p} for a, e, p in ((0.0, 0.5, 0.5), (0.5, 0.9, 0.7), (1.0, 0.7, 0.6))]
+    drawn = alpha_lines({"curve": curve})
+    assert (drawn.low, drawn.high) == (0.5, 0.9)
+    exact, pushed = drawn.lines
+    assert exact.points == f"0.0,{HEIGHT}.0 {WIDTH / 2},0.0 {WIDTH}.0,{HEIGHT / 2}"
+    assert (pushed.first, pushed.last) == (0.5, 0.6)
+    (alone,) = alpha_lines({"curve": [point | {"pushed": None} for point in curve]}).lines
+    assert alone == exact
 
 
 def test_expected_and_observed_errors_share_one_scale() -> None:

@@ -7,6 +7,7 @@ import pytest
 from app.composition import Crosswalk, compose
 from app.galleries import generations
 from app.galleries.schemas import NewGallery
+from app.keys.access import EVERYTHING
 from app.problems import WrongState
 from app.registry.schemas import NewModel
 from app.settings import Settings
@@ -47,46 +48,46 @@ def test_an_upgrade_is_active_with_its_last_gallery_and_rolled_back_with_its_las
     switch = crosswalk.upgrades.switch
     steps = [("a", 2, "ready"), ("b", 2, "active"), ("b", 1, "active"), ("a", 1, "rolled_back")]
     for gallery, number, state in [*steps, ("b", 2, "rolled_back"), ("a", 2, "active")]:
-        switch(gallery, number)
+        switch(gallery, number, EVERYTHING)
         assert _now(crosswalk)[0] == state
 
 
 def test_activating_switches_the_galleries_that_are_not_there_yet(crosswalk: Crosswalk) -> None:
-    crosswalk.upgrades.switch("a", 2)
-    crosswalk.upgrades.activate("both")
+    crosswalk.upgrades.switch("a", 2, EVERYTHING)
+    crosswalk.upgrades.activate("both", EVERYTHING)
     assert _now(crosswalk) == ("active", 2, 2)
-    crosswalk.upgrades.switch("b", 1)
-    crosswalk.upgrades.activate("both")
+    crosswalk.upgrades.switch("b", 1, EVERYTHING)
+    crosswalk.upgrades.activate("both", EVERYTHING)
     assert _now(crosswalk) == ("active", 2, 2)
 
 
 def test_rolling_back_passes_galleries_that_are_back_already(crosswalk: Crosswalk) -> None:
-    crosswalk.upgrades.activate("both")
-    crosswalk.upgrades.switch("a", 1)
-    crosswalk.upgrades.roll_back("both")
+    crosswalk.upgrades.activate("both", EVERYTHING)
+    crosswalk.upgrades.switch("a", 1, EVERYTHING)
+    crosswalk.upgrades.roll_back("both", EVERYTHING)
     assert _now(crosswalk) == ("rolled_back", 1, 1)
-    crosswalk.upgrades.switch("b", 2)
-    crosswalk.upgrades.roll_back("both")
+    crosswalk.upgrades.switch("b", 2, EVERYTHING)
+    crosswalk.upgrades.roll_back("both", EVERYTHING)
     assert _now(crosswalk) == ("rolled_back", 1, 1)
 
 
 def test_a_gallery_that_was_built_upon_stays_where_it_is(crosswalk: Crosswalk) -> None:
-    crosswalk.upgrades.switch("a", 2)
+    crosswalk.upgrades.switch("a", 2, EVERYTHING)
     store_upgrade(crosswalk.database, "next", UpgradeState.READY, ["a"])
     _build(crosswalk, "next", "a")
-    crosswalk.upgrades.activate("next")
-    crosswalk.upgrades.activate("both")
+    crosswalk.upgrades.activate("next", EVERYTHING)
+    crosswalk.upgrades.activate("both", EVERYTHING)
     assert _now(crosswalk) == ("active", 3, 2)
     with pytest.raises(WrongState, match="moved on to generation 3"):
-        crosswalk.upgrades.roll_back("both")
+        crosswalk.upgrades.roll_back("both", EVERYTHING)
     assert _now(crosswalk) == ("active", 3, 2)
 
 
 def test_what_a_gallery_is_searched_through_cannot_be_cancelled(crosswalk: Crosswalk) -> None:
-    crosswalk.upgrades.switch("a", 2)
+    crosswalk.upgrades.switch("a", 2, EVERYTHING)
     with pytest.raises(WrongState, match="/galleries/a/activate with generation 1"):
         crosswalk.upgrades.cancel("both")
     assert _now(crosswalk) == ("ready", 2, 1)
-    crosswalk.upgrades.switch("a", 1)
+    crosswalk.upgrades.switch("a", 1, EVERYTHING)
     crosswalk.upgrades.cancel("both")
     assert _now(crosswalk) == ("cancelled", 1, 1)

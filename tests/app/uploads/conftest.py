@@ -43,7 +43,7 @@ def take(uploads: Uploads, settings: Settings) -> Take:
         headers = {"content-type": media_type}
         if media_type == NPY:
             async with uploads.queries(pieces(body), headers) as queries:
-                return await queries(expected.columns[1].dimension)
+                return (await queries(expected.columns[1].dimension, None)).vectors
         async with uploads.rows(pieces(body), headers, expected) as rows:
             return pa.Table.from_batches(rows.batches(), rows.schema)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from app.problems import InvalidUpload, TooLarge, Unprocessable, UnsupportedMediaType
-from app.uploads import Uploads, decode_query_vector, refuse_zero_queries, vectors_of_lists
-from app.uploads.media_types import ARROW, ARROW_FILE, JSON, NPY
+from app.uploads import QueryVectors, Uploads, decode_query_vector, refuse_zero_queries, vectors_of_lists
+from app.uploads.media_types import ARROW, ARROW_FILE, JSON, NPY, NPZ
 from benchmarks.hostile_files import arrow
 from tests.app.uploads.conftest import pieces
 
@@ -91,9 +91,15 @@ def _npy(array: np.ndarray) -> bytes:
 
 
 def _ask(uploads: Uploads, body: bytes, media_type: str, dimension: int = 3) -> np.ndarray:
-    async def taken() -> np.ndarray:
+    return _ask_both(uploads, body, media_type, dimension, None).vectors
+
+
+def _ask_both(
+    uploads: Uploads, body: bytes, media_type: str, dimension: int = 3, old_dimension: int | None = 2
+) -> QueryVectors:
+    async def taken() -> QueryVectors:
         async with uploads.queries(pieces(body), {"content-type": media_type}) as decoded:
-            return await decoded(dimension)
+            return await decoded(dimension, old_dimension)
 
     return asyncio.run(taken())
 
@@ -151,6 +157,39 @@ def test_arrow_queries_need_no_id(uploads: Uploads) -> None:
     table = table.append_column("id", pa.array(["a", "b"]))
     with pytest.raises(Unprocessable, match="Column 'id' is not known here"):
         _ask(uploads, arrow(table), ARROW)
+
+
+def _two_columns(vector: list[list[float]], old: list[list[float] | None]) -> bytes:
+    return arrow(pa.table({"vector": vector, "old_vector": pa.array(old, pa.list_(pa.float64()))}))
+
+
+def test_queries_may_come_with_a_second_column_in_arrow_and_npz(uploads: Uploads) -> None:
+    old = np.array([[1, 2], [3, 4]], np.float32)
+    columns = io.BytesIO()
+    np.savez(columns, vector=np.array([VECTOR, -VECTOR]), old_vector=old)
+    bodies = [(_two_columns([VECTOR.tolist(), (-VECTOR).tolist()], old.tolist()), ARROW), (columns.getvalue(), NPZ)]
+    for body, media_type in bodies:
+        queries = _ask_both(uploads, body, media_type)
+        assert np.array_equal(queries.vectors, [VECTOR, -VECTOR])
+        assert np.array_equal(queries.old_vectors, old)  # type: ignore[arg-type]
+    alone = arrow(pa.table({"vector": [VECTOR.tolist()]}))
+    assert _ask_both(uploads, alone, ARROW).old_vectors is None
+
+
+@pytest.mark.parametrize(
+    ("old", "message"),
+    [
+        ([[1.0, 2.0], None], "`old_vector` of query 1 is missing"),
+        ([[1.0, 2.0], [1.0]], "old_vector"),
+        ([[1.0, 2.0], [1.0, float("nan")]], "NaN"),
+    ],
+)
+def test_a_second_column_is_checked_like_the_first(
+    uploads: Uploads, old: list[list[float] | None], message: str
+) -> None:
+    with pytest.raises(Unprocessable, match=message) as refused:
+        _ask_both(uploads, _two_columns([VECTOR.tolist()] * 2, old), ARROW)
+    assert refused.value.members["errors"][0]["column"] == "old_vector"
 
 
 def test_bad_query_bodies_are_refused(uploads: Uploads) -> None:

@@ -122,6 +122,23 @@ def test_moments_give_the_mean_and_the_spread_of_the_scores_of_every_metric(sour
     np.testing.assert_allclose(fused, (standardised(s_old) + standardised(s_new)) / 2, atol=1e-4)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_moments_are_the_same_whatever_parts_the_vectors_come_in(metric: Distance) -> None:
+    rng = np.random.default_rng(0)
+    vectors = (normal(rng, 90, 4) ** 3 + 50 * np.arange(4, dtype=np.float32)).astype(np.float32)
+    vectors[:20] += 30
+    rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if metric == "cosine" else vectors
+    y = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
+    squared = (y**2).sum(axis=1)
+    for moments in (Moments.of(vectors, metric), Moments.of_parts(np.split(vectors, [20, 50]), metric)):
+        np.testing.assert_allclose(moments.mean, rows.mean(axis=0, dtype=np.float64), rtol=1e-5)
+        np.testing.assert_allclose(moments.covariance, y.T @ y / 90, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(moments.skew, squared @ y / 90, rtol=1e-4, atol=1e-6)
+        assert moments.square == pytest.approx(squared.var(), rel=1e-4)
+    with pytest.raises(ValueError, match="one vector or more"):
+        Moments.of(vectors[:0], metric)
+
+
 def test_items_whose_new_vector_is_real_are_weighed_by_an_alpha_of_their_own() -> None:
     world = World.of("cosine", "ip", Alphas(0.1, 0.25, 1.0), seed=2, size=1.0, far=0.0)
     s_old, s_new = world.similarities()

@@ -197,6 +197,7 @@ def test_unlabelled_data_is_judged_by_neighbours_and_the_report_says_so(unlabell
     assert "recall@10 was judged in its place" in text
     assert unlabelled.fused is not None
     assert (unlabelled.fused.metric, unlabelled.fused.flips) == ("recall@10", ())
+    assert "leans to the new model" in text
     assert next(r for r in unlabelled.advice if r.name == "re_embed").quality is None
 
 

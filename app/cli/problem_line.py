@@ -1,0 +1,39 @@
+"""A problem that the service answered, as one line for a person: what kind, what was wrong, and where."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_PLACES_SHOWN = 5
+_SERVER_ERRORS = 500
+
+
+def problem_line(body: object) -> str | None:
+    """The line; None where the body is no problem (RFC 9457). It holds nothing that a terminal would act on."""
+    if not isinstance(body, dict) or not isinstance(body.get("detail"), str) or not isinstance(body.get("title"), str):
+        return None
+    line = f"{body['title']}: {body['detail']}"
+    # What the detail tells already is not told twice.
+    more = [place for place in _places(body) if place not in line]
+    if more:
+        line += f" [{'; '.join(more[:_PLACES_SHOWN])}{'; …' if len(more) > _PLACES_SHOWN else ''}]"
+    status = body.get("status")
+    if isinstance(status, int) and status >= _SERVER_ERRORS and body.get("request_id"):
+        line += f" (request_id {body['request_id']})"
+    return "".join(character if character.isprintable() else "�" for character in " ".join(line.split()))
+
+
+def _places(body: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong where, and what needs the thing: each entry of the problem's `errors` and `used_by`."""
+    for one in _entries(body, "errors"):
+        if isinstance(one, dict):
+            place = one.get("pointer") or one.get("parameter")
+            where = (
+                str(place) if place else ", ".join(f"{name} {one[name]}" for name in ("row", "column") if name in one)
+            )
+            yield f"{where or 'the body'}: {one.get('message', '')}"
+    yield from map(str, _entries(body, "used_by"))
+
+
+def _entries(body: Mapping[str, Any], member: str) -> list[Any]:
+    entries = body.get(member)
+    return entries if isinstance(entries, list) else []

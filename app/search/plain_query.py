@@ -1,0 +1,72 @@
+"""The parameters of `GET /search` read at once, where there is nothing to say about them.
+
+FastAPI takes about as long to solve a route's parameters and dependencies as the search itself. What is not understood
+here is no error: the route's own parameters decide then, and answer what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import cast, get_args
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Scope
+
+from app.id_pattern import ID_PATTERN
+from app.search.routing import AskedRoute
+
+DEFAULT_K = 10
+
+_ID = re.compile(ID_PATTERN)
+_K = re.compile("[1-9][0-9]{0,5}")
+_VECTOR = re.compile(r"[A-Za-z0-9_=.,\[\]-]+")
+_ROUTES = frozenset(get_args(AskedRoute))
+_BODY = {b"content-length", b"transfer-encoding"}
+_NEEDED, _TAKEN = {"gallery", "model", "vector"}, {"gallery", "model", "vector", "k", "route"}
+
+
+@dataclass(frozen=True)
+class PlainQuery:
+    """One query, as a URL names it; vector: as it is written there."""
+
+    gallery: str
+    model: str
+    vector: str
+    k: int
+    route: AskedRoute | None
+
+
+def plain_query(scope: Scope) -> PlainQuery | None:
+    """What a request without a filter and without a body asks for; None where anything needs a second look."""
+    if any(name in _BODY for name, _ in scope["headers"]):
+        return None
+    given = _parameters(scope["query_string"])
+    if given is None or not _NEEDED <= given.keys() <= _TAKEN:
+        return None
+    k, route = given.get("k", str(DEFAULT_K)), given.get("route")
+    if (
+        _ID.fullmatch(given["gallery"])
+        and _ID.fullmatch(given["model"])
+        and _VECTOR.fullmatch(given["vector"])
+        and _K.fullmatch(k)
+        and (route is None or route in _ROUTES)
+    ):
+        return PlainQuery(given["gallery"], given["model"], given["vector"], int(k), cast("AskedRoute | None", route))
+    return None
+
+
+def _parameters(query: bytes) -> dict[str, str] | None:
+    """The parameters by name; None where one is given twice, or is not in plain ASCII."""
+    given: dict[str, str] = {}
+    for pair in query.split(b"&"):
+        name, sign, value = pair.partition(b"=")
+        try:
+            text = (unquote_to_bytes(value) if b"%" in value else value).decode("ascii")
+            key = name.decode("ascii")
+        except UnicodeDecodeError:
+            return None
+        if not sign or key in given:
+            return None
+        given[key] = text
+    return given

@@ -1,0 +1,98 @@
+"""Queries that come one by one: searched one by one, or together where many come at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.keys.access import Access
+from app.problems import Problem
+from app.search.gathering import Gathering
+from app.search.kept_resolutions import KeptResolutions
+from app.search.plain_query import PlainQuery
+from app.search.resolution import ResolvedSearch
+from app.search.routing import AskedRoute
+from app.search.schemas import Filter
+from app.search.service import Search
+from app.spaces.watch import StreamWatch
+from app.uploads import decode_query_vector
+
+_MOST_TOGETHER = 32
+
+
+@dataclass(frozen=True)
+class SingleAnswer:
+    """The JSON of `schemas.SearchAnswer`, and what is wrong with the stream of queries, if anything is."""
+
+    body: bytes
+    warning: str | None
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """What queries must have in common to be searched together."""
+
+    gallery: str
+    model: str
+    k: int
+    route: AskedRoute | None
+    caller: Access
+
+
+class SingleQueries:
+    """Answers single queries. A query's answer does not depend on those that it was searched together with."""
+
+    def __init__(self, resolver: KeptResolutions, search: Search, streams: StreamWatch, most: int) -> None:
+        """most: how many queries one search takes."""
+        self._resolver = resolver
+        self._search = search
+        self._streams = streams
+        self._gathering = Gathering(self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER))
+
+    async def answer(self, query: PlainQuery, caller: Access) -> SingleAnswer:
+        """Raises as `resolve`, `decode_query_vector` and `Search.search`."""
+        alike = _Alike(query.gallery, query.model, query.k, query.route, caller)
+        return await self._gathering.ask(alike, query.vector)
+
+    def answer_filtered(self, query: PlainQuery, caller: Access, only: Filter) -> SingleAnswer:
+        """As `answer`, among the items that a filter lets through; for a thread of its own."""
+        resolved = self._resolver.resolve(query.gallery, query.model, query.route, caller)
+        vector = decode_query_vector(query.vector, resolved.dimension)
+        (answer,) = self._searched(resolved, query.k, vector[None, :], only)
+        return answer
+
+    def _together(self, alike: _Alike, texts: Sequence[str]) -> list[SingleAnswer | Exception]:
+        """The answer to each of the vectors, as they are written in URLs, or what is wrong with it."""
+        answers: list[SingleAnswer | Exception | None] = [None] * len(texts)
+        vectors: dict[int, np.ndarray] = {}
+        try:
+            resolved = self._resolver.resolve(alike.gallery, alike.model, alike.route, alike.caller)
+            for place, text in enumerate(texts):
+                try:
+                    vectors[place] = decode_query_vector(text, resolved.dimension)
+                except Problem as problem:
+                    answers[place] = problem
+            # Of a vector without a direction, the search itself may have something to say.
+            alone = [place for place, vector in vectors.items() if not vector.any()]
+            for place in alone:
+                try:
+                    (answers[place],) = self._searched(resolved, alike.k, vectors.pop(place)[None, :])
+                except Problem as problem:
+                    answers[place] = problem
+            if vectors:
+                found = self._searched(resolved, alike.k, np.stack(list(vectors.values())))
+                for place, answer in zip(vectors, found, strict=True):
+                    answers[place] = answer
+        except Exception as error:  # which is of none of the vectors, and so of all
+            return [answer or error for answer in answers]
+        return [answer for answer in answers if answer is not None]
+
+    def _searched(
+        self, resolved: ResolvedSearch, k: int, vectors: np.ndarray, only: Filter | None = None
+    ) -> list[SingleAnswer]:
+        answers = self._search.search(resolved, k, vectors, only)
+        warning = self._streams.saw(("queries", resolved.gallery.id, resolved.queries.model), vectors)
+        return [SingleAnswer(answers.one_to_json(query), warning) for query in range(len(vectors))]

@@ -1,0 +1,63 @@
+"""The JSON that search writes itself says what its schemas describe, member for member."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.index import PADDING, Hits
+from app.search.answers import Answers
+from app.search.found_items import FoundItem
+from app.search.schemas import Hit, SearchAnswer, SearchAnswers
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)
+)
+ITEMS = st.tuples(TEXT, st.none() | TEXT, st.none() | st.dictionaries(TEXT, VALUES, max_size=3))
+FOUND = st.lists(
+    st.lists(st.tuples(ITEMS, st.floats(-(2.0**90), 2.0**90, width=32)), max_size=3), min_size=1, max_size=3
+)
+
+Found = list[list[tuple[tuple[str, str | None, dict[str, Any] | None], float]]]
+
+
+def _answers(found: Found, note: str | None) -> tuple[Answers, list[list[Hit]]]:
+    """Answers that found these items with these scores; and the same, item by item."""
+    rows = np.full((len(found), 3), PADDING)
+    scores = np.full((len(found), 3), -np.inf, np.float32)
+    items: dict[int, FoundItem] = {}
+    for query, hits in enumerate(found):
+        for place, ((id, label, payload), score) in enumerate(hits):
+            row = len(items)
+            items[row] = FoundItem.of(id, label, None if payload is None else json.dumps(payload))
+            rows[query, place], scores[query, place] = row, score
+    expected = [
+        [Hit(id=id, label=label, payload=payload, score=score) for (id, label, payload), score in hits]
+        for hits in found
+    ]
+    return Answers("g", "m", 2, "instant", False, note, Hits(rows, scores), items), expected
+
+
+@given(FOUND, st.none() | TEXT)
+def test_answers_are_those_of_the_schemas(found: Found, note: str | None) -> None:
+    answers, expected = _answers(found, note)
+    said: dict[str, Any] = {"gallery": "g", "model": "m", "generation": 2, "route": "instant", "exact": False}
+    many = SearchAnswers.model_validate_json(answers.to_json(), strict=True)
+    assert many == SearchAnswers(**said, note=note, results=expected)
+    for query, hits in enumerate(expected):
+        one = SearchAnswer.model_validate_json(answers.one_to_json(query), strict=True)
+        assert one == SearchAnswer(**said, note=note, results=hits)
+
+
+def test_every_member_of_the_schemas_is_written() -> None:
+    answers, _ = _answers([[(("a", "l", {"n": 1}), 0.5)]], "note")
+    assert json.loads(answers.to_json()).keys() == SearchAnswers.model_fields.keys()
+    one = json.loads(answers.one_to_json(0))
+    assert one.keys() == SearchAnswer.model_fields.keys()
+    assert one["results"][0].keys() == Hit.model_fields.keys()
