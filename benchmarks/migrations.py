@@ -30,7 +30,7 @@ def migrations(data: Path) -> dict[str, Callable[[], Task]]:
         for old, new in permutations(REAL, 2)
     }
     known["tf-idf + side → minilm"] = lambda: clinc150(data)
-    known["resnet-50 → resnet-100 classes"] = lambda: tiny_imagenet(data)
+    known["images: half of the classes → all"] = lambda: tiny_imagenet(data)
     return known
 
 
