@@ -88,7 +88,8 @@ class SearchResolver:
         NoRoute, which says what would make one."""
         if (route := find_route(info, model)) is not None:
             return route
-        crossing = accepted_crossings.proved_crossings(session, info).get(model)
+        crossings = accepted_crossings.proved_crossings(session, info).get(model)
+        crossing = None if crossings is None else crossings.alone or crossings.newest
         upgrade = None if crossing is None or (crossing.fused_only and wanted is None) else crossing.upgrade
         cascade = upgrade is not None and has_cascade(self._artifacts(upgrade))
         route = find_route(info, model, accepted_crossings.compatible(session, model), upgrade, cascade=cascade)
@@ -105,8 +106,8 @@ class SearchResolver:
         try:
             route = find_fused_route(info, model, None)
             if route is None:
-                crossing = accepted_crossings.crossable(session, info).get(model)
-                route = find_fused_route(info, model, crossing)
+                crossings = accepted_crossings.proved_crossings(session, info).get(model)
+                route = find_fused_route(info, model, None if crossings is None else crossings.newest.upgrade)
         except NothingToFuse as nothing:
             raise NoRoute(str(nothing), **about) from None
         if route is None:

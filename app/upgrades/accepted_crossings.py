@@ -95,7 +95,10 @@ class AcceptedCrossings:
 
 def _newest_accepted(rows: Sequence[UpgradeRow]) -> UpgradeCrossing | None:
     accepted = [row for row in rows if row.state in _ACCEPTED]
-    return UpgradeCrossing.of(max(accepted, key=lambda row: (row.strategy == FORWARD, row.id))) if accepted else None
+    if not accepted:
+        return None
+    # A crossing that the gate accepted only as fused misses by itself, and is taken where there is no other.
+    return UpgradeCrossing.of(max(accepted, key=lambda row: (row.strategy == FORWARD, not _fused_only(row), row.id)))
 
 
 @dataclass(frozen=True)
@@ -108,19 +111,38 @@ class ProvedCrossing:
     fused_only: bool
 
 
-def proved_crossings(session: Session, gallery: GalleryInfo) -> dict[str, ProvedCrossing]:
+@dataclass(frozen=True)
+class ProvedCrossings:
+    """Those that lead from a gallery to one model. newest: of all of them; alone: the newest that a gate accepted by
+    itself, which goes on answering queries of the new model alone where a newer one was accepted only as fused."""
+
+    newest: ProvedCrossing
+    alone: ProvedCrossing | None
+
+
+def proved_crossings(session: Session, gallery: GalleryInfo) -> dict[str, ProvedCrossings]:
     """The crossings proved on a gallery from its active generation's model, by the model that they lead to."""
-    rows = _proved(session, UpgradeRow.source == gallery.current.space.model)
+    crossings: dict[str, ProvedCrossings] = {}
+    for row in _proved(session, UpgradeRow.source == gallery.current.space.model):  # the newest last
+        if row.strategy == FORWARD and gallery.id in row.galleries:
+            one, known = ProvedCrossing(row.id, tuple(row.galleries), _fused_only(row)), crossings.get(row.target)
+            alone = one if not one.fused_only else None if known is None else known.alone
+            crossings[row.target] = ProvedCrossings(one, alone)
+    return crossings
+
+
+def crossable(session: Session, gallery: GalleryInfo) -> set[tuple[str, str]]:
+    """The models whose queries `proved_crossings` lead to a gallery, each with an upgrade that does."""
     return {
-        row.target: ProvedCrossing(row.id, tuple(row.galleries), row.served_as == FUSED)
-        for row in rows
-        if row.strategy == FORWARD and gallery.id in row.galleries
+        (model, crossing.upgrade)
+        for model, crossings in proved_crossings(session, gallery).items()
+        for crossing in (crossings.newest, crossings.alone)
+        if crossing is not None
     }
 
 
-def crossable(session: Session, gallery: GalleryInfo) -> dict[str, str]:
-    """The upgrades of `proved_crossings`."""
-    return {model: crossing.upgrade for model, crossing in proved_crossings(session, gallery).items()}
+def _fused_only(row: UpgradeRow) -> bool:
+    return row.served_as == FUSED
 
 
 def compatible(session: Session, model: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,13 +14,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from app.artifacts.folder import UpgradeArtifacts
 from app.cli import resources
 from app.galleries.schemas import NewGallery
 from app.keys.access import EVERYTHING
 from app.problems import NoRoute
 from app.registry.schemas import NewModel
 from app.settings import Settings
-from app.upgrades.request import COMPATIBLE
+from app.upgrades.accepted_crossings import crossable
+from app.upgrades.request import COMPATIBLE, FUSED
 from app.upgrades.states import UpgradeState
 from benchmarks.hostile_files import arrow
 from tests.app.search.fused_world import NEW, OLD, FusedWorld, archive, fused_world
@@ -225,6 +228,27 @@ def test_an_upgrade_accepted_only_as_fused_answers_plain_queries_only_where_a_ro
     world.agrees(pushed=True)
     assert send(world, columns(world), ARROW).json()["route"] == "fused"
     assert world.client.get("/search", params={"gallery": "g", "model": "old", "vector": OLD_ONES}).is_success
+
+
+def test_a_crossing_that_was_accepted_by_itself_answers_on_beside_a_newer_one_accepted_only_as_fused(
+    own_world: FusedWorld,
+) -> None:
+    world, plain = own_world, {**own_world.body(), "old_vectors": None}
+    before = world.client.post("/search", json=plain).json()
+    newer = UpgradeArtifacts(world.crosswalk.settings.artifacts_dir, "v")
+    shutil.copytree(world.artifacts.folder, newer.folder)
+    store_upgrade(world.crosswalk.database, "v", UpgradeState.READY, ["g"], served_as=FUSED)
+    assert world.client.post("/search", json=plain).json() == before
+    assert get(world).json()["route"] == "instant"
+    info = world.crosswalk.galleries.info("g")
+    assert world.crosswalk.search_resolver.resolve("g", "new", "fused", EVERYTHING).route.pushed == "v"
+    with world.crosswalk.database.read() as session:
+        assert crossable(session, info) == {("new", "u"), ("new", "v")}
+    accepted = world.crosswalk.accepted_crossings.accepted("old", "new")
+    assert accepted is not None
+    assert accepted.upgrade == "u"
+    world.set_state(UpgradeState.ROLLED_BACK)
+    problem(world.client.post("/search", json=plain), 409, "no-route", "Upgrade v was accepted only as fused")
 
 
 def test_where_every_item_was_re_embedded_the_old_model_is_heard_no_longer(own_world: FusedWorld) -> None:
