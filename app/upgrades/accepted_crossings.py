@@ -124,7 +124,7 @@ def proved_crossings(session: Session, gallery: GalleryInfo) -> dict[str, Proved
     """The crossings proved on a gallery from its active generation's model, by the model that they lead to."""
     crossings: dict[str, ProvedCrossings] = {}
     for row in _proved(session, UpgradeRow.source == gallery.current.space.model):  # the newest last
-        if row.strategy == FORWARD and gallery.id in row.galleries:
+        if row.strategy == FORWARD and _names(row, gallery):
             one, known = ProvedCrossing(row.id, tuple(row.galleries), _fused_only(row)), crossings.get(row.target)
             alone = one if not one.fused_only else None if known is None else known.alone
             crossings[row.target] = ProvedCrossings(one, alone)
@@ -185,4 +185,9 @@ def _proved(session: Session, which: ColumnElement[bool]) -> list[UpgradeRow]:
 def _leads_to(row: UpgradeRow, gallery: GalleryInfo) -> bool:
     if row.strategy == COMPATIBLE:
         return row.source in {generation.space.model for generation in gallery.ancestry(gallery.active)}
-    return row.source == gallery.current.space.model and gallery.id in row.galleries
+    return row.source == gallery.current.space.model and _names(row, gallery)
+
+
+def _names(row: UpgradeRow, gallery: GalleryInfo) -> bool:
+    """Whether an upgrade is of a gallery: of this one, and not of one that was deleted and had its id before."""
+    return gallery.id in row.galleries and gallery.created_at <= row.created_at

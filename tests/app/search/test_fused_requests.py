@@ -268,6 +268,20 @@ def test_rolling_back_takes_the_route_away(own_world: FusedWorld) -> None:
     problem(answer, 409, "no-route", "POST /upgrades/u/activate")
 
 
+def test_a_gallery_registered_anew_under_its_name_inherits_nothing_that_was_proved_on_the_former(
+    own_world: FusedWorld,
+) -> None:
+    world = own_world
+    assert world.ask()["route"] == "fused"
+    for state in (UpgradeState.ACTIVE, UpgradeState.ROLLED_BACK):
+        world.set_state(state)
+        world.client.delete("/galleries/g").raise_for_status()
+        world.client.post("/galleries", json={"id": "g", "model": "old"}).raise_for_status()
+        for old_vectors in (world.q_old.tolist(), None):
+            answer = world.client.post("/search", json={**world.body(), "old_vectors": old_vectors})
+            problem(answer, 409, "no-route", "nothing leads there from 'new'", "Learn a crossing")
+
+
 def test_an_upgrade_is_named_to_keys_alone_that_see_all_its_galleries(own_world: FusedWorld) -> None:
     world = own_world
     world.accept_only_as_fused(galleries=["g", "other"])
