@@ -22,7 +22,10 @@ _ACCEPTED = states.CROSSABLE | {UpgradeState.ROLLED_BACK}
 
 @dataclass(frozen=True)
 class UpgradeCrossing:
-    """One upgrade's crossing, from vectors of `source` to where queries of `target` search, once it is `learned`."""
+    """One upgrade's crossing, from vectors of `source` to where queries of `target` search, once it is `learned`.
+
+    fused_only: the galleries that it answers queries of only fused with the old model's; of another, none.
+    """
 
     upgrade: str
     source: str
@@ -30,10 +33,12 @@ class UpgradeCrossing:
     strategy: str
     state: str
     learned: bool
+    fused_only: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, row: UpgradeRow) -> UpgradeCrossing:
-        return cls(row.id, row.source, row.target, row.strategy, row.state, row.learned is not None)
+        fused_only = tuple(row.galleries) if _fused_only(row) else ()
+        return cls(row.id, row.source, row.target, row.strategy, row.state, row.learned is not None, fused_only)
 
     @property
     def needed(self) -> bool:
