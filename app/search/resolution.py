@@ -1,7 +1,7 @@
 """What the database knows of a search, read once before anything else is done."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy.orm import Session
 
@@ -151,9 +151,10 @@ def _as_wanted(info: GalleryInfo, model: str, route: Route, wanted: AskedRoute |
     if wanted is None or wanted == route.name:
         return route
     if wanted not in choices(route):
+        # Unnamed, it is not taken where the upgrade was accepted only as fused.
+        instead = f"Name `{route.name}`." if route.name in get_args(AskedRoute) else "Leave `route` out."
         raise NoRoute(
-            f"Gallery {info.id!r} answers queries of {model!r} by `{route.name}`, and not by `{wanted}`. Leave "
-            "`route` out.",
+            f"Gallery {info.id!r} answers queries of {model!r} by `{route.name}`, and not by `{wanted}`. {instead}",
             gallery=info.id,
             generation=route.generation,
             model=model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -17,9 +17,12 @@ from typer.testing import CliRunner
 from app.artifacts.folder import UpgradeArtifacts
 from app.cli import resources
 from app.galleries.schemas import NewGallery
-from app.keys.access import EVERYTHING
+from app.keys.access import EVERYTHING, Access
 from app.problems import NoRoute
 from app.registry.schemas import NewModel
+from app.search.old_vectors import BodyRoutes, Resolver
+from app.search.resolution import ResolvedSearch
+from app.search.routing import AskedRoute
 from app.settings import Settings
 from app.upgrades.accepted_crossings import crossable
 from app.upgrades.request import COMPATIBLE, FUSED
@@ -160,6 +163,26 @@ def test_the_route_fused_needs_old_vectors_wherever_they_can_come(world: FusedWo
         assert refused["errors"][0]["column"] == "old_vector"
 
 
+@dataclass
+class Noting:
+    """Resolves searches, and notes what was wanted."""
+
+    resolver: Resolver
+    wanted: list[AskedRoute | None] = field(default_factory=list)
+
+    def resolve(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch:
+        self.wanted.append(wanted)
+        return self.resolver.resolve(gallery, model, wanted, caller)
+
+
+def test_the_fused_route_is_not_looked_for_where_no_old_vectors_can_come(world: FusedWorld) -> None:
+    for columns, wanted in ((False, [None]), (True, [None, "fused"])):
+        noting = Noting(world.crosswalk.search_resolver)
+        ways = BodyRoutes.of(noting, "g", "new", None, EVERYTHING, columns=columns)
+        assert noting.wanted == wanted
+        assert isinstance(ways.fused, ResolvedSearch) == columns
+
+
 def test_another_route_takes_no_old_vectors(world: FusedWorld) -> None:
     problem(get(world, route="instant", old_vector=OLD_ONES), 422, "validation-error", "`instant`")
     answer = world.client.post("/search", json=world.body(route="instant"))
@@ -224,6 +247,7 @@ def test_an_upgrade_accepted_only_as_fused_answers_plain_queries_only_where_a_ro
         refused = problem(answer, 409, "no-route", "accepted only as fused", "`old_vector`", "`route=instant`")
         assert (refused["upgrade"], refused["old_model"]) == ("u", "old")
     assert world.client.post("/search", json={**plain, "route": "instant"}).json() == before
+    problem(world.client.post("/search", json={**plain, "route": "cascade"}), 409, "no-route", "Name `instant`")
     assert send(world, npy(world.q_new), NPY, route="instant").json() == before
     world.agrees(pushed=True)
     assert send(world, columns(world), ARROW).json()["route"] == "fused"
