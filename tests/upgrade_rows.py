@@ -24,10 +24,13 @@ def store_upgrade(
     *,
     request: Mapping[str, Any] = FORWARD_REQUEST,
     target: str = "new",
+    served_as: str | None = None,
 ) -> None:
     """An upgrade from the model `old` in this state; it has no artifacts."""
     with database.session() as session:
-        session.add(_row(upgrade, request, galleries, state, target))
+        row = _row(upgrade, request, galleries, state, target)
+        row.served_as = served_as
+        session.add(row)
 
 
 def _row(

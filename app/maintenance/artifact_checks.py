@@ -23,6 +23,7 @@ def artifact_findings(crosswalk: Crosswalk) -> Iterator[Finding]:
         subject, files = f"upgrade {crossing.upgrade}", UpgradeArtifacts(root, crossing.upgrade)
         if crossing.needed:
             yield from _missing(subject, _model(files) if crossing.trained else _crossing(files))
+            yield from _missing(subject, tuple(files.fusion(gallery) / _CARD for gallery in crossing.fused_only))
         yield from damaged_files(subject, files.folder)
     for run, ready in crosswalk.encoders.runs().items():
         encoder = EncoderArtifacts(root, run)

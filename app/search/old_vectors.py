@@ -51,10 +51,19 @@ class BodyRoutes:
     fused: ResolvedSearch | Problem
 
     @classmethod
-    def of(cls, resolver: Resolver, gallery: str, model: str, route: AskedRoute | None, caller: Access) -> BodyRoutes:
-        """Both ways to a gallery, as far as the route that the request names allows them.
+    def of(
+        cls,
+        resolver: Resolver,
+        gallery: str,
+        model: str,
+        route: AskedRoute | None,
+        caller: Access,
+        *,
+        columns: bool,
+    ) -> BodyRoutes:
+        """Both ways to a gallery, as far as the route that the request names and the body's format allow them.
 
-        Raises NotFound, and NoRoute where neither can be.
+        columns: whether the format can have a second column. Raises NotFound, and NoRoute where neither can be.
         """
         plain: ResolvedSearch | Problem = Unprocessable(
             "Route `fused` scores items by both models: a column `old_vector` is missing. npy holds one array alone: "
@@ -63,11 +72,12 @@ class BodyRoutes:
         )
         if route != "fused":
             plain = _resolved_or_problem(resolver, gallery, model, route, caller)
-        if route in (None, "fused"):
+        if route == "fused" or (route is None and columns):
             fused = _resolved_or_problem(resolver, gallery, model, "fused", caller)
         else:
-            fused = Unprocessable(_other_route(route), errors=[{"column": "old_vector", "message": "is not taken"}])
-        if isinstance(fused, NoRoute) and isinstance(plain, Problem):
+            message = "npy has no columns" if route is None else _other_route(route)
+            fused = Unprocessable(message, errors=[{"column": "old_vector", "message": "is not taken"}])
+        if isinstance(plain, Problem) and not isinstance(fused, ResolvedSearch):
             raise fused if route == "fused" else plain
         return cls(plain, fused)
 

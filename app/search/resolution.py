@@ -1,7 +1,7 @@
 """What the database knows of a search, read once before anything else is done."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy.orm import Session
 
@@ -88,7 +88,8 @@ class SearchResolver:
         NoRoute, which says what would make one."""
         if (route := find_route(info, model)) is not None:
             return route
-        crossing = accepted_crossings.proved_crossings(session, info).get(model)
+        crossings = accepted_crossings.proved_crossings(session, info).get(model)
+        crossing = None if crossings is None else crossings.alone or crossings.newest
         upgrade = None if crossing is None or (crossing.fused_only and wanted is None) else crossing.upgrade
         cascade = upgrade is not None and has_cascade(self._artifacts(upgrade))
         route = find_route(info, model, accepted_crossings.compatible(session, model), upgrade, cascade=cascade)
@@ -105,8 +106,8 @@ class SearchResolver:
         try:
             route = find_fused_route(info, model, None)
             if route is None:
-                crossing = accepted_crossings.crossable(session, info).get(model)
-                route = find_fused_route(info, model, crossing)
+                crossings = accepted_crossings.proved_crossings(session, info).get(model)
+                route = find_fused_route(info, model, None if crossings is None else crossings.newest.upgrade)
         except NothingToFuse as nothing:
             raise NoRoute(str(nothing), **about) from None
         if route is None:
@@ -150,9 +151,10 @@ def _as_wanted(info: GalleryInfo, model: str, route: Route, wanted: AskedRoute |
     if wanted is None or wanted == route.name:
         return route
     if wanted not in choices(route):
+        # Unnamed, it is not taken where the upgrade was accepted only as fused.
+        instead = f"Name `{route.name}`." if route.name in get_args(AskedRoute) else "Leave `route` out."
         raise NoRoute(
-            f"Gallery {info.id!r} answers queries of {model!r} by `{route.name}`, and not by `{wanted}`. Leave "
-            "`route` out.",
+            f"Gallery {info.id!r} answers queries of {model!r} by `{route.name}`, and not by `{wanted}`. {instead}",
             gallery=info.id,
             generation=route.generation,
             model=model,

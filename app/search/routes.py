@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -144,13 +145,14 @@ async def search_many(
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, named, caller)
         queries = _queries_of_lists(body, resolved)
         return await run_sync(_answer_many, parts, resolved, body.k, queries, body.filter)
-    _refuse_what_is_no_query(content_type)
+    media_type = _media_type_of_queries(content_type)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy, npz or Arrow need `gallery` and `model` in the URL.")
     caller.require_gallery(gallery)
     wanted = _filter(filter)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
-        ways = await run_sync(BodyRoutes.of, parts.search_resolver, gallery, model, route, caller)
+        ways_to = partial(BodyRoutes.of, columns=media_type != media_types.NPY)
+        ways = await run_sync(ways_to, parts.search_resolver, gallery, model, route, caller)
         queries = await ways.decoded(decoded)
         resolved = ways.taken(queries)
     return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, queries, wanted)
@@ -216,10 +218,13 @@ def _json(body: bytes, warning: str | None) -> Response:
     return Response(body, headers=None if warning is None else {WARNING: warning}, media_type=media_types.JSON)
 
 
-def _refuse_what_is_no_query(content_type: str) -> None:
-    """Raises UnsupportedMediaType, which names JSON too: forgotten by the header, it is what most bodies are."""
+def _media_type_of_queries(content_type: str) -> str:
+    """The media type of a body that is no JSON.
+
+    Raises UnsupportedMediaType, which names JSON too: forgotten by the header, it is what most bodies are.
+    """
     try:
-        media_types.accepted(content_type, media_types.QUERIES)
+        return media_types.accepted(content_type, media_types.QUERIES)
     except UnsupportedMediaType:
         sent = f"has Content-Type {content_type[:80]!r}" if content_type else "has no Content-Type"
         taken = [media_types.JSON, *media_types.QUERIES]

@@ -44,9 +44,9 @@ class LaterSideInformation:
         with self._database.read() as session:
             info = self._galleries.info(gallery, session)
             pushed = crossable(session, info)
-            spaces = self._models.spaces(pushed, session)
+            spaces = self._models.spaces([model for model, _ in pushed], session)
         agreed = _agreed(gallery, info.side_dimension, dimension)
-        for read in self._read(info, [(upgrade, spaces[model]) for model, upgrade in pushed.items()]):
+        for read in self._read(info, [(upgrade, spaces[model]) for model, upgrade in sorted(pushed)]):
             if read != agreed:
                 raise Unprocessable.at(
                     f"The transformations that serve gallery {gallery!r} read side-information of {read} dimensions, "

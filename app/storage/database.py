@@ -55,7 +55,16 @@ def utc_now() -> datetime:
 _SQLITE_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _KEPT_OPEN = 5  # connections that stay open while nobody needs them
 
-_CONNECT_SECONDS = 10  # a server that cannot be reached is given up on before clients are
+_PATIENCE: dict[str, int] = {  # a server that cannot be reached is given up on before clients are
+    "connect_timeout": 10,  # seconds
+    # One that went away without a word, with its machine or the way to it, is noticed on open connections too: else
+    # whoever asks waits until the system gives up, a quarter of an hour and more.
+    "tcp_user_timeout": 20_000,  # milliseconds
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""Parameters of libpq's connections, which the database's URL may set otherwise."""
 
 
 class Database:
@@ -105,7 +114,7 @@ def _engine(url: str, connections: int) -> Engine:
     pool: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        patience = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS}
+        patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
         server = create_engine(url, pool_pre_ping=True, connect_args=patience, **pool)
         _raise_problems(server, server_disk_problem)
         return server

@@ -22,7 +22,10 @@ _ACCEPTED = states.CROSSABLE | {UpgradeState.ROLLED_BACK}
 
 @dataclass(frozen=True)
 class UpgradeCrossing:
-    """One upgrade's crossing, from vectors of `source` to where queries of `target` search, once it is `learned`."""
+    """One upgrade's crossing, from vectors of `source` to where queries of `target` search, once it is `learned`.
+
+    fused_only: the galleries that it answers queries of only fused with the old model's; of another, none.
+    """
 
     upgrade: str
     source: str
@@ -30,10 +33,12 @@ class UpgradeCrossing:
     strategy: str
     state: str
     learned: bool
+    fused_only: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, row: UpgradeRow) -> UpgradeCrossing:
-        return cls(row.id, row.source, row.target, row.strategy, row.state, row.learned is not None)
+        fused_only = tuple(row.galleries) if _fused_only(row) else ()
+        return cls(row.id, row.source, row.target, row.strategy, row.state, row.learned is not None, fused_only)
 
     @property
     def needed(self) -> bool:
@@ -95,7 +100,10 @@ class AcceptedCrossings:
 
 def _newest_accepted(rows: Sequence[UpgradeRow]) -> UpgradeCrossing | None:
     accepted = [row for row in rows if row.state in _ACCEPTED]
-    return UpgradeCrossing.of(max(accepted, key=lambda row: (row.strategy == FORWARD, row.id))) if accepted else None
+    if not accepted:
+        return None
+    # A crossing that the gate accepted only as fused misses by itself, and is taken where there is no other.
+    return UpgradeCrossing.of(max(accepted, key=lambda row: (row.strategy == FORWARD, not _fused_only(row), row.id)))
 
 
 @dataclass(frozen=True)
@@ -108,19 +116,38 @@ class ProvedCrossing:
     fused_only: bool
 
 
-def proved_crossings(session: Session, gallery: GalleryInfo) -> dict[str, ProvedCrossing]:
+@dataclass(frozen=True)
+class ProvedCrossings:
+    """Those that lead from a gallery to one model. newest: of all of them; alone: the newest that a gate accepted by
+    itself, which goes on answering queries of the new model alone where a newer one was accepted only as fused."""
+
+    newest: ProvedCrossing
+    alone: ProvedCrossing | None
+
+
+def proved_crossings(session: Session, gallery: GalleryInfo) -> dict[str, ProvedCrossings]:
     """The crossings proved on a gallery from its active generation's model, by the model that they lead to."""
-    rows = _proved(session, UpgradeRow.source == gallery.current.space.model)
+    crossings: dict[str, ProvedCrossings] = {}
+    for row in _proved(session, UpgradeRow.source == gallery.current.space.model):  # the newest last
+        if row.strategy == FORWARD and _names(row, gallery):
+            one, known = ProvedCrossing(row.id, tuple(row.galleries), _fused_only(row)), crossings.get(row.target)
+            alone = one if not one.fused_only else None if known is None else known.alone
+            crossings[row.target] = ProvedCrossings(one, alone)
+    return crossings
+
+
+def crossable(session: Session, gallery: GalleryInfo) -> set[tuple[str, str]]:
+    """The models whose queries `proved_crossings` lead to a gallery, each with an upgrade that does."""
     return {
-        row.target: ProvedCrossing(row.id, tuple(row.galleries), row.served_as == FUSED)
-        for row in rows
-        if row.strategy == FORWARD and gallery.id in row.galleries
+        (model, crossing.upgrade)
+        for model, crossings in proved_crossings(session, gallery).items()
+        for crossing in (crossings.newest, crossings.alone)
+        if crossing is not None
     }
 
 
-def crossable(session: Session, gallery: GalleryInfo) -> dict[str, str]:
-    """The upgrades of `proved_crossings`."""
-    return {model: crossing.upgrade for model, crossing in proved_crossings(session, gallery).items()}
+def _fused_only(row: UpgradeRow) -> bool:
+    return row.served_as == FUSED
 
 
 def compatible(session: Session, model: str) -> dict[str, str]:
@@ -163,4 +190,9 @@ def _proved(session: Session, which: ColumnElement[bool]) -> list[UpgradeRow]:
 def _leads_to(row: UpgradeRow, gallery: GalleryInfo) -> bool:
     if row.strategy == COMPATIBLE:
         return row.source in {generation.space.model for generation in gallery.ancestry(gallery.active)}
-    return row.source == gallery.current.space.model and gallery.id in row.galleries
+    return row.source == gallery.current.space.model and _names(row, gallery)
+
+
+def _names(row: UpgradeRow, gallery: GalleryInfo) -> bool:
+    """Whether an upgrade is of a gallery: of this one, and not of one that was deleted and had its id before."""
+    return gallery.id in row.galleries and gallery.created_at <= row.created_at

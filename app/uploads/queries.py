@@ -127,7 +127,8 @@ def _column(rows: UploadedRows, column: str, dimension: int) -> np.ndarray:
     for batch in rows.batches():
         cells = batch.column(column)
         lacking = np.flatnonzero(cells.is_null().to_numpy(zero_copy_only=False))[:TOLD] + seen
-        _refuse([(row, "is missing, and others are there") for row in lacking.tolist()], column)
+        message = "is missing; send one for every query, or leave the column out"
+        _refuse([(row, message) for row in lacking.tolist()], column)
         parts.append(cells.flatten().to_numpy().reshape(-1, dimension))
         seen += batch.num_rows
     return np.concatenate(parts)

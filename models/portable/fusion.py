@@ -25,6 +25,8 @@ from models.portable.layers import Array, checked
 from models.portable.moments import Linear, Moments
 from models.portable.transformation import Transformation
 
+_FARTHEST = 9e17  # a query's length that an index of vectors in float32 takes, with some room to round
+
 ItemScores = NDArray[np.float32] | NDArray[np.float64]
 """Scores of items, higher is nearer."""
 
@@ -154,7 +156,9 @@ class Fusion:
             # Under cosine |x|² = 1, which is centred away.
             constant = fused.square if self.source.metric == "cosine" else 0.0
             return PushedFusion(queries, "ip", length, constant - centre, exact, reason)
-        weight = -fused.square
+        # Where |x|² counts so little that the centre would be further away than an index takes, it counts more than it
+        # should, by less than squared distances from so far away can tell in float32.
+        weight = np.maximum(-fused.square, np.linalg.norm(fused.slope, axis=1) / (2 * _FARTHEST))
         # A query without any spread has no weight at all: it ranks nothing, wherever it is put.
         centres = (fused.slope * (_inverse(weight) / 2)[:, None]).astype(np.float32)
         offset = weight * np.square(centres, dtype=np.float64).sum(axis=1) - centre

@@ -18,11 +18,11 @@ from models.portable import Array, check_seal
 def tune_for_crossings(crosswalk: Crosswalk, info: GalleryInfo, number: int, index: str) -> None:
     """Tunes an index just published for every crossing whose queries search it. Call before it is pointed to."""
     generation = info.generations[number]
-    crossings = {} if generation.upgrade is None else {generation.space.model: generation.upgrade}
+    crossings = set() if generation.upgrade is None else {(generation.space.model, generation.upgrade)}
     if number == info.active:
         with crosswalk.database.read() as session:
             crossings |= crossable(session, info)
-    for model, upgrade in sorted(crossings.items()):
+    for model, upgrade in sorted(crossings):
         if UpgradeArtifacts(crosswalk.settings.artifacts_dir, upgrade).queries.exists():
             tune_for_queries(crosswalk, info, number, index, upgrade, model)
 

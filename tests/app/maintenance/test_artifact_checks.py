@@ -1,12 +1,17 @@
-"""Damage to what training left is found wherever its checksum is kept."""
+"""Damage to what upgrades and trainings left is found wherever its checksum is kept, and so is what is not there."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from app.maintenance.artifact_checks import damaged_files
+from app.maintenance.artifact_checks import artifact_findings, damaged_files
+from app.settings import Settings
+from app.upgrades.tables import UpgradeRow
 from models.embedding_model import save, zipped
 from models.portable import publish
+from tests.app.search.fused_world import FusedWorld, fused_world
 from tests.models.embedding_model.tiny import model
 
 
@@ -40,3 +45,20 @@ def test_flipped_byte_is_found(trained: Path, pattern: str, remedy: str) -> None
     (finding,) = damaged_files("upgrade u", trained)
     path.write_bytes(sound)
     assert (finding.kind, finding.path, finding.remedy) == ("damaged", path, remedy)
+
+
+def test_what_fuses_scores_is_checked_and_missed_where_an_upgrade_is_served_by_it_alone(settings: Settings) -> None:
+    def findings(world: FusedWorld) -> list[tuple[str, Path]]:
+        return [(finding.kind, finding.path) for finding in artifact_findings(world.crosswalk)]
+
+    with fused_world(settings, "cosine", "cosine") as world:
+        with world.crosswalk.database.session() as session:
+            session.execute(update(UpgradeRow).values(learned={}))
+        world.accept_only_as_fused()
+        assert findings(world) == []
+        folder = world.artifacts.fusion("g")
+        (weights,) = folder.glob("weights-*.safetensors")
+        weights.write_bytes(weights.read_bytes()[:-1] + bytes([weights.read_bytes()[-1] ^ 1]))
+        assert ("damaged", weights) in findings(world)
+        shutil.rmtree(folder)
+        assert findings(world) == [("missing", folder / "card.json")]

@@ -169,7 +169,7 @@ class FusedWorld:
 
     def set_state(self, state: UpgradeState) -> None:
         with self.crosswalk.database.session() as session:
-            session.execute(update(UpgradeRow).values(state=state))
+            session.execute(update(UpgradeRow).where(UpgradeRow.id == UPGRADE).values(state=state))
 
     def retire(self) -> None:
         """Notes that every item of the second generation has a real vector."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -13,13 +14,18 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from app.artifacts.folder import UpgradeArtifacts
 from app.cli import resources
 from app.galleries.schemas import NewGallery
-from app.keys.access import EVERYTHING
+from app.keys.access import EVERYTHING, Access
 from app.problems import NoRoute
 from app.registry.schemas import NewModel
+from app.search.old_vectors import BodyRoutes, Resolver
+from app.search.resolution import ResolvedSearch
+from app.search.routing import AskedRoute
 from app.settings import Settings
-from app.upgrades.request import COMPATIBLE
+from app.upgrades.accepted_crossings import crossable
+from app.upgrades.request import COMPATIBLE, FUSED
 from app.upgrades.states import UpgradeState
 from benchmarks.hostile_files import arrow
 from tests.app.search.fused_world import NEW, OLD, FusedWorld, archive, fused_world
@@ -157,6 +163,26 @@ def test_the_route_fused_needs_old_vectors_wherever_they_can_come(world: FusedWo
         assert refused["errors"][0]["column"] == "old_vector"
 
 
+@dataclass
+class Noting:
+    """Resolves searches, and notes what was wanted."""
+
+    resolver: Resolver
+    wanted: list[AskedRoute | None] = field(default_factory=list)
+
+    def resolve(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch:
+        self.wanted.append(wanted)
+        return self.resolver.resolve(gallery, model, wanted, caller)
+
+
+def test_the_fused_route_is_not_looked_for_where_no_old_vectors_can_come(world: FusedWorld) -> None:
+    for columns, wanted in ((False, [None]), (True, [None, "fused"])):
+        noting = Noting(world.crosswalk.search_resolver)
+        ways = BodyRoutes.of(noting, "g", "new", None, EVERYTHING, columns=columns)
+        assert noting.wanted == wanted
+        assert isinstance(ways.fused, ResolvedSearch) == columns
+
+
 def test_another_route_takes_no_old_vectors(world: FusedWorld) -> None:
     problem(get(world, route="instant", old_vector=OLD_ONES), 422, "validation-error", "`instant`")
     answer = world.client.post("/search", json=world.body(route="instant"))
@@ -221,10 +247,32 @@ def test_an_upgrade_accepted_only_as_fused_answers_plain_queries_only_where_a_ro
         refused = problem(answer, 409, "no-route", "accepted only as fused", "`old_vector`", "`route=instant`")
         assert (refused["upgrade"], refused["old_model"]) == ("u", "old")
     assert world.client.post("/search", json={**plain, "route": "instant"}).json() == before
+    problem(world.client.post("/search", json={**plain, "route": "cascade"}), 409, "no-route", "Name `instant`")
     assert send(world, npy(world.q_new), NPY, route="instant").json() == before
     world.agrees(pushed=True)
     assert send(world, columns(world), ARROW).json()["route"] == "fused"
     assert world.client.get("/search", params={"gallery": "g", "model": "old", "vector": OLD_ONES}).is_success
+
+
+def test_a_crossing_that_was_accepted_by_itself_answers_on_beside_a_newer_one_accepted_only_as_fused(
+    own_world: FusedWorld,
+) -> None:
+    world, plain = own_world, {**own_world.body(), "old_vectors": None}
+    before = world.client.post("/search", json=plain).json()
+    newer = UpgradeArtifacts(world.crosswalk.settings.artifacts_dir, "v")
+    shutil.copytree(world.artifacts.folder, newer.folder)
+    store_upgrade(world.crosswalk.database, "v", UpgradeState.READY, ["g"], served_as=FUSED)
+    assert world.client.post("/search", json=plain).json() == before
+    assert get(world).json()["route"] == "instant"
+    info = world.crosswalk.galleries.info("g")
+    assert world.crosswalk.search_resolver.resolve("g", "new", "fused", EVERYTHING).route.pushed == "v"
+    with world.crosswalk.database.read() as session:
+        assert crossable(session, info) == {("new", "u"), ("new", "v")}
+    accepted = world.crosswalk.accepted_crossings.accepted("old", "new")
+    assert accepted is not None
+    assert accepted.upgrade == "u"
+    world.set_state(UpgradeState.ROLLED_BACK)
+    problem(world.client.post("/search", json=plain), 409, "no-route", "Upgrade v was accepted only as fused")
 
 
 def test_where_every_item_was_re_embedded_the_old_model_is_heard_no_longer(own_world: FusedWorld) -> None:
@@ -242,6 +290,20 @@ def test_rolling_back_takes_the_route_away(own_world: FusedWorld) -> None:
     world.set_state(UpgradeState.ROLLED_BACK)
     answer = world.client.post("/search", json=world.body())
     problem(answer, 409, "no-route", "POST /upgrades/u/activate")
+
+
+def test_a_gallery_registered_anew_under_its_name_inherits_nothing_that_was_proved_on_the_former(
+    own_world: FusedWorld,
+) -> None:
+    world = own_world
+    assert world.ask()["route"] == "fused"
+    for state in (UpgradeState.ACTIVE, UpgradeState.ROLLED_BACK):
+        world.set_state(state)
+        world.client.delete("/galleries/g").raise_for_status()
+        world.client.post("/galleries", json={"id": "g", "model": "old"}).raise_for_status()
+        for old_vectors in (world.q_old.tolist(), None):
+            answer = world.client.post("/search", json={**world.body(), "old_vectors": old_vectors})
+            problem(answer, 409, "no-route", "nothing leads there from 'new'", "Learn a crossing")
 
 
 def test_an_upgrade_is_named_to_keys_alone_that_see_all_its_galleries(own_world: FusedWorld) -> None:

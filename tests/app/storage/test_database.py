@@ -1,6 +1,8 @@
 """Sessions: what is read together is of one moment."""
 
-from sqlalchemy import select
+from typing import Any
+
+from sqlalchemy import URL, make_url, select
 
 from app.registry.tables import ModelRow
 from app.storage.database import Database
@@ -14,3 +16,22 @@ def test_what_one_session_reads_is_all_of_one_moment(each_database: Database) ->
         assert session.scalars(select(ModelRow.id)).all() == []
     with each_database.read() as session:
         assert session.scalars(select(ModelRow.id)).all() == ["m"]
+
+
+def test_a_server_that_goes_away_without_a_word_is_noticed_in_time_unless_the_url_says_otherwise(
+    postgres_url: str,
+) -> None:
+    def parameters(url: URL) -> dict[str, str]:
+        database = Database(url.render_as_string(hide_password=False))
+        with database.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            told = dict(driver.info.get_parameters())
+        database.close()
+        return told
+
+    url = make_url(postgres_url)
+    asked = parameters(url)
+    assert 0 < int(asked["tcp_user_timeout"]) <= 30_000
+    seconds = int(asked["keepalives_idle"]) + int(asked["keepalives_interval"]) * int(asked["keepalives_count"])
+    assert seconds <= 30
+    assert parameters(url.update_query_dict({"tcp_user_timeout": "7000"}))["tcp_user_timeout"] == "7000"

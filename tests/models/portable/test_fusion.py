@@ -22,6 +22,7 @@ from models.portable import (
     Moments,
     Network,
     NotPushable,
+    PushedFusion,
     Space,
     Transformation,
     WrongDirection,
@@ -195,6 +196,20 @@ def test_a_query_that_tells_no_item_from_another_is_not_heard() -> None:
         fused = fusion.scores(q_old, seeing, s_old, s_new, none)
         expected = np.zeros((1, 3)) if q_old is blind else 0.5 * standardised(s_old)
         np.testing.assert_allclose(fused, expected, atol=1e-6)
+
+
+def test_pushed_queries_are_never_longer_than_an_index_takes() -> None:
+    world = World.of("l2", "ip", Alphas(0.95, 0.95, 0.95), seed=0, size=1.0, far=0.0)
+    directions = world.q_old / np.linalg.norm(world.q_old, axis=1, keepdims=True)
+
+    def pushed(length: float) -> PushedFusion:
+        return world.fusion.push(np.float32(length) * directions, world.q_new, world.crossing)
+
+    near, far = pushed(1e6), pushed(1e18)
+    assert np.linalg.norm(far.queries.astype(np.float64), axis=1).max() <= 1e18
+    # What items are ranked by, but for |x|², hardly depends on how far away the old query is.
+    by, expected = (2 * asked.scale[:, None] * asked.queries for asked in (far, near))
+    np.testing.assert_allclose(by, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_wrong_shapes_and_weights_are_refused() -> None:
