@@ -22,10 +22,10 @@ PAIRS = 300
 
 
 def prove_share(
-    share: float, seed: int = 0, labelled: bool = True, **options: object
+    share: float, seed: int = 0, labelled: bool = True, old_noise: float = 1.2, **options: object
 ) -> tuple[ProofReport, Pairs, PlacedPairs, ProofWorld]:
     rng = np.random.default_rng(seed)
-    w = world(seed, old_noise=1.2, new_noise=0.6)
+    w = world(seed, old_noise=old_noise, new_noise=0.6)
     items = w.items(40, rng)
     e = draw(items, share, PAIRS, rng)
     if not labelled:
@@ -50,7 +50,7 @@ def half() -> ProofReport:
 
 @pytest.fixture(scope="module")
 def most() -> ProofReport:
-    return prove_share(0.9)[0]
+    return prove_share(0.9, old_noise=1.6)[0]
 
 
 @pytest.fixture(scope="module")
