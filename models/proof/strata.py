@@ -5,7 +5,7 @@ Each stratum is judged by queries of its own kind, and counts by its share of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.arrays import Codes, Floats, Scores
 from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric
 from models.proof.coverage import Coverage
-from models.proof.stratum_estimate import Draws, KnownUnits, MeasuredUnits, estimate
+from models.proof.stratum_estimate import Draws, KnownUnits, MeasuredUnits, estimate, flips_not_seen
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,13 @@ class Part:
         population = max(1, round(float(own_sizes.sum() ** 2 / (own_sizes**2).sum())))
         sample = MeasuredUnits(old, cross, size[cells].astype(np.float64), population=population)
         return estimate(sample, known, seed=seed)
+
+    def draws_with_few_flips(self, metric: RetrievalMetric, size: Codes, seed: int) -> Draws:
+        """The same where the search judged may answer nearly every query as the old model does, so that the queries
+        that tell them apart are few."""
+        drawn = self.draws(metric, size, seed)
+        more = flips_not_seen(self.judged.weight, self.judged.cluster, seed=seed + 3)
+        return replace(drawn, cross=drawn.cross + more, fresh_cross=drawn.fresh_cross + more)
 
     def _known(self, column: int) -> KnownUnits | None:
         if self.known is None:

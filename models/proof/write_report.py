@@ -152,7 +152,7 @@ def _fused(
     setup: ProofSetup, measured: FusedMeasurements, crossing: Draws, metric: RetrievalMetric, basis: str, seed: int
 ) -> FusedResult:
     """crossing: the figures of the crossing alone, of the same resampled queries."""
-    together = _overall(setup, measured.parts, metric, seed)
+    together = _overall(setup, measured.parts, metric, seed, few_flips=True)
     over = percentile_interval(together.cross_mean - crossing.cross_mean, together.cross - crossing.cross)
     exact, pushed = measured.exact, measured.pushed
     pushed_curve = [None] * len(exact.curve) if pushed is None else pushed.curve.tolist()
@@ -172,14 +172,18 @@ def _metrics(setup: ProofSetup) -> tuple[RetrievalMetric, ...]:
     return METRICS if setup.bench.labelled else ("recall@10",)
 
 
-def _overall(setup: ProofSetup, parts: Sequence[Part], metric: RetrievalMetric, seed: int) -> Draws:
+def _overall(
+    setup: ProofSetup, parts: Sequence[Part], metric: RetrievalMetric, seed: int, *, few_flips: bool = False
+) -> Draws:
     """The figures of all strata together, weighted by their shares of the gallery.
 
-    A stratum without evidence is missing in `parts`; the figures are then of the others alone, and the gate rejects.
+    few_flips: whether the search judged may answer nearly every query as the old model does. A stratum without evidence
+    is missing in `parts`; the figures are then of the others alone, and the gate rejects.
     """
     total = sum(part.share for part in parts)
+    draws = Part.draws_with_few_flips if few_flips else Part.draws
     return combine(
-        [(part.share / total, part.draws(metric, setup.coverage.size, seed + 10 * i)) for i, part in enumerate(parts)]
+        [(part.share / total, draws(part, metric, setup.coverage.size, seed + 10 * i)) for i, part in enumerate(parts)]
     )
 
 

@@ -42,7 +42,8 @@ class ProofWorld:
 
 
 def world(seed: int, classes: int = 20, old_noise: float = 0.7, new_noise: float = 0.35) -> ProofWorld:
-    rng = np.random.default_rng(seed)
+    """Centres of their own stream: a seed used again for the items must not make an item's noise another's centre."""
+    rng = np.random.default_rng((seed, 1))
     old, new = rng.normal(size=(2, classes, DIMENSION))
     return ProofWorld(old, new, old_noise, new_noise)
 

@@ -22,10 +22,10 @@ PAIRS = 300
 
 
 def prove_share(
-    share: float, seed: int = 0, labelled: bool = True, **options: object
+    share: float, seed: int = 0, labelled: bool = True, old_noise: float = 1.2, **options: object
 ) -> tuple[ProofReport, Pairs, PlacedPairs, ProofWorld]:
     rng = np.random.default_rng(seed)
-    w = world(seed, old_noise=1.2, new_noise=0.6)
+    w = world(seed, old_noise=old_noise, new_noise=0.6)
     items = w.items(40, rng)
     e = draw(items, share, PAIRS, rng)
     if not labelled:
@@ -50,7 +50,7 @@ def half() -> ProofReport:
 
 @pytest.fixture(scope="module")
 def most() -> ProofReport:
-    return prove_share(0.9)[0]
+    return prove_share(0.9, old_noise=1.6)[0]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_curve_over_alpha_leads_from_the_old_model_to_the_crossing() -> None:
 
 @pytest.mark.parametrize("share", [0.75, 1.0])
 def test_fused_interval_holds_what_fresh_queries_measure(share: float) -> None:
-    held = []
+    held, differences_held = [], []
     for seed in range(4):
         report, items, e, w = prove_share(share, seed)
         assert report.fused is not None
@@ -177,15 +177,19 @@ def test_fused_interval_holds_what_fresh_queries_measure(share: float) -> None:
         fusion = Fusion(h.card, *moments, Alphas(alpha, alpha, alpha))
         assert test.label is not None
         assert items.label is not None
-        right = []
+        right, right_before = [], []
         for start in range(0, len(test), 200):
             some = test.subset(np.arange(start, start + 200))
             s_old = as_indexed(some.old, "cosine") @ as_indexed(items.old, "cosine").T
             s_new = as_indexed(some.new, "cosine") @ crossed.T
             scores = fusion.scores(some.old, some.new, s_old, s_new, np.zeros(s_old.shape, bool))
             right.append(items.label[scores.argmax(axis=1)] == some.label)
-        held.append(report.fused.quality.low <= np.concatenate(right).mean() <= report.fused.quality.high)
+            right_before.append(items.label[s_old.argmax(axis=1)] == some.label)
+        found, before = np.concatenate(right).mean(), np.concatenate(right_before).mean()
+        held.append(report.fused.quality.low <= found <= report.fused.quality.high)
+        differences_held.append(report.fused.difference.low <= found - before <= report.fused.difference.high)
     assert sum(held) >= 3
+    assert sum(differences_held) >= 3
 
 
 def test_unlabelled_data_is_judged_by_neighbours_and_the_report_says_so(unlabelled: ProofReport) -> None:
