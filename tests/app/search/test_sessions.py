@@ -13,7 +13,7 @@ import httpx
 import pyarrow as pa
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session
 
 from app.artifacts.folder import UpgradeArtifacts
@@ -95,8 +95,8 @@ def counted(engine: Engine) -> Iterator[Counted]:
     """Counts what happens while the context is open."""
     count = Counted()
 
-    def began(*_: Any) -> None:
-        count.sessions += 1
+    def began(_session: Session, _transaction: Any, connection: Connection) -> None:
+        count.sessions += connection.engine.pool is engine.pool  # and not of another service in this process
 
     def sent(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if not statement.startswith("BEGIN"):
