@@ -23,9 +23,8 @@ from models.portable.checksummed import Arrays, check_direction, read_sealed, wr
 from models.portable.errors import CorruptArtifact
 from models.portable.layers import Array, checked
 from models.portable.moments import Linear, Moments
+from models.portable.pushing import FARTHEST
 from models.portable.transformation import Transformation
-
-_FARTHEST = 9e17  # a query's length that an index of vectors in float32 takes, with some room to round
 
 ItemScores = NDArray[np.float32] | NDArray[np.float64]
 """Scores of items, higher is nearer."""
@@ -158,7 +157,7 @@ class Fusion:
             return PushedFusion(queries, "ip", length, constant - centre, exact, reason)
         # Where |x|² counts so little that the centre would be further away than an index takes, it counts more than it
         # should, by less than squared distances from so far away can tell in float32.
-        weight = np.maximum(-fused.square, np.linalg.norm(fused.slope, axis=1) / (2 * _FARTHEST))
+        weight = np.maximum(-fused.square, np.linalg.norm(fused.slope, axis=1) / (2 * FARTHEST))
         # A query without any spread has no weight at all: it ranks nothing, wherever it is put.
         centres = (fused.slope * (_inverse(weight) / 2)[:, None]).astype(np.float32)
         offset = weight * np.square(centres, dtype=np.float64).sum(axis=1) - centre

@@ -12,6 +12,7 @@ from models.portable.card import Distance
 from models.portable.layers import TOLERANCE, Affine, Array, Lengths, as_indexed
 
 _FAR = 1e12  # beyond it, and below its inverse, the lengths of queries are brought to one
+FARTHEST = 9e17  # a query's length that an index of vectors in float32 takes, with some room to round
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,8 @@ def push(affine: Affine, source: Distance, target: Distance, queries: Array) -> 
             "orthogonal columns keep distances" if orthogonal else "‖Wp + b‖ is approximated: columns not orthogonal"
         )
         pulled = (_times(queries, weight) - lengths.slope) / lengths.scale
+        # What is further away than an index takes is brought nearer: from there, only the direction is told in float32.
+        pulled /= np.maximum(np.linalg.norm(pulled, axis=1, keepdims=True) / FARTHEST, 1.0)
         offset = np.square(queries, dtype=np.float64).sum(axis=1) - 2 * (queries @ bias) + lengths.intercept
         offset -= lengths.scale * np.square(pulled).sum(axis=1)
         return PushedQueries(

@@ -179,6 +179,18 @@ def test_distances_are_pushed_exactly_where_the_lengths_are_exact() -> None:
     assert not pushed.exact
 
 
+def test_far_query_that_is_pushed_stays_within_what_an_index_takes_and_keeps_its_direction() -> None:
+    rng = np.random.default_rng(0)
+    affine = Affine(1e-3 * orthonormal(rng, 6, 6), normal(rng, 6))
+    queries = 9e17 * orthonormal(rng, 6, 6)
+    pushed = Transformation(card(6, 6, None, "l2", "l2"), affine).push(queries)
+    assert (np.linalg.norm(pushed.queries.astype(np.float64), axis=1) <= 1e18).all()
+    assert np.isfinite(pushed.offset).all()
+    back = queries @ affine.weight
+    cosine = (pushed.queries * back).sum(axis=1) / np.linalg.norm(pushed.queries, axis=1) / np.linalg.norm(back, axis=1)
+    assert cosine == pytest.approx(1.0, abs=1e-6)
+
+
 @pytest.mark.parametrize("level", [-0.3, 0.0, 0.2, 0.6])
 def test_cosines_are_pushed_to_the_right_side_of_the_level_where_the_lengths_are_exact(level: float) -> None:
     rng = np.random.default_rng(9)
