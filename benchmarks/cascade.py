@@ -111,7 +111,7 @@ def laid_out(folder: Path, gallery: Pairs, spaces: tuple[Space, Space]) -> tuple
             yield pa.RecordBatch.from_arrays([names, *vectors], schema=schema)
 
     info = crosswalk.galleries.info(GALLERY)
-    crosswalk.galleries.store(info).put(source.model, source.dimension, (), schema, batches)
+    crosswalk.galleries.store(info).put(source.model, source.dimension, lambda: (), schema, batches)
     built = build_index(crosswalk, info, 1, lambda *_: None)
     with crosswalk.database.session() as session:
         generations.published(session, GALLERY, 1, built.version, built.index)

@@ -55,7 +55,7 @@ def fill(crosswalk: Crosswalk, rows: Vectors) -> None:
         }
     )
     store = crosswalk.galleries.store(crosswalk.galleries.info("g"))
-    store.put("m", dimension, (), table.schema, lambda: iter(table.to_batches()))
+    store.put("m", dimension, lambda: (), table.schema, lambda: iter(table.to_batches()))
 
 
 def scope(application: FastAPI, path: str, query: bytes) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def filled(crosswalk: Crosswalk, world: World, rows: int, kind: str) -> Measured
 
     def write() -> None:
         for share in shares:
-            store.put("old", dimension, (), schema, partial(map, made.__getitem__, share))
+            store.put("old", dimension, lambda: (), schema, partial(map, made.__getitem__, share))
 
     return clocked("bulk writes", rows, write)
 

@@ -48,12 +48,12 @@ class DatasetStore:
         if not kept:
             return self.rows.upsert(written, (_named(batch, named) for batch in batches()))
 
-        def rows(stored: StoredRows) -> Iterator[pa.RecordBatch]:
-            for batch in batches():
-                given = _named(batch, named)
-                yield with_kept(given, stored.of(given.column("id"), kept))
+        def rows(stored: StoredRows) -> pa.RecordBatchReader:
+            given = (_named(batch, named) for batch in batches())
+            whole = (with_kept(batch, stored.of(batch.column("id"), kept)) for batch in given)
+            return pa.RecordBatchReader.from_batches(written, whole)
 
-        return self.rows.upsert_over(written, rows)
+        return self.rows.upsert_over(rows)
 
     def models(self) -> list[str]:
         """The models that some row may have a vector of."""

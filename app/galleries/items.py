@@ -51,16 +51,27 @@ class GalleryItems:
 
         info: the gallery as it was when the body began to come. Raises NotFound where it has been deleted since.
         """
-        now = self._galleries.info(info.id)  # with the generations that upgrades have made since
+        now = self._as_it_is(info)
+
+        def newer() -> list[str]:
+            """The models after `model`, with those of the generations that upgrades have made since."""
+            nonlocal now
+            now = self._as_it_is(info)
+            return sorted({later for number in now.generations for later in _models_after(now, number, model)})
+
+        dimension = self._models.space(model).dimension
+        written = self._galleries.store(now).put(model, dimension, newer, rows.schema, rows.batches)
+        done = schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
+        return done, now
+
+    def _as_it_is(self, info: GalleryInfo) -> GalleryInfo:
+        """The gallery now. Raises NotFound where it was deleted since, though another may have its id."""
+        now = self._galleries.info(info.id)
         if now.folder != info.folder:
             raise NotFound(
                 f"Gallery {info.id!r} was deleted, and registered anew, while the items came. Send them again."
             )
-        newer = sorted({later for number in now.generations for later in _models_after(now, number, model)})
-        dimension = self._models.space(model).dimension
-        written = self._galleries.store(now).put(model, dimension, tuple(newer), rows.schema, rows.batches)
-        done = schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
-        return done, now
+        return now
 
     def get(self, gallery: str, item: str) -> schemas.Item:
         """Raises NotFound for the gallery and for the item."""

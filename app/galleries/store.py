@@ -70,43 +70,37 @@ class GalleryStore:
         self,
         model: str,
         dimension: int,
-        newer: tuple[str, ...],
+        newer: Callable[[], Sequence[str]],
         schema: pa.Schema,
         batches: Callable[[], Iterator[pa.RecordBatch]],
     ) -> WrittenItems:
         """Upserts items with vectors of one model, in one commit.
 
         `schema` has `id`, `embedding` and whichever of the other item columns were given; rows may keep cells
-        (`app.kept_cells`). `newer`: the models that replace this one in some generation. Where an item's vector of this
-        model changes, its vectors of the newer models were made of what it was before, and are dropped.
+        (`app.kept_cells`). `newer`: the models that replace this one in some generation, as of when it is called. Where
+        an item's vector of this model changes, its vectors of the newer models were made of what it was before, and are
+        dropped. What `newer` raises is raised.
         """
         own = embedding_column(model)
         self.items.ensure_column(pa.field(own, vector_type(dimension)))
         if SIDE_INFORMATION in schema.names:  # Where it is taken since later, the column may be still to come.
             self.items.ensure_column(schema.field(SIDE_INFORMATION).with_nullable(True))
-        known = self.items.schema
-        derived = [known.field(name) for name in map(embedding_column, newer) if name in known.names]
         named = pa.schema([field.with_name(own) if field.name == "embedding" else field for field in schema])
-        kept = kept_columns(named)
-        if not derived and not kept:
-            plain = (pa.RecordBatch.from_arrays(batch.columns, schema=named) for batch in batches())
-            done = self.items.upsert(named, plain)
-            return WrittenItems(done.inserted, done.updated, {})
         dropped: Counter[str] = Counter()
 
-        def rows(stored: StoredRows) -> Iterator[pa.RecordBatch]:
+        def rows(stored: StoredRows) -> pa.RecordBatchReader:
             dropped.clear()
-            for batch in batches():
-                given = pa.RecordBatch.from_arrays(batch.columns, schema=named)
-                before = stored.of(given.column("id"), [*kept, own, *(field.name for field in derived)])
-                changed = _changed(before.column(own), given.column(own)) if derived else np.empty(0, bool)
-                for field in derived:
-                    cells = either(~changed, before.column(field.name), pa.nulls(given.num_rows, field.type))
-                    dropped[field.name] += cells.null_count - before.column(field.name).null_count
-                    given = given.append_column(field, cells)
-                yield with_kept(given, before)
+            # Asked for with each version that is written over: the first vectors of a newer model may have just come.
+            derived = [
+                stored.schema.field(name) for name in map(embedding_column, newer()) if name in stored.schema.names
+            ]
+            given = (pa.RecordBatch.from_arrays(batch.columns, schema=named) for batch in batches())
+            return pa.RecordBatchReader.from_batches(
+                pa.schema([*given_columns(named), *derived]),
+                (_written_over(batch, stored, own, derived, dropped) for batch in given),
+            )
 
-        done = self.items.upsert_over(pa.schema([*given_columns(named), *derived]), rows)
+        done = self.items.upsert_over(rows)
         return WrittenItems(done.inserted, done.updated, _by_model(dropped))
 
     def generation(self, number: int, dimension: int) -> GenerationStore:
@@ -143,6 +137,23 @@ class GalleryStore:
         native = self.items.count(own) if own in present else 0
         reachable = self.items.count(" OR ".join(present)) if present else 0
         return Counts(native, reachable - native, self.items.count() - reachable)
+
+
+def _written_over(
+    given: pa.RecordBatch, stored: StoredRows, own: str, derived: Sequence[pa.Field], dropped: Counter[str]
+) -> pa.RecordBatch:
+    """Rows as they are to be written over what is stored: with the cells that they keep, and with the derived vectors
+    but for those that were made of another `own` vector, which `dropped` counts by column."""
+    kept = kept_columns(given.schema)
+    if not kept and not derived:
+        return given
+    before = stored.of(given.column("id"), [*kept, own, *(field.name for field in derived)])
+    changed = _changed(before.column(own), given.column(own)) if derived else np.empty(0, bool)
+    for field in derived:
+        cells = either(~changed, before.column(field.name), pa.nulls(given.num_rows, field.type))
+        dropped[field.name] += cells.null_count - before.column(field.name).null_count
+        given = given.append_column(field, cells)
+    return with_kept(given, before)
 
 
 def _changed(before: pa.ChunkedArray, now: pa.Array) -> np.ndarray:

@@ -90,6 +90,11 @@ class StoredRows:
 
     _dataset: lance.LanceDataset
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of that version."""
+        return self._dataset.schema
+
     def of(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
         """The columns of the rows with these ids, in the order of the ids; nulls where there is no such row."""
         found = self._dataset.to_table(filter=_with_ids(ids.to_pylist()), columns=["id", *columns])
@@ -192,16 +197,17 @@ class Table:
         self._maintain(over)
         return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
 
-    def upsert_over(self, schema: pa.Schema, rows: Callable[[StoredRows], Iterator[pa.RecordBatch]]) -> Written:
+    def upsert_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
         """Upserts rows that depend on those they are written over, in one commit.
 
         `rows` makes the new rows from the stored ones. Where another writer changes one of these in between, it is
-        called again with what is stored then, so that nobody's write is lost. Raises Unavailable where that never ends.
+        called again with what is stored then, so that nobody's write is lost: whatever the new rows depend on is to be
+        looked up in there. Raises Unavailable where that never ends.
         """
         for attempt in range(_ATTEMPTS_OVER):
             dataset = self._latest()
             over = self._files(dataset)
-            reader = pa.RecordBatchReader.from_batches(schema, rows(StoredRows(dataset)))
+            reader = rows(StoredRows(dataset))
             merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             try:
                 done = merge.conflict_retries(0).execute(reader)

@@ -216,5 +216,5 @@ def gallery(crosswalk: Crosswalk) -> GalleryStore:
     store = crosswalk.galleries.store(crosswalk.galleries.info("faq"))
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(2, np.float32)), 2)
     batch = pa.record_batch({"id": ["a"], "embedding": vectors})
-    store.put("old", 2, (), batch.schema, lambda: iter([batch]))
+    store.put("old", 2, lambda: (), batch.schema, lambda: iter([batch]))
     return store

@@ -31,7 +31,7 @@ def put(store: GalleryStore, model: str, dimension: int, stale: tuple[str, ...] 
     schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(dimension))])
     cells = pa.array([[value] * dimension for value in vectors.values()], vector_type(dimension))
     batch = pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)
-    store.put(model, dimension, stale, schema, lambda: iter([batch]))
+    store.put(model, dimension, lambda: stale, schema, lambda: iter([batch]))
 
 
 def written(store: GalleryStore) -> int:

@@ -149,7 +149,7 @@ def test_old_item_that_slips_in_while_it_is_being_retired_brings_it_back(each_up
     shop.put("new", EVERYTHING)
     assert retired(shop)
     late = pa.table({"id": shop.ids[:1], "embedding": pa.array((shop.old[:1] + 1).tolist(), vector_type(OLD))})
-    store.put("old", OLD, ("new",), late.schema, lambda: iter(late.to_batches()))
+    store.put("old", OLD, lambda: ("new",), late.schema, lambda: iter(late.to_batches()))
     shop.crosswalk.retirement.after_put(galleries.info("shop"), "old")
     assert not retired(shop)
     assert shop.route() == "transformed"

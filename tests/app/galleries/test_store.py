@@ -33,7 +33,7 @@ def put(store: GalleryStore, model: str, dimension: int, newer: tuple[str, ...] 
     def batches() -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)
 
-    return store.put(model, dimension, newer, schema, batches)
+    return store.put(model, dimension, lambda: newer, schema, batches)
 
 
 def projected(store: GalleryStore, line: Lineage) -> dict[int, list[float]]:
@@ -130,3 +130,24 @@ def test_version_is_read_with_the_columns_that_it_had(store: GalleryStore) -> No
     parts = [part for part in store.project(SECOND, version=version) if len(part.rows)]
     assert [part.vectors.tolist() for part in parts] == [list(before.values())]
     assert not parts[0].native.any()
+
+
+def test_first_vectors_of_a_newer_model_that_come_while_an_older_one_changes_are_dropped(store: GalleryStore) -> None:
+    put(store, "a", 2, x=1.0)
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(2))])
+    changed = pa.RecordBatch.from_arrays([pa.array(["x"]), pa.array([[2.0, 2.0]], vector_type(2))], schema=schema)
+    asked: list[str] = []
+
+    def newer() -> tuple[str, ...]:
+        """Meanwhile, another writer brings the first vector of `b`, of the item as it was before."""
+        if not asked:
+            put(store, "b", 3, x=1.0)
+        asked.append("b")
+        return ("b",)
+
+    done = store.put("a", 2, newer, schema, lambda: iter([changed]))
+    (item,) = store.items.by_id(["x"]).to_pylist()
+    assert item[embedding_column("a")] == [2.0, 2.0]
+    assert item[embedding_column("b")] is None
+    assert done.dropped == {"b": 1}
+    assert len(asked) == 2

@@ -126,9 +126,9 @@ class FusedWorld:
             self.side |= dict(zip(vectors, side.values(), strict=True))
         schema = pa.schema(list(kinds.items()))
         batch = pa.RecordBatch.from_arrays([pa.array(cells[name], kinds[name]) for name in kinds], schema=schema)
-        newer = ("new",) if model == "old" else ()
+        newer: tuple[str, ...] = ("new",) if model == "old" else ()
         store = self.crosswalk.galleries.store(self.crosswalk.galleries.info("g"))
-        store.put(model, len(next(iter(vectors.values()))), newer, schema, lambda: iter([batch]))
+        store.put(model, len(next(iter(vectors.values()))), lambda: newer, schema, lambda: iter([batch]))
         if model == "new":
             self.native |= vectors
             return

@@ -45,7 +45,7 @@ class LiveBench:
         schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(2))])
         cells = pa.array([[value, 1.0] for value in vectors.values()], vector_type(2))
         batch = pa.RecordBatch.from_arrays([pa.array(vectors), cells], schema=schema)
-        self.crosswalk.galleries.store(self.info).put("m", 2, (), schema, lambda: iter([batch]))
+        self.crosswalk.galleries.store(self.info).put("m", 2, lambda: (), schema, lambda: iter([batch]))
 
     def put_labelled(self, label: str, **vectors: float) -> None:
         self.put(**vectors)

@@ -52,7 +52,7 @@ class RerankingScene:
         batch = pa.RecordBatch.from_arrays(
             [pa.array(cells, kinds[name]) for name, cells in columns.items()], schema=schema
         )
-        self.crosswalk.galleries.store(self.info).put("old", OLD, (), schema, lambda: iter([batch]))
+        self.crosswalk.galleries.store(self.info).put("old", OLD, lambda: (), schema, lambda: iter([batch]))
 
     def search(self, queries: Array, k: int, candidates: int, allowed: np.ndarray | None = None) -> tuple[Hits, bool]:
         return self.reranking.search(NAME, self.old, queries, k, candidates, allowed=allowed)

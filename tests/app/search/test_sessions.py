@@ -50,7 +50,9 @@ class SearchedGallery:
         schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(OLD.dimension))])
         cells = [pa.array(["a", "b", "c"]), pa.array([[1, 0, 0], [0, 2, 0], [0, 0, 3]], vector_type(OLD.dimension))]
         store = self.crosswalk.galleries.store(self.crosswalk.galleries.info("g"))
-        store.put("old", OLD.dimension, (), schema, lambda: iter([pa.RecordBatch.from_arrays(cells, schema=schema)]))
+        store.put(
+            "old", OLD.dimension, lambda: (), schema, lambda: iter([pa.RecordBatch.from_arrays(cells, schema=schema)])
+        )
         artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, "u")
         for path in (artifacts.chosen, artifacts.plain):
             save_transformation(affine(OLD, NEW), path)

@@ -60,7 +60,7 @@ class Proved:
         cells = pa.array(list(vectors), vector_type(OLD.dimension))
         batch = pa.RecordBatch.from_arrays([pa.array([f"i{row}" for row in range(len(vectors))]), cells], schema=schema)
         info = self.crosswalk.galleries.info("g")
-        self.crosswalk.galleries.store(info).put("old", OLD.dimension, (), schema, lambda: iter([batch]))
+        self.crosswalk.galleries.store(info).put("old", OLD.dimension, lambda: (), schema, lambda: iter([batch]))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def put(store: GalleryStore, model: str, dimension: int, value: float) -> None:
     schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(dimension))])
     cells = pa.array([[value] * dimension], vector_type(dimension))
     batch = pa.RecordBatch.from_arrays([pa.array(["x"]), cells], schema=schema)
-    store.put(model, dimension, (), schema, lambda: iter([batch]))
+    store.put(model, dimension, lambda: (), schema, lambda: iter([batch]))
 
 
 def test_first_vector_of_a_model_written_while_the_gallery_is_transformed_waits_for_the_catch_up(
