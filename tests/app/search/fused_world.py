@@ -46,6 +46,7 @@ from models.portable import (
 )
 from tests.app.crossings import network_crossing
 from tests.serving import serving
+from tests.similarity import similarity
 from tests.upgrade_rows import store_upgrade
 
 OLD, NEW, SIDE = 6, 8, 3
@@ -63,16 +64,6 @@ def pushable(source: Space, target: Space) -> Crossing:
     bias = np.zeros(NEW, np.float32) if target.metric == "cosine" else normal(2, NEW)
     h = Transformation(Card("test", source, target, None, 9, {}, {}, "2026-01-01T00:00:00Z"), Affine(weight, bias))
     return Crossing(h, h)
-
-
-def similarity(queries: Array, rows: Array, metric: Distance) -> Floats:
-    """(m, d), (n, d) → (m, n), higher is nearer: from the definitions, in float64."""
-    asked, stored = queries.astype(np.float64), rows.astype(np.float64)
-    if metric == "l2":
-        return np.asarray(-((asked[:, None] - stored[None]) ** 2).sum(axis=2))
-    if metric == "cosine":
-        asked, stored = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (asked, stored))
-    return np.asarray(asked @ stored.T)
 
 
 @dataclass

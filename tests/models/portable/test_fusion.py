@@ -30,6 +30,7 @@ from models.portable import (
     load_uncertainty,
     save_fusion,
 )
+from tests.similarity import similarity
 
 METRICS: tuple[Distance, ...] = ("cosine", "ip", "l2")
 ROWS = 40
@@ -37,16 +38,6 @@ ROWS = 40
 
 def normal(rng: np.random.Generator, *shape: int) -> Array:
     return rng.standard_normal(shape).astype(np.float32)
-
-
-def similarity(queries: Array, rows: Array, metric: Distance) -> Floats:
-    """(m, d), (n, d) → (m, n), straight from the definitions."""
-    asked, stored = queries.astype(np.float64), rows.astype(np.float64)
-    if metric == "l2":
-        return np.asarray(-((asked[:, None] - stored[None]) ** 2).sum(axis=2))
-    if metric == "cosine":
-        asked, stored = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (asked, stored))
-    return np.asarray(asked @ stored.T)
 
 
 def standardised(scores: Floats) -> Floats:
