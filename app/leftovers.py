@@ -49,12 +49,15 @@ def sweep_leftovers(crosswalk: Crosswalk) -> None:
     for path in _untouched_for_long(crosswalk):
         _remove(path)
     for info in crosswalk.galleries.every():
-        if _of_gallery(crosswalk, info):
-            with crosswalk.database.session() as session:
-                # Nobody begins to build a generation, or to index one, until this has ended.
-                lock(session, [info.id])
-                for path in _of_gallery(crosswalk, info, session):
-                    _remove(path)
+        try:
+            if _of_gallery(crosswalk, info):
+                with crosswalk.database.session() as session:
+                    # Nobody begins to build a generation, or to index one, until this has ended.
+                    lock(session, [info.id])
+                    for path in _of_gallery(crosswalk, info, session):
+                        _remove(path)
+        except Exception:  # The service must start all the same.
+            log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)
 
 
 def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:
@@ -112,9 +115,10 @@ def _remove(path: Path) -> None:
 
 
 def _untouched_seconds(path: Path) -> float:
-    """For how long nobody has written to a path or to what lies directly in it; 0 for one that is gone."""
+    """For how long nobody has written to a path or to what lies directly in it; 0 for one that is
+    gone, or that cannot be looked at."""
     try:
         written = [path.stat().st_mtime, *(one.stat().st_mtime for one in (path.iterdir() if path.is_dir() else ()))]
-    except FileNotFoundError:
+    except OSError:
         return 0.0
     return max(0.0, time.time() - max(written))

@@ -200,6 +200,20 @@ def test_what_cannot_be_removed_stays_and_the_rest_goes(crosswalk: Crosswalk, mo
     assert not other.exists()
 
 
+def test_gallery_that_cannot_be_looked_at_keeps_no_service_from_starting(
+    crosswalk: Crosswalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery(crosswalk)
+    left = aged(crosswalk.settings.artifacts_dir / "upg-1")
+
+    def busy(*_: object) -> None:
+        raise OSError("the disk does not answer")
+
+    monkeypatch.setattr("app.leftovers.unnamed_in", busy)
+    sweep_leftovers(crosswalk)
+    assert not left.exists()
+
+
 def test_of_a_gallery_whose_index_is_being_built_everything_stays(crosswalk: Crosswalk) -> None:
     store = gallery(crosswalk)
     (store.folder / "indexes/1/.partial-index").mkdir(parents=True)
