@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 
 from app.keys.access import Access
+from app.problems import NoRoute
 from app.search.resolution import ResolvedSearch, SearchResolver
 from app.search.routing import AskedRoute
 from app.storage.commits import CommitWatch, Moment
@@ -19,14 +20,14 @@ class _Kept:
     """What was resolved while the database stood at one moment, or after it: used only where that has not passed."""
 
     moment: Moment | None = None
-    resolved: dict[_Asked, ResolvedSearch] = field(default_factory=dict)
+    resolved: dict[_Asked, ResolvedSearch | NoRoute] = field(default_factory=dict)
 
 
 class KeptResolutions:
     """A `SearchResolver` that reads the database only where something was committed since it read it last.
 
     The database is asked at every search, so that a change that was acknowledged, in whichever process, is seen by
-    every search that begins after it. Refusals are not kept.
+    every search that begins after it. That no route leads there is kept as well.
     """
 
     def __init__(self, resolver: SearchResolver, commits: CommitWatch) -> None:
@@ -40,14 +41,22 @@ class KeptResolutions:
         asked = (gallery, model, wanted, caller.galleries)
         now = self._commits.now()  # before anything is read: what is committed while it is read makes it old at once
         kept = self._kept
-        if now is not None and now == kept.moment and (known := kept.resolved.get(asked)) is not None:
-            return known
-        resolved = self._resolver.resolve(gallery, model, wanted, caller)
-        if now is not None:
-            self._keep(now, asked, resolved)
-        return resolved
+        known = kept.resolved.get(asked) if now is not None and now == kept.moment else None
+        if known is None:
+            known = self._read(gallery, model, wanted, caller)
+            if now is not None:
+                self._keep(now, asked, known)
+        if isinstance(known, NoRoute):
+            raise known.with_traceback(None)  # else each that it is raised to would lengthen it
+        return known
 
-    def _keep(self, moment: Moment, asked: _Asked, resolved: ResolvedSearch) -> None:
+    def _read(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch | NoRoute:
+        try:
+            return self._resolver.resolve(gallery, model, wanted, caller)
+        except NoRoute as none:
+            return none
+
+    def _keep(self, moment: Moment, asked: _Asked, resolved: ResolvedSearch | NoRoute) -> None:
         with self._keeping:
             if self._kept.moment != moment or len(self._kept.resolved) >= _MOST:
                 self._kept = _Kept(moment)

@@ -17,7 +17,7 @@ from app.uploads import QueryVectors
 
 
 class Resolver(Protocol):
-    """What resolves searches: `SearchResolver`."""
+    """What resolves searches: `SearchResolver`, and `KeptResolutions` before it."""
 
     def resolve(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch:
         """Raises NotFound and NoRoute."""

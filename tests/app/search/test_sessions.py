@@ -3,6 +3,7 @@ number, and none while nothing is committed."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -137,6 +138,24 @@ def test_search_takes_no_session_while_nothing_is_committed(world: SearchedGalle
 
     for model in ("old", "new"):
         wait_until(lambda model=model: kept(model), "PostgreSQL's own work to pause")  # type: ignore[misc]
+
+
+def test_body_that_may_hold_old_vectors_takes_no_session_while_nothing_is_committed(world: SearchedGallery) -> None:
+    """Whether it does is seen when it is decoded, so that both routes are looked up, of which the gallery lacks one."""
+    table, sink = pa.table({"vector": pa.array([VECTORS["old"]], vector_type(OLD.dimension))}), io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+
+    def kept() -> bool:
+        with counted(world.crosswalk.database.engine) as count:
+            world.client.post(
+                "/search?gallery=g&model=old",
+                content=sink.getvalue(),
+                headers={"content-type": "application/vnd.apache.arrow.stream"},
+            ).raise_for_status()
+        return count.sessions == 0
+
+    wait_until(kept, "PostgreSQL's own work to pause")
 
 
 def test_many_searches_at_once_are_answered_over_a_few_connections(world: SearchedGallery) -> None:
