@@ -2,14 +2,14 @@
 
 from app.artifacts.cached import read_once
 from app.artifacts.folder import UpgradeArtifacts
-from models.portable import Fusion, Space, load_fusion
+from models.portable import CARD, Fusion, Space, load_fusion
 
 _KEPT_OPEN = 64
 
 
 def has_fusion(artifacts: UpgradeArtifacts, gallery: str) -> bool:
     """Whether an upgrade of these artifacts learned to fuse scores in a gallery, by its id."""
-    return artifacts.fusion(gallery).exists()
+    return (artifacts.fusion(gallery) / CARD).exists()  # which is written last
 
 
 @read_once(_KEPT_OPEN)

@@ -9,9 +9,9 @@ from pathlib import Path
 from app.artifacts.folder import CrossingFiles, EncoderArtifacts, TrainedModelFiles, UpgradeArtifacts
 from app.composition import Crosswalk
 from app.maintenance.findings import Finding
-from models.portable import ArtifactError, check_seal, digest, read_sealed
+from models.portable import CARD, ArtifactError, check_seal, digest, read_sealed
 
-_CARD, _SEALS, _WEIGHTS = "card.json", ".*.sha256", "weights-*.safetensors"
+_SEALS, _WEIGHTS = ".*.sha256", "weights-*.safetensors"
 _OWN_CHECKSUM = "card_sha256"
 _WORKING = "training"
 
@@ -23,7 +23,7 @@ def artifact_findings(crosswalk: Crosswalk) -> Iterator[Finding]:
         subject, files = f"upgrade {crossing.upgrade}", UpgradeArtifacts(root, crossing.upgrade)
         if crossing.needed:
             yield from _missing(subject, _model(files) if crossing.trained else _crossing(files))
-            yield from _missing(subject, tuple(files.fusion(gallery) / _CARD for gallery in crossing.fused_only))
+            yield from _missing(subject, tuple(files.fusion(gallery) / CARD for gallery in crossing.fused_only))
         yield from damaged_files(subject, files.folder)
     for run, ready in crosswalk.encoders.runs().items():
         encoder = EncoderArtifacts(root, run)
@@ -33,11 +33,11 @@ def artifact_findings(crosswalk: Crosswalk) -> Iterator[Finding]:
 
 
 def _crossing(files: CrossingFiles) -> tuple[Path, ...]:
-    return files.chosen / _CARD, files.plain / _CARD
+    return files.chosen / CARD, files.plain / CARD
 
 
 def _model(files: TrainedModelFiles) -> tuple[Path, ...]:
-    return files.model / _CARD, files.model_zip
+    return files.model / CARD, files.model_zip
 
 
 def _missing(subject: str, needed: tuple[Path, ...]) -> Iterator[Finding]:
@@ -55,7 +55,7 @@ def damaged_files(subject: str, folder: Path) -> Iterator[Finding]:
     for weights in sorted(folder.rglob(_WEIGHTS)):
         if not _working(weights, folder) and digest(weights)[:16] != weights.stem.removeprefix("weights-"):
             yield Finding("damaged", subject, weights, "it does not have the checksum in its name", "restore")
-        elif (card := weights.with_name(_CARD)).exists() and not card.with_name(f".{_CARD}.sha256").exists():
+        elif (card := weights.with_name(CARD)).exists() and not card.with_name(f".{CARD}.sha256").exists():
             yield from _unless_sealed(subject, card)
     if (packed := folder / "model.zip").exists():
         yield from _unless_unpacked(subject, packed)

@@ -13,7 +13,7 @@ Nothing is ever unpickled: an artifact is one safetensors file and one JSON card
 from models.portable.architectures import Architecture
 from models.portable.artifact import load_transformation, save_transformation
 from models.portable.card import Card, Distance, Space
-from models.portable.checksummed import read_sealed
+from models.portable.checksummed import CARD, read_sealed
 from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
 from models.portable.fusion import Alphas, Fusion, PushedFusion, load_fusion, save_fusion
 from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
@@ -47,6 +47,7 @@ from models.portable.uncertainty import (
 __all__ = [
     "ADVANTAGE",
     "AT_HOME",
+    "CARD",
     "ROWS_LOOKED_AT",
     "ROWS_TO_JUDGE",
     "Affine",

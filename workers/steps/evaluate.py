@@ -119,8 +119,9 @@ def _prove(
         )
     except NothingToJudge as error:
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
-    keep_fusion(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), name, crossing, proof, items)
-    reached(Failpoint.FUSION_SAVED)
+    if proof.accepted and not upgrade.asked.dry_run:
+        keep_fusion(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), name, crossing, proof, items)
+        reached(Failpoint.FUSION_SAVED)
     return proof
 
 
