@@ -11,7 +11,6 @@ from app.uploads.json_values import NoJson
 _DEEPEST = 100
 """What is stored is answered as well, and pydantic writes no JSON of more than 255 levels."""
 
-
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """The NUL character as JSON writes it: what follows an escaped backslash is not it."""
 
@@ -59,7 +58,7 @@ def _canonical(content: Any) -> str:
         raise BadPayload("holds an infinity, which JSON has not") from None
     except RecursionError:
         raise BadPayload("is nested too deeply") from None
-    if _NUL.search(text):
+    if "\\u0000" in text and _NUL.search(text):
         raise BadPayload(str(fault_of_text("\0")))
     if size > PAYLOAD_BYTES:
         raise BadPayload(f"takes {size} bytes as JSON; at most {PAYLOAD_BYTES} are taken")
