@@ -75,7 +75,7 @@ class Keys:
     def used(self, when: Mapping[str, datetime]) -> None:
         """Notes when keys were last used. when: by the key's id."""
         with self._database.session() as session:
-            for key, at in list(when.items()):
+            for key, at in sorted(when.items()):  # in the order in which revoking locks them
                 earlier = ApiKeyRow.last_used_at.is_(None) | (ApiKeyRow.last_used_at < at)
                 session.execute(update(ApiKeyRow).where(ApiKeyRow.id == key, earlier).values(last_used_at=at))
 
