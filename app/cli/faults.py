@@ -7,10 +7,12 @@ from app.storage.away import is_away
 
 
 def fault_line(error: Exception) -> str | None:
-    """The line for a problem, or a database that cannot be reached; None for any other error."""
+    """The line for a problem, or a database that cannot be reached or used; None for any other error."""
     if isinstance(error, Problem):
         return error.detail
-    if isinstance(error, DBAPIError) and is_away(error):
+    if isinstance(error, DBAPIError):
         why = " ".join(str(error.orig).split()).rstrip(".")
+        if not is_away(error):
+            return f"The database cannot be used: {why}."
         return f"The database cannot be reached: {why}. Does CROSSWALK_DATABASE_URL name it, and is it running?"
     return None
