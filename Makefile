@@ -48,7 +48,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.random_walk
 	$(BIN)/python -m benchmarks.index_speed
 	$(BIN)/python -m benchmarks.search
-	$(BIN)/python -m benchmarks.search_costs 2>/dev/null
+	$(BIN)/python -m benchmarks.search_costs
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fused_speed
 	$(BIN)/python -m benchmarks.streaming
 	$(BIN)/python -m benchmarks.gateway_start
 	$(BIN)/python -m benchmarks.hostile_uploads

@@ -10,4 +10,4 @@ WRONG = "wrong"
 def wrong(message: str, *path: str) -> ValidationError:
     """A validation error at a member of the body, given or lacking, to be raised by a validator."""
     error = PydanticCustomError(WRONG, "{message}", {"message": message})
-    return ValidationError.from_exception_data("upgrade", [InitErrorDetails(type=error, loc=path, input=None)])
+    return ValidationError.from_exception_data("request", [InitErrorDetails(type=error, loc=path, input=None)])

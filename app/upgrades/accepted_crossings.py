@@ -137,7 +137,8 @@ def proved_crossings(session: Session, gallery: GalleryInfo) -> dict[str, Proved
 
 
 def crossable(session: Session, gallery: GalleryInfo) -> set[tuple[str, str]]:
-    """The models whose queries `proved_crossings` lead to a gallery, each with an upgrade that does."""
+    """The models whose queries `proved_crossings` lead to a gallery, each with every upgrade that does: the
+    newest, and the newest that was accepted by itself."""
     return {
         (model, crossing.upgrade)
         for model, crossings in proved_crossings(session, gallery).items()

@@ -51,7 +51,7 @@ def seal(path: Path, folder: Path | None = None) -> None:
     partial = sidecar.with_name(f".{sidecar.name}.partial.{os.urandom(4).hex()}")
     try:
         partial.write_text(f"{digest(path)}  {path.name}\n")  # as sha256sum writes it
-        partial.replace(sidecar)
+        partial.replace(sidecar)  # not synced: a write's client does not wait for it, and an empty one counts as none
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -59,7 +59,7 @@ def seal(path: Path, folder: Path | None = None) -> None:
 
 def check_seal(path: Path, folder: Path | None = None) -> bool:
     """Whether a checksum was kept of a file; an empty one is what a power cut leaves of it. Raises CorruptArtifact
-    where the file is gone or another now."""
+    where the file is gone or another now, and OSError where it cannot be read."""
     try:
         kept = seal_path(path, folder).read_bytes()
     except FileNotFoundError:
