@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from app.galleries import orders
@@ -103,7 +102,7 @@ def learned(task: Task, drawn: PlacedPairs, method: str, seed: int) -> Learned:
         h.card,
         Moments.of(gallery.old, task.source.metric),
         Moments.of(transformed, task.target.metric),
-        Alphas(pushed=proof.fused.pushed_alpha, exact=proof.fused.alpha, native=proof.fused.alpha),
+        Alphas(pushed=proof.fused.pushed_alpha, exact=proof.fused.alpha),
     )
     ids = np.array([f"pair-{row}" for row in range(len(drawn.row))], object)
     missing = learn_from_held_out(DatasetPairs(ids, drawn.pairs), h, selection.refit, device="cpu", progress=silent)
@@ -121,21 +120,17 @@ def measured(task: Task, name: str, pairs: str, seed: int, options: argparse.Nam
     count = min(options.queries or len(task.queries), len(task.queries))
     search = HeldOutQueries(task, np.random.default_rng(0).permutation(len(task.queries))[:count])
     fusion, h, instant = known.fusion, known.transformed, known.selection.instant
-    nothing = np.zeros(len(h), bool)
-    alone = dataclasses.replace(fusion, alphas=Alphas(pushed=1, exact=1, native=1))
+    alone = dataclasses.replace(fusion, alphas=Alphas(pushed=1, exact=1))
     old = search.hits(search.by_old)
     crossing = search.hits(partial(search.by_new, h))
     real = search.hits(partial(search.by_new, task.gallery.new))
     rrf = search.reciprocal_ranks(h)
-    fused = search.hits(partial(search.by_both, fusion, h, nothing))
+    fused = search.hits(partial(search.by_both, fusion, h))
     pushed = search.hits(partial(search.by_pushed, fusion, instant))
     alphas, curve = search.curve(h)
     partly = {f"{share:.0%}": partly_real(task, known, share) for share in SHARES}
-    backfilled = {
-        share: search.hits(partial(search.by_both, fusion, vectors, native))
-        for share, (vectors, native) in partly.items()
-    }
-    by_new = {share: search.hits(partial(search.by_new, vectors)) for share, (vectors, _) in partly.items()}
+    backfilled = {share: search.hits(partial(search.by_both, fusion, vectors)) for share, vectors in partly.items()}
+    by_new = {share: search.hits(partial(search.by_new, vectors)) for share, vectors in partly.items()}
     return Result(
         migration=name,
         pairs=pairs,
@@ -167,15 +162,11 @@ def measured(task: Task, name: str, pairs: str, seed: int, options: argparse.Nam
     )
 
 
-def partly_real(task: Task, known: Learned, share: float) -> tuple[Array, NDArray[np.bool_]]:
-    """The crossed gallery with the share of it re-embedded that is expected to be furthest off: its vectors (N, d_new),
-    and which are real (N,)."""
+def partly_real(task: Task, known: Learned, share: float) -> Array:
+    """The crossed gallery (N, d_new) with the share of it re-embedded that is expected to be furthest off."""
     rows = np.arange(len(known.transformed))
     first = orders.most_urgent(rows, orders.by_uncertainty(known.expected_error), round(share * len(rows)))
-    native = np.zeros(len(rows), bool)
-    native[first] = True
-    real = as_indexed(task.gallery.new, task.target.metric)
-    return np.where(native[:, None], real, known.transformed), native
+    return np.where(np.isin(rows, first)[:, None], as_indexed(task.gallery.new, task.target.metric), known.transformed)
 
 
 def difference(hits: Hits, others: Hits) -> list[float]:

@@ -96,11 +96,11 @@ def checked(task: Task, pairs: str, seed: int) -> Checked:
         raise SystemExit(f"{task.name}: too few pairs to measure the fused search")
     crossed, alpha = learned.chosen.apply(gallery.old, None), proof.fused.alpha
     moments = Moments.of(gallery.old, task.source.metric), Moments.of(crossed, task.target.metric)
-    fusion = Fusion(learned.chosen.card, *moments, Alphas(alpha, alpha, alpha))
-    search, nothing = HeldOutQueries(task, np.arange(len(task.queries))), np.zeros(len(crossed), bool)
+    fusion = Fusion(learned.chosen.card, *moments, Alphas(alpha, alpha))
+    search = HeldOutQueries(task, np.arange(len(task.queries)))
     old = search.hits(search.by_old).mean()
     crossing = search.hits(partial(search.by_new, crossed)).mean()
-    fused = search.hits(partial(search.by_both, fusion, crossed, nothing)).mean()
+    fused = search.hits(partial(search.by_both, fusion, crossed)).mean()
     at_first = next(m for m in proof.metrics if m.metric == proof.fused.metric)
     return Checked(
         task.name,

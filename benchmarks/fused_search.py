@@ -71,11 +71,11 @@ class HeldOutQueries:
         """Of the new queries with these vectors of the gallery, (N, d_new)."""
         return scores_of(self._queries[1][part], vectors, self.task.target.metric)
 
-    def by_both(self, fusion: Fusion, vectors: Array, native: NDArray[np.bool_], part: slice) -> NDArray[np.float64]:
-        """As the exact form scores: vectors (N, d_new), real where native (N,)."""
+    def by_both(self, fusion: Fusion, vectors: Array, part: slice) -> NDArray[np.float64]:
+        """As the exact form scores: vectors (N, d_new), crossed or real."""
         old, new = (queries[part] for queries in self._queries)
         s_old, s_new = self.by_old(part), self.by_new(vectors, part)
-        return fusion.scores(old, new, s_old, s_new, np.broadcast_to(native, s_old.shape))
+        return fusion.scores(old, new, s_old, s_new)
 
     def by_pushed(self, fusion: Fusion, instant: Transformation, part: slice) -> NDArray[np.float64]:
         """As an index of the old vectors answers the one query that both are fused into."""

@@ -85,7 +85,7 @@ def service(
         save_transformation(h, artifacts.plain)
         moments = Moments.of(old, spaces[0].metric), Moments.of(h.apply(old), spaces[1].metric)
         artifacts.fusion(GALLERY).parent.mkdir()
-        save_fusion(Fusion(h.card, *moments, Alphas(0.5, 0.6, 0.8)), artifacts.fusion(GALLERY))
+        save_fusion(Fusion(h.card, *moments, Alphas(0.5, 0.6)), artifacts.fusion(GALLERY))
         if not exactly:
             Cascade(0.99, 100, None, 0.99, (0.98, 1.0), TIMED, len(old)).save(artifacts)
         if transformed:

@@ -157,7 +157,7 @@ class SearchByBoth:
         transformed, places = self._reranking.transformed(name, old, rows), RowPositions(rows).located(candidates)
         s_old = _similarities(queries.old, index.held(rows).vectors, places, source.fusion.source.metric)
         s_new = _similarities(queries.new, transformed, places, source.fusion.target.metric)
-        fused = source.fusion.scores(queries.old, queries.new, s_old, s_new, np.zeros(places.shape, bool))
+        fused = source.fusion.scores(queries.old, queries.new, s_old, s_new)
         return best_of(candidates, fused, candidates != PADDING, k, "ip")
 
 
@@ -197,8 +197,8 @@ def _scored(
     """The fused score of each query's candidates (m, c), of padding any; and of all others what it is at most, (m,).
 
     found: what the old and the new queries found, of which the candidates are all. Any other item is no nearer to the
-    old query than the last one found, nor to the new one; it may be native or not, and may have no old vector at all.
-    Fused scores grow with both.
+    old query than the last one found, nor to the new one, and may have no old vector at all. Fused scores grow with
+    both.
     """
     rows = np.unique(candidates[candidates != PADDING])
     places = RowPositions(rows).located(candidates)
@@ -207,7 +207,6 @@ def _scored(
     s_new = _similarities(queries.new, new.vectors, places, fusion.target.metric)
     if len(rows):
         s_old[(old.versions < 0)[places]] = np.nan  # written by the new model alone
-    native = (RowPositions(pair.native).located(rows) >= 0)[places] if len(rows) else np.zeros(places.shape, bool)
 
     exhausted = [hits.rows[:, -1] == PADDING for hits in found]
     last_old, last_new = (
@@ -217,12 +216,11 @@ def _scored(
     scores = fusion.scores(
         queries.old,
         queries.new,
-        np.column_stack([s_old, last_old, last_old, np.full(len(places), np.nan)]),
-        np.column_stack([s_new, last_new, last_new, last_new]),
-        np.column_stack([native, np.broadcast_to([False, True, True], (len(places), 3))]),
+        np.column_stack([s_old, last_old, np.full(len(places), np.nan)]),
+        np.column_stack([s_new, last_new, last_new]),
     )
-    fused, rest = scores[:, :-3], scores[:, -3:]
-    rest[exhausted[0], :2] = -np.inf  # every item with an old vector was found
+    fused, rest = scores[:, :-2], scores[:, -2:]
+    rest[exhausted[0], 0] = -np.inf  # every item with an old vector was found
     rest[exhausted[1]] = -np.inf  # every item was found
     return fused, rest.max(axis=1)
 

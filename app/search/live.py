@@ -10,9 +10,8 @@ import structlog
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, LiveIndex, RowIds, Snapshot, VectorIndex
+from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
 from app.problems import Unavailable
-from app.search.native_rows import LiveNativeRows
 from app.storage.lance_table import VersionGone
 
 log = structlog.get_logger(__name__)
@@ -26,12 +25,11 @@ _TRIES = 50
 
 @dataclass(frozen=True)
 class LivePair:
-    """A transformed generation's index, that of the generation that it was derived from, and the rows (n,) int64,
-    ascending, whose vector in the former is the new model's own: all as of one version of the items."""
+    """A transformed generation's index, and that of the generation that it was derived from: both as of one version of
+    the items."""
 
     derived: VectorIndex
     parent: VectorIndex
-    native: RowIds
 
 
 class LiveIndexes:
@@ -42,7 +40,6 @@ class LiveIndexes:
         self._ask = ask_for_rebuild
         self._opening = threading.Lock()
         self._open: dict[tuple[str, int, str | None], _Followed] = {}
-        self._native = LiveNativeRows(galleries)
 
     def index(self, info: GalleryInfo, number: int) -> VectorIndex:
         """The index of a generation, with everything in it that was acknowledged before this call; what is written
@@ -62,9 +59,7 @@ class LiveIndexes:
             derived = ends[0].level(info)
             parent = ends[1].level(info, derived.version)
             if derived.version == parent.version:
-                native = self._native.of(info, generation.space.model, derived.version)
-                if native.version == derived.version:
-                    return LivePair(derived, parent, native.rows)
+                return LivePair(derived, parent)
         raise Unavailable(f"Gallery {info.id!r} is written to without a pause long enough to read both its indexes.")
 
     def _followed(self, info: GalleryInfo, number: int) -> "_Followed":
@@ -81,7 +76,6 @@ class LiveIndexes:
         """Lets go of a gallery that is no more."""
         with self._opening:
             self._open = {key: followed for key, followed in self._open.items() if key[0] != info.folder}
-        self._native.forget(info)
 
 
 class _Followed:

@@ -34,13 +34,12 @@ ItemScores = NDArray[np.float32] | NDArray[np.float64]
 class Alphas:
     """How much the new query's opinion weighs, each from 0 to 1.
 
-    pushed: over the untouched old index; exact: of items scored by their crossed vectors; native: of items whose new
-    vectors are the new model's own.
+    pushed: over the untouched old index; exact: of items scored by their new vectors, crossed or real. These are
+    weighed alike: else the scores of one answer could not be compared.
     """
 
     pushed: float
     exact: float
-    native: float
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -115,24 +114,21 @@ class Fusion:
         reason = "the old search alone" if alpha == 0 else f"old scores are exact; of the new ones: {pushed.reason}"
         return self._asked(fused, exact, reason)
 
-    def scores(
-        self, q_old: Array, q_new: Array, s_old: ItemScores, s_new: ItemScores, native: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def scores(self, q_old: Array, q_new: Array, s_old: ItemScores, s_new: ItemScores) -> NDArray[np.float64]:
         """Fused scores of each query's candidates: (m, c) float64, higher is nearer.
 
         q_old: (m, d_old), q_new: (m, d_new), float32. s_old: (m, c) what the old queries score the candidates' old
         vectors, s_new: (m, c) the new queries the crossed or real new vectors: cosine, inner product, or the negative
         squared distance. s_old is NaN where an item has no old vector: the new query's opinion then stands for both.
-        native: (m, c) bool, the candidates whose new vector is real; their scores are centred and
-        scaled as the crossed ones' are. Raises ValueError for wrong shapes.
+        Scores of real new vectors are centred and scaled as those of crossed ones. Raises ValueError for wrong shapes.
         """
         old_queries, new_queries = self._queries(q_old, q_new)
-        if not s_old.shape == s_new.shape == native.shape or s_old.ndim != 2 or len(s_old) != len(old_queries):
+        if s_old.shape != s_new.shape or s_old.ndim != 2 or len(s_old) != len(old_queries):
             raise ValueError(
                 f"scores of {len(old_queries)} queries' candidates have one shape (m, c), not "
-                f"{s_old.shape}, {s_new.shape} and {native.shape}"
+                f"{s_old.shape} and {s_new.shape}"
             )
-        alpha = np.where(native, self.alphas.native, self.alphas.exact)
+        alpha = self.alphas.exact
         z_new = _standardised(s_new, self.crossed, new_queries, self.target)
         z_old = _standardised(s_old, self.old, old_queries, self.source)
         z_old = np.where(np.isnan(s_old), z_new, z_old)

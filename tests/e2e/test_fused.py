@@ -92,7 +92,7 @@ def test_fused_answers_are_scored_by_both_models_as_the_artifacts_say(migration:
         return np.asarray(np.matmul(next(units), next(units).T))
 
     s_old, s_new = cosine(queries.old, gallery.old), cosine(queries.dull, crossed)
-    scores = fusion.scores(queries.old, queries.dull, s_old, s_new, np.zeros(s_old.shape, bool))
+    scores = fusion.scores(queries.old, queries.dull, s_old, s_new)
     place = {name: row for row, name in enumerate(gallery.id)}
     for query, (ids, found) in enumerate(zip(answer.ids, answer.scores, strict=True)):
         np.testing.assert_allclose(found, [scores[query, place[name]] for name in ids], atol=1e-4)

@@ -24,12 +24,11 @@ def keep_fusion(
     if (fused := proof.fused) is None:
         return
     card = crossing.chosen.card
-    # One weight for crossed and real vectors: with two, scores in one list could not be compared.
     fusion = Fusion(
         replace(card, method="fused", settings={"transformation": card.sha256, "metric": fused.metric}, metrics={}),
         Moments.of(items.vector, card.source.metric),
         Moments.of_parts(_transformed(crossing, items), card.target.metric),
-        Alphas(pushed=fused.pushed_alpha, exact=fused.alpha, native=fused.alpha),
+        Alphas(pushed=fused.pushed_alpha, exact=fused.alpha),
     )
     save_fusion(fusion, artifacts.fusion(gallery))
 

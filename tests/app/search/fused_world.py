@@ -50,7 +50,7 @@ from tests.similarity import similarity
 from tests.upgrade_rows import store_upgrade
 
 OLD, NEW, SIDE = 6, 8, 3
-ALPHAS = Alphas(pushed=0.4, exact=0.6, native=0.8)
+ALPHAS = Alphas(pushed=0.4, exact=0.6)
 UPGRADE = "u"
 
 
@@ -179,7 +179,7 @@ class FusedWorld:
         scored: dict[str, Floats] = {}
         for name in self.old | self.native:
             old, new = self.old.get(name), self.native.get(name)
-            alpha = ALPHAS.pushed if pushed else ALPHAS.exact if new is None else ALPHAS.native
+            alpha = ALPHAS.pushed if pushed else ALPHAS.exact
             crossed = self.pairs([name])[1] if new is None else new[None]
             z_new = self._z(self.q_new, crossed, self.at_first[1], self.target)
             z_old = z_new if old is None else self._z(self.q_old, old[None], self.at_first[0], self.source)

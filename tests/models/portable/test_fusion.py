@@ -87,7 +87,7 @@ worlds = st.builds(
     World.of,
     st.sampled_from(METRICS),
     st.sampled_from(METRICS),
-    st.integers(0, 20).map(lambda twentieths: Alphas(twentieths / 20, twentieths / 20, 1.0)),
+    st.integers(0, 20).map(lambda twentieths: Alphas(twentieths / 20, twentieths / 20)),
     seed=st.integers(0, 2**32),
     size=st.sampled_from([1e-3, 1.0, 1e3]),
     far=st.sampled_from([0.0, 2.0]),
@@ -100,7 +100,7 @@ def test_pushed_scores_are_the_scores_in_full_where_the_crossing_is_pushed_exact
     s_old, s_new = world.similarities()
     alpha = world.fusion.alphas.exact
     in_full = (1 - alpha) * standardised(s_old) + alpha * standardised(s_new)
-    scored = world.fusion.scores(world.q_old, world.q_new, s_old, s_new, np.zeros(s_old.shape, bool))
+    scored = world.fusion.scores(world.q_old, world.q_new, s_old, s_new)
     np.testing.assert_allclose(scored, in_full, atol=2e-3)
     np.testing.assert_allclose(world.by_the_index(), in_full, atol=2e-3)
 
@@ -108,9 +108,9 @@ def test_pushed_scores_are_the_scores_in_full_where_the_crossing_is_pushed_exact
 @pytest.mark.parametrize("source", METRICS)
 @pytest.mark.parametrize("target", METRICS)
 def test_moments_give_the_mean_and_the_spread_of_the_scores_of_every_metric(source: Distance, target: Distance) -> None:
-    world = World.of(source, target, Alphas(0.5, 0.5, 0.5), seed=1, size=1.0, far=1.0)
+    world = World.of(source, target, Alphas(0.5, 0.5), seed=1, size=1.0, far=1.0)
     s_old, s_new = world.similarities()
-    fused = world.fusion.scores(world.q_old, world.q_new, s_old, s_new, np.zeros(s_old.shape, bool))
+    fused = world.fusion.scores(world.q_old, world.q_new, s_old, s_new)
     np.testing.assert_allclose(fused, (standardised(s_old) + standardised(s_new)) / 2, atol=1e-4)
 
 
@@ -131,29 +131,18 @@ def test_moments_are_the_same_whatever_parts_the_vectors_come_in(metric: Distanc
         Moments.of(vectors[:0], metric)
 
 
-def test_items_whose_new_vector_is_real_are_weighed_by_an_alpha_of_their_own() -> None:
-    world = World.of("cosine", "ip", Alphas(0.1, 0.25, 1.0), seed=2, size=1.0, far=0.0)
-    s_old, s_new = world.similarities()
-    native = np.arange(ROWS) % 2 == np.zeros((6, 1))
-    fused = world.fusion.scores(world.q_old, world.q_new, s_old, s_new, native)
-    z_old, z_new = standardised(s_old), standardised(s_new)
-    np.testing.assert_allclose(fused, np.where(native, z_new, 0.75 * z_old + 0.25 * z_new), atol=1e-4)
-
-
 def test_the_new_opinion_stands_for_both_of_an_item_without_an_old_vector() -> None:
-    world = World.of("l2", "cosine", Alphas(0.1, 0.25, 0.5), seed=2, size=1.0, far=0.0)
+    world = World.of("l2", "cosine", Alphas(0.1, 0.25), seed=2, size=1.0, far=0.0)
     s_old, s_new = world.similarities()
     lacking = np.arange(ROWS) % 3 == np.zeros((6, 1))
-    fused = world.fusion.scores(
-        world.q_old, world.q_new, np.where(lacking, np.nan, s_old), s_new, np.zeros(s_old.shape, bool)
-    )
+    fused = world.fusion.scores(world.q_old, world.q_new, np.where(lacking, np.nan, s_old), s_new)
     z_old, z_new = standardised(s_old), standardised(s_new)
     np.testing.assert_allclose(fused, np.where(lacking, z_new, 0.75 * z_old + 0.25 * z_new), atol=1e-4)
 
 
 @pytest.mark.parametrize("source", METRICS)
 def test_alpha_zero_ranks_as_the_old_search_even_where_pushing_is_approximate(source: Distance) -> None:
-    world = World.of(source, "cosine", Alphas(0.0, 0.0, 0.0), seed=3, size=1.0, far=1.0)
+    world = World.of(source, "cosine", Alphas(0.0, 0.0), seed=3, size=1.0, far=1.0)
     np.testing.assert_array_equal(
         world.by_the_index().argsort(axis=1)[:, ::-1],
         np.argsort(-world.similarities()[0], axis=1),
@@ -161,14 +150,14 @@ def test_alpha_zero_ranks_as_the_old_search_even_where_pushing_is_approximate(so
 
 
 def test_pushing_is_said_to_be_approximate_where_the_crossing_is_not_pushed_exactly() -> None:
-    world = World.of("l2", "cosine", Alphas(0.5, 0.5, 0.5), seed=4, size=1.0, far=0.0)
+    world = World.of("l2", "cosine", Alphas(0.5, 0.5), seed=4, size=1.0, far=0.0)
     pushed = world.fusion.push(world.q_old, world.q_new, world.crossing)
     assert not pushed.exact
     assert "approximated" in pushed.reason
 
 
 def test_a_crossing_that_is_not_linear_is_not_pushed() -> None:
-    world = World.of("l2", "l2", Alphas(0.5, 0.5, 0.5), seed=5, size=1.0, far=0.0)
+    world = World.of("l2", "l2", Alphas(0.5, 0.5), seed=5, size=1.0, far=0.0)
     rng = np.random.default_rng(0)
     bent = Network((Dense(normal(rng, 3, 4), normal(rng, 3)),), (), (Dense(normal(rng, 5, 3), normal(rng, 5)),))
     with pytest.raises(NotPushable):
@@ -179,18 +168,17 @@ def test_a_query_that_tells_no_item_from_another_is_not_heard() -> None:
     card = Card("test", Space("old", 2, "ip"), Space("new", 2, "ip"), None, 9, {}, {}, "2026-01-01T00:00:00Z")
     old = np.array([[0, 1], [0, 2], [0, 4]], np.float32)
     alike = np.ones((3, 2), np.float32)
-    fusion = Fusion(card, Moments.of(old, "ip"), Moments.of(alike, "ip"), Alphas(0.5, 0.5, 0.5))
+    fusion = Fusion(card, Moments.of(old, "ip"), Moments.of(alike, "ip"), Alphas(0.5, 0.5))
     blind, seeing = np.array([[1, 0]], np.float32), np.array([[0, 1]], np.float32)
-    none = np.zeros((1, 3), bool)
     for q_old in (blind, seeing):
         s_old, s_new = similarity(q_old, old, "ip"), similarity(seeing, alike, "ip")
-        fused = fusion.scores(q_old, seeing, s_old, s_new, none)
+        fused = fusion.scores(q_old, seeing, s_old, s_new)
         expected = np.zeros((1, 3)) if q_old is blind else 0.5 * standardised(s_old)
         np.testing.assert_allclose(fused, expected, atol=1e-6)
 
 
 def test_pushed_queries_are_never_longer_than_an_index_takes() -> None:
-    world = World.of("l2", "ip", Alphas(0.95, 0.95, 0.95), seed=0, size=1.0, far=0.0)
+    world = World.of("l2", "ip", Alphas(0.95, 0.95), seed=0, size=1.0, far=0.0)
     directions = world.q_old / np.linalg.norm(world.q_old, axis=1, keepdims=True)
 
     def pushed(length: float) -> PushedFusion:
@@ -204,17 +192,17 @@ def test_pushed_queries_are_never_longer_than_an_index_takes() -> None:
 
 
 def test_wrong_shapes_and_weights_are_refused() -> None:
-    world = World.of("cosine", "cosine", Alphas(0.5, 0.5, 0.5), seed=6, size=1.0, far=0.0)
-    fusion, scores, native = world.fusion, np.zeros((6, 3)), np.zeros((6, 3), bool)
+    world = World.of("cosine", "cosine", Alphas(0.5, 0.5), seed=6, size=1.0, far=0.0)
+    fusion, scores = world.fusion, np.zeros((6, 3))
     calls: list[Callable[[], object]] = [
-        lambda: fusion.scores(world.q_old[:, 1:], world.q_new, scores, scores, native),
-        lambda: fusion.scores(world.q_old, world.q_old, scores, scores, native),
-        lambda: fusion.scores(world.q_old[1:], world.q_new, scores, scores, native),
-        lambda: fusion.scores(world.q_old, world.q_new, scores[1:], scores, native),
-        lambda: fusion.scores(world.q_old, world.q_new, scores, scores, native[:, 1:]),
+        lambda: fusion.scores(world.q_old[:, 1:], world.q_new, scores, scores),
+        lambda: fusion.scores(world.q_old, world.q_old, scores, scores),
+        lambda: fusion.scores(world.q_old[1:], world.q_new, scores, scores),
+        lambda: fusion.scores(world.q_old, world.q_new, scores[1:], scores),
+        lambda: fusion.scores(world.q_old, world.q_new, scores, scores[:, 1:]),
         lambda: fusion.push(world.q_old[1:], world.q_new, world.crossing),
-        lambda: Alphas(1.1, 0, 0),
-        lambda: Alphas(0, float("nan"), 0),
+        lambda: Alphas(1.1, 0),
+        lambda: Alphas(0, float("nan")),
         lambda: dataclasses.replace(fusion, old=fusion.crossed),
         lambda: dataclasses.replace(fusion.old, square=float("nan")),
         lambda: dataclasses.replace(fusion.old, covariance=fusion.old.covariance[1:]),
@@ -226,22 +214,19 @@ def test_wrong_shapes_and_weights_are_refused() -> None:
 
 
 def test_a_saved_fusion_loads_and_computes_the_same(tmp_path: Path) -> None:
-    world = World.of("l2", "ip", Alphas(0.1, 0.2, 0.3), seed=7, size=1.0, far=1.0)
+    world = World.of("l2", "ip", Alphas(0.1, 0.2), seed=7, size=1.0, far=1.0)
     card = save_fusion(world.fusion, tmp_path)
     back = load_fusion(tmp_path, source=world.fusion.source, target=world.fusion.target)
     before, after = (f.push(world.q_old, world.q_new, world.crossing) for f in (world.fusion, back))
     np.testing.assert_array_equal(before.queries, after.queries)
     s_old, s_new = world.similarities()
-    for native in (np.zeros(s_old.shape, bool), np.ones(s_old.shape, bool)):
-        np.testing.assert_array_equal(
-            world.fusion.scores(world.q_old, world.q_new, s_old, s_new, native),
-            back.scores(world.q_old, world.q_new, s_old, s_new, native),
-        )
+    asked = (world.q_old, world.q_new, s_old, s_new)
+    np.testing.assert_array_equal(world.fusion.scores(*asked), back.scores(*asked))
     assert back.card == card
 
 
 def test_damaged_and_foreign_fusions_are_refused(tmp_path: Path) -> None:
-    world = World.of("cosine", "cosine", Alphas(0.1, 0.2, 0.3), seed=8, size=1.0, far=0.0)
+    world = World.of("cosine", "cosine", Alphas(0.1, 0.2), seed=8, size=1.0, far=0.0)
     source, target = world.fusion.source, world.fusion.target
     save_fusion(world.fusion, tmp_path)
     with pytest.raises(WrongDirection):

@@ -174,7 +174,7 @@ def test_fused_interval_holds_what_fresh_queries_measure(share: float) -> None:
         crossed = h.apply(items.old)
         moments = Moments.of(items.old, "cosine"), Moments.of(crossed, "cosine")
         alpha = report.fused.alpha
-        fusion = Fusion(h.card, *moments, Alphas(alpha, alpha, alpha))
+        fusion = Fusion(h.card, *moments, Alphas(alpha, alpha))
         assert test.label is not None
         assert items.label is not None
         right, right_before = [], []
@@ -182,7 +182,7 @@ def test_fused_interval_holds_what_fresh_queries_measure(share: float) -> None:
             some = test.subset(np.arange(start, start + 200))
             s_old = as_indexed(some.old, "cosine") @ as_indexed(items.old, "cosine").T
             s_new = as_indexed(some.new, "cosine") @ crossed.T
-            scores = fusion.scores(some.old, some.new, s_old, s_new, np.zeros(s_old.shape, bool))
+            scores = fusion.scores(some.old, some.new, s_old, s_new)
             right.append(items.label[scores.argmax(axis=1)] == some.label)
             right_before.append(items.label[s_old.argmax(axis=1)] == some.label)
         found, before = np.concatenate(right).mean(), np.concatenate(right_before).mean()

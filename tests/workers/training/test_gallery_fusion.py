@@ -47,7 +47,7 @@ def test_moments_are_those_of_the_items_as_they_stand_and_as_they_are_transforme
     ):
         np.testing.assert_allclose(mine.mean, expected.mean, atol=1e-6)
         np.testing.assert_allclose(mine.covariance, expected.covariance, atol=1e-6)
-    assert kept.alphas == Alphas(pushed=0.25, exact=0.75, native=0.75)
+    assert kept.alphas == Alphas(pushed=0.25, exact=0.75)
 
 
 def test_nothing_is_kept_where_nothing_was_measured(tmp_path: Path) -> None:
