@@ -64,7 +64,7 @@ def check_table(table: Path, version: int | None = None) -> int:
     folder, checked = seals_of(table), 0
     try:
         manifests = table / _VERSIONS
-        newest = min(manifests.glob("*.manifest"), default=None) if version is None else _manifest(table, version)
+        newest = min(manifests.glob("*.manifest"), default=None) if version is None else manifest_path(table, version)
         if newest is not None:
             checked += check_seal(newest, folder)
         dataset = lance.dataset(str(table), version=version)
@@ -89,7 +89,7 @@ def unsealed(table: Path) -> int:
 
 def table_files(table: Path, dataset: lance.LanceDataset) -> set[Path]:
     """What a version consists of: its manifest, the data files that it names, and its lists of deleted rows."""
-    files = {_manifest(table, int(dataset.version))}
+    files = {manifest_path(table, int(dataset.version))}
     for fragment in dataset.get_fragments():
         files |= {table / _DATA / str(file.path) for file in fragment.data_files()}
         if (deleted := fragment.deletion_file()) is not None:
@@ -103,5 +103,6 @@ def _sealed(path: Path, folder: Path) -> bool:
     return kept.exists() and kept.stat().st_size > 0
 
 
-def _manifest(table: Path, version: int) -> Path:
-    return table / _VERSIONS / f"{_NEWEST_FIRST - version}.manifest"
+def manifest_path(table: Path, version: int) -> Path:
+    """The file that Lance creates when it commits a version of a table."""
+    return table / _VERSIONS / f"{_NEWEST_FIRST - version:020}.manifest"

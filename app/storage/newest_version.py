@@ -4,7 +4,7 @@ from pathlib import Path
 
 import lance
 
-_LAST = 2**64 - 1  # a manifest is named for what its version lacks to this, so that the newest is the first by name
+from app.storage.checksums import manifest_path
 
 
 class NewestVersion:
@@ -19,22 +19,19 @@ class NewestVersion:
     def __init__(self, dataset: lance.LanceDataset, folder: Path) -> None:
         """folder: where the dataset lies, if that is on a disk of this machine."""
         self._dataset = dataset
-        self._manifests = folder / "_versions"
+        self._folder = folder
         self._known: tuple[int, int] | None = None
 
     def get(self) -> int:
         """The newest committed version, whoever committed it."""
         try:
-            changed = self._manifests.stat().st_mtime_ns
+            changed = manifest_path(self._folder, 0).parent.stat().st_mtime_ns
         except OSError:  # somewhere else than on a disk; or gone, which Lance says in its own words
             return int(self._dataset.latest_version)
         known = self._known
-        if known is not None and known[1] == changed and not self._manifest(known[0] + 1).exists():
+        if known is not None and known[1] == changed and not manifest_path(self._folder, known[0] + 1).exists():
             return known[0]
         newest = int(self._dataset.latest_version)
-        if self._manifest(newest).exists():  # it is named as it is looked for
+        if manifest_path(self._folder, newest).exists():  # it is named as it is looked for
             self._known = (newest, changed)  # as it was before the folder was listed
         return newest
-
-    def _manifest(self, version: int) -> Path:
-        return self._manifests / f"{_LAST - version:020}.manifest"
