@@ -13,22 +13,6 @@ from app.search.routing import RouteName
 
 
 @dataclass(frozen=True)
-class FoundHit:
-    """One item found, and its score."""
-
-    item: FoundItem
-    score: float
-
-    @property
-    def id(self) -> str:
-        return self.item.id
-
-    @property
-    def label(self) -> str | None:
-        return self.item.label
-
-
-@dataclass(frozen=True)
 class Answers:
     """The answers to a search's queries. hits: rows and scores, padded; items: what each row that was found is.
 
@@ -44,14 +28,6 @@ class Answers:
     note: str | None
     hits: Hits
     items: Mapping[int, FoundItem]
-
-    @property
-    def results(self) -> list[list[FoundHit]]:
-        """The nearest items of each query, nearest first."""
-        return [
-            [FoundHit(self.items[row], score) for row, score in zip(rows, scores, strict=True) if row != PADDING]
-            for rows, scores in zip(self.hits.rows.tolist(), self.hits.scores.tolist(), strict=True)
-        ]
 
     def to_json(self) -> bytes:
         """The answers to all queries, in UTF-8."""

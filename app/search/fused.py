@@ -87,12 +87,13 @@ class SearchByBoth:
         """The k best items of a gallery whose index holds old vectors alone."""
         crossing = open_crossing(source.artifacts, source.fusion.source, source.fusion.target)
         pushed = source.fusion.push(queries.old, queries.new, crossing.plain)
-        if not has_cascade(source.artifacts) and pushed.exact:
+        cascade = open_cascade(source.artifacts) if has_cascade(source.artifacts) else None
+        if cascade is None and pushed.exact:
             hits = index.search(pushed.queries, k, score_as=pushed.score, allowed=allowed, effort=source.effort)
             return FusedHits(_fused_scores(hits, pushed), True, None)
         candidates = max(_CANDIDATES, _CANDIDATES_AN_ANSWER * k)
-        if has_cascade(source.artifacts):
-            candidates = max(candidates, open_cascade(source.artifacts).candidates(k))
+        if cascade is not None:
+            candidates = max(candidates, cascade.candidates(k))
         parts, whole = [], True
         for part in queries.batches(candidates):
             nearest = index.search(

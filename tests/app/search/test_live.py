@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -125,14 +126,14 @@ def test_no_answer_mixes_what_an_item_was_before_a_write_with_what_it_is_after(b
     search = Search(bench.crosswalk.settings, bench.crosswalk.galleries, _WrittenMeanwhile(bench))
     resolved = bench.crosswalk.search_resolver.resolve("g", "m", None, EVERYTHING)
     query = np.array([[1.0, 0.0]], np.float32)
-    (hits,) = search.search(resolved, 3, query, Filter(labels=["before"])).results
-    assert [(hit.id, hit.score, hit.label) for hit in hits] == [
+    (hits,) = json.loads(search.search(resolved, 3, query, Filter(labels=["before"])).to_json())["results"]
+    assert [(hit["id"], hit["score"], hit["label"]) for hit in hits] == [
         ("z", 3, "before"),
         ("y", 2, "before"),
         ("x", 1, "before"),
     ]
-    (hits,) = search.search(resolved, 3, query).results
-    assert [(hit.id, hit.score, hit.label) for hit in hits] == [("y", 6, "after"), ("x", 5, "after")]
+    (hits,) = json.loads(search.search(resolved, 3, query).to_json())["results"]
+    assert [(hit["id"], hit["score"], hit["label"]) for hit in hits] == [("y", 6, "after"), ("x", 5, "after")]
 
 
 def test_search_that_looked_before_an_index_was_published_keeps_to_the_newer_one(bench: LiveBench) -> None:
