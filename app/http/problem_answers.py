@@ -189,7 +189,8 @@ def _another_method(request: Request) -> Response:
     """OPTIONS asks which methods there are; any other method, which none of them is, is told."""
     methods = _allowed(request)
     # HEAD is answered wherever GET is.
-    headers = {"Allow": ", ".join([*methods, "OPTIONS"]).replace("GET", "GET, HEAD")}
+    allowed = [name for method in methods for name in (("GET", "HEAD") if method == "GET" else (method,))]
+    headers = {"Allow": ", ".join([*allowed, "OPTIONS"])}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=headers)
     return answer(
