@@ -45,7 +45,7 @@ def post(target: str, media_type: str, body: bytes) -> bytes:
 
 
 def load(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Load:
-    """Sends the requests in turn for so many seconds. Raises RuntimeError for an answer that is not 200."""
+    """Sends the requests in turn for so many seconds. Raises RuntimeError for an answer that is not 200, or none."""
     waits: list[float] = []
     with selectors.DefaultSelector() as selector:
         for _ in range(connections):
@@ -60,7 +60,9 @@ def load(port: int, requests: Sequence[bytes], connections: int, seconds: float)
             while time.perf_counter() - began < seconds:
                 for key, _ in selector.select(10):
                     connection: _Connection = key.data
-                    connection.received += key.fileobj.recv(2**18)  # type: ignore[union-attr]
+                    if not (more := key.fileobj.recv(2**18)):  # type: ignore[union-attr]
+                        raise RuntimeError("the server closed a connection")
+                    connection.received += more
                     if _whole(connection.received):
                         waits.append(time.perf_counter() - connection.sent_at)
                         connection.received.clear()

@@ -148,6 +148,7 @@ def turn(process: int, requests: Callable[[], Load], seconds: float) -> Turn:
 
 
 def best(turns: list[Turn]) -> Turn:
+    """The best rate and the least CPU, perhaps of two turns: what else the machine does only adds to either."""
     return Turn(max((one.load for one in turns), key=lambda load: load.rate), min(one.cpu for one in turns))
 
 
