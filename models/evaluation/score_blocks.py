@@ -89,16 +89,17 @@ def for_each_block(
 
 
 def for_each_pair_of_blocks(
-    take: Callable[[RowNumbers, Array, Array], None], first: Searched, second: Searched, order: RowNumbers | None = None
+    take: Callable[[RowNumbers, Array, Array], None], first: Searched, second: Searched
 ) -> None:
     """As `for_each_block`, of two searches at once with equally many queries and rows: `take(rows, scores of the first,
     scores of the second)`. Nothing is excluded."""
-    _for_each(lambda rows, scores: take(rows, scores[0], scores[1]), (first, second), order)
+    _for_each(lambda rows, scores: take(rows, scores[0], scores[1]), (first, second), None)
 
 
 def _for_each(
     take: Callable[[RowNumbers, Sequence[Array]], None], searches: Sequence[Searched], order: RowNumbers | None
 ) -> None:
+    """Calls `take(rows, the scores of each search)` for every block of queries, which all searches have as many of."""
     n, queries = len(searches[0].gallery), len(searches[0].queries)
     order = np.arange(queries) if order is None else order
     threads = torch.get_num_threads()

@@ -72,7 +72,7 @@ def prove(
         limits = ProofLimits.of(ProofLimits.gallery, linear=chosen.transformation.linear)
     setup = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
     gate = gate or AcceptanceGate()
-    metric: RetrievalMetric = gate.metric if setup.bench.labelled else "recall@10"
+    metric = gate.judged_in(labelled=setup.bench.labelled)
     measured = _measure(setup, chosen, instant, metric, limits.queries, seed, progress)
     return write_report(setup, measured, gate, seed, may_fuse=may_fuse)
 

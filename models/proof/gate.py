@@ -60,6 +60,10 @@ class AcceptanceGate:
             case _:
                 return f"{self.metric} better than the old model"
 
+    def judged_in(self, *, labelled: bool) -> RetrievalMetric:
+        """The metric that judges: the gate's, or agreement with full re-embedding where no labels say what is right."""
+        return self.metric if labelled else "recall@10"
+
     def passed(self, cross: Quantity | Interval, difference: Quantity | Interval) -> bool:
         """Whether the low end of the interval meets the requirement: of `cross`, the crossing's figure, for `at_least`,
         else of `difference`, the crossing's less the old model's."""

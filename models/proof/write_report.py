@@ -70,7 +70,7 @@ def write_report(
     coverage, notes = setup.coverage, list(setup.notes)
     if gate.metric in BY_LABEL and not setup.bench.labelled:
         notes.append(f"The gate asks for {gate.metric}, which needs labels; recall@10 was judged in its place.")
-        gate = AcceptanceGate("recall@10", gate.require, gate.level)
+        gate = AcceptanceGate(gate.judged_in(labelled=False), gate.require, gate.level)
     if measured.fused is not None and not setup.bench.labelled:
         notes.append(
             "How much the new query weighs beside the old one was chosen by what the new model would find, and so leans"

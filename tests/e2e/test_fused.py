@@ -12,6 +12,7 @@ import pytest
 from models.portable import Space, load_fusion, load_transformation
 from tests.e2e.conftest import NewScene, ServiceInside
 from tests.e2e.user import Answer, Scene, checked, digests, problem
+from tests.similarity import similarity
 from tests.worlds import NEW, OLD
 
 
@@ -87,11 +88,7 @@ def test_fused_answers_are_scored_by_both_models_as_the_artifacts_say(migration:
     crossed = load_transformation(folder / "chosen", source=source, target=target).apply(gallery.old)
     fusion = load_fusion(folder / "fusion" / s.gallery, source=source, target=target)
 
-    def cosine(asked: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        units = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (asked, rows))
-        return np.asarray(np.matmul(next(units), next(units).T))
-
-    s_old, s_new = cosine(queries.old, gallery.old), cosine(queries.dull, crossed)
+    s_old, s_new = similarity(queries.old, gallery.old, "cosine"), similarity(queries.dull, crossed, "cosine")
     scores = fusion.scores(queries.old, queries.dull, s_old, s_new)
     place = {name: row for row, name in enumerate(gallery.id)}
     for query, (ids, found) in enumerate(zip(answer.ids, answer.scores, strict=True)):

@@ -93,7 +93,7 @@ def _predicted(
     Each begins at the crossing's predicted quality and ends at that of full re-embedding; None where that is unknown.
     poor: what training found out about its rows, the newest first.
     """
-    measure: RetrievalMetric = gate.metric if proof.basis.judged_by == "label" else "recall@10"
+    measure = gate.judged_in(labelled=proof.basis.judged_by == "label")
     start = next(_interval(result.cross) for result in proof.metrics if result.metric == measure)
     end = next(rung.quality for rung in proof.advice if rung.name == "re_embed")
     if end is None:

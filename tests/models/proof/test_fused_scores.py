@@ -9,6 +9,7 @@ from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric, label_
 from models.evaluation.score_blocks import Searched
 from models.portable import Array, Distance
 from models.proof.fused_scores import FusedSearch, alphas_for, best_alpha
+from tests.similarity import similarity
 
 ROWS, QUERIES, CLASSES = 60, 25, 6
 
@@ -29,13 +30,7 @@ def search(source: Distance = "cosine", target: Distance = "l2") -> tuple[FusedS
 
 
 def scores(side: Searched) -> np.ndarray:
-    queries, gallery = side.queries.astype(float), side.gallery.astype(float)
-    if side.metric == "l2":
-        found = -((queries[:, None] - gallery[None]) ** 2).sum(axis=2)
-    else:
-        found = queries @ gallery.T
-        if side.metric == "cosine":
-            found /= np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(gallery, axis=1)
+    found = similarity(side.queries, side.gallery, side.metric)
     return np.asarray((found - found.mean(axis=1, keepdims=True)) / found.std(axis=1, keepdims=True))
 
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.portable import Alphas, Array, Card, Distance, Fusion, Moments, Space, as_indexed
+from models.portable import Alphas, Card, Distance, Fusion, Moments, Space
 from models.re_embedding.fused_vectors import JoinedVectors
-
-
-def similarity(queries: Array, rows: Array, metric: Distance) -> np.ndarray:
-    if metric == "l2":
-        return np.asarray(-((queries[:, None] - rows[None]) ** 2).sum(axis=2))
-    return np.asarray(as_indexed(queries, metric) @ as_indexed(rows, metric).T)
+from tests.similarity import similarity
 
 
 @pytest.mark.parametrize(("source", "target"), [("cosine", "l2"), ("l2", "ip"), ("ip", "cosine")])
