@@ -64,6 +64,8 @@ def check(crosswalk: Crosswalk) -> dict[str, str]:
         "store": lambda: _store(crosswalk),
         "queue": lambda: "ok" if crosswalk.doorbell.reachable() else "unreachable",
     }
+    if (server := crosswalk.galleries.index_engine.server) is not None:
+        checks["milvus"] = lambda: "ok" if server.answers() else "unreachable"
     return {name: _state(name, of, crosswalk.settings.data_dir) for name, of in checks.items()}
 
 

@@ -4,19 +4,19 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
-from sqlalchemy import ColumnElement, select, true
+from sqlalchemy import ColumnElement, event, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.failpoints import Failpoint, reached
-from app.galleries import schemas
+from app.galleries import generations, schemas
 from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.index import IndexOptions
+from app.index import IndexEngine, IndexOptions
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
@@ -32,6 +32,7 @@ class Galleries:
         self._settings = settings
         self._database = database
         self._models = models
+        self.index_engine = IndexEngine(settings)
 
     def create(self, new: schemas.NewGallery) -> tuple[schemas.Gallery, bool]:
         """Registers a gallery; the same body again changes nothing. Returns the gallery, and whether it is new.
@@ -94,7 +95,9 @@ class Galleries:
             if row is not None:
                 session.delete(row)
         reached(Failpoint.GALLERY_UNREGISTERED)
-        self.store(info).destroy()
+        store = self.store(info)
+        if self.index_engine.release(store.folder):
+            store.destroy()
         reached(Failpoint.GALLERY_DESTROYED)
 
     def generations(self, gallery: str) -> list[schemas.Generation]:
@@ -149,6 +152,21 @@ class Galleries:
             shortcuts,
         )
         return lineage if uncertainty else lineage.of_vectors_alone
+
+    def point(self, session: Session, gallery: str, number: int) -> None:
+        """As `generations.point`; once that is committed, the engine of indexes is told."""
+        generations.point(session, gallery, number)
+        info = self.info(gallery, session)
+
+        @event.listens_for(session, "after_commit", once=True)
+        def show(_committed: Session) -> None:
+            self.show_active(info, number)
+
+    def show_active(self, info: GalleryInfo, number: int) -> None:
+        """Tells the engine of indexes which generation answers, for those who look there by themselves."""
+        name = info.generations[number].index_name
+        directory = None if name is None else self.store(info).index_folder(number) / name
+        self.index_engine.show_active(info.id, directory)
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry."""

@@ -1,6 +1,7 @@
-"""Vector indexes: what one does (`protocol`), the FAISS engine, and how a snapshot is published."""
+"""Vector indexes: what one does (`protocol`), the engines that keep them, and how a snapshot is published."""
 
 from app.index.block import as_indexed
+from app.index.engine import IndexEngine
 from app.index.exact import best_of, candidate_scores, ranked
 from app.index.faiss import LiveIndex
 from app.index.protocol import (
@@ -17,6 +18,7 @@ from app.index.protocol import (
     Vectors,
 )
 from app.index.publish import prune, publish, tune
+from app.index.published import PublishedIndex
 from app.index.row_positions import RowPositions
 from app.index.snapshot import Snapshot
 
@@ -26,10 +28,12 @@ __all__ = [
     "CorruptIndex",
     "Held",
     "Hits",
+    "IndexEngine",
     "IndexOptions",
     "Kind",
     "LiveIndex",
     "MemoryUse",
+    "PublishedIndex",
     "RowIds",
     "RowPositions",
     "Snapshot",

@@ -22,7 +22,7 @@ from models.portable import Distance
 # SIMD far too long. With 1 it takes BLAS unless a selector is given, so the choice is made here.
 faiss.cvar.distance_compute_blas_threshold = 1
 
-_MARGIN = 8  # candidates asked for beyond k: what lets most queries be answered in one pass
+MARGIN = 8  # candidates asked for beyond k: what lets most queries be answered in one pass
 _GROWTH = 8  # how many times more are asked for in the next pass
 _BLAS_QUERIES = 4  # from how many queries on BLAS wins
 _BLAS_SHARE = 0.25  # share of selected rows below which BLAS wastes more than it wins
@@ -105,8 +105,8 @@ def nearest(
     Cosine takes unit vectors and unit queries. rows: (n,) the ids to answer with. longest: no vector is longer.
     """
     hits = padding(len(queries), k, score)
-    slack = _rounding(queries, longest, score)
-    pending, fetch = np.arange(len(queries) if selected.count else 0), k + _MARGIN
+    slack = rounding(queries, longest, score)
+    pending, fetch = np.arange(len(queries) if selected.count else 0), k + MARGIN
     while len(pending):
         everything = 2 * fetch >= selected.count
         width = selected.count if everything else fetch
@@ -186,7 +186,7 @@ def _pair_scores(queries: Vectors, vectors: Vectors, positions: Positions, score
     return np.sqrt(scores) if score == "l2" else scores
 
 
-def _rounding(queries: Vectors, longest: float, score: Distance) -> npt.NDArray[np.float64]:
+def rounding(queries: Vectors, longest: float, score: Distance) -> npt.NDArray[np.float64]:
     """How far two float32 evaluations of one similarity can lie apart, for each query: (m,) float64.
 
     Either errs by at most γ_n·Σ|xᵢyᵢ|, γ_n ≈ n·2⁻²⁴, in any order of summation (Higham, Accuracy and Stability of

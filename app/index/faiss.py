@@ -1,4 +1,4 @@
-"""The FAISS engine: an immutable snapshot, the writes since then, and the switch from one snapshot to the next."""
+"""A live index: an immutable snapshot of any engine, the writes since then, and the switch to the next snapshot."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from app.index.block import VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
+from app.index.published import PublishedIndex
 from app.index.row_positions import RowPositions
-from app.index.snapshot import Snapshot
 from models.portable import Distance
 
 _REBUILD_SHARE = 0.1  # of the snapshot's rows
@@ -30,7 +30,7 @@ class _State:
     """
 
     version: int
-    snapshot: Snapshot | None
+    snapshot: PublishedIndex | None
     base: VectorBlock | None
     delta: VectorBlock
     versions: RowIds
@@ -49,7 +49,9 @@ class LiveIndex:
     every row is in the delta: an exact index in memory.
     """
 
-    def __init__(self, metric: Distance, dimension: int, *, snapshot: Snapshot | None = None, version: int = 0) -> None:
+    def __init__(
+        self, metric: Distance, dimension: int, *, snapshot: PublishedIndex | None = None, version: int = 0
+    ) -> None:
         """version: that of the store when it held nothing, where there is no snapshot. Raises ValueError as `swap`."""
         self.metric: Distance = metric
         self.dimension = dimension
@@ -72,9 +74,15 @@ class LiveIndex:
         return copy.copy(self)  # every read takes the one state, which is exchanged and never changed
 
     @property
-    def snapshot(self) -> Snapshot | None:
+    def snapshot(self) -> PublishedIndex | None:
         """The published snapshot that is searched; None before the first."""
         return self._state.snapshot
+
+    @property
+    def lost(self) -> bool:
+        """Whether the snapshot was found to be gone, so that the index must be opened anew."""
+        snapshot = self._state.snapshot
+        return snapshot is not None and snapshot.lost
 
     @property
     def rebuild_due(self) -> bool:
@@ -136,7 +144,7 @@ class LiveIndex:
             in_base = np.flatnonzero(state.base.finds(places))
             versions[in_base] = state.snapshot.version
             if vectors is not None:
-                vectors[in_base] = state.base.vectors_at(places[in_base])
+                vectors[in_base] = state.snapshot.vectors_at(places[in_base])
         ids, positions = state.written
         places = ids.located(rows)
         in_delta = np.flatnonzero(places >= 0)
@@ -170,7 +178,7 @@ class LiveIndex:
         none = np.empty(0, np.int64)
         self.apply(none, np.empty((0, self.dimension), np.float32), rows, version=version)
 
-    def swap(self, snapshot: Snapshot) -> None:
+    def swap(self, snapshot: PublishedIndex) -> None:
         """Puts a newer snapshot under the writes that came after its version; searches go on meanwhile.
 
         Raises ValueError where it is of another metric or dimension, or older than what the delta began from.

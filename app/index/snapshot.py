@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from app.index.approximate import BUILT, Approximate
-from app.index.bitmap import Bitmap
+from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock
 from app.index.manifest import Digest, Manifest
 from app.index.protocol import PADDING, CorruptIndex, Hits, MemoryUse, Vectors
@@ -51,6 +51,14 @@ class Snapshot:
     def version(self) -> int:
         """The store version it was built from."""
         return self.manifest.version
+
+    @property
+    def lost(self) -> bool:
+        """Never: a mapped file stays until it is closed."""
+        return False
+
+    def vectors_at(self, positions: Positions) -> Vectors:
+        return self.block.vectors_at(positions)
 
     def memory(self) -> MemoryUse:
         own = self.block.rows.nbytes + self.block.ranked.bits.nbytes + self.ids.nbytes

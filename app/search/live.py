@@ -10,7 +10,7 @@ import structlog
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
+from app.index import CorruptIndex, LiveIndex, PublishedIndex, VectorIndex
 from app.problems import Unavailable
 from app.storage.lance_table import VersionGone
 
@@ -83,6 +83,7 @@ class _Followed:
 
     def __init__(self, galleries: Galleries, info: GalleryInfo, number: int, ask: AskForRebuild) -> None:
         self._store: GalleryStore = galleries.store(info)
+        self._engine = galleries.index_engine
         self._lineage = galleries.lineage(info, number)
         self._number = number
         self._ask_for_rebuild = ask
@@ -92,6 +93,7 @@ class _Followed:
         self._published_version = 0
         self._asked_at: int | None = None
         self._corrupt = False
+        self._of_other_engine: bool | None = None
 
     def level(self, info: GalleryInfo, version: int | None = None) -> VectorIndex:
         """The index, level with the items as of a version, which is known to be no longer ago than the caller's
@@ -100,11 +102,14 @@ class _Followed:
         index = None if self._index is None else self._index.frozen()
         if (
             index is not None
+            and not index.lost
             and not self._newly_published(generation)
             and index.version >= (self._store.items.version if version is None else version)
         ):
             return index
         with self._lock:
+            if self._index is not None and self._index.lost:
+                self._index = None
             if self._index is None or self._newly_published(generation):
                 self._index = self._renewed(info, self._index, generation.index_name)
                 self._published, self._published_version = generation.index_name, generation.store_version or 0
@@ -125,7 +130,7 @@ class _Followed:
         """With the newly published snapshot under it, if that can be; else opened anew."""
         if index is not None and published is not None:
             try:
-                index.swap(Snapshot.load(self._store.index_folder(self._number) / published))
+                index.swap(self._published_index(published))
             except (CorruptIndex, ValueError) as error:
                 log.warning("published index not taken over", gallery=info.id, index=published, error=str(error))
             else:
@@ -136,8 +141,7 @@ class _Followed:
         metric, dimension = info.generations[self._number].space.metric, self._lineage.dimension
         if published is not None:
             try:
-                snapshot = Snapshot.load(self._store.index_folder(self._number) / published)
-                return LiveIndex(metric, dimension, snapshot=snapshot)
+                return LiveIndex(metric, dimension, snapshot=self._published_index(published))
             except CorruptIndex as error:
                 log.error("published index is corrupt; searching exactly until it is rebuilt", error=str(error))
                 self._corrupt = True
@@ -146,6 +150,13 @@ class _Followed:
         self._store.items.check(version)  # a published index has checksums of its own
         for part in self._store.project(self._lineage, version=version):
             index.upsert(part.rows, part.vectors, version=version)
+        return index
+
+    def _published_index(self, name: str) -> PublishedIndex:
+        """Raises CorruptIndex, and IndexEngineAway where nobody can say what it is."""
+        index = self._engine.open(self._store.index_folder(self._number) / name)
+        if self._of_other_engine is None and not self._engine.is_own(index):
+            self._of_other_engine = True  # once: where a worker publishes by another engine, it would go on for ever
         return index
 
     def _follow(self, index: LiveIndex) -> None:
@@ -158,9 +169,10 @@ class _Followed:
         index.apply(rows, vectors, changes.removed, version=changes.version)
 
     def _ask_if_due(self, info: GalleryInfo, index: LiveIndex) -> None:
-        if (index.rebuild_due or self._corrupt) and self._asked_at is None:
+        if (index.rebuild_due or self._corrupt or self._of_other_engine) and self._asked_at is None:
             if self._ask(info.id):
                 self._asked_at, self._corrupt = index.version, False
+                self._of_other_engine = False if self._of_other_engine else None
         elif not index.rebuild_due:
             self._asked_at = None
 

@@ -10,7 +10,6 @@ from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo, GenerationInfo, generation_tag
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
-from app.index import prune, publish
 from app.storage.lance_table import VersionGone
 from workers.serving.index_tuning import tune_for_crossings
 
@@ -35,7 +34,7 @@ def build_index(crosswalk: Crosswalk, info: GalleryInfo, number: int, progress: 
     store.items.check()
     version = _catch_up(crosswalk, info, store, generation)
     total = store.items.count(version=version)
-    path = publish(
+    path = crosswalk.galleries.index_engine.publish(
         store.index_folder(number),
         (
             (part.rows, part.vectors)
@@ -59,13 +58,15 @@ def hold(store: GalleryStore, number: int, version: int) -> None:
 
 def settle(crosswalk: Crosswalk, gallery: str, built: Built) -> None:
     """Lets go of what the indexes before this one needed. Call after the pointer has moved."""
-    store = crosswalk.galleries.store(crosswalk.galleries.info(gallery))
+    info = crosswalk.galleries.info(gallery)
+    store = crosswalk.galleries.store(info)
     for tag in store.items.tags():
         if tag.startswith(generation_tag(built.generation, "")) and tag != generation_tag(
             built.generation, built.version
         ):
             store.items.untag(tag)
-    prune(store.index_folder(built.generation), [built.index])
+    crosswalk.galleries.show_active(info, info.active)
+    crosswalk.galleries.index_engine.prune(store.index_folder(built.generation), [built.index])
     reached(Failpoint.INDEX_SETTLED)
 
 
