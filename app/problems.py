@@ -25,6 +25,7 @@ Problem
     ├── DiskFull              nothing more can be written
     ├── DiskFailing           the disk refuses to write, or to read
     ├── IndexEngineAway       the server that keeps the indexes does not answer
+    ├── IndexEngineRefuses    that server answers, with an error
     └── IndexLost             that server answers, and has not the index
 """
 
@@ -257,6 +258,11 @@ class IndexEngineAway(Unavailable):
         "Whoever runs the service looks whether Milvus runs, and whether the settings `milvus_uri` and `milvus_token` "
         "are right. Nothing has to be restarted here once it answers."
     )
+
+
+class IndexEngineRefuses(Unavailable):
+    slug, title = "index-engine-refuses", "The server that keeps the indexes answers with an error"
+    remedy = "The log of the service has what Milvus says. It may pass; if not, whoever runs Milvus looks there."
 
 
 class IndexLost(Unavailable):

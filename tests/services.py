@@ -164,6 +164,11 @@ class MilvusProcess:
     def uri(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Returns when it takes connections."""
         command = [sys.executable, "-m", "tests.milvus_server", str(self._folder), str(self._port), str(os.getpid())]

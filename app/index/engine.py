@@ -53,7 +53,7 @@ class IndexEngine:
         version: int,
         options: IndexOptions,
     ) -> Path:
-        """As `app.index.publish`. Raises IndexEngineAway."""
+        """As `app.index.publish`. Raises Unavailable."""
         if (server := self.server) is None:
             return publish(folder, batches, metric=metric, dimension=dimension, version=version, options=options)
         return publish_to_milvus(
@@ -69,7 +69,7 @@ class IndexEngine:
 
     def open(self, directory: Path) -> PublishedIndex:
         """Opens what either engine published. Raises CorruptIndex, also where an index is in Milvus and the settings do
-        not say where that is, and IndexEngineAway."""
+        not say where that is, and Unavailable."""
         if not (directory / COLLECTION).exists():
             return Snapshot.load(directory)
         if self._milvus is None:
@@ -123,13 +123,18 @@ class IndexEngine:
     def show_active(self, gallery: str, directory: Path | None) -> None:
         """Has the gallery's alias in Milvus lead to the index that answers, for those who look there by themselves.
 
+        There is no alias where that index is in no collection.
+
         Searches here do not use it. What goes wrong is logged: the next switch or rebuild sets it right.
         """
-        if self.server is None or directory is None or not (directory / COLLECTION).exists():
+        if self.server is None:
             return
+        alias = f"{self._prefix}_{milvus_name(gallery)}"
         try:
-            alias = f"{self._prefix}_{milvus_name(gallery)}"
-            self.server.point_alias(alias, CollectionName.read(directory).name)
+            if directory is not None and (directory / COLLECTION).exists():
+                self.server.point_alias(alias, CollectionName.read(directory).name)
+            else:
+                self.server.drop_alias(alias)
         except (Unavailable, CorruptIndex) as error:
             log.warning("alias not switched", gallery=gallery, error=str(error))
 

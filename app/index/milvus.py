@@ -72,7 +72,7 @@ class MilvusSnapshot:
     @classmethod
     def load(cls, directory: Path, server: MilvusServer) -> MilvusSnapshot:
         """Opens what was published. Raises CorruptIndex where anything here is missing, short or altered, or Milvus has
-        not as many rows, and IndexEngineAway."""
+        not as many rows, and Unavailable where it does not say."""
         manifest = Manifest.load(directory)
         for name, digest in manifest.files.items():
             path = directory / name

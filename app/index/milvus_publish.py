@@ -26,7 +26,7 @@ from app.index.milvus_server import MilvusServer
 from app.index.protocol import IndexOptions, Kind, RowIds, Vectors
 from app.index.row_positions import RowPositions
 from app.index.snapshot import ROWS
-from app.problems import IndexEngineAway
+from app.problems import IndexEngineRefuses, Unavailable
 from models.portable import Distance, sync
 
 _PARTIAL = ".partial-"
@@ -51,7 +51,7 @@ def publish_to_milvus(
     """Loads one store version and returns the directory in `folder` that names it, for `MilvusSnapshot.load`.
 
     batches: row ids (n,) int64 and vectors (n, d) float32, read once; no id may come twice. Memory holds one batch and
-    8 bytes a row. Raises ValueError where a batch is otherwise, and IndexEngineAway; then nothing is published.
+    8 bytes a row. Raises ValueError where a batch is otherwise, and Unavailable; then nothing is published.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{_PARTIAL}{uuid.uuid4().hex}"
@@ -64,14 +64,14 @@ def publish_to_milvus(
     try:
         rows, zeros, longest = _load(server, collection.name, batches, metric, dimension, version)
         dataclasses.replace(collection, loaded_at=time.time()).write(partial)
-        reached(Failpoint.INDEX_VECTORS_WRITTEN)
+        reached(Failpoint.INDEX_COLLECTION_LOADED)
         every = np.concatenate([np.sort(rows), np.sort(zeros)])
         RowPositions(every)  # refuses ids that are negative or come twice
         (partial / ROWS).write_bytes(every.data)
         kind: Kind = options.kind_for(len(rows)) if metric == "cosine" else "flat"
         server.build(collection.name, KINDS[kind], _parameters(kind, options, len(rows)))
         if (held := server.count(collection.name)) != len(rows):
-            raise IndexEngineAway(f"Milvus holds {held} rows of {len(rows)} that were inserted.")
+            raise IndexEngineRefuses(f"Milvus holds {held} rows of {len(rows)} that were inserted.")
         manifest = Manifest(
             version=version,
             metric=metric,
@@ -205,7 +205,7 @@ def _abandon(server: MilvusServer, collection: str, partial: Path) -> None:
     """Removes what will not be published; where Milvus is away, the directory stays, which names what is left there."""
     try:
         server.drop(collection)
-    except IndexEngineAway:
+    except Unavailable:
         log.warning("a collection stays until leftovers are swept", collection=collection)
     else:
         shutil.rmtree(partial, ignore_errors=True)

@@ -19,17 +19,34 @@ from pydantic import SecretStr
 
 from app.index.bitmap import Positions
 from app.index.protocol import PADDING, RowIds, Vectors
-from app.problems import IndexEngineAway, IndexLost
+from app.problems import IndexEngineAway, IndexEngineRefuses, IndexLost, Unavailable
 
 ROW, VECTOR = "row", "vector"
 MOST_HITS = 16_384  # of one query: Milvus's own limit
 MOST_BYTES = 2**26  # of one answer; Milvus gives 100 MB at most
 _MESSAGE_BYTES = 2**24  # of one insert; Milvus takes 64 MB at most
 _BUILD_SECONDS = 24 * 3600.0  # for building an index over a whole collection and loading it
+_LOADS = 3
 _MOST_ROWS = 8_192  # asked for by their ids at once
+_COLLECTION_NOT_FOUND, _COLLECTION_NOT_LOADED = 100, 101
+_CONNECT_FAILED = 2  # what gRPC itself says has no number
+_NOT_READY = "not ready"  # while it starts or stops
 _UNAUTHENTICATED = ("UNAUTHENTICATED", "auth check failure", "PERMISSION_DENIED")
 
+_CHANNEL = {
+    "grpc.keepalive_permit_without_calls": 0,  # a server of gRPC's defaults hangs up on who does
+    # A server that is back is found within a second; gRPC would wait up to two minutes after a few failures.
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+    "grpc.use_local_subchannel_pool": 1,
+}
+
 log = structlog.get_logger(__name__)
+
+
+class _Released(Exception):
+    """The collection is there, and has to be loaded."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +73,8 @@ class Proposed:
 
 
 class MilvusServer:
-    """Every call raises IndexEngineAway where there is no answer in time, or none but an error, and IndexLost where
-    there is no such collection."""
+    """Every call raises IndexEngineAway where no answer comes in time, or the token is refused; IndexLost where there
+    is no such collection; and IndexEngineRefuses where the answer is another error."""
 
     def __init__(self, address: MilvusAddress) -> None:
         self._address = address
@@ -105,7 +122,7 @@ class MilvusServer:
         """How many rows a collection holds, every insert included; None where there is no such collection."""
         if not self._call("has_collection", collection):
             return None
-        (counted,) = self._call("query", collection, output_fields=["count(*)"], consistency_level="Strong")
+        (counted,) = self._read("query", collection, output_fields=["count(*)"], consistency_level="Strong")
         return int(counted["count(*)"])
 
     def drop(self, collection: str) -> None:
@@ -122,6 +139,11 @@ class MilvusServer:
             self._call("alter_alias", collection, alias)
         else:
             self._call("create_alias", collection, alias)
+
+    def drop_alias(self, alias: str) -> None:
+        """Has an alias, if there is one, lead nowhere."""
+        if self._has_alias(alias):
+            self._call("drop_alias", alias)
 
     def _has_alias(self, alias: str) -> bool:
         return bool(self._call("has_collection", alias))
@@ -140,7 +162,7 @@ class MilvusServer:
 
         parameters: `ef` or `nprobe`. strong: whether inserts of the last seconds are seen for certain.
         """
-        answer = self._call(
+        answer = self._read(
             "search",
             collection,
             data=list(queries),
@@ -171,7 +193,7 @@ class MilvusServer:
         for start in range(0, len(wanted), step):
             part = wanted[start : start + step]
             level = "Strong" if strong else "Bounded"
-            answer = self._call(
+            answer = self._read(
                 "get", collection, ids=part.tolist(), output_fields=[ROW, VECTOR], consistency_level=level
             )
             held = np.array([one[ROW] for one in answer], np.int64)
@@ -181,6 +203,15 @@ class MilvusServer:
             parts.append(_matrix([one[VECTOR] for one in answer], width)[places])
         ordered: Vectors = np.concatenate(parts)[order]
         return ordered
+
+    def _read(self, method: str, collection: str, **more: Any) -> Any:
+        """Asks a collection, which is loaded first where somebody has released it, or Milvus itself when it started."""
+        for _ in range(_LOADS):
+            try:
+                return self._call(method, collection, **more)
+            except _Released:
+                self._call("load_collection", collection)
+        raise IndexEngineRefuses(f"Milvus at {self.host} releases the collection {collection!r} again and again.")
 
     def _call(self, method: str, *arguments: Any, seconds: float | None = None, **more: Any) -> Any:
         from grpc import FutureTimeoutError, RpcError
@@ -192,19 +223,19 @@ class MilvusServer:
         except (MilvusException, RpcError, FutureTimeoutError) as error:
             raise self._told(method, arguments, error) from error
 
-    def _told(self, method: str, arguments: tuple[Any, ...], error: Exception) -> IndexEngineAway | IndexLost:
-        text = str(error)
+    def _told(self, method: str, arguments: tuple[Any, ...], error: Exception) -> Unavailable | _Released:
+        text = f"{error} {error.__cause__ or ''}"  # of a connection that cannot be made, pymilvus says why only there
+        code, where = getattr(error, "code", None), f"Milvus at {self.host} (CROSSWALK_MILVUS_URI)"
         log.warning("Milvus does not do as it is asked", call=method, error=text[:500])
         if any(words in text for words in _UNAUTHENTICATED):
-            return IndexEngineAway(
-                f"Milvus at {self.host} (CROSSWALK_MILVUS_URI) refuses the token: CROSSWALK_MILVUS_TOKEN is wrong."
-            )
-        if getattr(error, "code", None) == _COLLECTION_NOT_FOUND or "collection not found" in text:
-            return IndexLost(f"Milvus at {self.host} (CROSSWALK_MILVUS_URI) has no collection {arguments[0]!r}.")
-        return IndexEngineAway(
-            f"Milvus at {self.host} (CROSSWALK_MILVUS_URI) does not answer, or not as it should; this is tried again "
-            "with the next request."
-        )
+            return IndexEngineAway(f"{where} refuses the token: CROSSWALK_MILVUS_TOKEN is wrong.")
+        if code == _COLLECTION_NOT_FOUND or "collection not found" in text:
+            return IndexLost(f"{where} has no collection {arguments[0]!r}; its index is made anew.")
+        if code == _COLLECTION_NOT_LOADED:
+            return _Released(arguments[0])
+        if isinstance(code, int) and code != _CONNECT_FAILED and _NOT_READY not in text:
+            return IndexEngineRefuses(f"{where} answers with an error to {method!r}; the log has what it says.")
+        return IndexEngineAway(f"{where} does not answer. This is tried again with the next request.")
 
     def _connected(self) -> Any:
         if self._client is None:
@@ -214,11 +245,10 @@ class MilvusServer:
 
                     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it is told here, and once
                     token = self._address.token.get_secret_value() if self._address.token else ""
-                    self._client = MilvusClient(self._address.uri, token=token, timeout=self._address.seconds)
+                    self._client = MilvusClient(
+                        self._address.uri, token=token, timeout=self._address.seconds, grpc_options=_CHANNEL
+                    )
         return self._client
-
-
-_COLLECTION_NOT_FOUND = 100
 
 
 def _matrix(vectors: Sequence[Sequence[float]], width: int) -> Vectors:

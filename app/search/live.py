@@ -153,7 +153,7 @@ class _Followed:
         return index
 
     def _published_index(self, name: str) -> PublishedIndex:
-        """Raises CorruptIndex, and IndexEngineAway where nobody can say what it is."""
+        """Raises CorruptIndex, and Unavailable where its server does not answer."""
         index = self._engine.open(self._store.index_folder(self._number) / name)
         if self._of_other_engine is None and not self._engine.is_own(index):
             self._of_other_engine = True  # once: where a worker publishes by another engine, it would go on for ever

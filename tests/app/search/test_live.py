@@ -15,7 +15,10 @@ from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
 from app.index import Snapshot, VectorIndex
+from app.index.milvus import CollectionName
+from app.index.milvus_server import MilvusAddress, MilvusServer
 from app.keys.access import EVERYTHING
+from app.problems import IndexLost
 from app.registry.schemas import NewModel
 from app.search.live import LiveIndexes
 from app.search.schemas import Filter
@@ -23,6 +26,7 @@ from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
+from tests.services import MilvusProcess
 from workers.serving.indexing import Built, build_index, settle
 
 _NAMED = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("label", pa.string())])
@@ -76,6 +80,20 @@ class LiveBench:
 
 @pytest.fixture
 def bench(settings: Settings, database: Database) -> Iterator[LiveBench]:
+    yield from benches(settings)
+
+
+@pytest.fixture
+def milvus_settings(settings: Settings, milvus: MilvusProcess) -> Settings:
+    return settings.model_copy(update={"index_engine": "milvus", "milvus_uri": milvus.uri})
+
+
+@pytest.fixture
+def milvus_bench(milvus_settings: Settings, database: Database) -> Iterator[LiveBench]:
+    yield from benches(milvus_settings)
+
+
+def benches(settings: Settings) -> Iterator[LiveBench]:
     crosswalk = compose(settings)
     crosswalk.models.create(NewModel(id="m", dimension=2, metric="ip"))
     crosswalk.galleries.create(NewGallery(id="g", model="m"))
@@ -163,6 +181,51 @@ def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench:
     bench.publish()
     assert bench.scores() == [3, 2, 1]
     assert bench.rebuilds == [("g", 1)]
+
+
+def test_every_write_is_seen_by_the_next_search_of_an_index_in_milvus(milvus_bench: LiveBench) -> None:
+    test_every_write_is_seen_by_the_next_search_before_and_after_an_index_is_published(milvus_bench)
+
+
+def test_index_that_milvus_has_lost_is_searched_around_and_a_rebuild_is_asked_for(
+    milvus_bench: LiveBench, milvus: MilvusProcess
+) -> None:
+    bench, server = milvus_bench, MilvusServer(MilvusAddress(milvus.uri, None, 10.0))
+    bench.put(x=1, y=2)
+    folder = bench.crosswalk.galleries.store(bench.info).index_folder(1) / bench.publish().index
+    assert bench.scores() == [2, 1]
+    server.drop(CollectionName.read(folder).name)
+    with pytest.raises(IndexLost):
+        bench.scores()
+    assert bench.scores() == [2, 1]
+    assert bench.rebuilds == [("g", 1)]
+    bench.publish()
+    assert bench.scores() == [2, 1]
+
+
+def test_index_of_the_engine_before_answers_until_one_of_the_new_engine_is_published(
+    bench: LiveBench, milvus_settings: Settings
+) -> None:
+    bench.put(x=1, y=2)
+    bench.publish()
+    after = LiveBench(compose(milvus_settings))
+    assert (after.scores(), after.rebuilds) == ([2, 1], [("g", 1)])
+    after.publish()
+    assert (after.scores(), after.rebuilds) == ([2, 1], [("g", 1)])
+    assert (bench.scores(), bench.rebuilds) == ([2, 1], [("g", 1)]), "it does not know where Milvus is"
+    after.crosswalk.close()
+
+
+def test_collection_goes_with_its_gallery(milvus_bench: LiveBench, milvus: MilvusProcess) -> None:
+    milvus_bench.put(x=1)
+    built = milvus_bench.publish()
+    folder = milvus_bench.crosswalk.galleries.store(milvus_bench.info).index_folder(1) / built.index
+    name = CollectionName.read(folder).name
+    server = MilvusServer(MilvusAddress(milvus.uri, None, 10.0))
+    assert server.count(name) == 1
+    milvus_bench.crosswalk.galleries.delete("g")
+    assert server.count(name) is None
+    assert not folder.exists()
 
 
 def test_forgotten_gallery_is_opened_anew(bench: LiveBench) -> None:
