@@ -77,10 +77,15 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
-    """A Milvus server, started when the first test needs it; each test has collections of its own."""
+def milvus_installed() -> None:
+    """Skips what needs Milvus where it is not installed."""
     if missing := [name for name in ("pymilvus", "milvus_lite") if find_spec(name) is None]:
         pytest.skip(f"indexes in Milvus are not tested: {' and '.join(missing)} not installed")
+
+
+@pytest.fixture(scope="session")
+def milvus(milvus_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
+    """A Milvus server, started when the first test needs it; each test has collections of its own."""
     server = MilvusProcess(tmp_path_factory.mktemp("milvus") / "data")
     server.start()
     yield server

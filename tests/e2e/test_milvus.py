@@ -46,7 +46,7 @@ class MilvusService:
 
 
 @pytest.fixture(scope="module")
-def killed_once(tmp_path_factory: pytest.TempPathFactory, milvus: MilvusProcess) -> Iterator[MilvusService]:
+def killed_once(tmp_path_factory: pytest.TempPathFactory, milvus_installed: None) -> Iterator[MilvusService]:
     """Whose first step that has loaded a collection is killed before anything names it."""
     folder = tmp_path_factory.mktemp("in-milvus")
     own = MilvusProcess(folder / "milvus")

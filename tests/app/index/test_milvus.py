@@ -27,7 +27,7 @@ NewMilvus = Callable[[str], MilvusProcess]
 
 
 @pytest.fixture
-def new_milvus(tmp_path: Path, milvus: MilvusProcess) -> Iterator[NewMilvus]:
+def new_milvus(tmp_path: Path, milvus_installed: None) -> Iterator[NewMilvus]:
     """Starts servers of the test's own, with the token that they ask for."""
     started: list[MilvusProcess] = []
 
