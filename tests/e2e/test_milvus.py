@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -68,7 +68,7 @@ def test_service_with_milvus_answers_as_one_with_faiss_through_upgrades_and_kill
     killed_once: MilvusService, scene: NewScene
 ) -> None:
     there, here = Scene(killed_once.client), scene()
-    first = [upgraded(one) for one in (there, here)]
+    first = [upgraded(there, lambda: index_without_milvus(killed_once)), upgraded(here, lambda: None)]
     assert first[0] == first[1]
     assert there.ask(there.new).exact
     assert killed_once.collections() == killed_once.named(), "nothing is left of the step that was killed"
@@ -83,7 +83,15 @@ def test_service_with_milvus_answers_as_one_with_faiss_through_upgrades_and_kill
     wait_until(lambda: not killed_once.collections(), "the gallery's collections to go with it")
 
 
-def upgraded(scene: Scene) -> list[Told]:
+def index_without_milvus(killed_once: MilvusService) -> None:
+    """Takes Milvus away until a step has found it so, which then waits for it."""
+    killed_once.milvus.kill()
+    log = killed_once.service.data.parent / "service.log"
+    wait_until(lambda: "step waits for what it lacks" in log.read_text(), "the step to wait for Milvus")
+    killed_once.milvus.start()
+
+
+def upgraded(scene: Scene, meanwhile: Callable[[], None]) -> list[Told]:
     """What is answered on the way of an upgrade, with writes to both generations, a rollback and a switch back."""
     gallery = scene.world.gallery
     scene.put(gallery.take(slice(0, 560)))
@@ -91,6 +99,7 @@ def upgraded(scene: Scene) -> list[Told]:
     upgrade = scene.start(activate="manually")
     errors: list[str] = []
     searching = Searching(scene, errors)
+    meanwhile()
     scene.reaches(upgrade, "ready")
     answers = [scene.ask(scene.old), scene.ask(scene.new)]
     scene.post(f"/upgrades/{upgrade}/activate")

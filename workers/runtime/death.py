@@ -24,8 +24,8 @@ _REMEDY = (
 )
 DISK_FULL = 74
 """The exit status of a step that found no space on a disk (sysexits' EX_IOERR)."""
-ENGINE_AWAY = 75
-"""The exit status of a step that found the server of the indexes away (sysexits' EX_TEMPFAIL)."""
+ENGINE_AWAY = 69
+"""The exit status of a step that found the server of the indexes away (sysexits' EX_UNAVAILABLE)."""
 _UNEXPECTED = "Nobody foresaw this: the log of the worker says where it happened."
 _ATTEMPTS_OF_FAULTS = 2
 _ATTEMPTS_OF_KILLED = 3

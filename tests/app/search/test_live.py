@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from app.backup.files import copy_tree
 from app.composition import Crosswalk, compose
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
@@ -18,6 +20,7 @@ from app.index import Snapshot, VectorIndex
 from app.index.milvus import CollectionName
 from app.index.milvus_server import MilvusAddress, MilvusServer
 from app.keys.access import EVERYTHING
+from app.maintenance.gallery_checks import gallery_findings
 from app.problems import IndexLost
 from app.registry.schemas import NewModel
 from app.search.live import LiveIndexes
@@ -26,7 +29,7 @@ from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
-from tests.services import MilvusProcess
+from tests.services import MilvusProcess, free_port
 from workers.serving.indexing import Built, build_index, settle
 
 _NAMED = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("label", pa.string())])
@@ -214,6 +217,27 @@ def test_index_of_the_engine_before_answers_until_one_of_the_new_engine_is_publi
     assert (after.scores(), after.rebuilds) == ([2, 1], [("g", 1)])
     assert (bench.scores(), bench.rebuilds) == ([2, 1], [("g", 1)]), "it does not know where Milvus is"
     after.crosswalk.close()
+
+
+def test_verification_compares_a_collection_with_the_items_unless_milvus_is_away(
+    milvus_bench: LiveBench, milvus_settings: Settings
+) -> None:
+    milvus_bench.put(x=1, y=2)
+    milvus_bench.publish()
+    assert list(gallery_findings(milvus_bench.crosswalk, milvus_bench.info)) == []
+    away = compose(milvus_settings.model_copy(update={"milvus_uri": f"http://127.0.0.1:{free_port()}"}))
+    (finding,) = gallery_findings(away, milvus_bench.info)
+    assert (finding.kind, finding.remedy, finding.fault) == ("unchecked", "retry", True)
+    away.close()
+
+
+def test_backup_leaves_collections_to_the_service_that_made_them(milvus_bench: LiveBench, tmp_path: Path) -> None:
+    milvus_bench.put(x=1, y=2)
+    folder = milvus_bench.crosswalk.galleries.store(milvus_bench.info).folder
+    path = folder / "indexes" / "1" / milvus_bench.publish().index
+    copied = [file.path for file in copy_tree(folder, tmp_path / "copy", tmp_path)]
+    assert any("items.lance" in name for name in copied)
+    assert not any(path.name in name for name in copied)
 
 
 def test_collection_goes_with_its_gallery(milvus_bench: LiveBench, milvus: MilvusProcess) -> None:
