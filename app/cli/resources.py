@@ -10,6 +10,7 @@ from app.cli.client import Client, show
 from app.cli.ending import refuse
 from app.cli.evaluations import evaluations
 from app.cli.files import FileType
+from app.cli.items import register_items
 from app.cli.paths import path_to
 from app.cli.vectors import fused_query_body, query_body
 
@@ -43,6 +44,7 @@ def register(commands: typer.Typer) -> None:
     for name, group in (groups | {"evaluations": evaluations}).items():
         _listing(group, name)
         commands.add_typer(group, name=name)
+    register_items(galleries)
     commands.command(context_settings=_AS_ARGUMENTS)(search)
     commands.command()(doctor)
 

@@ -6,8 +6,11 @@ from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
+from pydantic_core import to_json
 
 from app.composition import Parts
+from app.galleries.item_columns import asked_fields
+from app.galleries.listing import ListedRow
 from app.galleries.orders import Order
 from app.galleries.retirement import refuse_retired
 from app.galleries.schemas import (
@@ -18,6 +21,7 @@ from app.galleries.schemas import (
     GenerationList,
     Item,
     ItemIds,
+    ListedItem,
     NewGallery,
     Sample,
     SideInformationStored,
@@ -27,6 +31,7 @@ from app.http.afterwards import afterwards
 from app.http.body_limit import BulkBody
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
+from app.http.streamed import StreamedParts
 from app.ids import GalleryId, ResourceId
 from app.keys.access import Caller
 from app.problems import (
@@ -44,6 +49,7 @@ from app.problems import (
 )
 from app.spaces.query import AskedSpaceCheck
 from app.spaces.schemas import DoctorReport
+from app.uploads import media_types
 from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
@@ -184,6 +190,59 @@ async def put_side_information(
         done = await run_sync(parts.later_side_information.put, gallery, rows)
     afterwards(background, parts.search.warm, gallery)
     return done
+
+
+@router.get(
+    "/{gallery}/items",
+    summary="List the items, or export them",
+    response_model=Page[ListedItem],
+    responses={
+        200: {"content": {media_types.ARROW: {"schema": {"type": "string", "format": "binary"}}}},
+        **problems(BadRequest, NotFound, Unprocessable),
+    },
+)
+def list_items(
+    gallery: GalleryId,
+    paging: Paging,
+    request: Request,
+    parts: Parts,
+    fields: Annotated[
+        str | None,
+        Query(
+            description="Which of `label`, `payload` and `side_information` to show, with commas between them; left "
+            "out, the first two.",
+            examples=["label,payload"],
+        ),
+    ] = None,
+    vectors: Annotated[
+        ResourceId | None,
+        Query(
+            description="A model whose vectors to show, as it made them: those that were put.", examples=["tfidf-v1"]
+        ),
+    ] = None,
+) -> Response:
+    """A page at a time, in an order that nothing changes: an item that is there throughout is listed exactly once,
+    whatever is written meanwhile.
+
+    To those that `Accept` application/vnd.apache.arrow.stream, all items as they are at this moment: columns `id`, the
+    fields, and `embedding`, which PUT takes back as they are."""
+    shown = asked_fields(fields)
+    if media_types.preferred(request.headers.get("accept"), (media_types.JSON, media_types.ARROW)) == media_types.ARROW:
+        for name in ("cursor", "limit"):
+            if name in request.query_params:
+                raise Unprocessable.at(
+                    f"An export is of all items, and takes no `{name}`. Leave it out, or ask for JSON.", parameter=name
+                )
+        export = parts.listing.export(gallery, shown, vectors)
+        headers = {"Content-Disposition": f'attachment; filename="{gallery}.arrows"'}
+        return StreamedParts(next(export), export, media_types.ARROW, headers)
+
+    def rows_after(cursor: str | None, limit: int) -> list[ListedRow]:
+        return parts.listing.rows_after(gallery, shown, vectors, cursor, limit)
+
+    page = paging.page(rows_after, key=lambda listed: str(listed.row))
+    listed = {"items": [one.shown for one in page.items], "next_cursor": page.next_cursor}
+    return Response(to_json(listed, inf_nan_mode="null"), media_type=media_types.JSON)
 
 
 @router.get("/{gallery}/items/{item:path}", summary="Read an item", responses=problems(NotFound))

@@ -148,6 +148,23 @@ class Item(BaseModel):
     embeddings: Annotated[dict[str, list[float]], Field(description="By the id of the model that made it.")]
 
 
+ItemField = Literal["label", "payload", "side_information"]
+"""What a listing may show of items beside their ids."""
+
+
+class ListedItem(BaseModel):
+    """One item of a list, with the fields asked for; one that was not asked for is left out."""
+
+    id: str
+    label: str | None = None
+    payload: dict[str, Any] | None = None
+    side_information: list[float] | None = None
+    embedding: Annotated[
+        list[float] | None,
+        Field(description="The vector that the model named by `vectors` made of it, if there is one."),
+    ] = None
+
+
 class Sample(BaseModel):
     """Which items to embed with the new model, so that the crossing is learned best (k-means over what is stored)."""
 

@@ -139,6 +139,7 @@ RULES = Rules(
             "GET /datasets",
             "GET /datasets/{dataset}",
             "GET /galleries/{gallery}/doctor",
+            "GET /galleries/{gallery}/items",
         ),
         *_rules(
             (KeyScope.UPGRADE,),

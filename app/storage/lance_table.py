@@ -9,7 +9,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +38,8 @@ _ATTEMPTS_OVER = 40
 _LONGEST_PAUSE_SECONDS = 0.5
 _CONFLICTS = ("Too many concurrent writers", "commit conflict")
 _KEEP_VERSIONS = timedelta(hours=1)
+_ROWS_AHEAD = 2  # times as many row ids are looked up as rows are wanted: some are gone
+_SLOWLY = {"batch_readahead": 2, "fragment_readahead": 1}
 ROW_ID = "_rowid"
 
 
@@ -277,12 +279,40 @@ class Table:
         where: str | None = None,
         version: int | None = None,
         batch_rows: int = 8192,
+        ahead_bytes: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Streams rows with their row ids."""
+        """Streams rows with their row ids. ahead_bytes: about how much is read before it is asked for; left out, as
+        much as Lance thinks fit for whoever is as fast as the disk."""
+        patience = {} if ahead_bytes is None else _SLOWLY | {"io_buffer_size": ahead_bytes}
         scanner = self._at(version).scanner(
-            columns=_listed(columns), filter=where, with_row_id=True, batch_size=batch_rows
+            columns=_listed(columns), filter=where, with_row_id=True, batch_size=batch_rows, **patience
         )
         yield from scanner.to_batches()
+
+    def rows_after(self, after: int, limit: int, *, version: int) -> np.ndarray:
+        """The row ids of up to `limit` rows after row `after` (-1: from the first on), ascending: (m,) int64.
+
+        A row that stays keeps its row id, so whoever goes on after the last one that was listed meets every such row
+        exactly once, whatever is written meanwhile. Row ids that come next are looked up; only where most of those are
+        gone, or there are no more, is the list of all that are there read, a few bytes a row.
+        """
+        dataset = self._at(version)
+        near = ", ".join(str(row) for row in range(after + 1, after + 1 + _ROWS_AHEAD * limit))
+        found = _ascending(dataset.to_table(columns=[], filter=f"{ROW_ID} IN ({near})", with_row_id=True))
+        if len(found) < limit:
+            found = _ascending(dataset.to_table(columns=[], filter=f"{ROW_ID} >= {after + 1}", with_row_id=True))
+        return found[:limit]
+
+    @contextmanager
+    def pinned(self, name: str) -> Iterator[int]:
+        """Keeps the newest version, which is yielded, readable for as long as the context is open, under a tag of this
+        name."""
+        version = self.version
+        self.tag(name, version)
+        try:
+            yield version
+        finally:
+            self.untag(name)
 
     def fragments(self, version: int) -> list[lance.LanceFragment]:
         """The pieces of a version, each scanned on its own: the unit of work shared among workers."""
@@ -370,6 +400,11 @@ def _with_ids(ids: Sequence[str]) -> str:
     """The condition of rows with one of these ids."""
     quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in ids)
     return f"id IN ({quoted})" if ids else "false"
+
+
+def _ascending(rows: pa.Table) -> np.ndarray:
+    """The row ids of a table that has them, in their order: (n,) int64."""
+    return np.sort(rows.column(ROW_ID).to_numpy().astype(np.int64))
 
 
 def _listed(columns: Sequence[str] | None) -> list[str] | None:
