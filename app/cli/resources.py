@@ -11,6 +11,7 @@ from app.cli.ending import refuse
 from app.cli.evaluations import evaluations
 from app.cli.files import FileType
 from app.cli.items import register_items
+from app.cli.options import json_object
 from app.cli.paths import path_to
 from app.cli.vectors import fused_query_body, query_body
 
@@ -100,9 +101,9 @@ def train_side_information(
     body: dict[str, Any] = {
         "id": encoder,
         "dataset": dataset,
-        "architecture": _json("architecture", architecture) if architecture.startswith("{") else architecture,
+        "architecture": json_object("architecture", architecture) if architecture.startswith("{") else architecture,
         "dimension": dimension,
-        "training": _json("training", training) | ({} if epochs is None else {"epochs": epochs}),
+        "training": json_object("training", training) | ({} if epochs is None else {"epochs": epochs}),
     }
     client = Client(url)
     typer.echo(client.ask("POST", path_to("models", id, "side-information"), json=body)["id"])
@@ -250,10 +251,10 @@ def train(
     """Trains a new model whose queries search the old model's galleries as they are."""
     model: dict[str, Any] = {
         "id": to,
-        "architecture": _json("architecture", architecture) if architecture.startswith("{") else architecture,
+        "architecture": json_object("architecture", architecture) if architecture.startswith("{") else architecture,
     }
     model |= {} if dimension is None else {"dimension": dimension}
-    settings = _json("training", training) | ({} if epochs is None else {"epochs": epochs})
+    settings = json_object("training", training) | ({} if epochs is None else {"epochs": epochs})
     body: dict[str, Any] = {
         "strategy": "compatible",
         "to": model,
@@ -371,13 +372,3 @@ def _start(
     typer.echo(started["id"])
     if follow:
         client.follow(path_to("upgrades", started["id"]))
-
-
-def _json(option: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint=f"--{option}") from None
-    if not isinstance(value, dict):
-        raise typer.BadParameter("not a JSON object", param_hint=f"--{option}")
-    return value

@@ -105,7 +105,7 @@ def _as_json(shown: dict[str, Any]) -> dict[str, Any]:
 
 def _batch_rows(columns: ItemColumns) -> int:
     """How many items make a part of about `_BATCH_BYTES`."""
-    vectors = sum(field.type.list_size for field in columns.fields if pa.types.is_fixed_size_list(field.type))
+    vectors: int = sum(field.type.list_size for field in columns.fields if pa.types.is_fixed_size_list(field.type))
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (_PLANNED_BYTES + 4 * vectors)))
 
 

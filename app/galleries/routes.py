@@ -20,7 +20,9 @@ from app.galleries.schemas import (
     Gallery,
     GenerationList,
     Item,
+    ItemChange,
     ItemIds,
+    ItemsChanged,
     ListedItem,
     NewGallery,
     Sample,
@@ -41,6 +43,7 @@ from app.problems import (
     InvalidRows,
     InvalidUpload,
     NotFound,
+    Problem,
     TooLarge,
     Unprocessable,
     UnsupportedMediaType,
@@ -49,7 +52,7 @@ from app.problems import (
 )
 from app.spaces.query import AskedSpaceCheck
 from app.spaces.schemas import DoctorReport
-from app.uploads import media_types
+from app.uploads import Expected, media_types
 from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
@@ -161,6 +164,58 @@ async def put_items(
     await run_sync(parts.retirement.after_put, written_to, model)
     afterwards(background, parts.search.warm, gallery)
     return done.model_copy(update={"warnings": [*inspected.warnings, *streamed]})
+
+
+@router.patch(
+    "/{gallery}/items",
+    summary="Change labels and payloads in bulk",
+    responses=problems(NotFound, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    openapi_extra=bulk_body(
+        "Columns: `id` of an item that is there, and `label`, or `payload` (a JSON object), or both.",
+        {
+            "items": [
+                {"id": "q-1", "label": "invoices"},
+                {"id": "q-2", "payload": {"text": "Where is my parcel?", "answered": True}},
+            ]
+        },
+    ),
+)
+async def patch_items(
+    gallery: GalleryId, body: BulkBody, request: Request, parts: Parts, background: BackgroundTasks
+) -> ItemsChanged:
+    """Gives items that are there other labels or payloads, and leaves their vectors as they are. What a row leaves out
+    keeps its value, `null` clears it, and a payload takes the place of the whole payload, all as in PUT. All of it, or
+    nothing: an id that no item has refuses the request. Every search after the answer sees it."""
+    info = await run_sync(parts.galleries.info, gallery)
+    async with parts.uploads.rows(body, request.headers, Expected.changes()) as rows:
+        updated = await run_sync(parts.items.change, info, rows)
+    afterwards(background, parts.search.warm, gallery)
+    return ItemsChanged(updated=updated)
+
+
+@router.patch(
+    "/{gallery}/items/{item:path}",
+    summary="Change an item's label or payload",
+    responses=problems(NotFound, Unprocessable),
+)
+async def patch_item(
+    gallery: GalleryId,
+    item: Annotated[str, Path(description="The item's id.", examples=["q-1"])],
+    change: ItemChange,
+    parts: Parts,
+    background: BackgroundTasks,
+) -> Item:
+    """Changes what is given, and leaves the rest, vectors above all. A payload takes the place of the whole payload."""
+    info = await run_sync(parts.galleries.info, gallery)
+    if not change.model_fields_set:
+        raise Unprocessable.at("Nothing is to change: send `label`, or `payload`, or both.", pointer="")
+    try:
+        async with parts.uploads.row(Expected.changes(), {"id": item} | change.model_dump(exclude_unset=True)) as rows:
+            await run_sync(parts.items.change, info, rows)
+    except InvalidRows as wrong:
+        raise _of_one_item(wrong, gallery, item) from None
+    afterwards(background, parts.search.warm, gallery)
+    return await run_sync(parts.items.get, gallery, item)
 
 
 @router.put(
@@ -327,3 +382,12 @@ def doctor(gallery: GalleryId, parts: Parts) -> DoctorReport:
     """Scans every vector for a mixture: items whose vectors were not made by the model that they are stamped with.
     Names the suspicious items, and the model that they look like, where that is known."""
     return parts.doctor.examine(gallery)
+
+
+def _of_one_item(wrong: InvalidRows, gallery: str, item: str) -> Problem:
+    """What is wrong with a body of one row, where the row is the body itself and its id is in the path."""
+    errors = wrong.members["errors"]
+    if any(error["column"] == "id" for error in errors):
+        return NotFound(f"Gallery {gallery!r} has no item {item!r}.")
+    places = [{"pointer": f"/{error['column']}", "message": error["message"]} for error in errors]
+    return Unprocessable(f"{places[0]['pointer']}: {places[0]['message']}.", errors=places)

@@ -116,6 +116,26 @@ class UpsertedItems(Upserted):
     ] = {}
 
 
+class ItemsChanged(BaseModel):
+    """What changing items did. It is durable, and the next search sees it."""
+
+    updated: Annotated[int, Field(description="Items that are now as given.")]
+
+
+class ItemChange(BaseModel):
+    """What of an item becomes another: what is left out stays, and null clears it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"label": "shipping", "payload": {"text": "Where is my parcel?"}}]},
+    )
+
+    label: Annotated[str | bool | int | float | None, Field(description="As in PUT.")] = None
+    payload: Annotated[dict[str, Any] | None, Field(description="Takes the place of the whole payload, as in PUT.")] = (
+        None
+    )
+
+
 class SideInformationStored(BaseModel):
     """What storing side-information later did. It is durable, and the next search sees what follows from it."""
 

@@ -128,6 +128,8 @@ RULES = Rules(
             "POST /galleries",
             "DELETE /galleries/{gallery}",
             "PUT /galleries/{gallery}/items",
+            "PATCH /galleries/{gallery}/items",
+            "PATCH /galleries/{gallery}/items/{item:path}",
             "PUT /galleries/{gallery}/side-information",
             "POST /galleries/{gallery}/items/delete",
             "POST /datasets",

@@ -102,6 +102,14 @@ class StoredRows:
         found = self._dataset.to_table(filter=_with_ids(ids.to_pylist()), columns=["id", *columns])
         return found.take(pc.index_in(ids, value_set=found.column("id").combine_chunks()))
 
+    def known(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
+        known = np.zeros(len(ids), bool)
+        for batch in self._dataset.scanner(columns=["id"], batch_size=_IDS_AT_ONCE).to_batches():
+            places = pc.index_in(batch.column("id"), value_set=ids).drop_null()
+            known[places.to_numpy()] = True
+        return known
+
 
 def is_conflict(error: BaseException) -> bool:
     """Whether another writer came first, which Lance says in the words of exceptions of several classes."""
@@ -204,13 +212,22 @@ class Table:
 
         `rows` makes the new rows from the stored ones. Where another writer changes one of these in between, it is
         called again with what is stored then, so that nobody's write is lost: whatever the new rows depend on is to be
-        looked up in there. Raises Unavailable where that never ends.
+        looked up in there. What it raises before it returns is raised. Raises Unavailable where that never ends.
         """
+        return self._merge_over(rows, insert=True)
+
+    def update_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
+        """As `upsert_over`, but that rows of ids that are not there are passed over."""
+        return self._merge_over(rows, insert=False)
+
+    def _merge_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader], *, insert: bool) -> Written:
         for attempt in range(_ATTEMPTS_OVER):
             dataset = self._latest()
             over = self._files(dataset)
             reader = rows(StoredRows(dataset))
-            merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merge = dataset.merge_insert("id").when_matched_update_all()
+            if insert:
+                merge = merge.when_not_matched_insert_all()
             try:
                 done = merge.conflict_retries(0).execute(reader)
             except OSError as error:
@@ -218,7 +235,7 @@ class Table:
                     raise
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
                 continue
-            reached(Failpoint.ROWS_UPSERTED)
+            reached(Failpoint.ROWS_UPSERTED if insert else Failpoint.ROWS_UPDATED)
             self._maintain(over)
             return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
         raise Unavailable("Too many others write the same rows at this moment. Send the request again.")
@@ -235,11 +252,7 @@ class Table:
 
     def known(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
-        known = np.zeros(len(ids), bool)
-        for batch in self.scan(["id"], batch_rows=_IDS_AT_ONCE):
-            places = pc.index_in(batch.column("id"), value_set=ids).drop_null()
-            known[places.to_numpy()] = True
-        return known
+        return StoredRows(self._latest()).known(ids)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Removes rows by id, in one commit; how many there were."""

@@ -53,3 +53,14 @@ def test_an_exported_gallery_is_put_into_another(url: str, tmp_path: Path) -> No
     run(url, "galleries", "export", "g", f"--out={out}", "--vectors=m")
     assert pa.ipc.open_stream(out.read_bytes()).read_all().num_rows == 3
     assert printed(url, "galleries", "put", "h", str(out), "--model=m")["inserted"] == 3
+
+
+def test_labels_and_payloads_are_changed_of_one_item_and_of_many(url: str, tmp_path: Path) -> None:
+    shown = printed(url, "galleries", "change", "g", "-a", "--label=x", '--payload={"n": 1}')
+    assert (shown["label"], shown["payload"]) == ("x", {"n": 1})
+    shown = printed(url, "galleries", "change", "g", "-a", "--clear-label")
+    assert (shown["label"], shown["payload"]) == (None, {"n": 1})
+    file = tmp_path / "labels.jsonl"
+    file.write_text('{"id": "b/c", "label": "z"}\n{"id": "d", "label": null}\n')
+    assert printed(url, "galleries", "change-many", "g", str(file)) == {"updated": 2}
+    assert printed(url, "galleries", "item", "g", "b/c")["label"] == "z"
