@@ -272,9 +272,11 @@ class Table:
     def count(self, where: str | None = None, *, version: int | None = None) -> int:
         return int(self._at(version).count_rows(where))
 
-    def by_id(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+    def by_id(
+        self, ids: Sequence[str], columns: Sequence[str] | None = None, *, version: int | None = None
+    ) -> pa.Table:
         """Rows by id, in no order, with their row ids."""
-        return self.where(_with_ids(ids), columns)
+        return self.where(_with_ids(ids), columns, version=version)
 
     def by_row(self, rows: np.ndarray, columns: Sequence[str], *, version: int | None = None) -> pa.Table:
         """Rows by row id, in no order, with their row ids; rows deleted by then are left out."""

@@ -77,7 +77,7 @@ def test_searches_of_every_model_see_a_change_and_no_vector_changes(upgraded: Up
 
 def test_what_a_row_leaves_out_stays_and_null_clears_it(upgraded: Upgraded) -> None:
     one, two, three = upgraded.ids[1:4]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": one, "label": "x", "payload": {"a": 1, "b": 2}},
         {"id": two, "label": 7},
         {"id": three, "label": None},
