@@ -1,24 +1,26 @@
 """The nearest labels, each with its nearest items: never what happens to be left of the nearest items.
 
 A first search finds the nearest items. Where they are of too few labels, the items of all other labels are searched,
-until there are enough. Where a label may have nearer items than were found, its items alone are searched.
+until there are enough. Where labels may have nearer items than were found, their items alone are searched: of labels
+with few items, of several at once, and then all of them are ranked.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from app.index import PADDING, Hits
 from app.index.protocol import WORST
-from app.search.ranking import Places, Rank, Ranking
+from app.search.ranking import Rank, Ranking
 from app.search.row_labels import UNLABELLED, RowLabels
 from models.portable import Distance
 
 _FIRST, _MOST, _GROWTH = 64, 4_096, 4  # items looked at for one query: at first, at most at once, and what comes next
+_HITS_AT_ONCE = 2**20  # which bounds memory
 _PER_ANSWER = 2  # times as many are looked at first as items are wanted
 
 
@@ -95,20 +97,37 @@ def _look_further(
 def _fill(
     rank: Rank, notes: _Notes, best: Sequence[dict[int, _Group]], labels: RowLabels, size: int, sign: int
 ) -> None:
-    """Searches the items of a label alone where it may have more, for all queries that found it together."""
+    """Searches the items of the labels that may have nearer ones than were found, for all queries that found them."""
     lacking: dict[int, list[int]] = defaultdict(list)
     for query, groups in enumerate(best):
         for code, group in groups.items():
             if len(group.nearest) < min(size, labels.count(code)):
                 lacking[code].append(query)
-    for code, queries in lacking.items():
-        which: Places = np.array(queries)
-        hits = notes.hits(rank(which, size, labels.with_code(code)))
-        for place, query in enumerate(queries):
-            alone: dict[int, _Group] = {}
-            _take(alone, hits, place, labels, size, sign)
-            if code in alone:
-                best[query][code] = alone[code]
+    for codes in _packed(sorted(lacking, key=labels.count), labels):
+        rows = np.concatenate([labels.with_code(code) for code in codes])
+        fetch = size if len(codes) == 1 else len(rows)
+        queries = np.unique(np.concatenate([lacking[code] for code in codes]))
+        for which in np.array_split(queries, -(-len(queries) * fetch // _HITS_AT_ONCE)):
+            hits = notes.hits(rank(which, fetch, rows))
+            for place, query in enumerate(which.tolist()):
+                alone: dict[int, _Group] = {}
+                _take(alone, hits, place, labels, size, sign)
+                best[query].update((code, group) for code, group in alone.items() if code in best[query])
+
+
+def _packed(codes: Sequence[int], labels: RowLabels) -> Iterator[list[int]]:
+    """The labels, those with the fewest items first, in parts whose items can be ranked all at once; a label with more
+    items than that is a part of its own."""
+    part: list[int] = []
+    items = 0
+    for code in codes:
+        if part and items + labels.count(code) > _MOST:
+            yield part
+            part, items = [], 0
+        part.append(code)
+        items += labels.count(code)
+    if part:
+        yield part
 
 
 def _nearest(groups: dict[int, _Group], k: int) -> dict[int, _Group]:
