@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
-from app.index import PADDING, Hits
+from app.index import PADDING, Hits, RowIds
 from app.index.protocol import WORST
-from app.search.ranking import Rank, Ranking
+from app.search.ranking import Places, Rank, Ranking
 from app.search.row_labels import UNLABELLED, RowLabels
 from models.portable import Distance
 
 _FIRST, _MOST, _GROWTH = 64, 4_096, 4  # items looked at for one query: at first, at most at once, and what comes next
-_HITS_AT_ONCE = 2**20  # which bounds memory
 _PER_ANSWER = 2  # times as many are looked at first as items are wanted
 
 
@@ -56,8 +56,7 @@ def grouped(rank: Rank, queries: int, labels: RowLabels, k: int, size: int, scor
         fetch = min(max(_FIRST, _PER_ANSWER * k * size), len(labels))
         first = notes.hits(rank(every, fetch, labels.allowed))
         for query in range(queries):
-            whole = _take(groups[query], first, query, labels, size, sign) or fetch == len(labels)
-            if not whole:
+            if not _take(groups[query], first, query, labels, size, sign):
                 _look_further(rank, notes, query, groups[query], labels, k, size, sign)
     best = [_nearest(found, k) for found in groups]
     _fill(rank, notes, best, labels, size, sign)
@@ -65,17 +64,22 @@ def grouped(rank: Rank, queries: int, labels: RowLabels, k: int, size: int, scor
 
 
 def _take(groups: dict[int, _Group], hits: Hits, query: int, labels: RowLabels, size: int, sign: int) -> bool:
-    """Adds the items found for one query, a line of the hits, to the groups of their labels; whether there were no
-    more to be found."""
+    """Adds the items found for one query, a line of the hits, to the groups of their labels, which are not among the
+    groups yet; whether there were no more to be found."""
     rows, scores = hits.rows[query], hits.scores[query]
-    real = rows != PADDING
     codes = labels.of(rows)
-    for row, code, one in zip(rows[real].tolist(), codes[real].tolist(), scores[real].tolist(), strict=True):
-        if code != UNLABELLED:
-            group = groups.setdefault(code, _Group())
-            if len(group.nearest) < size:
-                group.nearest.append((sign * one, row))
-    return not real.all()
+    kept = _first_of_each(codes, size)
+    for row, code, one in zip(rows[kept].tolist(), codes[kept].tolist(), scores[kept].tolist(), strict=True):
+        groups.setdefault(code, _Group()).nearest.append((sign * one, row))
+    return bool((rows == PADDING).any())
+
+
+def _first_of_each(codes: npt.NDArray[np.int32], size: int) -> Places:
+    """The places of the first `size` of each code but UNLABELLED in (n,) codes, ascending."""
+    order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    nth = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
+    return np.sort(order[(nth < size) & (ordered != UNLABELLED)])
 
 
 def _look_further(
@@ -97,27 +101,43 @@ def _look_further(
 def _fill(
     rank: Rank, notes: _Notes, best: Sequence[dict[int, _Group]], labels: RowLabels, size: int, sign: int
 ) -> None:
-    """Searches the items of the labels that may have nearer ones than were found, for all queries that found them."""
-    lacking: dict[int, list[int]] = defaultdict(list)
+    """Searches the items of the labels that may have nearer ones than were found: of each large label for all queries
+    together that found it, of small ones for each query by itself, several at once."""
+    large: dict[int, list[int]] = defaultdict(list)
     for query, groups in enumerate(best):
-        for code, group in groups.items():
-            if len(group.nearest) < min(size, labels.count(code)):
-                lacking[code].append(query)
-    for codes in _packed(sorted(lacking, key=labels.count), labels):
-        rows = np.concatenate([labels.with_code(code) for code in codes])
-        fetch = size if len(codes) == 1 else len(rows)
-        queries = np.unique(np.concatenate([lacking[code] for code in codes]))
-        for which in np.array_split(queries, -(-len(queries) * fetch // _HITS_AT_ONCE)):
-            hits = notes.hits(rank(which, fetch, rows))
-            for place, query in enumerate(which.tolist()):
-                alone: dict[int, _Group] = {}
-                _take(alone, hits, place, labels, size, sign)
-                best[query].update((code, group) for code, group in alone.items() if code in best[query])
+        lacking = [code for code, group in groups.items() if len(group.nearest) < min(size, labels.count(code))]
+        for code in lacking:
+            if labels.count(code) > _MOST:
+                large[code].append(query)
+        for codes in _packed([code for code in lacking if labels.count(code) <= _MOST], labels):
+            rows = np.concatenate([labels.with_code(code) for code in codes])
+            _refill(rank, notes, best, [query], rows, len(rows), labels, size, sign)
+    for code, queries in large.items():
+        _refill(rank, notes, best, queries, labels.with_code(code), size, labels, size, sign)
+
+
+def _refill(
+    rank: Rank,
+    notes: _Notes,
+    best: Sequence[dict[int, _Group]],
+    queries: Sequence[int],
+    rows: RowIds,
+    fetch: int,
+    labels: RowLabels,
+    size: int,
+    sign: int,
+) -> None:
+    """Puts the nearest of the rows, all those of some labels, in the place of what the queries found of these labels.
+    fetch: how many rows are ranked: all of them, or, of one label, as many as a group has."""
+    hits = notes.hits(rank(np.array(queries), fetch, rows))
+    for place, query in enumerate(queries):
+        alone: dict[int, _Group] = {}
+        _take(alone, hits, place, labels, size, sign)
+        best[query].update(alone)
 
 
 def _packed(codes: Sequence[int], labels: RowLabels) -> Iterator[list[int]]:
-    """The labels, those with the fewest items first, in parts whose items can be ranked all at once; a label with more
-    items than that is a part of its own."""
+    """The labels, of up to `_MOST` items each, in parts of up to as many together, which are ranked all at once."""
     part: list[int] = []
     items = 0
     for code in codes:

@@ -21,27 +21,31 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class RowLabels:
-    """Rows that have a label: rows (n,) int64, ascending; codes (n,) int32, equal where the labels are."""
+    """Rows that have a label: rows (n,) int64, ascending; codes (n,) int32, equal where the labels are.
+
+    allowed: what a search for these rows is restricted to; None where they are most of those that it may find, so that
+    passing over the others afterwards is cheaper.
+    """
 
     rows: RowIds
     codes: npt.NDArray[np.int32]
-    everything: bool
-    """Whether no other row can be found: none lacks a label, and none is left out."""
+    allowed: RowIds | None
 
     @classmethod
     def read(cls, items: Table, version: int) -> RowLabels:
         """Those of all items as of a version."""
-        rows, labels = [np.empty(0, np.int64)], [pa.array([], pa.string())]
+        parts, labels = [np.empty(0, np.int64)], [pa.array([], pa.string())]
         for batch in items.scan(["label"], version=version, batch_rows=_ROWS_AT_ONCE):
-            rows.append(batch.column(ROW_ID).to_numpy().astype(np.int64))
+            parts.append(batch.column(ROW_ID).to_numpy().astype(np.int64))
             labels.append(batch.column("label"))
         encoded = pa.chunked_array(labels).combine_chunks().dictionary_encode().indices
         codes = encoded.fill_null(UNLABELLED).to_numpy(zero_copy_only=False).astype(np.int32)
-        every = np.concatenate(rows)
+        every = np.concatenate(parts)
         order = np.argsort(every, kind="stable")
         every, codes = every[order], codes[order]
         labelled = codes != UNLABELLED
-        return cls(every[labelled], codes[labelled], bool(labelled.all()))
+        rows = every[labelled]
+        return cls(rows, codes[labelled], None if 2 * len(rows) > len(every) else rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -51,17 +55,12 @@ class RowLabels:
         """Memory that they take: as they are, and in the order of the codes."""
         return 2 * (self.rows.nbytes + self.codes.nbytes)
 
-    @property
-    def allowed(self) -> RowIds | None:
-        """These rows as a search takes them: None where all rows are among them."""
-        return None if self.everything else self.rows
-
     def among(self, allowed: RowIds | None) -> RowLabels:
         """Those of the rows that a filter lets through; all of them without one."""
         if allowed is None:
             return self
         kept = np.isin(self.rows, allowed)
-        return RowLabels(self.rows[kept], self.codes[kept], everything=False)
+        return RowLabels(self.rows[kept], self.codes[kept], self.rows[kept])
 
     def of(self, rows: RowIds) -> npt.NDArray[np.int32]:
         """The code of each of the rows, UNLABELLED for one that is not among these; an array of the same shape."""

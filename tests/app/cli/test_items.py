@@ -64,3 +64,13 @@ def test_labels_and_payloads_are_changed_of_one_item_and_of_many(url: str, tmp_p
     file.write_text('{"id": "b/c", "label": "z"}\n{"id": "d", "label": null}\n')
     assert printed(url, "galleries", "change-many", "g", str(file)) == {"updated": 2}
     assert printed(url, "galleries", "item", "g", "b/c")["label"] == "z"
+
+
+def test_items_are_searched_by_example_and_in_groups(url: str) -> None:
+    found = printed(url, "search", "g", "--model=m", "--like=b/c", "--k=1", "--with-vectors")
+    assert [hit["id"] for hit in found["results"]] == ["-a"]
+    assert found["results"][0]["vector"] == [0.0]
+    found = printed(url, "search", "g", "0.9", "--model=m", "--group-by=label", "--group-size=1", "--max-distance=0.95")
+    assert [(group["label"], len(group["results"])) for group in found["groups"]] == [("b/c", 1), ("-a", 1)]
+    done = CliRunner().invoke(commands, ["search", "g", "1", "--like=d", "--model=m", f"--url={url}"])
+    assert done.exit_code == 2

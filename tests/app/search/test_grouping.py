@@ -25,7 +25,7 @@ def row_labels(codes: list[int]) -> RowLabels:
     """Of rows 0 … n - 1; UNLABELLED for one without."""
     every = np.array(codes, np.int32)
     rows = np.flatnonzero(every != UNLABELLED)
-    return RowLabels(rows, every[rows], len(rows) == len(every))
+    return RowLabels(rows, every[rows], None if 2 * len(rows) > len(every) else rows)
 
 
 def scored(queries: np.ndarray, vectors: np.ndarray, metric: Distance) -> np.ndarray:
@@ -87,6 +87,7 @@ def read(hits: Hits, codes: list[int], size: int, sign: int) -> list[list[Group]
     filtered=st.booleans(),
     coarse=st.booleans(),
     itself=st.booleans(),
+    looked_at=st.sampled_from([(4, 8), (64, 100), (64, 4_096)]),
 )
 def test_groups_are_those_of_brute_force(
     seed: int,
@@ -98,6 +99,7 @@ def test_groups_are_those_of_brute_force(
     filtered: bool,
     coarse: bool,
     itself: bool,
+    looked_at: tuple[int, int],
 ) -> None:
     """A few labels with most of the items lie nearest to the queries, so that the others are not among the first."""
     rng = np.random.default_rng(seed)
@@ -113,7 +115,10 @@ def test_groups_are_those_of_brute_force(
     own = rng.integers(0, max(1, len(codes)), 3)
     if itself and codes:
         rank = without_own(rank, own)
-    hits = grouped(rank, 3, row_labels(codes).among(allowed), k, size, metric).hits
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.search.grouping._FIRST", looked_at[0])
+        patch.setattr("app.search.grouping._MOST", looked_at[1])
+        hits = grouped(rank, 3, row_labels(codes).among(allowed), k, size, metric).hits
     assert hits.rows.shape == (3, k * size)
     among = set(range(len(codes))) if allowed is None else set(allowed.tolist())
     found = read(hits, codes, size, sign)
@@ -190,12 +195,12 @@ def test_labels_are_read_once_for_each_version(tmp_path: Path) -> None:
     assert kept.of("g", store.items, first) is labels
     codes = labels.of(np.array([0, 1, 2, 3, 9]))
     assert codes[0] == codes[3] != codes[2]
-    assert (codes[1], codes[4], labels.everything, len(labels)) == (UNLABELLED, UNLABELLED, False, 3)
+    assert (codes[1], codes[4], labels.allowed, len(labels)) == (UNLABELLED, UNLABELLED, None, 3)
     assert labels.with_code(int(codes[0])).tolist() == [0, 3]
     assert labels.count(int(codes[0])) == 2
     assert labels.without([int(codes[0])]).tolist() == [2]
     second = put({"b": "z"})
-    assert kept.of("g", store.items, second).everything
+    assert len(kept.of("g", store.items, second)) == 4
     assert kept.of("g", store.items, first) is not labels  # of one version at a time
     none = KeptRowLabels(0)
     assert none.of("g", store.items, second) is not none.of("g", store.items, second)
