@@ -25,7 +25,7 @@ _LARGEST_ROW_ID = 2**62
 _ROW_ID_DIGITS = 19
 _BATCH_BYTES = 2**20
 _BATCH_ROWS = 4096
-_PLANNED_BYTES = 512  # of an item without its vectors
+_PLANNED_BYTES, _PLANNED_PAYLOAD_BYTES = 256, 4096  # of an item without its vectors; a payload may take 16 times more
 _AHEAD_BYTES = 2**24
 
 
@@ -106,7 +106,8 @@ def _as_json(shown: dict[str, Any]) -> dict[str, Any]:
 def _batch_rows(columns: ItemColumns) -> int:
     """How many items make a part of about `_BATCH_BYTES`."""
     vectors: int = sum(field.type.list_size for field in columns.fields if pa.types.is_fixed_size_list(field.type))
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (_PLANNED_BYTES + 4 * vectors)))
+    payload = _PLANNED_PAYLOAD_BYTES if "payload" in columns.stored else 0
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (_PLANNED_BYTES + payload + 4 * vectors)))
 
 
 def _taken(sink: io.BytesIO) -> bytes:
