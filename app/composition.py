@@ -12,6 +12,7 @@ from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.galleries.backfill import Backfills
 from app.galleries.items import GalleryItems
+from app.galleries.listing import ItemListing
 from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
@@ -56,6 +57,7 @@ class Crosswalk:
     datasets: Datasets
     galleries: Galleries
     items: GalleryItems
+    listing: ItemListing
     samples: Samples
     retirement: Retirement
     backfills: Backfills
@@ -129,6 +131,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         datasets=datasets,
         galleries=galleries,
         items=GalleryItems(models, galleries),
+        listing=ItemListing(galleries),
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
         backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),

@@ -96,7 +96,14 @@ class Settings(BaseSettings):
     )
     upload_decoders: int = Field(default=2, gt=0, description="Bulk uploads decoded at a time, each in its process.")
     json_limit_bytes: int = Field(default=32 * 2**20, gt=0, description="Largest ordinary JSON body.")
-    search_k_limit: int = Field(default=1_000, gt=0, description="Largest k of a search.")
+    search_k_limit: int = Field(
+        default=10_000, gt=0, description="Largest k of a search, and most items in one answer grouped by label."
+    )
+    search_answer_numbers: int = Field(
+        default=10_000_000,
+        gt=0,
+        description="Most scores, and numbers of vectors that are shown, in the answer to one search request.",
+    )
     search_queries_limit: int = Field(default=10_000, gt=0, description="Most queries in one POST /search.")
 
     search_memory_bytes: int = Field(

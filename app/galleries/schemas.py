@@ -116,6 +116,26 @@ class UpsertedItems(Upserted):
     ] = {}
 
 
+class ItemsChanged(BaseModel):
+    """What changing items did. It is durable, and the next search sees it."""
+
+    updated: Annotated[int, Field(description="Items that are now as given.")]
+
+
+class ItemChange(BaseModel):
+    """What of an item becomes another: what is left out stays, and null clears it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"label": "shipping", "payload": {"text": "Where is my parcel?"}}]},
+    )
+
+    label: Annotated[str | bool | int | float | None, Field(description="As in PUT.")] = None
+    payload: Annotated[dict[str, Any] | None, Field(description="Takes the place of the whole payload, as in PUT.")] = (
+        None
+    )
+
+
 class SideInformationStored(BaseModel):
     """What storing side-information later did. It is durable, and the next search sees what follows from it."""
 
@@ -146,6 +166,23 @@ class Item(BaseModel):
     payload: dict[str, Any] | None
     side_information: list[float] | None
     embeddings: Annotated[dict[str, list[float]], Field(description="By the id of the model that made it.")]
+
+
+ItemField = Literal["label", "payload", "side_information"]
+"""What a listing may show of items beside their ids."""
+
+
+class ListedItem(BaseModel):
+    """One item of a list, with the fields asked for; one that was not asked for is left out."""
+
+    id: str
+    label: str | None = None
+    payload: dict[str, Any] | None = None
+    side_information: list[float] | None = None
+    embedding: Annotated[
+        list[float] | None,
+        Field(description="The vector that the model named by `vectors` made of it, if there is one."),
+    ] = None
 
 
 class Sample(BaseModel):

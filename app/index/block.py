@@ -43,7 +43,8 @@ class VectorBlock:
     def only(self, positions: Positions) -> VectorBlock:
         """A block of these rows in which only those at the positions (p,) can be found."""
         ranked = self.ranked.only(positions[positions < self.ranked.size])
-        return dataclasses.replace(self, ranked=ranked, zeros=np.intersect1d(self.zeros, positions))
+        zeros = self.zeros[np.isin(self.zeros, positions)] if len(self.zeros) else self.zeros
+        return dataclasses.replace(self, ranked=ranked, zeros=zeros)
 
     def finds(self, positions: Positions) -> npt.NDArray[np.bool_]:
         """Whether the row at each of the positions (p,), -1 for none, can be found."""

@@ -64,6 +64,11 @@ class Expected:
         return cls("items", (_ID, embedding, *_side(side_dimension), _LABEL, _PAYLOAD))
 
     @classmethod
+    def changes(cls) -> Expected:
+        """What changes of items that are there, without their vectors: each row has an id."""
+        return cls("items", (_ID, _LABEL, _PAYLOAD))
+
+    @classmethod
     def side_information(cls, dimension: int) -> Expected:
         """Side-information of items that are there: each row has an id and a vector."""
         return cls("items", (_ID, Column("side_information", "vector", dimension, required=True)))

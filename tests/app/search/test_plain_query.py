@@ -41,6 +41,12 @@ VALUES = {
     "route": ["instant", "cascade", "fused", "direct", "", "Instant"],
     "old_vector": ["1,0", "x", ""],
     "filter": ['{"ids":["a"]}', "{}", "{", '{"labels":[1]}'],
+    "like": ["a", "none", ""],
+    "min_score": ["0.5", "nan", "x"],
+    "max_distance": ["0.5"],
+    "with_vectors": ["true", "perhaps"],
+    "group_by": ["label", "colour"],
+    "group_size": ["2", "0"],
     "nonsense": ["1"],
 }
 GOOD = {"gallery": "g", "model": "m", "vector": PLAIN}
