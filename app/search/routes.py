@@ -13,17 +13,18 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from app.composition import Crosswalk, Parts
+from app.filters import IN_TEXT, Filter, filter_of_body, filter_of_url, with_filter
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.json_text import check_json, utf8
 from app.keys.access import IN_SCOPE, Access, Caller
 from app.keys.admission import refuse_unruled
-from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.old_vectors import BodyRoutes, route_with_old_vectors
 from app.search.plain_query import DEFAULT_K, PlainQuery, plain_query
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
-from app.search.schemas import EXAMPLE, OLD_VECTOR, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
+from app.search.schemas import EXAMPLE, OLD_VECTOR, ROUTE, SearchAnswer, SearchAnswers, SearchRequest
 from app.uploads import QueryVectors, decode_query_vector, media_types, vectors_of_lists
 
 
@@ -57,7 +58,9 @@ _MODEL = Annotated[ResourceId, Query(description="The model that made the query'
 _FILTER = Annotated[
     str | None,
     Query(
-        description='Which items may be found, as JSON: the `filter` of POST /search, like `{"labels":["billing"]}`.'
+        description="Which items may be found, as JSON: the `filter` of POST /search, like "
+        '`{"label":{"eq":"billing"},"payload.price":{"lt":10}}`.',
+        json_schema_extra=IN_TEXT,
     ),
 ]
 _NUMBERS = re.compile(rb"\[[0-9\s.,eE+-]*\]")
@@ -93,7 +96,7 @@ async def search_one(
     if old_vector is None:
         return await _answer_one(parts, caller, query, filter)
     caller.require_gallery(gallery)
-    wanted = _filter(filter)
+    wanted = filter_of_url(filter)
     named = route_with_old_vectors(route, given=True, parameter="old_vector")
     return await run_sync(_answer_fused, parts, caller, replace(query, route=named), old_vector, wanted)
 
@@ -111,7 +114,7 @@ async def search_one(
             "URL.",
             "content": {
                 media_types.JSON: {
-                    "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
+                    "schema": with_filter(SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}")),
                     "example": EXAMPLE,
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
@@ -140,16 +143,17 @@ async def search_many(
         for name in request.query_params:
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
+        wanted = None if body.filter is None else filter_of_body(body.filter)
         caller.require_gallery(body.gallery)
         named = route_with_old_vectors(body.route, given=body.old_vectors is not None, pointer="/old_vectors")
         resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, named, caller)
         queries = _queries_of_lists(body, resolved)
-        return await run_sync(_answer_many, parts, resolved, body.k, queries, body.filter)
+        return await run_sync(_answer_many, parts, resolved, body.k, queries, wanted)
     media_type = _media_type_of_queries(content_type)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy, npz or Arrow need `gallery` and `model` in the URL.")
     caller.require_gallery(gallery)
-    wanted = _filter(filter)
+    wanted = filter_of_url(filter)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         ways_to = partial(BodyRoutes.of, columns=media_type != media_types.NPY)
         ways = await run_sync(ways_to, parts.search_resolver, gallery, model, route, caller)
@@ -161,7 +165,7 @@ async def search_many(
 async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filter: str | None = None) -> Response:
     """The answer to one query, with the filter of its URL."""
     caller.require_gallery(query.gallery)
-    wanted = _filter(filter)
+    wanted = filter_of_url(filter)
     route_with_old_vectors(query.route, given=False, parameter="old_vector")
     if wanted is None:
         answer = await parts.single_queries.answer(query, caller)
@@ -242,25 +246,3 @@ def _request(body: bytes) -> SearchRequest:
     # Millions of numbers need no second look, and would take the most of its time.
     check_json(_NUMBERS.sub(b"[]", body))
     return request
-
-
-def _filter(text: str | None) -> Filter | None:
-    """The filter of a URL, by the rules of one in a body."""
-    if text is None:
-        return None
-    try:
-        wanted = Filter.model_validate_json(text)
-        check_json(text.encode())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = "".join(f"/{step}" for step in first["loc"])
-        raise _wrong_filter(f"{place}: {first['msg']}" if place else first["msg"]) from None
-    except Problem as problem:
-        raise _wrong_filter(problem.detail) from None
-    return wanted
-
-
-def _wrong_filter(message: str) -> Unprocessable:
-    return Unprocessable.at(
-        f"`filter` is no filter in JSON: {message.rstrip('.')}.", parameter="filter", message=message
-    )

@@ -23,17 +23,6 @@ Number = Annotated[float, Field(strict=True)]
 """A number, as JSON has them: no string that reads as one, and no boolean."""
 
 
-class Filter(BaseModel):
-    """Which items may be found: all that is given must hold."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    ids: Annotated[list[str] | None, Field(description="Only these items.", max_length=10_000)] = None
-    labels: Annotated[list[str] | None, Field(description="Only items with one of these labels.", max_length=1_000)] = (
-        None
-    )
-
-
 class SearchRequest(BaseModel):
     """Many queries at once."""
 
@@ -47,7 +36,7 @@ class SearchRequest(BaseModel):
         list[list[Number]] | None,
         Field(min_length=1, description=f"One for each of `vectors`, in their order. {OLD_VECTOR}"),
     ] = None
-    filter: Filter | None = None
+    filter: dict[str, Any] | None = None
     route: Annotated[AskedRoute | None, Field(description=ROUTE)] = None
 
 

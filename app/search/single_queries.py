@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.filters import Filter
 from app.keys.access import Access
 from app.problems import Problem
 from app.search.gathering import Gathering
@@ -15,7 +16,6 @@ from app.search.kept_resolutions import KeptResolutions
 from app.search.plain_query import PlainQuery
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
-from app.search.schemas import Filter
 from app.search.service import Search
 from app.spaces.watch import StreamWatch
 from app.uploads import decode_query_vector

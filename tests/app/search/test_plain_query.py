@@ -40,7 +40,7 @@ VALUES = {
     "k": ["1", "2", "10", "0", "-1", "007", "1e1", "2.0", "", "1000000", "99999999999999999999", "%31"],
     "route": ["instant", "cascade", "fused", "direct", "", "Instant"],
     "old_vector": ["1,0", "x", ""],
-    "filter": ['{"ids":["a"]}', "{}", "{", '{"labels":[1]}'],
+    "filter": ['{"id":{"eq":"a"}}', "{}", "{", '{"label":[1]}', '{"payload.n":{"gte":true}}'],
     "nonsense": ["1"],
 }
 GOOD = {"gallery": "g", "model": "m", "vector": PLAIN}
