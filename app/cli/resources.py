@@ -319,6 +319,10 @@ def search(
         typer.Option(help="The same query by the old model, given as VECTOR is: items are scored by both models."),
     ] = None,
     k: Annotated[int, typer.Option(help="How many items to find.")] = 10,
+    filter: Annotated[
+        str | None,
+        typer.Option(help='Which items may be found, as JSON: {"label": {"eq": "billing"}}; docs/search.md has more.'),
+    ] = None,
     url: Url = None,
 ) -> None:
     """Searches with one query."""
@@ -330,9 +334,8 @@ def search(
     else:
         body, headers = fused_query_body(query, old_vector), {"content-type": "application/x-npz"}
     # A body, and not the URL: a vector of any length fits there.
-    answer = client.ask(
-        "POST", "/search", params={"gallery": gallery, "model": model, "k": k}, content=body, headers=headers
-    )
+    asked = {"gallery": gallery, "model": model, "k": k} | ({} if filter is None else {"filter": filter})
+    answer = client.ask("POST", "/search", params=asked, content=body, headers=headers)
     show(answer | {"results": answer["results"][0]})
 
 
