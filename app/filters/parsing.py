@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -53,9 +53,10 @@ class BadFilter(ValueError):
 
 @dataclass(frozen=True)
 class Filter:
-    """Which items may be found. text: the JSON that it was read from, in one form for all orders of members."""
+    """Which items may be found. text: the JSON that it was read from, in one form for all orders of members, by which
+    filters are compared."""
 
-    condition: Condition
+    condition: Condition = field(compare=False)
     text: str
 
     @classmethod
@@ -128,10 +129,10 @@ class _Reader:
         if fault := fault_of_text(name):
             raise BadFilter(pointer, f"its name {fault}")
         try:
-            field = field_named(name)
+            named = field_named(name)
         except NoField as none:
             raise BadFilter(pointer, str(none).rstrip(".")) from None
-        return self._field_condition(field, value, pointer)
+        return self._field_condition(named, value, pointer)
 
     def _field_condition(self, field: FilterField, value: Any, pointer: str) -> FieldCondition:
         if not isinstance(value, dict) or not value:

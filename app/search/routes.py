@@ -92,9 +92,9 @@ async def search_one(
 ) -> Response:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
-    query = PlainQuery(gallery, model, vector, k, route)
+    query = PlainQuery(gallery, model, vector, k, route, filter)
     if old_vector is None:
-        return await _answer_one(parts, caller, query, filter)
+        return await _answer_one(parts, caller, query)
     caller.require_gallery(gallery)
     wanted = filter_of_url(filter)
     named = route_with_old_vectors(route, given=True, parameter="old_vector")
@@ -162,15 +162,12 @@ async def search_many(
     return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, queries, wanted)
 
 
-async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filter: str | None = None) -> Response:
-    """The answer to one query, with the filter of its URL."""
+async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery) -> Response:
+    """The answer to one query that comes alone."""
     caller.require_gallery(query.gallery)
-    wanted = filter_of_url(filter)
+    wanted = filter_of_url(query.filter)
     route_with_old_vectors(query.route, given=False, parameter="old_vector")
-    if wanted is None:
-        answer = await parts.single_queries.answer(query, caller)
-    else:
-        answer = await run_sync(parts.single_queries.answer_filtered, query, caller, wanted)
+    answer = await parts.single_queries.answer(query, caller, wanted)
     return _json(answer.body, answer.warning)
 
 

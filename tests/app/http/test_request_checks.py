@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from app.http.request_checks import query_parameters, takes_body
 from app.main import create_app
 from app.settings import Settings
+from app.uploads import media_types
 
 JSON = {"content-type": "application/json"}
 NPY = {"content-type": "application/x-npy"}
@@ -49,6 +50,12 @@ def test_the_routes_are_all_there() -> None:
 def test_no_route_passes_a_parameter_over(shared_client: httpx.Client, method: str, path: str, route: APIRoute) -> None:
     unknown = _refused(shared_client.request(method, path, params={"nonsense": "1"}))
     assert [error["parameter"] for error in unknown["errors"]] == ["nonsense"]
+    if method == "GET":
+        assert shared_client.head(path, params={"nonsense": "1"}).status_code == 422
+    for content_type in (*media_types.BULK, media_types.NPY, "text/plain") if takes_body(route) else ():
+        headers = {"content-type": content_type}
+        answer = shared_client.request(method, path, params={"nonsense": "1"}, content=b"[1, 2]", headers=headers)
+        assert [error["parameter"] for error in _refused(answer)["errors"]] == ["nonsense"], content_type
     for known in query_parameters(route.dependant):
         misspelt = _refused(shared_client.request(method, path, params={f"{known}s": "1"}))
         assert f"Did you mean `{known}`?" in misspelt["detail"]
