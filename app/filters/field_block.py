@@ -62,15 +62,14 @@ class FieldBlock:
 
     @staticmethod
     def merged(blocks: Sequence[FieldBlock]) -> FieldBlock:
-        """The live items of blocks with the same fields, none of them in two, in one block."""
+        """The live items of one block or more with the same fields, none of them in two, in one block."""
         rows = np.sort(np.concatenate([np.empty(0, np.int64), *(block.rows[block.live] for block in blocks)]))
         moves = [np.where(block.live, np.searchsorted(rows, block.rows), -1).astype(np.int32) for block in blocks]
-        fields = blocks[0].columns if blocks else {}
         columns = {
             field: FieldColumn.joined(
                 [block.columns[field].moved(to, len(rows)) for block, to in zip(blocks, moves, strict=True)]
             )
-            for field in fields
+            for field in blocks[0].columns
         }
         return FieldBlock(rows, np.ones(len(rows), bool), columns)
 

@@ -115,7 +115,7 @@ def _built(items: Table, version: int, fields: frozenset[FilterField], room: int
 
 def _with_more(state: _State, items: Table, fields: frozenset[FilterField], room: int) -> _State:
     """The state with columns of more fields, all in one block."""
-    (block,) = (FieldBlock.merged(state.blocks),)
+    block = FieldBlock.merged(state.blocks)
     more = _scanned(items, state.version, fields, room)
     if not np.array_equal(block.rows, more.rows):
         raise RuntimeError(f"{items.uri} has other rows in version {state.version} than its changes have told of")
@@ -124,8 +124,8 @@ def _with_more(state: _State, items: Table, fields: frozenset[FilterField], room
 
 
 def _settled(blocks: list[FieldBlock]) -> tuple[FieldBlock, ...]:
-    """The same items in few blocks, none of which is empty or holds mostly what is no longer live."""
-    blocks = [block for block in blocks if len(block.rows)]
+    """The same items in few blocks, none of which holds mostly what is no longer live: at least one, though empty."""
+    blocks = [block for block in blocks if len(block.rows)] or blocks[:1]
     while len(blocks) > 1 and len(blocks[-2]) <= _GROWTH * len(blocks[-1]):
         blocks[-2:] = [FieldBlock.merged(blocks[-2:])]
     return tuple(FieldBlock.merged([block]) if 2 * len(block) < len(block.rows) else block for block in blocks)

@@ -21,7 +21,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "type": "object",
         "description": "Which items may be found: all that is named must hold. Fields are `id`, `label` and "
         "`payload.<member>`, with dots between the names of nested members, and backticks around a name that holds a "
-        f"dot itself: payload.`a.b`. At most {MOST_CONDITIONS} conditions, {MOST_VALUES:,} values in lists, and "
+        f"dot itself: ``payload.`a.b` ``. At most {MOST_CONDITIONS} conditions, {MOST_VALUES:,} values in lists, and "
         f"{DEEPEST} levels of `and`, `or` and `not`.",
         "properties": {
             "id": _CONDITIONS,
@@ -30,7 +30,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "or": _SEVERAL | {"description": "One of these must hold."},
             "not": {"$ref": f"{_COMPONENTS}/Filter", "description": "This must not hold."},
         },
-        "patternProperties": {r"^payload\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$": _CONDITIONS},
+        "patternProperties": {r"^payload(\.([^.`]+|`([^`]|``)*`))+$": _CONDITIONS},
         "additionalProperties": False,
         "examples": _EXAMPLES,
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ def _holds(name: str, said: Any, item: PlainItem) -> bool:
         return False
     comparisons = {operator: value for operator, value in said.items() if operator != "exists"}
     return not comparisons or any(
-        all(_compares(value, operator, wanted) for operator, wanted in comparisons.items()) for value in there
+        all(compares(value, operator, wanted) for operator, wanted in comparisons.items()) for value in there
     )
 
 
@@ -67,9 +68,10 @@ def _kind(value: Any) -> str:
     return {bool: "boolean", int: "number", float: "number", str: "string", dict: "object"}[type(value)]
 
 
-def _compares(value: Any, operator: str, wanted: Any) -> bool:
+def compares(value: Any, operator: str, wanted: Any) -> bool:
+    """Whether one value meets one condition."""
     if operator == "in":
-        return any(_compares(value, "eq", one) for one in wanted)
+        return any(compares(value, "eq", one) for one in wanted)
     if _kind(value) != _kind(wanted):
         return False
     if operator == "eq":
@@ -93,10 +95,10 @@ PATHS: dict[str, tuple[str, ...]] = {
 }
 """Names of fields, and the members that they mean."""
 
-_MEMBERS = sorted({member for path in PATHS.values() for member in path} - {"unknown", "n", "m"})
-_WHOLE = [0, 1, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**62 + 1, 2**63 - 1, -(2**63), 9_007_199_254_740_994]
-_FLOATS = [0.0, -0.0, 0.1, 1.0, 1.5, 5e-324, -1e-310, 2.0**53, 2.0**63, 1.7976931348623157e308, -1e300, 1e22]
-_TEXTS = ["", "a", "ab", "b", "é", "z", "\uffff", "\U00010000", "😀", "1", "true", "a\\", '"', "\n"]
+_MEMBERS = ["a", "b", *sorted({member for path in PATHS.values() for member in path} - {"unknown", "n", "m"})]
+_WHOLE = [0, 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)]
+_FLOATS = [-0.0, 0.1, 1.0, 5e-324, 2.0**53, 2.0**63, 1.7976931348623157e308]
+_TEXTS = ["", "a", "ab", "é", "\uffff", "\U00010000", "1", "true", '"\\\n']
 NUMBERS = st.sampled_from(_WHOLE) | st.sampled_from(_FLOATS) | st.floats(allow_nan=False, allow_infinity=False)
 STRINGS = st.sampled_from(_TEXTS)
 SCALARS = STRINGS | NUMBERS | st.booleans()
@@ -104,8 +106,9 @@ SCALARS = STRINGS | NUMBERS | st.booleans()
 _BEYOND = st.sampled_from([2**64, -(2**70), 2**1100, 10**25])
 """Whole numbers that only payloads hold: filters take 64 bits."""
 
+_LEAVES = SCALARS | _BEYOND | st.none()
 _VALUES = st.recursive(
-    SCALARS | _BEYOND | st.none(),
+    _LEAVES | st.lists(_LEAVES, max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_MEMBERS), inner, max_size=3),
     max_leaves=6,
 )
@@ -117,15 +120,53 @@ def items(ids: st.SearchStrategy[str]) -> st.SearchStrategy[PlainItem]:
     return st.builds(PlainItem, ids, st.none() | st.sampled_from(LABELS), PAYLOADS)
 
 
+def many_items(count: int, seed: int) -> list[PlainItem]:
+    """Items whose values are mostly those that filters ask for, so that most filters tell some of them from others."""
+    random = Random(seed)
+
+    def scalar() -> Any:
+        return random.choice([random.choice(_TEXTS), random.choice(_WHOLE), random.choice(_FLOATS), True, False, None])
+
+    def value(depth: int = 0) -> Any:
+        chance = random.random()
+        if chance < 0.45 or depth > 2:
+            return scalar()
+        if chance < 0.75:
+            return [value(depth + 1) for _ in range(random.randrange(4))]
+        return {name: value(depth + 1) for name in random.sample(_MEMBERS, 3)}
+
+    return [
+        PlainItem(
+            f"i{number}",
+            random.choice([None, *LABELS]),
+            None if random.random() < 0.1 else {name: value() for name in random.sample(_MEMBERS, 4)},
+        )
+        for number in range(count)
+    ]
+
+
 def _range(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({}, optional=dict.fromkeys(("gt", "gte", "lt", "lte"), values))
+    ends = st.sampled_from(["gt", "gte", "lt", "lte"])
+    return st.dictionaries(ends, values, min_size=1, max_size=2)
 
 
 def _conditions(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    others = st.fixed_dictionaries(
-        {}, optional={"eq": scalars, "in": st.lists(scalars, min_size=1, max_size=4), "exists": st.booleans()}
+    """Mostly one condition alone: of several, few values meet all."""
+    alone = st.one_of(
+        st.fixed_dictionaries({"eq": scalars}),
+        st.fixed_dictionaries({"in": st.lists(scalars, min_size=1, max_size=4)}),
+        st.fixed_dictionaries({"exists": st.booleans()}),
+        _range(NUMBERS),
+        _range(STRINGS),
     )
-    return st.tuples(others, _range(NUMBERS) | _range(STRINGS)).map(lambda pair: pair[0] | pair[1]).filter(bool)
+    return alone | st.tuples(alone, alone).map(_together)
+
+
+def _together(pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """Both, but for a range of numbers and strings, which is none."""
+    both = pair[0] | pair[1]
+    ends = [type(both[name]) is str for name in both if name in ("gt", "gte", "lt", "lte")]
+    return both if len(set(ends)) < 2 else pair[1]
 
 
 def filters(ids: list[str]) -> st.SearchStrategy[dict[str, Any]]:
@@ -137,8 +178,9 @@ def filters(ids: list[str]) -> st.SearchStrategy[dict[str, Any]]:
             "label": _conditions(st.sampled_from(LABELS)),
         },
     )
-    payload = st.dictionaries(st.sampled_from(list(PATHS)), _conditions(SCALARS), max_size=2)
-    leaf = st.tuples(named, payload).map(lambda pair: pair[0] | pair[1])
+    likely = st.sampled_from(["payload.a", "payload.b", "payload.a.b"]) | st.sampled_from(list(PATHS))
+    payload = st.dictionaries(likely, _conditions(SCALARS), min_size=1, max_size=2)
+    leaf = payload | named | st.tuples(named, payload).map(lambda pair: pair[0] | pair[1])
     return st.recursive(
         leaf,
         lambda inner: st.tuples(

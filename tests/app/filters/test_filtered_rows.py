@@ -100,6 +100,15 @@ def test_the_same_filter_gets_the_same_rows_until_something_is_written(written: 
     assert rows() is not first
 
 
+def test_fields_are_asked_for_one_after_another_while_there_are_no_items_yet(written: WrittenTable) -> None:
+    filtered = FilteredRows(PLENTY)
+    for number in range(3):
+        written.delete(["nobody"])
+        assert written.found(filtered, {f"payload.{'abc'[number]}": {"exists": False}}, written.newest) == []
+    written.put([PlainItem("a", None, {"n": 1})])
+    assert written.found(filtered, {"not": {"payload.a": {"exists": True}}}, written.newest) == ["a"]
+
+
 def test_one_is_not_true_though_python_takes_them_for_equal(written: WrittenTable) -> None:
     written.put([PlainItem("number", None, {"n": 1}), PlainItem("truth", None, {"n": True})])
     filtered = FilteredRows(PLENTY)
