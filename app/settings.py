@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     search_memory_bytes: int = Field(
         default=2**26, ge=0, description="Most memory for the ids, labels and payloads of items found, kept for later."
     )
+    filter_memory_bytes: int = Field(
+        default=2**28,
+        ge=0,
+        description="Most memory for the fields that filters look at, and for what filters let through; a filter whose "
+        "fields do not fit reads the items anew each time.",
+    )
     space_guard: Literal["refuse", "flag", "off"] = Field(
         default="refuse",
         description="What is done with a batch of vectors that come, beyond doubt, from another model of the same "

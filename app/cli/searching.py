@@ -37,13 +37,17 @@ def search_once(
     with_vectors: Annotated[bool, typer.Option("--with-vectors", help="Show the items' vectors.")] = False,
     group_by: Annotated[Literal["label"] | None, typer.Option(help="The nearest labels, each with its items.")] = None,
     group_size: Annotated[int | None, typer.Option(help="How many items each group has. [default: 3]")] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(help='Which items may be found, as JSON: {"label": {"eq": "billing"}}; docs/search.md has more.'),
+    ] = None,
     url: Url = None,
 ) -> None:
     """Searches with one query."""
     if (given is None) + (vector is None) + (like is None) != 2:
         refuse("Give one vector, as the second argument or with --vector; or, with --like, an item's id.")
     asked = {"gallery": gallery, "model": model, "k": k, "min_score": min_score, "max_distance": max_distance}
-    asked |= {"group_by": group_by, "group_size": group_size, "with_vectors": with_vectors or None}
+    asked |= {"group_by": group_by, "group_size": group_size, "with_vectors": with_vectors or None, "filter": filter}
     parameters: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if like is not None:
         if old_vector is not None:

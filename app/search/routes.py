@@ -13,12 +13,13 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from app.composition import Crosswalk, Parts
+from app.filters import IN_TEXT, Filter, filter_of_body, filter_of_url, with_filter
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.json_text import check_json, utf8
 from app.keys.access import IN_SCOPE, Access, Caller
 from app.keys.admission import refuse_unruled
-from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.old_vectors import BodyRoutes, route_with_old_vectors
 from app.search.options import Asking, GroupBy, LikeItems, SearchOptions, refuse_unless_one
 from app.search.plain_query import DEFAULT_K, PlainQuery, plain_query
@@ -34,7 +35,6 @@ from app.search.schemas import (
     OLD_VECTOR,
     ROUTE,
     WITH_VECTORS,
-    Filter,
     GroupedAnswer,
     GroupedAnswers,
     SearchAnswer,
@@ -74,7 +74,9 @@ _MODEL = Annotated[ResourceId, Query(description="The model that made the query'
 _FILTER = Annotated[
     str | None,
     Query(
-        description='Which items may be found, as JSON: the `filter` of POST /search, like `{"labels":["billing"]}`.'
+        description="Which items may be found, as JSON: the `filter` of POST /search, like "
+        '`{"label":{"eq":"billing"},"payload.price":{"lt":10}}`.',
+        json_schema_extra=IN_TEXT,
     ),
 ]
 _MIN_SCORE = Annotated[float | None, Query(allow_inf_nan=False, description=MIN_SCORE)]
@@ -127,11 +129,11 @@ async def search_one(
         group_by=group_by,
         group_size=group_size,
     )
-    query = PlainQuery(gallery, model, vector or "", k, route)
+    query = PlainQuery(gallery, model, vector or "", k, route, filter)
     if like is None and old_vector is None and options == SearchOptions.of(asking):
-        return await _answer_one(parts, caller, query, filter)
+        return await _answer_one(parts, caller, query)
     caller.require_gallery(gallery)
-    wanted = _filter(filter)
+    wanted = filter_of_url(filter)
     if like is not None:
         examples = LikeItems([like], asking)
         return await run_sync(_answer_like, parts, caller, query, examples, wanted, options, True)
@@ -152,7 +154,7 @@ async def search_one(
             "all else but `like` in the URL.",
             "content": {
                 media_types.JSON: {
-                    "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
+                    "schema": with_filter(SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}")),
                     "example": EXAMPLE,
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
@@ -191,7 +193,7 @@ async def search_many(
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy, npz or Arrow need `gallery` and `model` in the URL.")
     caller.require_gallery(gallery)
-    wanted = _filter(filter)
+    wanted = filter_of_url(filter)
     options = SearchOptions.of(
         Asking(),
         min_score=min_score,
@@ -211,6 +213,7 @@ async def search_many(
 async def _answer_json(parts: Crosswalk, caller: Access, body: SearchRequest) -> Response:
     """The answers to the queries of a body in JSON."""
     asking = Asking(in_body=True)
+    wanted = None if body.filter is None else filter_of_body(body.filter)
     refuse_unless_one(asking, "vectors", body.vectors, body.like, body.old_vectors)
     options = SearchOptions.of(
         asking,
@@ -224,22 +227,19 @@ async def _answer_json(parts: Crosswalk, caller: Access, body: SearchRequest) ->
     if body.like is not None:
         query = PlainQuery(body.gallery, body.model, "", body.k, body.route)
         examples = LikeItems(body.like, asking)
-        return await run_sync(_answer_like, parts, caller, query, examples, body.filter, options, False)
+        return await run_sync(_answer_like, parts, caller, query, examples, wanted, options, False)
     named = route_with_old_vectors(body.route, given=body.old_vectors is not None, pointer="/old_vectors")
     resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, named, caller)
     queries = _queries_of_lists(body.vectors or [], body.old_vectors, resolved)
-    return await run_sync(_answer_many, parts, resolved, body.k, queries, body.filter, options)
+    return await run_sync(_answer_many, parts, resolved, body.k, queries, wanted, options)
 
 
-async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filter: str | None = None) -> Response:
-    """The answer to one query, with the filter of its URL."""
+async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery) -> Response:
+    """The answer to one query that comes alone."""
     caller.require_gallery(query.gallery)
-    wanted = _filter(filter)
+    wanted = filter_of_url(query.filter)
     route_with_old_vectors(query.route, given=False, parameter="old_vector")
-    if wanted is None:
-        answer = await parts.single_queries.answer(query, caller)
-    else:
-        answer = await run_sync(parts.single_queries.answer_filtered, query, caller, wanted)
+    answer = await parts.single_queries.answer(query, caller, wanted)
     return _json(answer.body, answer.warning)
 
 
@@ -346,25 +346,3 @@ def _request(body: bytes) -> SearchRequest:
     # Millions of numbers need no second look, and would take the most of its time.
     check_json(_NUMBERS.sub(b"[]", body))
     return request
-
-
-def _filter(text: str | None) -> Filter | None:
-    """The filter of a URL, by the rules of one in a body."""
-    if text is None:
-        return None
-    try:
-        wanted = Filter.model_validate_json(text)
-        check_json(text.encode())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = "".join(f"/{step}" for step in first["loc"])
-        raise _wrong_filter(f"{place}: {first['msg']}" if place else first["msg"]) from None
-    except Problem as problem:
-        raise _wrong_filter(problem.detail) from None
-    return wanted
-
-
-def _wrong_filter(message: str) -> Unprocessable:
-    return Unprocessable.at(
-        f"`filter` is no filter in JSON: {message.rstrip('.')}.", parameter="filter", message=message
-    )

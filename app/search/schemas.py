@@ -24,17 +24,6 @@ Number = Annotated[float, Field(strict=True)]
 """A number, as JSON has them: no string that reads as one, and no boolean."""
 
 
-class Filter(BaseModel):
-    """Which items may be found: all that is given must hold."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    ids: Annotated[list[str] | None, Field(description="Only these items.", max_length=10_000)] = None
-    labels: Annotated[list[str] | None, Field(description="Only items with one of these labels.", max_length=1_000)] = (
-        None
-    )
-
-
 MIN_SCORE = (
     "Only items with at least this score, where the metric is cosine or ip. On an inexact `instant` route, the "
     "approximate score is compared; on `fused` there is no such limit."
@@ -69,7 +58,7 @@ class SearchRequest(BaseModel):
         list[list[Number]] | None,
         Field(min_length=1, description=f"One for each of `vectors`, in their order. {OLD_VECTOR}"),
     ] = None
-    filter: Filter | None = None
+    filter: dict[str, Any] | None = None
     route: Annotated[AskedRoute | None, Field(description=ROUTE)] = None
     min_score: Annotated[Limit | None, Field(description=MIN_SCORE)] = None
     max_distance: Annotated[Limit | None, Field(description=MAX_DISTANCE)] = None

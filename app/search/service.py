@@ -11,6 +11,7 @@ from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.fusions import open_fusion
 from app.artifacts.tuning import tuned_effort
+from app.filters import Filter, FilteredRows
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
@@ -26,9 +27,7 @@ from app.search.ranking import Places, Rank, Ranking, near_enough, without_own
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
 from app.search.row_labels import KeptRowLabels
-from app.search.schemas import Filter
 from app.settings import Settings
-from app.storage.lance_table import ROW_ID
 from app.uploads import refuse_zero_queries
 from models.portable import Distance, PushedQueries, Space
 
@@ -57,6 +56,7 @@ class Search:
         self._fused = SearchByBoth(galleries, self._reranking)
         self._found = FoundItems(settings.search_memory_bytes)
         self._labels = KeptRowLabels(settings.search_memory_bytes)
+        self._filtered = FilteredRows(settings.filter_memory_bytes)
 
     def search(
         self,
@@ -246,15 +246,9 @@ class Search:
 
     def _allowed(self, info: GalleryInfo, only: Filter | None, version: int) -> RowIds | None:
         """The row ids that a filter lets through as of a version of the items; None where there is no filter."""
-        if only is None or (only.ids is None and only.labels is None):
+        if only is None:
             return None
-        conditions = [
-            f"{column} IN ({', '.join(map(_quoted, values))})" if values else "false"
-            for column, values in (("id", only.ids), ("label", only.labels))
-            if values is not None
-        ]
-        rows = self._galleries.store(info).items.where(" AND ".join(conditions), ["id"], version=version)
-        return np.asarray(rows.column(ROW_ID).to_numpy(), np.int64)
+        return self._filtered.rows(info.folder, lambda: self._galleries.store(info).items, only, version)
 
     def _items(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> dict[int, FoundItem]:
         """What the rows found are, as of the version of the items that was searched; by row."""
@@ -279,7 +273,3 @@ def _alignment(source: Space, target: Space) -> str:
     if source.dimension == target.dimension:
         return f"vectors of {source.model} taken as they are: {target.model} was trained to land in their space"
     return f"vectors of {source.model} zero-padded from {source.dimension} to {target.dimension} dimensions"
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -333,12 +333,12 @@ class Table:
         """The pieces of a version, each scanned on its own: the unit of work shared among workers."""
         return list(self._at(version).get_fragments())
 
-    def changes(self, since: int, columns: Sequence[str] | None = None) -> Changes:
-        """What was inserted, updated and deleted after version `since`, up to now.
+    def changes(self, since: int, columns: Sequence[str] | None = None, *, upto: int | None = None) -> Changes:
+        """What was inserted, updated and deleted after version `since`, up to another version, or to now.
 
         Raises VersionGone where `since` is older than what is kept and was not tagged.
         """
-        dataset = lance.dataset(self.uri)
+        dataset = self._at(upto)
         now = int(dataset.version)
         if now <= since:
             return Changes(now, np.empty(0, np.int64), [])

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from app.composition import Crosswalk, compose
+from app.filters import Filter
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
@@ -18,7 +19,6 @@ from app.index import Snapshot, VectorIndex
 from app.keys.access import EVERYTHING
 from app.registry.schemas import NewModel
 from app.search.live import LiveIndexes
-from app.search.schemas import Filter
 from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
@@ -126,7 +126,7 @@ def test_no_answer_mixes_what_an_item_was_before_a_write_with_what_it_is_after(b
     search = Search(bench.crosswalk.settings, bench.crosswalk.galleries, _WrittenMeanwhile(bench))
     resolved = bench.crosswalk.search_resolver.resolve("g", "m", None, EVERYTHING)
     query = np.array([[1.0, 0.0]], np.float32)
-    (hits,) = json.loads(search.search(resolved, 3, query, Filter(labels=["before"])).to_json())["results"]
+    (hits,) = json.loads(search.search(resolved, 3, query, Filter.of({"label": {"eq": "before"}})).to_json())["results"]
     assert [(hit["id"], hit["score"], hit["label"]) for hit in hits] == [
         ("z", 3, "before"),
         ("y", 2, "before"),
