@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 SHIPPED = faiss.cvar.distance_compute_blas_threshold  # the index sets its own
 
 from app.index import IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, publish  # noqa: E402
-from app.index.approximate import TRAINING_ROWS  # noqa: E402
+from app.index.inverted_file import TRAINING_ROWS  # noqa: E402
 
 K = 10
 LATENT = 16

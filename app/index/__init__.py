@@ -3,9 +3,11 @@
 from app.index.block import as_indexed
 from app.index.exact import best_of, candidate_scores, ranked
 from app.index.faiss import LiveIndex
+from app.index.manifest import Manifest
 from app.index.protocol import (
     LONGEST,
     PADDING,
+    AskedKind,
     CorruptIndex,
     Held,
     Hits,
@@ -18,17 +20,20 @@ from app.index.protocol import (
 )
 from app.index.publish import prune, publish, tune
 from app.index.row_positions import RowPositions
-from app.index.snapshot import Snapshot
+from app.index.snapshot import CHECKED_AT_ONCE, Snapshot
 
 __all__ = [
+    "CHECKED_AT_ONCE",
     "LONGEST",
     "PADDING",
+    "AskedKind",
     "CorruptIndex",
     "Held",
     "Hits",
     "IndexOptions",
     "Kind",
     "LiveIndex",
+    "Manifest",
     "MemoryUse",
     "RowIds",
     "RowPositions",

@@ -26,6 +26,7 @@ _MARGIN = 8  # candidates asked for beyond k: what lets most queries be answered
 _GROWTH = 8  # how many times more are asked for in the next pass
 _BLAS_QUERIES = 4  # from how many queries on BLAS wins
 _BLAS_SHARE = 0.25  # share of selected rows below which BLAS wastes more than it wins
+_SPARSE_SHARE = 1 / 16  # of selected rows, below which a list of them is better than a look at each bit
 _PAIRS = 2**20  # scored at once, which bounds memory
 _LAST = np.iinfo(np.int64).max
 
@@ -61,6 +62,11 @@ class Scan:
 
     def __call__(self, queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
         share = selected.count / selected.size
+        if share < _SPARSE_SHARE:
+            members = selected.members()
+            listed = faiss.IDSelectorArray(len(members), faiss.swig_ptr(members))
+            similarity, positions = self._knn(queries, fetch, listed)
+            return positions, left_out(similarity, positions)
         if len(queries) < _BLAS_QUERIES or share < _BLAS_SHARE:
             similarity, positions = self._knn(queries, fetch, selected.selector())
             return positions, left_out(similarity, positions)

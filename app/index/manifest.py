@@ -13,7 +13,7 @@ from app.index.protocol import CorruptIndex, IndexOptions, Kind
 from models.portable import Distance, digest
 
 FILE = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,21 @@ class Manifest:
         """The share of the true 10 nearest that is found, by the index's own metric: 1 where it is exact."""
         tuned = self.tuning(self.metric)
         return tuned.recall if tuned else 1.0
+
+    @property
+    def bytes(self) -> int:
+        """Of all its files but the manifest."""
+        return sum(file.bytes for file in self.files.values())
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """How it was built, and is searched by its own metric, under the names that `IndexOptions` has for it."""
+        tuned, options = self.tuning(self.metric), self.options
+        if tuned is None:
+            return {}
+        if self.kind == "hnsw":
+            return {"m": options.m, "ef_construction": options.ef_construction, "ef_search": tuned.effort}
+        return {"nlist": options.nlist_for(self.rows - self.zero_rows), "nprobe": tuned.effort}
 
     @property
     def checksum(self) -> str:

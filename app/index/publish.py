@@ -7,6 +7,7 @@ name, which ends in the manifest's checksum. What was published before stays unt
 import shutil
 import uuid
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -19,9 +20,9 @@ from app.index.bitmap import Bitmap
 from app.index.block import VectorBlock, as_indexed
 from app.index.exact import one_thread
 from app.index.manifest import FILE, Digest, Manifest, Tuned
-from app.index.protocol import IndexOptions, RowIds, Vectors
+from app.index.protocol import IndexOptions, Kind, RowIds, Vectors
 from app.index.row_positions import RowPositions
-from app.index.snapshot import INDEX, ROWS, VECTORS, Snapshot
+from app.index.snapshot import INDEX, ORDER, ROWS, VECTORS, Snapshot
 from models.portable import Distance, sync
 
 _PARTIAL = ".partial-"
@@ -57,14 +58,17 @@ def publish(
         if kind != "flat":
             vectors = np.memmap(partial / VECTORS, np.float32, "r+", shape=(len(rows), dimension))
             _sample_last(rows, vectors)
-            approximate = BUILT[kind].build(vectors[:-_SAMPLE], metric, options)
-            tuned = {score: _tuned(approximate, vectors, longest, score, options) for score in ("ip", "l2")}
+            settled = replace(options, nlist=options.nlist_for(len(rows)))
+            approximate = BUILT[kind].build(vectors[:-_SAMPLE], metric, settled)
+            tuned = {score: _tuned(approximate, vectors, longest, score, kind, options) for score in ("ip", "l2")}
             approximate.add(vectors[-_SAMPLE:])
             approximate.write(partial / INDEX)
             vectors.flush()
         every = np.concatenate([rows, zeros])
-        RowPositions(every)  # refuses ids that are negative or come twice
+        order = RowPositions(every).order  # refuses ids that are negative or come twice
         (partial / ROWS).write_bytes(every.data)
+        if order is not None:
+            (partial / ORDER).write_bytes(order.data)
         manifest = Manifest(
             version=version,
             metric=metric,
@@ -135,7 +139,12 @@ def _sample_last(rows: RowIds, vectors: Vectors) -> None:
 
 
 def _tuned(
-    approximate: Approximate, vectors: Vectors, longest: float, score: Literal["ip", "l2"], options: IndexOptions
+    approximate: Approximate,
+    vectors: Vectors,
+    longest: float,
+    score: Literal["ip", "l2"],
+    kind: Kind,
+    options: IndexOptions,
 ) -> Tuned:
     """The effort asked for, or the least that reaches the recall asked for, and the recall@10 measured with it.
 
@@ -144,9 +153,9 @@ def _tuned(
     seen = len(vectors) - _SAMPLE
     block = VectorBlock(np.arange(seen), vectors[:seen], Bitmap.full(seen), np.empty(0, np.int64), longest)
     queries = np.ascontiguousarray(vectors[seen:])
-    given = options.ef_search if options.kind == "hnsw" else options.nprobe
+    given = options.effort_for(kind)
     efforts = [given] if given else approximate.efforts()
-    return _least(approximate, block, queries, score, _NEIGHBOURS, efforts, options.recall)
+    return _least(approximate, block, queries, score, _NEIGHBOURS, efforts, options.recall_for(len(vectors)))
 
 
 def tune(snapshot: Snapshot, queries: Vectors, score: Distance, neighbours: int) -> tuple[Tuned, Tuned] | None:
@@ -160,12 +169,11 @@ def tune(snapshot: Snapshot, queries: Vectors, score: Distance, neighbours: int)
         return None
     indexed, block = as_indexed(queries, score)[0], snapshot.block
     before = _least(approximate, block, indexed, score, neighbours, [own.effort], 0.0)
-    if before.recall >= snapshot.manifest.options.recall:
+    wanted = snapshot.manifest.options.recall_for(snapshot.manifest.rows)
+    if before.recall >= wanted:
         return before, before
     harder = (effort for effort in approximate.efforts() if effort > own.effort)
-    return before, _least(
-        approximate, block, indexed, score, neighbours, [own.effort, *harder], snapshot.manifest.options.recall
-    )
+    return before, _least(approximate, block, indexed, score, neighbours, [own.effort, *harder], wanted)
 
 
 def _least(

@@ -10,7 +10,7 @@ import structlog
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, LiveIndex, Snapshot, VectorIndex
+from app.index import CHECKED_AT_ONCE, CorruptIndex, LiveIndex, Snapshot, VectorIndex
 from app.problems import Unavailable
 from app.storage.lance_table import VersionGone
 
@@ -35,9 +35,13 @@ class LivePair:
 class LiveIndexes:
     """One live index for each generation that was searched. The items are the truth: an index only follows them."""
 
-    def __init__(self, galleries: Galleries, ask_for_rebuild: AskForRebuild) -> None:
+    def __init__(
+        self, galleries: Galleries, ask_for_rebuild: AskForRebuild, *, check_at_once: int = CHECKED_AT_ONCE
+    ) -> None:
+        """check_at_once: as `Snapshot.load` takes it; more vectors than that are checked while they are searched."""
         self._galleries = galleries
         self._ask = ask_for_rebuild
+        self._check_at_once = check_at_once
         self._opening = threading.Lock()
         self._open: dict[tuple[str, int, str | None], _Followed] = {}
 
@@ -69,7 +73,9 @@ class LiveIndexes:
             with self._opening:
                 # One of the same number is gone, with the upgrade that made it.
                 self._open = {one: kept for one, kept in self._open.items() if one[:2] != key[:2] or one == key}
-                followed = self._open.setdefault(key, _Followed(self._galleries, info, number, self._ask))
+                followed = self._open.setdefault(
+                    key, _Followed(self._galleries, info, number, self._ask, self._check_at_once)
+                )
         return followed
 
     def forget(self, info: GalleryInfo) -> None:
@@ -81,11 +87,14 @@ class LiveIndexes:
 class _Followed:
     """One generation's live index, and how far it has followed the items."""
 
-    def __init__(self, galleries: Galleries, info: GalleryInfo, number: int, ask: AskForRebuild) -> None:
+    def __init__(
+        self, galleries: Galleries, info: GalleryInfo, number: int, ask: AskForRebuild, check_at_once: int
+    ) -> None:
         self._store: GalleryStore = galleries.store(info)
         self._lineage = galleries.lineage(info, number)
         self._number = number
         self._ask_for_rebuild = ask
+        self._check_at_once = check_at_once
         self._lock = threading.Lock()
         self._index: LiveIndex | None = None
         self._published: str | None = None
@@ -125,7 +134,7 @@ class _Followed:
         """With the newly published snapshot under it, if that can be; else opened anew."""
         if index is not None and published is not None:
             try:
-                index.swap(Snapshot.load(self._store.index_folder(self._number) / published))
+                index.swap(self._loaded(info, published))
             except (CorruptIndex, ValueError) as error:
                 log.warning("published index not taken over", gallery=info.id, index=published, error=str(error))
             else:
@@ -136,8 +145,7 @@ class _Followed:
         metric, dimension = info.generations[self._number].space.metric, self._lineage.dimension
         if published is not None:
             try:
-                snapshot = Snapshot.load(self._store.index_folder(self._number) / published)
-                return LiveIndex(metric, dimension, snapshot=snapshot)
+                return LiveIndex(metric, dimension, snapshot=self._loaded(info, published))
             except CorruptIndex as error:
                 log.error("published index is corrupt; searching exactly until it is rebuilt", error=str(error))
                 self._corrupt = True
@@ -147,6 +155,28 @@ class _Followed:
         for part in self._store.project(self._lineage, version=version):
             index.upsert(part.rows, part.vectors, version=version)
         return index
+
+    def _loaded(self, info: GalleryInfo, published: str) -> Snapshot:
+        """A published snapshot; where it has very many vectors, they are checked while it is searched already."""
+        folder = self._store.index_folder(self._number) / published
+        snapshot = Snapshot.load(folder, check_at_once=self._check_at_once)
+        if not snapshot.checked:
+            threading.Thread(target=self._check, args=(info, snapshot), name=f"check {published}", daemon=True).start()
+        return snapshot
+
+    def _check(self, info: GalleryInfo, snapshot: Snapshot) -> None:
+        """Lets go of a snapshot whose vectors turn out damaged, and has another built."""
+        try:
+            snapshot.check_vectors()
+        except CorruptIndex as error:
+            with self._lock:
+                given_up = not snapshot.directory.exists()  # for another, which was published since
+                if given_up or self._index is None or self._index.snapshot is not snapshot:
+                    return
+                log.error("published index is corrupt; searching exactly until it is rebuilt", error=str(error))
+                self._corrupt = True
+                self._index = self._opened(info, None)
+                self._ask_if_due(info, self._index)
 
     def _follow(self, index: LiveIndex) -> None:
         if self._store.items.version <= index.version:

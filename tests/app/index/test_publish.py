@@ -4,23 +4,25 @@ import json
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from app.index import CorruptIndex, IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, prune, publish, tune
+from app.index.protocol import AskedKind
 from tests.app.index.conftest import DIMENSION, gallery, questions
 from tests.app.index.oracle import assert_same
 
 KINDS = {
     "flat": IndexOptions(kind="flat"),
     "ivf_flat": IndexOptions(kind="ivf_flat", nlist=40),
+    "ivf_sq8": IndexOptions(kind="ivf_sq8", nlist=40),
     "hnsw": IndexOptions(kind="hnsw", m=8, ef_construction=40),
 }
 FILES = [
-    *((kind, name) for kind in KINDS for name in ("vectors.f32", "rows.i64", "manifest.json")),
-    ("ivf_flat", "index.faiss"),
-    ("hnsw", "index.faiss"),
+    *((kind, name) for kind in KINDS for name in ("vectors.f32", "rows.i64", "order.i64", "manifest.json")),
+    *((kind, "index.faiss") for kind in KINDS if kind != "flat"),
 ]
 
 
@@ -62,13 +64,13 @@ def test_recall_is_reached_unless_the_effort_is_fixed(tmp_path: Path) -> None:
     assert 0.7 <= recall(recall=0.7) < recall()
 
 
-def test_auto_is_exact_up_to_a_size_and_an_inverted_file_above(tmp_path: Path) -> None:
+def test_auto_is_exact_then_a_graph_then_a_quantised_inverted_file(tmp_path: Path) -> None:
     rows, vectors = gallery(np.random.default_rng(0), 1_600)
-    for exact_rows, kind in ((1_600, "flat"), (1_599, "ivf_flat")):
-        options = IndexOptions(exact_rows=exact_rows)
+    for exact_rows, graph_rows, kind in ((1_600, 0, "flat"), (1_599, 1_600, "hnsw"), (1_599, 1_599, "ivf_sq8")):
+        options = IndexOptions(exact_rows=exact_rows, graph_rows=graph_rows)
         path = publish(tmp_path, [(rows, vectors)], metric="l2", dimension=DIMENSION, version=1, options=options)
         assert Snapshot.load(path).manifest.kind == kind
-    assert {IndexOptions(kind=kind).kind_for(999) for kind in ("auto", "flat", "ivf_flat", "hnsw")} == {"flat"}
+    assert {IndexOptions(kind=kind).kind_for(999) for kind in get_args(AskedKind)} == {"flat"}
 
 
 @pytest.mark.parametrize(("kind", "name"), FILES)
@@ -167,9 +169,9 @@ def test_the_same_version_published_twice_gets_two_names(tmp_path: Path) -> None
 
 def test_vectors_stay_on_disk(tmp_path: Path) -> None:
     snapshot = Snapshot.load(published(tmp_path))
-    assert isinstance(snapshot.block.vectors, np.memmap)
+    assert not snapshot.block.vectors.flags.owndata
     assert not snapshot.block.vectors.flags.writeable
-    assert snapshot.memory().mapped == 1_498 * DIMENSION * 4
+    assert snapshot.memory().mapped == 1_498 * DIMENSION * 4 + 2 * 1_500 * 8
 
 
 def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
@@ -190,6 +192,7 @@ def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
     [
         {"kind": "pq"},
         {"exact_rows": -1},
+        {"graph_rows": -1},
         {"nlist": 0},
         {"nprobe": 0},
         {"nlist": 10, "nprobe": 11},

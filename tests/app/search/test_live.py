@@ -23,6 +23,7 @@ from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
+from tests.waiting import wait_until
 from workers.serving.indexing import Built, build_index, settle
 
 _NAMED = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("label", pa.string())])
@@ -162,6 +163,18 @@ def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench:
     assert bench.rebuilds == [("g", 1)]
     bench.publish()
     assert bench.scores() == [3, 2, 1]
+    assert bench.rebuilds == [("g", 1)]
+
+
+def test_damage_found_after_searches_began_ends_them_and_a_rebuild_is_asked_for(bench: LiveBench) -> None:
+    bench.live = LiveIndexes(bench.crosswalk.galleries, lambda *which: bench.rebuilds.append(which), check_at_once=0)
+    bench.put(x=1, y=2)
+    bench.damage(bench.publish())
+    bench.scores()
+    wait_until(lambda: bench.rebuilds, "the damage to be found")
+    assert bench.scores() == [2, 1]
+    bench.publish()
+    assert bench.scores() == [2, 1]
     assert bench.rebuilds == [("g", 1)]
 
 
