@@ -85,5 +85,5 @@ def as_indexed(vectors: Vectors, metric: Distance) -> tuple[Vectors, npt.NDArray
     if metric != "cosine":
         return vectors, np.ones(len(vectors), bool), float(lengths.max(initial=0))
     ranked = lengths > 0
-    units = vectors / np.where(ranked, lengths, 1)[:, None]
+    units = vectors / (lengths if ranked.all() else np.where(ranked, lengths, 1))[:, None]
     return units.astype(np.float32), ranked, 1.0

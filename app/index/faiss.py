@@ -117,8 +117,9 @@ class LiveIndex:
                 parts.append(state.snapshot.search(base, queries, k, score, effort))
             if delta.ranked.count or not parts:
                 parts.append(delta.search(queries, k, score))
-        zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
-        return _with_zeros(_merged(parts, k, score), np.sort(np.concatenate(zeros)), queries, score)
+        hits = _merged(parts, k, score)
+        zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None and len(block.zeros)]
+        return _with_zeros(hits, np.sort(np.concatenate(zeros)), queries, score) if zeros else hits
 
     def versions(self, rows: RowIds) -> RowIds:
         return self._held(self._state, rows, None)
@@ -211,8 +212,6 @@ def _merged(parts: list[Hits], k: int, score: Distance) -> Hits:
 
 def _with_zeros(hits: Hits, zeros: RowIds, queries: Vectors, score: Distance) -> Hits:
     """The zero rows of a cosine index, by row id, in the places that the others left empty."""
-    if not len(zeros):
-        return hits
     lengths = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
     worst = {"cosine": np.full(len(queries), -1.0), "ip": -lengths, "l2": lengths + 1}[score].astype(np.float32)
     query, place = np.nonzero(hits.rows == PADDING)

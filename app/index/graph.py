@@ -31,6 +31,7 @@ class Graph:
         self._index = index
         self._vectors = vectors
         self._unit = unit
+        self._beams: dict[int, faiss.SearchParametersHNSW] = {}
 
     @classmethod
     def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> Graph:
@@ -72,8 +73,11 @@ class Graph:
             return None
 
         def follow(queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
-            selector = None if selected.count == selected.size else selected.selector()
-            how = faiss.SearchParametersHNSW(efSearch=math.ceil(max(effort, fetch) / share), sel=selector)
+            beam = math.ceil(max(effort, fetch) / share)
+            if selected.count == selected.size:
+                how = self._beams.get(beam) or self._beams.setdefault(beam, _beam(beam, None))
+            else:
+                how = _beam(beam, selected.selector())
             m, at = len(queries), faiss.swig_ptr
             values, positions = np.empty((m, fetch), np.float32), np.empty((m, fetch), np.int64)
             self._index.search_c(m, at(queries), fetch, at(values), at(positions), how)
@@ -92,3 +96,7 @@ class Graph:
     def memory(self) -> MemoryUse:
         links = self._index.hnsw
         return MemoryUse(4 * links.neighbors.size(), 8 * links.offsets.size() + 4 * links.levels.size())
+
+
+def _beam(ef_search: int, selector: faiss.IDSelector | None) -> faiss.SearchParametersHNSW:
+    return faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)

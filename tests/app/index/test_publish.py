@@ -181,7 +181,8 @@ def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
         (np.arange(at * size, (at + 1) * size), random.standard_normal((size, 64)).astype(np.float32))
         for at in range(count)
     )
-    publish(tmp_path, batches, metric="cosine", dimension=64, version=1)
+    options = IndexOptions(kind="flat")
+    publish(tmp_path, batches, metric="cosine", dimension=64, version=1, options=options)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.3 * size * count * 64 * 4
