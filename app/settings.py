@@ -131,7 +131,7 @@ class Settings(BaseSettings):
         default=2_000_000_000, gt=0, description="Most memory for one gallery's vectors in a proof; larger are sampled."
     )
     index_exact_rows: int = Field(
-        default=10_000, gt=0, description="Galleries up to this size are searched exactly, unless they say otherwise."
+        default=5_000, gt=0, description="Galleries up to this size are searched exactly, unless they say otherwise."
     )
     index_graph_rows: int = Field(
         default=2_000_000,

@@ -57,7 +57,7 @@ class IndexOptions:
     """
 
     kind: AskedKind = "auto"
-    exact_rows: int = 10_000
+    exact_rows: int = 5_000
     graph_rows: int = 2_000_000
     nlist: int | None = None
     nprobe: int | None = None

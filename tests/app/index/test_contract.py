@@ -200,6 +200,13 @@ def test_a_filter_lets_through_what_it_names_and_nothing_else(
         assert np.mean([len(true & set(row.tolist())) / 8 for true, row in zip(truth, hits.rows, strict=True)]) > 0.85
 
 
+def test_one_row_in_thousands_is_found(filled: Filled, random: np.random.Generator) -> None:
+    index, oracle = filled
+    for row in random.choice(oracle.batch()[0], 10, replace=False):
+        for score in sorted(index.scores):
+            assert_exact(index, oracle, questions(random, 6), 3, score, allowed=np.array([row]))
+
+
 def test_a_filter_that_names_nothing_here_finds_nothing(filled_l2: Filled, random: np.random.Generator) -> None:
     for allowed in (np.empty(0, np.int64), np.array([1, 2, 3])):
         assert (filled_l2[0].search(questions(random), 3, allowed=allowed).rows == PADDING).all()

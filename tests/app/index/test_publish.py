@@ -11,6 +11,7 @@ import pytest
 
 from app.index import CorruptIndex, IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, prune, publish, tune
 from app.index.protocol import AskedKind
+from models.portable import Distance
 from tests.app.index.conftest import DIMENSION, gallery, questions
 from tests.app.index.oracle import assert_same
 
@@ -48,6 +49,14 @@ def test_the_manifest_says_what_was_built(kind: str, tmp_path: Path) -> None:
     assert (manifest.kind, manifest.options) == (kind, KINDS[kind])
     assert set(manifest.tuned) == (set() if kind == "flat" else {"ip", "l2"})
     assert manifest.recall >= 0.97
+    names = {"flat": set(), "hnsw": {"m", "ef_construction", "ef_search"}}
+    assert set(manifest.parameters) == names.get(kind, {"nlist", "nprobe"})
+    assert manifest.bytes == sum(path.stat().st_size for path in tmp_path.glob("*/*") if path.name != "manifest.json")
+
+
+def test_recall_aimed_at_is_less_above_a_million_rows_unless_it_is_given() -> None:
+    assert [IndexOptions().recall_for(rows) for rows in (1_000_000, 1_000_001)] == [0.99, 0.95]
+    assert IndexOptions(recall=0.8).recall_for(2_000_000) == 0.8
 
 
 def test_recall_is_reached_unless_the_effort_is_fixed(tmp_path: Path) -> None:
@@ -84,6 +93,22 @@ def test_any_flipped_byte_is_noticed(kind: str, name: str, tmp_path: Path) -> No
             Snapshot.load(path.parent)
     path.write_bytes(whole)
     Snapshot.load(path.parent)
+
+
+def test_altered_vectors_are_noticed_later_where_they_are_not_read_at_once(tmp_path: Path) -> None:
+    directory = published(tmp_path, "hnsw")
+    size, path = 1_498 * DIMENSION * 4, directory / "vectors.f32"
+    assert Snapshot.load(directory, check_at_once=size).checked
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    with pytest.raises(CorruptIndex):
+        Snapshot.load(directory, check_at_once=size)
+    snapshot = Snapshot.load(directory, check_at_once=size - 1)
+    assert not snapshot.checked
+    with pytest.raises(CorruptIndex):
+        snapshot.check_vectors()
+    path.write_bytes(whole)
+    snapshot.check_vectors()
 
 
 @pytest.mark.parametrize(("kind", "name"), FILES)
@@ -172,6 +197,26 @@ def test_vectors_stay_on_disk(tmp_path: Path) -> None:
     assert not snapshot.block.vectors.flags.owndata
     assert not snapshot.block.vectors.flags.writeable
     assert snapshot.memory().mapped == 1_498 * DIMENSION * 4 + 2 * 1_500 * 8
+
+
+def test_a_graph_keeps_its_links_alone_and_reads_the_one_copy_of_the_vectors(tmp_path: Path) -> None:
+    directory = published(tmp_path, "hnsw")
+    vectors = Snapshot.load(directory).block.vectors
+    assert not any(one.tobytes() in (directory / "index.faiss").read_bytes() for one in vectors[::50])
+
+
+@pytest.mark.parametrize(("metric", "answers"), [("cosine", {"ip", "l2"}), ("ip", {"ip"}), ("l2", {"l2"})])
+def test_a_graph_answers_the_scores_that_order_its_rows_as_its_own_does(
+    metric: Distance, answers: set[Distance], tmp_path: Path
+) -> None:
+    """The rest, where rows are of unlike lengths, are answered by looking at every row."""
+    rows, vectors = gallery(np.random.default_rng(1))
+    options = IndexOptions(kind="hnsw", m=8, ef_construction=40)
+    path = publish(tmp_path, [(rows, vectors)], metric=metric, dimension=DIMENSION, version=1, options=options)
+    graph = Snapshot.load(path).approximate
+    assert graph is not None
+    scores: tuple[Distance, ...] = ("ip", "l2")
+    assert {score for score in scores if graph.propose(score, 64, len(rows)) is not None} == answers
 
 
 def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
