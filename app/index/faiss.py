@@ -18,8 +18,9 @@ from app.index.row_positions import RowPositions
 from app.index.snapshot import Snapshot
 from models.portable import Distance
 
-_REBUILD_SHARE = 0.1  # of the snapshot's rows
-_REBUILD_LEAST, _REBUILD_MOST = 10_000, 200_000  # rows
+_REBUILD_LEAST = 10_000  # rows
+_REBUILD_SHARE, _REBUILD_MOST = 0.1, 200_000  # of the snapshot's rows, and rows at most
+_GROWTH_SHARE, _GROWTH_MOST = 0.05, 50_000  # of a graph, which is not built anew but grown
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +81,9 @@ class LiveIndex:
     def rebuild_due(self) -> bool:
         """Whether so much was written since the snapshot that a new one should be published from the store."""
         snapshot = self._state.snapshot
-        rows = snapshot.manifest.rows if snapshot else 0
-        return len(self._written) > min(max(_REBUILD_LEAST, _REBUILD_SHARE * rows), _REBUILD_MOST)
+        rows, graph = (snapshot.manifest.rows, snapshot.manifest.kind == "hnsw") if snapshot else (0, False)
+        share, most = (_GROWTH_SHARE, _GROWTH_MOST) if graph else (_REBUILD_SHARE, _REBUILD_MOST)
+        return len(self._written) > min(max(_REBUILD_LEAST, share * rows), most)
 
     def __len__(self) -> int:
         state = self._state

@@ -54,6 +54,17 @@ class Graph:
         index.referenced_objects = [storage]
         return cls(index, vectors, metric == "cosine")
 
+    @classmethod
+    def reopen(cls, path: Path, vectors: Vectors, metric: Distance) -> Graph:
+        """To add to it: with everything in memory, the vectors (n, d) that it was built of too."""
+        index = faiss.read_index(str(path), faiss.IO_FLAG_SKIP_STORAGE)
+        storage = faiss.IndexFlat(vectors.shape[1], faiss_metric(metric))
+        for start in range(0, len(vectors), CHUNK):
+            storage.add(np.ascontiguousarray(vectors[start : start + CHUNK]))
+        index.storage, index.own_fields = storage, False
+        index.referenced_objects = [storage]
+        return cls(index, None, metric == "cosine")
+
     def add(self, vectors: Vectors) -> None:
         for start in range(0, len(vectors), CHUNK):
             self._index.add(np.ascontiguousarray(vectors[start : start + CHUNK]))
@@ -82,10 +93,9 @@ class Graph:
             values, positions = np.empty((m, fetch), np.float32), np.empty((m, fetch), np.int64)
             self._index.search_c(m, at(queries), fetch, at(values), at(positions), how)
             if not of_inner_products:
-                np.negative(values, out=values)
-            elif score == "l2":
-                values = 2 * values - np.square(queries).sum(axis=1, keepdims=True) - 1
-            return positions, left_out(values, positions)
+                return positions, left_out(-values, positions)
+            bound = left_out(values, positions)
+            return positions, 2 * bound - np.square(queries).sum(axis=1) - 1 if score == "l2" else bound
 
         return follow
 

@@ -38,7 +38,8 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """rows: how many there are, `zero_rows` of them without a direction. kind: what `options` came to. longest: length
+    """rows: how many there are, `zero_rows` of them without a direction. dead: how many more have a vector, and a place
+    in the index, but are found no more. kind: what `options` came to. longest: length
     of the longest vector. tuned: for ip (and so cosine) and l2, unless the index is exact. version: the store version
     it was built from. created_at: ISO 8601. files: name → digest.
     """
@@ -48,6 +49,7 @@ class Manifest:
     dimension: int
     rows: int
     zero_rows: int
+    dead: int
     longest: float
     kind: Kind
     options: IndexOptions

@@ -14,7 +14,7 @@ from app.index.approximate import BUILT, Approximate
 from app.index.bitmap import Bitmap
 from app.index.block import VectorBlock
 from app.index.manifest import Digest, Manifest
-from app.index.protocol import PADDING, CorruptIndex, Hits, MemoryUse, Vectors
+from app.index.protocol import PADDING, CorruptIndex, Hits, MemoryUse, RowIds, Vectors
 from app.index.row_positions import RowPositions
 from models.portable import Distance
 
@@ -28,9 +28,9 @@ _Number = TypeVar("_Number", np.float32, np.int64)
 class Snapshot:
     """An immutable index of one store version.
 
-    block: every row, those without a direction last. ids: where each row stands. approximate: what finds candidates
-    without looking at every row; None where the index is exact. checked: whether the vectors were found to be those
-    that were published; everything else always was.
+    block: every row, those without a direction last; one that was grown also has dead ones, with ids below 0. ids:
+    where each row stands. approximate: what finds candidates without looking at every row; None where the index is
+    exact. checked: whether the vectors were found to be those that were published; everything else always was.
     """
 
     directory: Path
@@ -52,17 +52,25 @@ class Snapshot:
         checked = check_at_once is None or size <= check_at_once
         for name, digest in manifest.files.items():
             _check(directory / name, digest, whole=checked or name != VECTORS)
-        ranked, every = manifest.rows - manifest.zero_rows, manifest.rows
+        ranked, every = manifest.rows - manifest.zero_rows + manifest.dead, manifest.rows + manifest.dead
         rows = _mapped(directory / ROWS, np.int64).reshape(every)
         order = _mapped(directory / ORDER, np.int64).reshape(every) if ORDER in manifest.files else None
+        ids = RowPositions.ordered(rows, order)
         quantised = manifest.kind == "ivf_sq8"
         floats = _mapped(directory / VECTORS, np.float32, scattered=quantised)
         vectors = floats.reshape(ranked, manifest.dimension)
-        block = VectorBlock(rows, vectors, Bitmap.full(ranked), np.arange(ranked, every), manifest.longest)
+        live = Bitmap.of(rows[:ranked] >= 0) if manifest.dead else Bitmap.full(ranked)
+        block = VectorBlock(rows, vectors, live, np.arange(ranked, every), manifest.longest)
         approximate = None
         if manifest.kind != "flat":
             approximate = BUILT[manifest.kind].load(directory / INDEX, vectors, manifest.metric)
-        return cls(directory, manifest, block, RowPositions.ordered(rows, order), approximate, checked)
+        return cls(directory, manifest, block, ids, approximate, checked)
+
+    @property
+    def rows(self) -> RowIds:
+        """The ids of its rows, in no order: (n,) int64."""
+        rows = self.block.rows
+        return rows[rows >= 0] if self.manifest.dead else rows
 
     @property
     def version(self) -> int:

@@ -9,6 +9,8 @@ import pytest
 from app.composition import Crosswalk, compose
 from app.galleries import generations
 from app.galleries.schemas import IndexChoice, NewGallery
+from app.index import Snapshot
+from app.maintenance.gallery_checks import gallery_findings
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import Database
@@ -28,9 +30,13 @@ def crosswalk(settings: Settings, database: Database) -> Iterator[Crosswalk]:
 
 def fill(crosswalk: Crosswalk, gallery: str, index: IndexChoice) -> None:
     crosswalk.galleries.create(NewGallery(id=gallery, model="m", index=index))
-    vectors = np.random.default_rng(0).standard_normal((COUNT, DIMENSION)).astype(np.float32)
+    put(crosswalk, gallery, range(COUNT))
+
+
+def put(crosswalk: Crosswalk, gallery: str, items: range) -> None:
+    vectors = np.random.default_rng(items.start).standard_normal((len(items), DIMENSION)).astype(np.float32)
     schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(DIMENSION))])
-    columns = [pa.array(map(str, range(COUNT))), pa.array(list(vectors), vector_type(DIMENSION))]
+    columns = [pa.array(map(str, items)), pa.array(list(vectors), vector_type(DIMENSION))]
     batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     info = crosswalk.galleries.info(gallery)
     crosswalk.galleries.store(info).put("m", DIMENSION, lambda: (), schema, lambda: iter([batch]))
@@ -62,6 +68,21 @@ def test_a_gallery_can_have_another_kind_of_index_than_its_size_asks_for(crosswa
     told = crosswalk.galleries.get("g").published_index
     assert told is not None
     assert (told.kind, told.recall, told.parameters) == ("flat", 1, {})
+
+
+def test_a_graph_grows_by_what_was_written_since_and_holds_the_items_as_they_are(crosswalk: Crosswalk) -> None:
+    fill(crosswalk, "g", IndexChoice())
+    publish_index(crosswalk, "g")
+    crosswalk.items.delete("g", [str(item) for item in range(50)])
+    put(crosswalk, "g", range(COUNT - 100, COUNT + 300))
+    name = publish_index(crosswalk, "g")
+    info = crosswalk.galleries.info("g")
+    snapshot = Snapshot.load(crosswalk.galleries.store(info).index_folder(1) / name)
+    assert snapshot.manifest.dead == 150, "it was grown"
+    assert not list(gallery_findings(crosswalk, info))
+    told = crosswalk.galleries.get("g").published_index
+    assert told is not None
+    assert told.rows == COUNT - 50 + 300
 
 
 def test_an_index_whose_manifest_is_damaged_is_not_told_of(crosswalk: Crosswalk) -> None:
