@@ -31,7 +31,7 @@ class Graph:
         self._index = index
         self._vectors = vectors
         self._unit = unit
-        self._beams: dict[int, faiss.SearchParametersHNSW] = {}
+        self._last: tuple[Bitmap, int, faiss.SearchParametersHNSW] | None = None
 
     @classmethod
     def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> Graph:
@@ -84,11 +84,7 @@ class Graph:
             return None
 
         def follow(queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
-            beam = math.ceil(max(effort, fetch) / share)
-            if selected.count == selected.size:
-                how = self._beams.get(beam) or self._beams.setdefault(beam, _beam(beam, None))
-            else:
-                how = _beam(beam, selected.selector())
+            how = self._how(selected, math.ceil(max(effort, fetch) / share))
             m, at = len(queries), faiss.swig_ptr
             values, positions = np.empty((m, fetch), np.float32), np.empty((m, fetch), np.int64)
             self._index.search_c(m, at(queries), fetch, at(values), at(positions), how)
@@ -99,6 +95,16 @@ class Graph:
 
         return follow
 
+    def _how(self, selected: Bitmap, ef_search: int) -> faiss.SearchParametersHNSW:
+        """The parameters of a search; those of the last are kept, as most searches are like the last."""
+        last = self._last
+        if last is not None and last[0] is selected and last[1] == ef_search:
+            return last[2]
+        selector = None if selected.count == selected.size else selected.selector()
+        how = faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
+        self._last = selected, ef_search, how
+        return how
+
     def write(self, path: Path) -> None:
         """The links alone: the vectors are kept once, elsewhere."""
         faiss.write_index(self._index, str(path), faiss.IO_FLAG_SKIP_STORAGE)
@@ -106,7 +112,3 @@ class Graph:
     def memory(self) -> MemoryUse:
         links = self._index.hnsw
         return MemoryUse(4 * links.neighbors.size(), 8 * links.offsets.size() + 4 * links.levels.size())
-
-
-def _beam(ef_search: int, selector: faiss.IDSelector | None) -> faiss.SearchParametersHNSW:
-    return faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
