@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 SHIPPED = faiss.cvar.distance_compute_blas_threshold  # the index sets its own
 
 from app.index import IndexOptions, Kind, LiveIndex, RowIds, Snapshot, Vectors, best_of, publish  # noqa: E402
-from app.index.snapshot import INDEX  # noqa: E402
+from app.index.snapshot import CHECKED_AT_ONCE, INDEX  # noqa: E402
 from models.portable import Distance  # noqa: E402
 
 K = 10
@@ -183,7 +183,7 @@ def loaded(directory: Path, queries: Vectors) -> Loaded:
 
     LiveIndex("cosine", 2).search(np.ones((1, 2), np.float32), 1)
     before, began = used(), time.perf_counter()
-    snapshot = Snapshot.load(directory, check_at_once=0)
+    snapshot = Snapshot.load(directory, check_at_once=CHECKED_AT_ONCE)
     index = LiveIndex("cosine", snapshot.manifest.dimension, snapshot=snapshot)
     index.search(queries[:1], K)
     taken = time.perf_counter() - began

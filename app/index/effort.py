@@ -59,17 +59,19 @@ def _least(
     efforts: Iterable[int],
     wanted: float,
 ) -> Tuned:
-    """The first of the rising efforts that reaches the recall wanted, or else the last, and its recall."""
+    """The first of the rising efforts whose recall is above the one wanted by its standard error at least, or else the
+    last, and its recall."""
 
-    def recall(effort: int) -> float:
+    def recall(effort: int) -> tuple[float, float]:
         propose = approximate.propose(score, effort, block.ranked.count)
         rows = block.search(queries, neighbours, score, propose).rows
-        return float(np.mean([np.isin(true, one).mean() for true, one in zip(truth, rows, strict=True)]))
+        each = np.array([np.isin(true, one).mean() for true, one in zip(truth, rows, strict=True)])
+        return float(each.mean()), float(each.std() / np.sqrt(len(each)))
 
     with one_thread():
         truth = block.search(queries, neighbours, score).rows
         for effort in efforts:
-            measured = recall(effort)
-            if measured >= wanted:
+            measured, error = recall(effort)
+            if measured - error >= wanted:
                 break
     return Tuned(effort, measured)

@@ -20,7 +20,7 @@ from models.portable import Distance
 
 _REBUILD_LEAST = 10_000  # rows
 _REBUILD_SHARE, _REBUILD_MOST = 0.1, 200_000  # of the snapshot's rows, and rows at most
-_GROWTH_SHARE, _GROWTH_MOST = 0.05, 50_000  # of a graph, which is not built anew but grown
+_GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built anew but grown
 
 
 @dataclass(frozen=True, eq=False)
