@@ -193,7 +193,7 @@ def loaded(directory: Path, queries: Vectors) -> Loaded:
     return Loaded(taken, after[0] - before[0], after[1] - before[1])
 
 
-def compare(count: int, dimension: int, kinds: list[Kind], repeats: int, folder: Path) -> None:
+def compare(count: int, dimension: int, kinds: list[Kind], repeats: int, nlist: int | None, folder: Path) -> None:
     """Prints one table."""
     mixture = Mixture(dimension)
     queries = mixture.draw(QUERIES, 0)
@@ -211,7 +211,7 @@ def compare(count: int, dimension: int, kinds: list[Kind], repeats: int, folder:
 
     for kind in kinds:
         began = time.perf_counter()
-        options = IndexOptions(kind=kind)
+        options = IndexOptions(kind=kind, nlist=nlist)
         rows = mixture.rows(count)
         directory = publish(folder, rows, metric="cosine", dimension=dimension, version=1, options=options)
         built = time.perf_counter() - began
@@ -254,13 +254,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, action="append", help="how many; 20,000, then 200,000")
     parser.add_argument("--kinds", nargs="+", choices=get_args(Kind), default=get_args(Kind))
+    parser.add_argument("--nlist", type=int, help="clusters of inverted files; left out, as they are by default")
     parser.add_argument("--folder", type=Path, help="where there is space; left out, the system's for temporary files")
     arguments = parser.parse_args()
     with threadpool_limits(1):
         faiss.omp_set_num_threads(1)
         for count in arguments.rows or (20_000, 200_000):
             with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-                compare(count, DIMENSION, arguments.kinds, 400 if count < HELD else 100, Path(folder))
+                repeats = 400 if count < HELD else 100
+                compare(count, DIMENSION, arguments.kinds, repeats, arguments.nlist, Path(folder))
 
 
 if __name__ == "__main__":
