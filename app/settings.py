@@ -143,7 +143,22 @@ class Settings(BaseSettings):
     evaluation_memory_bytes: int = Field(
         default=2_000_000_000, gt=0, description="Most memory for one gallery's vectors in a proof; larger are sampled."
     )
-    index_exact_rows: int = Field(default=200_000, gt=0, description="Galleries up to this size are searched exactly.")
+    index_exact_rows: int = Field(
+        default=5_000, gt=0, description="Galleries up to this size are searched exactly, unless they say otherwise."
+    )
+    index_graph_rows: int = Field(
+        default=2_000_000,
+        gt=0,
+        description="Larger galleries up to this size get an HNSW graph; above it, an inverted file of quantised "
+        "vectors.",
+    )
+    index_recall: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Share of the true 10 nearest that an index is tuned to find; left out, 0.99 up to a million items "
+        "and 0.95 above.",
+    )
     cascade_overlap: float = Field(
         default=0.99, gt=0, le=1, description="Share of the rewritten gallery's top 10 that a cascade is to find."
     )

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.galleries.orders import Order
 from app.ids import ResourceId
-from app.index import IndexOptions
+from app.index import AskedKind, Kind
 
 
 class SideInformation(BaseModel):
@@ -19,14 +19,26 @@ class SideInformation(BaseModel):
 
 
 class IndexChoice(BaseModel):
-    """How a gallery is indexed. `auto` is exact up to a size, and an inverted file tuned by measured recall above."""
+    """How a gallery is indexed. `auto` is `flat`, which is exact, up to some thousands of items; then a graph (`hnsw`);
+    and for millions an inverted file of quantised vectors (`ivf_sq8`) whose finds are scored exactly. What is not exact
+    is tuned by measured recall."""
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["auto", "flat", "ivf_flat", "hnsw"] = "auto"
+    kind: AskedKind = "auto"
 
-    def options(self, exact_rows: int) -> IndexOptions:
-        return IndexOptions(kind=self.kind, exact_rows=exact_rows)
+
+class PublishedIndex(BaseModel):
+    """The index of the items as of some version; what was written since is searched exactly beside it."""
+
+    kind: Kind
+    recall: Annotated[float, Field(description="Share of the true 10 nearest that it finds, as measured; 1 if exact.")]
+    parameters: Annotated[
+        dict[str, int], Field(description="How it was built and is searched, by its kind's own names.", examples=[{}])
+    ]
+    rows: Annotated[int, Field(description="How many items it holds.")]
+    bytes: Annotated[int, Field(description="Its size on disk, vectors included.")]
+    created_at: datetime
 
 
 class NewGallery(BaseModel):
@@ -53,6 +65,10 @@ class Gallery(NewGallery):
     active_generation: Annotated[int, Field(description="The generation that searches are answered from.")]
     active_model: Annotated[str, Field(description="The model whose space that generation is in.")]
     items: Annotated[int, Field(description="How many items there are.")]
+    published_index: Annotated[
+        PublishedIndex | None,
+        Field(description="The active generation's index; null until one is published, while every item is looked at."),
+    ]
     created_at: datetime
 
 

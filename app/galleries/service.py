@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
 
 from sqlalchemy import ColumnElement, select, true
@@ -16,7 +17,7 @@ from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.index import IndexOptions
+from app.index import CorruptIndex, IndexOptions, Manifest
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
@@ -122,7 +123,13 @@ class Galleries:
 
     def index_options(self, info: GalleryInfo) -> IndexOptions:
         """How a gallery's generations are indexed."""
-        return schemas.IndexChoice(**info.index_options).options(self._settings.index_exact_rows)
+        settings = self._settings
+        return IndexOptions(
+            kind=schemas.IndexChoice(**info.index_options).kind,
+            exact_rows=settings.index_exact_rows,
+            graph_rows=settings.index_graph_rows,
+            recall=settings.index_recall,
+        )
 
     def lineage(self, info: GalleryInfo, number: int, *, uncertainty: bool = False) -> Lineage:
         """How to get a generation's vectors from the items; with the error expected of them, which takes longer than
@@ -216,6 +223,7 @@ class Galleries:
             active_generation=info.active,
             active_model=info.current.space.model,
             items=self.store(info).items.count(),
+            published_index=_published_index(self.store(info), info.current),
             created_at=info.created_at,
         )
 
@@ -235,6 +243,24 @@ class Galleries:
             ready_at=generation.ready_at,
             retired_at=generation.retired_at,
         )
+
+
+def _published_index(store: GalleryStore, generation: GenerationInfo) -> schemas.PublishedIndex | None:
+    """What a generation's index says of itself; None where it has none, or one that does not say what was published."""
+    if generation.index_name is None:
+        return None
+    try:
+        manifest = Manifest.load(store.index_folder(generation.number) / generation.index_name)
+    except CorruptIndex:  # searches find it out as well, and ask for another
+        return None
+    return schemas.PublishedIndex(
+        kind=manifest.kind,
+        recall=manifest.recall,
+        parameters=manifest.parameters,
+        rows=manifest.rows,
+        bytes=manifest.bytes,
+        created_at=datetime.fromisoformat(manifest.created_at),
+    )
 
 
 def _info(row: GalleryRow, generations: Sequence[GenerationRow], spaces: Mapping[str, Space]) -> GalleryInfo:

@@ -15,11 +15,13 @@ from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
 from app.index.row_positions import RowPositions
+from app.index.selections import Selections
 from app.index.snapshot import Snapshot
 from models.portable import Distance
 
-_REBUILD_SHARE = 0.1  # of the snapshot's rows
-_REBUILD_LEAST, _REBUILD_MOST = 10_000, 200_000  # rows
+_REBUILD_LEAST = 10_000  # rows
+_REBUILD_SHARE, _REBUILD_MOST = 0.1, 200_000  # of the snapshot's rows, and rows at most
+_GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built anew but grown
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,7 @@ class LiveIndex:
         self.dimension = dimension
         self.scores: frozenset[Distance] = frozenset({metric, "ip", "l2"})
         self._writing = threading.Lock()
+        self._selections = Selections()
         self._delta = Delta(metric, dimension)
         self._written: dict[int, int] = {}  # row → version of its last write since the snapshot
         self._state = _State(version, None, None, self._delta.block, self._delta.versions)
@@ -80,8 +83,9 @@ class LiveIndex:
     def rebuild_due(self) -> bool:
         """Whether so much was written since the snapshot that a new one should be published from the store."""
         snapshot = self._state.snapshot
-        rows = snapshot.manifest.rows if snapshot else 0
-        return len(self._written) > min(max(_REBUILD_LEAST, _REBUILD_SHARE * rows), _REBUILD_MOST)
+        rows, graph = (snapshot.manifest.rows, snapshot.manifest.kind == "hnsw") if snapshot else (0, False)
+        share, most = (_GROWTH_SHARE, _GROWTH_MOST) if graph else (_REBUILD_SHARE, _REBUILD_MOST)
+        return len(self._written) > min(max(_REBUILD_LEAST, share * rows), most)
 
     def __len__(self) -> int:
         state = self._state
@@ -107,18 +111,20 @@ class LiveIndex:
         if not ranked.all():
             raise ValueError("a zero query has no cosine with anything")
         delta, base = state.delta, state.base
-        if allowed is not None:
+        if allowed is not None and len(delta.rows):
             delta = delta.only(np.flatnonzero(np.isin(delta.rows, allowed)))
         if base is not None and state.snapshot is not None and allowed is not None:
-            base = base.only(state.snapshot.ids.positions(allowed))
+            whole, ids = base, state.snapshot.ids
+            base = self._selections.of(whole, allowed, lambda: whole.only(ids.positions(allowed)))
         parts: list[Hits] = []
         with one_thread():
             if base is not None and state.snapshot is not None:
                 parts.append(state.snapshot.search(base, queries, k, score, effort))
             if delta.ranked.count or not parts:
                 parts.append(delta.search(queries, k, score))
-        zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
-        return _with_zeros(_merged(parts, k, score), np.sort(np.concatenate(zeros)), queries, score)
+        hits = _merged(parts, k, score)
+        zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None and len(block.zeros)]
+        return _with_zeros(hits, np.sort(np.concatenate(zeros)), queries, score) if zeros else hits
 
     def versions(self, rows: RowIds) -> RowIds:
         return self._held(self._state, rows, None)
@@ -211,8 +217,6 @@ def _merged(parts: list[Hits], k: int, score: Distance) -> Hits:
 
 def _with_zeros(hits: Hits, zeros: RowIds, queries: Vectors, score: Distance) -> Hits:
     """The zero rows of a cosine index, by row id, in the places that the others left empty."""
-    if not len(zeros):
-        return hits
     lengths = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
     worst = {"cosine": np.full(len(queries), -1.0), "ip": -lengths, "l2": lengths + 1}[score].astype(np.float32)
     query, place = np.nonzero(hits.rows == PADDING)

@@ -104,7 +104,7 @@ def _index(
         what = f"the items as of version {manifest.version}, which its index holds, are gone"
         yield Finding("disagrees", subject, path, what, "rebuild", anew)
         return
-    if difference := _difference(snapshot.block.rows, rows):
+    if difference := _difference(snapshot.rows, rows):
         yield Finding("disagrees", subject, path, f"of its index's rows, {difference}", "rebuild", anew)
     elif generation.parent is None and (others := _other_vectors(store, lineage, snapshot)):
         what = f"its index holds other vectors of {others} items than the items do"
