@@ -41,7 +41,11 @@ class UnitWork:
         reached(Failpoint.UNIT_CLAIMED)
         store, lineage = self._of(unit)
         generation = store.generation(unit.generation, lineage.dimension)
-        pieces = generation.write_fragment(_told(_projected(store, lineage, unit), unit, progress))
+        try:
+            pieces = generation.write_fragment(_told(_projected(store, lineage, unit), unit, progress))
+        except OSError:
+            with self._context.holding():  # Who is late finds the vectors committed: it is LeaseLost then.
+                raise
         with self._context.holding() as session:
             kept = self._crosswalk.transform_units.record(session, unit, self._context.lease.token, pieces)
         reached(Failpoint.UNIT_RECORDED)

@@ -28,7 +28,7 @@ def run(context: StepContext) -> None:
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     state = {name: kept for name, kept in context.lease.checkpoint.items() if kept.get("committed")}
     waiting = [name for name in upgrade.galleries if name not in state]
-    planned = {name: _plan(context, crosswalk, upgrade, name) for name in waiting}
+    planned = {name: plan_units(context, crosswalk, upgrade, name) for name in waiting}
     _do_all(context, crosswalk, upgrade.id)
     for name, (number, version) in planned.items():
         _commit(context, crosswalk, upgrade.id, name, number)
@@ -44,7 +44,7 @@ def run(context: StepContext) -> None:
     context.finish(apply)
 
 
-def _plan(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo, name: str) -> tuple[int, int]:
+def plan_units(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo, name: str) -> tuple[int, int]:
     """Divides a gallery into units, unless an attempt before has; its new generation, and the version of the items."""
     space = crosswalk.models.space(upgrade.target)
     with crosswalk.database.session() as session:
