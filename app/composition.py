@@ -42,6 +42,7 @@ from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.service import Upgrades
 from app.upgrades.steps import UpgradeSteps
+from app.upgrades.transform_units import TransformUnits
 from app.uploads import Uploads
 
 
@@ -64,6 +65,7 @@ class Crosswalk:
     later_side_information: LaterSideInformation
     upgrades: Upgrades
     upgrade_steps: UpgradeSteps
+    transform_units: TransformUnits
     upgrade_removal: UpgradeRemoval
     downloads: Downloads
     encoders: Encoders
@@ -108,7 +110,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     datasets = Datasets(settings, database, models)
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
-    upgrades = Upgrades(database, models, galleries, datasets, jobs)
+    units = TransformUnits(jobs)
+    upgrades = Upgrades(database, models, galleries, datasets, jobs, units)
     accepted_crossings = AcceptedCrossings(database)
     evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
@@ -137,7 +140,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),
         later_side_information=LaterSideInformation(settings, database, models, galleries),
         upgrades=upgrades,
-        upgrade_steps=UpgradeSteps(database, models, jobs),
+        upgrade_steps=UpgradeSteps(database, models, jobs, units),
+        transform_units=units,
         upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,

@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         "dimension: refused, stored with a warning, or not looked for.",
     )
 
+    transform_unit_rows: int = Field(
+        default=2**17,
+        gt=0,
+        description="Items that one worker transforms at a time, while others transform others of the same gallery; "
+        "a worker that dies loses so many.",
+    )
     worker_concurrency: int = Field(default=1, gt=0, description="Steps that one worker runs at a time.")
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a running step renews its lease.")
