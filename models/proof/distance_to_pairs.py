@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from models.arrays import Codes, Floats
 from models.portable import Array, Distance, as_indexed
 from models.portable.layers import squared_norms
+from models.spread import total_spread
 from models.transformations.pairs import side_factor
 
 Allowed = Callable[[Codes, Codes], NDArray[np.bool_]]  # (rows (a,), pairs (b,)) → (a, b) whether the pair may count
 
 BLOCK = 2048
+FARTHEST = 10.0
+"""How far a row counts as being at most: one far from everything is not to decide a regression on distances alone."""
 
 
 def features(old: Array, side: Array | None, metric: Distance, like: tuple[Array, Array | None]) -> Array:
@@ -34,12 +37,14 @@ def features(old: Array, side: Array | None, metric: Distance, like: tuple[Array
 
 
 def distance_to_pairs(rows: Array, cell: Codes, pairs: Array, pair_cell: Codes, allowed: Allowed) -> Floats:
-    """Each row's distance to the nearest allowed pair of its cell, or two random pairs' distance where there is none.
+    """Each row's distance to the nearest allowed pair of its cell, in units of the root mean square distance of two
+    pairs, which stands for it where there is none.
 
-    rows: (m, d), pairs: (n, d) float32; cell: (m,), pair_cell: (n,) int64; → (m,) float64.
+    rows: (m, d), pairs: (n, d) float32; cell: (m,), pair_cell: (n,) int64; → (m,) float64, from 0 to `FARTHEST`.
     """
-    far = 2 * float(np.var(pairs, axis=0, dtype=np.float64).sum())
-    squared = np.full(len(rows), far)
+    middle, unit = pairs.mean(axis=0, dtype=np.float64).astype(np.float32), np.sqrt(2) * total_spread(pairs)
+    rows, pairs = ((each - middle) / np.float32(unit) for each in (rows, pairs))
+    squared = np.ones(len(rows))
     for code in np.unique(cell):
         candidates = np.flatnonzero(pair_cell == code)
         rows_of_cell = np.flatnonzero(cell == code)
@@ -48,6 +53,6 @@ def distance_to_pairs(rows: Array, cell: Codes, pairs: Array, pair_cell: Codes, 
             products = rows[block] @ pairs[candidates].T
             gap = squared_norms(rows[block])[:, None] + squared_norms(pairs[candidates]) - 2 * products
             nearest = np.where(allowed(block, candidates), gap, np.inf).min(axis=1)
-            squared[block] = np.where(np.isfinite(nearest), np.maximum(nearest, 0), far)
+            squared[block] = np.where(np.isfinite(nearest), np.clip(nearest, 0, FARTHEST**2), 1)
     distance: Floats = np.sqrt(squared)
     return distance
