@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Codes, Labels, Scores
+from models.arrays import Codes, Floats, Labels, Scores
 from models.evaluation.retrieval_metrics import METRICS
 from models.portable import Array, Space
 from models.proof.coverage import Coverage, cover_by_density, cover_by_label
-from models.proof.distance_to_pairs import distance_to_pairs, features
+from models.proof.distance_to_pairs import Allowed, distance_to_pairs, features
 from models.proof.held_out_scores import ProofBench, label_scores
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
 from models.proof.judging_labels import answerable, first_copies, judging_labels, why_labels_cannot_judge
@@ -20,6 +20,8 @@ from models.proof.strata import GalleryKnown, Judged
 from models.proof.writing_order import WritingOrder, dependence_range, writing_order
 
 LABELLED_ENOUGH = 0.5
+NEIGHBOURS_AMONG = 20_000
+"""Gallery rows, drawn at random, among which neighbours are looked for where only their distance matters."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,18 @@ class ProofSetup:
         """Scores (m, 4) of the bench's queries, with cells, weights and clusters; `by_row` where rows were held out."""
         rows = self.bench.judged
         cell = self.coverage.pair_cell[rows]
-        distance = None
+        distances = None
         if by_row:
             pairs, fold = self._features(self.bench.pairs.old, self.bench.pairs.side), self.row_fold
 
             def learned(mine: Codes, theirs: Codes) -> NDArray[np.bool_]:
                 return np.not_equal.outer(fold[rows[mine]], fold[theirs])
 
-            distance = distance_to_pairs(
+            to_pairs = distance_to_pairs(
                 pairs[rows], self._label(cell), pairs, self._label(self.coverage.pair_cell), learned
             )
-        return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross, distance)
+            distances = np.column_stack([to_pairs, self._to_random_pairs(pairs[rows], cell, self._pair_item()[rows])])
+        return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross, distances)
 
     def evaluated(self, old: Scores, cross: Scores) -> Judged:
         """The evaluation set's queries with their scores (m, 4), all of one weight, each a cluster of its own."""
@@ -81,9 +84,10 @@ class ProofSetup:
         return Judged(cell, np.ones(len(cell)), np.arange(len(cell)), old, cross)
 
     def gallery_known(self, most: int, seed: int) -> GalleryKnown:
-        """The old model's scores on up to `most` gallery rows, and their distances to the nearest pair.
+        """The old model's scores on up to `most` gallery rows, and their distances to the nearest pair, and to the
+        nearest that pairs drawn at random would have been.
 
-        For the distance, pairs do not count that were written within `reach` of the row, nor the row's own.
+        For distances, items do not count that were written within `reach` of the row, nor the row's own.
         """
         rng = np.random.default_rng(seed)
         cells = self.coverage.gallery_cell[self.gallery_row]
@@ -96,23 +100,52 @@ class ProofSetup:
             known = answerable(codes[rows], near, codes)
             rows, stored, near = rows[known], stored[known], near[known]
             scores = label_scores(gallery.old[rows], codes[rows], gallery.old, codes, self.bench.source.metric, near)
-        place = self.order.place
-        searched = self.place[self.pair_row]  # a pair stands where the item does that it is a copy of
-        pair_row = np.where(searched >= 0, self.gallery_row[searched], self.pair_row)
-        pair_place = np.where(pair_row >= 0, place[pair_row], -1 - self.reach - len(place))
-
-        def apart(mine: Codes, theirs: Codes) -> NDArray[np.bool_]:
-            between: NDArray[np.int64] = np.subtract.outer(place[stored[mine]], pair_place[theirs])
-            return np.abs(between) > self.reach
-
-        distance = distance_to_pairs(
-            self._features(gallery.old[rows], None if gallery.side is None else gallery.side[rows]),
+        asked = self._features(gallery.old[rows], None if gallery.side is None else gallery.side[rows])
+        to_pairs = distance_to_pairs(
+            asked,
             self._label(cells[rows]),
             self._features(self.bench.pairs.old, self.bench.pairs.side),
             self._label(self.coverage.pair_cell),
-            apart,
+            self._apart(stored, self._pair_item()),
         )
-        return GalleryKnown(cells[rows], self.runs(stored), scores, distance)
+        distances = np.column_stack([to_pairs, self._to_random_pairs(asked, cells[rows], stored)])
+        return GalleryKnown(cells[rows], self.runs(stored), scores, distances)
+
+    def _pair_item(self) -> Codes:
+        """Each pair's gallery row, or that of the item which it is a copy of: (n,) int64, -1 for none."""
+        searched = self.place[self.pair_row]
+        return np.where(searched >= 0, self.gallery_row[searched], self.pair_row)
+
+    def _to_random_pairs(self, rows: Array, cell: Codes, stored: Codes) -> Floats:
+        """How far each row would be from the nearest pair, were as many pairs drawn at random: (m,) float64.
+
+        Where there are k gallery items to a pair, that is the distance to the k-th nearest of them. rows: (m, d)
+        features; cell: (m,); stored: (m,) gallery rows, -1 for none.
+        """
+        gallery, searched = self.bench.gallery, self.gallery_row
+        some = np.arange(len(gallery))
+        if len(gallery) > NEIGHBOURS_AMONG:
+            some = np.sort(np.random.default_rng(0).permutation(len(gallery))[:NEIGHBOURS_AMONG])
+        return distance_to_pairs(
+            rows,
+            self._label(cell),
+            self._features(gallery.old[some], None if gallery.side is None else gallery.side[some]),
+            self._label(self.coverage.gallery_cell[searched[some]]),
+            self._apart(stored, searched[some]),
+            nearest=max(1, round(len(some) / len(self.bench.pairs))),
+        )
+
+    def _apart(self, mine: Codes, theirs: Codes) -> Allowed:
+        """Whether gallery rows, -1 for none, were not written within `reach` of each other, nor are the same."""
+        place = np.append(self.order.place, -1)  # of -1, which is no row
+        my_place = np.where(place[mine] >= 0, place[mine], -1 - self.reach)
+        their_place = np.where(place[theirs] >= 0, place[theirs], -2 - 2 * self.reach)
+
+        def apart(rows: Codes, others: Codes) -> NDArray[np.bool_]:
+            between: NDArray[np.int64] = np.subtract.outer(my_place[rows], their_place[others])
+            return np.abs(between) > self.reach
+
+        return apart
 
     def _features(self, old: Array, side: Array | None) -> Array:
         pairs = self.bench.pairs

@@ -62,3 +62,11 @@ def test_side_information_has_the_spread_of_the_old_vectors() -> None:
 def test_features_without_side_information_are_the_old_vectors_as_indexed() -> None:
     old = np.array([[3.0, 4.0]], np.float32)
     assert features(old, None, "cosine", (old, None)) == pytest.approx(np.array([[0.6, 0.8]]))
+
+
+def test_the_nearest_but_one_is_found_and_the_farthest_where_there_is_none() -> None:
+    pairs = np.array([[1.0], [2], [4]], np.float32)
+    cell = np.zeros(3, np.int64)
+    row = np.zeros((1, 1), np.float32)
+    second, fifth = (distance_to_pairs(row, cell[:1], pairs, cell, everything, nearest=place)[0] for place in (2, 5))
+    assert fifth / second == pytest.approx(2)
