@@ -12,6 +12,7 @@ from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.galleries.backfill import Backfills
 from app.galleries.items import GalleryItems
+from app.galleries.listing import ItemListing
 from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
@@ -41,6 +42,7 @@ from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.service import Upgrades
 from app.upgrades.steps import UpgradeSteps
+from app.upgrades.transform_units import TransformUnits
 from app.uploads import Uploads
 
 
@@ -56,12 +58,14 @@ class Crosswalk:
     datasets: Datasets
     galleries: Galleries
     items: GalleryItems
+    listing: ItemListing
     samples: Samples
     retirement: Retirement
     backfills: Backfills
     later_side_information: LaterSideInformation
     upgrades: Upgrades
     upgrade_steps: UpgradeSteps
+    transform_units: TransformUnits
     upgrade_removal: UpgradeRemoval
     downloads: Downloads
     encoders: Encoders
@@ -106,7 +110,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     datasets = Datasets(settings, database, models)
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
-    upgrades = Upgrades(database, models, galleries, datasets, jobs)
+    units = TransformUnits(jobs)
+    upgrades = Upgrades(database, models, galleries, datasets, jobs, units)
     accepted_crossings = AcceptedCrossings(database)
     evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
@@ -129,12 +134,14 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         datasets=datasets,
         galleries=galleries,
         items=GalleryItems(models, galleries),
+        listing=ItemListing(galleries),
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
         backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),
         later_side_information=LaterSideInformation(settings, database, models, galleries),
         upgrades=upgrades,
-        upgrade_steps=UpgradeSteps(database, models, jobs),
+        upgrade_steps=UpgradeSteps(database, models, jobs, units),
+        transform_units=units,
         upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
         encoders=encoders,

@@ -81,6 +81,10 @@ class Failpoint(StrEnum):
     SAMPLE_SAVED = "artifact.sample-saved"
 
     GENERATION_BUILT = "generation.row-written"
+    UNITS_PLANNED = "transform.units-planned"
+    UNIT_CLAIMED = "transform.unit-claimed"
+    UNIT_RECORDING = "transform.unit-recording"
+    UNIT_RECORDED = "transform.unit-recorded"
     FRAGMENT_WRITTEN = "generation.fragment-written"
     GENERATION_COMMITTED = "generation.committed"
     GENERATION_UPSERTED = "generation.changes-upserted"

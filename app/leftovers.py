@@ -20,6 +20,7 @@ from app.failpoints import Failpoint, reached
 from app.galleries.generations import lock
 from app.galleries.info import GalleryInfo
 from app.galleries.leftovers import unnamed_in
+from app.galleries.listing import EXPORT_TAG
 from app.galleries.rebuilds import rebuild_of
 from app.keys.access import EVERYTHING
 from app.problems import NotFound
@@ -29,6 +30,7 @@ _UNFINISHED = (
     "artifacts/*/**/.*.partial*",
     "spaces/.*.partial*",
     "galleries/*/samples/.*.partial*",
+    f"galleries/*/items.lance/_refs/tags/{EXPORT_TAG}*.json",  # of exports that were cut off
     *(f"{table}.sha256/.*.partial*" for table in _TABLES),
     *(f"{table}.lance/*/.tmp*" for table in _TABLES),  # Lance's own, which its cleaning up passes over
 )

@@ -97,11 +97,24 @@ class Settings(BaseSettings):
     )
     upload_decoders: int = Field(default=2, gt=0, description="Bulk uploads decoded at a time, each in its process.")
     json_limit_bytes: int = Field(default=32 * 2**20, gt=0, description="Largest ordinary JSON body.")
-    search_k_limit: int = Field(default=1_000, gt=0, description="Largest k of a search.")
+    search_k_limit: int = Field(
+        default=10_000, gt=0, description="Largest k of a search, and most items in one answer grouped by label."
+    )
+    search_answer_numbers: int = Field(
+        default=10_000_000,
+        gt=0,
+        description="Most scores, and numbers of vectors that are shown, in the answer to one search request.",
+    )
     search_queries_limit: int = Field(default=10_000, gt=0, description="Most queries in one POST /search.")
 
     search_memory_bytes: int = Field(
         default=2**26, ge=0, description="Most memory for the ids, labels and payloads of items found, kept for later."
+    )
+    filter_memory_bytes: int = Field(
+        default=2**28,
+        ge=0,
+        description="Most memory for the fields that filters look at, and for what filters let through; a filter whose "
+        "fields do not fit reads the items anew each time.",
     )
     space_guard: Literal["refuse", "flag", "off"] = Field(
         default="refuse",
@@ -109,6 +122,12 @@ class Settings(BaseSettings):
         "dimension: refused, stored with a warning, or not looked for.",
     )
 
+    transform_unit_rows: int = Field(
+        default=2**17,
+        gt=0,
+        description="Items that one worker transforms at a time, while others transform others of the same gallery; "
+        "a worker that dies loses so many.",
+    )
     worker_concurrency: int = Field(default=1, gt=0, description="Steps that one worker runs at a time.")
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a running step renews its lease.")
@@ -131,7 +150,22 @@ class Settings(BaseSettings):
     evaluation_memory_bytes: int = Field(
         default=2_000_000_000, gt=0, description="Most memory for one gallery's vectors in a proof; larger are sampled."
     )
-    index_exact_rows: int = Field(default=200_000, gt=0, description="Galleries up to this size are searched exactly.")
+    index_exact_rows: int = Field(
+        default=5_000, gt=0, description="Galleries up to this size are searched exactly, unless they say otherwise."
+    )
+    index_graph_rows: int = Field(
+        default=2_000_000,
+        gt=0,
+        description="Larger galleries up to this size get an HNSW graph; above it, an inverted file of quantised "
+        "vectors.",
+    )
+    index_recall: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Share of the true 10 nearest that an index is tuned to find; left out, 0.99 up to a million items "
+        "and 0.95 above.",
+    )
     index_engine: Literal["faiss", "milvus"] = Field(
         default="faiss", description="What keeps the indexes: FAISS, in files under data_dir, or a Milvus server."
     )

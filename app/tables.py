@@ -9,7 +9,7 @@ from app.keys.tables import ApiKeyRow
 from app.registry.tables import ModelRow
 from app.side_information.tables import SideInformationEncoderRow
 from app.storage.database import Base
-from app.upgrades.tables import UpgradeRow
+from app.upgrades.tables import TransformUnitRow, UpgradeRow
 
 metadata = Base.metadata
 
@@ -23,6 +23,7 @@ __all__ = [
     "JobRow",
     "ModelRow",
     "SideInformationEncoderRow",
+    "TransformUnitRow",
     "UpgradeRow",
     "metadata",
 ]

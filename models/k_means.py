@@ -11,6 +11,7 @@ import numpy as np
 from models.arrays import Floats32, RowNumbers
 from models.portable import Array
 from models.portable.layers import squared_norms
+from models.spread import unit_of
 
 ITERATIONS = 10
 BLOCK = 4_096  # rows whose distances to all centroids are in memory at once
@@ -37,12 +38,15 @@ def k_means(rows: Array, start: Array) -> Array:
 
 
 def nearest_centroid(rows: Array, centroids: Array) -> tuple[RowNumbers, Floats32]:
-    """The number of every row's nearest centroid, and its squared distance: (n,) int64 and (n,) float32."""
+    """The number of every row's nearest centroid, and its squared distance in the square of the centroids' unit
+    (`models.spread.unit_of`): (n,) int64 and (n,) float32."""
     nearest, distances = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
-    half = squared_norms(centroids) / 2
+    middle, unit = centroids.mean(axis=0, dtype=np.float64).astype(np.float32), np.float32(unit_of(centroids))
+    about = (centroids - middle) / unit
+    half = squared_norms(about) / 2
     for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        scores = block @ centroids.T - half
+        block = (rows[start : start + BLOCK] - middle) / unit
+        scores = block @ about.T - half
         best = scores.argmax(axis=1)
         nearest[start : start + BLOCK] = best
         distances[start : start + BLOCK] = squared_norms(block) - 2 * scores[np.arange(len(block)), best]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -64,6 +65,15 @@ class StepContext:
         """
         self.check_cancelled()
         self._leases.checkpoint(self.lease, state, self._heartbeat.progress)
+
+    def holding(self) -> AbstractContextManager[Session]:
+        """A transaction that is entered while this attempt holds the job, and during which nobody else can claim it:
+        for what must not be done by one who was cut off and thought dead. Short, since it holds SQLite's one writer.
+
+        Raises LeaseLost, and CancelRequested.
+        """
+        self.check_cancelled()
+        return self._leases.holding(self.lease)
 
     def check_cancelled(self) -> None:
         """Raises CancelRequested once someone has asked for the job to stop; the process is killed soon anyway."""

@@ -12,6 +12,7 @@ from app.artifacts.folder import UpgradeArtifacts
 from models.portable import check_seal, publish
 
 FEW, MANY = 10, 100  # answers that candidates are counted for
+_MOST = 100_000
 _KEPT_OPEN = 64
 
 
@@ -37,12 +38,16 @@ class Cascade:
         return self.measured >= self.overlap
 
     def candidates(self, wanted: int) -> int:
-        """How many candidates `wanted` answers take: on the power law through 10 and 100, and never below the first."""
+        """How many candidates `wanted` answers take: on the power law through 10 and 100, and never below the first.
+
+        Far beyond 100 answers the law is a guess, and candidates cost; there are never more than `_MOST`, or than
+        answers.
+        """
         if wanted <= FEW:
             return self.k
         power: float = 1.0 if self.k_for_100 is None else math.log(self.k_for_100 / self.k, MANY / FEW)
         grown = self.k * math.pow(wanted / FEW, max(power, 0.0))
-        return max(wanted, math.ceil(grown))
+        return max(wanted, min(math.ceil(grown), _MOST))
 
     def note(self, wanted: int) -> str:
         """What is approximated, for whoever reads an answer."""

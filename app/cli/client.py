@@ -43,15 +43,19 @@ class Client:
             if (cursor := page["next_cursor"]) is None:
                 return found
 
-    def upload(self, path: str, file: Path, type: FileType | None, **parameters: str) -> None:
+    def upload(self, path: str, file: Path, type: FileType | None, *, method: str = "PUT", **parameters: str) -> None:
         """Streams a file as a bulk body, of the type given or else of the one that its name or its beginning tells."""
         with told_in_one_line(), opened(file, type) as (body, media_type):
-            self.show("PUT", path, params=parameters, content=body, headers={"content-type": media_type})
+            self.show(method, path, params=parameters, content=body, headers={"content-type": media_type})
 
-    def download(self, path: str, file: Path) -> None:
+    def download(self, path: str, file: Path, **given: Any) -> None:
         """Streams an answer into a file, which is there only once it is whole."""
         partial = file.with_name(f".{file.name}.partial")
-        with told_in_one_line(), closing(self.call("GET", path, stream=True)) as answer, partial.open("wb") as out:
+        with (
+            told_in_one_line(),
+            closing(self.call("GET", path, stream=True, **given)) as answer,
+            partial.open("wb") as out,
+        ):
             for part in answer.iter_bytes():
                 out.write(part)
             partial.replace(file)

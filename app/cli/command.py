@@ -37,6 +37,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes any that is free.")] = 8000,
     data_dir: DataDir = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Gateway processes that share the port; one that dies is started again.")
+    ] = 1,
     until_stdin_closes: Annotated[
         bool,
         typer.Option("--until-stdin-closes", help="Stop when standard input ends, as when its pipe's holder is gone."),
@@ -47,7 +50,7 @@ def serve(
 
     if until_stdin_closes:
         stop_when_stdin_closes()
-    serve(host, port, data_dir)
+    serve(host, port, data_dir, processes)
 
 
 @commands.command()

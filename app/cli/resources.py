@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Client, show
-from app.cli.ending import refuse
+from app.cli.client import Client
 from app.cli.evaluations import evaluations
 from app.cli.files import FileType
+from app.cli.items import register_items
+from app.cli.options import json_object
 from app.cli.paths import path_to
-from app.cli.vectors import fused_query_body, query_body
+from app.cli.searching import search_once
 
 Id = Annotated[str, typer.Argument(help="The id it was, or is to be, registered with.")]
 File = Annotated[
@@ -43,7 +44,8 @@ def register(commands: typer.Typer) -> None:
     for name, group in (groups | {"evaluations": evaluations}).items():
         _listing(group, name)
         commands.add_typer(group, name=name)
-    commands.command(context_settings=_AS_ARGUMENTS)(search)
+    register_items(galleries)
+    commands.command("search", context_settings=_AS_ARGUMENTS)(search_once)
     commands.command()(doctor)
 
 
@@ -98,9 +100,9 @@ def train_side_information(
     body: dict[str, Any] = {
         "id": encoder,
         "dataset": dataset,
-        "architecture": _json("architecture", architecture) if architecture.startswith("{") else architecture,
+        "architecture": json_object("architecture", architecture) if architecture.startswith("{") else architecture,
         "dimension": dimension,
-        "training": _json("training", training) | ({} if epochs is None else {"epochs": epochs}),
+        "training": json_object("training", training) | ({} if epochs is None else {"epochs": epochs}),
     }
     client = Client(url)
     typer.echo(client.ask("POST", path_to("models", id, "side-information"), json=body)["id"])
@@ -248,10 +250,10 @@ def train(
     """Trains a new model whose queries search the old model's galleries as they are."""
     model: dict[str, Any] = {
         "id": to,
-        "architecture": _json("architecture", architecture) if architecture.startswith("{") else architecture,
+        "architecture": json_object("architecture", architecture) if architecture.startswith("{") else architecture,
     }
     model |= {} if dimension is None else {"dimension": dimension}
-    settings = _json("training", training) | ({} if epochs is None else {"epochs": epochs})
+    settings = json_object("training", training) | ({} if epochs is None else {"epochs": epochs})
     body: dict[str, Any] = {
         "strategy": "compatible",
         "to": model,
@@ -299,43 +301,6 @@ def cancel(id: Id, url: Url = None) -> None:
     Client(url).show("POST", path_to("upgrades", id, "cancel"))
 
 
-def search(
-    gallery: Annotated[str, typer.Argument(help="Where to search.")],
-    model: Annotated[str, typer.Option(help="The model that made the vector.")],
-    given: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="VECTOR",
-            help="Numbers with commas between, or base64url of float32; @FILE reads either, a JSON list or an npy "
-            "array from a file, and @- from standard input.",
-            show_default=False,
-        ),
-    ] = None,
-    vector: Annotated[
-        str | None, typer.Option(help="The vector, where it is not given as an argument: --vector=@query.npy.")
-    ] = None,
-    old_vector: Annotated[
-        str | None,
-        typer.Option(help="The same query by the old model, given as VECTOR is: items are scored by both models."),
-    ] = None,
-    k: Annotated[int, typer.Option(help="How many items to find.")] = 10,
-    url: Url = None,
-) -> None:
-    """Searches with one query."""
-    if (given is None) == (vector is None):
-        refuse("Give one vector: as the second argument, or with --vector.")
-    client, query = Client(url), str(given if vector is None else vector)
-    if old_vector is None:
-        body, headers = query_body(query), {"content-type": "application/x-npy"}
-    else:
-        body, headers = fused_query_body(query, old_vector), {"content-type": "application/x-npz"}
-    # A body, and not the URL: a vector of any length fits there.
-    answer = client.ask(
-        "POST", "/search", params={"gallery": gallery, "model": model, "k": k}, content=body, headers=headers
-    )
-    show(answer | {"results": answer["results"][0]})
-
-
 def doctor(
     gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all]")] = None,
     url: Url = None,
@@ -369,13 +334,3 @@ def _start(
     typer.echo(started["id"])
     if follow:
         client.follow(path_to("upgrades", started["id"]))
-
-
-def _json(option: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint=f"--{option}") from None
-    if not isinstance(value, dict):
-        raise typer.BadParameter("not a JSON object", param_hint=f"--{option}")
-    return value

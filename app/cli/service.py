@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -39,16 +39,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            # One write: who waits for the first line finds them all.
-            typer.echo(
-                f"Crosswalk listens on {self._url}\n"
-                f"  Swagger UI  {self._url}/docs\n"
-                f"  data        {self._settings.data_dir.resolve()}\n"
-                f"  worker      {'in this process' if self._settings.embedded else 'apart: crosswalk worker'}"
-            )
+            _tell_started(self._url, self._settings)
 
 
-def serve(host: str, port: int, data_dir: Path | None) -> None:
+def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> None:
     """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
     settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
@@ -57,6 +51,9 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
     listener = _listen(host, port)
     _prepare(settings)
     _reach_database(settings)
+    if processes > 1:
+        _serve_with_processes(settings, listener, _url(host, listener), processes)
+        return
     if settings.embedded:
         from workers.runtime.celery import EmbeddedWorker
 
@@ -69,6 +66,39 @@ def serve(host: str, port: int, data_dir: Path | None) -> None:
         server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(1)
+
+
+def _serve_with_processes(settings: Settings, listener: socket.socket, url: str, count: int) -> None:
+    """Serves with several processes; the embedded worker is in this one, which takes no requests itself."""
+    from app.cli.processes import serve_with_processes
+
+    _migrate(settings)
+    with listener, ExitStack() as stack:
+        if settings.embedded:
+            from workers.runtime.celery import EmbeddedWorker
+
+            stack.enter_context(EmbeddedWorker(settings))
+        served = serve_with_processes(
+            settings,
+            listener,
+            count,
+            finish_seconds=_FINISH_SECONDS,
+            started=lambda: _tell_started(url, settings, count),
+        )
+    if not served:
+        raise typer.Exit(1)
+
+
+def _tell_started(url: str, settings: Settings, processes: int = 1) -> None:
+    worker = "in this process" if settings.embedded else "apart: crosswalk worker"
+    lines = [
+        f"Crosswalk listens on {url}",
+        f"  Swagger UI  {url}/docs",
+        f"  data        {settings.data_dir.resolve()}",
+        f"  worker      {worker}",
+        *([f"  processes   {processes}"] if processes > 1 else []),
+    ]
+    typer.echo("\n".join(lines))  # One write: who waits for the first line finds them all.
 
 
 def stop_when_stdin_closes() -> None:

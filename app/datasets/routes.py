@@ -77,8 +77,9 @@ def delete(dataset: DatasetId, caller: Caller, parts: Parts) -> None:
     responses=problems(NotFound, WrongSpace, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
     openapi_extra=bulk_body(
         "Columns: `id`; optionally `label`, `side_information`, `text`, `image` (encoded bytes), and for each model "
-        "one `embedding.<model id>` (in JSON: `embeddings`, an object by model id). A row that lacks the old model's "
-        "vector, side-information or label takes them from the gallery item of the same id.",
+        "one `embedding.<model id>` (in JSON: `embeddings`, an object by model id). `side_information` has the "
+        "dimension that the dataset was registered with, or else that of its first rows. A row that lacks the old "
+        "model's vector, side-information or label takes them from the gallery item of the same id.",
         {
             "rows": [
                 {

@@ -12,8 +12,9 @@ from app.datasets.info import DatasetInfo
 from app.datasets.store import DatasetStore
 from app.datasets.tables import DatasetRow
 from app.failpoints import Failpoint, reached
+from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import SideInformation, Upserted
-from app.problems import IdTaken, InUse, NotFound
+from app.problems import IdTaken, InUse, NotFound, Unprocessable
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
@@ -85,9 +86,28 @@ class Datasets:
         return Expected.rows(self._models.dimensions(), row.side_dimension)
 
     def put(self, dataset: str, rows: UploadedRows) -> Upserted:
-        """Upserts validated rows; durable when it returns. Columns left out keep their values in rows there are."""
+        """Upserts validated rows; durable when it returns. Columns left out keep their values in rows there are.
+
+        Side-information, in a dataset that was registered without, gives it the dimension that it has. Raises
+        Unprocessable where another request gave it another meanwhile.
+        """
+        if SIDE_INFORMATION in rows.schema.names:
+            self._agree_on_side_information(dataset, rows.schema.field(SIDE_INFORMATION).type.list_size)
         written = self.store(dataset).put(rows.schema, rows.batches)
         return Upserted(inserted=written.inserted, updated=written.updated)
+
+    def _agree_on_side_information(self, dataset: str, dimension: int) -> None:
+        with self._database.session() as session:
+            row = session.get(DatasetRow, dataset, with_for_update=True)
+            if row is None:
+                raise NotFound(f"There is no dataset {dataset!r}; it was deleted meanwhile.")
+            if row.side_dimension is None:
+                row.side_dimension = dimension
+            elif row.side_dimension != dimension:
+                raise Unprocessable(
+                    f"The side-information of dataset {dataset!r} has {row.side_dimension} dimensions, not "
+                    f"{dimension}: another request gave it the first meanwhile."
+                )
 
     def store(self, dataset: str, within: Session | None = None) -> DatasetStore:
         """The files of a dataset; `within` the caller's session where there is one. Raises NotFound."""
@@ -127,7 +147,10 @@ class Datasets:
 
     def _unless_other(self, row: DatasetRow, new: schemas.NewDataset) -> schemas.Dataset:
         registered = self._wire(row)
-        differing = [name for name, value in new.model_dump().items() if registered.model_dump()[name] != value]
+        given = new.model_dump()
+        if new.side_information is None:  # its rows may have shown one since
+            del given["side_information"]
+        differing = [name for name, value in given.items() if registered.model_dump()[name] != value]
         if differing:
             raise IdTaken(
                 f"Dataset {new.id!r} is registered with another {', '.join(differing)}. Choose another id, or "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from app.galleries.lineage import SIDE_INFORMATION
 from app.kept_cells import given_columns, keeps, kept_columns, with_kept
 from app.storage.lance_table import StoredRows, Table, Written, embedding_column, embedding_model, vector_type
 
@@ -28,7 +29,7 @@ class DatasetStore:
             pa.field("image", pa.large_binary()),
         ]
         if side_dimension is not None:
-            columns.append(pa.field("side_information", vector_type(side_dimension)))
+            columns.append(pa.field(SIDE_INFORMATION, vector_type(side_dimension)))
         Table.create(folder / "rows.lance", columns)
         return cls(folder)
 
@@ -40,7 +41,7 @@ class DatasetStore:
         (`app.kept_cells`)."""
         columns = [field.with_name(stored_name(field.name)) for field in given_columns(schema)]
         for field in columns:
-            if embedding_model(field.name) is not None:
+            if embedding_model(field.name) is not None or field.name == SIDE_INFORMATION:
                 self.rows.ensure_column(field)
         written = pa.schema([self._as_stored(field) for field in columns])
         kept = [stored_name(name) for name in kept_columns(schema)]

@@ -4,7 +4,8 @@ Everything in it is derived from the items, so it may be thrown away and made ag
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from lance.fragment import FragmentMetadata, write_fragments
 from app.failpoints import Failpoint, reached
 from app.galleries.lineage import Projected
 from app.problems import DamagedFile
-from app.storage.checksums import check_table, drop_stale_seals, remove_table, seal_table, table_files
+from app.storage.checksums import check_table, drop_stale_seals, remove_table, seal_data, seal_table, table_files
 from app.storage.lance_table import Table, vector_type, vectors_of
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,8 @@ class GenerationStore:
         )
 
     def write_fragment(self, parts: Iterator[Projected]) -> list[str]:
-        """Writes one piece, uncommitted: a repeated or abandoned write leaves an unused file and nothing else.
+        """Writes one piece, uncommitted: a repeated or abandoned write leaves an unused file and nothing else. Any
+        number of processes may write pieces at once.
 
         Returns what `commit` needs to know of it, as JSON.
         """
@@ -80,13 +82,17 @@ class GenerationStore:
         mode = "overwrite" if Table.exists(self.path) else "create"
         pieces = write_fragments(reader, self.path, schema=self.schema, mode=mode)
         reached(Failpoint.FRAGMENT_WRITTEN)
+        # By who wrote it, so that the one who commits has not the files of all to read.
+        seal_data(Path(self.path), [file.path for piece in pieces for file in piece.files])
         return [json.dumps(piece.to_json()) for piece in pieces]
 
-    def commit(self, pieces: list[str]) -> None:
-        """Makes the pieces the dataset, in one commit, whatever was there before."""
+    def commit(self, pieces: list[str], while_: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
+        """Makes the pieces the dataset, in one commit, whatever was there before. while_: entered for the commit alone,
+        by whoever must not commit what another has gone on from meanwhile."""
         fragments = [FragmentMetadata.from_json(piece) for piece in pieces]
         operation = lance.LanceOperation.Overwrite(self.schema, fragments)
-        dataset = lance.LanceDataset.commit(self.path, operation)
+        with while_():
+            dataset = lance.LanceDataset.commit(self.path, operation)
         reached(Failpoint.GENERATION_COMMITTED)
         seal_table(Path(self.path), dataset)
 

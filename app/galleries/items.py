@@ -4,14 +4,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from app.galleries import schemas
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.service import Galleries
+from app.kept_cells import given_columns
 from app.problems import NotFound, Unprocessable
 from app.registry.service import Models
 from app.storage.lance_table import embedding_model
 from app.uploads import Expected, UploadedRows
+from app.uploads.offences import TOLD, Offences
 
 
 class GalleryItems:
@@ -64,6 +69,21 @@ class GalleryItems:
         done = schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
         return done, now
 
+    def change(self, info: GalleryInfo, rows: UploadedRows) -> int:
+        """Gives items that are there the labels and payloads of validated rows, as of `Expected.changes`; how many.
+        Durable when it returns: all of them, or nothing.
+
+        info: the gallery as it was when the body began to come. Raises Unprocessable where the rows change nothing,
+        InvalidRows where an id is no item's, and NotFound where the gallery has been deleted since.
+        """
+        if given_columns(rows.schema).names == ["id"]:
+            raise Unprocessable(
+                "The body says nothing that is to change. Send `label`, or `payload`, or both, beside each `id`."
+            )
+        return self._galleries.store(self._as_it_is(info)).change(
+            rows.schema, rows.batches, lambda unknown: _refuse_unknown(info.id, unknown, rows)
+        )
+
     def _as_it_is(self, info: GalleryInfo) -> GalleryInfo:
         """The gallery now. Raises NotFound where it was deleted since, though another may have its id."""
         now = self._galleries.info(info.id)
@@ -83,6 +103,18 @@ class GalleryItems:
     def delete(self, gallery: str, ids: Sequence[str]) -> int:
         """Removes items in one commit. Returns how many of the ids were items. Raises NotFound for the gallery."""
         return self._galleries.store(self._galleries.info(gallery)).items.delete(ids)
+
+
+def _refuse_unknown(gallery: str, unknown: np.ndarray, rows: UploadedRows) -> None:
+    """Raises InvalidRows where some rows, (n,) bool, have the id of no item."""
+    if not unknown.any():
+        return
+    offences = Offences()
+    ids = pa.chunked_array([batch.column("id") for batch in rows.batches()], pa.string())
+    for place in np.flatnonzero(unknown)[:TOLD].tolist():
+        message = f"is no item of gallery {gallery!r}; PUT /galleries/{gallery}/items stores items"
+        offences.add(place, ids[place].as_py(), "id", message)
+    offences.raise_if_any()
 
 
 def _models_after(info: GalleryInfo, number: int, model: str) -> tuple[str, ...]:

@@ -6,8 +6,11 @@ from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
+from pydantic_core import to_json
 
 from app.composition import Parts
+from app.galleries.item_columns import asked_fields
+from app.galleries.listing import ListedRow
 from app.galleries.orders import Order
 from app.galleries.retirement import refuse_retired
 from app.galleries.schemas import (
@@ -17,7 +20,10 @@ from app.galleries.schemas import (
     Gallery,
     GenerationList,
     Item,
+    ItemChange,
     ItemIds,
+    ItemsChanged,
+    ListedItem,
     NewGallery,
     Sample,
     SideInformationStored,
@@ -27,6 +33,7 @@ from app.http.afterwards import afterwards
 from app.http.body_limit import BulkBody
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
+from app.http.streamed import StreamedParts
 from app.ids import GalleryId, ResourceId
 from app.keys.access import Caller
 from app.problems import (
@@ -36,6 +43,7 @@ from app.problems import (
     InvalidRows,
     InvalidUpload,
     NotFound,
+    Problem,
     TooLarge,
     Unprocessable,
     UnsupportedMediaType,
@@ -44,6 +52,7 @@ from app.problems import (
 )
 from app.spaces.query import AskedSpaceCheck
 from app.spaces.schemas import DoctorReport
+from app.uploads import Expected, media_types
 from app.uploads.openapi_body import bulk_body
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
@@ -157,6 +166,58 @@ async def put_items(
     return done.model_copy(update={"warnings": [*inspected.warnings, *streamed]})
 
 
+@router.patch(
+    "/{gallery}/items",
+    summary="Change labels and payloads in bulk",
+    responses=problems(NotFound, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    openapi_extra=bulk_body(
+        "Columns: `id` of an item that is there, and `label`, or `payload` (a JSON object), or both.",
+        {
+            "items": [
+                {"id": "q-1", "label": "invoices"},
+                {"id": "q-2", "payload": {"text": "Where is my parcel?", "answered": True}},
+            ]
+        },
+    ),
+)
+async def patch_items(
+    gallery: GalleryId, body: BulkBody, request: Request, parts: Parts, background: BackgroundTasks
+) -> ItemsChanged:
+    """Gives items that are there other labels or payloads, and leaves their vectors as they are. What a row leaves out
+    keeps its value, `null` clears it, and a payload takes the place of the whole payload, all as in PUT. All of it, or
+    nothing: an id that no item has refuses the request. Every search after the answer sees it."""
+    info = await run_sync(parts.galleries.info, gallery)
+    async with parts.uploads.rows(body, request.headers, Expected.changes()) as rows:
+        updated = await run_sync(parts.items.change, info, rows)
+    afterwards(background, parts.search.warm, gallery)
+    return ItemsChanged(updated=updated)
+
+
+@router.patch(
+    "/{gallery}/items/{item:path}",
+    summary="Change an item's label or payload",
+    responses=problems(NotFound, Unprocessable),
+)
+async def patch_item(
+    gallery: GalleryId,
+    item: Annotated[str, Path(description="The item's id.", examples=["q-1"])],
+    change: ItemChange,
+    parts: Parts,
+    background: BackgroundTasks,
+) -> Item:
+    """Changes what is given, and leaves the rest, vectors above all. A payload takes the place of the whole payload."""
+    info = await run_sync(parts.galleries.info, gallery)
+    if not change.model_fields_set:
+        raise Unprocessable.at("Nothing is to change: send `label`, or `payload`, or both.", pointer="")
+    try:
+        async with parts.uploads.row(Expected.changes(), {"id": item} | change.model_dump(exclude_unset=True)) as rows:
+            await run_sync(parts.items.change, info, rows)
+    except InvalidRows as wrong:
+        raise _of_one_item(wrong, gallery, item) from None
+    afterwards(background, parts.search.warm, gallery)
+    return await run_sync(parts.items.get, gallery, item)
+
+
 @router.put(
     "/{gallery}/side-information",
     summary="Store side-information with items in bulk",
@@ -184,6 +245,59 @@ async def put_side_information(
         done = await run_sync(parts.later_side_information.put, gallery, rows)
     afterwards(background, parts.search.warm, gallery)
     return done
+
+
+@router.get(
+    "/{gallery}/items",
+    summary="List the items, or export them",
+    response_model=Page[ListedItem],
+    responses={
+        200: {"content": {media_types.ARROW: {"schema": {"type": "string", "format": "binary"}}}},
+        **problems(BadRequest, NotFound, Unprocessable),
+    },
+)
+def list_items(
+    gallery: GalleryId,
+    paging: Paging,
+    request: Request,
+    parts: Parts,
+    fields: Annotated[
+        str | None,
+        Query(
+            description="Which of `label`, `payload` and `side_information` to show, with commas between them; left "
+            "out, the first two.",
+            examples=["label,payload"],
+        ),
+    ] = None,
+    vectors: Annotated[
+        ResourceId | None,
+        Query(
+            description="A model whose vectors to show, as it made them: those that were put.", examples=["tfidf-v1"]
+        ),
+    ] = None,
+) -> Response:
+    """A page at a time, in an order that nothing changes: an item that is there throughout is listed exactly once,
+    whatever is written meanwhile.
+
+    To those that `Accept` application/vnd.apache.arrow.stream, all items as they are at this moment: columns `id`, the
+    fields, and `embedding`, which PUT takes back as they are."""
+    shown = asked_fields(fields)
+    if media_types.preferred(request.headers.get("accept"), (media_types.JSON, media_types.ARROW)) == media_types.ARROW:
+        for name in ("cursor", "limit"):
+            if name in request.query_params:
+                raise Unprocessable.at(
+                    f"An export is of all items, and takes no `{name}`. Leave it out, or ask for JSON.", parameter=name
+                )
+        export = parts.listing.export(gallery, shown, vectors)
+        headers = {"Content-Disposition": f'attachment; filename="{gallery}.arrows"'}
+        return StreamedParts(next(export), export, media_types.ARROW, headers)
+
+    def rows_after(cursor: str | None, limit: int) -> list[ListedRow]:
+        return parts.listing.rows_after(gallery, shown, vectors, cursor, limit)
+
+    page = paging.page(rows_after, key=lambda listed: str(listed.row))
+    listed = {"items": [one.shown for one in page.items], "next_cursor": page.next_cursor}
+    return Response(to_json(listed, inf_nan_mode="null"), media_type=media_types.JSON)
 
 
 @router.get("/{gallery}/items/{item:path}", summary="Read an item", responses=problems(NotFound))
@@ -268,3 +382,12 @@ def doctor(gallery: GalleryId, parts: Parts) -> DoctorReport:
     """Scans every vector for a mixture: items whose vectors were not made by the model that they are stamped with.
     Names the suspicious items, and the model that they look like, where that is known."""
     return parts.doctor.examine(gallery)
+
+
+def _of_one_item(wrong: InvalidRows, gallery: str, item: str) -> Problem:
+    """What is wrong with a body of one row, where the row is the body itself and its id is in the path."""
+    errors = wrong.members["errors"]
+    if any(error["column"] == "id" for error in errors):
+        return NotFound(f"Gallery {gallery!r} has no item {item!r}.")
+    places = [{"pointer": f"/{error['column']}", "message": error["message"]} for error in errors]
+    return Unprocessable(f"{places[0]['pointer']}: {places[0]['message']}.", errors=places)

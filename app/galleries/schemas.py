@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.galleries.orders import Order
 from app.ids import ResourceId
-from app.index import IndexOptions
+from app.index import AskedKind, Kind
 
 
 class SideInformation(BaseModel):
@@ -19,14 +19,28 @@ class SideInformation(BaseModel):
 
 
 class IndexChoice(BaseModel):
-    """How a gallery is indexed. `auto` is exact up to a size, and an inverted file tuned by measured recall above."""
+    """How a gallery is indexed. `auto` is `flat`, which is exact, up to some thousands of items; then a graph (`hnsw`);
+    and for millions an inverted file of quantised vectors (`ivf_sq8`) whose finds are scored exactly. What is not exact
+    is tuned by measured recall."""
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["auto", "flat", "ivf_flat", "hnsw"] = "auto"
+    kind: AskedKind = "auto"
 
-    def options(self, exact_rows: int) -> IndexOptions:
-        return IndexOptions(kind=self.kind, exact_rows=exact_rows)
+
+class PublishedIndex(BaseModel):
+    """The index of the items as of some version; what was written since is searched exactly beside it."""
+
+    kind: Kind
+    recall: Annotated[float, Field(description="Share of the true 10 nearest that it finds, as measured; 1 if exact.")]
+    parameters: Annotated[
+        dict[str, int], Field(description="How it was built and is searched, by its kind's own names.", examples=[{}])
+    ]
+    rows: Annotated[int, Field(description="How many items it holds.")]
+    bytes: Annotated[
+        int | None, Field(description="Its size on disk, vectors included; null where a server keeps the vectors.")
+    ]
+    created_at: datetime
 
 
 class NewGallery(BaseModel):
@@ -53,6 +67,10 @@ class Gallery(NewGallery):
     active_generation: Annotated[int, Field(description="The generation that searches are answered from.")]
     active_model: Annotated[str, Field(description="The model whose space that generation is in.")]
     items: Annotated[int, Field(description="How many items there are.")]
+    published_index: Annotated[
+        PublishedIndex | None,
+        Field(description="The active generation's index; null until one is published, while every item is looked at."),
+    ]
     created_at: datetime
 
 
@@ -116,6 +134,26 @@ class UpsertedItems(Upserted):
     ] = {}
 
 
+class ItemsChanged(BaseModel):
+    """What changing items did. It is durable, and the next search sees it."""
+
+    updated: Annotated[int, Field(description="Items that are now as given.")]
+
+
+class ItemChange(BaseModel):
+    """What of an item becomes another: what is left out stays, and null clears it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"label": "shipping", "payload": {"text": "Where is my parcel?"}}]},
+    )
+
+    label: Annotated[str | bool | int | float | None, Field(description="As in PUT.")] = None
+    payload: Annotated[dict[str, Any] | None, Field(description="Takes the place of the whole payload, as in PUT.")] = (
+        None
+    )
+
+
 class SideInformationStored(BaseModel):
     """What storing side-information later did. It is durable, and the next search sees what follows from it."""
 
@@ -146,6 +184,23 @@ class Item(BaseModel):
     payload: dict[str, Any] | None
     side_information: list[float] | None
     embeddings: Annotated[dict[str, list[float]], Field(description="By the id of the model that made it.")]
+
+
+ItemField = Literal["label", "payload", "side_information"]
+"""What a listing may show of items beside their ids."""
+
+
+class ListedItem(BaseModel):
+    """One item of a list, with the fields asked for; one that was not asked for is left out."""
+
+    id: str
+    label: str | None = None
+    payload: dict[str, Any] | None = None
+    side_information: list[float] | None = None
+    embedding: Annotated[
+        list[float] | None,
+        Field(description="The vector that the model named by `vectors` made of it, if there is one."),
+    ] = None
 
 
 class Sample(BaseModel):

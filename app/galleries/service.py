@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
 
 from sqlalchemy import ColumnElement, event, select, true
@@ -16,7 +17,7 @@ from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.index import IndexEngine, IndexOptions
+from app.index import CorruptIndex, IndexEngine, IndexOptions, Manifest
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
@@ -125,7 +126,13 @@ class Galleries:
 
     def index_options(self, info: GalleryInfo) -> IndexOptions:
         """How a gallery's generations are indexed."""
-        return schemas.IndexChoice(**info.index_options).options(self._settings.index_exact_rows)
+        settings = self._settings
+        return IndexOptions(
+            kind=schemas.IndexChoice(**info.index_options).kind,
+            exact_rows=settings.index_exact_rows,
+            graph_rows=settings.index_graph_rows,
+            recall=settings.index_recall,
+        )
 
     def lineage(self, info: GalleryInfo, number: int, *, uncertainty: bool = False) -> Lineage:
         """How to get a generation's vectors from the items; with the error expected of them, which takes longer than
@@ -234,7 +241,26 @@ class Galleries:
             active_generation=info.active,
             active_model=info.current.space.model,
             items=self.store(info).items.count(),
+            published_index=self._published_index(self.store(info), info.current),
             created_at=info.created_at,
+        )
+
+    def _published_index(self, store: GalleryStore, generation: GenerationInfo) -> schemas.PublishedIndex | None:
+        """What a generation's index says of itself; None where it has none, or one that does not say what was
+        published."""
+        if generation.index_name is None:
+            return None
+        try:
+            manifest = Manifest.load(store.index_folder(generation.number) / generation.index_name)
+        except CorruptIndex:  # searches find it out as well, and ask for another
+            return None
+        return schemas.PublishedIndex(
+            kind=manifest.kind,
+            recall=manifest.recall,
+            parameters=manifest.parameters,
+            rows=manifest.rows,
+            bytes=self.index_engine.bytes_on_disk(manifest),
+            created_at=datetime.fromisoformat(manifest.created_at),
         )
 
     def _wire_generation(self, info: GalleryInfo, generation: GenerationInfo) -> schemas.Generation:

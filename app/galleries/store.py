@@ -103,6 +103,30 @@ class GalleryStore:
         done = self.items.upsert_over(rows)
         return WrittenItems(done.inserted, done.updated, _by_model(dropped))
 
+    def change(
+        self,
+        schema: pa.Schema,
+        batches: Callable[[], Iterator[pa.RecordBatch]],
+        refuse_unknown: Callable[[np.ndarray], None],
+    ) -> int:
+        """Gives items that are there other labels or payloads, in one commit; how many there were. All else of them
+        stays to the bit, their vectors too.
+
+        `schema` has `id` and what was given of `label` and `payload`; rows may keep cells (`app.kept_cells`).
+        `refuse_unknown` is told which of the rows, (n,) bool, no item has the id of, and what it raises is raised.
+        """
+
+        def rows(stored: StoredRows) -> pa.RecordBatchReader:
+            ids = pa.chunked_array([batch.column("id") for batch in batches()], pa.string())
+            refuse_unknown(~stored.known(ids))
+            kept = kept_columns(schema)
+            return pa.RecordBatchReader.from_batches(
+                given_columns(schema),
+                (with_kept(batch, stored.of(batch.column("id"), kept)) if kept else batch for batch in batches()),
+            )
+
+        return self.items.update_over(rows).updated
+
     def generation(self, number: int, dimension: int) -> GenerationStore:
         return GenerationStore(self.folder / "generations" / f"{number}.lance", dimension)
 

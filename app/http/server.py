@@ -6,6 +6,7 @@ h11 limits a head only while it is incomplete, so that the same head was taken i
 import asyncio
 import json
 import secrets
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -25,8 +26,9 @@ _LINGER_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
-def server_config(application: ASGIApp, **options: Any) -> Config:
-    """How the gateway is served. Who is trusted to forward is for the application to know."""
+def server_config(application: ASGIApp | Callable[[], ASGIApp], **options: Any) -> Config:
+    """How the gateway is served; `application`, or what makes it where the option `factory` is set. Who is trusted to
+    forward is for the application to know."""
     return Config(
         application,
         http=RequestProtocol,

@@ -7,6 +7,7 @@ and keeps its gauge of requests in flight in the global registry, which applicat
 warns once for each id that it refuses: what is left to do around it is longer than what it does.
 """
 
+import os
 import re
 import secrets
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.redaction import redacted, redacted_path
 
 REQUEST_ID = "X-Request-Id"
+METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable of the folder that several gateway processes count in; prometheus_client reads it when imported."""
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -35,7 +39,8 @@ log = structlog.get_logger(__name__)
 
 
 class Metrics:
-    """The process's metrics. Other parts may register their own in `registry`."""
+    """The process's metrics, told together with those of the gateway processes beside it. Other parts may register
+    their own in `registry`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -52,11 +57,21 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.in_flight = Gauge("crosswalk_http_requests_in_flight", "Requests being answered.", registry=self.registry)
+        self.in_flight = Gauge(
+            "crosswalk_http_requests_in_flight",
+            "Requests being answered.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
 
     def exposition(self) -> bytes:
-        """Prometheus's text format."""
-        return generate_latest(self.registry)
+        """Prometheus's text format; where several processes share a port, the sums over all of them, without what is of
+        one process alone (memory, file handles, garbage collection)."""
+        if METRICS_DIR not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
 
 
 class Telemetry:

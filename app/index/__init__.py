@@ -1,12 +1,17 @@
 """Vector indexes: what one does (`protocol`), the engines that keep them, and how a snapshot is published."""
 
 from app.index.block import as_indexed
+from app.index.effort import tune
 from app.index.engine import IndexEngine
 from app.index.exact import best_of, candidate_scores, ranked
 from app.index.faiss import LiveIndex
+from app.index.growth import grow
+from app.index.manifest import Manifest
+from app.index.partial import prune
 from app.index.protocol import (
     LONGEST,
     PADDING,
+    AskedKind,
     CorruptIndex,
     Held,
     Hits,
@@ -17,23 +22,26 @@ from app.index.protocol import (
     VectorIndex,
     Vectors,
 )
-from app.index.publish import prune, publish, tune
-from app.index.published import PublishedIndex
+from app.index.publish import publish
+from app.index.published import IndexSnapshot
 from app.index.row_positions import RowPositions
-from app.index.snapshot import Snapshot
+from app.index.snapshot import CHECKED_AT_ONCE, Snapshot
 
 __all__ = [
+    "CHECKED_AT_ONCE",
     "LONGEST",
     "PADDING",
+    "AskedKind",
     "CorruptIndex",
     "Held",
     "Hits",
     "IndexEngine",
     "IndexOptions",
+    "IndexSnapshot",
     "Kind",
     "LiveIndex",
+    "Manifest",
     "MemoryUse",
-    "PublishedIndex",
     "RowIds",
     "RowPositions",
     "Snapshot",
@@ -42,6 +50,7 @@ __all__ = [
     "as_indexed",
     "best_of",
     "candidate_scores",
+    "grow",
     "prune",
     "publish",
     "ranked",

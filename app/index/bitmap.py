@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Positions = npt.NDArray[np.int64]
 
+_SPARSE = 16  # times as many positions as members, from which on most bytes are empty
+_FEW = 64  # times as many positions as are given, from which on it is better to set bits one by one
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bitmap:
@@ -29,6 +32,10 @@ class Bitmap:
         return cls.of(np.ones(size, bool))
 
     def members(self) -> Positions:
+        if self.count * _SPARSE < self.size:
+            at = np.flatnonzero(self.bits)
+            byte, bit = np.nonzero(np.unpackbits(self.bits[at], bitorder="little").reshape(-1, 8))
+            return at[byte] * 8 + bit
         return np.flatnonzero(np.unpackbits(self.bits, count=self.size, bitorder="little"))
 
     def has(self, positions: Positions) -> npt.NDArray[np.bool_]:
@@ -53,9 +60,13 @@ class Bitmap:
 
     def only(self, positions: Positions) -> Bitmap:
         """The positions that are members of the set, of those given."""
-        members = np.zeros(self.size, bool)
-        members[positions[self.has(positions)]] = True
-        return Bitmap.of(members)
+        if len(positions) * _FEW > self.size:
+            members = np.zeros(self.size, bool)
+            members[positions[self.has(positions)]] = True
+            return Bitmap.of(members)
+        kept, bits = np.unique(positions[self.has(positions)]), np.zeros_like(self.bits)
+        np.bitwise_or.at(bits, kept >> 3, np.left_shift(1, kept & 7).astype(np.uint8))
+        return Bitmap(bits, self.size, len(kept))
 
     def selector(self) -> faiss.IDSelector:
         """For FAISS, which reads `bits` in place: the set must outlive the search."""

@@ -14,7 +14,7 @@ from app.index.protocol import LONGEST, Hits, RowIds, Vectors
 from models.portable import Distance
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class VectorBlock:
     """Rows at positions 0 … n - 1, of which some can be found.
 
@@ -43,7 +43,9 @@ class VectorBlock:
     def only(self, positions: Positions) -> VectorBlock:
         """A block of these rows in which only those at the positions (p,) can be found."""
         ranked = self.ranked.only(positions[positions < self.ranked.size])
-        return dataclasses.replace(self, ranked=ranked, zeros=np.intersect1d(self.zeros, positions))
+        # numpy sorts the positions, which may be most of a million, even where there is no zero to look for.
+        zeros = self.zeros[np.isin(self.zeros, positions)] if len(self.zeros) else self.zeros
+        return dataclasses.replace(self, ranked=ranked, zeros=zeros)
 
     def finds(self, positions: Positions) -> npt.NDArray[np.bool_]:
         """Whether the row at each of the positions (p,), -1 for none, can be found."""
@@ -85,5 +87,5 @@ def as_indexed(vectors: Vectors, metric: Distance) -> tuple[Vectors, npt.NDArray
     if metric != "cosine":
         return vectors, np.ones(len(vectors), bool), float(lengths.max(initial=0))
     ranked = lengths > 0
-    units = vectors / np.where(ranked, lengths, 1)[:, None]
+    units = vectors / (lengths if ranked.all() else np.where(ranked, lengths, 1))[:, None]
     return units.astype(np.float32), ranked, 1.0

@@ -10,13 +10,15 @@ from pathlib import Path
 import structlog
 
 from app.failpoints import Failpoint, reached
-from app.index.manifest import Tuned
+from app.index.effort import tune
+from app.index.manifest import Manifest, Tuned
 from app.index.milvus import COLLECTION, CollectionName, MilvusSnapshot
 from app.index.milvus_publish import milvus_name, publish_to_milvus, tune_in_milvus
 from app.index.milvus_server import MilvusAddress, MilvusServer
+from app.index.partial import prune
 from app.index.protocol import CorruptIndex, IndexOptions, RowIds, Vectors
-from app.index.publish import prune, publish, tune
-from app.index.published import PublishedIndex
+from app.index.publish import publish
+from app.index.published import IndexSnapshot
 from app.index.snapshot import Snapshot
 from app.problems import Unavailable
 from app.settings import Settings
@@ -67,21 +69,38 @@ class IndexEngine:
             options=options,
         )
 
-    def open(self, directory: Path) -> PublishedIndex:
-        """Opens what either engine published. Raises CorruptIndex, also where an index is in Milvus and the settings do
-        not say where that is, and Unavailable."""
+    def open(self, directory: Path, *, check_at_once: int | None = None) -> IndexSnapshot:
+        """Opens what either engine published; check_at_once: as `Snapshot.load`, of files.
+
+        Raises CorruptIndex, also where an index is in Milvus and the settings do not say where that is, and
+        Unavailable.
+        """
         if not (directory / COLLECTION).exists():
-            return Snapshot.load(directory)
+            return Snapshot.load(directory, check_at_once=check_at_once)
         if self._milvus is None:
             raise CorruptIndex(f"{directory} was published to Milvus, and there is no CROSSWALK_MILVUS_URI")
         return MilvusSnapshot.load(directory, self._milvus)
 
-    def is_own(self, index: PublishedIndex) -> bool:
+    def growable(self, directory: Path) -> Snapshot | None:
+        """What `app.index.grow` can start from; None where an index is built whole, as those in Milvus always are.
+
+        Raises CorruptIndex.
+        """
+        if self._publishes_to_milvus or (directory / COLLECTION).exists():
+            return None
+        return Snapshot.load(directory)
+
+    @staticmethod
+    def bytes_on_disk(manifest: Manifest) -> int | None:
+        """Of all files of a published index; None where Milvus keeps its vectors."""
+        return None if COLLECTION in manifest.files else manifest.bytes
+
+    def is_own(self, index: IndexSnapshot) -> bool:
         """Whether this is the engine that an index was published by; another should be made of it otherwise."""
         return isinstance(index, MilvusSnapshot) == self._publishes_to_milvus
 
     def tune(
-        self, index: PublishedIndex, queries: Vectors, score: Distance, neighbours: int
+        self, index: IndexSnapshot, queries: Vectors, score: Distance, neighbours: int
     ) -> tuple[Tuned, Tuned] | None:
         """As `app.index.tune`."""
         if isinstance(index, MilvusSnapshot):

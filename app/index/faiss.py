@@ -14,12 +14,14 @@ from app.index.block import VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
-from app.index.published import PublishedIndex
+from app.index.published import IndexSnapshot
 from app.index.row_positions import RowPositions
+from app.index.selections import Selections
 from models.portable import Distance
 
-_REBUILD_SHARE = 0.1  # of the snapshot's rows
-_REBUILD_LEAST, _REBUILD_MOST = 10_000, 200_000  # rows
+_REBUILD_LEAST = 10_000  # rows
+_REBUILD_SHARE, _REBUILD_MOST = 0.1, 200_000  # of the snapshot's rows, and rows at most
+_GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built anew but grown
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class _State:
     """
 
     version: int
-    snapshot: PublishedIndex | None
+    snapshot: IndexSnapshot | None
     base: VectorBlock | None
     delta: VectorBlock
     versions: RowIds
@@ -50,13 +52,14 @@ class LiveIndex:
     """
 
     def __init__(
-        self, metric: Distance, dimension: int, *, snapshot: PublishedIndex | None = None, version: int = 0
+        self, metric: Distance, dimension: int, *, snapshot: IndexSnapshot | None = None, version: int = 0
     ) -> None:
         """version: that of the store when it held nothing, where there is no snapshot. Raises ValueError as `swap`."""
         self.metric: Distance = metric
         self.dimension = dimension
         self.scores: frozenset[Distance] = frozenset({metric, "ip", "l2"})
         self._writing = threading.Lock()
+        self._selections = Selections()
         self._delta = Delta(metric, dimension)
         self._written: dict[int, int] = {}  # row → version of its last write since the snapshot
         self._state = _State(version, None, None, self._delta.block, self._delta.versions)
@@ -74,7 +77,7 @@ class LiveIndex:
         return copy.copy(self)  # every read takes the one state, which is exchanged and never changed
 
     @property
-    def snapshot(self) -> PublishedIndex | None:
+    def snapshot(self) -> IndexSnapshot | None:
         """The published snapshot that is searched; None before the first."""
         return self._state.snapshot
 
@@ -88,8 +91,9 @@ class LiveIndex:
     def rebuild_due(self) -> bool:
         """Whether so much was written since the snapshot that a new one should be published from the store."""
         snapshot = self._state.snapshot
-        rows = snapshot.manifest.rows if snapshot else 0
-        return len(self._written) > min(max(_REBUILD_LEAST, _REBUILD_SHARE * rows), _REBUILD_MOST)
+        rows, graph = (snapshot.manifest.rows, snapshot.manifest.kind == "hnsw") if snapshot else (0, False)
+        share, most = (_GROWTH_SHARE, _GROWTH_MOST) if graph else (_REBUILD_SHARE, _REBUILD_MOST)
+        return len(self._written) > min(max(_REBUILD_LEAST, share * rows), most)
 
     def __len__(self) -> int:
         state = self._state
@@ -115,18 +119,20 @@ class LiveIndex:
         if not ranked.all():
             raise ValueError("a zero query has no cosine with anything")
         delta, base = state.delta, state.base
-        if allowed is not None:
+        if allowed is not None and len(delta.rows):
             delta = delta.only(np.flatnonzero(np.isin(delta.rows, allowed)))
         if base is not None and state.snapshot is not None and allowed is not None:
-            base = base.only(state.snapshot.ids.positions(allowed))
+            whole, ids = base, state.snapshot.ids
+            base = self._selections.of(whole, allowed, lambda: whole.only(ids.positions(allowed)))
         parts: list[Hits] = []
         with one_thread():
             if base is not None and state.snapshot is not None:
                 parts.append(state.snapshot.search(base, queries, k, score, effort))
             if delta.ranked.count or not parts:
                 parts.append(delta.search(queries, k, score))
-        zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None]
-        return _with_zeros(_merged(parts, k, score), np.sort(np.concatenate(zeros)), queries, score)
+        hits = _merged(parts, k, score)
+        zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None and len(block.zeros)]
+        return _with_zeros(hits, np.sort(np.concatenate(zeros)), queries, score) if zeros else hits
 
     def versions(self, rows: RowIds) -> RowIds:
         return self._held(self._state, rows, None)
@@ -178,7 +184,7 @@ class LiveIndex:
         none = np.empty(0, np.int64)
         self.apply(none, np.empty((0, self.dimension), np.float32), rows, version=version)
 
-    def swap(self, snapshot: PublishedIndex) -> None:
+    def swap(self, snapshot: IndexSnapshot) -> None:
         """Puts a newer snapshot under the writes that came after its version; searches go on meanwhile.
 
         Raises ValueError where it is of another metric or dimension, or older than what the delta began from.
@@ -219,8 +225,6 @@ def _merged(parts: list[Hits], k: int, score: Distance) -> Hits:
 
 def _with_zeros(hits: Hits, zeros: RowIds, queries: Vectors, score: Distance) -> Hits:
     """The zero rows of a cosine index, by row id, in the places that the others left empty."""
-    if not len(zeros):
-        return hits
     lengths = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
     worst = {"cosine": np.full(len(queries), -1.0), "ip": -lengths, "l2": lengths + 1}[score].astype(np.float32)
     query, place = np.nonzero(hits.rows == PADDING)

@@ -13,7 +13,7 @@ from app.index.protocol import CorruptIndex, IndexOptions, Kind
 from models.portable import Distance, digest
 
 FILE = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """rows: how many there are, `zero_rows` of them without a direction. kind: what `options` came to. longest: length
+    """rows: how many there are, `zero_rows` of them without a direction. dead: how many more have a vector, and a place
+    in the index, but are found no more. kind: what `options` came to. longest: length
     of the longest vector. tuned: for ip (and so cosine) and l2, unless the index is exact. version: the store version
     it was built from. created_at: ISO 8601. files: name → digest.
     """
@@ -48,6 +49,7 @@ class Manifest:
     dimension: int
     rows: int
     zero_rows: int
+    dead: int
     longest: float
     kind: Kind
     options: IndexOptions
@@ -64,6 +66,21 @@ class Manifest:
         """The share of the true 10 nearest that is found, by the index's own metric: 1 where it is exact."""
         tuned = self.tuning(self.metric)
         return tuned.recall if tuned else 1.0
+
+    @property
+    def bytes(self) -> int:
+        """Of all its files but the manifest."""
+        return sum(file.bytes for file in self.files.values())
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """How it was built, and is searched by its own metric, under the names that `IndexOptions` has for it."""
+        tuned, options = self.tuning(self.metric), self.options
+        if tuned is None:
+            return {}
+        if self.kind == "hnsw":
+            return {"m": options.m, "ef_construction": options.ef_construction, "ef_search": tuned.effort}
+        return {"nlist": options.nlist_for(self.rows - self.zero_rows), "nprobe": tuned.effort}
 
     @property
     def checksum(self) -> str:

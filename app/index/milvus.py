@@ -21,14 +21,14 @@ from app.index.exact import Scan, best_of, nearest, padding
 from app.index.manifest import Digest, Manifest
 from app.index.milvus_search import LoadedCollection, nearest_rows
 from app.index.milvus_server import MilvusServer
-from app.index.protocol import PADDING, CorruptIndex, Hits, Kind, MemoryUse, Vectors
+from app.index.protocol import PADDING, CorruptIndex, Hits, Kind, MemoryUse, RowIds, Vectors
 from app.index.row_positions import RowPositions
 from app.index.snapshot import ROWS
 from app.problems import IndexLost
 from models.portable import Distance
 
 COLLECTION = "collection.json"
-KINDS: dict[Kind, str] = {"flat": "FLAT", "ivf_flat": "IVF_FLAT", "hnsw": "HNSW"}
+KINDS: dict[Kind, str] = {"flat": "FLAT", "hnsw": "HNSW", "ivf_flat": "IVF_FLAT", "ivf_sq8": "IVF_SQ8"}
 _SETTLED_SECONDS = 60.0  # after which every replica of Milvus is taken to have what was inserted
 _SCANNED = 8_192  # rows whose vectors are fetched at once
 
@@ -97,6 +97,10 @@ class MilvusSnapshot:
         return cls(directory, manifest, block, RowPositions(rows), server, CollectionName.read(directory))
 
     @property
+    def rows(self) -> RowIds:
+        return self.block.rows
+
+    @property
     def version(self) -> int:
         return self.manifest.version
 
@@ -104,8 +108,18 @@ class MilvusSnapshot:
     def lost(self) -> bool:
         return self.gone.is_set()
 
+    @property
+    def checked(self) -> bool:
+        """Always: vectors are Milvus's to keep, and it was asked how many there are."""
+        return True
+
+    def check_vectors(self) -> None:
+        """There is nothing here to read."""
+
     def memory(self) -> MemoryUse:
-        return MemoryUse(0, self.block.rows.nbytes + self.block.ranked.bits.nbytes + self.ids.nbytes)
+        order = self.ids.order
+        own = self.block.rows.nbytes + (0 if order is None else order.nbytes)
+        return MemoryUse(0, own + self.block.ranked.bits.nbytes)
 
     def search(self, block: VectorBlock, queries: Vectors, k: int, score: Distance, effort: int | None = None) -> Hits:
         tuned = self.manifest.tuning(score)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import shutil
 import time
@@ -32,6 +31,7 @@ from models.portable import Distance, sync
 _PARTIAL = ".partial-"
 _NEIGHBOURS, _SAMPLE, _SEED = 10, 256, 11  # recall is measured at, with so many rows
 _WIDEST = 4096  # ef
+_MOST_CLUSTERS = 65_536
 _LONGEST_NAME = 150  # characters of a gallery's, in a collection's of 255 at most
 
 log = structlog.get_logger(__name__)
@@ -78,6 +78,7 @@ def publish_to_milvus(
             dimension=dimension,
             rows=len(every),
             zero_rows=len(zeros),
+            dead=0,
             longest=longest,
             kind=kind,
             options=options,
@@ -106,14 +107,14 @@ def publish_to_milvus(
 def tune_in_milvus(
     snapshot: MilvusSnapshot, queries: Vectors, score: Distance, neighbours: int
 ) -> tuple[Tuned, Tuned] | None:
-    """As `publish.tune`."""
+    """As `effort.tune`."""
     own = snapshot.manifest.tuning(score)
     if own is None:
         return None
     indexed = as_indexed(queries, score)[0]
     with one_thread():
         truth = snapshot.scan(indexed, neighbours, score).rows
-    wanted = snapshot.manifest.options.recall
+    wanted = snapshot.manifest.options.recall_for(snapshot.manifest.rows)
     before = _least(snapshot, indexed, truth, score, [own.effort], 0.0)
     if before.recall >= wanted:
         return before, before
@@ -157,7 +158,7 @@ def _parameters(kind: Kind, options: IndexOptions, rows: int) -> dict[str, int]:
     """What Milvus is told of an index of a kind."""
     if kind == "hnsw":
         return {"M": options.m, "efConstruction": options.ef_construction}
-    return {"nlist": min(rows, 65_536, options.nlist or math.ceil(4 * math.sqrt(rows)))} if kind == "ivf_flat" else {}
+    return {} if kind == "flat" else {"nlist": min(options.nlist_for(rows), _MOST_CLUSTERS)}
 
 
 def _tuned(snapshot: MilvusSnapshot) -> dict[Literal["ip", "l2"], Tuned]:
@@ -170,15 +171,16 @@ def _tuned(snapshot: MilvusSnapshot) -> dict[Literal["ip", "l2"], Tuned]:
     queries = snapshot.vectors_at(chosen)
     with one_thread():
         truth = snapshot.scan(queries, _NEIGHBOURS + 1, "ip").rows
-    given = options.ef_search if snapshot.manifest.kind == "hnsw" else options.nprobe
-    tuned = _least(snapshot, queries, truth, "ip", [given] if given else _efforts(snapshot), options.recall)
+    given = options.effort_for(snapshot.manifest.kind)
+    efforts = [given] if given else _efforts(snapshot)
+    tuned = _least(snapshot, queries, truth, "ip", efforts, options.recall_for(count))
     return {"ip": tuned, "l2": tuned}
 
 
 def _efforts(snapshot: MilvusSnapshot) -> Iterator[int]:
     """Efforts worth trying, each twice the one before."""
     options, rows = snapshot.manifest.options, snapshot.block.ranked.size
-    nlist = _parameters("ivf_flat", options, rows)["nlist"]
+    nlist = min(options.nlist_for(rows), _MOST_CLUSTERS)
     effort, last = (64, _WIDEST) if snapshot.manifest.kind == "hnsw" else (min(8, nlist), nlist)
     while effort < last:
         yield effort

@@ -18,8 +18,9 @@ is the worst a unit row could get: -1 under cosine, -‖q‖ under ip, ‖q‖ +
 Ties in the score go to the smaller row id. Scores are float32: a square or product under 1e-38 counts as 0.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +28,15 @@ import numpy.typing as npt
 from app.vectors import LONGEST as LONGEST
 from models.portable import Distance
 
-Kind = Literal["flat", "ivf_flat", "hnsw"]
+Kind = Literal["flat", "hnsw", "ivf_flat", "ivf_sq8"]
+AskedKind = Literal["auto", Kind]
 RowIds = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 
 PADDING = -1
 _FEW = 1000  # rows
+_MILLION = 1_000_000
+_RECALL, _RECALL_ABOVE = 0.99, 0.95
 WORST: dict[Distance, float] = {"cosine": -np.inf, "ip": -np.inf, "l2": np.inf}
 
 
@@ -44,38 +48,57 @@ class CorruptIndex(Exception):
 class IndexOptions:
     """How a gallery is indexed. Raises ValueError where a parameter is out of its range.
 
-    kind: `flat` compares with every row; `ivf_flat` with the rows of the `nprobe` nearest of `nlist` clusters; `hnsw`
-    walks a graph of `m` links per row, built with a beam of `ef_construction` and searched with one of `ef_search`;
-    `auto` is flat up to `exact_rows` rows and ivf_flat above. Under 1,000 rows every kind is flat. Left out, `nlist` is
-    4·√rows, and `nprobe` or `ef_search` the smallest whose measured recall@10 reaches `recall`.
+    kind: `flat` compares with every row; `hnsw` walks a graph of `m` links per row, built with a beam of
+    `ef_construction` and searched with one of `ef_search`; `ivf_flat` compares with the rows of the `nprobe` nearest of
+    `nlist` clusters, and `ivf_sq8` with a byte for each of their components before the vectors themselves; `auto` is
+    flat up to `exact_rows` rows, hnsw up to `graph_rows`, and ivf_sq8 above. Under 1,000 rows every kind is flat. Left
+    out, `nlist` is 4·√rows, and `nprobe` or `ef_search` the smallest whose measured recall@10 reaches `recall`; that,
+    left out, is 0.99 up to a million rows and 0.95 above.
     """
 
-    kind: Literal["auto", "flat", "ivf_flat", "hnsw"] = "auto"
-    exact_rows: int = 200_000
+    kind: AskedKind = "auto"
+    exact_rows: int = 5_000
+    graph_rows: int = 2_000_000
     nlist: int | None = None
     nprobe: int | None = None
-    m: int = 32
-    ef_construction: int = 200
+    m: int = 16
+    ef_construction: int = 100
     ef_search: int | None = None
-    recall: float = 0.99
+    recall: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("auto", "flat", "ivf_flat", "hnsw"):
-            raise ValueError(f"kind is auto, flat, ivf_flat or hnsw, not {self.kind!r}")
+        kinds = ("auto", *get_args(Kind))
+        if self.kind not in kinds:
+            raise ValueError(f"kind is one of {', '.join(kinds)}, not {self.kind!r}")
         _within("exact_rows", self.exact_rows, 0, 2**40)
+        _within("graph_rows", self.graph_rows, 0, 2**40)
         _within("nlist", self.nlist, 1, 2**20)
         _within("nprobe", self.nprobe, 1, self.nlist or 2**20)
         _within("m", self.m, 2, 256)
         _within("ef_construction", self.ef_construction, 1, 4096)
         _within("ef_search", self.ef_search, 1, 4096)
-        if not 0 < self.recall <= 1:
+        if self.recall is not None and not 0 < self.recall <= 1:
             raise ValueError(f"recall lies in (0, 1], not {self.recall}")
 
     def kind_for(self, rows: int) -> Kind:
         """The kind an index of so many rows gets."""
         if rows < _FEW or (self.kind == "auto" and rows <= self.exact_rows):
             return "flat"
-        return "ivf_flat" if self.kind == "auto" else self.kind
+        if self.kind == "auto":
+            return "hnsw" if rows <= self.graph_rows else "ivf_sq8"
+        return self.kind
+
+    def effort_for(self, kind: Kind) -> int | None:
+        """The effort that an index of a kind is searched with, where that is fixed."""
+        return self.ef_search if kind == "hnsw" else self.nprobe
+
+    def nlist_for(self, rows: int) -> int:
+        """How many clusters an inverted file of so many rows has."""
+        return min(rows, self.nlist or math.ceil(4 * math.sqrt(rows)))
+
+    def recall_for(self, rows: int) -> float:
+        """The recall that an index of so many rows is tuned to reach."""
+        return self.recall or (_RECALL if rows <= _MILLION else _RECALL_ABOVE)
 
 
 def _within(name: str, value: int | None, low: int, high: int) -> None:

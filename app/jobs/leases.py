@@ -8,12 +8,13 @@ the two could block each other, and a cancel could miss the job that a step just
 """
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.failpoints import Failpoint, reached
@@ -99,6 +100,18 @@ class Leases:
             cancelled = row.cancel_requested
         reached(Failpoint.LEASE_RENEWED)
         return cancelled
+
+    @contextmanager
+    def holding(self, lease: Lease) -> Iterator[Session]:
+        """A transaction of whoever holds the job, which nobody else can claim until it ends. Renews as well.
+
+        A holder that was cut off, and thought dead, raises LeaseLost here and does not enter.
+        """
+        with self._database.session() as session:
+            row = self._held(session, lease)
+            row.lease_expires_at = database_now(session) + self._length
+            session.flush()
+            yield session
 
     def checkpoint(self, lease: Lease, state: dict[str, Any], progress: JobProgress | None = None) -> None:
         """Keeps what the next attempt needs in order to resume; small, and JSON. Renews as well."""
@@ -202,6 +215,12 @@ class Leases:
         if row is None or row.lease_token != lease.token:
             raise LeaseLost(lease.job_id)
         return row
+
+
+def is_leased(token: SQLColumnExpression[str | None], now: datetime) -> ColumnElement[bool]:
+    """Whether a token is of a lease that lasts."""
+    lasts = and_(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at > now)
+    return exists().where(JobRow.lease_token == token, lasts)
 
 
 def _expired(now: datetime) -> ColumnElement[bool]:

@@ -55,6 +55,17 @@ class Jobs:
         """Removes every job of a subject that is no more; a process that still works at one finds its lease lost."""
         session.execute(delete(JobRow).where(JobRow.subject == subject))
 
+    def forget_waiting(self, session: Session, subject: str) -> None:
+        """Removes the jobs of a subject that nobody has claimed."""
+        session.execute(delete(JobRow).where(JobRow.subject == subject, JobRow.state == JobState.QUEUED))
+
+    def waits(self, session: Session, *, other_than: str) -> bool:
+        """Whether a job of another step could be claimed now."""
+        due = select(JobRow.id).where(
+            JobRow.step != other_than, JobRow.state == JobState.QUEUED, JobRow.available_at <= database_now(session)
+        )
+        return session.scalars(due.limit(1)).first() is not None
+
     def progress(self, session: Session, subject: str) -> JobProgress | None:
         """How far the subject's unfinished step has come; None where nothing is waiting or running."""
         unfinished = select(JobRow).where(JobRow.subject == subject, JobRow.state.in_(UNFINISHED))

@@ -128,6 +128,8 @@ RULES = Rules(
             "POST /galleries",
             "DELETE /galleries/{gallery}",
             "PUT /galleries/{gallery}/items",
+            "PATCH /galleries/{gallery}/items",
+            "PATCH /galleries/{gallery}/items/{item:path}",
             "PUT /galleries/{gallery}/side-information",
             "POST /galleries/{gallery}/items/delete",
             "POST /datasets",
@@ -139,6 +141,7 @@ RULES = Rules(
             "GET /datasets",
             "GET /datasets/{dataset}",
             "GET /galleries/{gallery}/doctor",
+            "GET /galleries/{gallery}/items",
         ),
         *_rules(
             (KeyScope.UPGRADE,),

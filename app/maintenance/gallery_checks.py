@@ -8,7 +8,7 @@ from app.composition import Crosswalk
 from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, PublishedIndex, RowIds, as_indexed
+from app.index import CorruptIndex, IndexSnapshot, RowIds, as_indexed
 from app.maintenance.artifact_checks import damaged_files
 from app.maintenance.findings import Finding, IndexedGeneration
 from app.maintenance.table_checks import table_findings
@@ -113,7 +113,7 @@ def _index(
         what = f"the items as of version {manifest.version}, which its index holds, are gone"
         yield Finding("disagrees", subject, path, what, "rebuild", anew)
         return
-    if difference := _difference(snapshot.block.rows, rows):
+    if difference := _difference(snapshot.rows, rows):
         yield Finding("disagrees", subject, path, f"of its index's rows, {difference}", "rebuild", anew)
     elif generation.parent is None:
         try:
@@ -143,7 +143,7 @@ def _difference(held: RowIds, expected: RowIds) -> str:
     return ", ".join(f"{count} {how}" for count, how in parts if count)
 
 
-def _other_vectors(store: GalleryStore, lineage: Lineage, snapshot: PublishedIndex) -> int:
+def _other_vectors(store: GalleryStore, lineage: Lineage, snapshot: IndexSnapshot) -> int:
     """Of how many items the index holds another vector than the items do."""
     others, ranked = 0, snapshot.block.ranked.size
     for part in store.project(lineage, version=snapshot.version):

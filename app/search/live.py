@@ -10,7 +10,7 @@ import structlog
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, LiveIndex, PublishedIndex, VectorIndex
+from app.index import CHECKED_AT_ONCE, CorruptIndex, IndexSnapshot, LiveIndex, VectorIndex
 from app.problems import Unavailable
 from app.storage.lance_table import VersionGone
 
@@ -21,6 +21,14 @@ AskForRebuild = Callable[[str, int], None]
 
 
 _TRIES = 50
+
+
+@dataclass(frozen=True)
+class LoadLimits:
+    """Up to how many bytes an index is loaded while searches wait, and vectors are checked before they are searched."""
+
+    loaded_at_once: int = 2**26  # read in a tenth of a second
+    checked_at_once: int = CHECKED_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,10 @@ class LivePair:
 class LiveIndexes:
     """One live index for each generation that was searched. The items are the truth: an index only follows them."""
 
-    def __init__(self, galleries: Galleries, ask_for_rebuild: AskForRebuild) -> None:
+    def __init__(self, galleries: Galleries, ask_for_rebuild: AskForRebuild, limits: LoadLimits = LoadLimits()) -> None:
         self._galleries = galleries
         self._ask = ask_for_rebuild
+        self._limits = limits
         self._opening = threading.Lock()
         self._open: dict[tuple[str, int, str | None], _Followed] = {}
 
@@ -69,7 +78,7 @@ class LiveIndexes:
             with self._opening:
                 # One of the same number is gone, with the upgrade that made it.
                 self._open = {one: kept for one, kept in self._open.items() if one[:2] != key[:2] or one == key}
-                followed = self._open.setdefault(key, _Followed(self._galleries, info, number, self._ask))
+                followed = self._open.setdefault(key, _Followed(self._galleries, info, number, self._ask, self._limits))
         return followed
 
     def forget(self, info: GalleryInfo) -> None:
@@ -81,14 +90,19 @@ class LiveIndexes:
 class _Followed:
     """One generation's live index, and how far it has followed the items."""
 
-    def __init__(self, galleries: Galleries, info: GalleryInfo, number: int, ask: AskForRebuild) -> None:
+    def __init__(
+        self, galleries: Galleries, info: GalleryInfo, number: int, ask: AskForRebuild, limits: LoadLimits
+    ) -> None:
         self._store: GalleryStore = galleries.store(info)
         self._engine = galleries.index_engine
         self._lineage = galleries.lineage(info, number)
         self._number = number
         self._ask_for_rebuild = ask
+        self._limits = limits
         self._lock = threading.Lock()
         self._index: LiveIndex | None = None
+        self._starting = threading.Lock()
+        self._loading: str | None = None  # the index that is loaded beside searches
         self._published: str | None = None
         self._published_version = 0
         self._asked_at: int | None = None
@@ -100,19 +114,19 @@ class _Followed:
         request; left out, as they are now. Those who come while it catches up wait for it."""
         generation = info.generations[self._number]
         index = None if self._index is None else self._index.frozen()
+        later = index is not None and self._taken_over_later(info, generation)
         if (
             index is not None
             and not index.lost
-            and not self._newly_published(generation)
+            and (later or not self._newly_published(generation))
             and index.version >= (self._store.items.version if version is None else version)
         ):
             return index
         with self._lock:
             if self._index is not None and self._index.lost:
                 self._index = None
-            if self._index is None or self._newly_published(generation):
-                self._index = self._renewed(info, self._index, generation.index_name)
-                self._published, self._published_version = generation.index_name, generation.store_version or 0
+            if self._index is None or (self._newly_published(generation) and not later):
+                self._index = self._renewed(info, generation)
             try:
                 self._follow(self._index)
             except VersionGone:
@@ -126,22 +140,60 @@ class _Followed:
         here late, may name one before it, which is pruned already."""
         return generation.index_name != self._published and (generation.store_version or 0) >= self._published_version
 
-    def _renewed(self, info: GalleryInfo, index: LiveIndex | None, published: str | None) -> LiveIndex:
-        """With the newly published snapshot under it, if that can be; else opened anew."""
-        if index is not None and published is not None:
+    def _taken_over_later(self, info: GalleryInfo, generation: GenerationInfo) -> bool:
+        """Whether the newly published index is so large that it is loaded beside the searches of the one before."""
+        name = generation.index_name
+        if name is None or not self._newly_published(generation):
+            return False
+        try:
+            size = sum(path.stat().st_size for path in (self._store.index_folder(self._number) / name).iterdir())
+        except OSError:  # which loading it will tell of
+            return False
+        if size <= self._limits.loaded_at_once:
+            return False
+        with self._starting:
+            if self._loading != name:
+                self._loading = name
+                threading.Thread(target=self._take_over, args=(info, generation, name), daemon=True).start()
+        return True
+
+    def _take_over(self, info: GalleryInfo, generation: GenerationInfo, name: str) -> None:
+        try:
             try:
-                index.swap(self._published_index(published))
+                snapshot = self._loaded(info, name)
+            except CorruptIndex:
+                snapshot = None  # it will be found corrupt once more, and be searched around
+            with self._lock:
+                if self._newly_published(generation):
+                    self._index = self._renewed(info, generation, snapshot)
+                    self._ask_if_due(info, self._index)
+        except Unavailable as problem:
+            log.warning("published index not taken over yet", gallery=info.id, index=name, why=problem.detail)
+        finally:
+            self._loading = None  # where it failed, the next search tries again
+
+    def _renewed(
+        self, info: GalleryInfo, generation: GenerationInfo, snapshot: IndexSnapshot | None = None
+    ) -> LiveIndex:
+        """The index with the newly published snapshot under it, which may be loaded already; opened anew where that
+        cannot be."""
+        index, published = self._index, generation.index_name
+        if index is None or published is None:
+            index = self._opened(info, published)
+        else:
+            try:
+                index.swap(snapshot or self._loaded(info, published))
             except (CorruptIndex, ValueError) as error:
                 log.warning("published index not taken over", gallery=info.id, index=published, error=str(error))
-            else:
-                return index
-        return self._opened(info, published)
+                index = self._opened(info, published)
+        self._published, self._published_version = published, generation.store_version or 0
+        return index
 
     def _opened(self, info: GalleryInfo, published: str | None) -> LiveIndex:
         metric, dimension = info.generations[self._number].space.metric, self._lineage.dimension
         if published is not None:
             try:
-                return LiveIndex(metric, dimension, snapshot=self._published_index(published))
+                return LiveIndex(metric, dimension, snapshot=self._loaded(info, published))
             except CorruptIndex as error:
                 log.error("published index is corrupt; searching exactly until it is rebuilt", error=str(error))
                 self._corrupt = True
@@ -152,12 +204,32 @@ class _Followed:
             index.upsert(part.rows, part.vectors, version=version)
         return index
 
-    def _published_index(self, name: str) -> PublishedIndex:
-        """Raises CorruptIndex, and Unavailable where its server does not answer."""
-        index = self._engine.open(self._store.index_folder(self._number) / name)
-        if self._of_other_engine is None and not self._engine.is_own(index):
+    def _loaded(self, info: GalleryInfo, published: str) -> IndexSnapshot:
+        """A published snapshot; where it has very many vectors, they are checked while it is searched already.
+
+        Raises CorruptIndex, and Unavailable where its server does not answer.
+        """
+        folder = self._store.index_folder(self._number) / published
+        snapshot = self._engine.open(folder, check_at_once=self._limits.checked_at_once)
+        if self._of_other_engine is None and not self._engine.is_own(snapshot):
             self._of_other_engine = True  # once: where a worker publishes by another engine, it would go on for ever
-        return index
+        if not snapshot.checked:
+            threading.Thread(target=self._check, args=(info, snapshot), name=f"check {published}", daemon=True).start()
+        return snapshot
+
+    def _check(self, info: GalleryInfo, snapshot: IndexSnapshot) -> None:
+        """Lets go of a snapshot whose vectors turn out damaged, and has another built."""
+        try:
+            snapshot.check_vectors()
+        except CorruptIndex as error:
+            with self._lock:
+                given_up = not snapshot.directory.exists()  # for another, which was published since
+                if given_up or self._index is None or self._index.snapshot is not snapshot:
+                    return
+                log.error("published index is corrupt; searching exactly until it is rebuilt", error=str(error))
+                self._corrupt = True
+                self._index = self._opened(info, None)
+                self._ask_if_due(info, self._index)
 
     def _follow(self, index: LiveIndex) -> None:
         if self._store.items.version <= index.version:

@@ -23,36 +23,40 @@ _K = re.compile("[1-9][0-9]{0,5}")
 _VECTOR = re.compile(r"[A-Za-z0-9_=.,\[\]-]+")
 _ROUTES = frozenset(get_args(AskedRoute))
 _BODY = {b"content-length", b"transfer-encoding"}
-_NEEDED, _TAKEN = {"gallery", "model", "vector"}, {"gallery", "model", "vector", "k", "route"}
+_FILTER = re.compile(r"[ -*,-~]+")  # without a plus, which stands for a blank in URLs
+_NEEDED, _TAKEN = {"gallery", "model", "vector"}, {"gallery", "model", "vector", "k", "route", "filter"}
 
 
 @dataclass(frozen=True)
 class PlainQuery:
-    """One query, as a URL names it; vector: as it is written there."""
+    """One query, as a URL names it; vector and filter: as they are written there."""
 
     gallery: str
     model: str
     vector: str
     k: int
     route: AskedRoute | None
+    filter: str | None = None
 
 
 def plain_query(scope: Scope) -> PlainQuery | None:
-    """What a request without a filter and without a body asks for; None where anything needs a second look."""
+    """What a request without a body asks for; None where anything needs a second look."""
     if any(name in _BODY for name, _ in scope["headers"]):
         return None
     given = _parameters(scope["query_string"])
     if given is None or not _NEEDED <= given.keys() <= _TAKEN:
         return None
-    k, route = given.get("k", str(DEFAULT_K)), given.get("route")
+    k, route, filter = given.get("k", str(DEFAULT_K)), given.get("route"), given.get("filter")
     if (
         _ID.fullmatch(given["gallery"])
         and _ID.fullmatch(given["model"])
         and _VECTOR.fullmatch(given["vector"])
         and _K.fullmatch(k)
         and (route is None or route in _ROUTES)
+        and (filter is None or _FILTER.fullmatch(filter))
     ):
-        return PlainQuery(given["gallery"], given["model"], given["vector"], int(k), cast("AskedRoute | None", route))
+        named = cast("AskedRoute | None", route)
+        return PlainQuery(given["gallery"], given["model"], given["vector"], int(k), named, filter)
     return None
 
 

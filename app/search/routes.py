@@ -13,17 +13,34 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from app.composition import Crosswalk, Parts
+from app.filters import IN_TEXT, Filter, filter_of_body, filter_of_url, with_filter
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.json_text import check_json, utf8
 from app.keys.access import IN_SCOPE, Access, Caller
 from app.keys.admission import refuse_unruled
-from app.problems import InvalidUpload, NoRoute, NotFound, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.old_vectors import BodyRoutes, route_with_old_vectors
+from app.search.options import Asking, GroupBy, LikeItems, SearchOptions, refuse_unless_one
 from app.search.plain_query import DEFAULT_K, PlainQuery, plain_query
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
-from app.search.schemas import EXAMPLE, OLD_VECTOR, ROUTE, Filter, SearchAnswer, SearchAnswers, SearchRequest
+from app.search.schemas import (
+    EXAMPLE,
+    GROUP_BY,
+    GROUP_SIZE,
+    LIKE,
+    MAX_DISTANCE,
+    MIN_SCORE,
+    OLD_VECTOR,
+    ROUTE,
+    WITH_VECTORS,
+    GroupedAnswer,
+    GroupedAnswers,
+    SearchAnswer,
+    SearchAnswers,
+    SearchRequest,
+)
 from app.uploads import QueryVectors, decode_query_vector, media_types, vectors_of_lists
 
 
@@ -57,61 +74,87 @@ _MODEL = Annotated[ResourceId, Query(description="The model that made the query'
 _FILTER = Annotated[
     str | None,
     Query(
-        description='Which items may be found, as JSON: the `filter` of POST /search, like `{"labels":["billing"]}`.'
+        description="Which items may be found, as JSON: the `filter` of POST /search, like "
+        '`{"label":{"eq":"billing"},"payload.price":{"lt":10}}`.',
+        json_schema_extra=IN_TEXT,
     ),
 ]
+_MIN_SCORE = Annotated[float | None, Query(allow_inf_nan=False, description=MIN_SCORE)]
+_MAX_DISTANCE = Annotated[float | None, Query(allow_inf_nan=False, description=MAX_DISTANCE)]
+_GROUP_BY = Annotated[GroupBy | None, Query(description=GROUP_BY)]
+_GROUP_SIZE = Annotated[int | None, Query(ge=1, description=GROUP_SIZE)]
+_WITH_VECTORS = Annotated[bool | None, Query(description=WITH_VECTORS)]
 _NUMBERS = re.compile(rb"\[[0-9\s.,eE+-]*\]")
 
 
 @router.get(
     "",
     summary="Search with one query",
-    response_model=SearchAnswer,
+    response_model=SearchAnswer | GroupedAnswer,
     responses=problems(NotFound, NoRoute, Unprocessable),
 )
 async def search_one(
     gallery: _GALLERY,
     model: _MODEL,
-    vector: Annotated[
-        str,
-        Query(
-            description="base64url (with or without padding) of little-endian float32, or numbers with commas between, "
-            "in brackets or not.",
-            examples=["0.9,0.1,0.0,0.2"],
-        ),
-    ],
     parts: Parts,
     caller: Caller,
+    vector: Annotated[
+        str | None,
+        Query(
+            description="base64url (with or without padding) of little-endian float32, or numbers with commas between, "
+            "in brackets or not. Needed without `like`.",
+            examples=["0.9,0.1,0.0,0.2"],
+        ),
+    ] = None,
+    like: Annotated[str | None, Query(description=f"An item's id. {LIKE}")] = None,
     k: _K = DEFAULT_K,
     route: _ROUTE = None,
     filter: _FILTER = None,
     old_vector: Annotated[str | None, Query(description=f"{OLD_VECTOR} Written as `vector`.")] = None,
+    min_score: _MIN_SCORE = None,
+    max_distance: _MAX_DISTANCE = None,
+    with_vectors: _WITH_VECTORS = None,
+    group_by: _GROUP_BY = None,
+    group_size: _GROUP_SIZE = None,
 ) -> Response:
     """The nearest items, nearest first. The answer names the generation and the route that served it; where none leads
     from the query's model to the gallery, 409 says what would make one."""
-    query = PlainQuery(gallery, model, vector, k, route)
-    if old_vector is None:
-        return await _answer_one(parts, caller, query, filter)
+    asking = Asking()
+    refuse_unless_one(asking, "vector", vector, like, old_vector)
+    options = SearchOptions.of(
+        asking,
+        min_score=min_score,
+        max_distance=max_distance,
+        with_vectors=with_vectors,
+        group_by=group_by,
+        group_size=group_size,
+    )
+    query = PlainQuery(gallery, model, vector or "", k, route, filter)
+    if like is None and old_vector is None and options == SearchOptions.of(asking):
+        return await _answer_one(parts, caller, query)
     caller.require_gallery(gallery)
-    wanted = _filter(filter)
-    named = route_with_old_vectors(route, given=True, parameter="old_vector")
-    return await run_sync(_answer_fused, parts, caller, replace(query, route=named), old_vector, wanted)
+    wanted = filter_of_url(filter)
+    if like is not None:
+        examples = LikeItems([like], asking)
+        return await run_sync(_answer_like, parts, caller, query, examples, wanted, options, True)
+    named = route_with_old_vectors(route, given=old_vector is not None, parameter="old_vector")
+    return await run_sync(_answer_special, parts, caller, replace(query, route=named), old_vector, wanted, options)
 
 
 @router.post(
     "",
     summary="Search with many queries",
-    response_model=SearchAnswers,
+    response_model=SearchAnswers | GroupedAnswers,
     responses=problems(NotFound, NoRoute, Unprocessable, InvalidUpload, TooLarge, UnsupportedMediaType),
     openapi_extra={
         "requestBody": {
             "required": True,
             "description": "JSON; or the vectors alone, as npy or as an Arrow stream or file or npz archive with a "
-            "column `vector`, and perhaps one `old_vector`, with `gallery`, `model`, `k`, `route` and `filter` in the "
-            "URL.",
+            "column `vector`, and perhaps one `old_vector`, with `gallery`, `model`, `k`, `route`, `filter` and "
+            "all else but `like` in the URL.",
             "content": {
                 media_types.JSON: {
-                    "schema": SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
+                    "schema": with_filter(SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}")),
                     "example": EXAMPLE,
                 },
                 media_types.NPY: {"schema": {"type": "string", "format": "binary"}},
@@ -132,6 +175,11 @@ async def search_many(
     k: Annotated[int | None, Query(ge=1, description="Without JSON: how many items to find; 10.")] = None,
     route: _ROUTE = None,
     filter: _FILTER = None,
+    min_score: _MIN_SCORE = None,
+    max_distance: _MAX_DISTANCE = None,
+    with_vectors: _WITH_VECTORS = None,
+    group_by: _GROUP_BY = None,
+    group_size: _GROUP_SIZE = None,
 ) -> Response:
     """The nearest items of each query, in the order of the queries."""
     content_type = request.headers.get("content-type", "")
@@ -140,66 +188,122 @@ async def search_many(
         for name in request.query_params:
             raise Unprocessable.at(f"With JSON, `{name}` is a member of the body, not of the URL.", parameter=name)
         body = _request(await request.body())
-        caller.require_gallery(body.gallery)
-        named = route_with_old_vectors(body.route, given=body.old_vectors is not None, pointer="/old_vectors")
-        resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, named, caller)
-        queries = _queries_of_lists(body, resolved)
-        return await run_sync(_answer_many, parts, resolved, body.k, queries, body.filter)
+        return await _answer_json(parts, caller, body)
     media_type = _media_type_of_queries(content_type)
     if gallery is None or model is None:
         raise Unprocessable("Vectors as npy, npz or Arrow need `gallery` and `model` in the URL.")
     caller.require_gallery(gallery)
-    wanted = _filter(filter)
+    wanted = filter_of_url(filter)
+    options = SearchOptions.of(
+        Asking(),
+        min_score=min_score,
+        max_distance=max_distance,
+        with_vectors=with_vectors,
+        group_by=group_by,
+        group_size=group_size,
+    )
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
         ways_to = partial(BodyRoutes.of, columns=media_type != media_types.NPY)
         ways = await run_sync(ways_to, parts.search_resolver, gallery, model, route, caller)
         queries = await ways.decoded(decoded)
         resolved = ways.taken(queries)
-    return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, queries, wanted)
+    return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, queries, wanted, options)
 
 
-async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery, filter: str | None = None) -> Response:
-    """The answer to one query, with the filter of its URL."""
+async def _answer_json(parts: Crosswalk, caller: Access, body: SearchRequest) -> Response:
+    """The answers to the queries of a body in JSON."""
+    asking = Asking(in_body=True)
+    wanted = None if body.filter is None else filter_of_body(body.filter)
+    refuse_unless_one(asking, "vectors", body.vectors, body.like, body.old_vectors)
+    options = SearchOptions.of(
+        asking,
+        min_score=body.min_score,
+        max_distance=body.max_distance,
+        with_vectors=body.with_vectors,
+        group_by=body.group_by,
+        group_size=body.group_size,
+    )
+    caller.require_gallery(body.gallery)
+    if body.like is not None:
+        query = PlainQuery(body.gallery, body.model, "", body.k, body.route)
+        examples = LikeItems(body.like, asking)
+        return await run_sync(_answer_like, parts, caller, query, examples, wanted, options, False)
+    named = route_with_old_vectors(body.route, given=body.old_vectors is not None, pointer="/old_vectors")
+    resolved = await run_sync(parts.search_resolver.resolve, body.gallery, body.model, named, caller)
+    queries = _queries_of_lists(body.vectors or [], body.old_vectors, resolved)
+    return await run_sync(_answer_many, parts, resolved, body.k, queries, wanted, options)
+
+
+async def _answer_one(parts: Crosswalk, caller: Access, query: PlainQuery) -> Response:
+    """The answer to one query that comes alone."""
     caller.require_gallery(query.gallery)
-    wanted = _filter(filter)
+    wanted = filter_of_url(query.filter)
     route_with_old_vectors(query.route, given=False, parameter="old_vector")
-    if wanted is None:
-        answer = await parts.single_queries.answer(query, caller)
-    else:
-        answer = await run_sync(parts.single_queries.answer_filtered, query, caller, wanted)
+    answer = await parts.single_queries.answer(query, caller, wanted)
     return _json(answer.body, answer.warning)
 
 
-def _answer_fused(
-    parts: Crosswalk, caller: Access, query: PlainQuery, old_vector: str, wanted: Filter | None
+def _answer_special(
+    parts: Crosswalk,
+    caller: Access,
+    query: PlainQuery,
+    old_vector: str | None,
+    wanted: Filter | None,
+    options: SearchOptions,
 ) -> Response:
-    """The answer to one query that comes with the old model's vector, as its URL writes it; for a thread of its own."""
+    """The answer to one query that comes with options, or with the old model's vector, as its URL writes it; for a
+    thread of its own."""
     resolved = parts.search_resolver.resolve(query.gallery, query.model, query.route, caller)
-    vectors = decode_query_vector(query.vector, resolved.dimension)[None, :]
-    queries = QueryVectors(vectors, decode_query_vector(old_vector, resolved.old_dimension, "old_vector")[None, :])
-    answers = parts.search.search(resolved, query.k, queries.vectors, wanted, queries.old_vectors)
+    queries = QueryVectors(
+        decode_query_vector(query.vector, resolved.dimension)[None, :],
+        None if old_vector is None else decode_query_vector(old_vector, resolved.old_dimension, "old_vector")[None, :],
+    )
+    answers = parts.search.search(resolved, query.k, queries.vectors, wanted, queries.old_vectors, options)
     return _json(answers.one_to_json(0), _watch(parts, resolved, queries))
 
 
+def _answer_like(
+    parts: Crosswalk,
+    caller: Access,
+    query: PlainQuery,
+    like: LikeItems,
+    wanted: Filter | None,
+    options: SearchOptions,
+    alone: bool,
+) -> Response:
+    """What is like items of the gallery: one answer, or a list of them; for a thread of its own. query: all but its
+    vector."""
+    resolved = parts.search_resolver.resolve(query.gallery, query.model, query.route, caller)
+    answers = parts.search.search_like(resolved, query.k, like, wanted, options)
+    return _json(answers.one_to_json(0) if alone else answers.to_json(), None)
+
+
 def _answer_many(
-    parts: Crosswalk, resolved: ResolvedSearch, k: int, queries: QueryVectors, wanted: Filter | None
+    parts: Crosswalk,
+    resolved: ResolvedSearch,
+    k: int,
+    queries: QueryVectors,
+    wanted: Filter | None,
+    options: SearchOptions,
 ) -> Response:
     """The answers to all queries; for a thread of its own."""
-    answers = parts.search.search(resolved, k, queries.vectors, wanted, queries.old_vectors)
+    answers = parts.search.search(resolved, k, queries.vectors, wanted, queries.old_vectors, options)
     return _json(answers.to_json(), _watch(parts, resolved, queries))
 
 
-def _queries_of_lists(body: SearchRequest, resolved: ResolvedSearch) -> QueryVectors:
-    vectors = vectors_of_lists(body.vectors, resolved.dimension)
-    if body.old_vectors is None:
-        return QueryVectors(vectors)
-    if len(body.old_vectors) != len(body.vectors):
+def _queries_of_lists(
+    vectors: list[list[float]], old_vectors: list[list[float]] | None, resolved: ResolvedSearch
+) -> QueryVectors:
+    decoded = vectors_of_lists(vectors, resolved.dimension)
+    if old_vectors is None:
+        return QueryVectors(decoded)
+    if len(old_vectors) != len(vectors):
         raise Unprocessable.at(
-            f"`old_vectors` has {len(body.old_vectors)} vectors, and `vectors` {len(body.vectors)}: each query needs "
-            "one of either.",
+            f"`old_vectors` has {len(old_vectors)} vectors, and `vectors` {len(vectors)}: each query needs one of "
+            "either.",
             pointer="/old_vectors",
         )
-    return QueryVectors(vectors, vectors_of_lists(body.old_vectors, resolved.old_dimension, "old_vector"))
+    return QueryVectors(decoded, vectors_of_lists(old_vectors, resolved.old_dimension, "old_vector"))
 
 
 def _watch(parts: Crosswalk, resolved: ResolvedSearch, queries: QueryVectors) -> str | None:
@@ -242,25 +346,3 @@ def _request(body: bytes) -> SearchRequest:
     # Millions of numbers need no second look, and would take the most of its time.
     check_json(_NUMBERS.sub(b"[]", body))
     return request
-
-
-def _filter(text: str | None) -> Filter | None:
-    """The filter of a URL, by the rules of one in a body."""
-    if text is None:
-        return None
-    try:
-        wanted = Filter.model_validate_json(text)
-        check_json(text.encode())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = "".join(f"/{step}" for step in first["loc"])
-        raise _wrong_filter(f"{place}: {first['msg']}" if place else first["msg"]) from None
-    except Problem as problem:
-        raise _wrong_filter(problem.detail) from None
-    return wanted
-
-
-def _wrong_filter(message: str) -> Unprocessable:
-    return Unprocessable.at(
-        f"`filter` is no filter in JSON: {message.rstrip('.')}.", parameter="filter", message=message
-    )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.ids import ResourceId
+from app.search.options import GroupBy
 from app.search.routing import AskedRoute, RouteName
 
 EXAMPLE: dict[str, Any] = {"gallery": "faq", "model": "tfidf-v1", "k": 2, "vectors": [[0.9, 0.1, 0.0, 0.0]]}
@@ -23,15 +24,24 @@ Number = Annotated[float, Field(strict=True)]
 """A number, as JSON has them: no string that reads as one, and no boolean."""
 
 
-class Filter(BaseModel):
-    """Which items may be found: all that is given must hold."""
+MIN_SCORE = (
+    "Only items with at least this score, where the metric is cosine or ip. On an inexact `instant` route, the "
+    "approximate score is compared; on `fused` there is no such limit."
+)
+MAX_DISTANCE = "Only items at most this far away, where the metric is l2; otherwise as `min_score`."
+WITH_VECTORS = (
+    "Whether to show each item's vector as the generation that answered holds it: of unit length under cosine, and in "
+    "the space of the model that the answer names in `vectors_model`."
+)
+GROUP_BY = (
+    "`label`: the answer has `groups` in the place of `results`: the k nearest labels, a label being as near as its "
+    "nearest item, each with its nearest items. Items without a label are in no group."
+)
+GROUP_SIZE = "How many items each group has at most; 3 where it is left out. Needs `group_by`."
+LIKE = "Searches by example: what is like an item of the gallery, which is not found itself. In the place of vectors."
 
-    model_config = ConfigDict(extra="forbid")
-
-    ids: Annotated[list[str] | None, Field(description="Only these items.", max_length=10_000)] = None
-    labels: Annotated[list[str] | None, Field(description="Only items with one of these labels.", max_length=1_000)] = (
-        None
-    )
+Limit = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A number that scores are compared with."""
 
 
 class SearchRequest(BaseModel):
@@ -42,13 +52,19 @@ class SearchRequest(BaseModel):
     gallery: ResourceId
     model: Annotated[ResourceId, Field(description="The model that made the query vectors.")]
     k: Annotated[int, Field(strict=True, ge=1)] = 10
-    vectors: Annotated[list[list[Number]], Field(min_length=1)]
+    vectors: Annotated[list[list[Number]] | None, Field(min_length=1)] = None
+    like: Annotated[list[str] | None, Field(min_length=1, description=f"The ids of items, a query each. {LIKE}")] = None
     old_vectors: Annotated[
         list[list[Number]] | None,
         Field(min_length=1, description=f"One for each of `vectors`, in their order. {OLD_VECTOR}"),
     ] = None
-    filter: Filter | None = None
+    filter: dict[str, Any] | None = None
     route: Annotated[AskedRoute | None, Field(description=ROUTE)] = None
+    min_score: Annotated[Limit | None, Field(description=MIN_SCORE)] = None
+    max_distance: Annotated[Limit | None, Field(description=MAX_DISTANCE)] = None
+    with_vectors: Annotated[bool, Field(strict=True, description=WITH_VECTORS)] = False
+    group_by: Annotated[GroupBy | None, Field(description=GROUP_BY)] = None
+    group_size: Annotated[int | None, Field(strict=True, ge=1, description=GROUP_SIZE)] = None
 
 
 class Hit(BaseModel):
@@ -67,6 +83,14 @@ class Hit(BaseModel):
     ]
     label: str | None = None
     payload: dict[str, Any] | None = None
+    vector: Annotated[list[float] | None, Field(description="Only with `with_vectors`.")] = None
+
+
+class Group(BaseModel):
+    """The items found of one label, nearest first."""
+
+    label: str
+    results: list[Hit]
 
 
 class Answered(BaseModel):
@@ -84,6 +108,9 @@ class Answered(BaseModel):
         str | None,
         Field(description="What is approximated, where something is; how vectors of two models were aligned."),
     ] = None
+    vectors_model: Annotated[
+        str | None, Field(description="The model whose space the items' vectors are in. Only with `with_vectors`.")
+    ] = None
 
 
 class SearchAnswer(Answered):
@@ -96,3 +123,15 @@ class SearchAnswers(Answered):
     """The nearest items of each query, in the order of the queries."""
 
     results: list[list[Hit]]
+
+
+class GroupedAnswer(Answered):
+    """The nearest labels of one query, nearest first."""
+
+    groups: list[Group]
+
+
+class GroupedAnswers(Answered):
+    """The nearest labels of each query, in the order of the queries."""
+
+    groups: list[list[Group]]

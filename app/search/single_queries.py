@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.filters import Filter
 from app.keys.access import Access
 from app.problems import Problem
 from app.search.gathering import Gathering
@@ -15,7 +16,6 @@ from app.search.kept_resolutions import KeptResolutions
 from app.search.plain_query import PlainQuery
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
-from app.search.schemas import Filter
 from app.search.service import Search
 from app.spaces.watch import StreamWatch
 from app.uploads import decode_query_vector
@@ -40,6 +40,7 @@ class _Alike:
     k: int
     route: AskedRoute | None
     caller: Access
+    only: Filter | None
 
 
 class SingleQueries:
@@ -52,17 +53,13 @@ class SingleQueries:
         self._streams = streams
         self._gathering = Gathering(self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER))
 
-    async def answer(self, query: PlainQuery, caller: Access) -> SingleAnswer:
-        """Raises as `resolve`, `decode_query_vector` and `Search.search`."""
-        alike = _Alike(query.gallery, query.model, query.k, query.route, caller)
-        return await self._gathering.ask(alike, query.vector)
+    async def answer(self, query: PlainQuery, caller: Access, only: Filter | None) -> SingleAnswer:
+        """Among the items that a filter lets through, if one is given: that of the query, read.
 
-    def answer_filtered(self, query: PlainQuery, caller: Access, only: Filter) -> SingleAnswer:
-        """As `answer`, among the items that a filter lets through; for a thread of its own."""
-        resolved = self._resolver.resolve(query.gallery, query.model, query.route, caller)
-        vector = decode_query_vector(query.vector, resolved.dimension)
-        (answer,) = self._searched(resolved, query.k, vector[None, :], only)
-        return answer
+        Raises as `resolve`, `decode_query_vector` and `Search.search`.
+        """
+        alike = _Alike(query.gallery, query.model, query.k, query.route, caller, only)
+        return await self._gathering.ask(alike, query.vector)
 
     def _together(self, alike: _Alike, texts: Sequence[str]) -> list[SingleAnswer | Exception]:
         """The answer to each of the vectors, as they are written in URLs, or what is wrong with it."""
@@ -79,11 +76,11 @@ class SingleQueries:
             alone = [place for place, vector in vectors.items() if not vector.any()]
             for place in alone:
                 try:
-                    (answers[place],) = self._searched(resolved, alike.k, vectors.pop(place)[None, :])
+                    (answers[place],) = self._searched(resolved, alike.k, vectors.pop(place)[None, :], alike.only)
                 except Problem as problem:
                     answers[place] = problem
             if vectors:
-                found = self._searched(resolved, alike.k, np.stack(list(vectors.values())))
+                found = self._searched(resolved, alike.k, np.stack(list(vectors.values())), alike.only)
                 for place, answer in zip(vectors, found, strict=True):
                     answers[place] = answer
         except Exception as error:  # which is of none of the vectors, and so of all
@@ -91,7 +88,7 @@ class SingleQueries:
         return [answer for answer in answers if answer is not None]
 
     def _searched(
-        self, resolved: ResolvedSearch, k: int, vectors: np.ndarray, only: Filter | None = None
+        self, resolved: ResolvedSearch, k: int, vectors: np.ndarray, only: Filter | None
     ) -> list[SingleAnswer]:
         answers = self._search.search(resolved, k, vectors, only)
         warning = self._streams.saw(("queries", resolved.gallery.id, resolved.queries.model), vectors)

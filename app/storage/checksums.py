@@ -27,11 +27,20 @@ def seal_table(table: Path, dataset: lance.LanceDataset, over: Collection[Path] 
     """Keeps a checksum of every file of a committed version that has none yet, but for those of the version that it
     was written over, as `table_files` tells them. A full disk takes none: the commit stands.
     """
+    _seal(table, table_files(table, dataset) - set(over))
+
+
+def seal_data(table: Path, names: Collection[str]) -> None:
+    """Keeps a checksum of data files that are to be committed to a table, by their names. A full disk takes none."""
+    _seal(table, [table / _DATA / name for name in names])
+
+
+def _seal(table: Path, files: Collection[Path]) -> None:
     folder = seals_of(table)
     try:
         folder.mkdir(exist_ok=True)
-        for path in table_files(table, dataset):
-            if path not in over and not _sealed(path, folder):
+        for path in files:
+            if not _sealed(path, folder):
                 seal(path, folder)
     except OSError as error:
         log.warning("no checksum kept; verify --repair makes up for it", table=str(table), error=repr(error))

@@ -9,7 +9,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +38,8 @@ _ATTEMPTS_OVER = 40
 _LONGEST_PAUSE_SECONDS = 0.5
 _CONFLICTS = ("Too many concurrent writers", "commit conflict")
 _KEEP_VERSIONS = timedelta(hours=1)
+_ROWS_AHEAD = 2  # times as many row ids are looked up as rows are wanted: some are gone
+_SLOWLY = {"batch_readahead": 2, "fragment_readahead": 1}
 ROW_ID = "_rowid"
 
 
@@ -99,6 +101,14 @@ class StoredRows:
         """The columns of the rows with these ids, in the order of the ids; nulls where there is no such row."""
         found = self._dataset.to_table(filter=_with_ids(ids.to_pylist()), columns=["id", *columns])
         return found.take(pc.index_in(ids, value_set=found.column("id").combine_chunks()))
+
+    def known(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
+        known = np.zeros(len(ids), bool)
+        for batch in self._dataset.scanner(columns=["id"], batch_size=_IDS_AT_ONCE).to_batches():
+            places = pc.index_in(batch.column("id"), value_set=ids).drop_null()
+            known[places.to_numpy()] = True
+        return known
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -202,13 +212,22 @@ class Table:
 
         `rows` makes the new rows from the stored ones. Where another writer changes one of these in between, it is
         called again with what is stored then, so that nobody's write is lost: whatever the new rows depend on is to be
-        looked up in there. Raises Unavailable where that never ends.
+        looked up in there. What it raises before it returns is raised. Raises Unavailable where that never ends.
         """
+        return self._merge_over(rows, insert=True)
+
+    def update_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
+        """As `upsert_over`, but that rows of ids that are not there are passed over."""
+        return self._merge_over(rows, insert=False)
+
+    def _merge_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader], *, insert: bool) -> Written:
         for attempt in range(_ATTEMPTS_OVER):
             dataset = self._latest()
             over = self._files(dataset)
             reader = rows(StoredRows(dataset))
-            merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merge = dataset.merge_insert("id").when_matched_update_all()
+            if insert:
+                merge = merge.when_not_matched_insert_all()
             try:
                 done = merge.conflict_retries(0).execute(reader)
             except OSError as error:
@@ -216,7 +235,7 @@ class Table:
                     raise
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
                 continue
-            reached(Failpoint.ROWS_UPSERTED)
+            reached(Failpoint.ROWS_UPSERTED if insert else Failpoint.ROWS_UPDATED)
             self._maintain(over)
             return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
         raise Unavailable("Too many others write the same rows at this moment. Send the request again.")
@@ -233,11 +252,7 @@ class Table:
 
     def known(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
-        known = np.zeros(len(ids), bool)
-        for batch in self.scan(["id"], batch_rows=_IDS_AT_ONCE):
-            places = pc.index_in(batch.column("id"), value_set=ids).drop_null()
-            known[places.to_numpy()] = True
-        return known
+        return StoredRows(self._latest()).known(ids)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Removes rows by id, in one commit; how many there were."""
@@ -257,9 +272,11 @@ class Table:
     def count(self, where: str | None = None, *, version: int | None = None) -> int:
         return int(self._at(version).count_rows(where))
 
-    def by_id(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+    def by_id(
+        self, ids: Sequence[str], columns: Sequence[str] | None = None, *, version: int | None = None
+    ) -> pa.Table:
         """Rows by id, in no order, with their row ids."""
-        return self.where(_with_ids(ids), columns)
+        return self.where(_with_ids(ids), columns, version=version)
 
     def by_row(self, rows: np.ndarray, columns: Sequence[str], *, version: int | None = None) -> pa.Table:
         """Rows by row id, in no order, with their row ids; rows deleted by then are left out."""
@@ -277,23 +294,51 @@ class Table:
         where: str | None = None,
         version: int | None = None,
         batch_rows: int = 8192,
+        ahead_bytes: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Streams rows with their row ids."""
+        """Streams rows with their row ids. ahead_bytes: about how much is read before it is asked for; left out, as
+        much as Lance thinks fit for whoever is as fast as the disk."""
+        patience = {} if ahead_bytes is None else _SLOWLY | {"io_buffer_size": ahead_bytes}
         scanner = self._at(version).scanner(
-            columns=_listed(columns), filter=where, with_row_id=True, batch_size=batch_rows
+            columns=_listed(columns), filter=where, with_row_id=True, batch_size=batch_rows, **patience
         )
         yield from scanner.to_batches()
+
+    def rows_after(self, after: int, limit: int, *, version: int) -> np.ndarray:
+        """The row ids of up to `limit` rows after row `after` (-1: from the first on), ascending: (m,) int64.
+
+        A row that stays keeps its row id, so whoever goes on after the last one that was listed meets every such row
+        exactly once, whatever is written meanwhile. Row ids that come next are looked up; only where most of those are
+        gone, or there are no more, is the list of all that are there read, a few bytes a row.
+        """
+        dataset = self._at(version)
+        near = ", ".join(str(row) for row in range(after + 1, after + 1 + _ROWS_AHEAD * limit))
+        found = _ascending(dataset.to_table(columns=[], filter=f"{ROW_ID} IN ({near})", with_row_id=True))
+        if len(found) < limit:
+            found = _ascending(dataset.to_table(columns=[], filter=f"{ROW_ID} >= {after + 1}", with_row_id=True))
+        return found[:limit]
+
+    @contextmanager
+    def pinned(self, name: str) -> Iterator[int]:
+        """Keeps the newest version, which is yielded, readable for as long as the context is open, under a tag of this
+        name."""
+        version = self.version
+        self.tag(name, version)
+        try:
+            yield version
+        finally:
+            self.untag(name)
 
     def fragments(self, version: int) -> list[lance.LanceFragment]:
         """The pieces of a version, each scanned on its own: the unit of work shared among workers."""
         return list(self._at(version).get_fragments())
 
-    def changes(self, since: int, columns: Sequence[str] | None = None) -> Changes:
-        """What was inserted, updated and deleted after version `since`, up to now.
+    def changes(self, since: int, columns: Sequence[str] | None = None, *, upto: int | None = None) -> Changes:
+        """What was inserted, updated and deleted after version `since`, up to another version, or to now.
 
         Raises VersionGone where `since` is older than what is kept and was not tagged.
         """
-        dataset = lance.dataset(self.uri)
+        dataset = self._at(upto)
         now = int(dataset.version)
         if now <= since:
             return Changes(now, np.empty(0, np.int64), [])
@@ -370,6 +415,11 @@ def _with_ids(ids: Sequence[str]) -> str:
     """The condition of rows with one of these ids."""
     quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in ids)
     return f"id IN ({quoted})" if ids else "false"
+
+
+def _ascending(rows: pa.Table) -> np.ndarray:
+    """The row ids of a table that has them, in their order: (n,) int64."""
+    return np.sort(rows.column(ROW_ID).to_numpy().astype(np.int64))
 
 
 def _listed(columns: Sequence[str] | None) -> list[str] | None:

@@ -24,6 +24,7 @@ from app.upgrades.request import COMPATIBLE, FORWARD, FUSED
 from app.upgrades.schemas import Upgrade, asked_by
 from app.upgrades.states import Event, UpgradeState
 from app.upgrades.tables import UpgradeRow
+from app.upgrades.transform_units import TransformUnits
 
 FIRST_STEP = {FORWARD: "train", COMPATIBLE: "train_compatible"}
 
@@ -38,11 +39,13 @@ class Upgrades:
         galleries: Galleries,
         datasets: Datasets,
         jobs: Jobs,
+        units: TransformUnits,
     ) -> None:
         self._database = database
         self._models = models
         self._galleries = galleries
         self._jobs = jobs
+        self._units = units
         self._checks = UpgradeChecks(models, galleries, datasets)
 
     def start(
@@ -169,6 +172,7 @@ class Upgrades:
                         )
                 generations.abandon(session, row.id)
                 self._jobs.request_cancel(session, row.id)
+                self._units.forget(session, row.id)
             return self._wire(session, row)
 
     def every(self) -> list[UpgradeCrossing]:

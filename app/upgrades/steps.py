@@ -15,15 +15,17 @@ from app.upgrades.request import FUSED
 from app.upgrades.schemas import asked_by
 from app.upgrades.states import Event, UpgradeState
 from app.upgrades.tables import UpgradeRow
+from app.upgrades.transform_units import TransformUnits
 
 
 class UpgradeSteps:
     """The upgrades resource as its steps see it. What is given a session is part of the transaction that ends a job."""
 
-    def __init__(self, database: Database, models: Models, jobs: Jobs) -> None:
+    def __init__(self, database: Database, models: Models, jobs: Jobs, units: TransformUnits) -> None:
         self._database = database
         self._models = models
         self._jobs = jobs
+        self._units = units
 
     def begin(self, upgrade: str) -> UpgradeInfo:
         """The upgrade as its first step finds it: training from now on. Raises NotFound."""
@@ -108,6 +110,7 @@ class UpgradeSteps:
         rows.move(row, Event.FAILED)
         row.reason = reason
         generations.abandon(session, subject)
+        self._units.forget(session, subject)
 
 
 def _proved(session: Session, upgrade: str, proofs: Mapping[str, Any]) -> UpgradeRow:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, String, Text
+from sqlalchemy import JSON, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.database import Base, utc_now
@@ -36,3 +36,22 @@ class UpgradeRow(Base):
     @property
     def strategy(self) -> str:
         return str(self.request["strategy"])
+
+
+class TransformUnitRow(Base):
+    """A unit of an upgrade's transformation: slices (fragment, start, rows) of a gallery's items as of a version.
+
+    `holder` is the lease token of the job of whoever does it; `pieces`, once it is done, what was written.
+    """
+
+    __tablename__ = "transform_units"
+
+    upgrade: Mapped[str] = mapped_column(String(64), ForeignKey("upgrades.id", ondelete="CASCADE"), primary_key=True)
+    gallery: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generation: Mapped[int]
+    version: Mapped[int]
+    slices: Mapped[list[Any]]
+    rows: Mapped[int]
+    holder: Mapped[str | None] = mapped_column(String(32))
+    pieces: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))

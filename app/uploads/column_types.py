@@ -65,7 +65,7 @@ def _check_payload(type_: pa.DataType, told: str) -> str | None:
 
 
 def _check_vector(column: Column, raw: pa.DataType) -> str | None:
-    wanted = f"send a list of {column.dimension} numbers"
+    wanted = f"send a list of {column.dimension or 'equally many'} numbers"
     type_ = plain_type(raw)
     if isinstance(raw, pa.FixedShapeTensorType) and sum(length > 1 for length in raw.shape) > 1:
         return f"has tensors of shape {list(raw.shape)}; {wanted}"
@@ -74,7 +74,7 @@ def _check_vector(column: Column, raw: pa.DataType) -> str | None:
     number = plain_type(type_.value_type)
     if not (pa.types.is_floating(number) or pa.types.is_integer(number) or pa.types.is_decimal(number)):
         return f"is a list of {_shown(type_.value_type)}; {wanted}"
-    if pa.types.is_fixed_size_list(type_) and type_.list_size != column.dimension:
+    if column.dimension and pa.types.is_fixed_size_list(type_) and type_.list_size != column.dimension:
         return f"has vectors of {type_.list_size} numbers; {column.dimension} are expected"
     return None
 

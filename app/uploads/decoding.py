@@ -25,6 +25,7 @@ from app.uploads.pandas_index import index_columns
 from app.uploads.parquet import read_parquet
 from app.uploads.raw import Raw
 from app.uploads.rows import UploadedRows
+from app.uploads.shown_dimensions import with_shown_dimensions
 from app.uploads.unique import Ids
 
 Reader = Callable[[Path, Expected, UploadLimits, Offences], Raw]
@@ -66,12 +67,12 @@ def decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits
 def _decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits, into: Path) -> UploadedRows:
     offences = Offences()
     raw = _READERS[media_type](body, expected, limits, offences)
-    columns = _check_columns(raw.schema, expected)
+    columns, chunks = with_shown_dimensions(_check_columns(raw.schema, expected), raw)
     marks = [pa.field(keeps(column.name), pa.bool_()) for column in columns if column.name in raw.kept]
     schema = pa.schema([*(column.field for column in columns), *marks])
     ids, count = Ids(), 0
     with pa.OSFile(str(into), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        for batch in raw.chunks:
+        for batch in chunks:
             _check_size(count + batch.num_rows, sink.tell(), limits)
             chunk = Chunk(count, unwrapped(batch.column("id")) if "id" in schema.names else None, offences)
             arrays = [_canonical(column, batch.column(column.name), chunk) for column in columns]

@@ -19,16 +19,21 @@ PAYLOAD_BYTES = 64 * 2**10
 TEXT_BYTES = 2**20
 IMAGE_BYTES = 8 * 2**20
 
+MOST_COMPONENTS = 65_536
+"""Of a vector whose dimension nobody has said before."""
+
 _CHUNK_BYTES = 8 * 2**20
 _CHUNK_ROWS = 8192
 # What a cell is planned at when a chunk of rows is sized. The largest allowed still fit the decoder's memory.
 _PLANNED_BYTES = {"id": 64, "label": 64, "payload": 16 * 2**10, "text": 32 * 2**10, "image": 256 * 2**10}
+_PLANNED_DIMENSION = 1024
 _TYPES = {"id": pa.string(), "label": pa.string(), "payload": pa.string(), "image": pa.binary(), "text": pa.string()}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a body; `dimension` is the length of its vectors, 0 for a column of another kind."""
+    """One column of a body; `dimension` is the length of its vectors, 0 for a column of another kind, and for vectors
+    that are all as long as the first."""
 
     name: str
     kind: Kind
@@ -47,7 +52,7 @@ class Column:
     @property
     def planned_bytes(self) -> int:
         """Bytes of memory for one cell of this column: exact for a vector, an allowance for anything else."""
-        return 4 * self.dimension if self.kind == "vector" else _PLANNED_BYTES[self.kind]
+        return 4 * (self.dimension or _PLANNED_DIMENSION) if self.kind == "vector" else _PLANNED_BYTES[self.kind]
 
 
 @dataclass(frozen=True)
@@ -64,17 +69,25 @@ class Expected:
         return cls("items", (_ID, embedding, *_side(side_dimension), _LABEL, _PAYLOAD))
 
     @classmethod
+    def changes(cls) -> Expected:
+        """What changes of items that are there, without their vectors: each row has an id."""
+        return cls("items", (_ID, _LABEL, _PAYLOAD))
+
+    @classmethod
     def side_information(cls, dimension: int) -> Expected:
         """Side-information of items that are there: each row has an id and a vector."""
         return cls("items", (_ID, Column("side_information", "vector", dimension, required=True)))
 
     @classmethod
     def rows(cls, dimensions: Mapping[str, int], side_dimension: int | None = None) -> Expected:
-        """Rows of a dataset: each has an id and whatever else there is; `dimensions` by model id."""
+        """Rows of a dataset: each has an id and whatever else there is; `dimensions` by model id.
+
+        side_dimension: None where nobody has said it, so that the first row with side-information shows it.
+        """
         vectors = [Column(f"embedding.{model}", "vector", dimension) for model, dimension in dimensions.items()]
         return cls(
             "rows",
-            (_ID, *vectors, *_side(side_dimension), _LABEL, Column("text", "text"), Column("image", "image")),
+            (_ID, *vectors, *_side(side_dimension or 0), _LABEL, Column("text", "text"), Column("image", "image")),
         )
 
     @classmethod

@@ -1,5 +1,6 @@
 """The one way in for bulk bodies: from a request to validated rows."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -48,6 +49,16 @@ class Uploads:
         limit = self._limits.body(media_type)
         async with receive(stream, self._directory, limit, _length(headers)) as body:
             yield await self._decode(body, media_type, expected, self._limits)
+
+    @asynccontextmanager
+    async def row(self, expected: Expected, row: Mapping[str, object]) -> AsyncIterator[UploadedRows]:
+        """One row of JSON values, checked by the rules of a bulk body's. Raises InvalidRows and TooLarge."""
+
+        async def body() -> AsyncIterator[bytes]:
+            yield json.dumps([row]).encode()
+
+        async with self.rows(body(), {"content-type": media_types.JSON}, expected) as rows:
+            yield rows
 
     @asynccontextmanager
     async def queries(

@@ -59,6 +59,13 @@ def accepted(content_type: str | None, taken: tuple[str, ...]) -> str:
     return media_type
 
 
+def preferred(accept: str | None, offered: tuple[str, ...]) -> str:
+    """The one of `offered`, in whatever spelling, that an Accept header names first; the first of them where it names
+    none. Weights are not looked at: who writes several types writes the one wanted most first."""
+    asked = (named(one) for one in (accept or "").split(","))
+    return next((media_type for media_type in asked if media_type in offered), offered[0])
+
+
 def refuse_charset(content_type: str | None) -> None:
     """Raises UnsupportedMediaType for JSON whose Content-Type says that it is not UTF-8."""
     if named(content_type) in (JSON, NDJSON) and _parsed(content_type).get_content_charset() not in _UTF_8:

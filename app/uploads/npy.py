@@ -68,7 +68,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
     return Header(shape, dtype, by_columns, len(magic) + len(prefix) + length)
 
 
-def wanted_vectors(dimension: int) -> str:
+def wanted_vectors(dimension: int | str) -> str:
     """What is said of an array that does not hold vectors of a dimension."""
     return (
         f"(n, {dimension}) of float16, float32, float64 or integers is expected (a longdouble differs from machine to "

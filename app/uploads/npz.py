@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from app.problems import InvalidUpload, TooLarge
 from app.uploads.column_types import refuse_columns
-from app.uploads.expected_columns import Column, Expected, UploadLimits, chunk_rows
+from app.uploads.expected_columns import MOST_COMPONENTS, Column, Expected, UploadLimits, chunk_rows
 from app.uploads.npy import Header, read_header, wanted_vectors
 from app.uploads.offences import Chunk, Offences
 from app.uploads.raw import Raw, bound, reading
@@ -56,6 +56,7 @@ def read_npz(path: Path, expected: Expected, limits: UploadLimits, offences: Off
     entries = _entries(archive)
     columns = [column for column in expected.columns if column.name in entries]
     members = [_open(archive, entries[column.name], column) for column in columns]
+    columns = [_as_wide(column, member) for column, member in zip(columns, members, strict=True)]
     counts = {member.name: member.header.shape[0] for member in members}
     if len(set(counts.values())) > 1:
         raise InvalidUpload(f"The arrays have unequal numbers of rows: {counts}.")
@@ -114,6 +115,12 @@ def _open(archive: zipfile.ZipFile, info: zipfile.ZipInfo, column: Column) -> _M
     return _Member(column.name, header, file)
 
 
+def _as_wide(column: Column, member: _Member) -> Column:
+    """The column with the dimension of its array, where it had none."""
+    wide = column.kind == "vector" and not column.dimension
+    return replace(column, dimension=member.header.shape[1]) if wide else column
+
+
 def _in_rows(member: _Member, folder: Path) -> _Member:
     """The member as it is, or, where its columns come first, as one that reads its rows from a file on disk."""
     if not member.header.by_columns:
@@ -130,8 +137,11 @@ def _check(column: Column, header: Header) -> str | None:
     row_shape = (column.dimension,) if column.kind == "vector" else (1,)
     fits = header.shape[1:] in ((row_shape, ()) if row_shape == (1,) else (row_shape,))
     if column.kind == "vector":
+        if not column.dimension:
+            fits = len(header.shape) == 2 and 0 < header.shape[1] <= MOST_COMPONENTS
         numbers = header.dtype.kind in "iu" or (header.dtype.kind == "f" and header.dtype.itemsize <= _DOUBLE_BYTES)
-        return None if fits and numbers else f"{told}; {wanted_vectors(column.dimension)}"
+        wanted = wanted_vectors(column.dimension or "d")
+        return None if fits and numbers else f"{told}; {wanted}"
     if column.kind == "label":
         if header.dtype.kind in "Mm" and np.datetime_data(header.dtype) not in _TIMES[header.dtype.kind]:
             seconds = _SECONDS[header.dtype.kind]

@@ -201,8 +201,10 @@ def _named(fusion: Fusion) -> Iterator[tuple[str, NDArray[Any]]]:
         yield f"{name}.covariance", np.ascontiguousarray(moments.covariance)
         yield f"{name}.skew", np.ascontiguousarray(moments.skew)
         yield f"{name}.square", np.array([moments.square], np.float64)
+        yield f"{name}.unit", np.array([moments.unit], np.float64)
 
 
 def _moments(arrays: Arrays, name: str) -> Moments:
     mean, covariance, skew, square = (arrays[f"{name}.{part}"] for part in ("mean", "covariance", "skew", "square"))
-    return Moments(mean, covariance, skew, float(square[0]))
+    unit = arrays.get(f"{name}.unit")  # which older artifacts do not have
+    return Moments(mean, covariance, skew, float(square[0]), 1.0 if unit is None else float(unit[0]))

@@ -14,6 +14,8 @@ from models.portable.card import Distance
 Array = NDArray[np.float32]
 """Vectors or weights in single precision."""
 
+_SMALLEST_SQUARE, _LARGEST_SQUARE = 1e-30, 1e37  # between them, float32 squares and adds without loss
+
 TOLERANCE = 1e-4  # of float32 weights: relative deviation under which columns count as orthogonal, a bias as absent
 
 
@@ -47,7 +49,7 @@ class Affine:
     def squared_column_norm(self) -> float:
         """The mean squared norm of the columns of W, above 0; worked out once, since every pushed query asks."""
         norms = np.square(self.weight, dtype=np.float64).sum(axis=0)
-        return max(float(norms.mean()), float(np.finfo(np.float32).tiny))
+        return float(norms.mean()) or float(np.finfo(np.float32).tiny)
 
     @cached_property
     def has_orthogonal_columns(self) -> bool:
@@ -106,12 +108,19 @@ class Kernel:
     coefficients: Array
     scales: Array
 
+    @cached_property
+    def _about_middle(self) -> tuple[Array, Array]:
+        """The mean of the centres (d,), and the centres less it: far from 0, squares would drown the distances."""
+        middle = self.centres.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return middle, self.centres - middle
+
     def __call__(self, inputs: Array, side: Array | None) -> Array:
         """(n, d_old), (n, d_side) → (n, d_new) float32."""
         rows = inputs * self.scales[0]
         if side is not None:
             rows = np.concatenate([rows, side * self.scales[1]], axis=1)
-        outputs: Array = gaussian(rows, self.centres) @ self.coefficients
+        middle, centres = self._about_middle
+        outputs: Array = gaussian(rows - middle, centres) @ self.coefficients
         return outputs
 
 
@@ -133,9 +142,19 @@ def as_indexed(embeddings: Array, metric: Distance) -> Array:
     """
     if metric != "cosine":
         return embeddings
-    norms = np.sqrt(squared_norms(embeddings))[:, None]
-    unit: Array = np.divide(embeddings, norms, out=np.zeros_like(embeddings), where=norms > 0)
+    lengths = row_lengths(embeddings)[:, None]
+    unit: Array = np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)
     return unit
+
+
+def row_lengths(rows: Array) -> Array:
+    """The length of every row: (n, d) float32 → (n,) float32, also where its square is beyond float32."""
+    squares = squared_norms(rows)
+    lengths = np.sqrt(squares)
+    beyond = np.flatnonzero(~((squares > _SMALLEST_SQUARE) & (squares < _LARGEST_SQUARE)))
+    if len(beyond):
+        lengths[beyond] = np.sqrt(np.square(rows[beyond], dtype=np.float64).sum(axis=1))
+    return lengths
 
 
 def squared_norms(rows: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -13,6 +14,8 @@ from models.portable.card import Distance
 from models.portable.layers import Array, as_indexed
 
 _CHUNK = 8192  # rows per matrix product
+_ROUNDING = 2.0**-24  # of a float32: the share of it that rounding may have added
+_FAR = 1e12  # a total variance beyond it, or below its inverse, asks for a unit
 _LEAST = 1e-3  # of the spread in an average direction: what a query that hardly varies is taken to spread by
 
 
@@ -49,17 +52,19 @@ class Linear:
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Moments of a gallery's vectors as an index holds them, about their mean: with y = x − mean,
+    """Moments of a gallery's vectors as an index holds them, about their mean: with y = (x − mean)/unit,
 
     mean: (d,) float64; covariance: (d, d) float32, of y; skew: (d,) float64, the covariance of y with |y|²; square: the
     variance of |y|². The last two are needed where scores are not linear in x. They are taken about the mean, so that
-    nothing cancels where the mean is far from the origin.
+    nothing cancels where the mean is far from the origin, and where float32 could not hold the covariance, in a unit
+    other than 1.
     """
 
     mean: NDArray[np.float64]
     covariance: Array
     skew: NDArray[np.float64]
     square: float
+    unit: float = 1.0
 
     def __post_init__(self) -> None:
         d = len(self.mean)
@@ -72,6 +77,8 @@ class Moments:
                 raise ValueError(f"{name} is {array.shape} {array.dtype}, not {shape} {np.dtype(dtype)}, or not finite")
         if not 0 <= self.square < np.inf:
             raise ValueError("a variance is finite and not negative")
+        if not 0 < self.unit < np.inf:
+            raise ValueError("a unit is finite and above 0")
 
     @classmethod
     def of(cls, vectors: Array, metric: Distance) -> Moments:
@@ -90,27 +97,32 @@ class Moments:
             vectors = as_indexed(part, metric)
             if pivot is None:
                 pivot, d = vectors.mean(axis=0, dtype=np.float64), vectors.shape[1]
-                total, gram, third, second, fourth = np.zeros(d), np.zeros((d, d)), np.zeros(d), 0.0, 0.0
+                summed, gram, third, second, fourth = np.zeros(d), np.zeros((d, d)), np.zeros(d), 0.0, 0.0
             y = vectors - pivot
             squared = np.einsum("ij,ij->i", y, y)
             rows += len(y)
-            total += y.sum(axis=0)
+            summed += y.sum(axis=0)
             gram += y.T @ y
             third += squared @ y
             second += float(squared.sum())
             fourth += float(squared @ squared)
         if pivot is None or not rows:
             raise ValueError("moments are of one vector or more")
-        shift = total / rows
+        shift = summed / rows
         covariance = gram / rows - np.outer(shift, shift)
         about_pivot = third / rows - second / rows * shift
         turned = covariance @ shift
         variance = fourth / rows - (second / rows) ** 2 - 4 * shift @ about_pivot + 4 * shift @ turned
-        return cls(pivot + shift, covariance.astype(np.float32), about_pivot - 2 * turned, max(float(variance), 0.0))
+        mean, total = pivot + shift, float(np.trace(covariance))
+        if total <= np.square(_ROUNDING * mean).sum():  # vectors that are all the same
+            return cls(mean, np.zeros((d, d), np.float32), np.zeros(d), 0.0)
+        unit = 1.0 if 1 / _FAR < total < _FAR else 2.0 ** round(math.log2(total) / 2)
+        skew, square = (about_pivot - 2 * turned) / unit**3, max(float(variance), 0.0) / unit**4
+        return cls(mean, (covariance / unit**2).astype(np.float32), skew, square, unit)
 
     def centre(self, scores: Linear) -> NDArray[np.float64]:
         """The mean of each query's scores over the gallery: (m,) float64."""
-        around = float(self.mean @ self.mean) + self._trace
+        around = float(self.mean @ self.mean) + self.total_variance
         return np.asarray(scores.slope @ self.mean + scores.square * around)
 
     def spread(self, scores: Linear) -> NDArray[np.float64]:
@@ -119,10 +131,11 @@ class Moments:
         It is never less than a thousandth of the spread in an average direction, as a query of which no item knows
         anything would otherwise be heard above all; 0 where the items are all alike.
         """
-        slope = scores.slope + 2 * scores.square[:, None] * self.mean
+        slope = (scores.slope + 2 * scores.square[:, None] * self.mean) * self.unit
+        factor = scores.square * self.unit**2
         variance = self._quadratic(slope)
-        variance += 2 * scores.square * (slope @ self.skew) + scores.square**2 * self.square
-        average = np.einsum("ij,ij->i", slope, slope) * self._trace / len(self.mean) + scores.square**2 * self.square
+        variance += 2 * factor * (slope @ self.skew) + factor**2 * self.square
+        average = np.einsum("ij,ij->i", slope, slope) * self._trace / len(self.mean) + factor**2 * self.square
         return np.asarray(np.sqrt(np.maximum(variance, _LEAST**2 * average)))
 
     def _quadratic(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,6 +149,11 @@ class Moments:
         unit = slope / size[:, None]
         forms = [float((row.astype(np.float32) @ self.covariance) @ row) for row in unit]
         return np.asarray(np.reshape(forms, len(slope)) * np.square(size))
+
+    @property
+    def total_variance(self) -> float:
+        """The sum of the variances of all dimensions of x."""
+        return self._trace * self.unit**2
 
     @cached_property
     def _trace(self) -> float:

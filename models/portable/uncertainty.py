@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,10 @@ from models.portable.layers import Array, Dense, as_indexed, checked, squared_no
 Reads = Literal["inputs", "moved"]
 
 CHUNK = 4096
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 SLOPE = 0.01  # added rise of the calibrated logarithm over the range of the knots, where the curve is level
 BEYOND = 2.0  # how far outside the knots the curve keeps rising, in ranges of the knots
-LEAST_SQUARED_DISTANCE = 1e-12  # in the place of 0, whose logarithm is not finite
+LEAST_SQUARED_DISTANCE = 1e-12  # between points of spread 1, in the place of 0, whose logarithm is not finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Nearest:
     of known errors at the k nearest.
 
     reads: which vectors are compared with the points, "inputs" for [p ; s] or "moved" for the transformed vectors.
-    columns: (d,) float32, factors of their components. points: (m, d) float32, already multiplied by these. values:
-    (m,) float32, positive, the known errors; None to use the distance.
+    columns: (d,) float32, factors of their components, which bring the points to a spread near 1. points: (m, d)
+    float32, already multiplied by these. values: (m,) float32, positive, the known errors; None to use the distance.
     """
 
     reads: Reads
@@ -52,10 +54,17 @@ class Nearest:
     values: Array | None = None
     k: int = 1
 
+    @cached_property
+    def _about_middle(self) -> tuple[Array, Array]:
+        """The mean of the points (d,), and the points less it: far from 0, squares would drown the distances."""
+        middle = self.points.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return middle, self.points - middle
+
     def __call__(self, inputs: Array, transformed: Array) -> NDArray[np.float64]:
         """(n, d_old + d_side), (n, d_new) → (n,) float64."""
-        rows = (inputs if self.reads == "inputs" else transformed) * self.columns
-        squared = squared_norms(rows)[:, None] + squared_norms(self.points) - 2 * rows @ self.points.T
+        middle, points = self._about_middle
+        rows = (inputs if self.reads == "inputs" else transformed) * self.columns - middle
+        squared = squared_norms(rows)[:, None] + squared_norms(points) - 2 * rows @ points.T
         if self.values is None:
             expected = np.maximum(squared.min(axis=1).astype(np.float64), LEAST_SQUARED_DISTANCE)
         else:
@@ -79,7 +88,8 @@ class Calibration:
         """Raw scores (n,) float64 → expected squared errors, (n,) float32, positive."""
         width = (self.at[-1] - self.at[0]) or 1.0
         trifle = SLOPE * np.clip((raw - self.at[0]) / width, -BEYOND, 1 + BEYOND)
-        return np.asarray(np.exp(np.interp(raw, self.at, self.log_error) + trifle), np.float32)
+        expected = np.exp(np.interp(raw, self.at, self.log_error) + trifle)
+        return np.asarray(np.clip(expected, _LEAST, _MOST), np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

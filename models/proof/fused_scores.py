@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.arrays import Codes, Floats, Floats32, RowNumbers
 from models.evaluation.retrieval_metrics import METRICS, NEIGHBOURS, RetrievalMetric, match_ranks
 from models.evaluation.score_blocks import Searched, for_each_pair_of_blocks
+from models.spread import ROUNDING
 
 ScoresByAlpha = NDArray[np.float64]
 """(queries, values of α, 4), a column for each of the METRICS; NaN where not measured."""
@@ -117,10 +118,14 @@ def best_alpha(scores: Floats, weight: Floats) -> int:
 
 
 def _standardise(scores: Floats32) -> None:
-    """Brings each row to mean 0 and standard deviation 1, in place; a row that is all alike to 0."""
+    """Brings each row to mean 0 and standard deviation 1, in place; a row that is all alike, but for float32's
+    rounding, to 0."""
+    size = np.abs(scores).max(axis=1, keepdims=True, initial=0)
+    np.divide(scores, size, out=scores, where=size > 0)  # what is squared is then at most 1, whatever the space's size
     scores -= scores.mean(axis=1, keepdims=True)
     spread = np.sqrt(np.einsum("ij,ij->i", scores, scores) / scores.shape[1])[:, None]
-    np.divide(scores, spread, out=scores, where=spread > 0)
+    np.divide(scores, spread, out=scores, where=spread > ROUNDING)
+    scores[spread[:, 0] <= ROUNDING] = 0
 
 
 def _rank_of_first(scores: Floats32, same: RowNumbers) -> int:

@@ -1,17 +1,20 @@
 """Which labels can say whether a search found what it should, and which queries they can judge.
 
 A label that one item alone has says nothing of a search: no answer could be right. A label that every item has says
-nothing either: every answer is. Such labels, as product numbers, are taken for none.
+nothing either: every answer is. Such labels, as product numbers, are taken for none. Nor does an item that finds its
+own copy in the gallery say anything: by any model it does.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Codes, Labels
+from models.portable import Array
 
 
 def judging_labels(gallery: Labels, queries: Labels, row: Codes) -> Labels:
@@ -42,6 +45,18 @@ def answerable(codes: Codes, near: Codes, gallery: Codes) -> NDArray[np.bool_]:
     left_out = ((near >= 0) & (np.append(gallery, -2)[near] == codes[:, None])).sum(1)
     could: NDArray[np.bool_] = (codes >= 0) & (np.append(rows, 0)[codes] > left_out)
     return could
+
+
+def first_copies(vectors: Array, labels: Labels) -> Codes:
+    """Of each row the first that has its very vector and its label, the row itself where there is no other: (n,) int64.
+
+    vectors: (n, d) float32; labels: (n,), None for none.
+    """
+    first: dict[tuple[bytes, object], int] = {}
+    found = np.arange(len(vectors))
+    for place, (row, label) in enumerate(zip(np.ascontiguousarray(vectors), labels.tolist(), strict=True)):
+        found[place] = first.setdefault((blake2b(row.tobytes(), digest_size=16).digest(), label), place)
+    return found
 
 
 def why_labels_cannot_judge(labels: Labels) -> str | None:

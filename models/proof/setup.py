@@ -8,18 +8,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Codes, Labels, Scores
+from models.arrays import Codes, Floats, Labels, Scores
 from models.evaluation.retrieval_metrics import METRICS
 from models.portable import Array, Space
 from models.proof.coverage import Coverage, cover_by_density, cover_by_label
-from models.proof.distance_to_pairs import distance_to_pairs, features
+from models.proof.distance_to_pairs import Allowed, distance_to_pairs, features
 from models.proof.held_out_scores import ProofBench, label_scores
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
-from models.proof.judging_labels import answerable, judging_labels, why_labels_cannot_judge
+from models.proof.judging_labels import answerable, first_copies, judging_labels, why_labels_cannot_judge
 from models.proof.strata import GalleryKnown, Judged
 from models.proof.writing_order import WritingOrder, dependence_range, writing_order
 
 LABELLED_ENOUGH = 0.5
+NEIGHBOURS_AMONG = 20_000
+"""Gallery rows, drawn at random, among which neighbours are looked for where only their distance matters."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class ProofSetup:
 
     bench: the pairs as queries and the gallery; evaluation: the same for the user's evaluation set. reach: within how
     many places in the order of writing items resemble each other. notes: sentences for the report.
-    gallery_row: (N',) the gallery rows that are searched; pair_row: (n,) each pair's gallery row, -1 for none.
+    gallery_row: (N',) the gallery rows that are searched; place: (N + 1,) where among them each gallery row is, or the
+    one that it is a copy of, -1 for a row that is not searched, and last; pair_row: (n,) each pair's gallery row, -1
+    for none.
     row_fold: (n,) the fold of each pair where rows are held out; cell_fold: (n,) where whole cells are, all -1 where
     the pairs are of fewer than two cells: then nothing is known of cells without pairs.
     weight: (n,) gallery rows that each pair stands for.
@@ -40,6 +44,7 @@ class ProofSetup:
     order: WritingOrder
     reach: int
     gallery_row: Codes
+    place: Codes
     pair_row: Codes
     row_fold: Codes
     cell_fold: Codes
@@ -58,17 +63,18 @@ class ProofSetup:
         """Scores (m, 4) of the bench's queries, with cells, weights and clusters; `by_row` where rows were held out."""
         rows = self.bench.judged
         cell = self.coverage.pair_cell[rows]
-        distance = None
+        distances = None
         if by_row:
             pairs, fold = self._features(self.bench.pairs.old, self.bench.pairs.side), self.row_fold
 
             def learned(mine: Codes, theirs: Codes) -> NDArray[np.bool_]:
                 return np.not_equal.outer(fold[rows[mine]], fold[theirs])
 
-            distance = distance_to_pairs(
+            to_pairs = distance_to_pairs(
                 pairs[rows], self._label(cell), pairs, self._label(self.coverage.pair_cell), learned
             )
-        return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross, distance)
+            distances = np.column_stack([to_pairs, self._to_random_pairs(pairs[rows], cell, self._pair_item()[rows])])
+        return Judged(cell, self.weight[rows], self.runs(self.pair_row[rows]), old, cross, distances)
 
     def evaluated(self, old: Scores, cross: Scores) -> Judged:
         """The evaluation set's queries with their scores (m, 4), all of one weight, each a cluster of its own."""
@@ -78,9 +84,10 @@ class ProofSetup:
         return Judged(cell, np.ones(len(cell)), np.arange(len(cell)), old, cross)
 
     def gallery_known(self, most: int, seed: int) -> GalleryKnown:
-        """The old model's scores on up to `most` gallery rows, and their distances to the nearest pair.
+        """The old model's scores on up to `most` gallery rows, and their distances to the nearest pair, and to the
+        nearest that pairs drawn at random would have been.
 
-        For the distance, pairs do not count that were written within `reach` of the row, nor the row's own.
+        For distances, items do not count that were written within `reach` of the row, nor the row's own.
         """
         rng = np.random.default_rng(seed)
         cells = self.coverage.gallery_cell[self.gallery_row]
@@ -89,25 +96,56 @@ class ProofSetup:
         gallery, codes = self.bench.gallery, self.bench.gallery_code
         scores: Scores = np.full((len(rows), len(METRICS)), np.nan)
         if self.bench.labelled:
-            near = _renumber(self.order.within(stored, self.reach), self.gallery_row, len(self.order.place))
+            near = self.place[self.order.within(stored, self.reach)]
             known = answerable(codes[rows], near, codes)
             rows, stored, near = rows[known], stored[known], near[known]
             scores = label_scores(gallery.old[rows], codes[rows], gallery.old, codes, self.bench.source.metric, near)
-        place = self.order.place
-        pair_place = np.where(self.pair_row >= 0, place[self.pair_row], -1 - self.reach - len(place))
-
-        def apart(mine: Codes, theirs: Codes) -> NDArray[np.bool_]:
-            between: NDArray[np.int64] = np.subtract.outer(place[stored[mine]], pair_place[theirs])
-            return np.abs(between) > self.reach
-
-        distance = distance_to_pairs(
-            self._features(gallery.old[rows], None if gallery.side is None else gallery.side[rows]),
+        asked = self._features(gallery.old[rows], None if gallery.side is None else gallery.side[rows])
+        to_pairs = distance_to_pairs(
+            asked,
             self._label(cells[rows]),
             self._features(self.bench.pairs.old, self.bench.pairs.side),
             self._label(self.coverage.pair_cell),
-            apart,
+            self._apart(stored, self._pair_item()),
         )
-        return GalleryKnown(cells[rows], self.runs(stored), scores, distance)
+        distances = np.column_stack([to_pairs, self._to_random_pairs(asked, cells[rows], stored)])
+        return GalleryKnown(cells[rows], self.runs(stored), scores, distances)
+
+    def _pair_item(self) -> Codes:
+        """Each pair's gallery row, or that of the item which it is a copy of: (n,) int64, -1 for none."""
+        searched = self.place[self.pair_row]
+        return np.where(searched >= 0, self.gallery_row[searched], self.pair_row)
+
+    def _to_random_pairs(self, rows: Array, cell: Codes, stored: Codes) -> Floats:
+        """How far each row would be from the nearest pair, were as many pairs drawn at random: (m,) float64.
+
+        Where there are k gallery items to a pair, that is the distance to the k-th nearest of them. rows: (m, d)
+        features; cell: (m,); stored: (m,) gallery rows, -1 for none.
+        """
+        gallery, searched = self.bench.gallery, self.gallery_row
+        some = np.arange(len(gallery))
+        if len(gallery) > NEIGHBOURS_AMONG:
+            some = np.sort(np.random.default_rng(0).permutation(len(gallery))[:NEIGHBOURS_AMONG])
+        return distance_to_pairs(
+            rows,
+            self._label(cell),
+            self._features(gallery.old[some], None if gallery.side is None else gallery.side[some]),
+            self._label(self.coverage.gallery_cell[searched[some]]),
+            self._apart(stored, searched[some]),
+            nearest=max(1, round(len(some) / len(self.bench.pairs))),
+        )
+
+    def _apart(self, mine: Codes, theirs: Codes) -> Allowed:
+        """Whether gallery rows, -1 for none, were not written within `reach` of each other, nor are the same."""
+        place = np.append(self.order.place, -1)  # of -1, which is no row
+        my_place = np.where(place[mine] >= 0, place[mine], -1 - self.reach)
+        their_place = np.where(place[theirs] >= 0, place[theirs], -2 - 2 * self.reach)
+
+        def apart(rows: Codes, others: Codes) -> NDArray[np.bool_]:
+            between: NDArray[np.int64] = np.subtract.outer(my_place[rows], their_place[others])
+            return np.abs(between) > self.reach
+
+        return apart
 
     def _features(self, old: Array, side: Array | None) -> Array:
         pairs = self.bench.pairs
@@ -145,14 +183,29 @@ def prepare(
     given, labels = labels, judging_labels(labels, everyone, outside)
     share = float(np.mean([label is not None for label in labels.tolist()]))
     why_not = why_labels_cannot_judge(given)
-    searched = np.arange(len(gallery))
-    if len(gallery) > limits.gallery:
-        searched = np.sort(rng.permutation(len(gallery))[: limits.gallery])
+    original = first_copies(gallery.old, labels)
+    searched = np.flatnonzero(original == np.arange(len(gallery)))
+    if copies := len(gallery) - len(searched):
+        notes.append(
+            f"{copies} of {len(gallery)} gallery rows have the very vector and label of another. Each is searched once:"
+            " a query that is such an item would find its own copy by any model."
+        )
+    distinct = len(searched)
+    if distinct > limits.gallery:
+        searched = np.sort(searched[rng.permutation(distinct)[: limits.gallery]])
+    place = np.full(len(gallery) + 1, -1, np.int64)
+    place[searched] = np.arange(len(searched))
+    place[:-1] = place[original]
     by_label = None
     tried = share >= LABELLED_ENOUGH and any(label is not None for label in pair_labels.tolist())
     if tried:
         by_label = _by_label(
-            gallery.old, cover_by_label(labels, pair_labels, query_labels, learned_labels), pair_row, searched, seed
+            gallery.old,
+            cover_by_label(labels, pair_labels, query_labels, learned_labels),
+            pair_row,
+            searched,
+            place,
+            seed,
         )
     labelled = by_label is not None
     if by_label is not None:
@@ -179,14 +232,16 @@ def prepare(
             f"Items written within {reach} places of each other resemble each other more than their label explains; a"
             " query from outside has no such siblings, so they were not searched, and were held out together."
         )
-    if len(searched) < len(gallery):
+    if len(searched) < distinct:
         notes.append(f"{limits.gallery} of {len(gallery)} gallery rows, drawn at random, were searched.")
     part = gallery if len(searched) == len(gallery) else gallery.subset(searched)
     code = coverage.gallery_cell[searched] if labelled else np.full(len(searched), -1)
 
     def bench(e: PlacedPairs, cells: Codes, limit: int) -> ProofBench:
-        near = _renumber(order.within(e.row, reach), searched, len(gallery))
-        usable = np.flatnonzero(answerable(cells, near, code) if labelled else cells >= 0)
+        near = place[order.within(e.row, reach)]
+        usable = np.flatnonzero(
+            (answerable(cells, near, code) if labelled else cells >= 0) & _first_of_each(place[e.row])
+        )
         judged = np.sort(rng.permutation(usable)[:limit])
         if len(judged) < len(usable):
             notes.append(f"{len(judged)} of {len(usable)} pairs, drawn at random, were queries.")
@@ -199,8 +254,10 @@ def prepare(
             f"{len(main.judged)} of {len(pairs)} pairs can be judged; a proof needs at least two, of labels that the "
             "gallery holds where it is labelled"
         )
-    runs = order.runs(pair_row, max(1, reach))
-    held = np.zeros(len(pairs), bool)
+    # Copies of one item are held out together: from none of them is learned what another is judged by.
+    first = np.where(pair_row >= 0, original[pair_row], -1)
+    runs = order.runs(first, max(1, reach))
+    held = (first >= 0) & np.isin(first, first[main.judged])
     held[main.judged] = True
     return ProofSetup(
         bench=main,
@@ -209,6 +266,7 @@ def prepare(
         order=order,
         reach=reach,
         gallery_row=searched,
+        place=place,
         pair_row=pair_row,
         row_fold=np.where(held, _folds(runs, limits.row_folds, rng), -1),
         cell_fold=_folds(coverage.pair_cell, limits.cell_folds, rng),
@@ -218,13 +276,13 @@ def prepare(
 
 
 def _by_label(
-    gallery: Array, coverage: Coverage, pair_row: Codes, searched: Codes, seed: int
+    gallery: Array, coverage: Coverage, pair_row: Codes, searched: Codes, place: Codes, seed: int
 ) -> tuple[Coverage, WritingOrder, int] | None:
     """The order of writing and how far it reaches, with labels as cells; None where fewer than two pairs share their
     label with a gallery row that is searched and that they may find, though more have one."""
     order = writing_order(coverage.gallery_cell)
     reach = dependence_range(gallery, order, seed=seed)
-    near = _renumber(order.within(pair_row, reach), searched, len(gallery))
+    near = place[order.within(pair_row, reach)]
     judging = answerable(coverage.pair_cell, near, coverage.gallery_cell[searched]).sum()
     return None if judging < 2 <= (coverage.pair_cell >= 0).sum() else (coverage, order, reach)
 
@@ -273,11 +331,11 @@ def _unlearned(evaluation: PlacedPairs, learned_from: PlacedPairs, notes: list[s
     return PlacedPairs(evaluation.pairs.subset(fresh), evaluation.row[fresh], has_side=has)
 
 
-def _renumber(rows: Codes, kept: Codes, total: int) -> Codes:
-    """Gallery rows, -1 for none, as places in `kept`, -1 where a row was not kept."""
-    place = np.full(total + 1, -1, np.int64)
-    place[kept] = np.arange(len(kept))
-    return place[rows]
+def _first_of_each(places: Codes) -> NDArray[np.bool_]:
+    """Which pairs (n,) are the first of their place (n,), as is every pair of none, -1."""
+    which = np.zeros(len(places), bool)
+    which[np.unique(places, return_index=True)[1]] = True
+    return which | (places < 0)
 
 
 def _folds(units: Codes, most: int, rng: np.random.Generator) -> Codes:

@@ -21,8 +21,9 @@ class Judged:
     """Queries with their scores by the old model and by the crossing, old and cross (m, 4).
 
     cell: (m,) codes of label or region; weight: (m,) gallery rows that each stands for; cluster: (m,) codes of queries
-    that depend on each other. distance: (m,) float64 from each query's item to the nearest pair that the transformation
-    judged on it had learned from; None where that is not needed.
+    that depend on each other. distances: (m, 2) float64 from each query's item to the nearest pair that the
+    transformation judged on it had learned from, and to the nearest that pairs drawn at random would have been; None
+    where they are not needed.
     """
 
     cell: Codes
@@ -30,7 +31,7 @@ class Judged:
     cluster: Codes
     old: Scores
     cross: Scores
-    distance: Floats | None = None
+    distances: Floats | None = None
 
     def take(self, chosen: NDArray[np.bool_]) -> Judged:
         """The queries where `chosen`, (m,) bool."""
@@ -40,7 +41,7 @@ class Judged:
             self.cluster[chosen],
             self.old[chosen],
             self.cross[chosen],
-            None if self.distance is None else self.distance[chosen],
+            None if self.distances is None else self.distances[chosen],
         )
 
 
@@ -49,13 +50,13 @@ class GalleryKnown:
     """What is known of gallery rows drawn at random, without any new vector of theirs.
 
     cell, cluster: (q,) as of Judged; scores: (q, 4) the old model's, each row being the query, NaN where nothing is
-    labelled; distance: (q,) to the nearest pair.
+    labelled; distances: (q, 2) to the nearest pair, and to the nearest that pairs drawn at random would have been.
     """
 
     cell: Codes
     cluster: Codes
     scores: Scores
-    distance: Floats
+    distances: Floats
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Part:
         column = METRICS.index(metric)
         j, known = self.judged, self._known(column)
         if not self.by_cell:
-            sample = MeasuredUnits(j.old[:, column], j.cross[:, column], j.weight, j.cluster, j.distance)
+            sample = MeasuredUnits(j.old[:, column], j.cross[:, column], j.weight, j.cluster, j.distances)
             return estimate(sample, known, seed=seed)
         cells, code = np.unique(j.cell, return_inverse=True)
         weight = np.bincount(code, j.weight)
@@ -104,8 +105,8 @@ class Part:
         if not mine.any():
             return None
         old = self.known.scores[mine, column]
-        distance = None if self.judged.distance is None else self.known.distance[mine]
-        return KnownUnits(None if np.isnan(old).any() else old, distance, self.known.cluster[mine])
+        distances = None if self.judged.distances is None else self.known.distances[mine]
+        return KnownUnits(None if np.isnan(old).any() else old, distances, self.known.cluster[mine])
 
 
 def strata(

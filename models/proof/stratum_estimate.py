@@ -18,14 +18,16 @@ from models.arrays import Codes, Floats
 from models.evaluation.bootstrap import Interval, group_sums, percentile_interval, resampled_sums
 
 RESAMPLES = 2000
-UNITS_FOR_A_SLOPE = 20  # with fewer, the crossing is taken to move with the old model, and distance is left aside
+UNITS_FOR_A_SLOPE = 20  # with fewer, the crossing is taken to move with the old model, and distances are left aside
+UNITS_PER_SLOPE = 10
 
 
 @dataclass(frozen=True)
 class MeasuredUnits:
     """Measured units, queries or whole classes: the old model's figure, the crossing's, weight, cluster; (m,) each.
 
-    distance: (m,) to what was learned, where that is known. population: how many units the stratum is itself made of,
+    distances: (m, c) how far each is from what was learned, and whatever else tells how far it lies, the most important
+    first, where that is known. population: how many units the stratum is itself made of,
     where they are so few that their own mean scatters around that of all units that could be (classes without pairs);
     None for queries.
     """
@@ -34,16 +36,16 @@ class MeasuredUnits:
     cross: Floats
     weight: Floats
     cluster: Codes | None = None
-    distance: Floats | None = None
+    distances: Floats | None = None
     population: int | None = None
 
 
 @dataclass(frozen=True)
 class KnownUnits:
-    """What is known on the stratum's own gallery rows: the old model's figure, the distance, cluster; (q,) each."""
+    """What is known on the stratum's own gallery rows: the old model's figure (q,), distances (q, c), cluster (q,)."""
 
     old: Floats | None = None
-    distance: Floats | None = None
+    distances: Floats | None = None
     cluster: Codes | None = None
 
 
@@ -77,11 +79,7 @@ class Draws:
 def estimate(sample: MeasuredUnits, known: KnownUnits | None, *, seed: int, resamples: int = RESAMPLES) -> Draws:
     """The stratum's figures from its sample and from what is known of the whole of it; at least two units."""
     known = known or KnownUnits()
-    covariates = [
-        (mine, whole)
-        for mine, whole in ((sample.old, known.old), (sample.distance, known.distance))
-        if mine is not None and whole is not None
-    ]
+    covariates = _covariates(sample, known)
     moments = _moments(sample, [mine for mine, _ in covariates])
     units = len(moments)
     widening = _student(units)
@@ -130,6 +128,20 @@ def combine(strata: Sequence[tuple[float, Draws]]) -> Draws:
         np.sum([share * d.fresh_old for share, d in strata], axis=0),
         np.sum([share * d.fresh_cross for share, d in strata], axis=0),
     )
+
+
+def _covariates(sample: MeasuredUnits, known: KnownUnits) -> list[tuple[Floats, Floats]]:
+    """What is known of the units as well as of the whole stratum, as far as there are units to learn slopes from: the
+    old model's figure and the distances, (m,) of the units and (q,) of the stratum each."""
+    pairs: list[tuple[Floats, Floats]] = []
+    if known.old is not None:
+        pairs.append((sample.old, known.old))
+    if sample.distances is not None and known.distances is not None:
+        pairs += zip(sample.distances.T, known.distances.T, strict=True)
+    units = len(sample.old) if sample.cluster is None else len(np.unique(sample.cluster))
+    if units < UNITS_FOR_A_SLOPE:
+        return pairs[:1] if known.old is not None else []
+    return pairs[: units // UNITS_PER_SLOPE]
 
 
 def _moments(s: MeasuredUnits, covariates: list[Floats]) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 from models.arrays import Codes, Floats
 from models.evaluation.bootstrap import Interval, percentile_interval, resampled_sums
 from models.evaluation.retrieval_metrics import RetrievalMetric, average_precision, recall_at_k, top_k
-from models.evaluation.score_blocks import for_each_block
+from models.evaluation.score_blocks import for_each_block, middle_of
 from models.portable import Array, Distance
 
 DEPTH: dict[RetrievalMetric, int] = {"cmc@1": 1, "cmc@5": 5, "recall@10": 10}
@@ -110,7 +110,9 @@ def predicted_curve(
         truth=truth,
         steps=STEPS,
     )
-    judged = own if measure == "recall@10" else np.flatnonzero(known >= 0)
+    # A pair whose label no other has could be answered right by no vectors at all.
+    shared = np.bincount(known[known >= 0], minlength=int(known.max(initial=-1)) + 1) > 1
+    judged = own if measure == "recall@10" else np.flatnonzero((known >= 0) & np.append(shared, False)[known])
     drawn = resampled_sums(values.T[judged], seed=seed, resamples=resamples) / max(1, len(judged))
     curves = np.vstack([values[:, judged].mean(axis=1), drawn])
     if start is not None:
@@ -161,8 +163,9 @@ def values_along(
             values[i] = np.nan_to_num(average_precision(queries, query_codes, mixed, gallery_codes, metric, exclude))
         return values
     depth, slices = DEPTH[measure], [np.sort(order[a:b]) for a, b in pairwise(bounds)]
-    before = _best_of_slices(queries, transformed, metric, exclude, slices, depth)
-    after = _best_of_slices(queries, new, metric, exclude, slices, depth)
+    origin = middle_of(new)  # of both, whose scores are compared
+    before = _best_of_slices(queries, transformed, metric, exclude, slices, depth, origin)
+    after = _best_of_slices(queries, new, metric, exclude, slices, depth, origin)
     if measure == "recall@10" and truth is None:
         truth = top_k(queries, new, depth, metric, exclude)
     values = np.empty((steps + 1, len(queries)))
@@ -186,9 +189,16 @@ class _Best:
 
 
 def _best_of_slices(
-    queries: Array, gallery: Array, metric: Distance, exclude: Codes | None, slices: list[Codes], k: int
+    queries: Array,
+    gallery: Array,
+    metric: Distance,
+    exclude: Codes | None,
+    slices: list[Codes],
+    k: int,
+    origin: Array,
 ) -> _Best:
-    """slices: the rows of each; queries, gallery, metric and exclude as in `values_along`."""
+    """slices: the rows of each; queries, gallery, metric and exclude as in `values_along`; origin: (d,) the point that
+    scores are taken about."""
     best = _Best(
         np.full((len(queries), len(slices), k), -np.inf, np.float32),
         np.full((len(queries), len(slices), k), -1, np.int64),
@@ -205,7 +215,7 @@ def _best_of_slices(
                 best.row[rows, i, place] = np.where(score > -np.inf, columns[first], -1)
                 part[every, first] = -np.inf
 
-    for_each_block(take, queries, gallery, metric, exclude)
+    for_each_block(take, queries, gallery, metric, exclude, origin=origin)
     return best
 
 

@@ -1,11 +1,14 @@
 """The search by both models' queries together as one search by inner product, of vectors joined from both models.
 
 Each side's score is a·|x|² + ⟨b, x⟩ (`models.portable.moments`), so the fused score of an item is the inner product of
-[b_old, a_old, b_new, a_new], each side divided by its spread and weighed, with [x_old, |x_old|², x_new, |x_new|²].
+[b_old, a_old, b_new, a_new], each side divided by its spread and weighed, with [x_old, |x_old|², x_new, |x_new|²]. Each
+side's x is taken about its mean, m, and in a unit of its own, so that squares stay within float32: a·|x|² + ⟨b, x⟩ is
+a·|x − m|² + ⟨b + 2a·m, x − m⟩ and a constant for each query.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +31,8 @@ class JoinedVectors:
 
     def items(self, old: Array, new: Array) -> Array:
         """(n, d_old) and (n, d_new), crossed or real → (n, d_old + d_new + 2) float32."""
-        return np.concatenate([_with_square(old, self.source), _with_square(new, self.target)], axis=1)
+        sides = ((old, self.source, self.old), (new, self.target, self.crossed))
+        return np.concatenate([_with_square(as_indexed(x, space.metric), m) for x, space, m in sides], axis=1)
 
     def queries(self, old: Array, new: Array) -> Array:
         """(m, d_old) and (m, d_new) → (m, d_old + d_new + 2) float32."""
@@ -40,10 +44,18 @@ class JoinedVectors:
             form = Linear.of(queries, space.metric)
             spread = moments.spread(form)
             form = form.times(np.divide(weight, spread, out=np.zeros_like(spread), where=spread > 0))
-            sides += [form.slope, form.square[:, None]]
+            unit = _unit(moments)
+            slope = form.slope + 2 * form.square[:, None] * moments.mean
+            sides += [slope * unit, form.square[:, None] * unit**2]
         return np.concatenate(sides, axis=1).astype(np.float32)
 
 
-def _with_square(vectors: Array, space: Space) -> Array:
-    rows = as_indexed(vectors, space.metric)
-    return np.concatenate([rows, np.square(rows).sum(axis=1, keepdims=True)], axis=1)
+def _unit(moments: Moments) -> float:
+    """A power of two near the spread of all dimensions together; 1 where all vectors are the same."""
+    variance = moments.total_variance
+    return 2.0 ** round(math.log2(variance) / 2) if variance > 0 else 1.0
+
+
+def _with_square(rows: Array, moments: Moments) -> Array:
+    centred = ((rows - moments.mean) / _unit(moments)).astype(np.float32)
+    return np.concatenate([centred, np.square(centred).sum(axis=1, keepdims=True)], axis=1)

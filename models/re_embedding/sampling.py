@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.arrays import RowNumbers
 from models.k_means import ITERATIONS, k_means, nearest_centroid
 from models.portable import Array, Distance, as_indexed
+from models.spread import living_dimensions, unit_of
 from models.transformations.pairs import side_factor
 
 NUMBERS_IN_MEMORY = 32_000_000  # 128 MiB of float32
@@ -105,9 +106,9 @@ def _features(sample: _UniformSample, metric: Distance) -> Array:
     rows = as_indexed(sample.old, metric)
     if sample.side is not None:
         rows = np.concatenate([rows, side_factor(rows, sample.side) * sample.side], axis=1)
-    rows = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    rows = (rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)) / np.float32(unit_of(rows))
     variances, axes = np.linalg.eigh((rows.T @ rows).astype(np.float64) / len(rows))
-    floor = max(1e-3 * float(variances.mean()), float(np.finfo(np.float32).tiny))
+    floor = 1e-3 * float(np.maximum(variances, 0).sum()) / living_dimensions(rows) or 1.0
     return np.asarray(rows @ (axes * np.maximum(variances, floor) ** -0.25).astype(np.float32), np.float32)
 
 

@@ -77,7 +77,7 @@ def fit_network(
         data = _Data.on(device, d, (outputs - shift) / np.float32(scale), labels, schedule.held_out, seed)
         with _threads_worth_it(network, data, schedule):
             _descend(network, data, schedule, seed, progress)
-    return network.eval().exported(d.factor, scale, shift)
+    return network.eval().exported(*d.reading, scale * d.output_unit, shift * np.float32(d.output_unit))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Labels:
         if not weight or codes is None:
             return None
         searched = mean_spread(outputs if base is None else outputs + base)
-        added = None if base is None else torch.from_numpy(base / np.float32(searched))
+        added = None if base is None else torch.from_numpy((base - base.mean(axis=0)) / np.float32(searched))
         return cls(torch.from_numpy(codes), added, scale / searched, weight)
 
     def to(self, device: torch.device, order: Codes) -> _Labels:

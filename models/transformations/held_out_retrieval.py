@@ -104,16 +104,15 @@ class HeldOutRetrieval:
 
     def measure_pushed(self, models: Sequence[Transformation]) -> RetrievalScores:
         """Retrieval from the held-out rows' old vectors, with queries pushed by the model of each row's fold."""
-        scores = np.empty((len(self._queries), len(self._rows)), np.float32)
+        scores = np.empty((len(self._queries), len(self._rows)))  # folds are of unlike scales, and compared
         for fold, h in enumerate(models):
             rows = self._of(fold)
             pushed, old = h.push(self._queries), as_indexed(self._rows.old[rows], h.card.source.metric)
+            queries, old = pushed.queries.astype(np.float64), old.astype(np.float64)
             if pushed.score == "ip":
-                similarity = pushed.queries @ old.T
+                similarity = queries @ old.T
             else:
-                similarity = (
-                    -np.square(old).sum(1) - np.square(pushed.queries).sum(1)[:, None] + 2 * pushed.queries @ old.T
-                )
+                similarity = -np.square(old).sum(1) - np.square(queries).sum(1)[:, None] + 2 * queries @ old.T
             sign = 1 if pushed.score == "ip" else -1
             scores[:, rows] = pushed.scale * similarity + sign * pushed.offset[:, None]
         scores[np.arange(len(scores)), self._own] = -np.inf

@@ -102,10 +102,9 @@ class _Basis:
     def split(self, weight: Floats, d: Design) -> tuple[Kernel, Floats]:
         """Splits weights (m + d, d_new) of the features into the kernel over p and s, and the weights of the inputs."""
         m = len(self.centres)
-        scales = np.array([1.0, d.factor]) / self.width
-        kernel = Kernel(
-            *(np.asarray(a, np.float32) for a in (self.centres / self.width, self.root @ weight[:m], scales))
-        )
+        scales = np.array([1.0, d.factor]) / (self.width * d.unit)
+        centres, coefficients = (self.centres + d.moved_origin) / self.width, self.root @ weight[:m] * d.output_unit
+        kernel = Kernel(*(np.asarray(a, np.float32) for a in (centres, coefficients, scales)))
         return kernel, self.slope * weight[m:]
 
 
@@ -121,9 +120,9 @@ def _basis(d: Design, bandwidth: float, rows: NDArray[np.int64]) -> _Basis:
 def _choose_strength(d: Design, bandwidth: float, metric: Distance, generator: np.random.Generator, seed: int) -> float:
     """The penalty λ, chosen by held-out retrieval on a random part of at most `ROWS_TO_CHOOSE_FROM` rows."""
     rows = _some(generator, len(d.inputs), ROWS_TO_CHOOSE_FROM)
-    part = Design(d.inputs[rows], d.outputs[rows], d.old_dimension, d.factor)
+    part = replace(d, inputs=d.inputs[rows], outputs=d.outputs[rows])
     features = _basis(part, bandwidth, np.arange(len(rows))).features(part.inputs)
-    curved = Design(features.astype(np.float32), part.outputs, features.shape[1], 1.0)
+    curved = Design(features.astype(np.float32), part.outputs, features.shape[1])
     spectrum = decompose(curved)
     return max(spectrum.penalty(choose_strength(spectrum, curved, metric, seed)), JITTER)
 

@@ -32,14 +32,20 @@ def lengths_of(
         cosines = new[rows[:QUERIES]] @ as_indexed(outputs.astype(np.float32), "cosine").T
         level = float(np.quantile(cosines, 1 - ANSWER_SHARE, axis=1).mean())
         return Lengths(np.asarray(slope, np.float32), float(lengths.mean()) or 1.0, intercept, level)
-    squares = np.square(inputs).sum(axis=1)
+    # About the mean m: far from 0, |p|² and |Wp + b|² tell little but p itself.
+    mean, moved = inputs.mean(axis=0), outputs.mean(axis=0)
+    inputs, pulled = inputs - mean, affine.weight.T.astype(np.float64) @ moved
+    squares, lengths = np.square(inputs).sum(axis=1), np.square(outputs - moved).sum(axis=1)
     scale = affine.squared_column_norm
     if source != "cosine":
         unit = mean_spread(inputs)  # squares and components can stand beside each other in this unit alone
-        coefficients, _ = _ridge(np.column_stack([squares / unit**2, inputs / unit]), np.square(lengths))
+        coefficients, _ = _ridge(np.column_stack([squares / unit**2, inputs / unit]), lengths)
         scale = float(coefficients[0]) / unit**2 if coefficients[0] > 0 else scale
-    slope, intercept = _ridge(inputs, np.square(lengths) - scale * squares)
-    return Lengths(np.asarray(slope / 2, np.float32), scale, intercept, 0.0)
+    slope, intercept = _ridge(inputs, lengths - scale * squares)
+    # With y = W(p − m) + moved: |y|² = c|p − m|² + 2⟨u, p − m⟩ + e + 2⟨Wᵀmoved, p − m⟩ + |moved|², and now in p.
+    slope = slope / 2 + pulled
+    intercept += float(moved @ moved) - float(2 * slope @ mean) + scale * float(mean @ mean)
+    return Lengths(np.asarray(slope - scale * mean, np.float32), scale, intercept, 0.0)
 
 
 def _ridge(inputs: Floats, outputs: Floats) -> tuple[Floats, float]:

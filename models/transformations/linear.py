@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from models.arrays import Floats
 from models.evaluation.retrieval_metrics import NEIGHBOURS, recall_at_k, top_k
-from models.portable import Array, Card, Distance, Space, Transformation
+from models.portable import Array, Card, Distance, Space, Transformation, as_indexed
+from models.spread import living_dimensions
 from models.transformations.lengths import lengths_of
 from models.transformations.pairs import Design, Pairs, describe, design
 
@@ -39,9 +40,9 @@ def orthogonal(pairs: Pairs, source: Space, target: Space) -> Transformation:
     d = design(pairs, source, target)
     x, y, x_mean, y_mean = _centred(d)
     left, values, right = np.linalg.svd((x.T @ y).astype(np.float64), full_matrices=False)
-    scale = values.sum() / max(float(np.square(x, dtype=np.float64).sum()), np.finfo(np.float64).tiny)
+    scale = values.sum() / (float(np.square(x, dtype=np.float64).sum()) or 1.0)
     weight = scale * (left @ right)
-    return _linear(describe("orthogonal", pairs, source, target, {}), d, weight, y_mean - x_mean @ weight)
+    return _linear(describe("orthogonal", pairs, source, target, {}), pairs, d, weight, y_mean - x_mean @ weight)
 
 
 def ridge(
@@ -57,7 +58,7 @@ def ridge(
     if strength is None:
         strength = choose_strength(spectrum, d, target.metric, seed)
     weight, bias = spectrum.solution(strength)
-    return _linear(describe("ridge", pairs, source, target, {"strength": strength}), d, weight, bias)
+    return _linear(describe("ridge", pairs, source, target, {"strength": strength}), pairs, d, weight, bias)
 
 
 def low_rank(
@@ -86,14 +87,16 @@ def low_rank(
     kept = basis[:, :rank]
     weight = (weight @ kept) @ kept.T
     card = describe("low_rank", pairs, source, target, {"strength": strength, "rank": rank})
-    return _linear(card, d, weight, spectrum.y_mean - spectrum.x_mean @ weight)
+    return _linear(card, pairs, d, weight, spectrum.y_mean - spectrum.x_mean @ weight)
 
 
-def _linear(card: Card, d: Design, weight: Floats, bias: Floats) -> Transformation:
+def _linear(card: Card, pairs: Pairs, d: Design, weight: Floats, bias: Floats) -> Transformation:
     """The affine transformation with the lengths of its outputs, which pushing it into a query needs."""
     affine = d.affine(weight, bias)
     if card.side_dimension is None:
-        lengths = lengths_of(affine, d.inputs, d.outputs, card.source.metric, card.target.metric)
+        old = as_indexed(np.asarray(pairs.old, np.float32), card.source.metric)
+        new = as_indexed(np.asarray(pairs.new, np.float32), card.target.metric)
+        lengths = lengths_of(affine, old, new, card.source.metric, card.target.metric)
         affine = dataclasses.replace(affine, lengths=lengths)
     return Transformation(card, affine)
 
@@ -103,6 +106,7 @@ class Spectrum:
     """The eigendecomposition of centred inputs X = Z·Uᵀ, Z with orthogonal columns, that ridge of any strength uses.
 
     values (k,) = ‖columns of Z‖², unit (d, k) = U, scores (n, k) = Z, cross (k, d_new) = Zᵀ(Y − ȳ), k ≤ min(n − 1, d).
+    living: how many of the d dimensions vary at all; those that do not are no reason to penalise the others less.
     """
 
     values: Floats
@@ -111,10 +115,12 @@ class Spectrum:
     cross: Floats
     x_mean: Floats
     y_mean: Floats
+    living: int
 
     def penalty(self, strength: float) -> float:
-        """The penalty λ of a strength, which is in units of the mean eigenvalue of XᵀX."""
-        return strength * float(self.values.sum()) / len(self.unit)
+        """The penalty λ of a strength, which is in units of the mean eigenvalue of XᵀX, of its living dimensions; of 1
+        where there is none."""
+        return strength * (float(self.values.sum()) / self.living or 1.0)
 
     def solution(self, strength: float) -> tuple[Floats, Floats]:
         """Weight (d, d_new) and bias (d_new,) of (XᵀX + λI)⁻¹Xᵀ(Y − ȳ)."""
@@ -126,12 +132,7 @@ class Spectrum:
         shrunk = 1 / (self.values + self.penalty(strength))
         scores = self.scores[rows]
         fitted = scores @ (self.cross * shrunk[:, None]).astype(np.float32) + self.y_mean.astype(np.float32)
-        top = (
-            float(self.values.max(initial=0.0)) or 1.0
-        )  # scaled by it, so that float32 holds tiny spaces and huge ones
-        leverage = 1 / len(self.scores) + np.square(scores / np.float32(np.sqrt(top))) @ (top * shrunk).astype(
-            np.float32
-        )
+        leverage = 1 / len(self.scores) + np.square(scores) @ shrunk.astype(np.float32)
         kept = np.maximum(1 - leverage, 1e-3)[:, None]
         return np.asarray(outputs - (outputs - fitted) / kept, np.float32)
 
@@ -155,7 +156,8 @@ def decompose(d: Design) -> Spectrum:
     else:
         scores, unit = x @ vectors.astype(np.float32), vectors
     cross = scores.T @ y if dual else unit.T @ (x.T @ y)
-    return Spectrum(values, unit, np.asarray(scores, np.float32), cross.astype(np.float64), x_mean, y_mean)
+    living = living_dimensions(x)
+    return Spectrum(values, unit, np.asarray(scores, np.float32), cross.astype(np.float64), x_mean, y_mean, living)
 
 
 def choose_strength(spectrum: Spectrum, d: Design, metric: Distance, seed: int) -> float:

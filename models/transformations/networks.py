@@ -48,22 +48,34 @@ class BranchedNetwork(nn.Module):
         outputs: Tensor = self.last(self.trunk(hidden))
         return outputs
 
-    def exported(self, side_factor: float, scale: float, shift: Array) -> Network:
+    def exported(self, columns: Array, origin: Array, scale: float, shift: Array) -> Network:
         """The network in evaluation mode, with BatchNorm folded in, that computes scale · output + shift.
 
-        side_factor: what side-information was multiplied by in training, which the result does by itself; shift:
-        (d_new,).
+        columns, origin: (d_old + d_side,); the network was trained on columns · [p ; s] − origin, and the result reads
+        p and s as they are. shift: (d_new,).
         """
         old, side, trunk = ([_folded(block) for block in part] for part in (self.old, self.side, self.trunk))
         trunk.append(
             _dense(self.last.weight * scale, self.last.bias * scale + torch.from_numpy(shift).to(self.last.bias))
         )
-        reader = (side or trunk)[0]
-        if side_factor != 1.0:
-            columns = np.ones(reader.weight.shape[1], np.float32)
-            columns[0 if side else self.old_width :] = side_factor
-            (side or trunk)[0] = Dense(reader.weight * columns, reader.bias)
+        width = old[0].weight.shape[1] if old else self.old_width
+        of_old, of_side = slice(0, width), slice(width, None) if len(columns) > width else slice(0, width)
+        read = []  # by the trunk: of a branch without layers what comes in, of others what the branch makes
+        for branch, part in ((old, of_old), (side, of_side)):
+            if branch:
+                made = branch[-1].weight.shape[0]
+                branch[0] = _reading(branch[0], columns[part], origin[part])
+                read.append((np.ones(made, np.float32), np.zeros(made, np.float32)))
+            elif branch is old or self.has_side:
+                read.append((columns[part], origin[part]))
+        trunk[0] = _reading(trunk[0], *(np.concatenate(each) for each in zip(*read, strict=True)))
         return Network(tuple(old), tuple(side), tuple(trunk))
+
+
+def _reading(layer: Dense, columns: Array, origin: Array) -> Dense:
+    """The layer that makes of x what this one makes of columns · x − origin."""
+    bias = layer.bias - layer.weight.astype(np.float64) @ origin
+    return Dense(layer.weight * columns, np.asarray(bias, np.float32))
 
 
 def _blocks(widths: Sequence[int]) -> nn.Sequential:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.portable import Affine, Array, Card, Space, Transformation, as_indexed
-from models.spread import total_spread
+from models.spread import total_spread, unit_of
 
 Settings = Mapping[str, float | int | str | bool]
 """Hyper-parameters of a method by name."""
@@ -54,22 +55,42 @@ Refit = Callable[[Pairs], Transformation]
 
 @dataclass(frozen=True)
 class Design:
-    """Pairs as the design matrix of a regression: inputs (n, d_old + d_side) = [p ; factor·s], outputs (n, d_new),
-    float32.
+    """Pairs as the design matrix of a regression: inputs (n, d_old + d_side) = ([p ; factor·s] − origin) / unit,
+    outputs (n, d_new) = new vectors / output_unit, float32.
 
-    The old vectors p and the outputs are as their indexes hold them (unit rows for cosine).
+    The old vectors p and the new ones are as their indexes hold them (unit rows for cosine). origin: (d_old + d_side,)
+    float64, near the mean of the inputs; unit, output_unit: powers of two near their spreads. So whoever learns squares
+    numbers near 1, whatever the spaces' sizes and however far from 0 they lie; `affine` and the exports of kernels and
+    networks make of it what reads vectors as they are.
     """
 
     inputs: Array
     outputs: Array
     old_dimension: int
-    factor: float
+    factor: float = 1.0
+    unit: float = 1.0
+    output_unit: float = 1.0
+    origin: Floats | None = None
 
     def affine(self, weight: NDArray[Any], bias: NDArray[Any]) -> Affine:
         """The affine map of p and s that has weight (d_old + d_side, d_new) on the inputs, and bias (d_new,)."""
+        weight = weight.astype(np.float64) * (self.output_unit / self.unit)
+        bias = bias * self.output_unit - (0 if self.origin is None else self.origin @ weight)
         old = np.ascontiguousarray(weight[: self.old_dimension].T, np.float32)
         side = np.ascontiguousarray(weight[self.old_dimension :].T * self.factor, np.float32)
         return Affine(old, np.asarray(bias, np.float32), side if side.shape[1] else None)
+
+    @property
+    def reading(self) -> tuple[Array, Array]:
+        """How the inputs come of vectors: columns and origin, (d_old + d_side,) each, of columns·[p ; s] − origin."""
+        columns = np.full(self.inputs.shape[1], 1 / self.unit, np.float32)
+        columns[self.old_dimension :] *= np.float32(self.factor)
+        return columns, self.moved_origin.astype(np.float32)
+
+    @property
+    def moved_origin(self) -> Floats:
+        """The origin in the inputs' unit: (d_old + d_side,), what ([p ; factor·s] / unit) exceeds the inputs by."""
+        return np.zeros(self.inputs.shape[1]) if self.origin is None else self.origin / self.unit
 
 
 def design(pairs: Pairs, source: Space, target: Space) -> Design:
@@ -77,13 +98,24 @@ def design(pairs: Pairs, source: Space, target: Space) -> Design:
     for rows, space in ((pairs.old, source), (pairs.new, target)):
         if rows.ndim != 2 or rows.shape[1] != space.dimension:
             raise ValueError(f"vectors of {space} must have shape (n, {space.dimension}), not {rows.shape}")
-    old = as_indexed(np.asarray(pairs.old, np.float32), source.metric)
+    inputs = as_indexed(np.asarray(pairs.old, np.float32), source.metric)
     outputs = as_indexed(np.asarray(pairs.new, np.float32), target.metric)
-    if pairs.side is None:
-        return Design(old, outputs, source.dimension, 1.0)
-    side = np.asarray(pairs.side, np.float32)
-    factor = side_factor(old, side)
-    return Design(np.concatenate([old, factor * side], axis=1), outputs, source.dimension, float(factor))
+    factor = 1.0
+    if pairs.side is not None:
+        side = np.asarray(pairs.side, np.float32)
+        factor = float(side_factor(inputs, side))
+        inputs = np.concatenate([inputs, np.float32(factor) * side], axis=1)
+    origin = inputs.mean(axis=0, dtype=np.float64).astype(np.float32)
+    unit, output_unit = unit_of(inputs), unit_of(outputs)
+    return Design(
+        (inputs - origin) / np.float32(unit),
+        outputs / np.float32(output_unit),
+        source.dimension,
+        factor,
+        unit,
+        output_unit,
+        origin.astype(np.float64),
+    )
 
 
 def describe(method: str, pairs: Pairs, source: Space, target: Space, settings: Settings) -> Card:

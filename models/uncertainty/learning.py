@@ -22,8 +22,9 @@ from models.device import Device, resolve
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
-from models.portable.uncertainty import stacked_inputs
+from models.portable.uncertainty import LEAST_SQUARED_DISTANCE, stacked_inputs
 from models.re_embedding.backfill_curve import values_along
+from models.spread import unit_of
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs, side_factor
@@ -168,8 +169,8 @@ class _Ground:
 
     inputs: (n, d_old + d_side) what the transformation reads; transformed, new: (n, d_new) its out-of-fold output and
     the true new vectors, both as the new model's index holds them; codes: (n,) of labels; error: (n,) the squared
-    distances of `transformed` from `new`; columns: (d_old + d_side,) factors that give side-information the spread of
-    the old vectors.
+    distances of `transformed` from `new`; columns: (d_old + d_side,) factors that give old vectors and side-information
+    a spread near 1.
     """
 
     chosen: Transformation
@@ -201,9 +202,10 @@ class _Ground:
         old = as_indexed(np.asarray(pairs.old, np.float32), card.source.metric)
         new = as_indexed(np.asarray(pairs.new, np.float32), card.target.metric)
         landed = as_indexed(np.asarray(transformed, np.float32), card.target.metric)
-        columns = np.ones(old.shape[1], np.float32)
+        unit = np.float32(unit_of(old))
+        columns = np.full(old.shape[1], 1 / unit)
         if side is not None:
-            columns = np.append(columns, np.full(side.shape[1], side_factor(old, side)))
+            columns = np.append(columns, np.full(side.shape[1], side_factor(old, side) / unit))
         error = np.square(landed - new, dtype=np.float64).sum(axis=1)
         mean_square = float(np.square(new, dtype=np.float64).sum(axis=1).mean())
         if not (error > EXACT**2 * mean_square).any():
@@ -222,18 +224,19 @@ class _Ground:
     def score(self, method: UncertaintyMethod, rows: Codes) -> Head | Nearest:
         """The candidate, learned from these rows (k,)."""
         some = np.random.default_rng(self.seed).permutation(rows)[:POINTS]
-        every = np.ones(self.transformed.shape[1], np.float32)
+        every = np.full(self.transformed.shape[1], 1 / unit_of(self.new), np.float32)
         match method:
             case "mse":
                 return fit_head(self.transformed[rows], self.error[rows], device=self.device, seed=self.seed)
             case "fastfill":
                 return fit_head(self.transformed[rows], self.with_classifier[rows], device=self.device, seed=self.seed)
             case "class_mean":
-                return Nearest("moved", _class_means(self.new[rows], self.codes[rows]), every)
+                return Nearest("moved", _class_means(self.new[rows], self.codes[rows]) * every, every)
             case "nearest_pair":
                 return Nearest("inputs", self.inputs[some] * self.columns, self.columns)
             case "errors_nearby":
-                known = np.maximum(self.error[some], np.finfo(np.float32).tiny).astype(np.float32)
+                mean = float(self.error[some].mean()) or 1.0
+                known = np.maximum(self.error[some] / mean, LEAST_SQUARED_DISTANCE).astype(np.float32)
                 points = self.inputs[some] * self.columns
                 return Nearest("inputs", points, self.columns, known, min(NEIGHBOURS, len(some)))
 

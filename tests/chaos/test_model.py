@@ -124,7 +124,7 @@ class Against(RuleBasedStateMachine):
     @rule(model=models, query=st.integers(0, 9), k=st.integers(1, 8), ids=st.none() | names)
     def search(self, model: Model, query: int, k: int, ids: list[str] | None) -> None:
         vector_of_query = vector(model, "query", query)
-        only = {"filter": {"ids": ids}} if ids else {}
+        only = {"filter": {"id": {"in": ids}}} if ids else {}
         body = {"gallery": self.gallery, "model": model, "k": k, "vectors": [vector_of_query.tolist()], **only}
         answer = self.client.post("/search", json=body)
         if model == "new" and self.active == 1:

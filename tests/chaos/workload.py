@@ -117,7 +117,8 @@ def search(caller: Caller, what: Search, **more: Any) -> Operation:
     """By GET where there is no filter and chance says so, else by POST."""
     query = vector(what.model, QUERY, what.query).tolist()
     asked = {"gallery": what.gallery, "model": what.model, "k": what.k}
-    filters = {name: list(given) for name, given in (("ids", what.ids), ("labels", what.labels)) if given is not None}
+    wanted = (("id", what.ids), ("label", what.labels))
+    filters = {name: {"in": list(given)} for name, given in wanted if given is not None}
     if not filters and caller.random.random() < 0.5:
         text = ",".join(map(repr, query))
         return caller.call(what, "GET", "/search", params={**asked, "vector": text}, answered=_found, **more)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,15 +30,17 @@ IMPATIENT = {
 
 
 class Service:
-    """A gateway on a port of its own, and, where a broker is set, a worker beside it, both on one data folder."""
+    """A gateway on a port of its own, and, where a broker is set, a worker beside it, both on one data folder.
+    options: of `crosswalk serve`."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str], options: Sequence[str] = ()) -> None:
         self.data = folder / "data"
         self._log = folder / "service.log"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
         self._environment = {**ours, **IMPATIENT, **variables, "CROSSWALK_DATA_DIR": str(self.data)}
         self._distributed = "CROSSWALK_BROKER_URL" in variables
         self._database_url = variables.get("CROSSWALK_DATABASE_URL") or f"sqlite:///{self.data / 'crosswalk.db'}"
+        self._options = options
         self._killed = False
         self._processes: list[subprocess.Popen[bytes]] = []
         self._port = _free_port()
@@ -52,7 +54,7 @@ class Service:
         """Returns when requests are taken. After a kill, the leases of what was killed have expired."""
         if self._killed:
             self._expire_leases()
-        self._run("serve", "--port", str(self._port))
+        self._run("serve", "--port", str(self._port), *self._options)
         wait_until(self._ready, "the service to be ready", last=self._last_log)
         if self._distributed:
             self._run("worker")
@@ -66,6 +68,10 @@ class Service:
         """kill -9 of gateway and worker."""
         self._end(signal.SIGKILL)
         self._killed = True
+
+    def gateway(self) -> psutil.Process:
+        """The process of `crosswalk serve`; where it was told to use several, the parent of those."""
+        return psutil.Process(self._processes[0].pid)
 
     def step(self) -> psutil.Process | None:
         """The process of a running step, if there is one."""

@@ -173,11 +173,11 @@ def test_filter_finds_only_what_it_lets_through(scene: NewScene) -> None:
     body = {"gallery": s.gallery, "model": s.old, "k": 5, "vectors": s.world.queries.old[:4].tolist()}
     through = items.of_classes(set(labels))
     expected = cosine_ranking(through.id, through.old, s.world.queries.old[:4], 5)
-    answer = s.post("/search", {**body, "filter": {"labels": labels}})
+    answer = s.post("/search", {**body, "filter": {"label": {"in": labels}}})
     assert [[hit["id"] for hit in hits] for hits in answer["results"]] == expected
-    answer = s.post("/search", {**body, "filter": {"labels": labels, "ids": [through.id[0], "nobody"]}})
+    answer = s.post("/search", {**body, "filter": {"label": {"in": labels}, "id": {"in": [through.id[0], "nobody"]}}})
     assert [[hit["id"] for hit in hits] for hits in answer["results"]] == [[through.id[0]]] * 4
-    assert s.post("/search", {**body, "filter": {"ids": []}})["results"] == [[]] * 4
+    assert s.post("/search", {**body, "filter": {"not": {}}})["results"] == [[]] * 4
 
 
 def test_sample_is_deterministic_spread_and_weighted(scene: NewScene) -> None:

@@ -43,3 +43,22 @@ def test_a_crossing_that_misses_no_pair_ends_with_a_verdict(scene: NewScene, new
     s = scene(World(simple(seen.gallery), simple(seen.queries))).filled()
     upgrade = s.settles(s.start(method="orthogonal", activate="manually"))
     assert upgrade["state"] in ("ready", "rejected"), upgrade["reason"]
+
+
+@pytest.mark.parametrize("labels", ["each its own", "one for all", "most their own"])
+def test_labels_that_cannot_judge_judge_nothing_and_the_report_says_so(scene: NewScene, labels: str) -> None:
+    seen = world(items=180, queries=20, classes=6)
+    alone = [f"sku-{row}" for row in range(180)]
+    given = {
+        "each its own": alone,
+        "one for all": ["all"] * 180,
+        "most their own": [*seen.gallery.label[:60], *alone[60:]],
+    }
+    s = scene(World(dataclasses.replace(seen.gallery, label=given[labels]), seen.queries)).filled()
+    report = s.reaches(s.start(method="ridge", dry_run=True), "evaluated")["report"]["galleries"][s.gallery]
+    assert report["basis"]["judged_by"] == "neighbours"
+    assert any("Labels cannot say which answers are right" in note for note in report["notes"])
+    assert "no better" not in report["reason"]
+    assert {result["metric"] for result in report["metrics"]} == {"recall@10"}
+    quality = {rung["name"]: rung["quality"] for rung in report["advice"]}
+    assert quality["transform"]["mean"] > quality["stay"]["mean"] > 0

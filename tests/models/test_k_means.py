@@ -6,6 +6,7 @@ from sklearn.cluster import KMeans
 
 from models.k_means import BLOCK, ITERATIONS, k_means, nearest_centroid
 from models.portable import Array
+from models.spread import unit_of
 
 
 def scattered(rows: int, dimension: int = 16, groups: int = 30, seed: int = 0) -> Array:
@@ -15,7 +16,7 @@ def scattered(rows: int, dimension: int = 16, groups: int = 30, seed: int = 0) -
 
 
 def inertia(rows: Array, centroids: Array) -> float:
-    return float(nearest_centroid(rows, centroids)[1].mean())
+    return float(nearest_centroid(rows, centroids)[1].mean()) * unit_of(centroids) ** 2
 
 
 def some_of(rows: Array, k: int, seed: int = 0) -> Array:
@@ -51,4 +52,4 @@ def test_nearest_centroid_is_that_of_the_least_distance_in_every_block() -> None
     nearest, squared = nearest_centroid(rows, centroids)
     distances = np.stack([np.square(rows.astype(np.float64) - each).sum(axis=1) for each in centroids], axis=1)
     assert (nearest == distances.argmin(axis=1)).mean() > 0.999  # but for ties within float32's precision
-    np.testing.assert_allclose(squared, distances.min(axis=1), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(squared * unit_of(centroids) ** 2, distances.min(axis=1), rtol=1e-3, atol=1e-3)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import structlog
 
 from app.composition import Crosswalk
@@ -10,6 +12,7 @@ from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo, GenerationInfo, generation_tag
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
+from app.index import CorruptIndex, grow
 from app.storage.lance_table import VersionGone
 from workers.serving.index_tuning import tune_for_crossings
 
@@ -33,8 +36,57 @@ def build_index(crosswalk: Crosswalk, info: GalleryInfo, number: int, progress: 
     store, generation = crosswalk.galleries.store(info), info.generations[number]
     store.items.check()
     version = _catch_up(crosswalk, info, store, generation)
-    total = store.items.count(version=version)
-    path = crosswalk.galleries.index_engine.publish(
+    if (built := _grown(crosswalk, info, store, generation, version)) is None:
+        path = _built_anew(crosswalk, info, store, generation, version, progress)
+        built = Built(number, version, path.name)
+    tune_for_crossings(crosswalk, info, number, built.index)
+    hold(store, number, built.version)
+    return built
+
+
+def _grown(
+    crosswalk: Crosswalk, info: GalleryInfo, store: GalleryStore, generation: GenerationInfo, version: int
+) -> Built | None:
+    """The published index with what was written since; None where there is none, or it is better built anew.
+
+    version: that of a transformed generation's vectors, which its index must hold as well.
+    """
+    if generation.index_name is None:
+        return None
+    folder = store.index_folder(generation.number)
+    try:
+        base = crosswalk.galleries.index_engine.growable(folder / generation.index_name)
+        if base is None:
+            return None
+        changes, written = store.changes(crosswalk.galleries.lineage(info, generation.number), base.version)
+    except (CorruptIndex, VersionGone) as error:
+        log.info("index is built anew", gallery=info.id, generation=generation.number, reason=str(error))
+        return None
+    if generation.parent is not None and changes.version != version:
+        return None
+    path = grow(
+        folder,
+        base,
+        np.concatenate([np.empty(0, np.int64), *(part.rows for part in written)]),
+        np.concatenate([np.empty((0, generation.space.dimension), np.float32), *(part.vectors for part in written)]),
+        changes.removed,
+        version=changes.version,
+        options=crosswalk.galleries.index_options(info),
+    )
+    return None if path is None else Built(generation.number, changes.version, path.name)
+
+
+def _built_anew(
+    crosswalk: Crosswalk,
+    info: GalleryInfo,
+    store: GalleryStore,
+    generation: GenerationInfo,
+    version: int,
+    progress: Callable[[int, int], None],
+) -> Path:
+    """An index of all of a generation's vectors, published."""
+    total, number = store.items.count(version=version), generation.number
+    return crosswalk.galleries.index_engine.publish(
         store.index_folder(number),
         (
             (part.rows, part.vectors)
@@ -45,9 +97,6 @@ def build_index(crosswalk: Crosswalk, info: GalleryInfo, number: int, progress: 
         version=version,
         options=crosswalk.galleries.index_options(info),
     )
-    tune_for_crossings(crosswalk, info, number, path.name)
-    hold(store, number, version)
-    return Built(number, version, path.name)
 
 
 def hold(store: GalleryStore, number: int, version: int) -> None:

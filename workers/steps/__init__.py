@@ -8,6 +8,7 @@ STEPS: Mapping[str, str] = {
     "train_compatible": "workers.steps.train_compatible",
     "evaluate_compatible": "workers.steps.evaluate_compatible",
     "transform": "workers.steps.transform",
+    "transform_part": "workers.steps.transform_part",
     "index": "workers.steps.index",
     "sample": "workers.steps.sample",
     "reindex": "workers.steps.reindex",

@@ -148,6 +148,15 @@ def test_a_vector_is_read_from_a_file_or_from_standard_input(url: str, tmp_path:
         assert [hit["id"] for hit in _printed(done)["results"]] == ["a/b"]
 
 
+def test_a_search_is_filtered(url: str) -> None:
+    for filter, found in (('{"payload.place": {"lt": 2}}', ["a/b", ".."]), ('{"id": {"eq": "né 世界"}}', ["né 世界"])):
+        done = _run(url, "search", "g", "0,0,0", "--model=m", f"--filter={filter}")
+        assert [hit["id"] for hit in _printed(done)["results"]] == found
+    done = _run(url, "search", "g", "0,0,0", "--model=m", '--filter={"label": {"like": "x"}}')
+    assert done.exit_code == 1
+    assert "/label/like" in done.stderr
+
+
 @pytest.mark.parametrize(
     "vector",
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.index import IndexEngine, IndexOptions, LiveIndex, RowIds, Snapshot, VectorIndex, Vectors, publish
+from app.index import IndexEngine, IndexOptions, LiveIndex, RowIds, Snapshot, VectorIndex, Vectors, grow, publish
 from app.settings import Settings
 from models.portable import Distance
 from tests.app.index.oracle import Oracle
@@ -72,6 +72,24 @@ def half_in_milvus(server: MilvusProcess) -> Make:
     return partial(stale_half, milvus_engine(server))
 
 
+def grown(metric: Distance, rows: RowIds, vectors: Vectors, folder: Path) -> LiveIndex:
+    """A graph of most of the rows, some with vectors that they no longer have, and of others that are gone; grown to
+    be as is true now, where there are enough."""
+    options = IndexOptions(kind="hnsw", m=16, ef_construction=60)
+    changed, old = len(rows) // 24, 4 * len(rows) // 5
+    before = vectors[:old].copy()
+    before[:changed] = vectors[:changed][::-1]
+    gone = np.arange(50) + int(rows.max(initial=0)) + 1
+    given = np.concatenate([rows[:old], gone]), np.concatenate([before, np.ones((50, vectors.shape[1]), np.float32)])
+    shape = {"metric": metric, "dimension": vectors.shape[1]}
+    base = Snapshot.load(publish(folder, [given], **shape, version=1, options=options))
+    new = np.r_[0:changed, old : len(rows)]
+    path = grow(folder, base, rows[new], vectors[new], gone, version=2, options=options)
+    assert (path is None) == (len(rows) < COUNT // 2)
+    path = path or publish(folder, [(rows, vectors)], **shape, version=2, options=options)
+    return LiveIndex(metric, vectors.shape[1], snapshot=Snapshot.load(path))
+
+
 EXACT: dict[str, Make] = {
     "delta": in_memory,
     "snapshot": published(IndexOptions(kind="flat")),
@@ -79,7 +97,9 @@ EXACT: dict[str, Make] = {
 }
 APPROXIMATE: dict[str, Make] = {
     "inverted file": published(IndexOptions(kind="ivf_flat", nlist=60)),
+    "quantised file": published(IndexOptions(kind="ivf_sq8", nlist=60)),
     "graph": published(IndexOptions(kind="hnsw", m=16, ef_construction=60)),
+    "grown graph": grown,
 }
 EXACT_IN_MILVUS: dict[str, Callable[[MilvusProcess], Make]] = {
     "Milvus": partial(in_milvus, options=IndexOptions(kind="flat")),

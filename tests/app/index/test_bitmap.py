@@ -22,6 +22,15 @@ def test_a_bitmap_is_a_set_of_positions(members: np.ndarray, at: np.ndarray) -> 
     assert set(bitmap.members().tolist()) == truth
 
 
+@given(st.sets(st.integers(0, 4_999), max_size=5), st.lists(st.integers(0, 4_999), max_size=5))
+def test_few_members_of_many_are_found_where_they_are(few: set[int], at: list[int]) -> None:
+    bitmap = Bitmap.of(np.isin(np.arange(5_000), list(few)))
+    assert set(bitmap.members().tolist()) == few
+    only = bitmap.only(np.array([*at, *few][:5], np.int64))
+    assert set(only.members().tolist()) == few & {*[*at, *few][:5]}
+    assert only.count == len(only.members())
+
+
 @given(MEMBERS, MEMBERS)
 def test_a_bitmap_grows_at_its_end(members: np.ndarray, more: np.ndarray) -> None:
     grown, expected = Bitmap.of(members).with_more(more), np.concatenate([members, more])

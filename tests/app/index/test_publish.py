@@ -4,23 +4,26 @@ import json
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from app.index import CorruptIndex, IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, prune, publish, tune
+from app.index.protocol import AskedKind
+from models.portable import Distance
 from tests.app.index.conftest import DIMENSION, gallery, questions
 from tests.app.index.oracle import assert_same
 
 KINDS = {
     "flat": IndexOptions(kind="flat"),
     "ivf_flat": IndexOptions(kind="ivf_flat", nlist=40),
+    "ivf_sq8": IndexOptions(kind="ivf_sq8", nlist=40),
     "hnsw": IndexOptions(kind="hnsw", m=8, ef_construction=40),
 }
 FILES = [
-    *((kind, name) for kind in KINDS for name in ("vectors.f32", "rows.i64", "manifest.json")),
-    ("ivf_flat", "index.faiss"),
-    ("hnsw", "index.faiss"),
+    *((kind, name) for kind in KINDS for name in ("vectors.f32", "rows.i64", "order.i64", "manifest.json")),
+    *((kind, "index.faiss") for kind in KINDS if kind != "flat"),
 ]
 
 
@@ -46,6 +49,14 @@ def test_the_manifest_says_what_was_built(kind: str, tmp_path: Path) -> None:
     assert (manifest.kind, manifest.options) == (kind, KINDS[kind])
     assert set(manifest.tuned) == (set() if kind == "flat" else {"ip", "l2"})
     assert manifest.recall >= 0.97
+    names = {"flat": set(), "hnsw": {"m", "ef_construction", "ef_search"}}
+    assert set(manifest.parameters) == names.get(kind, {"nlist", "nprobe"})
+    assert manifest.bytes == sum(path.stat().st_size for path in tmp_path.glob("*/*") if path.name != "manifest.json")
+
+
+def test_recall_aimed_at_is_less_above_a_million_rows_unless_it_is_given() -> None:
+    assert [IndexOptions().recall_for(rows) for rows in (1_000_000, 1_000_001)] == [0.99, 0.95]
+    assert IndexOptions(recall=0.8).recall_for(2_000_000) == 0.8
 
 
 def test_recall_is_reached_unless_the_effort_is_fixed(tmp_path: Path) -> None:
@@ -62,13 +73,13 @@ def test_recall_is_reached_unless_the_effort_is_fixed(tmp_path: Path) -> None:
     assert 0.7 <= recall(recall=0.7) < recall()
 
 
-def test_auto_is_exact_up_to_a_size_and_an_inverted_file_above(tmp_path: Path) -> None:
+def test_auto_is_exact_then_a_graph_then_a_quantised_inverted_file(tmp_path: Path) -> None:
     rows, vectors = gallery(np.random.default_rng(0), 1_600)
-    for exact_rows, kind in ((1_600, "flat"), (1_599, "ivf_flat")):
-        options = IndexOptions(exact_rows=exact_rows)
+    for exact_rows, graph_rows, kind in ((1_600, 0, "flat"), (1_599, 1_600, "hnsw"), (1_599, 1_599, "ivf_sq8")):
+        options = IndexOptions(exact_rows=exact_rows, graph_rows=graph_rows)
         path = publish(tmp_path, [(rows, vectors)], metric="l2", dimension=DIMENSION, version=1, options=options)
         assert Snapshot.load(path).manifest.kind == kind
-    assert {IndexOptions(kind=kind).kind_for(999) for kind in ("auto", "flat", "ivf_flat", "hnsw")} == {"flat"}
+    assert {IndexOptions(kind=kind).kind_for(999) for kind in get_args(AskedKind)} == {"flat"}
 
 
 @pytest.mark.parametrize(("kind", "name"), FILES)
@@ -82,6 +93,22 @@ def test_any_flipped_byte_is_noticed(kind: str, name: str, tmp_path: Path) -> No
             Snapshot.load(path.parent)
     path.write_bytes(whole)
     Snapshot.load(path.parent)
+
+
+def test_altered_vectors_are_noticed_later_where_they_are_not_read_at_once(tmp_path: Path) -> None:
+    directory = published(tmp_path, "hnsw")
+    size, path = 1_498 * DIMENSION * 4, directory / "vectors.f32"
+    assert Snapshot.load(directory, check_at_once=size).checked
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    with pytest.raises(CorruptIndex):
+        Snapshot.load(directory, check_at_once=size)
+    snapshot = Snapshot.load(directory, check_at_once=size - 1)
+    assert not snapshot.checked
+    with pytest.raises(CorruptIndex):
+        snapshot.check_vectors()
+    path.write_bytes(whole)
+    snapshot.check_vectors()
 
 
 @pytest.mark.parametrize(("kind", "name"), FILES)
@@ -167,9 +194,29 @@ def test_the_same_version_published_twice_gets_two_names(tmp_path: Path) -> None
 
 def test_vectors_stay_on_disk(tmp_path: Path) -> None:
     snapshot = Snapshot.load(published(tmp_path))
-    assert isinstance(snapshot.block.vectors, np.memmap)
+    assert not snapshot.block.vectors.flags.owndata
     assert not snapshot.block.vectors.flags.writeable
-    assert snapshot.memory().mapped == 1_498 * DIMENSION * 4
+    assert snapshot.memory().mapped == 1_498 * DIMENSION * 4 + 2 * 1_500 * 8
+
+
+def test_a_graph_keeps_its_links_alone_and_reads_the_one_copy_of_the_vectors(tmp_path: Path) -> None:
+    directory = published(tmp_path, "hnsw")
+    vectors = Snapshot.load(directory).block.vectors
+    assert not any(one.tobytes() in (directory / "index.faiss").read_bytes() for one in vectors[::50])
+
+
+@pytest.mark.parametrize(("metric", "answers"), [("cosine", {"ip", "l2"}), ("ip", {"ip"}), ("l2", {"l2"})])
+def test_a_graph_answers_the_scores_that_order_its_rows_as_its_own_does(
+    metric: Distance, answers: set[Distance], tmp_path: Path
+) -> None:
+    """The rest, where rows are of unlike lengths, are answered by looking at every row."""
+    rows, vectors = gallery(np.random.default_rng(1))
+    options = IndexOptions(kind="hnsw", m=8, ef_construction=40)
+    path = publish(tmp_path, [(rows, vectors)], metric=metric, dimension=DIMENSION, version=1, options=options)
+    graph = Snapshot.load(path).approximate
+    assert graph is not None
+    scores: tuple[Distance, ...] = ("ip", "l2")
+    assert {score for score in scores if graph.propose(score, 64, len(rows)) is not None} == answers
 
 
 def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
@@ -179,7 +226,8 @@ def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
         (np.arange(at * size, (at + 1) * size), random.standard_normal((size, 64)).astype(np.float32))
         for at in range(count)
     )
-    publish(tmp_path, batches, metric="cosine", dimension=64, version=1)
+    options = IndexOptions(kind="flat")
+    publish(tmp_path, batches, metric="cosine", dimension=64, version=1, options=options)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.3 * size * count * 64 * 4
@@ -190,6 +238,7 @@ def test_publishing_holds_one_batch_at_a_time(tmp_path: Path) -> None:
     [
         {"kind": "pq"},
         {"exact_rows": -1},
+        {"graph_rows": -1},
         {"nlist": 0},
         {"nprobe": 0},
         {"nlist": 10, "nprobe": 11},

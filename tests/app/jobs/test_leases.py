@@ -303,3 +303,17 @@ def test_cancelled_job_ends_as_cancelled_however_it_is_let_go(world: JobsWorld, 
             world.leases.bury()
     assert world.job().state == JobState.CANCELLED
     assert world.told == []
+
+
+def test_while_a_holder_is_at_what_only_a_holder_may_do_nobody_claims_its_job(world: JobsWorld) -> None:
+    world.enqueue()
+    lease = claimed(world)
+    world.an_hour_passes()
+    with ThreadPoolExecutor(1) as pool:
+        with world.leases.holding(lease):
+            other = pool.submit(world.leases.claim, STEPS)
+        assert other.result(PATIENCE_SECONDS) is None  # the lease was renewed
+    world.an_hour_passes()
+    claimed(world)
+    with pytest.raises(LeaseLost), world.leases.holding(lease):
+        raise AssertionError("another holds the job")

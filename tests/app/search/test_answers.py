@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.index import PADDING, Hits
-from app.search.answers import Answers
+from app.search.answers import Answers, ShownVectors
 from app.search.found_items import FoundItem
-from app.search.schemas import Hit, SearchAnswer, SearchAnswers
+from app.search.schemas import Group, GroupedAnswer, GroupedAnswers, Hit, SearchAnswer, SearchAnswers
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1)
@@ -57,7 +58,29 @@ def test_answers_are_those_of_the_schemas(found: Found, note: str | None) -> Non
 
 def test_every_member_of_the_schemas_is_written() -> None:
     answers, _ = _answers([[(("a", "l", {"n": 1}), 0.5)]], "note")
-    assert json.loads(answers.to_json()).keys() == SearchAnswers.model_fields.keys()
+    assert json.loads(answers.to_json()).keys() == SearchAnswers.model_fields.keys() - {"vectors_model"}
     one = json.loads(answers.one_to_json(0))
+    assert one.keys() == SearchAnswer.model_fields.keys() - {"vectors_model"}
+    assert one["results"][0].keys() == Hit.model_fields.keys() - {"vector"}
+    with_vectors = replace(answers, shown=ShownVectors("old", {0: b"[0.5,1.0]"}))
+    one = json.loads(with_vectors.one_to_json(0))
     assert one.keys() == SearchAnswer.model_fields.keys()
     assert one["results"][0].keys() == Hit.model_fields.keys()
+    assert (one["vectors_model"], one["results"][0]["vector"]) == ("old", [0.5, 1.0])
+
+
+@given(FOUND, st.none() | TEXT)
+def test_grouped_answers_are_those_of_the_schemas(found: Found, note: str | None) -> None:
+    answers, expected = _answers(found, note)
+    answers = replace(
+        answers, group_size=3, items={row: FoundItem.of(item.id, "l", None) for row, item in answers.items.items()}
+    )
+    groups = [
+        [Group(label="l", results=[Hit(id=hit.id, score=hit.score, label="l") for hit in hits])] if hits else []
+        for hits in expected
+    ]
+    said: dict[str, Any] = {"gallery": "g", "model": "m", "generation": 2, "route": "instant", "exact": False}
+    many = GroupedAnswers.model_validate_json(answers.to_json(), strict=True)
+    assert many == GroupedAnswers(**said, note=note, groups=groups)
+    one = GroupedAnswer.model_validate_json(answers.one_to_json(0), strict=True)
+    assert one == GroupedAnswer(**said, note=note, groups=groups[0])

@@ -26,7 +26,7 @@ def test_one_query_to_the_old_index_finds_what_is_best_by_both_models_where_the_
         world.delete("i5", "i6")
         world.agrees(pushed=True)
         some = {f"i{row}" for row in range(0, 300, 7)}
-        world.agrees(pushed=True, among=some, filter={"ids": sorted(some)})
+        world.agrees(pushed=True, among=some, filter={"id": {"in": sorted(some)}})
 
 
 @pytest.mark.parametrize(("source", "target"), METRICS)
@@ -39,7 +39,7 @@ def test_candidates_are_ranked_by_both_models_in_full_where_the_crossing_cannot_
         world.delete("i5", "i6")
         assert world.agrees(k=100)["exact"]
         some = {f"i{row}" for row in range(10, 60, 7)}
-        world.agrees(among=some, filter={"ids": sorted(some)})
+        world.agrees(among=some, filter={"id": {"in": sorted(some)}})
 
 
 def test_an_answer_says_how_many_candidates_there_were_where_not_every_item_was_one(settings: Settings) -> None:
@@ -67,7 +67,7 @@ def test_a_transformed_generation_and_the_one_before_it_are_searched_together_an
         world.agrees()
         assert "by-new-alone" in {hit["id"] for hit in world.agrees(k=500)["results"][2]}
         some = {f"i{row}" for row in range(0, 60, 3)} | {"by-new-alone"}
-        world.agrees(among=some - {"i9"}, filter={"ids": sorted(some)})
+        world.agrees(among=some - {"i9"}, filter={"id": {"in": sorted(some)}})
 
 
 def test_candidates_are_looked_for_until_no_other_item_can_be_among_the_best(
@@ -103,4 +103,4 @@ def test_a_search_of_no_query_and_one_that_a_filter_empties_find_nothing(setting
         for transformed in (False, True):
             if transformed:
                 world.transform()
-            assert world.ask(filter={"ids": []})["results"] == [[]] * len(world.q_new)
+            assert world.ask(filter={"id": {"eq": "nobody"}})["results"] == [[]] * len(world.q_new)

@@ -13,23 +13,24 @@ import pytest
 
 from app.backup.files import copy_tree
 from app.composition import Crosswalk, compose
+from app.filters import Filter
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
-from app.index import Snapshot, VectorIndex
+from app.index import LiveIndex, Snapshot, VectorIndex
 from app.index.milvus import CollectionName
 from app.index.milvus_server import MilvusAddress, MilvusServer
 from app.keys.access import EVERYTHING
 from app.maintenance.gallery_checks import gallery_findings
 from app.problems import IndexLost
 from app.registry.schemas import NewModel
-from app.search.live import LiveIndexes
-from app.search.schemas import Filter
+from app.search.live import LiveIndexes, LoadLimits
 from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from tests.services import MilvusProcess, free_port
+from tests.waiting import wait_until
 from workers.serving.indexing import Built, build_index, settle
 
 _NAMED = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("label", pa.string())])
@@ -44,6 +45,11 @@ class LiveBench:
 
     def __post_init__(self) -> None:
         self.live = LiveIndexes(self.crosswalk.galleries, lambda *which: self.rebuilds.append(which))
+
+    def limit(self, **limits: int) -> None:
+        """Opens what is searched anew, with other limits."""
+        asked = self.rebuilds.append
+        self.live = LiveIndexes(self.crosswalk.galleries, lambda *which: asked(which), LoadLimits(**limits))
 
     @property
     def info(self) -> GalleryInfo:
@@ -147,7 +153,7 @@ def test_no_answer_mixes_what_an_item_was_before_a_write_with_what_it_is_after(b
     search = Search(bench.crosswalk.settings, bench.crosswalk.galleries, _WrittenMeanwhile(bench))
     resolved = bench.crosswalk.search_resolver.resolve("g", "m", None, EVERYTHING)
     query = np.array([[1.0, 0.0]], np.float32)
-    (hits,) = json.loads(search.search(resolved, 3, query, Filter(labels=["before"])).to_json())["results"]
+    (hits,) = json.loads(search.search(resolved, 3, query, Filter.of({"label": {"eq": "before"}})).to_json())["results"]
     assert [(hit["id"], hit["score"], hit["label"]) for hit in hits] == [
         ("z", 3, "before"),
         ("y", 2, "before"),
@@ -250,6 +256,39 @@ def test_collection_goes_with_its_gallery(milvus_bench: LiveBench, milvus: Milvu
     milvus_bench.crosswalk.galleries.delete("g")
     assert server.count(name) is None
     assert not folder.exists()
+
+
+def test_searches_do_not_wait_for_a_large_index_to_be_loaded(bench: LiveBench) -> None:
+    bench.limit(loaded_at_once=0)
+    bench.put(x=1, y=2)
+    bench.publish()
+    assert bench.scores() == [2, 1]
+    bench.put(y=5)
+    newer = bench.publish()
+    bench.put(z=4)
+    assert bench.scores() == [5, 4, 1]
+
+    def taken_over() -> bool:
+        assert bench.scores() == [5, 4, 1]
+        index = bench.live.index(bench.info, 1)
+        return isinstance(index, LiveIndex) and index.snapshot is not None and index.snapshot.version == newer.version
+
+    wait_until(taken_over, "the newer index to be taken over")
+    bench.damage(bench.publish())
+    assert bench.scores() == [5, 4, 1]
+    wait_until(lambda: bench.scores() == [5, 4, 1] and bench.rebuilds, "the damage to be found")
+
+
+def test_damage_found_after_searches_began_ends_them_and_a_rebuild_is_asked_for(bench: LiveBench) -> None:
+    bench.limit(checked_at_once=0)
+    bench.put(x=1, y=2)
+    bench.damage(bench.publish())
+    bench.scores()
+    wait_until(lambda: bench.rebuilds, "the damage to be found")
+    assert bench.scores() == [2, 1]
+    bench.publish()
+    assert bench.scores() == [2, 1]
+    assert bench.rebuilds == [("g", 1)]
 
 
 def test_forgotten_gallery_is_opened_anew(bench: LiveBench) -> None:

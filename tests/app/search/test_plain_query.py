@@ -40,7 +40,25 @@ VALUES = {
     "k": ["1", "2", "10", "0", "-1", "007", "1e1", "2.0", "", "1000000", "99999999999999999999", "%31"],
     "route": ["instant", "cascade", "fused", "direct", "", "Instant"],
     "old_vector": ["1,0", "x", ""],
-    "filter": ['{"ids":["a"]}', "{}", "{", '{"labels":[1]}'],
+    "filter": [
+        '{"id":{"eq":"a"}}',
+        '{"payload.n":{"eq":1}}',
+        '+{"id":+{"eq":+"a+b"}}',
+        '{"payload.n":{"gte":true}}',
+        '{"label":[1]}',
+        "{}",
+        "{",
+        "",
+        "%00",
+        "%C3%A9",
+        "%ff",
+    ],
+    "like": ["a", "none", ""],
+    "min_score": ["0.5", "nan", "x"],
+    "max_distance": ["0.5"],
+    "with_vectors": ["true", "perhaps"],
+    "group_by": ["label", "colour"],
+    "group_size": ["2", "0"],
     "nonsense": ["1"],
 }
 GOOD = {"gallery": "g", "model": "m", "vector": PLAIN}
@@ -90,6 +108,9 @@ def test_ordinary_queries_take_the_short_way() -> None:
     start = "gallery=g&model=m&vector="
     assert _read(start + PLAIN) == PlainQuery("g", "m", PLAIN, 10, None)
     assert _read(start + "0.5%2C-1e-3") == PlainQuery("g", "m", "0.5,-1e-3", 10, None)
+    filtered = PlainQuery("g", "m", "1,0", 10, None, '{"id": {"eq": "a"}}')
+    assert _read(start + "1,0&filter=%7B%22id%22:%20%7B%22eq%22:%20%22a%22%7D%7D") == filtered
+    assert _read(start + "1,0&filter={}+") is None
     assert _read(f"k=3&route=instant&{start}1,0") == PlainQuery("g", "m", "1,0", 3, "instant")
     assert _read(start + PLAIN, (b"content-length", b"2")) is None
     assert _read(start + PLAIN, (b"transfer-encoding", b"chunked")) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -130,3 +131,23 @@ def test_what_was_resolved_for_one_key_is_not_told_to_a_key_of_other_galleries(g
         query = "/search?gallery=g&model=old&vector=1,0"
         assert service.ask(every, "GET", query).status_code == 200
         assert service.ask(other, "GET", query).status_code == 403
+
+
+def test_items_that_begin_and_cease_to_be_what_a_filter_lets_through(gateways: TwoGateways) -> None:
+    for number in range(5):
+        wanted = {"label": {"in": [f"new-{number}", "always"]}}
+        query = {"gallery": "g", "model": "old", "vector": "1,0", "filter": json.dumps(wanted)}
+
+        def found(query: dict[str, str] = query) -> list[str]:
+            results = gateways.searcher.get("/search", params=query).raise_for_status().json()["results"]
+            return [hit["id"] for hit in results]
+
+        assert found() == []
+        gateways.put("a", [1, 0], f"new-{number}")
+        assert found() == ["a"]
+        gateways.put("b", [0, 1], "always")
+        assert found() == ["a", "b"]
+        gateways.put("a", [1, 0], "other")
+        assert found() == ["b"]
+        gateways.post("/galleries/g/items/delete", {"ids": ["b"]})
+        assert found() == []

@@ -13,7 +13,7 @@ from models.arrays import Labels
 from models.portable import Space
 from models.proof.crossing import Refittable, prove
 from models.proof.inputs import PlacedPairs, ProofGallery
-from models.proof.judging_labels import answerable, judging_labels
+from models.proof.judging_labels import answerable, first_copies, judging_labels
 from models.proof.report import ProofReport
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.pairs import Pairs
@@ -42,12 +42,14 @@ def test_a_query_from_outside_may_find_the_only_item_of_its_label() -> None:
     assert answerable(codes, near, np.array([0, 1, -1])).tolist() == [True, False, True, False]
 
 
-def _proof(label: Labels | None) -> ProofReport:
-    """Of a crossing from noisy old vectors to new ones that know the 12 groups of 5 rows."""
+def _proof(label: Labels | None, copies: int = 1) -> ProofReport:
+    """Of a crossing from noisy old vectors to new ones that know the 12 groups of 5 rows, each there so many times."""
     rng = np.random.default_rng(5)
     centre = np.repeat(rng.standard_normal((12, OLD)), 5, 0) + 0.15 * rng.standard_normal((ROWS, OLD))
     old = (centre + 1.5 * rng.standard_normal((ROWS, OLD))).astype(np.float32)
     new = (centre @ np.linalg.qr(rng.standard_normal((OLD, NEW)))[0]).astype(np.float32)
+    old, new = np.tile(old, (copies, 1)), np.tile(new, (copies, 1))
+    label = None if label is None else np.tile(label, copies)
     source, target = Space("o", OLD, "cosine"), Space("n", NEW, "cosine")
     pairs = Pairs(old, new, label=label)
     refit = partial(
@@ -55,7 +57,7 @@ def _proof(label: Labels | None) -> ProofReport:
     )
     return prove(
         ProofGallery(old, label=label),
-        PlacedPairs(pairs, np.arange(ROWS)),
+        PlacedPairs(pairs, np.arange(copies * ROWS)),
         Refittable(refit(pairs), refit),
         source=source,
         target=target,
@@ -86,3 +88,22 @@ def test_items_whose_label_stands_alone_are_left_out_of_what_labels_judge_and_co
     report = _proof(label)
     assert (report.basis.judged_by, report.basis.queries) == ("label", 40)
     assert any("20 of 60 labelled items have a label that no other item has" in note for note in report.notes)
+
+
+def test_copies_are_searched_once_and_counted_and_nobody_finds_his_own() -> None:
+    label = _labels(*(f"g{group}" for group in GROUPS))
+    once, thrice = _proof(label), _proof(label, copies=3)
+    assert any("120 of 180 gallery rows have the very vector and label of another" in note for note in thrice.notes)
+    assert (thrice.basis.gallery_rows_searched, thrice.basis.queries) == (ROWS, ROWS)
+    for alone, among in zip(once.metrics, thrice.metrics, strict=True):
+        assert among.old_old.mean == pytest.approx(alone.old_old.mean, abs=0.02)
+        assert among.cross.mean == pytest.approx(alone.cross.mean, abs=0.1)
+    assert once.backfilled is not None
+    assert thrice.backfilled is not None
+    assert thrice.backfilled.old_old.mean == pytest.approx(once.backfilled.old_old.mean, abs=0.02)
+
+
+def test_a_gallery_of_copies_of_one_item_is_nothing_to_judge_by() -> None:
+    old = np.ones((ROWS, OLD), np.float32)
+    assert first_copies(old, _labels(*["a"] * 30, *["b"] * 30)).tolist() == [0] * 30 + [30] * 30
+    assert first_copies(old, _labels(*[None] * ROWS)).tolist() == [0] * ROWS

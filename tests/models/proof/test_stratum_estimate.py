@@ -28,8 +28,8 @@ def test_knowledge_of_the_old_model_corrects_the_crossing_by_regression() -> Non
 def test_distance_to_what_was_learned_corrects_the_crossing_and_not_the_old_model() -> None:
     rng = np.random.default_rng(5)
     distance = rng.random(400) + 1
-    s = MeasuredUnits(np.full(400, 0.5), 1 - 0.3 * distance, np.ones(400), None, distance)
-    d = estimate(s, KnownUnits(distance=np.full(100, 0.5)), seed=0)
+    s = MeasuredUnits(np.full(400, 0.5), 1 - 0.3 * distance, np.ones(400), None, distance[:, None])
+    d = estimate(s, KnownUnits(distances=np.full((100, 1), 0.5)), seed=0)
     assert d.cross_mean == pytest.approx(1 - 0.3 * 0.5, abs=1e-3)
     assert d.old_mean == pytest.approx(0.5)
 
@@ -96,3 +96,25 @@ def test_strata_combine_by_their_share() -> None:
     assert whole.cross_mean == pytest.approx(0.55)
     assert whole.difference().mean == pytest.approx(-0.1)
     assert whole.predicted_old().low == pytest.approx(0.65)
+
+
+def test_items_that_are_far_from_everything_are_not_taken_to_be_hard_because_no_pair_is_near() -> None:
+    rng = np.random.default_rng(6)
+    atypical, known_atypical = rng.random(400), rng.random(4000)
+    to_pairs = 2 * atypical + 0.1 * rng.random(400) + 0.5  # held out, each lacks the pair that it is itself
+    known_to_pairs = 2 * known_atypical + 0.1 * rng.random(4000)
+    s = MeasuredUnits(np.full(400, 0.5), 1 - 0.3 * atypical, np.ones(400), None, np.column_stack([to_pairs, atypical]))
+    both = KnownUnits(distances=np.column_stack([known_to_pairs, known_atypical]))
+    one = KnownUnits(distances=known_to_pairs[:, None])
+    truth = 1 - 0.3 * known_atypical.mean()
+    assert estimate(s, both, seed=0).cross_mean == pytest.approx(truth, abs=1e-3)
+    alone = MeasuredUnits(s.old, s.cross, s.weight, None, to_pairs[:, None])
+    assert estimate(alone, one, seed=0).cross_mean > truth + 0.05
+
+
+def test_few_units_teach_few_slopes() -> None:
+    rng = np.random.default_rng(7)
+    distances = rng.random((25, 2))
+    s = MeasuredUnits(rng.random(25), rng.random(25), np.ones(25), None, distances)
+    known = KnownUnits(np.full(50, 0.5), np.column_stack([np.full(50, 0.5), np.full(50, 1e6)]))
+    assert abs(estimate(s, known, seed=0).cross_mean) < 2

@@ -55,8 +55,8 @@ def test_left_out_predictions_are_those_of_refits_without_the_row(rows: int) -> 
     given = spectrum.left_out(0.5, every, d.outputs)
     for row in range(rows):
         rest = every != row
-        weight, bias = naive_ridge(pairs.old[rest], pairs.new[rest], spectrum.penalty(0.5))
-        np.testing.assert_allclose(given[row], pairs.old[row] @ weight + bias, atol=5e-3)
+        weight, bias = naive_ridge(d.inputs[rest], d.outputs[rest], spectrum.penalty(0.5))
+        np.testing.assert_allclose(given[row], d.inputs[row] @ weight + bias, atol=5e-3)
 
 
 def test_more_noise_asks_for_a_stronger_ridge() -> None:

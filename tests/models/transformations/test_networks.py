@@ -48,9 +48,12 @@ def test_exported_network_equals_torch_in_evaluation_mode(old: tuple[int, ...], 
             parameter.add_(0.1 * torch.randn_like(parameter))
     shift = np.arange(5, dtype=np.float32)
     with torch.no_grad():
-        wanted = 2.5 * network.eval()(x, None if s is None else 4.0 * s).numpy() + shift
+        wanted = 2.5 * network.eval()(0.5 * x - 3.0, None if s is None else 4.0 * s + 1.0).numpy() + shift
     beside: Array | None = None if s is None else s.numpy()
-    given = network.exported(4.0, 2.5, shift)(x.numpy(), beside)
+    columns = np.array([0.5] * 6 + [4.0] * 3, np.float32)
+    origin = np.array([3.0] * 6 + [-1.0] * 3, np.float32)
+    width = 9 if side else 6
+    given = network.exported(columns[:width], origin[:width], 2.5, shift)(x.numpy(), beside)
     np.testing.assert_allclose(given, wanted, atol=1e-4, rtol=1e-4)
 
 
@@ -59,7 +62,8 @@ def test_side_branch_reads_the_old_vectors_where_there_is_no_side_information() 
     network, x = BranchedNetwork((6, 8), (6, 7), (9, 5)), torch.randn(10, 6)
     with torch.no_grad():
         wanted = network.eval()(x, x).numpy()
-    given = network.exported(1.0, 1.0, np.zeros(5, np.float32))(x.numpy(), None)
+    columns, origin = np.ones(6, np.float32), np.zeros(6, np.float32)
+    given = network.exported(columns, origin, 1.0, np.zeros(5, np.float32))(x.numpy(), None)
     np.testing.assert_allclose(given, wanted, atol=1e-5)
 
 

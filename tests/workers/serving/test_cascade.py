@@ -9,8 +9,10 @@ import pytest
 
 from app.artifacts.cascade import Cascade
 from app.artifacts.crossings import Crossing
-from models.portable import Affine, Array, Card, Space, Transformation, as_indexed
+from models.portable import Affine, Array, Card, Distance, Space, Transformation, as_indexed
+from models.transformations.linear import orthogonal
 from tests.app.crossings import network_crossing, normal
+from tests.models.degenerate import METRICS, plain_vectors, with_dead_dimensions, world_of
 from workers.rows.items import Items
 from workers.rows.partial import Partial
 from workers.serving.cascade import CascadeQueries, measure_cascade, needs_cascade
@@ -112,6 +114,34 @@ def test_only_what_cannot_be_pushed_exactly_needs_a_cascade() -> None:
     assert needs_cascade(rotation(towards_cosine, 0.5), queries)
     assert needs_cascade(rotation(TARGET, 0.5, beside=SIDE), queries)
     assert needs_cascade(network_crossing(SOURCE, TARGET, SIDE), queries)
+
+
+@pytest.mark.parametrize("scale", [1e-33, 1e-20])
+@pytest.mark.parametrize("dead", ["old", "new", "both"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_is_learned_from_nearly_dead_dimensions_finds_what_the_rewritten_gallery_does(
+    metric: Distance, dead: str, scale: float, tmp_path: Path
+) -> None:
+    old, new, _ = plain_vectors()
+    old = with_dead_dimensions(old, scale) if dead != "new" else old
+    new = with_dead_dimensions(new, scale) if dead != "old" else new
+    seen = world_of(old, new, metric, metric)
+    crossing = orthogonal(seen.pairs, seen.source, seen.target)
+    rows = len(seen.pairs)
+    names, nobody = np.array([f"i{row}" for row in range(rows)], object), np.full(rows, None)
+    found = measure_cascade(
+        Items(np.arange(rows), names, nobody, seen.pairs.old, Partial.empty(rows)),
+        CascadeQueries(seen.queries.new, np.full(len(seen.queries), -1)),
+        Crossing(crossing, crossing),
+        source=seen.source,
+        target=seen.target,
+        overlap=0.9,
+        limit=60,
+        scratch=tmp_path,
+        tick=lambda done, total: None,
+    )
+    assert found.measured >= 0.9
+    assert found.k < 60
 
 
 def _side(beside: int | None) -> Array | None:

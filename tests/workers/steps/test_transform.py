@@ -9,8 +9,9 @@ from app.artifacts.crossings import Crossing
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.storage.lance_table import vector_type
+from app.upgrades.transform_units import TransformUnit, divided
 from tests.app.crossings import affine, space
-from workers.steps.transform import _project
+from workers.serving.transforming import _projected
 
 H = affine(space("a", 2), space("b", 3))
 LINEAGE = Lineage(("a", "b"), (2, 3), (Crossing(H, H),))
@@ -30,9 +31,10 @@ def test_first_vector_of_a_model_written_while_the_gallery_is_transformed_waits_
     store = GalleryStore.create(tmp_path / "g", "a", 2, None)
     put(store, "a", 2, 1.0)
     version = store.items.version
-    fragments = store.items.fragments(version)
+    fragments = [(fragment.fragment_id, fragment.count_rows()) for fragment in store.items.fragments(version)]
+    (slices,) = divided(fragments, 10)
     put(store, "b", 3, 9.0)
-    (part,) = (part for fragment in fragments for part in _project(LINEAGE, fragment))
+    (part,) = _projected(store, LINEAGE, TransformUnit("u", "g", 0, 2, version, slices))
     np.testing.assert_array_equal(part.vectors, H.apply(np.ones((1, 2), np.float32)))
     assert not part.native.any()
     changes, (late,) = store.changes(LINEAGE, version)

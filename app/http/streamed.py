@@ -1,0 +1,35 @@
+"""Answers that are made while they are sent, and let go of what they hold as soon as nobody reads them any more."""
+
+from collections.abc import AsyncIterator, Generator, Mapping
+
+from anyio import CancelScope
+from anyio.to_thread import run_sync
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+
+class StreamedParts(StreamingResponse):
+    """Sends the parts that a generator makes, each made in a thread when the one before was sent.
+
+    The generator is closed when the last part was sent, or the client has gone away, whichever comes first.
+    """
+
+    def __init__(
+        self, first: bytes, rest: Generator[bytes], media_type: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """first: the first part, made already, so that what is wrong with the request is answered as such."""
+        self._rest = rest
+        super().__init__(self._parts(first), headers=headers, media_type=media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await run_sync(self._rest.close)
+
+    async def _parts(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        # A thread that makes a part is waited for, even where the client has gone: the generator is never closed amid.
+        while (part := await run_sync(next, self._rest, None)) is not None:
+            yield part

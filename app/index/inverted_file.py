@@ -1,0 +1,138 @@
+"""Rows grouped by their nearest of nlist centroids: a search looks into the nprobe groups nearest to the query.
+
+The lists hold the vectors themselves, or a byte for each component (a scalar quantiser): a quarter of the bytes. What
+these propose is scored by the vectors, as everything proposed is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from app.index.bitmap import Bitmap, Positions
+from app.index.block import VectorBlock
+from app.index.exact import Propose, left_out
+from app.index.faiss_calls import CHUNK, faiss_metric, rising
+from app.index.protocol import IndexOptions, MemoryUse, Vectors
+from models.portable import Distance
+
+TRAINING_ROWS = 40  # per cluster
+_TRAINING_BYTES = 2**28  # of the sample that clusters are learned from, at most
+_LEAST_PROBES = 8
+_SEED = 5
+
+
+class InvertedFile:
+    """An inverted file over n vectors. Once loaded, its lists are mapped from their file."""
+
+    def __init__(self, index: faiss.IndexIVF) -> None:
+        self._index = index
+        centroids = index.quantizer.reconstruct_n(0, index.nlist)
+        longest = float(np.sqrt(np.square(centroids, dtype=np.float64).sum(axis=1).max()))
+        none = np.empty(0, np.int64)
+        self._centroids = VectorBlock(np.arange(index.nlist), centroids, Bitmap.full(index.nlist), none, longest)
+        self._views = {metric: self._view(metric) for metric in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2)}
+
+    @classmethod
+    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> InvertedFile:
+        """vectors: (n, d) float32, n >= 1, as the index holds them; read in order, but for the sample clustered."""
+        n, d = vectors.shape
+        nlist = options.nlist_for(n)
+        index = cls._empty(faiss.IndexFlat(d, faiss_metric(metric)), nlist, faiss_metric(metric))
+        index.cp.seed, index.cp.min_points_per_centroid = _SEED, 1
+        index.cp.max_points_per_centroid = TRAINING_ROWS
+        size = min(n, nlist * TRAINING_ROWS, max(nlist, _TRAINING_BYTES // (4 * d)))
+        chosen = np.sort(np.random.default_rng(_SEED).choice(n, size, replace=False))
+        index.train(np.ascontiguousarray(vectors[chosen]))
+        file = cls(index)
+        file.add(vectors)
+        return file
+
+    @classmethod
+    def load(cls, path: Path, vectors: Vectors, metric: Distance) -> InvertedFile:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # else every search starts 32 threads
+        return cls(index)
+
+    @classmethod
+    def _empty(cls, centroids: faiss.IndexFlat, nlist: int, metric: int) -> faiss.IndexIVF:
+        return faiss.IndexIVFFlat(centroids, centroids.d, nlist, metric)
+
+    def _view(self, metric: int) -> faiss.IndexIVF:
+        """This inverted file searched by another distance, over the same lists."""
+        view = self._empty(self._index.quantizer, self._index.nlist, metric)
+        view.replace_invlists(self._index.invlists, False)
+        view.ntotal = self._index.ntotal
+        return view
+
+    def add(self, vectors: Vectors) -> None:
+        for start in range(0, len(vectors), CHUNK):
+            self._index.add(np.ascontiguousarray(vectors[start : start + CHUNK]))
+        for view in self._views.values():
+            view.ntotal = self._index.ntotal
+
+    def efforts(self) -> Iterator[int]:
+        return rising(min(_LEAST_PROBES, self._index.nlist), self._index.nlist)
+
+    def propose(self, score: Distance, effort: int, count: int) -> Propose | None:
+        nprobe = math.ceil(effort * self._index.ntotal / max(count, 1))
+        if nprobe >= self._index.nlist:
+            return None
+        view = self._views[faiss_metric(score)]
+        by: Distance = "l2" if score == "l2" else "ip"
+
+        def probe(queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
+            # Chosen here, not by FAISS, whose choice of lists may turn on how the queries were batched.
+            lists, m, at = self._centroids.search(queries, nprobe, by), len(queries), faiss.swig_ptr
+            every = selected.count == selected.size
+            how = faiss.SearchParametersIVF(nprobe=nprobe, sel=None if every else selected.selector())
+            fetch = self._candidates(fetch)
+            values, positions = np.empty((m, fetch), np.float32), np.empty((m, fetch), np.int64)
+            out = (at(values), at(positions))
+            view.search_preassigned_c(m, at(queries), fetch, at(lists.rows), at(lists.scores), *out, False, how)
+            return positions, self._left_out(-values if score == "l2" else values, positions)
+
+        return probe
+
+    def _candidates(self, wanted: int) -> int:
+        """How many rows to take from the lists, that as many are wanted of."""
+        return wanted
+
+    def _left_out(self, similarity: npt.NDArray[np.float32], positions: Positions) -> npt.NDArray[np.float32]:
+        """What no row left out exceeds: (m,) float32, as `Propose` says."""
+        return left_out(similarity, positions)
+
+    def write(self, path: Path) -> None:
+        faiss.write_index(self._index, str(path))
+
+    def memory(self) -> MemoryUse:
+        lists = (self._index.code_size + 8) * self._index.ntotal
+        return MemoryUse(lists, 2 * self._centroids.vectors.nbytes)
+
+
+class QuantisedFile(InvertedFile):
+    """An inverted file of a byte for each component, for galleries whose vectors are more than memory holds.
+
+    Its scores are rough, so it proposes more candidates than are asked for, and says nothing of what it leaves out.
+    """
+
+    @classmethod
+    def _empty(cls, centroids: faiss.IndexFlat, nlist: int, metric: int) -> faiss.IndexIVF:
+        kind = faiss.ScalarQuantizer.QT_8bit
+        return faiss.IndexIVFScalarQuantizer(centroids, centroids.d, nlist, kind, metric, False)
+
+    def _view(self, metric: int) -> faiss.IndexIVF:
+        view = super()._view(metric)
+        view.sq, view.is_trained = self._index.sq, True
+        return view
+
+    def _candidates(self, wanted: int) -> int:
+        return 2 * wanted
+
+    def _left_out(self, similarity: npt.NDArray[np.float32], positions: Positions) -> npt.NDArray[np.float32]:
+        return np.full(len(positions), -np.inf, np.float32)

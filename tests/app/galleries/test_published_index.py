@@ -1,0 +1,93 @@
+"""What a gallery tells of the index that it is searched with."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from app.composition import Crosswalk, compose
+from app.galleries import generations
+from app.galleries.schemas import IndexChoice, NewGallery
+from app.index import Snapshot
+from app.maintenance.gallery_checks import gallery_findings
+from app.registry.schemas import NewModel
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.lance_table import vector_type
+from workers.serving.indexing import build_index
+
+COUNT, DIMENSION = 1_200, 4
+
+
+@pytest.fixture
+def crosswalk(settings: Settings, database: Database) -> Iterator[Crosswalk]:
+    made = compose(settings.model_copy(update={"index_exact_rows": 1_000, "index_recall": 0.9}))
+    made.models.create(NewModel(id="m", dimension=DIMENSION, metric="l2"))
+    yield made
+    made.close()
+
+
+def fill(crosswalk: Crosswalk, gallery: str, index: IndexChoice) -> None:
+    crosswalk.galleries.create(NewGallery(id=gallery, model="m", index=index))
+    put(crosswalk, gallery, range(COUNT))
+
+
+def put(crosswalk: Crosswalk, gallery: str, items: range) -> None:
+    vectors = np.random.default_rng(items.start).standard_normal((len(items), DIMENSION)).astype(np.float32)
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("embedding", vector_type(DIMENSION))])
+    columns = [pa.array(map(str, items)), pa.array(list(vectors), vector_type(DIMENSION))]
+    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    info = crosswalk.galleries.info(gallery)
+    crosswalk.galleries.store(info).put("m", DIMENSION, lambda: (), schema, lambda: iter([batch]))
+
+
+def publish_index(crosswalk: Crosswalk, gallery: str) -> str:
+    built = build_index(crosswalk, crosswalk.galleries.info(gallery), 1, lambda *_: None)
+    with crosswalk.database.session() as session:
+        generations.published(session, gallery, 1, built.version, built.index)
+    return built.index
+
+
+def test_the_index_is_told_with_its_measured_recall_its_parameters_and_its_size(crosswalk: Crosswalk) -> None:
+    fill(crosswalk, "g", IndexChoice())
+    assert crosswalk.galleries.get("g").published_index is None
+    name = publish_index(crosswalk, "g")
+    told = crosswalk.galleries.get("g").published_index
+    assert told is not None
+    assert (told.kind, told.rows) == ("hnsw", COUNT)
+    assert set(told.parameters) == {"m", "ef_construction", "ef_search"}
+    assert 0.9 <= told.recall <= 1
+    folder = crosswalk.galleries.store(crosswalk.galleries.info("g")).index_folder(1) / name
+    assert told.bytes == sum(path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json")
+
+
+def test_a_gallery_can_have_another_kind_of_index_than_its_size_asks_for(crosswalk: Crosswalk) -> None:
+    fill(crosswalk, "g", IndexChoice(kind="flat"))
+    publish_index(crosswalk, "g")
+    told = crosswalk.galleries.get("g").published_index
+    assert told is not None
+    assert (told.kind, told.recall, told.parameters) == ("flat", 1, {})
+
+
+def test_a_graph_grows_by_what_was_written_since_and_holds_the_items_as_they_are(crosswalk: Crosswalk) -> None:
+    fill(crosswalk, "g", IndexChoice())
+    publish_index(crosswalk, "g")
+    crosswalk.items.delete("g", [str(item) for item in range(50)])
+    put(crosswalk, "g", range(COUNT - 100, COUNT + 300))
+    name = publish_index(crosswalk, "g")
+    info = crosswalk.galleries.info("g")
+    snapshot = Snapshot.load(crosswalk.galleries.store(info).index_folder(1) / name)
+    assert snapshot.manifest.dead == 150, "it was grown"
+    assert not list(gallery_findings(crosswalk, info))
+    told = crosswalk.galleries.get("g").published_index
+    assert told is not None
+    assert told.rows == COUNT - 50 + 300
+
+
+def test_an_index_whose_manifest_is_damaged_is_not_told_of(crosswalk: Crosswalk) -> None:
+    fill(crosswalk, "g", IndexChoice())
+    name = publish_index(crosswalk, "g")
+    folder = crosswalk.galleries.store(crosswalk.galleries.info("g")).index_folder(1)
+    (folder / name / "manifest.json").write_text("{}")
+    assert crosswalk.galleries.get("g").published_index is None

@@ -1,0 +1,186 @@
+"""`crosswalk serve --processes 2`: processes of one gateway, killed and stopped from outside."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.service import Service
+from tests.services import RedisServer, postgres_database
+from tests.waiting import PATIENCE_SECONDS, wait_until
+
+TWO = ("--processes", "2")
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    yield from started(Service(tmp_path_factory.mktemp("embedded"), {}, TWO))
+
+
+@pytest.fixture(scope="module")
+def distributed(
+    tmp_path_factory: pytest.TempPathFactory, postgres: str, redis_server: RedisServer
+) -> Iterator[Service]:
+    with postgres_database(postgres) as url:
+        variables = {"CROSSWALK_DATABASE_URL": url, "CROSSWALK_BROKER_URL": redis_server.url}
+        yield from started(Service(tmp_path_factory.mktemp("distributed"), variables, TWO))
+
+
+@pytest.fixture(params=["embedded", "distributed"])
+def service(request: pytest.FixtureRequest) -> Service:
+    made: Service = request.getfixturevalue(request.param)
+    return made
+
+
+def started(service: Service) -> Iterator[Service]:
+    service.start()
+    all_at_work(service)
+    yield service
+    service.stop()
+
+
+def all_at_work(service: Service) -> None:
+    wait_until(lambda: len(at_work(service)) == 2, "both processes to serve")
+
+
+def gateways(service: Service) -> list[psutil.Process]:
+    """The processes that requests are answered by."""
+    return [one for one in service.gateway().children() if "--multiprocessing-fork" in one.cmdline()]
+
+
+def at_work(service: Service) -> set[int]:
+    """The processes that answer: each of several connections that come together is of one of them."""
+    port = int(service.url.rpartition(":")[2])
+    with ThreadPoolExecutor(8) as pool:
+        connections = list(pool.map(lambda _: socket.create_connection(("127.0.0.1", port)), range(8)))
+    mine = {connection.getsockname()[1] for connection in connections}
+    try:
+        for connection in connections:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        return {
+            process.pid
+            for process in gateways(service)
+            for one in process.net_connections("tcp4")
+            if one.raddr and one.raddr.port in mine
+        }
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def fill(client: httpx.Client) -> None:
+    client.post("/models", json={"id": "m", "dimension": 2, "metric": "l2"}).raise_for_status()
+    client.post("/galleries", json={"id": "g", "model": "m"}).raise_for_status()
+
+
+def test_one_killed_is_replaced_and_meanwhile_every_request_is_answered_by_what_was_acknowledged(
+    service: Service,
+) -> None:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
+        fill(client)
+    counted_before, before = counted(service), gateways(service)
+    before[0].kill()
+    psutil.wait_procs(before[:1], PATIENCE_SECONDS)
+    put = 0
+
+    def write_and_search() -> None:
+        """Each over a connection of its own, so that whoever takes connections answers."""
+        nonlocal put
+        items = {"items": [{"id": "a", "embedding": [1, 0], "label": str(put)}]}
+        httpx.put(f"{service.url}/galleries/g/items?model=m", json=items, timeout=PATIENCE_SECONDS).raise_for_status()
+        for _ in range(2):
+            query = {"gallery": "g", "model": "m", "vector": "1,0"}
+            found = httpx.get(f"{service.url}/search", params=query, timeout=PATIENCE_SECONDS).raise_for_status()
+            assert [hit["label"] for hit in found.json()["results"]] == [str(put)]
+        put += 1
+
+    def replaced() -> bool:
+        write_and_search()
+        return len({process.pid for process in gateways(service)} & at_work(service)) == 2
+
+    wait_until(replaced, "another process to serve in its place")
+    write_and_search()
+    assert before[1] in gateways(service)
+    assert counted(service) == counted_before + 3 * put
+
+
+def counted(service: Service) -> float:
+    """The searches and writes that the metrics tell of, whoever answered them, the killed one included."""
+    text = httpx.get(f"{service.url}/metrics").raise_for_status().text
+    routes = ("/search", "/galleries/{gallery}/items")
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "crosswalk_http_requests_total" and sample.labels["route"] in routes
+    )
+
+
+def test_steps_are_done_by_one_worker_which_is_in_the_process_that_answers_nothing(embedded: Service) -> None:
+    parents: set[int] = set()
+
+    def look() -> None:
+        while not answered.is_set():
+            step = embedded.step()
+            if step is not None:
+                parents.add(step.ppid())
+
+    answered = threading.Event()
+    looking = threading.Thread(target=look)
+    with httpx.Client(base_url=embedded.url, timeout=PATIENCE_SECONDS) as client:
+        fill(client)
+        items = [{"id": str(number), "embedding": [number, 1]} for number in range(20)]
+        client.put("/galleries/g/items?model=m", json={"items": items}).raise_for_status()
+        looking.start()
+        try:
+            assert len(client.get("/galleries/g/sample?n=3").raise_for_status().json()["ids"]) == 3
+        finally:
+            answered.set()
+            looking.join(PATIENCE_SECONDS)
+    assert parents == {embedded.gateway().pid}
+
+
+def test_processes_end_with_the_one_that_started_them(embedded: Service) -> None:
+    processes = gateways(embedded)
+    embedded.kill()
+    _, alive = psutil.wait_procs(processes, PATIENCE_SECONDS)
+    assert alive == []
+    embedded.start()
+    all_at_work(embedded)
+
+
+def test_asked_to_stop_all_processes_end_once_they_have_answered(embedded: Service) -> None:
+    with httpx.Client(base_url=embedded.url, timeout=PATIENCE_SECONDS) as client:
+        fill(client)
+    processes = gateways(embedded)
+    body = json.dumps({"items": [{"id": "late", "embedding": [1, 0]}]}).encode()
+    port = int(embedded.url.rpartition(":")[2])
+    with closing(socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)) as connection:
+        head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        begun = f"PUT /galleries/g/items?model=m HTTP/1.1\r\n{head}\r\nExpect: 100-continue\r\n\r\n"
+        connection.sendall(begun.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it is being answered
+        embedded.gateway().terminate()
+        wait_until(lambda: refused(port), "no more connections to be taken")
+        connection.sendall(body)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    _, alive = psutil.wait_procs(processes, PATIENCE_SECONDS)
+    assert alive == []
+
+
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
