@@ -191,16 +191,16 @@ def _efforts(snapshot: MilvusSnapshot) -> Iterator[int]:
 def _least(
     snapshot: MilvusSnapshot, queries: Vectors, truth: RowIds, score: Distance, efforts: Iterable[int], wanted: float
 ) -> Tuned:
-    """The first of the rising efforts that finds the wanted share of the true rows (m, k), or else the last, and what
-    it finds."""
+    """The first of the rising efforts whose share of the true rows (m, k) is above the one wanted by its standard error
+    at least, or else the last, and its share."""
     manifest = snapshot.manifest
     for effort in efforts:
         trial = dataclasses.replace(manifest, tuned={"ip": Tuned(effort, 0.0), "l2": Tuned(effort, 0.0)})
         rows = dataclasses.replace(snapshot, manifest=trial).search(snapshot.block, queries, truth.shape[1], score).rows
-        recall = float(np.mean([np.isin(true, one).mean() for true, one in zip(truth, rows, strict=True)]))
-        if recall >= wanted:
+        each = np.array([np.isin(true, one).mean() for true, one in zip(truth, rows, strict=True)])
+        if each.mean() - each.std() / np.sqrt(len(each)) >= wanted:
             break
-    return Tuned(effort, recall)
+    return Tuned(effort, float(each.mean()))
 
 
 def _abandon(server: MilvusServer, collection: str, partial: Path) -> None:

@@ -117,6 +117,20 @@ class _SliceAnswer:
     bound: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """A slice, which of the batch's queries (a,) it was searched for, and their answer."""
+
+    piece: _Slice
+    queries: Positions
+    answer: _SliceAnswer
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> _Asked:
+        """For some (a,) of its queries."""
+        hits = Hits(self.answer.hits.rows[kept], self.answer.hits.scores[kept])
+        return _Asked(self.piece, self.queries[kept], _SliceAnswer(hits, self.answer.bound[kept]))
+
+
 class _SlicedSearch:
     """One search of a collection, for batches of queries."""
 
@@ -136,26 +150,28 @@ class _SlicedSearch:
         self.first = _Slice(0, size, min(spread, collection.most_hits) if whole else wanted, listed=few or not whole)
 
     def nearest(self, queries: Vectors) -> Hits:
+        """What is searched for a query depends on that query alone, so that its answer does."""
         slack = rounding(queries, self._collection.longest, self._score)
-        answers: dict[_Slice, _SliceAnswer] = {}
-        pending = list(self._searchable(self.first)) if self.first.listed else [self.first]
-        while True:
-            for piece in pending:
-                answers[piece] = self._ask(piece, queries)
-            best = self._merged([answer.hits for answer in answers.values()], len(queries))
+        asked: list[_Asked] = []
+        pieces = self._searchable(self.first) if self.first.listed else [self.first]
+        pending = [(piece, np.arange(len(queries))) for piece in pieces]
+        best = padding(len(queries), self._k, self._score)
+        while pending:
+            asked += [_Asked(piece, those, self._ask(piece, queries[those])) for piece, those in pending]
+            best = self._merged(asked, len(queries))
             kth = best.scores[:, -1].astype(np.float64)
             worst = -np.square(kth) if self._score == "l2" else kth
-            unsure = [
-                piece
-                for piece, answer in answers.items()
-                if not (np.isneginf(answer.bound) | (worst > answer.bound + slack)).all()
-            ]
-            if not unsure:
-                return best
+            settled: list[_Asked] = []
             pending = []
-            for piece in unsure:
-                del answers[piece]
-                pending += self._finer(piece)
+            for one in asked:
+                bound = one.answer.bound
+                sure = np.isneginf(bound) | (worst[one.queries] > bound + slack[one.queries])
+                if sure.any():
+                    settled.append(one.only(sure))
+                if not sure.all():
+                    pending += [(piece, one.queries[~sure]) for piece in self._finer(one.piece)]
+            asked = settled
+        return best
 
     def _finer(self, piece: _Slice) -> Iterator[_Slice]:
         """What to search in place of a slice that did not tell enough."""
@@ -271,9 +287,10 @@ class _SlicedSearch:
         distances: npt.NDArray[np.float64] = 2 * last - squares - 1 if self._collection.unit else last - squares
         return distances
 
-    def _merged(self, parts: list[Hits], count: int) -> Hits:
-        if not parts:
-            return padding(count, self._k, self._score)
+    def _merged(self, asked: list[_Asked], count: int) -> Hits:
+        parts = [padding(count, self._k, self._score) for _ in asked]
+        for part, one in zip(parts, asked, strict=True):
+            part.rows[one.queries], part.scores[one.queries] = one.answer.hits.rows, one.answer.hits.scores
         rows = np.concatenate([part.rows for part in parts], axis=1)
         scores = np.concatenate([part.scores for part in parts], axis=1)
         return best_of(rows, scores, rows != PADDING, self._k, self._score)

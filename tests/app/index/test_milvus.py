@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -107,7 +108,7 @@ def test_what_a_filter_names_is_found_where_it_is_far_off_and_lists_are_longer_t
     np.testing.assert_array_equal(hits.rows[0], rows[truth])
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8"])
 def test_approximate_index_is_tuned_to_the_recall_asked_for(
     milvus: MilvusProcess, random: np.random.Generator, tmp_path: Path, kind: str
 ) -> None:
@@ -253,6 +254,12 @@ def test_settings_say_what_is_missing() -> None:
         Settings(index_engine="milvus")
     with pytest.raises(ValueError, match="milvus_uri"):
         Settings(index_engine="milvus", milvus_uri="http://user:secret@milvus:19530")
+
+
+def test_token_reaches_the_other_processes_of_a_gateway() -> None:
+    settings = Settings(milvus_uri="http://milvus:19530", milvus_token=SecretStr("right-token"))
+    received = pickle.loads(pickle.dumps(settings))
+    assert received.milvus_token.get_secret_value() == "right-token"
 
 
 def test_gateway_that_needs_no_milvus_imports_nothing_of_it() -> None:
