@@ -28,6 +28,8 @@ from app.keys.openapi import document_rules
 from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
+from app.overload.queues import QueueMetrics, Queues, lines_of
+from app.overload.threads import enough_threads
 from app.registry.routes import router as models
 from app.search.routes import router as search
 from app.settings import Settings
@@ -47,12 +49,15 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
+            enough_threads(settings)
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
             app.state.crosswalk.streams.count_in(foreign)
             yield
             await run_in_threadpool(stack.close)
 
     metrics = Metrics()
+    lines = lines_of(settings)
+    QueueMetrics(lines, metrics.registry)
     foreign = foreign_streams(metrics.registry)
     app = Documented(
         title="Crosswalk",
@@ -70,6 +75,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.state.metrics = metrics
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
+    app.add_middleware(Queues, lines=lines)
     app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
     app.add_middleware(HeadAsGet)
     app.add_middleware(LastResort, data_dir=settings.data_dir)

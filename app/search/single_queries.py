@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.keys.access import Access
+from app.overload.gathering import Gathering
+from app.overload.threads import search_threads
 from app.problems import Problem
-from app.search.gathering import Gathering
 from app.search.kept_resolutions import KeptResolutions
 from app.search.plain_query import PlainQuery
 from app.search.resolution import ResolvedSearch
@@ -50,7 +51,7 @@ class SingleQueries:
         self._resolver = resolver
         self._search = search
         self._streams = streams
-        self._gathering = Gathering(self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER))
+        self._gathering = Gathering(self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER), search_threads())
 
     async def answer(self, query: PlainQuery, caller: Access) -> SingleAnswer:
         """Raises as `resolve`, `decode_query_vector` and `Search.search`."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 About = TypeVar("About", bound=Hashable)
@@ -24,11 +25,13 @@ class Gathering(Generic[About, One, Answer]):
     so that it sees whatever was written before. For one event loop.
     """
 
-    def __init__(self, answer: AnswerAll[About, One, Answer], calls: int, most: int) -> None:
-        """calls: how many calls about the same run at one time; most: how many one call answers."""
+    def __init__(self, answer: AnswerAll[About, One, Answer], calls: int, most: int, threads: CapacityLimiter) -> None:
+        """calls: how many calls about the same run at one time; most: how many one call answers; threads: those that
+        calls run in."""
         self._answer = answer
         self._calls = calls
         self._most = most
+        self._threads = threads
         self._running: Counter[About] = Counter()
         self._waiting: dict[About, list[tuple[One, asyncio.Future[Answer]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,7 +44,7 @@ class Gathering(Generic[About, One, Answer]):
             return await future
         self._running[about] += 1
         try:
-            (answer,) = await run_sync(self._answer, about, [one])
+            (answer,) = await run_sync(self._answer, about, [one], limiter=self._threads)
         finally:
             self._leave(about)
         if isinstance(answer, Exception):
@@ -67,7 +70,7 @@ class Gathering(Generic[About, One, Answer]):
         taken = [(one, future) for one, future in taken if not future.done()]  # others have gone away
         try:
             if taken:
-                answers = await run_sync(self._answer, about, [one for one, _ in taken])
+                answers = await run_sync(self._answer, about, [one for one, _ in taken], limiter=self._threads)
                 for (_, future), answer in zip(taken, answers, strict=True):
                     _settle(future, answer)
         except Exception as error:
