@@ -31,6 +31,7 @@ from app.leftovers import sweep_leftovers
 from app.overload.queues import QueueMetrics, Queues, lines_of
 from app.overload.threads import enough_threads
 from app.registry.routes import router as models
+from app.search.quick_answers import QuickAnswers
 from app.search.routes import router as search
 from app.settings import Settings
 from app.side_information.routes import router as side_information
@@ -74,6 +75,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     )
     app.state.metrics = metrics
     # The last one added is the outermost.
+    app.add_middleware(QuickAnswers)
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
     app.add_middleware(Queues, lines=lines)
     app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
@@ -87,7 +89,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (
-        search,  # first, since routers are asked in turn, and nothing is called as often
+        search,  # first, since routers are asked in turn, and little is called as often
         models,
         galleries,
         datasets,

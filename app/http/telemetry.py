@@ -20,6 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.logs import log_answer
 from app.redaction import redacted, redacted_path
 
 REQUEST_ID = "X-Request-Id"
@@ -30,8 +31,7 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONGEST_PATH = 500
 _QUIET = {"/healthz", "/readyz", "/metrics"}
-
-log = structlog.get_logger(__name__)
+"""Asked every few seconds by machines, for as long as the service runs: not worth a line."""
 
 
 class Metrics:
@@ -91,10 +91,11 @@ class Telemetry:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.latency.labels(method, route).observe(seconds)
-        tell = log.debug if route in _QUIET else log.info
+        if route in _QUIET:
+            return
         # As it was sent: decoded, it may hold line breaks, and forge lines of the log.
         path = redacted_path(scope["raw_path"].decode("latin-1"))[:_LONGEST_PATH]
-        tell("answered", method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
+        log_answer(__name__, method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
 
 
 def _request_id(sent: str | None) -> str:
