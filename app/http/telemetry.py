@@ -17,13 +17,13 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.logs import log_answer
 from app.redaction import redacted, redacted_path
 
 REQUEST_ID = "X-Request-Id"
+_REQUEST_ID = REQUEST_ID.lower().encode()
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -73,13 +73,13 @@ class Telemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID))
+        request_id = _request_id(next((value for name, value in scope["headers"] if name == _REQUEST_ID), None))
         scope.setdefault("state", {})["request_id"] = request_id
         begun = time.perf_counter()
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id.encode())]
                 self._tell(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
@@ -98,7 +98,8 @@ class Telemetry:
         log_answer(__name__, method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
 
 
-def _request_id(sent: str | None) -> str:
+def _request_id(header: bytes | None) -> str:
     """The client's, where it could not disturb a log and holds no key; else a new one."""
+    sent = None if header is None else header.decode("latin-1")
     sane = sent is not None and _SANE_REQUEST_ID.fullmatch(sent) and redacted(sent) == sent
     return sent if sent is not None and sane else secrets.token_hex(16)

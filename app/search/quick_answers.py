@@ -31,7 +31,9 @@ class QuickAnswers:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._quick = answering_problems(_answer)
-        (self._route,) = (route for route in router.routes if isinstance(route, APIRoute) and "GET" in route.methods)
+        (self._route,) = (
+            route for route in router.routes if isinstance(route, APIRoute) and "GET" in (route.methods or ())
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET" and get_route_path(scope) == _PATH:

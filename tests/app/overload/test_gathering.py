@@ -25,8 +25,8 @@ class Doubling:
         return [ValueError("13") if number == 13 else 2 * number for number in numbers]
 
 
-def _gathering(doubling: Doubling, most: int = 10) -> Gathering[str, int, int]:
-    return Gathering(doubling, 1, most, anyio.CapacityLimiter(4))
+def _gathering(doubling: Doubling, most: int = 10, calls: int = 1) -> Gathering[str, int, int]:
+    return Gathering(doubling, calls, most, anyio.CapacityLimiter(4))
 
 
 async def _ask(gathering: Gathering[str, int, int], about: str, number: int, into: dict[int, object]) -> None:
@@ -117,3 +117,23 @@ def test_who_went_away_is_passed_and_the_others_are_answered() -> None:
 
     assert anyio.run(ask) == {1: 2, 3: 6}
     assert [numbers for _, numbers in doubling.calls] == [[1], [3]]
+
+
+def test_who_waits_for_a_call_that_takes_long_is_answered_by_another_beside_it() -> None:
+    doubling = Doubling()
+
+    async def ask() -> dict[int, object]:
+        gathering = _gathering(doubling, calls=2)
+        told: dict[int, object] = {}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_ask, gathering, "a", 1, told)
+            await _until(1, doubling)
+            tasks.start_soon(_ask, gathering, "a", 2, told)
+            await _until(2, doubling)  # though the first has not ended
+            tasks.start_soon(_ask, gathering, "a", 3, told)
+            await anyio.lowlevel.checkpoint()
+            doubling.let.set()
+        return told
+
+    assert anyio.run(ask) == {1: 2, 2: 4, 3: 6}
+    assert [numbers for _, numbers in doubling.calls] == [[1], [2], [3]]
