@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from benchmarks.http_load import Load, whole
 
 _PROBES_A_SECOND = 50
+_LOOK_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def offered(
                 if prober is not None and prober.data.due is None and probe_due <= now:
                     _send(prober, probe or b"", probe_due)
                     probe_due += 1 / _PROBES_A_SECOND
-                for key, _ in selector.select(max(0.0, min(began + sent / rate - now, 0.002))):
+                pause = _LOOK_SECONDS if not idle else min(_LOOK_SECONDS, began + sent / rate - now)
+                for key, _ in selector.select(max(0.0, pause)):
                     sender: _Sender = key.data
                     if not (more := key.fileobj.recv(2**18)):  # type: ignore[union-attr]
                         raise RuntimeError("the server closed a connection")
