@@ -29,7 +29,9 @@ from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
 from app.overload.queues import QueueMetrics, Queues, lines_of
+from app.overload.shedding import Shedding
 from app.overload.threads import enough_threads
+from app.overload.work import Work
 from app.registry.routes import router as models
 from app.search.quick_answers import QuickAnswers
 from app.search.routes import router as search
@@ -74,6 +76,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics
+    if not settings.root_path:  # else each path is told with it
+        app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
     # The last one added is the outermost.
     app.add_middleware(QuickAnswers)
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)

@@ -43,6 +43,17 @@ class WaitingLine:
         """How many were refused so far."""
         return self._refused
 
+    @property
+    def full(self) -> bool:
+        """Whether one more would be refused."""
+        return self._in_turn >= self._at_once and len(self._waiting) >= self._most_waiting
+
+    def refuse(self) -> Overloaded:
+        """What one more is told while the line is full, counted as refused."""
+        now = time.monotonic()
+        oldest = next(iter(self._waiting.values()), now)
+        return self._refusal(f"{self._most_waiting} {self._work} wait for their turn already", now - oldest)
+
     def take_free(self) -> bool:
         """Takes a turn, which `give_back` ends, if one is free."""
         if self._in_turn >= self._at_once:
@@ -55,9 +66,8 @@ class WaitingLine:
         waits gives it to `leave`. Raises Overloaded where the line is full, as the place does after the longest wait.
         """
         now = time.monotonic()
-        if len(self._waiting) >= self._most_waiting:
-            oldest = next(iter(self._waiting.values()), now)
-            raise self._refusal(f"{self._most_waiting} {self._work} wait for their turn already", now - oldest)
+        if self.full:
+            raise self.refuse()
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self._waiting[place] = now

@@ -155,3 +155,18 @@ def test_a_read_gives_its_turn_back_once_its_answer_begins_and_a_write_when_it_i
             done.clear()
 
     asyncio.run(asyncio.wait_for(test(), PATIENCE_SECONDS))
+
+
+def test_a_search_refused_by_its_first_bytes_leaves_its_connection_to_the_next(
+    gated: Gated, threads: ThreadPoolExecutor
+) -> None:
+    with gated.open(searches_at_once=1, queue_length=0), httpx.Client(base_url=gated.client.base_url) as one:
+        with gated.locked("galleries"):
+            first = threads.submit(gated.client.get, QUERY)
+            gated.until(Work.SEARCHES, 1, 0)
+            for _ in range(3):
+                _refused(one.get(QUERY))
+            _refused(one.get(QUERY, headers={"X-Request-Id": "mine"}))  # read, and refused by the line
+            assert one.get("/healthz").is_success
+        assert first.result().is_success
+        assert one.get(QUERY).is_success
