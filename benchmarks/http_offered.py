@@ -65,7 +65,11 @@ def offered(
                 for key, _ in selector.select(max(0.0, pause)):
                     sender: _Sender = key.data
                     if not (more := key.fileobj.recv(2**18)):  # type: ignore[union-attr]
-                        raise RuntimeError("the server closed a connection")
+                        if sender.due is not None:
+                            raise RuntimeError("the server closed a connection that waits for an answer")
+                        selector.unregister(key.fileobj)  # which was kept alive for long enough
+                        idle.remove(key)
+                        continue
                     sender.received += more
                     if not whole(sender.received, taken=(b"200", b"429")):
                         continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from benchmarks.search import QUERIES, K, fill, server
 
 _CONNECTIONS = 64
 _CLIENTS = 800
+_PAUSE_SECONDS = 3.0  # in which the queue that the last clients left becomes empty
 
 
 def main() -> None:
@@ -56,6 +58,7 @@ def main() -> None:
             fill(chosen.port, rows, Path(folder))
             load(chosen.port, singles, 8, 2)
             for times in chosen.times:
+                time.sleep(_PAUSE_SECONDS)
                 capacity = load(chosen.port, singles, _CONNECTIONS, chosen.seconds).rate
                 told = offered(chosen.port, singles, times * capacity, _CLIENTS, chosen.seconds, get("/healthz"))
                 accepted, probes = told.accepted, told.probes
