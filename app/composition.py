@@ -21,6 +21,7 @@ from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
 from app.keys.service import Keys
+from app.readiness import Readiness
 from app.registry.service import Leaves, Models, Usages
 from app.search.kept_resolutions import KeptResolutions
 from app.search.live import LiveIndexes
@@ -82,6 +83,8 @@ class Crosswalk:
     spaces: SpaceGuard
     streams: StreamWatch
     doctor: Doctor
+    readiness: Readiness
+    apart: Database
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Ends what a step that failed for good was of, in the transaction that fails its job.
@@ -96,6 +99,7 @@ class Crosswalk:
         self.streams.close()
         self.doorbell.close()
         self.commits.close()
+        self.apart.close()
         self.database.close()
 
 
@@ -103,7 +107,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     """Builds every part from the settings, on the process's database if it has one. Nothing is opened yet."""
     usages: list[Usages] = []
     leaves: list[Leaves] = []
-    database = database or Database(settings.sqlalchemy_url, settings.database_connections)
+    database = database or Database(settings.sqlalchemy_url, settings.database_connections, settings.database_seconds)
+    apart = database.apart()
     doorbell = Doorbell(settings)
     jobs = Jobs(doorbell.ring)
     models = Models(database, usages, leaves)
@@ -154,10 +159,12 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         single_queries=SingleQueries(resolver, search, streams, settings.search_queries_limit),
         uploads=Uploads(settings),
         keys=keys,
-        key_ring=KeyRing(settings, keys),
+        key_ring=KeyRing(settings, Keys(apart)),
         spaces=spaces,
         streams=streams,
         doctor=Doctor(galleries, spaces),
+        readiness=Readiness(settings, apart, doorbell, galleries.index_engine),
+        apart=apart,
     )
 
 

@@ -11,7 +11,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from app.composition import Parts
-from app.health import check
 from app.http.openapi import problems
 from app.http.problem_answers import prefix
 from app.http.security_headers import page
@@ -60,8 +59,9 @@ async def openapi(request: Request) -> JSONResponse:
 
 
 @router.get("/", include_in_schema=False)
-def landing(parts: Parts, request: Request) -> HTMLResponse:
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(state)}</td></tr>" for name, state in check(parts).items())
+async def landing(parts: Parts, request: Request) -> HTMLResponse:
+    states = await parts.readiness.parts()
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(state)}</td></tr>" for name, state in states.items())
     return page(_LANDING.format(prefix=prefix(request), assets=ASSETS, rows=rows))
 
 

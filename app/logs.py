@@ -2,10 +2,11 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
+from app.answer_lines import ANSWERED, AnswerRecord, Render, as_console, as_json
 from app.redaction import redacted
 
 _CHATTY = {
@@ -20,7 +21,14 @@ _CHATTY = {
 class _Redacting(structlog.stdlib.ProcessorFormatter):
     """Leaves the secrets of keys out of whatever is written, tracebacks included. No line is meant to have one."""
 
+    def __init__(self, answers: Render | None, **options: Any) -> None:
+        """answers: what makes the lines of answers; None where they are made as any other."""
+        super().__init__(**options)
+        self.answers = answers
+
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record, AnswerRecord) and self.answers is not None:
+            return redacted(self.answers(record))
         return redacted(super().format(record))
 
 
@@ -41,6 +49,7 @@ def configure_logging(log_format: Literal["console", "json"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _Redacting(
+            _answer_lines(log_format),
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
         )
@@ -50,6 +59,21 @@ def configure_logging(log_format: Literal["console", "json"]) -> None:
     root.setLevel(logging.INFO)
     for chatty, level in _CHATTY.items():
         logging.getLogger(chatty).setLevel(level)
+
+
+def log_answer(name: str, **members: Any) -> None:
+    """Logs that a request was answered: `members` and what is bound to the context, as a line of the logger `name`."""
+    formatters = (handler.formatter for handler in logging.getLogger().handlers)
+    if not any(isinstance(formatter, _Redacting) and formatter.answers is not None for formatter in formatters):
+        structlog.get_logger(name).info(ANSWERED, **members)
+    elif (logger := logging.getLogger(name)).isEnabledFor(logging.INFO):
+        logger.handle(AnswerRecord(name, members | structlog.contextvars.get_contextvars()))
+
+
+def _answer_lines(log_format: Literal["console", "json"]) -> Render | None:
+    if log_format == "json":
+        return as_json
+    return None if sys.stderr.isatty() else as_console
 
 
 def _renderers(log_format: Literal["console", "json"]) -> list[structlog.types.Processor]:

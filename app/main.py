@@ -28,7 +28,12 @@ from app.keys.openapi import document_rules
 from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
+from app.overload.queues import QueueMetrics, Queues, lines_of
+from app.overload.shedding import Shedding
+from app.overload.threads import enough_threads
+from app.overload.work import Work
 from app.registry.routes import router as models
+from app.search.quick_answers import QuickAnswers
 from app.search.routes import router as search
 from app.settings import Settings
 from app.side_information.routes import router as side_information
@@ -47,12 +52,15 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
+            enough_threads(settings)
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
             app.state.crosswalk.streams.count_in(foreign)
             yield
             await run_in_threadpool(stack.close)
 
     metrics = Metrics()
+    lines = lines_of(settings)
+    QueueMetrics(lines, metrics.registry)
     foreign = foreign_streams(metrics.registry)
     app = Documented(
         title="Crosswalk",
@@ -68,8 +76,12 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics
+    if not settings.root_path:  # else each path is told with it
+        app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
     # The last one added is the outermost.
+    app.add_middleware(QuickAnswers)
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
+    app.add_middleware(Queues, lines=lines)
     app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
     app.add_middleware(HeadAsGet)
     app.add_middleware(LastResort, data_dir=settings.data_dir)
@@ -81,7 +93,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
     for router in (
-        search,  # first, since routers are asked in turn, and nothing is called as often
+        search,  # first, since routers are asked in turn, and little is called as often
         models,
         galleries,
         datasets,

@@ -19,6 +19,7 @@ Problem
 │   ├── WrongSpace            vectors of a bulk body are of another model; nothing was stored
 │   └── KeyReused             an Idempotency-Key seen with another body
 ├── TooManyRequests 429       a key is used more often than it may be
+├── Overloaded 429            more requests come than can be answered in time
 ├── HeadersTooLarge 431
 ├── InternalError 500
 └── Unavailable 503           try again later
@@ -200,6 +201,18 @@ class TooManyRequests(Problem):
     remedy = "Wait as many seconds as Retry-After says. `limit` is how many are allowed."
 
 
+class Overloaded(Problem):
+    status, slug, title = 429, "overloaded", "More requests come than can be answered in time"
+    remedy = (
+        "Nothing was done. Wait as many seconds as Retry-After says and send the request again; whoever keeps being "
+        "refused sends less at one time. GET /metrics shows how long the queues are."
+    )
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        """retry_after: seconds after which trying again may help."""
+        super().__init__(detail, headers=retry_after_header(retry_after))
+
+
 class HeadersTooLarge(Problem):
     status, slug, title = 431, "headers-too-large", "The headers are longer than this service takes"
     remedy = "Send fewer or shorter headers: `limit` is the most bytes of a request before its body."
@@ -232,7 +245,7 @@ class Unavailable(Problem):
     remedy = "Wait a few seconds and try again. GET /readyz says which part is not ready."
 
     def __init__(self, detail: str, **members: Any) -> None:
-        super().__init__(detail, headers={"Retry-After": str(self.retry_after)}, **members)
+        super().__init__(detail, headers=retry_after_header(self.retry_after), **members)
 
 
 class DiskFull(Unavailable):
@@ -268,6 +281,11 @@ class IndexEngineRefuses(Unavailable):
 class IndexLost(Unavailable):
     slug, title = "index-lost", "The server that keeps the indexes has lost one"
     remedy = "Try again: items are compared one by one until the index is made anew, which happens by itself."
+
+
+def retry_after_header(seconds: int) -> dict[str, str]:
+    """The header that names when to try again: in a second at the earliest."""
+    return {"Retry-After": str(max(1, seconds))}
 
 
 def all_problems() -> list[type[Problem]]:

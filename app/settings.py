@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from app.rates import Rate
 
 MEMORY_BROKER = "memory://"
-DATABASE_CONNECTIONS = 15
+DATABASE_CONNECTIONS, DATABASE_SECONDS = 15, 15.0
 SHORTEST_ADMIN_KEY = 32
 
 
@@ -42,7 +42,13 @@ class Settings(BaseSettings):
         default=DATABASE_CONNECTIONS,
         gt=0,
         description="Most connections to the database that a gateway, or a worker, or a step holds open; a gateway "
-        "holds one more, which tells searches whether anything was committed.",
+        "holds up to three more: one tells searches whether anything was committed, and two read keys and see whether "
+        "the database answers, however busy the others are.",
+    )
+    database_seconds: float = Field(
+        default=DATABASE_SECONDS,
+        gt=0,
+        description="Longest that a request waits for a connection to the database; then it is answered 503.",
     )
     broker_url: str = Field(default=MEMORY_BROKER, description="Celery broker; memory:// runs the worker in-process.")
     backbones: Path | None = Field(
@@ -87,6 +93,25 @@ class Settings(BaseSettings):
         default=None, gt=0, description="Most requests at one time of keys that say nothing of it, in one gateway."
     )
     metrics_without_key: bool = Field(default=False, description="Whether /metrics is answered without a key.")
+
+    searches_at_once: int = Field(
+        default=64, gt=0, description="Most GET /search that a gateway answers at one time; those of one kind together."
+    )
+    bulk_searches_at_once: int = Field(
+        default=16, gt=0, description="Most POST /search that a gateway receives and answers at one time."
+    )
+    writes_at_once: int = Field(
+        default=64, gt=0, description="Most requests that change something that a gateway answers at one time."
+    )
+    reads_at_once: int = Field(
+        default=32, gt=0, description="Most other requests that a gateway answers at one time; health is never counted."
+    )
+    queue_length: int = Field(
+        default=256, ge=0, description="Most requests of each of these kinds that wait; one more is answered 429."
+    )
+    queue_seconds: float = Field(
+        default=2.0, gt=0, description="Longest that a request waits for its turn; then it is answered 429."
+    )
 
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")

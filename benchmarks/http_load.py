@@ -63,7 +63,7 @@ def load(port: int, requests: Sequence[bytes], connections: int, seconds: float)
                     if not (more := key.fileobj.recv(2**18)):  # type: ignore[union-attr]
                         raise RuntimeError("the server closed a connection")
                     connection.received += more
-                    if _whole(connection.received):
+                    if whole(connection.received):
                         waits.append(time.perf_counter() - connection.sent_at)
                         connection.received.clear()
                         sent = _send(key, requests, sent)
@@ -80,12 +80,12 @@ def _send(key: selectors.SelectorKey, requests: Sequence[bytes], sent: int) -> i
     return sent + 1
 
 
-def _whole(received: bytearray) -> bool:
-    """Whether an answer is there to its end. Raises RuntimeError where it is not 200."""
+def whole(received: bytearray, taken: Sequence[bytes] = (b"200",)) -> bool:
+    """Whether an answer is there to its end. Raises RuntimeError where its status is not one of those `taken`."""
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:
         return False
-    if not head.startswith(b"HTTP/1.1 200 "):
+    if not head.startswith(tuple(b"HTTP/1.1 %s " % status for status in taken)):
         raise RuntimeError(received.decode(errors="replace"))
     head = head.lower()
     start = head.index(_LENGTH) + len(_LENGTH)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
+import hypothesis
 import pytest
 
 import app
@@ -26,6 +27,10 @@ for _part in pkgutil.walk_packages(anyio.__path__, "anyio."):
 for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 _LONGEST_FIRST = ("chaos", "crash", "e2e", "workers", "app", "models")
 

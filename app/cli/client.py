@@ -17,6 +17,8 @@ from app.cli.problem_line import problem_line
 
 SETTLED = ("ready", "active", "rolled_back", "rejected", "evaluated", "done", "failed", "cancelled")
 _LOOK_SECONDS = 0.5
+_TRIES = 10
+_LONGEST_PAUSE_SECONDS = 30
 _DEFAULT = "http://127.0.0.1:8000"
 
 
@@ -93,17 +95,30 @@ class Client:
 
     def call(self, method: str, path: str, *, stream: bool = False, **given: Any) -> httpx.Response:
         """The answer, its body still to be read where it is a stream; a problem, or no service at all, ends the
-        command."""
+        command. A service that has too much to do is asked again when it says, some times."""
+        for _ in range(_TRIES - 1):
+            answer = self._answer(method, path, stream, given)
+            if (pause := _pause(answer)) is None:
+                break
+            typer.echo(f"The service is busy; trying again in {pause} s.", err=True)
+            time.sleep(pause)
+            if (rewind := getattr(given.get("content"), "seek", None)) is not None:
+                rewind(0)
+        else:
+            answer = self._answer(method, path, stream, given)
+        if answer.is_error and "json" in answer.headers.get("content-type", ""):
+            give_up(problem_line(_json(answer)) or " ".join(answer.text.split()))
+        if not answer.is_success:
+            give_up(f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as Crosswalk does.")
+        return answer
+
+    def _answer(self, method: str, path: str, stream: bool, given: dict[str, Any]) -> httpx.Response:
         try:
             answer = self._http.send(self._http.build_request(method, path, **given), stream=stream)
             if answer.is_error:
                 answer.read()
         except httpx.RequestError as error:
             give_up(f"No answer from {self._http.base_url}: {described(error)}. Is `crosswalk serve` running?")
-        if answer.is_error and "json" in answer.headers.get("content-type", ""):
-            give_up(problem_line(_json(answer)) or " ".join(answer.text.split()))
-        if not answer.is_success:
-            give_up(f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as Crosswalk does.")
         return answer
 
 
@@ -117,6 +132,15 @@ def _json(answer: httpx.Response) -> Any:
         return answer.json()
     except ValueError:  # What is not JSON, or not even text.
         give_up(f"{answer.url} answered with what is no JSON. Is it a Crosswalk service?")
+
+
+def _pause(answer: httpx.Response) -> int | None:
+    """Seconds after which a service that refused for want of time, and did nothing, is to be asked again; None where it
+    answered otherwise, or takes longer than anybody sits and waits."""
+    seconds = answer.headers.get("retry-after", "")
+    if answer.status_code != httpx.codes.TOO_MANY_REQUESTS or not seconds.isdecimal():
+        return None
+    return int(seconds) if int(seconds) <= _LONGEST_PAUSE_SECONDS else None
 
 
 def _address(url: str) -> httpx.URL:

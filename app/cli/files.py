@@ -2,7 +2,7 @@
 
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -55,7 +55,7 @@ _BEGINNINGS = (
 
 
 @contextmanager
-def opened(file: Path, type: FileType | None) -> Iterator[tuple[Iterator[bytes] | IO[bytes], str]]:
+def opened(file: Path, type: FileType | None) -> Iterator[tuple[Iterable[bytes] | IO[bytes], str]]:
     """The file's bytes and their media type; what was compressed with gzip is read as it was before.
 
     Ends the command where neither `type`, nor the file's name, nor its beginning tells what it is. Raises OSError,
@@ -74,7 +74,7 @@ def opened(file: Path, type: FileType | None) -> Iterator[tuple[Iterator[bytes] 
             content.seek(0)
         media_type = _MEDIA_TYPES[type or _ENDINGS.get(name.suffix.lower()) or _by_beginning(file, beginning)]
         # Sent in parts where it is decompressed: the file's own length is not that of the body.
-        yield (_parts(content) if compressed else content), media_type
+        yield (_Parts(content) if compressed else content), media_type
 
 
 def _by_beginning(file: Path, beginning: bytes) -> FileType:
@@ -87,6 +87,13 @@ def _by_beginning(file: Path, beginning: bytes) -> FileType:
     )
 
 
-def _parts(content: IO[bytes]) -> Iterator[bytes]:
-    while part := content.read(_PART_BYTES):
-        yield part
+class _Parts:
+    """What is read a part at a time, and from its beginning each time it is iterated over."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._content.seek(0)
+        while part := self._content.read(_PART_BYTES):
+            yield part

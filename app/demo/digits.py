@@ -42,17 +42,17 @@ class Digits:
 
 
 def load() -> Digits:
-    """Splits the data, and trains both models on their part of it, which takes a second."""
+    """Splits the data, each digit alike, and trains both models on their part of it, which takes a second."""
     from sklearn.datasets import load_digits
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import train_test_split
     from sklearn.neural_network import MLPClassifier
 
     bunch = load_digits()
-    order = np.random.default_rng(0).permutation(len(bunch.target))
-    pixels = (bunch.data[order] / 16).astype(np.float32)
-    label = bunch.target[order].astype(np.int64)
-    training, queries, gallery = np.split(np.arange(len(order)), [_TRAINING, _TRAINING + _QUERIES])
+    pixels, label = (bunch.data / 16).astype(np.float32), bunch.target.astype(np.int64)
+    training, others = train_test_split(np.arange(len(label)), train_size=_TRAINING, stratify=label, random_state=0)
+    queries, gallery = train_test_split(others, train_size=_QUERIES, stratify=label[others], random_state=0)
     known = training[label[training] < _DIGITS_THE_OLD_KNOWS]
     old = MLPClassifier((OLD_DIMENSION,), max_iter=200, tol=0, n_iter_no_change=200, random_state=0)
     new = MLPClassifier((128, NEW_DIMENSION), max_iter=200, tol=0, n_iter_no_change=200, random_state=1)

@@ -3,7 +3,7 @@
 import json
 import math
 from asyncio import CancelledError
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
@@ -54,12 +55,24 @@ log = structlog.get_logger(__name__)
 
 def answer_problems(app: FastAPI) -> None:
     """Has every error that a route of `app` raises answered as a problem."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(ArtifactError, _corrupt)
-    app.add_exception_handler(PoolTimeout, _no_connection)
-    app.add_exception_handler(DBAPIError, _database)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    for kind, handler in _handlers().items():
+        app.add_exception_handler(kind, handler)
+
+
+def answering_problems(app: ASGIApp) -> ASGIApp:
+    """What answers the errors that a route outside of FastAPI raises, as those of FastAPI's are."""
+    return ExceptionMiddleware(app, handlers=_handlers())
+
+
+def _handlers() -> dict[Any, Callable[[Request, Exception], Awaitable[Response]]]:
+    return {
+        Problem: _problem,
+        ArtifactError: _corrupt,
+        PoolTimeout: _no_connection,
+        DBAPIError: _database,
+        RequestValidationError: _invalid,
+        HTTPException: _http,
+    }
 
 
 def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None = None) -> Response:

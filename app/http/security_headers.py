@@ -4,17 +4,17 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _POLICY = "Content-Security-Policy"
-_EVERY_ANSWER = {
-    _POLICY: "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-}
+_EVERY_ANSWER = (
+    (_POLICY.lower().encode(), b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_CACHE = b"cache-control"
 _PAGE = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -38,10 +38,11 @@ class SecurityHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _EVERY_ANSWER.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "private, no-cache" if "etag" in headers else "no-store")
+                headers = message["headers"] = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in headers}
+                headers += [(name, value) for name, value in _EVERY_ANSWER if name not in names]
+                if _CACHE not in names:
+                    headers.append((_CACHE, b"private, no-cache" if b"etag" in names else b"no-store"))
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -82,10 +82,24 @@ class RequestProtocol(H11Protocol):
         super().__init__(*arguments, **options)
         self.conn: _Connection = _Connection()
         self._refused: asyncio.TimerHandle | None = None
+        # What the application may have to refuse a request by before it is read: `app.overload.shedding`.
+        self._shed: Callable[[bytes], bytes | None] | None = getattr(getattr(self.app, "state", None), "shed", None)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused is None:
-            super().data_received(data)
+        if self._refused is not None:
+            return
+        if self._shed is not None and self._idle() and (refusal := self._shed(data)) is not None:
+            self.transport.write(refusal)
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            return
+        super().data_received(data)
+
+    def _idle(self) -> bool:
+        """Whether what comes next is the beginning of a request, and no answer is under way."""
+        return self.conn.our_state is h11.IDLE and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._refused is not None:

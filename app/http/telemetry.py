@@ -8,8 +8,8 @@ warns once for each id that it refuses: what is left to do around it is longer t
 """
 
 import os
+import random
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -19,23 +19,24 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.logs import log_answer
 from app.redaction import redacted, redacted_path
 
 REQUEST_ID = "X-Request-Id"
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of the folder that several gateway processes count in; prometheus_client reads it when imported."""
+_REQUEST_ID = REQUEST_ID.lower().encode()
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONGEST_PATH = 500
+_random = random.Random()  # begins with the system's random numbers
 _QUIET = {"/healthz", "/readyz", "/metrics"}
-
-log = structlog.get_logger(__name__)
+"""Asked every few seconds by machines, for as long as the service runs: not worth a line."""
 
 
 class Metrics:
@@ -88,13 +89,13 @@ class Telemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID))
+        request_id = _request_id(next((value for name, value in scope["headers"] if name == _REQUEST_ID), None))
         scope.setdefault("state", {})["request_id"] = request_id
         begun = time.perf_counter()
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id.encode())]
                 self._tell(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
@@ -106,13 +107,21 @@ class Telemetry:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.latency.labels(method, route).observe(seconds)
-        tell = log.debug if route in _QUIET else log.info
+        if route in _QUIET:
+            return
         # As it was sent: decoded, it may hold line breaks, and forge lines of the log.
         path = redacted_path(scope["raw_path"].decode("latin-1"))[:_LONGEST_PATH]
-        tell("answered", method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
+        log_answer(__name__, method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
 
 
-def _request_id(sent: str | None) -> str:
+def _request_id(header: bytes | None) -> str:
     """The client's, where it could not disturb a log and holds no key; else a new one."""
+    sent = None if header is None else header.decode("latin-1")
     sane = sent is not None and _SANE_REQUEST_ID.fullmatch(sent) and redacted(sent) == sent
-    return sent if sent is not None and sane else secrets.token_hex(16)
+    return sent if sent is not None and sane else _new_request_id()
+
+
+def _new_request_id() -> str:
+    """Told from every other, and no secret: it need not be unguessable. The system's own random numbers would take a
+    call that gives the interpreter to another thread each time, and a wait until that gives it back."""
+    return f"{_random.getrandbits(128):032x}"

@@ -18,7 +18,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
 from app.keys.valid_keys import ValidKey
-from app.problems import TooManyRequests
+from app.problems import TooManyRequests, retry_after_header
 from app.rates import parsed_rate
 from app.settings import Settings
 
@@ -59,7 +59,7 @@ class KeyLimits:
             raise TooManyRequests(
                 f"Key {name} may make {item.amount} requests in {_seconds(item.get_expiry())}. Try again in "
                 f"{_seconds(seconds)}.",
-                headers=headers | {"Retry-After": str(seconds)},
+                headers=headers | retry_after_header(seconds),
                 limit=item.amount,
             )
         return headers
@@ -71,7 +71,7 @@ class KeyLimits:
         if limit is not None and self._at_once[name] >= limit:
             raise TooManyRequests(
                 f"Key {name} may have {limit} requests answered at one time, and has. Wait for one of them.",
-                headers={"Retry-After": "1"},
+                headers=retry_after_header(1),
                 limit=limit,
             )
         self._at_once[name] += 1

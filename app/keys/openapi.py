@@ -5,7 +5,7 @@ from typing import Any
 from app.http.openapi import add_problem
 from app.keys.access import EVERY_SCOPE, KeyScope
 from app.keys.rules import RULES
-from app.problems import Forbidden, TooManyRequests, Unauthorized
+from app.problems import Forbidden, Overloaded, TooManyRequests, Unauthorized
 
 _SCHEME = "key"
 _KEY = {
@@ -34,5 +34,5 @@ def _document_rule(method: str, path: str, operation: dict[str, Any]) -> None:
     needed = "any key" if rule.one_of == EVERY_SCOPE else f"a key with scope {scopes}"
     bound = ", not bound to galleries" if rule.shared and rule.one_of != {KeyScope.ADMIN} else ""
     operation["description"] = f"{operation.get('description', '')}\n\nNeeds {needed}{bound}."
-    for kind in (Unauthorized, Forbidden, TooManyRequests):
+    for kind in (Unauthorized, Forbidden, TooManyRequests, Overloaded):
         add_problem(operation["responses"], str(kind.status), kind)

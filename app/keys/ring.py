@@ -45,6 +45,7 @@ class KeyRing:
         self._clock = clock
         self._admin = _admin_key(settings)
         self._reading = anyio.Lock()
+        self._thread = anyio.CapacityLimiter(1)  # of its own: those of requests may all be taken
         self._changes = 0
         self._read: ValidKeys | None = None
         self._read_at = float("-inf")
@@ -59,7 +60,7 @@ class KeyRing:
         async with self._reading:
             if (fresh := self._fresh()) is not None:
                 return fresh
-            return await run_sync(self.read)
+            return await run_sync(self.read, limiter=self._thread)
 
     def last_read(self) -> ValidKeys | None:
         """The keys as they were read last, however long ago; None where they never were."""

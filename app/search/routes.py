@@ -1,15 +1,13 @@
 """HTTP of search."""
 
 import re
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from app.composition import Crosswalk, Parts
@@ -17,12 +15,11 @@ from app.filters import IN_TEXT, Filter, filter_of_body, filter_of_url, with_fil
 from app.http.openapi import problems
 from app.ids import ResourceId
 from app.json_text import check_json, utf8
-from app.keys.access import IN_SCOPE, Access, Caller
-from app.keys.admission import refuse_unruled
+from app.keys.access import Access, Caller
 from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.old_vectors import BodyRoutes, route_with_old_vectors
 from app.search.options import Asking, GroupBy, LikeItems, SearchOptions, refuse_unless_one
-from app.search.plain_query import DEFAULT_K, PlainQuery, plain_query
+from app.search.plain_query import DEFAULT_K, PlainQuery
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
 from app.search.schemas import (
@@ -43,26 +40,7 @@ from app.search.schemas import (
 )
 from app.uploads import QueryVectors, decode_query_vector, media_types, vectors_of_lists
 
-
-class _SearchRoute(APIRoute):
-    """Answers a plain `GET` by the short way, and everything else by FastAPI's."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        ordinary = super().get_route_handler()
-        if "GET" not in (self.methods or ()):
-            return ordinary
-
-        async def answered(request: Request) -> Response:
-            query = plain_query(request.scope)
-            if query is None:
-                return await ordinary(request)
-            await refuse_unruled(request)
-            return await _answer_one(request.app.state.crosswalk, request.scope[IN_SCOPE], query)
-
-        return answered
-
-
-router = APIRouter(prefix="/search", tags=["search"], route_class=_SearchRoute)
+router = APIRouter(prefix="/search", tags=["search"])
 
 WARNING = "Crosswalk-Warning"
 """The header that says what is wrong with a stream of queries, though each was answered."""

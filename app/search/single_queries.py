@@ -10,8 +10,9 @@ import numpy as np
 
 from app.filters import Filter
 from app.keys.access import Access
+from app.overload.gathering import Gathering
+from app.overload.threads import search_threads
 from app.problems import Problem
-from app.search.gathering import Gathering
 from app.search.kept_resolutions import KeptResolutions
 from app.search.plain_query import PlainQuery
 from app.search.resolution import ResolvedSearch
@@ -51,7 +52,7 @@ class SingleQueries:
         self._resolver = resolver
         self._search = search
         self._streams = streams
-        self._gathering = Gathering(self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER))
+        self._gathering = Gathering(self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER), search_threads())
 
     async def answer(self, query: PlainQuery, caller: Access, only: Filter | None) -> SingleAnswer:
         """Among the items that a filter lets through, if one is given: that of the query, read.

@@ -1,6 +1,7 @@
 """Engine, session and declarative base. SQLite (embedded) and PostgreSQL run the same code."""
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,11 +11,12 @@ from typing import Any
 
 from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import TimeoutError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from app.failpoints import Failpoint, reached
 from app.problems import DamagedFile, Problem
-from app.settings import DATABASE_CONNECTIONS
+from app.settings import DATABASE_CONNECTIONS, DATABASE_SECONDS
 from app.storage.commits import CommitWatch
 from app.storage.disk import disk_problem, server_disk_problem
 from app.storage.sqlite_errors import sqlite_error_kind
@@ -54,6 +56,7 @@ def utc_now() -> datetime:
 
 _SQLITE_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _KEPT_OPEN = 5  # connections that stay open while nobody needs them
+_ONLY_READ = 3  # connections, at most, that no writer takes
 
 _PATIENCE: dict[str, int] = {  # a server that cannot be reached is given up on before clients are
     "connect_timeout": 10,  # seconds
@@ -70,14 +73,18 @@ _PATIENCE: dict[str, int] = {  # a server that cannot be reached is given up on 
 class Database:
     """One engine and its sessions. `session()` commits once, at its end, or rolls back; `read()` only reads.
 
-    A session holds one connection of a pool of `connections`, and waits half a minute for one where all are taken. So
-    nothing opens a session while it holds another: as many callers as there are connections would all wait in vain.
-    What reads inside a caller's transaction is given the caller's session instead.
+    A session holds one connection of a pool of `connections`, and waits `seconds` for one where all are taken, then
+    raises SQLAlchemy's TimeoutError. So nothing opens a session while it holds another: as many callers as there are
+    connections would all wait in vain. What reads inside a caller's transaction is given the caller's session instead.
+
+    A few connections are for sessions that only read: those that write may all wait for one another.
     """
 
-    def __init__(self, url: str, connections: int = DATABASE_CONNECTIONS) -> None:
+    def __init__(self, url: str, connections: int = DATABASE_CONNECTIONS, seconds: float = DATABASE_SECONDS) -> None:
         self.url = url
-        self.engine = _engine(url, connections)
+        self.engine = _engine(url, connections, seconds)
+        self._seconds = seconds
+        self._writers = threading.BoundedSemaphore(connections - min(connections - 1, _ONLY_READ))
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         one_moment = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         reads = self.engine.execution_options(sqlite_begin="DEFERRED", **one_moment)
@@ -85,9 +92,14 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        with self._sessions.begin() as session:
-            yield session
-            reached(Failpoint.SQL_COMMITTING)
+        if not self._writers.acquire(timeout=self._seconds):
+            raise TimeoutError(f"no connection for another writer in {self._seconds:g} seconds")
+        try:
+            with self._sessions.begin() as session:
+                yield session
+                reached(Failpoint.SQL_COMMITTING)
+        finally:
+            self._writers.release()
         reached(Failpoint.SQL_COMMITTED)
 
     @contextmanager
@@ -103,15 +115,20 @@ class Database:
     def watch_commits(self) -> CommitWatch:
         """What tells whether anything was committed since; over a connection beside those of the sessions, opened when
         it is first asked. The caller closes it."""
-        return CommitWatch(_engine(self.url, 1))
+        return CommitWatch(_engine(self.url, 1, self._seconds))
+
+    def apart(self) -> "Database":
+        """The same database over two connections of its own, for what must go on however busy the others are: one of
+        them is for reading alone. The caller closes it."""
+        return Database(self.url, 2, self._seconds)
 
     def close(self) -> None:
         self.engine.dispose()
 
 
-def _engine(url: str, connections: int) -> Engine:
+def _engine(url: str, connections: int, seconds: float) -> Engine:
     kept = min(connections, _KEPT_OPEN)
-    pool: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept}
+    pool: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept, "pool_timeout": seconds}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}

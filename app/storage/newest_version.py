@@ -1,5 +1,6 @@
 """The newest version of a Lance dataset, asked for at every search, and so without listing all that are kept."""
 
+import os
 from pathlib import Path
 
 import lance
@@ -20,18 +21,20 @@ class NewestVersion:
         """folder: where the dataset lies, if that is on a disk of this machine."""
         self._dataset = dataset
         self._folder = folder
-        self._known: tuple[int, int] | None = None
+        self._manifests = str(manifest_path(folder, 0).parent)
+        self._known: tuple[int, int, str] | None = None
 
     def get(self) -> int:
         """The newest committed version, whoever committed it."""
         try:
-            changed = manifest_path(self._folder, 0).parent.stat().st_mtime_ns
+            changed = os.stat(self._manifests).st_mtime_ns
         except OSError:  # somewhere else than on a disk; or gone, which Lance says in its own words
             return int(self._dataset.latest_version)
         known = self._known
-        if known is not None and known[1] == changed and not manifest_path(self._folder, known[0] + 1).exists():
+        if known is not None and known[1] == changed and not os.path.exists(known[2]):
             return known[0]
         newest = int(self._dataset.latest_version)
         if manifest_path(self._folder, newest).exists():  # it is named as it is looked for
-            self._known = (newest, changed)  # as it was before the folder was listed
+            # As the folder was before it was listed; and the path of the manifest that would come next.
+            self._known = (newest, changed, str(manifest_path(self._folder, newest + 1)))
         return newest

@@ -15,6 +15,7 @@ from app.uploads.offences import TOLD
 from app.uploads.rows import UploadedRows
 from app.vectors import largest_component
 
+_LISTED = re.compile(r"[,.\[\]]")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*={0,2}")
 _DOUBLE_BYTES = 8
 # In a URL, a plus that is not escaped arrives as a space: 1e+5 as 1e 5.
@@ -158,7 +159,7 @@ def _refuse(wrong: Sequence[tuple[int, str]], column: str) -> None:
 
 
 def _is_of_numbers(text: str, dimension: int) -> bool:
-    if any(character in text for character in ",.[]"):
+    if _LISTED.search(text):
         return True
     digits = len(text.strip().rstrip("="))
     return bool(_NUMBER.fullmatch(text)) and (dimension == 1 or digits != math.ceil(_base64_digits(dimension)))

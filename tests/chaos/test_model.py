@@ -222,7 +222,6 @@ def test_any_calls_one_after_the_other_do_what_a_dictionary_does(tmp_path: Path)
             settings=settings(
                 max_examples=6,
                 stateful_step_count=30,
-                deadline=None,
                 derandomize=True,
                 database=None,
                 phases=[Phase.explicit, Phase.generate],

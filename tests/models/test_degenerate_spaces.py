@@ -176,7 +176,7 @@ def check_same(given_figures: Learnt, wanted: Learnt) -> None:
 
 @pytest.mark.parametrize("method", CLOSED)
 @given(in_old=NEARLY_DEAD, in_new=NEARLY_DEAD, source=metrics, target=metrics)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_dimensions_that_are_nearly_dead_change_nothing_that_is_learned(
     method: MethodName, in_old: float, in_new: float, source: Distance, target: Distance
 ) -> None:
@@ -187,7 +187,7 @@ def test_dimensions_that_are_nearly_dead_change_nothing_that_is_learned(
 
 @pytest.mark.parametrize("method", METHODS)
 @given(units=UNITS, source=metrics, target=metrics)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_the_unit_of_a_space_changes_nothing_that_is_learned(
     method: MethodName, units: tuple[float, float], source: Distance, target: Distance
 ) -> None:
@@ -198,7 +198,7 @@ def test_the_unit_of_a_space_changes_nothing_that_is_learned(
 
 @pytest.mark.parametrize("method", METHODS)
 @given(of_old=OFFSETS, of_new=OFFSETS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_the_place_of_a_space_of_distances_changes_nothing_that_is_learned(
     method: MethodName, of_old: float, of_new: float
 ) -> None:
@@ -293,7 +293,7 @@ def test_errors_of_spaces_that_have_collapsed_are_expected_finite_or_not_at_all(
 
 
 @given(scale=st.sampled_from([1e-20, 1.0, 1e10]), offset=OFFSETS, dead=NEARLY_DEAD)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_the_same_items_are_chosen_whatever_the_unit_the_place_and_the_dead_dimensions(
     scale: float, offset: float, dead: float
 ) -> None:

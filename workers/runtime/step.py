@@ -43,7 +43,7 @@ def main(program: Program, arguments: list[str]) -> int:
     faulthandler.enable()  # A native library's fault says in the log which line of Python led to it.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings()
-    database = Database(settings.sqlalchemy_url, settings.database_connections)
+    database = Database(settings.sqlalchemy_url, settings.database_connections, settings.database_seconds)
     leases = Leases(database, settings, program.failed(settings))
     try:
         lease = leases.taken(job_id, token)

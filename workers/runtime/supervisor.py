@@ -38,7 +38,7 @@ class Supervisor:
         self._settings = settings
         self._program = program
         self._ring = ring
-        self._database = Database(settings.sqlalchemy_url, settings.database_connections)
+        self._database = Database(settings.sqlalchemy_url, settings.database_connections, settings.database_seconds)
         self._leases = Leases(self._database, settings, program.failed(settings))
         self._stopping = threading.Event()
         self._bells = [threading.Event() for _ in range(settings.worker_concurrency)]

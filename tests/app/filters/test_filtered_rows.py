@@ -66,7 +66,7 @@ def written(tmp_path: Path) -> WrittenTable:
     return WrittenTable(Table.create(tmp_path / "items.lance", [SCHEMA.field("label"), SCHEMA.field("payload")]))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_rows_follow_every_write_in_any_memory(data: st.DataObject) -> None:
     several = [FilteredRows(room) for room in (PLENTY, LITTLE, NOTHING)]

@@ -188,7 +188,7 @@ class Life(RuleBasedStateMachine):
 
 def test_any_sequence_of_writes_and_rebuilds_is_answered_like_the_oracle(tmp_path: Path) -> None:
     Life.folder = tmp_path
-    run_state_machine_as_test(Life, settings=settings(max_examples=30, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(Life, settings=settings(max_examples=30, stateful_step_count=15))
 
 
 @pytest.mark.parametrize("options", [IndexOptions(kind="ivf_flat"), IndexOptions(kind="hnsw")], ids=lambda o: o.kind)

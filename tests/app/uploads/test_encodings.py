@@ -145,7 +145,7 @@ _rows = st.lists(
 _WRITERS: dict[str, Callable[[pa.Table], bytes]] = {ARROW: arrow, ARROW_FILE: arrow_file, PARQUET: parquet}
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(st.data(), _rows, st.sampled_from(list(_WRITERS)))
 def test_every_encoding_of_every_column_is_the_same_rows(
     data: st.DataObject, rows: list[dict[str, Any]], media_type: str

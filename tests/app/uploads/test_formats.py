@@ -120,7 +120,7 @@ def _assert_reads(body: bytes, media_type: str, expected: Expected, rows: Rows) 
     assert table.equals(wanted)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_items, st.sampled_from([pa.float32(), pa.float64()]))
 def test_items_come_out_of_every_format_alike(rows: Rows, number: pa.DataType) -> None:
     table = _as_table(rows, EXPECTED, number)
@@ -132,7 +132,7 @@ def test_items_come_out_of_every_format_alike(rows: Rows, number: pa.DataType) -
     _assert_reads(_as_npz(rows, EXPECTED), NPZ, EXPECTED, rows)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_rows)
 def test_rows_with_gaps_come_out_of_every_format_that_has_nulls_alike(rows: Rows) -> None:
     table = _as_table(rows, DATASET, pa.float64())

@@ -119,7 +119,7 @@ def _duckdb(rows: Rows, data: st.DataObject) -> tuple[bytes, str]:
         return path.read_bytes(), PARQUET
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data(), _tables(), st.sampled_from([_pandas, _polars, _duckdb]))
 def test_a_table_in_any_dress_is_stored_as_its_rows_in_json_are(
     data: st.DataObject, rows: Rows, write: Callable[[Rows, st.DataObject], tuple[bytes, str]]

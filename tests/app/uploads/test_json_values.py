@@ -180,7 +180,7 @@ def _for_arrow(shape: Any, value: Any) -> Any:
     return {f"m{place}": _for_arrow(part, value[f"m{place}"]) for place, part in enumerate(shape[1])}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data(), _types)
 def test_nested_values_are_as_json_has_them_and_no_shorter_than_foretold(data: st.DataObject, shape: Any) -> None:
     values = data.draw(st.lists(_value(shape), max_size=4))

@@ -74,7 +74,7 @@ def test_outliers_weigh_less() -> None:
     assert relative[20:].mean() > 1.1
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     m=st.integers(1, 60),
     d=st.integers(2, 24),

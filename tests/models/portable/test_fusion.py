@@ -95,7 +95,7 @@ worlds = st.builds(
 
 
 @given(worlds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_pushed_scores_are_the_scores_in_full_where_the_crossing_is_pushed_exactly(world: World) -> None:
     s_old, s_new = world.similarities()
     alpha = world.fusion.alphas.exact

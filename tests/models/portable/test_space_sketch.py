@@ -19,7 +19,7 @@ def _same(one: SpaceSketch, other: SpaceSketch) -> bool:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 40), min_size=3, max_size=60), st.integers(1, 7), st.randoms(use_true_random=False))
 def test_merging_is_associative_commutative_and_idempotent(drawn: list[int], dimension: int, random: object) -> None:
     pool = np.random.default_rng(3).standard_normal((41, dimension)).astype(np.float32)

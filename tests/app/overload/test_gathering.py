@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from app.search.gathering import Gathering
+from app.overload.gathering import Gathering
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
@@ -23,6 +23,10 @@ class Doubling:
         self.calls.append((about, list(numbers)))
         assert self.let.wait(PATIENCE_SECONDS)
         return [ValueError("13") if number == 13 else 2 * number for number in numbers]
+
+
+def _gathering(doubling: Doubling, most: int = 10, calls: int = 1) -> Gathering[str, int, int]:
+    return Gathering(doubling, calls, most, anyio.CapacityLimiter(4))
 
 
 async def _ask(gathering: Gathering[str, int, int], about: str, number: int, into: dict[int, object]) -> None:
@@ -54,7 +58,7 @@ def test_who_comes_alone_is_answered_alone() -> None:
     doubling.let.set()
 
     async def ask() -> list[int]:
-        gathering: Gathering[str, int, int] = Gathering(doubling, 1, 10)
+        gathering: Gathering[str, int, int] = _gathering(doubling)
         return [await gathering.ask("a", number) for number in range(5)]
 
     assert anyio.run(ask) == [0, 2, 4, 6, 8]
@@ -66,14 +70,14 @@ def test_those_who_wait_are_answered_together_in_a_call_begun_after_they_came(
     most: int, calls: list[list[int]]
 ) -> None:
     doubling = Doubling()
-    told = anyio.run(lambda: _first_and_then(doubling, Gathering(doubling, 1, most), 2, 3, 4, 5))
+    told = anyio.run(lambda: _first_and_then(doubling, _gathering(doubling, most), 2, 3, 4, 5))
     assert told == {number: 2 * number for number in range(1, 6)}
     assert [numbers for _, numbers in doubling.calls] == calls
 
 
 def test_what_is_wrong_with_one_is_told_to_that_one_alone() -> None:
     doubling = Doubling()
-    told = anyio.run(lambda: _first_and_then(doubling, Gathering(doubling, 1, 10), 2, 13, 3))
+    told = anyio.run(lambda: _first_and_then(doubling, _gathering(doubling), 2, 13, 3))
     assert isinstance(told.pop(13), ValueError)
     assert told == {1: 2, 2: 4, 3: 6}
 
@@ -82,7 +86,7 @@ def test_what_is_about_something_else_does_not_wait() -> None:
     doubling = Doubling()
 
     async def ask() -> dict[int, object]:
-        gathering: Gathering[str, int, int] = Gathering(doubling, 1, 10)
+        gathering: Gathering[str, int, int] = _gathering(doubling)
         told: dict[int, object] = {}
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_ask, gathering, "a", 1, told)
@@ -99,7 +103,7 @@ def test_who_went_away_is_passed_and_the_others_are_answered() -> None:
     doubling = Doubling()
 
     async def ask() -> dict[int, object]:
-        gathering: Gathering[str, int, int] = Gathering(doubling, 1, 10)
+        gathering: Gathering[str, int, int] = _gathering(doubling)
         told: dict[int, object] = {}
         async with anyio.create_task_group() as tasks, anyio.create_task_group() as leaving:
             tasks.start_soon(_ask, gathering, "a", 1, told)
@@ -113,3 +117,23 @@ def test_who_went_away_is_passed_and_the_others_are_answered() -> None:
 
     assert anyio.run(ask) == {1: 2, 3: 6}
     assert [numbers for _, numbers in doubling.calls] == [[1], [3]]
+
+
+def test_who_waits_for_a_call_that_takes_long_is_answered_by_another_beside_it() -> None:
+    doubling = Doubling()
+
+    async def ask() -> dict[int, object]:
+        gathering = _gathering(doubling, calls=2)
+        told: dict[int, object] = {}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_ask, gathering, "a", 1, told)
+            await _until(1, doubling)
+            tasks.start_soon(_ask, gathering, "a", 2, told)
+            await _until(2, doubling)  # though the first has not ended
+            tasks.start_soon(_ask, gathering, "a", 3, told)
+            await anyio.lowlevel.checkpoint()
+            doubling.let.set()
+        return told
+
+    assert anyio.run(ask) == {1: 2, 2: 4, 3: 6}
+    assert [numbers for _, numbers in doubling.calls] == [[1], [2], [3]]

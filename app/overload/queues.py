@@ -1,0 +1,138 @@
+"""The lines that requests wait in, and their metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.overload.waiting_line import WaitingLine
+from app.overload.work import Work, work_of
+from app.settings import Settings
+
+
+class Queues:
+    """Middleware: answers a request once its turn has come, and refuses it with 429 where that would take too long.
+
+    A body that comes slowly is received within the turn. A read's turn ends where its answer begins, since a stream or
+    a download may last for hours; any other turn ends with what the request leaves for after its answer. A request
+    whose client goes away while it waits leaves the line.
+    """
+
+    def __init__(self, app: ASGIApp, lines: Mapping[Work, WaitingLine]) -> None:
+        self._app = app
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        work = work_of(scope) if scope["type"] == "http" else None
+        if work is None:
+            await self._app(scope, receive, send)
+            return
+        line = self._lines[work]
+        if not line.take_free():
+            receive = await _waited(line, scope, receive)
+        if work is Work.READS:
+            await self._until_begun(line, scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            line.give_back()
+
+    async def _until_begun(self, line: WaitingLine, scope: Scope, receive: Receive, send: Send) -> None:
+        given_back = False
+
+        def give_back() -> None:
+            nonlocal given_back
+            if not given_back:
+                given_back = True
+                line.give_back()
+
+        async def watched(message: Message) -> None:
+            give_back()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            give_back()
+
+
+def lines_of(settings: Settings) -> dict[Work, WaitingLine]:
+    """A line for each kind of work, as the settings have it."""
+    at_once = {
+        Work.SEARCHES: settings.searches_at_once,
+        Work.BULK_SEARCHES: settings.bulk_searches_at_once,
+        Work.WRITES: settings.writes_at_once,
+        Work.READS: settings.reads_at_once,
+    }
+    return {
+        work: WaitingLine(work, most, settings.queue_length, settings.queue_seconds) for work, most in at_once.items()
+    }
+
+
+class QueueMetrics(Collector):
+    """The lines as Prometheus sees them."""
+
+    def __init__(self, lines: Mapping[Work, WaitingLine], registry: CollectorRegistry) -> None:
+        self._lines = lines
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        in_turn = GaugeMetricFamily("crosswalk_queue_in_turn", "Requests whose turn it is.", labels=["work"])
+        waiting = GaugeMetricFamily("crosswalk_queue_waiting", "Requests that wait for their turn.", labels=["work"])
+        refused = CounterMetricFamily(
+            "crosswalk_queue_refused", "Requests refused because too many came.", labels=["work"]
+        )
+        for work, line in self._lines.items():
+            in_turn.add_metric([work], line.in_turn)
+            waiting.add_metric([work], line.waiting)
+            refused.add_metric([work], line.refused)
+        yield from (in_turn, waiting, refused)
+
+
+async def _waited(line: WaitingLine, scope: Scope, receive: Receive) -> Receive:
+    """Waits in line until it has a turn; what the route is to receive its request by from then on.
+
+    Raises Overloaded, and ClientDisconnect once the client is gone. In either case there is no turn to give back.
+    """
+    place = line.join()
+    came: deque[Message] = deque()
+    gone = asyncio.ensure_future(_gone(scope, receive, came))
+    try:
+        either: set[asyncio.Future[Any]] = {place, gone}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not place.done() and gone.result():
+            raise ClientDisconnect
+        await place
+    except BaseException:
+        line.leave(place)
+        raise
+    finally:
+        gone.cancel()
+
+    async def again() -> Message:
+        return came.popleft() if came else await receive()
+
+    return again
+
+
+async def _gone(scope: Scope, receive: Receive, came: deque[Message]) -> bool:
+    """Whether the client went away; ends as late as it does. Keeps what was received meanwhile in `came`: of a body no
+    more than its beginning, after which nobody can tell without reading on, and False is answered."""
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        return False  # it sends its body once that is read
+    while True:
+        message = await receive()
+        came.append(message)
+        if message["type"] == "http.disconnect":
+            return True
+        if message.get("more_body"):
+            return False

@@ -1,0 +1,36 @@
+"""The threads that requests are answered in: enough that none waits for a thread that another kind of work holds."""
+
+import os
+import sys
+
+import anyio
+from anyio.to_thread import current_default_thread_limiter
+
+from app.settings import Settings
+
+_SWITCH_SECONDS = 0.0005
+_OTHERS = 24  # streams of events that look again, what is left for after answers, files that are sent
+
+
+def enough_threads(settings: Settings) -> None:
+    """Has the running event loop keep as many threads as requests have turns, and some more. A thread that waits, for
+    the database or for the disk, takes no processor.
+
+    Threads hand the interpreter on after half a millisecond, where it would be five: a search asks for it a few times,
+    between comparisons that do without, and would wait as long for an event loop that has much to do each time; as
+    would the event loop, and with it the answers on health, for every thread.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    turns = (
+        settings.searches_at_once,
+        settings.bulk_searches_at_once,
+        settings.writes_at_once,
+        settings.reads_at_once,
+    )
+    current_default_thread_limiter().total_tokens = sum(turns) + _OTHERS
+
+
+def search_threads() -> anyio.CapacityLimiter:
+    """Threads for searches with one query, which are answered many together: more than a few would only take turns on
+    the processors."""
+    return anyio.CapacityLimiter(2 * (os.cpu_count() or 1))
