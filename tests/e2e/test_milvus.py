@@ -109,7 +109,7 @@ def upgraded(scene: Scene, meanwhile: Callable[[], None]) -> list[Told]:
     answers += [
         scene.ask(scene.new),
         scene.ask(scene.new, k=100),
-        scene.ask(scene.new, filter=json.dumps({"labels": gallery.label[:1]})),
+        scene.ask(scene.new, filter=json.dumps({"label": {"in": gallery.label[:1]}})),
     ]
     scene.post(f"/upgrades/{upgrade}/rollback")
     answers.append(scene.ask(scene.old))
