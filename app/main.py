@@ -59,8 +59,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
             await run_in_threadpool(stack.close)
 
     metrics = Metrics()
-    lines = lines_of(settings)
-    QueueMetrics(lines, metrics.registry)
+    lines = lines_of(settings, QueueMetrics(metrics.registry))
     foreign = foreign_streams(metrics.registry)
     app = Documented(
         title="Crosswalk",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -65,7 +63,44 @@ class Queues:
             give_back()
 
 
-def lines_of(settings: Settings) -> dict[Work, WaitingLine]:
+class QueueMetrics:
+    """The lines as Prometheus sees them; where several processes share a port, those of all together."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._in_turn = Gauge(
+            "crosswalk_queue_in_turn",
+            "Requests whose turn it is.",
+            ["work"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._waiting = Gauge(
+            "crosswalk_queue_waiting",
+            "Requests that wait for their turn.",
+            ["work"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._refused = Counter(
+            "crosswalk_queue_refused", "Requests refused because too many came.", ["work"], registry=registry
+        )
+
+    def following(self, work: Work) -> Callable[[WaitingLine], None]:
+        """What a line of this kind of work is to call once its numbers have changed."""
+        in_turn, waiting, refused = self._in_turn.labels(work), self._waiting.labels(work), self._refused.labels(work)
+        counted = 0
+
+        def changed(line: WaitingLine) -> None:
+            nonlocal counted
+            in_turn.set(line.in_turn)
+            waiting.set(line.waiting)
+            refused.inc(line.refused - counted)
+            counted = line.refused
+
+        return changed
+
+
+def lines_of(settings: Settings, metrics: QueueMetrics) -> dict[Work, WaitingLine]:
     """A line for each kind of work, as the settings have it."""
     at_once = {
         Work.SEARCHES: settings.searches_at_once,
@@ -74,28 +109,9 @@ def lines_of(settings: Settings) -> dict[Work, WaitingLine]:
         Work.READS: settings.reads_at_once,
     }
     return {
-        work: WaitingLine(work, most, settings.queue_length, settings.queue_seconds) for work, most in at_once.items()
+        work: WaitingLine(work, most, settings.queue_length, settings.queue_seconds, metrics.following(work))
+        for work, most in at_once.items()
     }
-
-
-class QueueMetrics(Collector):
-    """The lines as Prometheus sees them."""
-
-    def __init__(self, lines: Mapping[Work, WaitingLine], registry: CollectorRegistry) -> None:
-        self._lines = lines
-        registry.register(self)
-
-    def collect(self) -> Iterator[Metric]:
-        in_turn = GaugeMetricFamily("crosswalk_queue_in_turn", "Requests whose turn it is.", labels=["work"])
-        waiting = GaugeMetricFamily("crosswalk_queue_waiting", "Requests that wait for their turn.", labels=["work"])
-        refused = CounterMetricFamily(
-            "crosswalk_queue_refused", "Requests refused because too many came.", labels=["work"]
-        )
-        for work, line in self._lines.items():
-            in_turn.add_metric([work], line.in_turn)
-            waiting.add_metric([work], line.waiting)
-            refused.add_metric([work], line.refused)
-        yield from (in_turn, waiting, refused)
 
 
 async def _waited(line: WaitingLine, scope: Scope, receive: Receive) -> Receive:

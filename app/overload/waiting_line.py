@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 
 from app.problems import Overloaded
 
@@ -17,13 +18,22 @@ class WaitingLine:
     `longest_wait`, however many come: the others are told so, and to come again.
     """
 
-    def __init__(self, work: str, at_once: int, waiting: int, longest_wait: float) -> None:
+    def __init__(
+        self,
+        work: str,
+        at_once: int,
+        waiting: int,
+        longest_wait: float,
+        changed: Callable[[WaitingLine], None] = lambda line: None,
+    ) -> None:
         """work: what is done in a turn, as the refusal calls it. at_once: how many have a turn at one time. waiting:
-        how many more wait for one. longest_wait: seconds that one waits."""
+        how many more wait for one. longest_wait: seconds that one waits. changed: called with the line once its
+        numbers have changed."""
         self._work = work
         self._at_once = at_once
         self._most_waiting = waiting
         self._longest_wait = longest_wait
+        self._changed = changed
         self._in_turn = 0
         self._waiting: dict[asyncio.Future[None], float] = {}
         self._refused = 0
@@ -59,6 +69,7 @@ class WaitingLine:
         if self._in_turn >= self._at_once:
             return False
         self._in_turn += 1
+        self._changed(self)
         return True
 
     def join(self) -> asyncio.Future[None]:
@@ -71,6 +82,7 @@ class WaitingLine:
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self._waiting[place] = now
+        self._changed(self)
         timer = loop.call_later(self._longest_wait, self._give_up, place)
         place.add_done_callback(lambda _: timer.cancel())
         return place
@@ -79,6 +91,7 @@ class WaitingLine:
         """Gives up a place in the line, or the turn that came of it meanwhile."""
         if self._waiting.pop(place, None) is not None:
             place.cancel()
+            self._changed(self)
         elif place.done() and not place.cancelled() and place.exception() is None:
             self.give_back()
 
@@ -90,6 +103,7 @@ class WaitingLine:
             first.set_result(None)
         else:
             self._in_turn -= 1
+        self._changed(self)
 
     def _give_up(self, place: asyncio.Future[None]) -> None:
         if self._waiting.pop(place, None) is not None:
@@ -99,4 +113,5 @@ class WaitingLine:
     def _refusal(self, why: str, wait: float) -> Overloaded:
         """wait: seconds that the line takes by now; whoever comes again after as many finds it shorter."""
         self._refused += 1
+        self._changed(self)
         return Overloaded(f"The service has more to do than it can: {why}.", retry_after=math.ceil(wait))

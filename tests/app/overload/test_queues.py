@@ -125,9 +125,9 @@ def test_writers_that_wait_for_one_another_leave_connections_to_readers(
 
 def test_a_read_gives_its_turn_back_once_its_answer_begins_and_a_write_when_it_is_done() -> None:
     async def test() -> None:
-        lines = {work: WaitingLine(work, 1, 1, PATIENCE_SECONDS) for work in Work}
         registry = CollectorRegistry()
-        QueueMetrics(lines, registry)
+        metrics = QueueMetrics(registry)
+        lines = {work: WaitingLine(work, 1, 1, PATIENCE_SECONDS, metrics.following(work)) for work in Work}
         begun, done = asyncio.Event(), asyncio.Event()
 
         async def route(scope: Scope, receive: Receive, send: Send) -> None:
