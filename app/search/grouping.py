@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from app.index import PADDING, Hits, RowIds
 from app.index.protocol import WORST
-from app.search.ranking import Places, Rank, Ranking
+from app.search.ranking import QueryPlaces, Rank, Ranking
 from app.search.row_labels import UNLABELLED, RowLabels
 from models.portable import Distance
 
@@ -74,7 +74,7 @@ def _take(groups: dict[int, _Group], hits: Hits, query: int, labels: RowLabels, 
     return bool((rows == PADDING).any())
 
 
-def _first_of_each(codes: npt.NDArray[np.int32], size: int) -> Places:
+def _first_of_each(codes: npt.NDArray[np.int32], size: int) -> QueryPlaces:
     """The places of the first `size` of each code but UNLABELLED in (n,) codes, ascending."""
     order = np.argsort(codes, kind="stable")
     ordered = codes[order]

@@ -12,7 +12,7 @@ from app.index import PADDING, Hits, RowIds
 from app.index.protocol import WORST
 from models.portable import Distance
 
-Places = npt.NDArray[np.int64]
+QueryPlaces = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Ranking:
     note: str | None
 
 
-Rank = Callable[[Places, int, RowIds | None], Ranking]
+Rank = Callable[[QueryPlaces, int, RowIds | None], Ranking]
 """Ranks rows for those of its queries that are at these places, (m,): the k nearest of each among the rows allowed, all
 of them where that is None, nearest first, as `VectorIndex.search` gives them."""
 
@@ -33,7 +33,7 @@ of them where that is None, nearest first, as `VectorIndex.search` gives them.""
 def without_own(rank: Rank, own: RowIds) -> Rank:
     """The same, but that no query finds the row that it was made of; own: that row of each of the queries, (n,)."""
 
-    def others(which: Places, k: int, allowed: RowIds | None) -> Ranking:
+    def others(which: QueryPlaces, k: int, allowed: RowIds | None) -> Ranking:
         ranking = rank(which, k + 1, allowed)
         rows, scores = ranking.hits.rows, ranking.hits.scores
         # What is found of itself goes to the end, and the end is cut off: else that is the one found too many.

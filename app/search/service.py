@@ -23,7 +23,7 @@ from app.search.grouping import grouped
 from app.search.like import ExampleRows
 from app.search.live import LiveIndexes, LivePair
 from app.search.options import NO_OPTIONS, LikeItems, SearchOptions
-from app.search.ranking import Places, Rank, Ranking, near_enough, without_own
+from app.search.ranking import QueryPlaces, Rank, Ranking, near_enough, without_own
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
 from app.search.row_labels import KeptRowLabels
@@ -225,7 +225,7 @@ class Search:
         effort = tuned_effort(artifacts, old.index_name) if pair is None else self._own_effort(old)
         source = FusedSource(info, artifacts, fusion, old, effort)
 
-        def ranked(which: Places, k: int, allowed: RowIds | None) -> Ranking:
+        def ranked(which: QueryPlaces, k: int, allowed: RowIds | None) -> Ranking:
             few = queries.take(which)
             if pair is None:
                 found = self._fused.untouched(source, opened.index, few, k, allowed)
