@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.galleries.store import GalleryStore
 from app.index import PADDING, Hits, LiveIndex, RowIds
 from app.search.grouping import grouped
-from app.search.ranking import Places, Rank, Ranking, near_enough, without_own
+from app.search.ranking import QueryPlaces, Rank, Ranking, near_enough, without_own
 from app.search.row_labels import UNLABELLED, KeptRowLabels, RowLabels
 from app.storage.lance_table import vector_type
 from models.portable import Distance
@@ -39,7 +39,7 @@ def ranking_all(scores: np.ndarray, metric: Distance) -> Rank:
     """Ranks by scores (m, n) of every row."""
     sign = 1 if metric == "l2" else -1
 
-    def rank(which: Places, k: int, allowed: RowIds | None) -> Ranking:
+    def rank(which: QueryPlaces, k: int, allowed: RowIds | None) -> Ranking:
         few = scores[which]
         rows = np.arange(scores.shape[1])
         kept = rows if allowed is None else np.intersect1d(rows, allowed)
@@ -138,7 +138,7 @@ def test_groups_of_an_index_are_those_of_brute_force(metric: Distance) -> None:
     index.upsert(np.arange(len(codes)), vectors, version=1)
     sign = 1 if metric == "l2" else -1
 
-    def rank(which: Places, k: int, allowed: RowIds | None) -> Ranking:
+    def rank(which: QueryPlaces, k: int, allowed: RowIds | None) -> Ranking:
         return Ranking(index.search(queries[which], k, allowed=allowed), True, None)
 
     hits = grouped(rank, 5, row_labels(codes), 4, 3, metric).hits
