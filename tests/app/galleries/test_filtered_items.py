@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from app.composition import compose
 from app.settings import Settings
-from app.storage.lance_table import Table
+from app.storage.lance_table import ROW_ID, Table
 from tests.app.filters import oracle
 from tests.app.filters.oracle import PlainItem
 from tests.serving import serving
@@ -160,11 +160,11 @@ def test_an_item_that_is_changed_while_a_filter_deletes_is_judged_by_what_it_is_
 
     def matching(version: int) -> np.ndarray:
         """The old ones; while they are looked for, one is made new, and there comes another."""
-        rows = items.where("label = 'old'", ["id"], version=version).column("_rowid").to_numpy().astype(np.int64)
+        rows: np.ndarray = items.where("label = 'old'", ["id"], version=version).column(ROW_ID).to_numpy()
         if not asked:
             put(client, PlainItem("i3", "new"), PlainItem("late", "old"))
         asked.append(version)
-        return rows
+        return rows.astype(np.int64)
 
     assert items.delete_rows(matching) == 6
     assert len(asked) == 2
