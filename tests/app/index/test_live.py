@@ -108,7 +108,7 @@ def test_rows_written_again_with_the_vectors_that_they_have_are_as_of_another_ve
     assert not index.rebuild_due
     assert index.memory() == memory
     assert_same(index.search(queries, 50), expected)
-    index.apply(rows[:2], vectors[:2] * [[1], [-1]], rows[1:3], version=4)
+    index.apply(rows[:2], vectors[:2] * np.array([[1], [-1]], np.float32), rows[1:3], version=4)
     assert index.versions(rows[:4]).tolist() == [4, 4, -1, 3]
     index.apply(rows[3:4], vectors[3:4], rows[3:4], version=5)
     assert index.versions(rows[:5]).tolist() == [4, 4, -1, 5, 3]
@@ -198,9 +198,7 @@ class Life(RuleBasedStateMachine):
         self.oracle.remove(removed)
         self.oracle.upsert(rows, vectors)
         self.given |= dict(zip(rows.tolist(), vectors, strict=True))
-        self.last |= dict.fromkeys(rows.tolist(), version) | dict.fromkeys(
-            set(removed.tolist()) - set(rows.tolist()), -1
-        )
+        self.last |= dict.fromkeys(removed.tolist(), -1) | dict.fromkeys(rows.tolist(), version)
         self.past.append((version, *self.oracle.batch()))
 
     @rule(data=st.data())
