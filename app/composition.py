@@ -10,6 +10,7 @@ from app.datasets.service import Datasets
 from app.downloads import Downloads
 from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
+from app.filters import FilteredRows
 from app.galleries.backfill import Backfills
 from app.galleries.items import GalleryItems
 from app.galleries.listing import ItemListing
@@ -124,7 +125,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     keys = Keys(database)
     commits = database.watch_commits()
     resolver = KeptResolutions(SearchResolver(settings, database, models, galleries), commits)
-    search = Search(settings, galleries, live)
+    filtered = FilteredRows(settings.filter_memory_bytes)
+    search = Search(settings, galleries, live, filtered)
     sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
     spaces = SpaceGuard(settings, models, sketches)
     streams = StreamWatch(spaces, off=settings.space_guard == "off")
@@ -138,8 +140,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         models=models,
         datasets=datasets,
         galleries=galleries,
-        items=GalleryItems(models, galleries),
-        listing=ItemListing(galleries),
+        items=GalleryItems(models, galleries, filtered),
+        listing=ItemListing(galleries, filtered),
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
         backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),

@@ -39,6 +39,25 @@ def start(
     _start(body, follow, url)
 
 
+@evaluations.command("judged")
+def judged(
+    dataset: Annotated[str, typer.Argument(help="The dataset whose judged queries are asked.")],
+    queries: Annotated[str, typer.Option(help="The model of the queries.")],
+    gallery: Annotated[str | None, typer.Option(help="The model of the vectors searched.")] = None,
+    gallery_id: Annotated[str | None, typer.Option(help="A gallery to search. [default: the dataset's rows]")] = None,
+    via: Annotated[str | None, typer.Option(help="The upgrade whose crossing is applied. [default: newest]")] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metric", help="Only these: ndcg@10, mrr@10, recall@100, map and so on.")
+    ] = None,
+    follow: Follow = False,
+    url: Url = None,
+) -> None:
+    """Measures a search by the judged queries of a dataset, compared with the gallery model's own search."""
+    body: dict[str, Any] = {"kind": "judged", "dataset": dataset, "queries": queries, "gallery": gallery}
+    body |= {"gallery_id": gallery_id, "via": via} | ({"metrics": metrics} if metrics else {})
+    _start(body, follow, url)
+
+
 @evaluations.command("chain")
 def chain(
     dataset: Dataset,

@@ -19,6 +19,10 @@ ShownFields = Annotated[
 ]
 VectorsOf = Annotated[str | None, typer.Option(help="Show the vectors that this model made, too.")]
 
+OnlyItems = Annotated[
+    str | None, typer.Option(help='Only those, as JSON: {"label": {"eq": "billing"}}; docs/search.md has more.')
+]
+
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -36,10 +40,11 @@ def list_items(
     cursor: Annotated[str | None, typer.Option(help="Where to go on.")] = None,
     fields: ShownFields = None,
     vectors: VectorsOf = None,
+    filter: OnlyItems = None,
     url: Url = None,
 ) -> None:
     """Lists the items of a gallery, a page at a time."""
-    query = {"limit": limit, "cursor": cursor, "fields": fields, "vectors": vectors}
+    query = {"limit": limit, "cursor": cursor, "fields": fields, "vectors": vectors, "filter": filter}
     Client(url).show("GET", path_to("galleries", id, "items"), params=_given(query))
 
 
@@ -48,10 +53,11 @@ def export_items(
     out: Annotated[Path, typer.Option(help="The Arrow stream to write.", dir_okay=False)],
     fields: ShownFields = None,
     vectors: VectorsOf = None,
+    filter: OnlyItems = None,
     url: Url = None,
 ) -> None:
-    """Writes all items of a gallery, as they are at one moment, into a file that `put` takes back."""
-    query = _given({"fields": fields, "vectors": vectors})
+    """Writes the items of a gallery, as they are at one moment, into a file that `put` takes back."""
+    query = _given({"fields": fields, "vectors": vectors, "filter": filter})
     Client(url).download(path_to("galleries", id, "items"), out, params=query, headers={"accept": _ARROW})
 
 

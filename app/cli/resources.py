@@ -207,6 +207,12 @@ def put_rows(id: Id, file: File, type: Type = None, url: Url = None) -> None:
     Client(url).upload(path_to("datasets", id, "rows"), file, type)
 
 
+@datasets.command("put-queries")
+def put_queries(id: Id, file: File, type: Type = None, url: Url = None) -> None:
+    """Upserts the judged queries of a file: id, relevant, and embedding.<model> for each model."""
+    Client(url).upload(path_to("datasets", id, "queries"), file, type)
+
+
 @upgrades.command("start")
 def start(
     source: Annotated[str, typer.Argument(help="The model to upgrade from.")],

@@ -119,3 +119,46 @@ async def put_rows(
     streamed = parts.streams.saw_each("rows", dataset, inspected.few)
     afterwards(background, parts.spaces.learn, inspected)
     return done.model_copy(update={"warnings": [*inspected.warnings, *streamed]})
+
+
+@router.put(
+    "/{dataset}/queries",
+    summary="Upsert judged queries in bulk",
+    response_model_exclude_defaults=True,
+    responses=problems(NotFound, WrongSpace, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    openapi_extra=bulk_body(
+        "Columns: `id`; for each model one `embedding.<model id>`, made as that model embeds queries (in JSON: "
+        "`embeddings`, an object by model id); and `relevant`, the items that answer the query: a list of ids, or an "
+        "object (map, struct) from id to grade, a whole number: above 0 how relevant it is, 0 or less that it was "
+        "judged and is not. In npz and wherever strings come, the same as a JSON text.",
+        {
+            "queries": [
+                {"id": "q-1", "relevant": ["a-17"], "embeddings": {"minilm-v2": [0.1, 0.9, 0.2]}},
+                {"id": "q-2", "relevant": {"a-3": 2, "a-8": 1}, "embeddings": {"minilm-v2": [0.7, 0.1, 0.6]}},
+            ]
+        },
+    ),
+)
+async def put_queries(
+    dataset: DatasetId,
+    body: BulkBody,
+    request: Request,
+    parts: Parts,
+    space: AskedSpaceCheck = "checked",
+) -> Upserted:
+    """Inserts queries, or updates those of the same id, apart from the rows: what a query leaves out keeps its value,
+    and `null` clears it. All of it, or nothing. Vectors that are another model's beyond doubt are refused, or warned
+    of, as `CROSSWALK_SPACE_GUARD` says. `POST /evaluations` with `"kind": "judged"` measures by them."""
+    expected = await run_sync(parts.datasets.expected_queries, dataset)
+    async with parts.uploads.rows(body, request.headers, expected) as queries:
+        columns = columns_by_model(queries.schema.names)
+        # Not learned from: what a model's space looks like is said by its items, and queries may be embedded otherwise.
+        inspected = await run_sync(partial(parts.spaces.inspect, queries, columns, space, trusted=False))
+        done = await run_sync(parts.datasets.put_queries, dataset, queries)
+    return done.model_copy(update={"warnings": list(inspected.warnings)})
+
+
+@router.delete("/{dataset}/queries", summary="Remove the judged queries", status_code=204, responses=problems(NotFound))
+def delete_queries(dataset: DatasetId, parts: Parts) -> None:
+    """Removes every query that was put with `PUT /datasets/{id}/queries`; the rows stay."""
+    parts.datasets.delete_queries(dataset)

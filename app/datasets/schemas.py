@@ -21,6 +21,14 @@ class NewDataset(BaseModel):
     description: Annotated[str | None, Field(max_length=2000)] = None
 
 
+class QueryCounts(BaseModel):
+    """How many queries a dataset holds apart from its rows."""
+
+    count: int
+    judged: Annotated[int, Field(description="Queries with relevant items.")]
+    embeddings: Annotated[dict[str, int], Field(description="Queries with a vector, by the model that made it.")]
+
+
 class Dataset(NewDataset):
     """A dataset as it is now."""
 
@@ -29,4 +37,5 @@ class Dataset(NewDataset):
     rows: Annotated[int, Field(description="How many rows there are.")]
     labelled: Annotated[int, Field(description="Rows with a label.")]
     embeddings: Annotated[dict[str, int], Field(description="Rows with a vector, by the model that made it.")]
+    queries: Annotated[QueryCounts, Field(description="The queries that were put apart from the rows.")]
     created_at: datetime

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.datasets import schemas
 from app.datasets.info import DatasetInfo
-from app.datasets.store import DatasetStore
+from app.datasets.store import RELEVANT, DatasetStore, models_of
 from app.datasets.tables import DatasetRow
 from app.failpoints import Failpoint, reached
 from app.galleries.lineage import SIDE_INFORMATION
@@ -18,7 +18,7 @@ from app.problems import IdTaken, InUse, NotFound, Unprocessable
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
-from app.storage.lance_table import embedding_column
+from app.storage.lance_table import Table, embedding_column
 from app.uploads import Expected, UploadedRows
 
 
@@ -96,6 +96,20 @@ class Datasets:
         written = self.store(dataset).put(rows.schema, rows.batches)
         return Upserted(inserted=written.inserted, updated=written.updated)
 
+    def expected_queries(self, dataset: str) -> Expected:
+        """What a bulk body of queries must look like: a vector column for any registered model. Raises NotFound."""
+        self._row(dataset)
+        return Expected.judged_queries(self._models.dimensions())
+
+    def put_queries(self, dataset: str, queries: UploadedRows) -> Upserted:
+        """Upserts validated queries; durable when it returns. Columns left out keep their values. Raises NotFound."""
+        written = self.store(dataset).put_queries(queries.schema, queries.batches)
+        return Upserted(inserted=written.inserted, updated=written.updated)
+
+    def delete_queries(self, dataset: str) -> None:
+        """Removes every query of a dataset, and none of its rows. Raises NotFound."""
+        self.store(dataset).delete_queries()
+
     def _agree_on_side_information(self, dataset: str, dimension: int) -> None:
         with self._database.session() as session:
             row = session.get(DatasetRow, dataset, with_for_update=True)
@@ -130,7 +144,9 @@ class Datasets:
         return [f"dataset {row.id}" for row in rows if self._holds(row, model)]
 
     def _holds(self, row: DatasetRow, model: str) -> bool:
-        return self._store(row).rows.has_value(embedding_column(model))
+        store, column = self._store(row), embedding_column(model)
+        tables = [store.rows] if store.queries is None else [store.rows, store.queries]
+        return any(table.has_value(column) for table in tables)
 
     def _find(self, dataset: str, within: Session | None = None) -> DatasetRow | None:
         with self._database.read(within) as session:
@@ -161,13 +177,25 @@ class Datasets:
 
     def _wire(self, row: DatasetRow) -> schemas.Dataset:
         store = self._store(row)
-        counts = {model: store.rows.count(f"`{embedding_column(model)}` IS NOT NULL") for model in store.models()}
         return schemas.Dataset(
             id=row.id,
             side_information=SideInformation(dimension=row.side_dimension) if row.side_dimension else None,
             description=row.description,
             rows=store.rows.count(),
             labelled=store.rows.count("label IS NOT NULL"),
-            embeddings=counts,
+            embeddings=_with_vectors(store.rows),
+            queries=_counted(store.queries),
             created_at=row.created_at,
         )
+
+
+def _counted(queries: Table | None) -> schemas.QueryCounts:
+    if queries is None:
+        return schemas.QueryCounts(count=0, judged=0, embeddings={})
+    judged = queries.count(f"{RELEVANT} IS NOT NULL")
+    return schemas.QueryCounts(count=queries.count(), judged=judged, embeddings=_with_vectors(queries))
+
+
+def _with_vectors(table: Table) -> dict[str, int]:
+    """How many rows have a vector, by the model that made it."""
+    return {model: table.count(f"`{embedding_column(model)}` IS NOT NULL") for model in models_of(table)}

@@ -1,4 +1,7 @@
-"""The rows of one dataset: `id`, `label`?, `side_information`?, `text`?, `image`?, one embedding column a model."""
+"""The rows of one dataset: `id`, `label`?, `side_information`?, `text`?, `image`?, one embedding column a model.
+
+Apart from them, in a table made when the first come, its queries: `id`, `relevant`?, one embedding column a model.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +13,9 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.kept_cells import given_columns, keeps, kept_columns, with_kept
 from app.storage.lance_table import StoredRows, Table, Written, embedding_column, embedding_model, vector_type
 
+RELEVANT = "relevant"
+"""The column of a query's relevant items: a JSON object from item id to grade."""
+
 _WIRE_PREFIX = "embedding."
 
 
@@ -19,6 +25,7 @@ class DatasetStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows = Table(folder / "rows.lance")
+        self._queries = folder / "queries.lance"
 
     @classmethod
     def create(cls, folder: Path, side_dimension: int | None) -> "DatasetStore":
@@ -39,29 +46,52 @@ class DatasetStore:
     def put(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Written:
         """Upserts rows as they come from a bulk body (`embedding.<model>` columns), in one commit; rows may keep cells
         (`app.kept_cells`)."""
-        columns = [field.with_name(stored_name(field.name)) for field in given_columns(schema)]
-        for field in columns:
-            if embedding_model(field.name) is not None or field.name == SIDE_INFORMATION:
-                self.rows.ensure_column(field)
-        written = pa.schema([self._as_stored(field) for field in columns])
-        kept = [stored_name(name) for name in kept_columns(schema)]
-        named = pa.schema([*written, *(pa.field(keeps(name), pa.bool_()) for name in kept)])
-        if not kept:
-            return self.rows.upsert(written, (_named(batch, named) for batch in batches()))
+        return _put(self.rows, schema, batches)
 
-        def rows(stored: StoredRows) -> pa.RecordBatchReader:
-            given = (_named(batch, named) for batch in batches())
-            whole = (with_kept(batch, stored.of(batch.column("id"), kept)) for batch in given)
-            return pa.RecordBatchReader.from_batches(written, whole)
+    @property
+    def queries(self) -> Table | None:
+        """The queries that were put apart from the rows; None where none ever were."""
+        return Table(self._queries) if Table.exists(self._queries) else None
 
-        return self.rows.upsert_over(rows)
+    def put_queries(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Written:
+        """As `put`, of queries, with their relevant items."""
+        return _put(Table.create(self._queries, [pa.field(RELEVANT, pa.large_string())]), schema, batches)
+
+    def delete_queries(self) -> None:
+        """Removes every query. Whoever reads an earlier version goes on reading it."""
+        if (queries := self.queries) is not None:
+            ids = [id for batch in queries.scan(["id"]) for id in batch.column("id").to_pylist()]
+            if ids:
+                queries.delete(ids)
 
     def models(self) -> list[str]:
         """The models that some row may have a vector of."""
-        return [model for name in self.rows.schema.names if (model := embedding_model(name)) is not None]
+        return models_of(self.rows)
 
-    def _as_stored(self, field: pa.Field) -> pa.Field:
-        return self.rows.schema.field(field.name)
+
+def models_of(table: Table) -> list[str]:
+    """The models that some row of a table may have a vector of."""
+    return [model for name in table.schema.names if (model := embedding_model(name)) is not None]
+
+
+def _put(table: Table, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Written:
+    columns = [field.with_name(stored_name(field.name)) for field in given_columns(schema)]
+    for field in columns:
+        if embedding_model(field.name) is not None or field.name == SIDE_INFORMATION:
+            table.ensure_column(field)
+    stored_schema = table.schema
+    written = pa.schema([stored_schema.field(field.name) for field in columns])
+    kept = [stored_name(name) for name in kept_columns(schema)]
+    named = pa.schema([*written, *(pa.field(keeps(name), pa.bool_()) for name in kept)])
+    if not kept:
+        return table.upsert(written, (_named(batch, named) for batch in batches()))
+
+    def rows(stored: StoredRows) -> pa.RecordBatchReader:
+        given = (_named(batch, named) for batch in batches())
+        whole = (with_kept(batch, stored.of(batch.column("id"), kept)) for batch in given)
+        return pa.RecordBatchReader.from_batches(written, whole)
+
+    return table.upsert_over(rows)
 
 
 def _named(batch: pa.RecordBatch, named: pa.Schema) -> pa.RecordBatch:

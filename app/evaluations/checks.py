@@ -5,8 +5,17 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from app.datasets.service import Datasets
-from app.evaluations.holdings import Holding, of_dataset, of_gallery
-from app.evaluations.schemas import LABEL, ChainEvaluation, Pair, PairEvaluation
+from app.datasets.store import RELEVANT
+from app.evaluations.holdings import Holding, of_dataset, of_gallery, of_queries
+from app.evaluations.schemas import (
+    LABEL,
+    AnyEvaluation,
+    ChainEvaluation,
+    JudgedEvaluation,
+    Pair,
+    PairEvaluation,
+    SearchEvaluation,
+)
 from app.galleries.service import Galleries
 from app.keys.access import Access
 from app.problems import Unprocessable
@@ -25,6 +34,14 @@ class EvaluationChecks:
         self._datasets = datasets
         self._accepted_crossings = accepted_crossings
 
+    def whole(self, session: Session, request: AnyEvaluation, caller: Access) -> AnyEvaluation:
+        """The request with what it left out filled in. Raises NotFound, NoRoute and Unprocessable."""
+        if isinstance(request, ChainEvaluation):
+            return self.chain(session, request)
+        if isinstance(request, JudgedEvaluation):
+            return self.judged(session, request, caller)
+        return self.pair(session, request, caller)
+
     def pair(self, session: Session, request: PairEvaluation, caller: Access) -> PairEvaluation:
         """The request with the gallery's model, the crossings and the comparison named; of crossings left out, those
         of upgrades that the caller's key sees.
@@ -32,11 +49,8 @@ class EvaluationChecks:
         Raises NotFound, NoRoute where no crossing leads from one space to the other, and Unprocessable.
         """
         dataset = of_dataset(self._datasets, request.dataset, session)
-        searched = dataset if request.gallery_id is None else of_gallery(self._galleries, request.gallery_id, session)
-        gallery = request.gallery or (searched.info.current.space.model if searched.info else "")
-        against, places = request.against, ("/against/queries", "/against/gallery")
-        if "against" not in request.model_fields_set and request.queries != gallery:
-            against, places = Pair(queries=gallery, gallery=gallery), ("/gallery", "/gallery")
+        searched = self._searched(session, request)
+        gallery, against, places = _filled_in(request, searched)
         if request.slices and against is None:
             raise Unprocessable.at(
                 "Slices are judged between two searches: give another pair in `against`.", pointer="/slices"
@@ -48,10 +62,7 @@ class EvaluationChecks:
             by_gallery.append((places[1], against.gallery))
         for _, model in [*by_queries, *by_gallery]:
             self._models.get(model, session)
-        via = self._via(session, caller, request.queries, gallery, request.via, "/via")
-        if against is not None:
-            crossed = self._via(session, caller, against.queries, against.gallery, against.via, "/against/via")
-            against = against.model_copy(update={"via": crossed})
+        via, against = self._crossed(session, caller, request, gallery, against)
         _holds(dataset, by_queries, "queries")
         _holds(searched, by_gallery, "the gallery")
         _sliced(request, dataset)
@@ -71,6 +82,48 @@ class EvaluationChecks:
                 pointer="/dataset",
             )
         return request
+
+    def judged(self, session: Session, request: JudgedEvaluation, caller: Access) -> JudgedEvaluation:
+        """The same of an evaluation by judged queries: some of them must have what it takes."""
+        asked = of_queries(self._datasets, request.dataset, session)
+        if asked is None:
+            raise Unprocessable.at(
+                f"Dataset {request.dataset!r} has no judged queries: PUT /datasets/{request.dataset}/queries.",
+                pointer="/dataset",
+            )
+        searched = self._searched(session, request)
+        gallery, against, places = _filled_in(request, searched)
+        by_queries, by_gallery = [("/queries", request.queries)], [("/gallery", gallery)]
+        if against is not None:
+            by_queries.append((places[0], against.queries))
+            by_gallery.append((places[1], against.gallery))
+        for _, model in [*by_queries, *by_gallery]:
+            self._models.get(model, session)
+        via, against = self._crossed(session, caller, request, gallery, against)
+        _holds(asked, by_queries, "asked", f"PUT /datasets/{request.dataset}/queries")
+        _holds(searched, by_gallery, "the gallery")
+        if not asked.count(asked.given(RELEVANT), *(asked.native(model) for _, model in by_queries)):
+            raise Unprocessable.at(
+                f"No query of dataset {request.dataset!r} with these vectors has relevant items. "
+                f"PUT /datasets/{request.dataset}/queries with a column {RELEVANT}.",
+                pointer="/dataset",
+            )
+        return request.model_copy(update={"gallery": gallery, "via": via, "against": against})
+
+    def _searched(self, session: Session, request: SearchEvaluation) -> Holding:
+        if request.gallery_id is None:
+            return of_dataset(self._datasets, request.dataset, session)
+        return of_gallery(self._galleries, request.gallery_id, session)
+
+    def _crossed(
+        self, session: Session, caller: Access, request: SearchEvaluation, gallery: str, against: Pair | None
+    ) -> tuple[str | None, Pair | None]:
+        """The upgrade whose crossing is applied, and what is compared with, with its own."""
+        via = self._via(session, caller, request.queries, gallery, request.via, "/via")
+        if against is None:
+            return via, None
+        crossed = self._via(session, caller, against.queries, against.gallery, against.via, "/against/via")
+        return via, against.model_copy(update={"via": crossed})
 
     def _via(
         self, session: Session, caller: Access, queries: str, gallery: str, upgrade: str | None, pointer: str
@@ -95,9 +148,20 @@ class EvaluationChecks:
         return upgrade
 
 
-def _holds(holding: Holding, models: Sequence[tuple[str, str]], what: str) -> None:
-    """Raises Unprocessable unless some row can be one of `what` for all models; each with its place in the body."""
-    put = f"PUT /{'datasets/<id>/rows' if holding.info is None else 'galleries/<id>/items'}"
+def _filled_in(request: SearchEvaluation, searched: Holding) -> tuple[str, Pair | None, tuple[str, str]]:
+    """The model of the vectors searched, what is compared with, and the places in the body that name its two models."""
+    gallery = request.gallery or (searched.info.current.space.model if searched.info else "")
+    if "against" not in request.model_fields_set and request.queries != gallery:
+        return gallery, Pair(queries=gallery, gallery=gallery), ("/gallery", "/gallery")
+    return gallery, request.against, ("/against/queries", "/against/gallery")
+
+
+def _holds(holding: Holding, models: Sequence[tuple[str, str]], what: str, put: str | None = None) -> None:
+    """Raises Unprocessable unless some row can be one of `what` for all models; each with its place in the body.
+
+    put: the request that would put such rows, where it is not that of the dataset's rows or the gallery's items.
+    """
+    put = put or f"PUT /{'datasets/<id>/rows' if holding.info is None else 'galleries/<id>/items'}"
     for pointer, model in models:
         if not holding.count(holding.reached(model)):
             raise Unprocessable.at(

@@ -51,6 +51,15 @@ def of_dataset(datasets: Datasets, dataset: str, within: Session | None = None) 
     return Holding(f"Dataset {dataset!r}", datasets.store(dataset, within).rows)
 
 
+def of_queries(datasets: Datasets, dataset: str, within: Session | None = None) -> Holding | None:
+    """The judged queries of a dataset, None where it never had any; `within` the caller's session where there is one.
+
+    Raises NotFound.
+    """
+    queries = datasets.store(dataset, within).queries
+    return None if queries is None else Holding(f"The queries of dataset {dataset!r}", queries)
+
+
 def of_gallery(galleries: Galleries, gallery: str, within: Session | None = None) -> Holding:
     """The items of a gallery; `within` the caller's session where there is one. Raises NotFound."""
     info = galleries.info(gallery, within)

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi.openapi.models import Example
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator, model_validator
@@ -17,13 +17,21 @@ EXAMPLES: dict[str, Example] = {
         "summary": "One model against another, on the same rows",
         "value": {"dataset": "pairs", "queries": "minilm-v2", "gallery": "minilm-v2", "metrics": ["cmc@1", "map"]},
     },
+    "judged": {
+        "summary": "One model against another, by judged queries",
+        "value": {"kind": "judged", "dataset": "pairs", "queries": "minilm-v2", "gallery": "minilm-v2"},
+    },
 }
 
 MOST_MODELS = 16
 MOST_SLICES = 16
+MOST_METRICS = 32
 
 RetrievalMetric = Literal["cmc@1", "cmc@5", "map", "recall@10"]
 ByLabel = Literal["cmc@1", "cmc@5", "map"]
+JudgedMetricText = Annotated[
+    str, Field(pattern=r"^((ndcg|mrr|recall|precision|hit_rate)@([1-9][0-9]{0,2}|1000)|map)$", examples=["ndcg@10"])
+]
 LABEL = "label"
 
 T = TypeVar("T", bound=Hashable)
@@ -55,14 +63,17 @@ class Pair(BaseModel):
     via: Via = None
 
 
-class PairEvaluation(BaseModel):
-    """M(queries, gallery), and what it is against another search by the same queries."""
+class SearchEvaluation(BaseModel):
+    """One model's queries search another's vectors, against another search by the same queries."""
 
     model_config = ConfigDict(extra="forbid")
 
     dataset: Annotated[
         ResourceId,
-        Field(description="Its rows are the queries, and the gallery as well unless `gallery_id` names one."),
+        Field(
+            description="Its rows are the queries (of kind `judged`: its judged queries are), and the gallery as well "
+            "unless `gallery_id` names one."
+        ),
     ]
     queries: Annotated[ResourceId, Field(description="The model of the queries.")]
     gallery: Annotated[
@@ -77,22 +88,6 @@ class PairEvaluation(BaseModel):
             description="What it is compared with; null: with nothing. Left out: the self test of the gallery's model, "
             "M(old, old), where that is another than the queries'."
         ),
-    ] = None
-    unconstrained: Annotated[
-        ResourceId | None,
-        Field(
-            description="The model whose self test is M(new*, new*), the denominator of the update gain. Left out: the "
-            "queries' model, where a learned crossing leads to it; none where it was trained to be compatible."
-        ),
-    ] = None
-    slices: Annotated[
-        list[Line],
-        AfterValidator(_once_each),
-        Field(max_length=MOST_SLICES, description="`label`, or fields of the payload that items of `gallery_id` have."),
-    ] = []
-    metrics: Annotated[
-        Annotated[list[RetrievalMetric], AfterValidator(_once_each), Field(min_length=1)] | None,
-        Field(description="The first one judges slices. Left out: all that can be measured."),
     ] = None
 
     @property
@@ -112,10 +107,47 @@ class PairEvaluation(BaseModel):
         return [upgrade for upgrade in named if upgrade is not None]
 
     @model_validator(mode="after")
-    def _searches_something(self) -> "PairEvaluation":
+    def _searches_something(self) -> Self:
         if self.gallery is None and self.gallery_id is None:
             raise wrong("name the model whose vectors are searched, or a gallery in `gallery_id`", "gallery")
         return self
+
+
+class PairEvaluation(SearchEvaluation):
+    """M(queries, gallery) by labels and true neighbours, and what it is against another search by the same queries."""
+
+    unconstrained: Annotated[
+        ResourceId | None,
+        Field(
+            description="The model whose self test is M(new*, new*), the denominator of the update gain. Left out: the "
+            "queries' model, where a learned crossing leads to it; none where it was trained to be compatible."
+        ),
+    ] = None
+    slices: Annotated[
+        list[Line],
+        AfterValidator(_once_each),
+        Field(max_length=MOST_SLICES, description="`label`, or fields of the payload that items of `gallery_id` have."),
+    ] = []
+    metrics: Annotated[
+        Annotated[list[RetrievalMetric], AfterValidator(_once_each), Field(min_length=1)] | None,
+        Field(description="The first one judges slices. Left out: all that can be measured."),
+    ] = None
+
+
+class JudgedEvaluation(SearchEvaluation):
+    """A search by the judged queries of a dataset, and what it is against another search by them."""
+
+    kind: Literal["judged"]
+    metrics: Annotated[
+        list[JudgedMetricText],
+        AfterValidator(_once_each),
+        Field(
+            min_length=1,
+            max_length=MOST_METRICS,
+            description="`ndcg@k`, `mrr@k`, `recall@k`, `precision@k`, `hit_rate@k` with any k from 1 to 1000, and "
+            "`map`; by the relevant items that the queries name.",
+        ),
+    ] = ["ndcg@10", "mrr@10", "recall@10", "precision@10", "hit_rate@10", "map"]
 
 
 class ChainEvaluation(BaseModel):
@@ -151,11 +183,16 @@ class ChainEvaluation(BaseModel):
         return []
 
 
-def _by_kind(body: Any, _validate: Any) -> PairEvaluation | ChainEvaluation:
+AnyEvaluation = PairEvaluation | JudgedEvaluation | ChainEvaluation
+
+
+def _by_kind(body: Any, _validate: Any) -> AnyEvaluation:
     """Validated as its own kind alone, so that the places that errors name are those of the body."""
-    if isinstance(body, PairEvaluation | ChainEvaluation):
+    if isinstance(body, PairEvaluation | JudgedEvaluation | ChainEvaluation):
         return body
     fields = body if isinstance(body, dict) else {}
+    if "kind" in fields:
+        return JudgedEvaluation.model_validate(body)
     kind = ChainEvaluation if "models" in fields else PairEvaluation
     other = PairEvaluation if kind is ChainEvaluation else ChainEvaluation
     for field in sorted((other.model_fields.keys() - kind.model_fields.keys()) & fields.keys()):
@@ -163,25 +200,33 @@ def _by_kind(body: Any, _validate: Any) -> PairEvaluation | ChainEvaluation:
     return kind.model_validate(body)
 
 
-NewEvaluation = Annotated[PairEvaluation | ChainEvaluation, WrapValidator(_by_kind)]
-"""The body that starts an evaluation: of a pair of models, or with `models` of a chain."""
+NewEvaluation = Annotated[AnyEvaluation, WrapValidator(_by_kind)]
+"""The body that starts an evaluation: of a pair, by judged queries with `kind`, or of a chain with `models`."""
 
-_NEW_EVALUATION: TypeAdapter[PairEvaluation | ChainEvaluation] = TypeAdapter(NewEvaluation)
+_NEW_EVALUATION: TypeAdapter[AnyEvaluation] = TypeAdapter(NewEvaluation)
 
 
-def asked_by(request: dict[str, Any]) -> PairEvaluation | ChainEvaluation:
+def asked_by(request: dict[str, Any]) -> AnyEvaluation:
     """A stored request as it was asked, with what was left out filled in."""
     return _NEW_EVALUATION.validate_python(request)
+
+
+EvaluationKind = Literal["pair", "judged", "chain"]
+
+
+def kind_of(request: AnyEvaluation) -> EvaluationKind:
+    """The kind of what was asked."""
+    if isinstance(request, ChainEvaluation):
+        return "chain"
+    return "judged" if isinstance(request, JudgedEvaluation) else "pair"
 
 
 class Evaluation(BaseModel):
     """An evaluation as it is now."""
 
     id: str
-    kind: Literal["pair", "chain"]
-    request: Annotated[
-        PairEvaluation | ChainEvaluation, Field(description="What was asked, with what was left out filled in.")
-    ]
+    kind: EvaluationKind
+    request: Annotated[AnyEvaluation, Field(description="What was asked, with what was left out filled in.")]
     state: EvaluationState
     progress: Progress | None
     result: Annotated[

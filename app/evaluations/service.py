@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.evaluations.checks import EvaluationChecks
-from app.evaluations.schemas import ChainEvaluation, Evaluation, PairEvaluation, asked_by
+from app.evaluations.schemas import AnyEvaluation, ChainEvaluation, Evaluation, asked_by, kind_of
 from app.evaluations.states import ENDED, EvaluationState
 from app.evaluations.tables import EvaluationRow
 from app.http.pagination import rows_seen
@@ -28,17 +28,13 @@ class Evaluations:
         self._checks = checks
         self._jobs = jobs
 
-    def start(self, session: Session, request: PairEvaluation | ChainEvaluation, caller: Access) -> Evaluation:
+    def start(self, session: Session, request: AnyEvaluation, caller: Access) -> Evaluation:
         """Starts an evaluation inside the caller's transaction; its job is rung after the commit.
 
         Raises NotFound for what is not there, NoRoute where no crossing leads from one space to the other, and
         Unprocessable for what cannot be measured.
         """
-        whole = (
-            self._checks.chain(session, request)
-            if isinstance(request, ChainEvaluation)
-            else self._checks.pair(session, request, caller)
-        )
+        whole = self._checks.whole(session, request, caller)
         # Ids sort by time of creation, so that listing in order of ids is listing in order of age.
         row = EvaluationRow(
             id=f"eva-{sortable_id()}", request=whole.model_dump(mode="json"), state=EvaluationState.QUEUED
@@ -85,7 +81,7 @@ class Evaluations:
 
     # What the step of an evaluation does.
 
-    def begin(self, evaluation: str) -> PairEvaluation | ChainEvaluation:
+    def begin(self, evaluation: str) -> AnyEvaluation:
         """The request of an evaluation whose step begins, which is marked as running. Raises NotFound."""
         with self._database.session() as session:
             row = self._locked(session, evaluation)
@@ -111,7 +107,7 @@ class Evaluations:
         progress = None if row.state in ENDED else self._jobs.progress(session, row.id)
         return Evaluation(
             id=row.id,
-            kind="chain" if isinstance(request, ChainEvaluation) else "pair",
+            kind=kind_of(request),
             request=request,
             state=EvaluationState(row.state),
             progress=Progress(**progress) if progress else None,
@@ -122,7 +118,7 @@ class Evaluations:
         )
 
 
-def _crossings(request: PairEvaluation | ChainEvaluation) -> set[str | None]:
+def _crossings(request: AnyEvaluation) -> set[str | None]:
     """The upgrades whose crossings are applied."""
     if isinstance(request, ChainEvaluation):
         return set()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from app.filters import Filter, FilteredRows
 from app.galleries import schemas
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
@@ -22,9 +23,10 @@ from app.uploads.offences import TOLD, Offences
 class GalleryItems:
     """Items as users give them and read them back. Which generation answers plays no part here: items outlive them."""
 
-    def __init__(self, models: Models, galleries: Galleries) -> None:
+    def __init__(self, models: Models, galleries: Galleries, filtered: FilteredRows) -> None:
         self._models = models
         self._galleries = galleries
+        self._filtered = filtered
 
     def expected(self, info: GalleryInfo, model: str) -> Expected:
         """What a bulk body of items stamped with `model` must look like. Raises Unprocessable for a wrong stamp."""
@@ -103,6 +105,28 @@ class GalleryItems:
     def delete(self, gallery: str, ids: Sequence[str]) -> int:
         """Removes items in one commit. Returns how many of the ids were items. Raises NotFound for the gallery."""
         return self._galleries.store(self._galleries.info(gallery)).items.delete(ids)
+
+    def delete_matching(self, gallery: str, only: Filter) -> int:
+        """Removes the items that a filter lets through as of one version, in one commit; how many there were.
+
+        Of an item that is written meanwhile, what is written decides whether it stays. Raises NotFound for the gallery,
+        Unprocessable for a filter without a condition, which lets every item through, and Unavailable where the items
+        are written too fast to ever know which are meant.
+        """
+        info = self._galleries.info(gallery)
+        items = self._galleries.store(info).items
+
+        def matching(version: int) -> np.ndarray:
+            rows = self._filtered.rows(info.folder, lambda: items, only, version)
+            if rows is None:
+                raise Unprocessable.at(
+                    "This filter lets every item through. To delete them all, say "
+                    '{"filter": {"id": {"exists": true}}}.',
+                    pointer="/filter",
+                )
+            return rows
+
+        return items.delete_rows(matching)
 
 
 def _refuse_unknown(gallery: str, unknown: np.ndarray, rows: UploadedRows) -> None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
 from pydantic_core import to_json
 
 from app.composition import Parts
+from app.filters import IN_TEXT, filter_of_body, filter_of_url, with_filter
 from app.galleries.item_columns import asked_fields
 from app.galleries.listing import ListedRow
 from app.galleries.orders import Order
@@ -21,8 +22,8 @@ from app.galleries.schemas import (
     GenerationList,
     Item,
     ItemChange,
-    ItemIds,
     ItemsChanged,
+    ItemsToDelete,
     ListedItem,
     NewGallery,
     Sample,
@@ -275,25 +276,34 @@ def list_items(
             description="A model whose vectors to show, as it made them: those that were put.", examples=["tfidf-v1"]
         ),
     ] = None,
+    filter: Annotated[
+        str | None,
+        Query(
+            description="Which items to list, as JSON: the `filter` of POST /search, like "
+            '`{"label":{"eq":"billing"},"payload.price":{"lt":10}}`. Left out, all.',
+            json_schema_extra=IN_TEXT,
+        ),
+    ] = None,
 ) -> Response:
     """A page at a time, in an order that nothing changes: an item that is there throughout is listed exactly once,
-    whatever is written meanwhile.
+    whatever is written meanwhile. With a `filter`, those that it lets through, each page as its items are by then.
 
     To those that `Accept` application/vnd.apache.arrow.stream, all items as they are at this moment: columns `id`, the
     fields, and `embedding`, which PUT takes back as they are."""
-    shown = asked_fields(fields)
+    shown, only = asked_fields(fields), filter_of_url(filter)
     if media_types.preferred(request.headers.get("accept"), (media_types.JSON, media_types.ARROW)) == media_types.ARROW:
         for name in ("cursor", "limit"):
             if name in request.query_params:
                 raise Unprocessable.at(
-                    f"An export is of all items, and takes no `{name}`. Leave it out, or ask for JSON.", parameter=name
+                    f"An export is not cut into pages, and takes no `{name}`. Leave it out, or ask for JSON.",
+                    parameter=name,
                 )
-        export = parts.listing.export(gallery, shown, vectors)
+        export = parts.listing.export(gallery, shown, vectors, only)
         headers = {"Content-Disposition": f'attachment; filename="{gallery}.arrows"'}
         return StreamedParts(next(export), export, media_types.ARROW, headers)
 
     def rows_after(cursor: str | None, limit: int) -> list[ListedRow]:
-        return parts.listing.rows_after(gallery, shown, vectors, cursor, limit)
+        return parts.listing.rows_after(gallery, shown, vectors, only, cursor, limit)
 
     page = paging.page(rows_after, key=lambda listed: str(listed.row))
     listed = {"items": [one.shown for one in page.items], "next_cursor": page.next_cursor}
@@ -308,10 +318,30 @@ def item(
     return parts.items.get(gallery, item)
 
 
-@router.post("/{gallery}/items/delete", summary="Delete items", responses=problems(NotFound))
-def delete_items(gallery: GalleryId, which: ItemIds, parts: Parts) -> Deleted:
-    """Deletes many items at once, in every generation; ids that are not there are passed over."""
-    deleted = parts.items.delete(gallery, which.ids)
+@router.post(
+    "/{gallery}/items/delete",
+    summary="Delete items",
+    responses=problems(NotFound, Unprocessable),
+    openapi_extra={
+        "requestBody": {
+            "content": {
+                media_types.JSON: {
+                    "schema": with_filter(ItemsToDelete.model_json_schema(ref_template="#/components/schemas/{model}")),
+                    "example": {"ids": ["q-3"]},
+                }
+            }
+        }
+    },
+)
+def delete_items(gallery: GalleryId, which: ItemsToDelete, parts: Parts) -> Deleted:
+    """Deletes many items at once, in every generation: those of `ids`, where ids that are not there are passed over; or
+    those that a `filter` lets through, all as of one moment: what is written after it is left alone."""
+    if (which.ids is None) == (which.filter is None):
+        raise Unprocessable.at("Send `ids` or `filter`: which items are to go, said in one way.", pointer="")
+    if which.filter is None:
+        deleted = parts.items.delete(gallery, which.ids or [])
+    else:
+        deleted = parts.items.delete_matching(gallery, filter_of_body(which.filter))
     parts.retirement.after_delete(gallery)
     return Deleted(deleted=deleted)
 

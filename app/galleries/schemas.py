@@ -162,12 +162,13 @@ class SideInformationStored(BaseModel):
     items_without: Annotated[int, Field(description="Those that have no side-information still.")]
 
 
-class ItemIds(BaseModel):
-    """Items to delete."""
+class ItemsToDelete(BaseModel):
+    """Items to delete, by their ids or by a filter."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": ["q-3"]}]})
 
-    ids: Annotated[list[str], Field(min_length=1, max_length=100_000)]
+    ids: Annotated[list[str] | None, Field(min_length=1, max_length=100_000)] = None
+    filter: dict[str, Any] | None = None
 
 
 class Deleted(BaseModel):

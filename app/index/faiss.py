@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from app.index.bitmap import Positions
 from app.index.block import VectorBlock, as_indexed
@@ -15,6 +16,7 @@ from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
 from app.index.published import IndexSnapshot
+from app.index.restamps import Restamps
 from app.index.row_positions import RowPositions
 from app.index.selections import Selections
 from models.portable import Distance
@@ -28,7 +30,8 @@ _GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built ane
 class _State:
     """What a search sees: swapped as one, never changed. `base` is the snapshot's block without what was rewritten.
 
-    versions: (n,) int64 the version of each of the delta's rows.
+    versions: (n,) int64 the version of each of the delta's rows. restamps: those of the base's rows that are not as of
+    the snapshot's version, though their vectors are.
     """
 
     version: int
@@ -36,6 +39,7 @@ class _State:
     base: VectorBlock | None
     delta: VectorBlock
     versions: RowIds
+    restamps: Restamps
 
     @cached_property
     def written(self) -> tuple[RowPositions, Positions]:
@@ -61,8 +65,8 @@ class LiveIndex:
         self._writing = threading.Lock()
         self._selections = Selections()
         self._delta = Delta(metric, dimension)
-        self._written: dict[int, int] = {}  # row → version of its last write since the snapshot
-        self._state = _State(version, None, None, self._delta.block, self._delta.versions)
+        self._written: dict[int, int] = {}  # row → version of its last write since the snapshot, if not restamped
+        self._state = _State(version, None, None, self._delta.block, self._delta.versions, Restamps.none())
         self._since = version
         if snapshot is not None:
             self.swap(snapshot)
@@ -148,7 +152,9 @@ class LiveIndex:
         if state.base is not None and state.snapshot is not None:
             places = state.snapshot.ids.located(rows)
             in_base = np.flatnonzero(state.base.finds(places))
-            versions[in_base] = state.snapshot.version
+            stamps = np.full(len(in_base), state.snapshot.version)
+            state.restamps.over(rows[in_base], stamps)
+            versions[in_base] = stamps
             if vectors is not None:
                 vectors[in_base] = state.snapshot.vectors_at(places[in_base])
         ids, positions = state.written
@@ -165,17 +171,35 @@ class LiveIndex:
         if rows.shape != (len(vectors),):
             raise ValueError(f"one row id per vector: {rows.shape} ids for {len(vectors)} vectors")
         RowPositions(rows)  # refuses ids that are negative or come twice
-        touched = np.union1d(rows, np.asarray(removed, np.int64))
         with self._writing:
             state = self._state
             if version < state.version:
                 raise ValueError(f"the index is at version {state.version}, past {version}")
+            same = self._held_already(state, rows, vectors) & ~np.isin(rows, removed)
+            restamps = state.restamps.written(rows[same], version)
+            rows, vectors = rows[~same], vectors[~same]
+            touched = np.union1d(rows, np.asarray(removed, np.int64))
             self._delta.replace(touched, rows, vectors, version)
             self._written.update(dict.fromkeys(touched.tolist(), version))
             base = state.base
             if state.snapshot is not None and base is not None:
                 base = base.without(state.snapshot.ids.positions(touched))
-            self._state = _State(version, state.snapshot, base, self._delta.block, self._delta.versions)
+            restamps = restamps.without(touched)
+            self._state = _State(version, state.snapshot, base, self._delta.block, self._delta.versions, restamps)
+
+    def _held_already(self, state: _State, rows: RowIds, vectors: Vectors) -> npt.NDArray[np.bool_]:
+        """Which of the rows (n,) can be found in the base with these very vectors (n, d), to the bit. Raises ValueError
+        as `as_indexed`, and Unavailable where a server has the vectors and does not answer."""
+        same = np.zeros(len(rows), bool)
+        if state.snapshot is None or state.base is None:
+            return same
+        places = state.snapshot.ids.located(rows)
+        in_base = np.flatnonzero(state.base.finds(places))
+        units, ranked, _ = as_indexed(vectors[in_base], self.metric)
+        held = state.snapshot.vectors_at(places[in_base])
+        equal = (units.view(np.uint32) == held.view(np.uint32)).all(axis=1)
+        same[in_base] = equal & (ranked == (places[in_base] < state.base.ranked.size))
+        return same
 
     def upsert(self, rows: RowIds, vectors: Vectors, *, version: int) -> None:
         self.apply(rows, vectors, np.empty(0, np.int64), version=version)
@@ -201,7 +225,9 @@ class LiveIndex:
             self._since = snapshot.version
             base = snapshot.block.without(snapshot.ids.positions(later))
             version = max(self._state.version, snapshot.version)
-            self._state = _State(version, snapshot, base, self._delta.block, self._delta.versions)
+            # Their vectors are those of the snapshot before, and so those of any between that one and their versions.
+            restamps = self._state.restamps.after(snapshot.version)
+            self._state = _State(version, snapshot, base, self._delta.block, self._delta.versions, restamps)
 
     def memory(self) -> MemoryUse:
         state = self._state

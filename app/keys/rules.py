@@ -135,6 +135,8 @@ RULES = Rules(
             "POST /datasets",
             "DELETE /datasets/{dataset}",
             "PUT /datasets/{dataset}/rows",
+            "PUT /datasets/{dataset}/queries",
+            "DELETE /datasets/{dataset}/queries",
         ),
         *_rules(
             (KeyScope.WRITE, KeyScope.UPGRADE),

@@ -19,6 +19,7 @@ from app.maintenance.findings import Finding
 from app.maintenance.gallery_checks import gallery_findings
 from app.maintenance.table_checks import table_findings
 from app.problems import DamagedFile, NotFound
+from app.storage.lance_table import Table
 
 _LOOKS = 3
 
@@ -44,7 +45,9 @@ def verify(crosswalk: Crosswalk) -> Iterator[Finding]:
 
 
 def _dataset(root: Path, dataset: DatasetInfo) -> Iterator[Finding]:
-    return table_findings(f"dataset {dataset.id}", root / dataset.folder / "rows.lance")
+    yield from table_findings(f"dataset {dataset.id}", root / dataset.folder / "rows.lance")
+    if Table.exists(queries := root / dataset.folder / "queries.lance"):
+        yield from table_findings(f"queries of dataset {dataset.id}", queries)
 
 
 def _settled(look: Callable[[], Seen], check: Callable[[Seen], Iterator[Finding]]) -> list[Finding]:

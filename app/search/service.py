@@ -48,7 +48,7 @@ class _Opened:
 class Search:
     """Search over every gallery."""
 
-    def __init__(self, settings: Settings, galleries: Galleries, live: LiveIndexes) -> None:
+    def __init__(self, settings: Settings, galleries: Galleries, live: LiveIndexes, filtered: FilteredRows) -> None:
         self._settings = settings
         self._galleries = galleries
         self._live = live
@@ -56,7 +56,7 @@ class Search:
         self._fused = SearchByBoth(galleries, self._reranking)
         self._found = FoundItems(settings.search_memory_bytes)
         self._labels = KeptRowLabels(settings.search_memory_bytes)
-        self._filtered = FilteredRows(settings.filter_memory_bytes)
+        self._filtered = filtered
 
     def search(
         self,

@@ -36,6 +36,8 @@ _IDS_AT_ONCE = 2**18
 _ATTEMPTS = 8
 _ATTEMPTS_OVER = 40
 _LONGEST_PAUSE_SECONDS = 0.5
+_TOO_MANY_WRITERS = "Too many others write the same rows at this moment. Send the request again."
+_LOOKED_UP_AT_ONCE = 4096  # rows; more are found by reading all
 _CONFLICTS = ("Too many concurrent writers", "commit conflict")
 _KEEP_VERSIONS = timedelta(hours=1)
 _ROWS_AHEAD = 2  # times as many row ids are looked up as rows are wanted: some are gone
@@ -233,12 +235,12 @@ class Table:
             except OSError as error:
                 if not is_conflict(error):
                     raise
-                time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
+                _pause(attempt)
                 continue
             reached(Failpoint.ROWS_UPSERTED if insert else Failpoint.ROWS_UPDATED)
             self._maintain(over)
             return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
-        raise Unavailable("Too many others write the same rows at this moment. Send the request again.")
+        raise Unavailable(_TOO_MANY_WRITERS)
 
     def update(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
         """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
@@ -263,6 +265,41 @@ class Table:
         reached(Failpoint.ROWS_DELETED)
         self._seal(dataset, over)
         return int(done["num_deleted_rows"])
+
+    def delete_rows(self, matching: Callable[[int], np.ndarray]) -> int:
+        """Removes the rows whose row ids, (m,) int64, `matching` gives of a version, in one commit; how many.
+
+        Where another writer changes one of these in between, it is asked again of the version that there is then. What
+        it raises is raised. Raises Unavailable where that never ends.
+        """
+        for attempt in range(_ATTEMPTS_OVER):
+            dataset = self._latest()
+            over = self._files(dataset)
+            version = int(dataset.version)
+            keys = self._ids_of(matching(version), version)
+            if not keys.num_rows:
+                return 0
+            try:
+                done = dataset.merge_insert("id").when_matched_delete().conflict_retries(0).execute(keys)
+            except OSError as error:
+                if not is_conflict(error):
+                    raise
+                _pause(attempt)
+                continue
+            reached(Failpoint.ROWS_DELETED)
+            self._seal(dataset, over)
+            return int(done["num_deleted_rows"])
+        raise Unavailable(_TOO_MANY_WRITERS)
+
+    def _ids_of(self, rows: np.ndarray, version: int) -> pa.Table:
+        """The ids of the rows with these row ids (m,), in no order: a table of the column `id`."""
+        if len(rows) <= _LOOKED_UP_AT_ONCE:
+            return self.by_row(rows, ["id"], version=version).select(["id"])
+        kept = []
+        for batch in self.scan(["id"], version=version, batch_rows=_IDS_AT_ONCE):
+            read = batch.column(ROW_ID).to_numpy().astype(np.int64)
+            kept.append(batch.select(["id"]).filter(pa.array(np.isin(read, rows))))
+        return pa.Table.from_batches(kept)
 
     def check(self, version: int | None = None) -> int:
         """Compares the files of a version, or of the newest, with their checksums; how many have one. Raises
@@ -409,6 +446,11 @@ class Table:
 
     def _at(self, version: int | None) -> lance.LanceDataset:
         return lance.dataset(self.uri, version=version)
+
+
+def _pause(attempt: int) -> None:
+    """Waits before the next attempt, so that those who were in each other's way are not again."""
+    time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
 
 
 def _with_ids(ids: Sequence[str]) -> str:

@@ -33,6 +33,8 @@ def check_type(column: Column, field: pa.Field) -> str | None:
             return None if fits else f"{told}; labels are strings, whole numbers, booleans, dates or times"
         case "payload":
             return _check_payload(type_, told)
+        case "relevant":
+            return _check_relevant(type_, told)
         case "text":
             return None if is_text(type_) else f"{told}; text is a string"
         case "image":
@@ -62,6 +64,15 @@ def _check_payload(type_: pa.DataType, told: str) -> str | None:
         return f"{told}; a payload is a struct, a map, or a JSON object as a string"
     part = without_json_form(type_)
     return None if part is None else f"holds {part[:200]}, which JSON has not; send a JSON object as a string"
+
+
+def _check_relevant(type_: pa.DataType, told: str) -> str | None:
+    if is_text(type_):
+        return None
+    if not (nested.is_list(type_) or pa.types.is_struct(type_) or pa.types.is_map(type_)):
+        return f"{told}; relevant items are a list of ids, a map or struct from id to grade, or either as a JSON string"
+    part = without_json_form(type_)
+    return None if part is None else f"holds {part[:200]}, which JSON has not; send it as a JSON string"
 
 
 def _check_vector(column: Column, raw: pa.DataType) -> str | None:

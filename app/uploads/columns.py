@@ -12,16 +12,26 @@ import pyarrow.compute as pc
 
 from app.json_text import fault_of_text
 from app.uploads.encodings import cell_bytes, is_text, plain_type, unwrapped
-from app.uploads.expected_columns import ID_CHARACTERS, IMAGE_BYTES, LABEL_CHARACTERS, PAYLOAD_BYTES, TEXT_BYTES, Column
+from app.uploads.expected_columns import (
+    ID_CHARACTERS,
+    IMAGE_BYTES,
+    LABEL_CHARACTERS,
+    PAYLOAD_BYTES,
+    RELEVANT_BYTES,
+    TEXT_BYTES,
+    Column,
+)
 from app.uploads.json_sizes import least_json_bytes
 from app.uploads.json_values import json_values
 from app.uploads.labels import label_texts
 from app.uploads.offences import Chunk
 from app.uploads.payloads import BadPayload, of_text, of_value
+from app.uploads.relevant import BadRelevant, relevant_of_text, relevant_of_value
 from app.uploads.vectors import canonical_vectors
 
 _CONTROL = r"\p{Cc}"
 _UTF8_BYTES = 4  # the most that a character takes
+_JSON_BYTES = {"payload": PAYLOAD_BYTES, "relevant": RELEVANT_BYTES}
 _WHITE_SPACE = 2  # how much longer JSON is taken than it may be once compact
 
 
@@ -29,7 +39,7 @@ def canonical(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
     """One column of a chunk in its canonical type. Offending cells are noted in the chunk, and come back as nulls."""
     if pa.types.is_null(plain_type(raw.type)):
         raw = pa.nulls(len(raw))
-    struct = column.kind == "payload" and pa.types.is_nested(plain_type(raw.type))
+    struct = column.kind in ("payload", "relevant") and pa.types.is_nested(plain_type(raw.type))
     raw = raw if struct else unwrapped(raw)
     if column.required:
         chunk.refuse(_missing(raw), column.name, f"is missing; every row needs {_a(column)}")
@@ -45,7 +55,11 @@ def canonical(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
                 raw = label_texts(column.name, raw, chunk)
             return _name(column, raw, chunk, LABEL_CHARACTERS, empty=True)
         case "payload":
-            return _structs(column, raw, chunk) if struct else _texts(column, raw, chunk)
+            cells = _structs(column, raw, chunk) if struct else _texts(column, raw, chunk)
+            return _written(column, cells, of_value if struct else of_text, BadPayload, chunk)
+        case "relevant":
+            cells = _structs(column, raw, chunk) if struct else _texts(column, raw, chunk)
+            return _written(column, cells, relevant_of_value if struct else relevant_of_text, BadRelevant, chunk)
         case "text":
             return _text(column, raw, chunk)
         case "image":
@@ -116,22 +130,25 @@ def _text(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
     return _without(texts, bad)
 
 
-# Payloads
+# Payloads, relevant items
 
 
-def _texts(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
-    cells = _short(column, raw, chunk, _WHITE_SPACE * PAYLOAD_BYTES)
-    return _payloads(column, cells.to_pylist(), of_text, chunk)
+def _texts(column: Column, raw: pa.Array, chunk: Chunk) -> list[Any]:
+    return list(_short(column, raw, chunk, _WHITE_SPACE * _JSON_BYTES[column.kind]).to_pylist())
 
 
-def _structs(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
+def _structs(column: Column, raw: pa.Array, chunk: Chunk) -> list[Any]:
+    """Each cell as Python's json would read it; nulls alone where one is too long to be decoded."""
+    most = _JSON_BYTES[column.kind]
     least = least_json_bytes(raw)
-    limit = f"at most {PAYLOAD_BYTES} are taken"
-    large = least > _WHITE_SPACE * PAYLOAD_BYTES
+    limit = f"at most {most} are taken"
+    large = least > _WHITE_SPACE * most
     if chunk.refuse(large, column.name, lambda place: f"takes at least {least[place]} bytes as JSON; {limit}"):
-        return pa.nulls(len(raw), column.type)
-    return _payloads(column, json_values(raw), of_value, chunk)
+        return [None] * len(raw)
+    return json_values(raw)
 
 
-def _payloads(column: Column, cells: list[Any], write: Callable[[Any], str | None], chunk: Chunk) -> pa.Array:
-    return pa.array(chunk.written(column.name, cells, write, BadPayload), column.type)
+def _written(
+    column: Column, cells: list[Any], write: Callable[[Any], str | None], refusal: type[Exception], chunk: Chunk
+) -> pa.Array:
+    return pa.array(chunk.written(column.name, cells, write, refusal), column.type)

@@ -11,11 +11,12 @@ import pyarrow as pa
 if TYPE_CHECKING:  # the decoding process does without the settings: their import costs more than a small body
     from app.settings import Settings
 
-Kind = Literal["id", "label", "payload", "vector", "image", "text"]
+Kind = Literal["id", "label", "payload", "relevant", "vector", "image", "text"]
 
 ID_CHARACTERS = 512
 LABEL_CHARACTERS = 512
 PAYLOAD_BYTES = 64 * 2**10
+RELEVANT_BYTES = 64 * 2**10
 TEXT_BYTES = 2**20
 IMAGE_BYTES = 8 * 2**20
 
@@ -25,9 +26,23 @@ MOST_COMPONENTS = 65_536
 _CHUNK_BYTES = 8 * 2**20
 _CHUNK_ROWS = 8192
 # What a cell is planned at when a chunk of rows is sized. The largest allowed still fit the decoder's memory.
-_PLANNED_BYTES = {"id": 64, "label": 64, "payload": 16 * 2**10, "text": 32 * 2**10, "image": 256 * 2**10}
+_PLANNED_BYTES = {
+    "id": 64,
+    "label": 64,
+    "payload": 16 * 2**10,
+    "relevant": 16 * 2**10,
+    "text": 32 * 2**10,
+    "image": 256 * 2**10,
+}
 _PLANNED_DIMENSION = 1024
-_TYPES = {"id": pa.string(), "label": pa.string(), "payload": pa.string(), "image": pa.binary(), "text": pa.string()}
+_TYPES = {
+    "id": pa.string(),
+    "label": pa.string(),
+    "payload": pa.string(),
+    "relevant": pa.string(),
+    "image": pa.binary(),
+    "text": pa.string(),
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,12 @@ class Expected:
             "rows",
             (_ID, *vectors, *_side(side_dimension or 0), _LABEL, Column("text", "text"), Column("image", "image")),
         )
+
+    @classmethod
+    def judged_queries(cls, dimensions: Mapping[str, int]) -> Expected:
+        """Queries of a dataset: each has an id, vectors by model (`dimensions` by model id), and the relevant items."""
+        vectors = [Column(f"embedding.{model}", "vector", dimension) for model, dimension in dimensions.items()]
+        return cls("queries", (_ID, *vectors, Column("relevant", "relevant")))
 
     @classmethod
     def queries(cls, dimension: int, old_dimension: int | None = None) -> Expected:

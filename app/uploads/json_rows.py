@@ -22,7 +22,7 @@ from app.uploads.raw import Raw
 
 _EMBEDDINGS = "embeddings"
 _PREFIX = "embedding."
-_DATASET = "rows"
+_WITH_EMBEDDINGS = ("rows", "queries")
 
 
 class _Wrong(ValueError):
@@ -86,7 +86,7 @@ def _flat(row: Any, number: int, noun: str) -> dict[str, Any]:
         raise InvalidUpload(f"Row {number} of the JSON body is {_a(row)}; a row is an object. Rows count from 0.")
     if _EMBEDDINGS not in row:
         return row
-    if noun != _DATASET:
+    if noun not in _WITH_EMBEDDINGS:
         raise InvalidUpload(f"Row {number} has `embeddings`, which rows of datasets have; an item takes `embedding`.")
     flat = {name: value for name, value in row.items() if name != _EMBEDDINGS}
     vectors = row[_EMBEDDINGS]
@@ -150,6 +150,17 @@ def _payload(value: Any) -> str:
         raise _Wrong("is nested too deeply") from None
 
 
+def _relevant(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if not isinstance(value, dict | list):
+        raise _Wrong(f"is {_a(value)}; relevant items are a list of ids, or an object from id to grade")
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        raise _Wrong("is nested too deeply") from None
+
+
 def _vector(value: Any) -> np.ndarray:
     if not isinstance(value, list):
         raise _Wrong(f"is {_a(value)}; a vector is a list of numbers")
@@ -173,6 +184,7 @@ _READ: dict[Kind, Callable[[Any], Any]] = {
     "id": _string,
     "label": _label,
     "payload": _payload,
+    "relevant": _relevant,
     "vector": _vector,
     "image": _image,
     "text": _string,

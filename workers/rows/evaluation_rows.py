@@ -66,11 +66,18 @@ class Evaluated:
 
 
 def read(
-    crosswalk: Crosswalk, holding: Holding, needed: Sequence[str], also: Sequence[str] = (), *, most: int, seed: int
+    crosswalk: Crosswalk,
+    holding: Holding,
+    needed: Sequence[str],
+    also: Sequence[str] = (),
+    *,
+    where: Sequence[str] = (),
+    most: int,
+    seed: int,
 ) -> Evaluated:
     """Reads the rows with a vector in the space of every model in `needed`, and also their vectors of the models in
-    `also`. Of more than `most` rows, that many are drawn at random."""
-    version, condition = holding.rows.version, every(*map(holding.reached, needed))
+    `also`. Of more than `most` rows, that many are drawn at random. where: further conditions that every row meets."""
+    version, condition = holding.rows.version, every(*map(holding.reached, needed), *where)
     held = holding.rows.count(condition, version=version)
     drawn = None if held <= most else _drawn(held, most, seed)
     readers = {model: _reader(crosswalk, holding, model) for model in dict.fromkeys([*needed, *also])}
@@ -131,7 +138,7 @@ def _ordered(
 ) -> Evaluated:
     def column(name: str, kind: Any) -> NDArray[Any]:
         values = np.empty(sum(batch.num_rows for batch, _ in parts), kind)
-        values[:] = [value for batch, _ in parts for value in batch.column(name).to_pylist()]
+        values[:] = [value for batch, _ in parts for value in _cells(batch, name)]
         return values
 
     rows = Evaluated(
@@ -145,6 +152,11 @@ def _ordered(
         held=held,
     )
     return rows.take(np.argsort(column(ROW_ID, np.int64), kind="stable"))
+
+
+def _cells(batch: pa.RecordBatch, column: str) -> list[Any]:
+    """The values of a column; None where rows of this kind have no such column."""
+    return batch.column(column).to_pylist() if column in batch.schema.names else [None] * batch.num_rows
 
 
 def _drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:

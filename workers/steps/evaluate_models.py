@@ -1,19 +1,23 @@
-"""Evaluates a pair of models, or a chain of versions, on rows that hold vectors of all of them."""
+"""Evaluates a pair of models, by labels or by judged queries, or a chain of versions, on rows with vectors of all."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.composition import Crosswalk, compose
-from app.evaluations.holdings import Holding, of_dataset, of_gallery
-from app.evaluations.schemas import ChainEvaluation, PairEvaluation
+from app.datasets.store import RELEVANT
+from app.evaluations.holdings import Holding, of_dataset, of_gallery, of_queries
+from app.evaluations.schemas import ChainEvaluation, JudgedEvaluation, PairEvaluation, SearchEvaluation
 from app.problems import NotFound
+from app.upgrades.accepted_crossings import UpgradeCrossing
 from models.portable import ArtifactError
 from workers.context import StepContext, StepFailed
 from workers.evaluations.chain import evaluate_chain
+from workers.evaluations.judged import evaluate_judged
 from workers.evaluations.pair import evaluate_pair
 from workers.evaluations.searches import SEED, SearchBench
 from workers.rows.evaluation_rows import Evaluated, read
 from workers.rows.items import FLOAT32_BYTES
+from workers.rows.judgements import judged_rows
 
 MOST_QUERIES = 10_000
 
@@ -25,6 +29,8 @@ def run(context: StepContext) -> None:
         evaluation = crosswalk.evaluations.begin(context.lease.subject)
         if isinstance(evaluation, ChainEvaluation):
             result = _chain(context, crosswalk, evaluation)
+        elif isinstance(evaluation, JudgedEvaluation):
+            result = _judged(context, crosswalk, evaluation)
         else:
             result = _pair(context, crosswalk, evaluation)
     except NotFound as gone:
@@ -56,14 +62,44 @@ def _pair(context: StepContext, crosswalk: Crosswalk, evaluation: PairEvaluation
     )
     for rows, of in ((queries, dataset), (gallery, searched)):
         _check_some(rows, of)
-    accepted_crossings = {
-        via: crosswalk.accepted_crossings.named(via)
-        for via in (evaluation.via, against.via if against else None)
-        if via
-    }
     searches = 1 + embedded + len(unconstrained) + (against is not None)
     bench = SearchBench(crosswalk, queries, gallery, evaluation.metrics, _counter(context, searches))
-    return evaluate_pair(bench, evaluation, accepted_crossings, items)
+    return evaluate_pair(bench, evaluation, _crossings(crosswalk, evaluation), items)
+
+
+def _judged(context: StepContext, crosswalk: Crosswalk, evaluation: JudgedEvaluation) -> dict[str, Any]:
+    """The result of a search by judged queries and of what it is compared with, JSON.
+
+    Every row is searched: of rows drawn at random, most that answer a query would be left out.
+    """
+    against = evaluation.against
+    dataset = of_dataset(crosswalk.datasets, evaluation.dataset)
+    asked = of_queries(crosswalk.datasets, evaluation.dataset)
+    if asked is None:
+        raise StepFailed(f"{dataset.name} no longer has judged queries.")
+    searched = dataset if evaluation.gallery_id is None else of_gallery(crosswalk.galleries, evaluation.gallery_id)
+    by_queries = list(dict.fromkeys([evaluation.queries, *([against.queries] if against else [])]))
+    by_gallery = list(dict.fromkeys([str(evaluation.gallery), *([against.gallery] if against else [])]))
+    most, held = _most(crosswalk, by_gallery), searched.count(*map(searched.reached, by_gallery))
+    if held > most:
+        raise StepFailed(
+            f"{searched.name} has {held} rows to search, of which {most} fit into CROSSWALK_EVALUATION_MEMORY_BYTES. "
+            "Set it higher; judged queries search every row."
+        )
+    queries = read(crosswalk, asked, by_queries, where=[asked.given(RELEVANT)], most=MOST_QUERIES, seed=SEED)
+    gallery = read(crosswalk, searched, by_gallery, most=most, seed=SEED)
+    for rows, of in ((queries, asked), (gallery, searched)):
+        _check_some(rows, of)
+    judged = judged_rows(asked.rows, queries.id.tolist(), gallery.id.tolist())
+    tick = _counter(context, 1 + (against is not None))
+    bench = SearchBench(crosswalk, queries, gallery, None, tick)
+    return evaluate_judged(bench, judged, evaluation, _crossings(crosswalk, evaluation), tick)
+
+
+def _crossings(crosswalk: Crosswalk, evaluation: SearchEvaluation) -> dict[str, UpgradeCrossing]:
+    """The crossings that an evaluation names, by upgrade."""
+    named = (evaluation.via, evaluation.against.via if evaluation.against else None)
+    return {via: crosswalk.accepted_crossings.named(via) for via in named if via}
 
 
 def _chain(context: StepContext, crosswalk: Crosswalk, evaluation: ChainEvaluation) -> dict[str, Any]:

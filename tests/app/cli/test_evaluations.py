@@ -52,3 +52,38 @@ def test_a_pair_is_evaluated_followed_and_shown(versions: Versions) -> None:
     refused = run("start", s.dataset, "--queries", s.newest, "--gallery", s.newest)
     assert refused.returncode == 1
     assert "/queries" in refused.stderr
+
+
+def test_judged_queries_are_put_from_a_file_and_asked(versions: Versions, tmp_path: Path) -> None:
+    s = versions
+    vectors = s.seen_by(s.world.queries, s.old)
+    queries = [
+        {"id": f"q{place}", "relevant": [s.world.queries.id[place]], "embeddings": {s.old: vectors[place].tolist()}}
+        for place in range(5)
+    ]
+    file = tmp_path / "queries.json"
+    file.write_text(json.dumps(queries))
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "app.cli", *arguments, "--url", str(s.client.base_url)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert json.loads(run("datasets", "put-queries", s.dataset, str(file)))["inserted"] == 5
+    asked = (
+        "evaluations",
+        "judged",
+        s.dataset,
+        "--queries",
+        s.old,
+        "--gallery",
+        s.old,
+        "--metric",
+        "mrr@1",
+        "--follow",
+    )
+    id, _, shown = run(*asked).partition("\n")
+    assert id in shown
+    (figure,) = s.get(f"/evaluations/{id}")["result"]["search"]["figures"]
+    assert (figure["metric"], figure["mean"], figure["queries"]) == ("mrr@1", 1.0, 5)

@@ -55,6 +55,14 @@ def test_an_exported_gallery_is_put_into_another(url: str, tmp_path: Path) -> No
     assert printed(url, "galleries", "put", "h", str(out), "--model=m")["inserted"] == 3
 
 
+def test_a_list_and_an_export_are_of_the_items_that_a_filter_lets_through(url: str, tmp_path: Path) -> None:
+    only = '--filter={"label": {"gte": "b"}}'
+    assert [item["id"] for item in printed(url, "galleries", "items", "g", only)["items"]] == ["b/c", "d"]
+    out = tmp_path / "g.arrows"
+    run(url, "galleries", "export", "g", f"--out={out}", only)
+    assert pa.ipc.open_stream(out.read_bytes()).read_all().column("id").to_pylist() == ["b/c", "d"]
+
+
 def test_labels_and_payloads_are_changed_of_one_item_and_of_many(url: str, tmp_path: Path) -> None:
     shown = printed(url, "galleries", "change", "g", "-a", "--label=x", '--payload={"n": 1}')
     assert (shown["label"], shown["payload"]) == ("x", {"n": 1})

@@ -214,3 +214,25 @@ def test_an_upgrade_stays_while_an_evaluation_measures_its_crossing(each_version
     assert refusal["used_by"] == [f"evaluation {evaluation}"]
     assert s.client.delete(f"/evaluations/{evaluation}").status_code == 204
     assert s.client.delete(f"/upgrades/{upgrade}").status_code == 204
+
+
+def test_judged_queries_are_asked_for_where_there_are_some_with_what_it_takes(each_versions: Versions) -> None:
+    s = each_versions.with_rows(each_versions.old)
+    body = {"kind": "judged", "queries": s.old, "gallery": s.old}
+    no_queries = refused(s, 422, "validation-error", **body)
+    assert f"PUT /datasets/{s.dataset}/queries" in no_queries["detail"]
+    vectors = s.seen_by(s.world.queries, s.old)
+    queries: list[dict[str, Any]] = [{"id": "q", "embeddings": {s.old: vectors[0].tolist()}}]
+    assert s.client.put(f"/datasets/{s.dataset}/queries", json=queries).is_success
+    assert "relevant" in refused(s, 422, "validation-error", **body)["detail"]
+    queries[0]["relevant"] = [s.world.queries.id[0]]
+    assert s.client.put(f"/datasets/{s.dataset}/queries", json=queries).is_success
+    evaluation = post_evaluation(s, **body).json()
+    assert (evaluation["kind"], evaluation["state"]) == ("judged", "queued")
+    assert evaluation["request"]["metrics"][0] == "ndcg@10"
+    assert s.client.get(f"/evaluations/{evaluation['id']}").json() == evaluation
+    assert wrong(s, **body | {"queries": s.newest, "gallery": s.newest}) == "/queries"
+    assert wrong(s, **body | {"metrics": ["ndcg@10", "cmc@1"]}) == "/metrics/1"
+    assert wrong(s, **body | {"metrics": ["ndcg@1001"]}) == "/metrics/0"
+    assert wrong(s, **body | {"kind": "clicks"}) == "/kind"
+    assert wrong(s, **body | {"slices": ["label"]}) == "/slices"

@@ -84,13 +84,34 @@ def test_a_snapshot_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_a_rebuild_is_due_once_much_was_written_and_no_more_after_it(tmp_path: Path) -> None:
     rows, vectors = np.arange(30_000), np.random.default_rng(0).standard_normal((30_000, 2)).astype(np.float32)
     index = LiveIndex("l2", 2, snapshot=snapshot(tmp_path, "l2", rows, vectors, 1))
-    index.upsert(rows[:10_000], vectors[:10_000], version=2)
-    index.upsert(rows[:10_000], vectors[:10_000], version=2)
+    index.upsert(rows[:10_000], vectors[:10_000] + 1, version=2)
+    index.upsert(rows[:10_000], vectors[:10_000] + 2, version=2)
     due = [index.rebuild_due]
     index.remove(rows[10_000:10_001], version=3)
     due.append(index.rebuild_due)
     index.swap(snapshot(tmp_path, "l2", rows[:10_000], vectors[:10_000], 3))
     assert [*due, index.rebuild_due] == [False, True, False]
+
+
+def test_rows_written_again_with_the_vectors_that_they_have_are_as_of_another_version_and_nothing_else(
+    metric: Distance, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(2)
+    rows, vectors = gallery(random, 20_000)
+    vectors[7] = 0
+    index = LiveIndex(metric, DIMENSION, snapshot=snapshot(tmp_path, metric, rows, vectors, 1))
+    queries = questions(random)
+    memory, expected = index.memory(), index.search(queries, 50)
+    for version in (2, 3):
+        index.upsert(rows[: 10_000 * version], vectors[: 10_000 * version], version=version)
+        assert set(index.versions(rows[: 10_000 * version])) == {version}
+    assert not index.rebuild_due
+    assert index.memory() == memory
+    assert_same(index.search(queries, 50), expected)
+    index.apply(rows[:2], vectors[:2] * np.array([[1], [-1]], np.float32), rows[1:3], version=4)
+    assert index.versions(rows[:4]).tolist() == [4, 4, -1, 3]
+    index.apply(rows[3:4], vectors[3:4], rows[3:4], version=5)
+    assert index.versions(rows[:5]).tolist() == [4, 4, -1, 5, 3]
 
 
 def test_rewriting_one_row_for_ever_takes_no_more_memory() -> None:
@@ -158,14 +179,26 @@ class Life(RuleBasedStateMachine):
         self.oracle = Oracle(metric, np.empty(0, np.int64), np.empty((0, 3), np.float32))
         self.index = LiveIndex(metric, 3)
         self.past = [(0, *self.oracle.batch())]
+        self.given: dict[int, Vectors] = {}
+        self.last: dict[int, int] = {}
 
     @rule(data=st.data(), rows=ROWS, removed=ROWS)
     def write(self, data: st.DataObject, rows: RowIds, removed: RowIds) -> None:
         vectors = data.draw(hnp.arrays(np.float32, (len(rows), 3), elements=COARSE))
+        self._write(rows, vectors, removed)
+
+    @rule(rows=ROWS, removed=ROWS)
+    def write_again(self, rows: RowIds, removed: RowIds) -> None:
+        rows = rows[np.isin(rows, list(self.given))]
+        self._write(rows, np.array([self.given[row] for row in rows.tolist()], np.float32).reshape(-1, 3), removed)
+
+    def _write(self, rows: RowIds, vectors: Vectors, removed: RowIds) -> None:
         version = self.index.version + 1
         self.index.apply(rows, vectors, removed, version=version)
         self.oracle.remove(removed)
         self.oracle.upsert(rows, vectors)
+        self.given |= dict(zip(rows.tolist(), vectors, strict=True))
+        self.last |= dict.fromkeys(removed.tolist(), -1) | dict.fromkeys(rows.tolist(), version)
         self.past.append((version, *self.oracle.batch()))
 
     @rule(data=st.data())
@@ -180,6 +213,9 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "index"):
             return
         assert len(self.index) == len(self.oracle.vectors)
+        base = self.index.snapshot.version if self.index.snapshot else 0
+        stamps = {row: -1 if version < 0 else max(version, base) for row, version in self.last.items()}
+        assert dict(zip(stamps, self.index.versions(np.array([*stamps], np.int64)).tolist(), strict=True)) == stamps
         queries = np.array([[1, 0, 0], [1, -2, 3]], np.float32)
         for score in sorted(self.index.scores):
             assert_exact(self.index, self.oracle, queries, 4, score)

@@ -84,6 +84,20 @@ def test_both_engines_answer_alike_to_the_bit(
     np.testing.assert_array_equal(one.held(rows[:900]).vectors, other.held(rows[:900]).vectors)
 
 
+def test_rows_written_again_with_the_vectors_that_milvus_has_of_them_are_not_held_here(
+    milvus: MilvusProcess, metric: Distance, random: np.random.Generator, tmp_path: Path
+) -> None:
+    rows, vectors = gallery(random, 300)
+    vectors[7] = 0
+    index = opened(milvus_engine(milvus), published(milvus_engine(milvus), tmp_path, rows, vectors, metric))
+    queries = questions(random)
+    memory, expected = index.memory(), index.search(queries, 10)
+    index.upsert(rows[:100], vectors[:100], version=2)
+    assert set(index.versions(rows[:100])) == {2}
+    assert index.memory() == memory
+    assert_same(index.search(queries, 10), expected)
+
+
 def test_equal_rows_are_told_apart_by_their_ids_where_they_are_more_than_milvus_gives(
     milvus: MilvusProcess, tmp_path: Path
 ) -> None:

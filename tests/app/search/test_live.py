@@ -13,7 +13,7 @@ import pytest
 
 from app.backup.files import copy_tree
 from app.composition import Crosswalk, compose
-from app.filters import Filter
+from app.filters import Filter, FilteredRows
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
@@ -150,7 +150,7 @@ class _WrittenMeanwhile(LiveIndexes):
 
 def test_no_answer_mixes_what_an_item_was_before_a_write_with_what_it_is_after(bench: LiveBench) -> None:
     bench.put_labelled("before", x=1, y=2, z=3)
-    search = Search(bench.crosswalk.settings, bench.crosswalk.galleries, _WrittenMeanwhile(bench))
+    search = Search(bench.crosswalk.settings, bench.crosswalk.galleries, _WrittenMeanwhile(bench), FilteredRows(0))
     resolved = bench.crosswalk.search_resolver.resolve("g", "m", None, EVERYTHING)
     query = np.array([[1.0, 0.0]], np.float32)
     (hits,) = json.loads(search.search(resolved, 3, query, Filter.of({"label": {"eq": "before"}})).to_json())["results"]
