@@ -165,7 +165,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         spaces=spaces,
         streams=streams,
         doctor=Doctor(galleries, spaces),
-        readiness=Readiness(settings, apart, doorbell),
+        readiness=Readiness(settings, apart, doorbell, galleries.index_engine),
         apart=apart,
     )
 

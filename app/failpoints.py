@@ -93,6 +93,7 @@ class Failpoint(StrEnum):
     GALLERY_POINTED = "generation.pointed-at"
 
     INDEX_VECTORS_WRITTEN = "index.vectors-written"
+    INDEX_COLLECTION_LOADED = "index.collection-loaded"
     INDEX_MANIFEST_WRITTEN = "index.manifest-written"
     INDEX_SYNCED = "index.synced"
     INDEX_RENAMED = "index.renamed"

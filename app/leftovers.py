@@ -49,7 +49,7 @@ def leftovers(crosswalk: Crosswalk) -> Iterator[Path]:
 def sweep_leftovers(crosswalk: Crosswalk) -> None:
     """Removes what nothing names. What cannot be removed is logged, and left to the next sweep."""
     for path in _untouched_for_long(crosswalk):
-        _remove(path)
+        _remove(crosswalk, path)
     for info in crosswalk.galleries.every():
         try:
             if _of_gallery(crosswalk, info):
@@ -57,7 +57,7 @@ def sweep_leftovers(crosswalk: Crosswalk) -> None:
                     # Nobody begins to build a generation, or to index one, until this has ended.
                     lock(session, [info.id])
                     for path in _of_gallery(crosswalk, info, session):
-                        _remove(path)
+                        _remove(crosswalk, path)
         except Exception:  # The service must start all the same.
             log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)
 
@@ -102,7 +102,9 @@ def _of_gallery(crosswalk: Crosswalk, info: GalleryInfo, within: Session | None 
     return [] if at_work or now.folder != info.folder else sorted(found & unnamed_in(folder, now))
 
 
-def _remove(path: Path) -> None:
+def _remove(crosswalk: Crosswalk, path: Path) -> None:
+    if path.is_dir() and not crosswalk.galleries.index_engine.release(path):
+        return
     log.info("removing what nothing names", path=str(path))
     try:
         if path.is_dir():

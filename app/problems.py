@@ -24,7 +24,10 @@ Problem
 ├── InternalError 500
 └── Unavailable 503           try again later
     ├── DiskFull              nothing more can be written
-    └── DiskFailing           the disk refuses to write, or to read
+    ├── DiskFailing           the disk refuses to write, or to read
+    ├── IndexEngineAway       the server that keeps the indexes does not answer
+    ├── IndexEngineRefuses    that server answers, with an error
+    └── IndexLost             that server answers, and has not the index
 """
 
 from collections.abc import Mapping
@@ -259,6 +262,25 @@ class DiskFull(Unavailable):
 class DiskFailing(Unavailable):
     slug, title = "disk-failing", "A disk cannot be written or read"
     remedy = "Look at the system's log and the disk's health, and keep a copy of what can still be read."
+
+
+class IndexEngineAway(Unavailable):
+    slug, title = "index-engine-away", "The server that keeps the indexes does not answer"
+    retry_after = 5
+    remedy = (
+        "Whoever runs the service looks whether Milvus runs, and whether the settings `milvus_uri` and `milvus_token` "
+        "are right. Nothing has to be restarted here once it answers."
+    )
+
+
+class IndexEngineRefuses(Unavailable):
+    slug, title = "index-engine-refuses", "The server that keeps the indexes answers with an error"
+    remedy = "The log of the service has what Milvus says. It may pass; if not, whoever runs Milvus looks there."
+
+
+class IndexLost(Unavailable):
+    slug, title = "index-lost", "The server that keeps the indexes has lost one"
+    remedy = "Try again: items are compared one by one until the index is made anew, which happens by itself."
 
 
 def retry_after_header(seconds: int) -> dict[str, str]:

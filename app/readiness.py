@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import structlog
 
+from app.index import IndexEngine
 from app.jobs.doorbell import Doorbell
 from app.overload.gathering import Gathering
 from app.settings import Settings
@@ -28,11 +29,12 @@ class Readiness:
     """Looks at every part, in a thread and over a connection that nothing else waits for. Whoever asks while it looks
     is told by its next look, all together."""
 
-    def __init__(self, settings: Settings, database: Database, doorbell: Doorbell) -> None:
+    def __init__(self, settings: Settings, database: Database, doorbell: Doorbell, index_engine: IndexEngine) -> None:
         """database: one that requests do not use."""
         self._settings = settings
         self._database = database
         self._doorbell = doorbell
+        self._index_engine = index_engine
         self._asked: Gathering[None, None, PartStates] = Gathering(
             self._looked, 1, _MOST_TOGETHER, anyio.CapacityLimiter(1)
         )
@@ -48,6 +50,8 @@ class Readiness:
             "store": self._store_state,
             "queue": lambda: "ok" if self._doorbell.reachable() else "unreachable",
         }
+        if (server := self._index_engine.server) is not None:
+            looks["milvus"] = lambda: "ok" if server.answers() else "unreachable"
         found = {name: _state(name, look, self._settings.data_dir) for name, look in looks.items()}
         return [found] * len(asked)
 

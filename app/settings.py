@@ -1,10 +1,11 @@
 """Every setting of the service, read from `CROSSWALK_*` variables (or given to the constructor)."""
 
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
@@ -190,6 +191,22 @@ class Settings(BaseSettings):
         description="Share of the true 10 nearest that an index is tuned to find; left out, 0.99 up to a million items "
         "and 0.95 above.",
     )
+    index_engine: Literal["faiss", "milvus"] = Field(
+        default="faiss", description="What keeps the indexes: FAISS, in files under data_dir, or a Milvus server."
+    )
+    milvus_uri: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^@\s]+$",
+        description="Where Milvus is, like http://milvus:19530, or http://milvus:19530/database; no user and no "
+        "password, which are the token.",
+    )
+    milvus_token: SecretStr | None = Field(default=None, exclude=True, description="Milvus's token, or user:password.")
+    milvus_prefix: str = Field(
+        default="crosswalk",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$",
+        description="What the names of collections and aliases begin with. Services on one Milvus have one each.",
+    )
+    milvus_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest wait for one answer of Milvus.")
     cascade_overlap: float = Field(
         default=0.99, gt=0, le=1, description="Share of the rewritten gallery's top 10 that a cascade is to find."
     )
@@ -200,6 +217,14 @@ class Settings(BaseSettings):
         default=2**28, ge=0, description="Most memory for the transformed rows of one cascade, kept for later queries."
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
+
+    @model_validator(mode="after")
+    def _engine_can_be_used(self) -> Self:
+        if self.index_engine == "milvus" and self.milvus_uri is None:
+            raise ValueError("index_engine is milvus, so milvus_uri must say where Milvus is")
+        if self.milvus_uri is not None and find_spec("pymilvus") is None:
+            raise ValueError("milvus_uri is set, but pymilvus is not installed: pip install 'crosswalk[milvus]'")
+        return self
 
     def admin_secret(self) -> str | None:
         """The key of `admin_key` or `admin_key_file`; None where neither is set.

@@ -4,6 +4,7 @@ import pkgutil
 import signal
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,7 @@ import pytest
 import app
 from app.settings import Settings
 from app.storage.database import Base, Database
-from tests.services import RedisServer, postgres_database, postgres_server
+from tests.services import MilvusProcess, RedisServer, postgres_database, postgres_server
 
 # anyio imports parts of itself when they are first used, which may be in a service's thread; pytest rewrites what it
 # imports of anyio, and CPython 3.11 cannot parse in two threads at once (python/cpython#106905).
@@ -75,6 +76,22 @@ def postgres_url(postgres: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def milvus_installed() -> None:
+    """Skips what needs Milvus where it is not installed."""
+    if missing := [name for name in ("pymilvus", "milvus_lite") if find_spec(name) is None]:
+        pytest.skip(f"indexes in Milvus are not tested: {' and '.join(missing)} not installed")
+
+
+@pytest.fixture(scope="session")
+def milvus(milvus_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
+    """A Milvus server, started when the first test needs it; each test has collections of its own."""
+    server = MilvusProcess(tmp_path_factory.mktemp("milvus") / "data")
     server.start()
     yield server
     server.kill()

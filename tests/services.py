@@ -1,9 +1,11 @@
 """Real PostgreSQL and Redis for tests, from wheels, each on this machine alone and gone afterwards."""
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -144,6 +146,48 @@ class RedisServer:
                 return bool(client.ping())
             except redis.ConnectionError:
                 return False
+
+
+class MilvusProcess:
+    """milvus-lite's server on loopback, which can be killed and started again on what it holds.
+
+    token: what clients must send, as a Milvus server that asks for one checks it; milvus-lite itself checks nothing.
+    """
+
+    def __init__(self, folder: Path, token: str = "") -> None:
+        self._port = free_port()
+        self._folder = folder
+        self._token = token
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Returns when it takes connections."""
+        command = [sys.executable, "-m", "tests.milvus_server", str(self._folder), str(self._port), str(os.getpid())]
+        variables = {**os.environ, "MILVUS_TEST_TOKEN": self._token}
+        with (self._folder.with_suffix(".log")).open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
+        wait_until(self._takes_connections, "Milvus to answer", last=self._folder.with_suffix(".log").read_text)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(PATIENCE_SECONDS)
+            self._process = None
+
+    def _takes_connections(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._folder.with_suffix(".log").read_text()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 def free_port() -> int:

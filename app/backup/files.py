@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.index.milvus import COLLECTION
 from app.storage.lance_table import Table
 from models.portable import digest
 
@@ -36,12 +37,15 @@ class CopiedFile:
 def copy_tree(source: Path, into: Path, base: Path) -> list[CopiedFile]:
     """Copies a folder with everything in it but what is still being written; paths are told below `base`.
 
-    What is deleted meanwhile is left out. Raises Vanished where files go again and again of a folder that stays.
+    What is deleted meanwhile is left out, and so are indexes whose vectors are in Milvus. Raises Vanished where files
+    go again and again of a folder that stays.
     """
     copied: list[CopiedFile] = []
     into.mkdir(parents=True, exist_ok=True)
     for entry in sorted(source.iterdir()):
         if entry.is_symlink() or (entry.name.startswith(".") and "partial" in entry.name):
+            continue
+        if (entry / COLLECTION).exists():  # another service must not take a collection of Milvus for its own
             continue
         if entry.is_dir():
             copied += _whole(entry, into / entry.name, base)

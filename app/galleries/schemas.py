@@ -37,7 +37,9 @@ class PublishedIndex(BaseModel):
         dict[str, int], Field(description="How it was built and is searched, by its kind's own names.", examples=[{}])
     ]
     rows: Annotated[int, Field(description="How many items it holds.")]
-    bytes: Annotated[int, Field(description="Its size on disk, vectors included.")]
+    bytes: Annotated[
+        int | None, Field(description="Its size on disk, vectors included; null where a server keeps the vectors.")
+    ]
     created_at: datetime
 
 

@@ -5,19 +5,19 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from sqlalchemy import ColumnElement, select, true
+from sqlalchemy import ColumnElement, event, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.failpoints import Failpoint, reached
-from app.galleries import schemas
+from app.galleries import generations, schemas
 from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.index import CorruptIndex, IndexOptions, Manifest
+from app.index import CorruptIndex, IndexEngine, IndexOptions, Manifest
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
@@ -33,6 +33,7 @@ class Galleries:
         self._settings = settings
         self._database = database
         self._models = models
+        self.index_engine = IndexEngine(settings)
 
     def create(self, new: schemas.NewGallery) -> tuple[schemas.Gallery, bool]:
         """Registers a gallery; the same body again changes nothing. Returns the gallery, and whether it is new.
@@ -95,7 +96,9 @@ class Galleries:
             if row is not None:
                 session.delete(row)
         reached(Failpoint.GALLERY_UNREGISTERED)
-        self.store(info).destroy()
+        store = self.store(info)
+        if self.index_engine.release(store.folder):
+            store.destroy()
         reached(Failpoint.GALLERY_DESTROYED)
 
     def generations(self, gallery: str) -> list[schemas.Generation]:
@@ -156,6 +159,21 @@ class Galleries:
             shortcuts,
         )
         return lineage if uncertainty else lineage.of_vectors_alone
+
+    def point(self, session: Session, gallery: str, number: int) -> None:
+        """As `generations.point`; once that is committed, the engine of indexes is told."""
+        generations.point(session, gallery, number)
+        info = self.info(gallery, session)
+
+        @event.listens_for(session, "after_commit", once=True)
+        def show(_committed: Session) -> None:
+            self.show_active(info, number)
+
+    def show_active(self, info: GalleryInfo, number: int) -> None:
+        """Tells the engine of indexes which generation answers, for those who look there by themselves."""
+        name = info.generations[number].index_name
+        directory = None if name is None else self.store(info).index_folder(number) / name
+        self.index_engine.show_active(info.id, directory)
 
     def using_model(self, session: Session, model: str) -> list[str]:
         """What uses a model here, for the registry."""
@@ -223,8 +241,26 @@ class Galleries:
             active_generation=info.active,
             active_model=info.current.space.model,
             items=self.store(info).items.count(),
-            published_index=_published_index(self.store(info), info.current),
+            published_index=self._published_index(self.store(info), info.current),
             created_at=info.created_at,
+        )
+
+    def _published_index(self, store: GalleryStore, generation: GenerationInfo) -> schemas.PublishedIndex | None:
+        """What a generation's index says of itself; None where it has none, or one that does not say what was
+        published."""
+        if generation.index_name is None:
+            return None
+        try:
+            manifest = Manifest.load(store.index_folder(generation.number) / generation.index_name)
+        except CorruptIndex:  # searches find it out as well, and ask for another
+            return None
+        return schemas.PublishedIndex(
+            kind=manifest.kind,
+            recall=manifest.recall,
+            parameters=manifest.parameters,
+            rows=manifest.rows,
+            bytes=self.index_engine.bytes_on_disk(manifest),
+            created_at=datetime.fromisoformat(manifest.created_at),
         )
 
     def _wire_generation(self, info: GalleryInfo, generation: GenerationInfo) -> schemas.Generation:
@@ -243,24 +279,6 @@ class Galleries:
             ready_at=generation.ready_at,
             retired_at=generation.retired_at,
         )
-
-
-def _published_index(store: GalleryStore, generation: GenerationInfo) -> schemas.PublishedIndex | None:
-    """What a generation's index says of itself; None where it has none, or one that does not say what was published."""
-    if generation.index_name is None:
-        return None
-    try:
-        manifest = Manifest.load(store.index_folder(generation.number) / generation.index_name)
-    except CorruptIndex:  # searches find it out as well, and ask for another
-        return None
-    return schemas.PublishedIndex(
-        kind=manifest.kind,
-        recall=manifest.recall,
-        parameters=manifest.parameters,
-        rows=manifest.rows,
-        bytes=manifest.bytes,
-        created_at=datetime.fromisoformat(manifest.created_at),
-    )
 
 
 def _info(row: GalleryRow, generations: Sequence[GenerationRow], spaces: Mapping[str, Space]) -> GalleryInfo:

@@ -1,7 +1,8 @@
-"""Vector indexes: what one does (`protocol`), the FAISS engine, and how a snapshot is published."""
+"""Vector indexes: what one does (`protocol`), the engines that keep them, and how a snapshot is published."""
 
 from app.index.block import as_indexed
 from app.index.effort import tune
+from app.index.engine import IndexEngine
 from app.index.exact import best_of, candidate_scores, ranked
 from app.index.faiss import LiveIndex
 from app.index.growth import grow
@@ -22,6 +23,7 @@ from app.index.protocol import (
     Vectors,
 )
 from app.index.publish import publish
+from app.index.published import IndexSnapshot
 from app.index.row_positions import RowPositions
 from app.index.snapshot import CHECKED_AT_ONCE, Snapshot
 
@@ -33,7 +35,9 @@ __all__ = [
     "CorruptIndex",
     "Held",
     "Hits",
+    "IndexEngine",
     "IndexOptions",
+    "IndexSnapshot",
     "Kind",
     "LiveIndex",
     "Manifest",

@@ -21,7 +21,7 @@ from models.portable import Distance
 # SIMD far too long. With 1 it takes BLAS unless a selector is given, so the choice is made here.
 faiss.cvar.distance_compute_blas_threshold = 1
 
-_MARGIN = 8  # candidates asked for beyond k: what lets most queries be answered in one pass
+MARGIN = 8  # candidates asked for beyond k: what lets most queries be answered in one pass
 _GROWTH = 8  # how many times more are asked for in the next pass
 _BLAS_QUERIES = 4  # from how many queries on BLAS wins
 _BLAS_SHARE = 0.25  # share of selected rows below which BLAS wastes more than it wins
@@ -114,8 +114,8 @@ def nearest(
 
     Cosine takes unit vectors and unit queries. rows: (n,) the ids to answer with. longest: no vector is longer.
     """
-    slack, count = _rounding(queries, longest, score), len(queries)
-    fetch = k + _MARGIN
+    slack, count = rounding(queries, longest, score), len(queries)
+    fetch = k + MARGIN
     if 0 < count * fetch <= _PAIRS and 2 * fetch < selected.count:
         hits, sure = _attempt(queries, k, vectors, rows, score, slack, propose(queries, fetch, selected))
         if sure.all():  # as most are, and one query always comes alone: the rest is not worth its time then
@@ -225,7 +225,7 @@ def _pair_scores(queries: Vectors, vectors: Vectors, positions: Positions, score
     return np.sqrt(scores) if score == "l2" else scores
 
 
-def _rounding(queries: Vectors, longest: float, score: Distance) -> npt.NDArray[np.float64]:
+def rounding(queries: Vectors, longest: float, score: Distance) -> npt.NDArray[np.float64]:
     """How far two float32 evaluations of one similarity can lie apart, for each query: (m,) float64.
 
     Either errs by at most γ_n·Σ|xᵢyᵢ|, γ_n ≈ n·2⁻²⁴, in any order of summation (Higham, Accuracy and Stability of

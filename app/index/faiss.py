@@ -1,4 +1,4 @@
-"""The FAISS engine: an immutable snapshot, the writes since then, and the switch from one snapshot to the next."""
+"""A live index: an immutable snapshot of any engine, the writes since then, and the switch to the next snapshot."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from app.index.block import VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
+from app.index.published import IndexSnapshot
 from app.index.restamps import Restamps
 from app.index.row_positions import RowPositions
 from app.index.selections import Selections
-from app.index.snapshot import Snapshot
 from models.portable import Distance
 
 _REBUILD_LEAST = 10_000  # rows
@@ -35,7 +35,7 @@ class _State:
     """
 
     version: int
-    snapshot: Snapshot | None
+    snapshot: IndexSnapshot | None
     base: VectorBlock | None
     delta: VectorBlock
     versions: RowIds
@@ -55,7 +55,9 @@ class LiveIndex:
     every row is in the delta: an exact index in memory.
     """
 
-    def __init__(self, metric: Distance, dimension: int, *, snapshot: Snapshot | None = None, version: int = 0) -> None:
+    def __init__(
+        self, metric: Distance, dimension: int, *, snapshot: IndexSnapshot | None = None, version: int = 0
+    ) -> None:
         """version: that of the store when it held nothing, where there is no snapshot. Raises ValueError as `swap`."""
         self.metric: Distance = metric
         self.dimension = dimension
@@ -79,9 +81,15 @@ class LiveIndex:
         return copy.copy(self)  # every read takes the one state, which is exchanged and never changed
 
     @property
-    def snapshot(self) -> Snapshot | None:
+    def snapshot(self) -> IndexSnapshot | None:
         """The published snapshot that is searched; None before the first."""
         return self._state.snapshot
+
+    @property
+    def lost(self) -> bool:
+        """Whether the snapshot was found to be gone, so that the index must be opened anew."""
+        snapshot = self._state.snapshot
+        return snapshot is not None and snapshot.lost
 
     @property
     def rebuild_due(self) -> bool:
@@ -148,7 +156,7 @@ class LiveIndex:
             state.restamps.over(rows[in_base], stamps)
             versions[in_base] = stamps
             if vectors is not None:
-                vectors[in_base] = state.base.vectors_at(places[in_base])
+                vectors[in_base] = state.snapshot.vectors_at(places[in_base])
         ids, positions = state.written
         places = ids.located(rows)
         in_delta = np.flatnonzero(places >= 0)
@@ -188,7 +196,7 @@ class LiveIndex:
         places = state.snapshot.ids.located(rows)
         in_base = np.flatnonzero(state.base.finds(places))
         units, ranked, _ = as_indexed(vectors[in_base], self.metric)
-        held = state.base.vectors_at(places[in_base])
+        held = state.base.vectors_at(places[in_base])  # zeros where another process holds them: not worth asking for
         equal = (units.view(np.uint32) == held.view(np.uint32)).all(axis=1)
         same[in_base] = equal & (ranked == (places[in_base] < state.base.ranked.size))
         return same
@@ -200,7 +208,7 @@ class LiveIndex:
         none = np.empty(0, np.int64)
         self.apply(none, np.empty((0, self.dimension), np.float32), rows, version=version)
 
-    def swap(self, snapshot: Snapshot) -> None:
+    def swap(self, snapshot: IndexSnapshot) -> None:
         """Puts a newer snapshot under the writes that came after its version; searches go on meanwhile.
 
         Raises ValueError where it is of another metric or dimension, or older than what the delta began from.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.index.approximate import BUILT, Approximate
-from app.index.bitmap import Bitmap
+from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock
 from app.index.manifest import Digest, Manifest
 from app.index.protocol import PADDING, CorruptIndex, Hits, MemoryUse, RowIds, Vectors
@@ -76,6 +76,14 @@ class Snapshot:
     def version(self) -> int:
         """The store version it was built from."""
         return self.manifest.version
+
+    @property
+    def lost(self) -> bool:
+        """Never: a mapped file stays until it is closed."""
+        return False
+
+    def vectors_at(self, positions: Positions) -> Vectors:
+        return self.block.vectors_at(positions)
 
     def check_vectors(self) -> None:
         """Reads all vectors. Raises CorruptIndex where they are not those that were published."""

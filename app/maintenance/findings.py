@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-FindingKind = Literal["damaged", "missing", "disagrees", "leftover", "unsealed"]
-FindingRemedy = Literal["restore", "rebuild", "remove", "seal"]
+FindingKind = Literal["damaged", "missing", "disagrees", "leftover", "unsealed", "unchecked"]
+FindingRemedy = Literal["restore", "rebuild", "remove", "seal", "retry"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Finding:
 
     kind: `damaged` files are not what was written; `missing` ones are named by the database and not there; what
     `disagrees` is there and whole, but not of one mind; a `leftover` is named by nothing any more, and `unsealed` files
-    have no checksum yet, which are no faults. subject: whose it is ("gallery faq"). remedy: `restore` from a backup,
-    since nothing else holds it; the others, `repair` does: `rebuild` a generation's vectors and index, `remove`,
-    `seal`.
+    have no checksum yet, which are no faults; what is `unchecked` cannot be looked at, since a server is away. subject:
+    whose it is ("gallery faq"). remedy: `restore` from a backup, since nothing else holds it; `retry` later; the
+    others, `repair` does: `rebuild` a generation's vectors and index, `remove`, `seal`.
     """
 
     kind: FindingKind

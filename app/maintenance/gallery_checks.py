@@ -8,10 +8,11 @@ from app.composition import Crosswalk
 from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, RowIds, Snapshot, as_indexed
+from app.index import CorruptIndex, IndexSnapshot, RowIds, as_indexed
 from app.maintenance.artifact_checks import damaged_files
 from app.maintenance.findings import Finding, IndexedGeneration
 from app.maintenance.table_checks import table_findings
+from app.problems import Unavailable
 from app.storage.lance_table import ROW_ID, VersionGone, embedding_column
 from models.portable import ArtifactError
 
@@ -52,7 +53,7 @@ def _generation(
     if generation.parent is not None:
         yield from _vectors(info, store, generation, lineage, subject)
     if generation.index_name is not None:
-        yield from _index(info, store, generation, lineage, subject)
+        yield from _index(crosswalk, info, store, generation, lineage, subject)
 
 
 def _vectors(
@@ -80,7 +81,12 @@ def _vectors(
 
 
 def _index(
-    info: GalleryInfo, store: GalleryStore, generation: GenerationInfo, lineage: Lineage, subject: str
+    crosswalk: Crosswalk,
+    info: GalleryInfo,
+    store: GalleryStore,
+    generation: GenerationInfo,
+    lineage: Lineage,
+    subject: str,
 ) -> Iterator[Finding]:
     """A published index: its checksums, its space, its rows, and, where nothing is transformed, its vectors."""
     anew = IndexedGeneration(info.id, generation.number)
@@ -89,9 +95,12 @@ def _index(
         yield Finding("missing", subject, path, "its index is not there", "rebuild", anew)
         return
     try:
-        snapshot = Snapshot.load(path)
+        snapshot = crosswalk.galleries.index_engine.open(path)
     except CorruptIndex as error:
         yield Finding("damaged", subject, path, str(error), "rebuild", anew)
+        return
+    except Unavailable as problem:
+        yield Finding("unchecked", subject, path, problem.detail.rstrip("."), "retry")
         return
     manifest = snapshot.manifest
     if (manifest.metric, manifest.dimension) != (generation.space.metric, generation.space.dimension):
@@ -106,9 +115,15 @@ def _index(
         return
     if difference := _difference(snapshot.rows, rows):
         yield Finding("disagrees", subject, path, f"of its index's rows, {difference}", "rebuild", anew)
-    elif generation.parent is None and (others := _other_vectors(store, lineage, snapshot)):
-        what = f"its index holds other vectors of {others} items than the items do"
-        yield Finding("disagrees", subject, path, what, "rebuild", anew)
+    elif generation.parent is None:
+        try:
+            others = _other_vectors(store, lineage, snapshot)
+        except Unavailable as problem:
+            yield Finding("unchecked", subject, path, problem.detail.rstrip("."), "retry")
+            return
+        if others:
+            what = f"its index holds other vectors of {others} items than the items do"
+            yield Finding("disagrees", subject, path, what, "rebuild", anew)
 
 
 def _rows(store: GalleryStore, lineage: Lineage, version: int) -> RowIds:
@@ -128,16 +143,15 @@ def _difference(held: RowIds, expected: RowIds) -> str:
     return ", ".join(f"{count} {how}" for count, how in parts if count)
 
 
-def _other_vectors(store: GalleryStore, lineage: Lineage, snapshot: Snapshot) -> int:
+def _other_vectors(store: GalleryStore, lineage: Lineage, snapshot: IndexSnapshot) -> int:
     """Of how many items the index holds another vector than the items do."""
-    others, block = 0, snapshot.block
-    ranked = len(block.vectors)
+    others, ranked = 0, snapshot.block.ranked.size
     for part in store.project(lineage, version=snapshot.version):
         indexed, has_direction, _ = as_indexed(part.vectors, snapshot.manifest.metric)
         places = snapshot.ids.located(part.rows)
         here = (places >= 0) & (places < ranked)
         same = here == has_direction
         both = here & has_direction
-        same[both] = (block.vectors[places[both]] == indexed[both]).all(axis=1)
+        same[both] = (snapshot.vectors_at(places[both]) == indexed[both]).all(axis=1)
         others += int((~same).sum())
     return others

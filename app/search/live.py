@@ -10,7 +10,7 @@ import structlog
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
-from app.index import CHECKED_AT_ONCE, CorruptIndex, LiveIndex, Snapshot, VectorIndex
+from app.index import CHECKED_AT_ONCE, CorruptIndex, IndexSnapshot, LiveIndex, VectorIndex
 from app.problems import Unavailable
 from app.storage.lance_table import VersionGone
 
@@ -94,6 +94,7 @@ class _Followed:
         self, galleries: Galleries, info: GalleryInfo, number: int, ask: AskForRebuild, limits: LoadLimits
     ) -> None:
         self._store: GalleryStore = galleries.store(info)
+        self._engine = galleries.index_engine
         self._lineage = galleries.lineage(info, number)
         self._number = number
         self._ask_for_rebuild = ask
@@ -106,6 +107,7 @@ class _Followed:
         self._published_version = 0
         self._asked_at: int | None = None
         self._corrupt = False
+        self._of_other_engine: bool | None = None
 
     def level(self, info: GalleryInfo, version: int | None = None) -> VectorIndex:
         """The index, level with the items as of a version, which is known to be no longer ago than the caller's
@@ -115,11 +117,14 @@ class _Followed:
         later = index is not None and self._taken_over_later(info, generation)
         if (
             index is not None
+            and not index.lost
             and (later or not self._newly_published(generation))
             and index.version >= (self._store.items.version if version is None else version)
         ):
             return index
         with self._lock:
+            if self._index is not None and self._index.lost:
+                self._index = None
             if self._index is None or (self._newly_published(generation) and not later):
                 self._index = self._renewed(info, generation)
             try:
@@ -162,10 +167,14 @@ class _Followed:
                 if self._newly_published(generation):
                     self._index = self._renewed(info, generation, snapshot)
                     self._ask_if_due(info, self._index)
+        except Unavailable as problem:
+            log.warning("published index not taken over yet", gallery=info.id, index=name, why=problem.detail)
         finally:
             self._loading = None  # where it failed, the next search tries again
 
-    def _renewed(self, info: GalleryInfo, generation: GenerationInfo, snapshot: Snapshot | None = None) -> LiveIndex:
+    def _renewed(
+        self, info: GalleryInfo, generation: GenerationInfo, snapshot: IndexSnapshot | None = None
+    ) -> LiveIndex:
         """The index with the newly published snapshot under it, which may be loaded already; opened anew where that
         cannot be."""
         index, published = self._index, generation.index_name
@@ -195,15 +204,20 @@ class _Followed:
             index.upsert(part.rows, part.vectors, version=version)
         return index
 
-    def _loaded(self, info: GalleryInfo, published: str) -> Snapshot:
-        """A published snapshot; where it has very many vectors, they are checked while it is searched already."""
+    def _loaded(self, info: GalleryInfo, published: str) -> IndexSnapshot:
+        """A published snapshot; where it has very many vectors, they are checked while it is searched already.
+
+        Raises CorruptIndex, and Unavailable where its server does not answer.
+        """
         folder = self._store.index_folder(self._number) / published
-        snapshot = Snapshot.load(folder, check_at_once=self._limits.checked_at_once)
+        snapshot = self._engine.open(folder, check_at_once=self._limits.checked_at_once)
+        if self._of_other_engine is None and not self._engine.is_own(snapshot):
+            self._of_other_engine = True  # once: where a worker publishes by another engine, it would go on for ever
         if not snapshot.checked:
             threading.Thread(target=self._check, args=(info, snapshot), name=f"check {published}", daemon=True).start()
         return snapshot
 
-    def _check(self, info: GalleryInfo, snapshot: Snapshot) -> None:
+    def _check(self, info: GalleryInfo, snapshot: IndexSnapshot) -> None:
         """Lets go of a snapshot whose vectors turn out damaged, and has another built."""
         try:
             snapshot.check_vectors()
@@ -227,9 +241,10 @@ class _Followed:
         index.apply(rows, vectors, changes.removed, version=changes.version)
 
     def _ask_if_due(self, info: GalleryInfo, index: LiveIndex) -> None:
-        if (index.rebuild_due or self._corrupt) and self._asked_at is None:
+        if (index.rebuild_due or self._corrupt or self._of_other_engine) and self._asked_at is None:
             if self._ask(info.id):
                 self._asked_at, self._corrupt = index.version, False
+                self._of_other_engine = False if self._of_other_engine else None
         elif not index.rebuild_due:
             self._asked_at = None
 

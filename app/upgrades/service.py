@@ -142,7 +142,7 @@ class Upgrades:
                         f"Gallery {name!r} has moved on to generation {info.active}. Roll that back first, or "
                         f"choose one: POST /galleries/{name}/activate."
                     )
-                generations.point(session, name, parent)
+                self._galleries.point(session, name, parent)
             return self._wire(session, row)
 
     def switch(self, gallery: str, number: int, caller: Access) -> None:
@@ -214,7 +214,7 @@ class Upgrades:
         upgrades = sorted({generation.upgrade for generation in made if generation.upgrade is not None})
         # Upgrades are locked before galleries, as by all who lock both: so nobody waits for one who waits for him.
         locked = [rows.lock(session, upgrade) for upgrade in upgrades]
-        generations.point(session, gallery, number)
+        self._galleries.point(session, gallery, number)
         for row in locked:
             switched = [self._is_on(session, name, row.id) for name in generations.galleries_of(session, row.id)]
             if all(switched) and row.state in (UpgradeState.READY, UpgradeState.ROLLED_BACK):

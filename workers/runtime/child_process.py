@@ -119,10 +119,17 @@ def environment(settings: Settings) -> dict[str, str]:
         **dict.fromkeys(_THREAD_COUNTS, share),
         **ours,
         **{f"CROSSWALK_{name.upper()}": _variable(value) for name, value in given.items()},
+        **_secrets(settings),
         **failpoints.passed_on(),
         "PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _secrets(settings: Settings) -> dict[str, str]:
+    """Those that steps need: what shows settings leaves them out."""
+    token = settings.milvus_token
+    return {} if token is None else {"CROSSWALK_MILVUS_TOKEN": token.get_secret_value()}
 
 
 def _variable(value: object) -> str:

@@ -24,6 +24,8 @@ _REMEDY = (
 )
 DISK_FULL = 74
 """The exit status of a step that found no space on a disk (sysexits' EX_IOERR)."""
+ENGINE_AWAY = 69
+"""The exit status of a step that found the server of the indexes away (sysexits' EX_UNAVAILABLE)."""
 _UNEXPECTED = "Nobody foresaw this: the log of the worker says where it happened."
 _ATTEMPTS_OF_FAULTS = 2
 _ATTEMPTS_OF_KILLED = 3
@@ -34,13 +36,13 @@ class Death:
     """How a process ended that did not finish its job.
 
     `attempts` is how many attempts there are to be in all, whatever ended the earlier ones; None where only the
-    settings limit that. `disk_full`: the step waits for space, and is tried again at no attempt's cost.
+    settings limit that. `waits`: the step waits for space, or for a server, and is tried again at no attempt's cost.
     """
 
     how: str
     meaning: str
     attempts: int | None
-    disk_full: bool = False
+    waits: bool = False
 
 
 def explain(status: int | None) -> Death:
@@ -52,7 +54,9 @@ def explain(status: int | None) -> Death:
     nothing wrong: only the settings limit that.
     """
     if status == DISK_FULL:
-        return Death("found no space on a disk", "It is tried again until there is.", None, disk_full=True)
+        return Death("found no space on a disk", "It is tried again until there is.", None, waits=True)
+    if status == ENGINE_AWAY:
+        return Death("found the server of the indexes away", "It is tried again until that answers.", None, waits=True)
     if status == UNLIKELY_TO_HEAL:
         return Death("failed", _UNEXPECTED, _ATTEMPTS_OF_FAULTS)
     if status is None or status >= 0:

@@ -14,7 +14,7 @@ from importlib import import_module
 
 from app import failpoints
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
-from app.problems import DamagedFile, DiskFull
+from app.problems import DamagedFile, DiskFull, IndexEngineAway
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.disk import disk_problem
@@ -22,7 +22,7 @@ from models.portable import ArtifactError
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import LEASE_LOST, Heartbeat
 from workers.runtime.child_process import BEGUN
-from workers.runtime.death import DISK_FULL
+from workers.runtime.death import DISK_FULL, ENGINE_AWAY
 from workers.runtime.failure import UNLIKELY_TO_HEAL, may_heal, reason_of_data
 from workers.runtime.program import CROSSWALK, Program
 
@@ -61,6 +61,10 @@ def main(program: Program, arguments: list[str]) -> int:
             logging.exception("the disk is full")
             sys.stdout.write(f"{problem.detail}\n")  # the last line is the reason that the supervisor gives
             return DISK_FULL
+        if isinstance(error, IndexEngineAway):
+            logging.exception("the server of the indexes does not answer")
+            sys.stdout.write(f"{error.detail}\n")
+            return ENGINE_AWAY
         if may_heal(error):
             raise
         traceback.print_exc()

@@ -105,9 +105,9 @@ class Supervisor:
         """Releases a job whose process is gone. Raises LeaseLost where the step had ended the job, as it should."""
         if self._stopping.is_set():
             self._leases.hand_back(lease)
-        elif death.disk_full:
+        elif death.waits:
             self._leases.hand_back(lease, after=_SWEEPS_UNTIL_SPACE * self._settings.sweep_seconds, reason=reason)
-            log.warning("step waits for space on the disk", job=lease.job_id, why=reason)
+            log.warning("step waits for what it lacks", job=lease.job_id, why=reason)
         else:
             state = self._leases.release(lease, reason, most_attempts=death.attempts)
             log.warning("step did not finish", job=lease.job_id, state=state, why=reason)

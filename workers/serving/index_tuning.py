@@ -10,7 +10,7 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
 from app.galleries.info import GalleryInfo
-from app.index import CorruptIndex, Snapshot, tune
+from app.index import CorruptIndex
 from app.upgrades.accepted_crossings import crossable
 from models.portable import Array, check_seal
 
@@ -37,7 +37,8 @@ def tune_for_queries(
     if index is None:
         return Tuning.exact(len(queries), FEW)
     try:
-        snapshot = Snapshot.load(crosswalk.galleries.store(info).index_folder(number) / index)
+        engine = crosswalk.galleries.index_engine
+        snapshot = engine.open(crosswalk.galleries.store(info).index_folder(number) / index)
     except CorruptIndex:  # search goes exactly until it is rebuilt, which tunes it
         return Tuning.exact(len(queries), FEW)
     generation, neighbours = info.generations[number], FEW
@@ -46,7 +47,7 @@ def tune_for_queries(
         pushed = open_crossing(artifacts, generation.space, crosswalk.models.space(model)).plain.push(queries)
         queries, score = pushed.queries, pushed.score
         neighbours = _candidates(artifacts)
-    tuned = tune(snapshot, queries, score, min(neighbours, snapshot.block.ranked.count))
+    tuned = engine.tune(snapshot, queries, score, min(neighbours, snapshot.block.ranked.count))
     if tuned is None:
         return Tuning.exact(len(queries), neighbours)
     before, after = tuned

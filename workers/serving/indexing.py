@@ -12,7 +12,7 @@ from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo, GenerationInfo, generation_tag
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, Snapshot, grow, prune, publish
+from app.index import CorruptIndex, grow
 from app.storage.lance_table import VersionGone
 from workers.serving.index_tuning import tune_for_crossings
 
@@ -55,7 +55,9 @@ def _grown(
         return None
     folder = store.index_folder(generation.number)
     try:
-        base = Snapshot.load(folder / generation.index_name)
+        base = crosswalk.galleries.index_engine.growable(folder / generation.index_name)
+        if base is None:
+            return None
         changes, written = store.changes(crosswalk.galleries.lineage(info, generation.number), base.version)
     except (CorruptIndex, VersionGone) as error:
         log.info("index is built anew", gallery=info.id, generation=generation.number, reason=str(error))
@@ -84,7 +86,7 @@ def _built_anew(
 ) -> Path:
     """An index of all of a generation's vectors, published."""
     total, number = store.items.count(version=version), generation.number
-    return publish(
+    return crosswalk.galleries.index_engine.publish(
         store.index_folder(number),
         (
             (part.rows, part.vectors)
@@ -105,13 +107,15 @@ def hold(store: GalleryStore, number: int, version: int) -> None:
 
 def settle(crosswalk: Crosswalk, gallery: str, built: Built) -> None:
     """Lets go of what the indexes before this one needed. Call after the pointer has moved."""
-    store = crosswalk.galleries.store(crosswalk.galleries.info(gallery))
+    info = crosswalk.galleries.info(gallery)
+    store = crosswalk.galleries.store(info)
     for tag in store.items.tags():
         if tag.startswith(generation_tag(built.generation, "")) and tag != generation_tag(
             built.generation, built.version
         ):
             store.items.untag(tag)
-    prune(store.index_folder(built.generation), [built.index])
+    crosswalk.galleries.show_active(info, info.active)
+    crosswalk.galleries.index_engine.prune(store.index_folder(built.generation), [built.index])
     reached(Failpoint.INDEX_SETTLED)
 
 

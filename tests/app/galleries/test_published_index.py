@@ -15,6 +15,7 @@ from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
+from tests.services import MilvusProcess
 from workers.serving.indexing import build_index
 
 COUNT, DIMENSION = 1_200, 4
@@ -83,6 +84,28 @@ def test_a_graph_grows_by_what_was_written_since_and_holds_the_items_as_they_are
     told = crosswalk.galleries.get("g").published_index
     assert told is not None
     assert told.rows == COUNT - 50 + 300
+
+
+def test_an_index_in_milvus_is_told_without_a_size_and_is_always_built_whole(
+    settings: Settings, database: Database, milvus: MilvusProcess
+) -> None:
+    options = {"index_engine": "milvus", "milvus_uri": milvus.uri, "index_exact_rows": 1_000}
+    crosswalk = compose(settings.model_copy(update=options))
+    crosswalk.models.create(NewModel(id="m", dimension=DIMENSION, metric="cosine"))
+    fill(crosswalk, "g", IndexChoice())
+    first = publish_index(crosswalk, "g")
+    crosswalk.items.delete("g", [str(item) for item in range(50)])
+    put(crosswalk, "g", range(COUNT - 100, COUNT + 300))
+    second = publish_index(crosswalk, "g")
+    assert first != second
+    told = crosswalk.galleries.get("g").published_index
+    assert told is not None
+    assert (told.kind, told.rows, told.bytes) == ("hnsw", COUNT - 50 + 300, None)
+    assert told.recall >= 0.99
+    assert told.parameters["ef_search"] > 0
+    assert not list(gallery_findings(crosswalk, crosswalk.galleries.info("g")))
+    crosswalk.galleries.delete("g")
+    crosswalk.close()
 
 
 def test_an_index_whose_manifest_is_damaged_is_not_told_of(crosswalk: Crosswalk) -> None:

@@ -1,14 +1,17 @@
 """Index engines under the contract: each makes an index that holds given rows."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.index import IndexOptions, LiveIndex, RowIds, Snapshot, VectorIndex, Vectors, grow, publish
+from app.index import IndexEngine, IndexOptions, LiveIndex, RowIds, Snapshot, VectorIndex, Vectors, grow, publish
+from app.settings import Settings
 from models.portable import Distance
 from tests.app.index.oracle import Oracle
+from tests.services import MilvusProcess
 
 DIMENSION = 12
 COUNT = 2_400
@@ -33,16 +36,40 @@ def published(options: IndexOptions) -> Make:
 
 
 def half_written_since(metric: Distance, rows: RowIds, vectors: Vectors, folder: Path) -> LiveIndex:
+    return stale_half(IndexEngine(Settings()), metric, rows, vectors, folder)
+
+
+def stale_half(engine: IndexEngine, metric: Distance, rows: RowIds, vectors: Vectors, folder: Path) -> LiveIndex:
     """Half the snapshot is stale, a part of it gone, and the delta holds what is true now."""
     half = len(rows) // 2
     stale = np.concatenate([vectors[:half], vectors[:half][::-1]])
     gone = np.arange(50) + int(rows.max(initial=0)) + 1
     ones = np.ones((50, vectors.shape[1]), np.float32)
     batches = [(np.concatenate([rows[: len(stale)], gone]), np.concatenate([stale, ones]))]
-    directory = publish(folder, batches, metric=metric, dimension=vectors.shape[1], version=1)
-    index = LiveIndex(metric, vectors.shape[1], snapshot=Snapshot.load(directory))
+    directory = engine.publish(
+        folder, batches, metric=metric, dimension=vectors.shape[1], version=1, options=IndexOptions()
+    )
+    index = LiveIndex(metric, vectors.shape[1], snapshot=engine.open(directory))
     index.apply(rows[half:], vectors[half:], gone, version=2)
     return index
+
+
+def milvus_engine(server: MilvusProcess) -> IndexEngine:
+    return IndexEngine(Settings(index_engine="milvus", milvus_uri=server.uri))
+
+
+def in_milvus(server: MilvusProcess, options: IndexOptions) -> Make:
+    def make(metric: Distance, rows: RowIds, vectors: Vectors, folder: Path) -> LiveIndex:
+        engine, dimension = milvus_engine(server), vectors.shape[1]
+        batches = zip(np.array_split(rows, 5), np.array_split(vectors, 5), strict=True)
+        path = engine.publish(folder, batches, metric=metric, dimension=dimension, version=1, options=options)
+        return LiveIndex(metric, dimension, snapshot=engine.open(path))
+
+    return make
+
+
+def half_in_milvus(server: MilvusProcess) -> Make:
+    return partial(stale_half, milvus_engine(server))
 
 
 def grown(metric: Distance, rows: RowIds, vectors: Vectors, folder: Path) -> LiveIndex:
@@ -74,7 +101,36 @@ APPROXIMATE: dict[str, Make] = {
     "graph": published(IndexOptions(kind="hnsw", m=16, ef_construction=60)),
     "grown graph": grown,
 }
-ENGINES = EXACT | APPROXIMATE
+EXACT_IN_MILVUS: dict[str, Callable[[MilvusProcess], Make]] = {
+    "Milvus": partial(in_milvus, options=IndexOptions(kind="flat")),
+    "Milvus and delta": half_in_milvus,
+}
+IN_MILVUS: dict[str, Callable[[MilvusProcess], Make]] = {
+    "Milvus and delta": half_in_milvus,
+    "Milvus graph": partial(in_milvus, options=IndexOptions(kind="hnsw", m=16, ef_construction=60)),
+    "Milvus quantised file": partial(in_milvus, options=IndexOptions(kind="ivf_sq8", nlist=60, nprobe=30)),
+}
+ENGINES = [*EXACT, *APPROXIMATE, *IN_MILVUS]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of metrics other than cosine, Milvus has no approximate indexes: they would be tested as "Milvus" once more."""
+    repeated = [item for item in items if isinstance(item, pytest.Function) and _compares_all_in_milvus(item)]
+    config.hook.pytest_deselected(items=repeated)
+    items[:] = [item for item in items if item not in repeated]
+
+
+def _compares_all_in_milvus(item: pytest.Function) -> bool:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    approximate = parameters.get("engine") in IN_MILVUS.keys() - EXACT_IN_MILVUS.keys()
+    return approximate and (parameters.get("metric", "cosine") != "cosine" or "filled_l2" in item.fixturenames)
+
+
+def maker(name: str, request: pytest.FixtureRequest) -> Make:
+    """What makes indexes of an engine."""
+    if name in EXACT_IN_MILVUS | IN_MILVUS:
+        return (EXACT_IN_MILVUS | IN_MILVUS)[name](request.getfixturevalue("milvus"))
+    return (EXACT | APPROXIMATE)[name]
 
 
 @pytest.fixture(params=METRICS)
@@ -83,14 +139,14 @@ def metric(request: pytest.FixtureRequest) -> Distance:
     return chosen
 
 
-@pytest.fixture(params=EXACT)
+@pytest.fixture(params=[*EXACT, *EXACT_IN_MILVUS])
 def exact(request: pytest.FixtureRequest) -> Make:
-    return EXACT[request.param]
+    return maker(request.param, request)
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Make:
-    return ENGINES[request.param]
+    return maker(request.param, request)
 
 
 @pytest.fixture

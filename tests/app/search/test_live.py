@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from app.backup.files import copy_tree
 from app.composition import Crosswalk, compose
 from app.filters import Filter, FilteredRows
 from app.galleries import generations
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import NewGallery
 from app.index import LiveIndex, Snapshot, VectorIndex
+from app.index.milvus import CollectionName
+from app.index.milvus_server import MilvusAddress, MilvusServer
 from app.keys.access import EVERYTHING
+from app.maintenance.gallery_checks import gallery_findings
+from app.problems import IndexLost
 from app.registry.schemas import NewModel
 from app.search.live import LiveIndexes, LoadLimits
 from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
+from tests.services import MilvusProcess, free_port
 from tests.waiting import wait_until
 from workers.serving.indexing import Built, build_index, settle
 
@@ -82,6 +89,20 @@ class LiveBench:
 
 @pytest.fixture
 def bench(settings: Settings, database: Database) -> Iterator[LiveBench]:
+    yield from benches(settings)
+
+
+@pytest.fixture
+def milvus_settings(settings: Settings, milvus: MilvusProcess) -> Settings:
+    return settings.model_copy(update={"index_engine": "milvus", "milvus_uri": milvus.uri})
+
+
+@pytest.fixture
+def milvus_bench(milvus_settings: Settings, database: Database) -> Iterator[LiveBench]:
+    yield from benches(milvus_settings)
+
+
+def benches(settings: Settings) -> Iterator[LiveBench]:
     crosswalk = compose(settings)
     crosswalk.models.create(NewModel(id="m", dimension=2, metric="ip"))
     crosswalk.galleries.create(NewGallery(id="g", model="m"))
@@ -169,6 +190,72 @@ def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench:
     bench.publish()
     assert bench.scores() == [3, 2, 1]
     assert bench.rebuilds == [("g", 1)]
+
+
+def test_every_write_is_seen_by_the_next_search_of_an_index_in_milvus(milvus_bench: LiveBench) -> None:
+    test_every_write_is_seen_by_the_next_search_before_and_after_an_index_is_published(milvus_bench)
+
+
+def test_index_that_milvus_has_lost_is_searched_around_and_a_rebuild_is_asked_for(
+    milvus_bench: LiveBench, milvus: MilvusProcess
+) -> None:
+    bench, server = milvus_bench, MilvusServer(MilvusAddress(milvus.uri, None, 10.0))
+    bench.put(x=1, y=2)
+    folder = bench.crosswalk.galleries.store(bench.info).index_folder(1) / bench.publish().index
+    assert bench.scores() == [2, 1]
+    server.drop(CollectionName.read(folder).name)
+    with pytest.raises(IndexLost):
+        bench.scores()
+    assert bench.scores() == [2, 1]
+    assert bench.rebuilds == [("g", 1)]
+    bench.publish()
+    assert bench.scores() == [2, 1]
+
+
+def test_index_of_the_engine_before_answers_until_one_of_the_new_engine_is_published(
+    bench: LiveBench, milvus_settings: Settings
+) -> None:
+    bench.put(x=1, y=2)
+    bench.publish()
+    after = LiveBench(compose(milvus_settings))
+    assert (after.scores(), after.rebuilds) == ([2, 1], [("g", 1)])
+    after.publish()
+    assert (after.scores(), after.rebuilds) == ([2, 1], [("g", 1)])
+    assert (bench.scores(), bench.rebuilds) == ([2, 1], [("g", 1)]), "it does not know where Milvus is"
+    after.crosswalk.close()
+
+
+def test_verification_compares_a_collection_with_the_items_unless_milvus_is_away(
+    milvus_bench: LiveBench, milvus_settings: Settings
+) -> None:
+    milvus_bench.put(x=1, y=2)
+    milvus_bench.publish()
+    assert list(gallery_findings(milvus_bench.crosswalk, milvus_bench.info)) == []
+    away = compose(milvus_settings.model_copy(update={"milvus_uri": f"http://127.0.0.1:{free_port()}"}))
+    (finding,) = gallery_findings(away, milvus_bench.info)
+    assert (finding.kind, finding.remedy, finding.fault) == ("unchecked", "retry", True)
+    away.close()
+
+
+def test_backup_leaves_collections_to_the_service_that_made_them(milvus_bench: LiveBench, tmp_path: Path) -> None:
+    milvus_bench.put(x=1, y=2)
+    folder = milvus_bench.crosswalk.galleries.store(milvus_bench.info).folder
+    path = folder / "indexes" / "1" / milvus_bench.publish().index
+    copied = [file.path for file in copy_tree(folder, tmp_path / "copy", tmp_path)]
+    assert any("items.lance" in name for name in copied)
+    assert not any(path.name in name for name in copied)
+
+
+def test_collection_goes_with_its_gallery(milvus_bench: LiveBench, milvus: MilvusProcess) -> None:
+    milvus_bench.put(x=1)
+    built = milvus_bench.publish()
+    folder = milvus_bench.crosswalk.galleries.store(milvus_bench.info).index_folder(1) / built.index
+    name = CollectionName.read(folder).name
+    server = MilvusServer(MilvusAddress(milvus.uri, None, 10.0))
+    assert server.count(name) == 1
+    milvus_bench.crosswalk.galleries.delete("g")
+    assert server.count(name) is None
+    assert not folder.exists()
 
 
 def test_searches_do_not_wait_for_a_large_index_to_be_loaded(bench: LiveBench) -> None:

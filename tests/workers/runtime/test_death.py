@@ -2,7 +2,9 @@ import signal
 
 import pytest
 
-from workers.runtime.death import explain
+from workers.heartbeat import LEASE_LOST
+from workers.runtime.death import DISK_FULL, ENGINE_AWAY, explain
+from workers.runtime.failure import UNLIKELY_TO_HEAL
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP"])
@@ -26,6 +28,13 @@ def test_a_step_that_is_killed_is_repeated_twice_and_one_asked_to_end_as_often_a
 
 def test_signal_without_a_name_has_its_number() -> None:
     assert explain(-(signal.SIGRTMIN + 3)).how == f"was killed by signal {signal.SIGRTMIN + 3}"
+
+
+@pytest.mark.parametrize("status", [DISK_FULL, ENGINE_AWAY])
+def test_step_that_lacks_space_or_a_server_waits_for_it(status: int) -> None:
+    assert status not in (LEASE_LOST, UNLIKELY_TO_HEAL)
+    assert explain(status).waits
+    assert explain(status).attempts is None
 
 
 @pytest.mark.parametrize("status", [0, 1, 75])
