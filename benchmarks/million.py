@@ -1,6 +1,6 @@
 """A gallery of a million items is upgraded while clients search and write it in several gateway processes.
 
-    python -m benchmarks.million [--rows 1000000] [--minutes-at-most 60] [--seconds 30] [--keep FOLDER]
+    python -m benchmarks.million [--rows 1000000] [--minutes-at-most 60] [--seconds 30]
 
 The real service (SQLite, its worker embedded) holds clustered vectors of an old model. Two clients search and one
 writes at a steady pace over several connections each, from before the upgrade is started, from 1,000 pairs, until after
@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -41,7 +42,7 @@ from rich.table import Table
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
-from benchmarks.million_clients import GALLERY, REFUSED, Caller, Stage, Tally, searching, writing
+from benchmarks.million_clients import GALLERY, REFUSED, Caller, Stage, Tally, encoded, searching, writing
 from benchmarks.million_recall import exactly_nearest, first_right_answer, recall
 from benchmarks.million_service import RunningService
 from benchmarks.million_truth import ModelName, Truth, name_of
@@ -91,6 +92,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30, help="of load in each state that is switched to")
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the service is ended with it
     folder = Path(tempfile.mkdtemp(prefix="crosswalk-million-"))
     world, tally = World(DIMENSION), Tally()
     service = RunningService(folder, chosen.processes)
@@ -168,7 +170,9 @@ def _ready(client: httpx.Client) -> bool:
 
 
 def _published(client: httpx.Client, rows: int) -> bool:
-    """Whether the active generation's index holds at least so many rows."""
+    """Whether the active generation's index holds at least so many rows; a search asks for one that does."""
+    asked = {"gallery": GALLERY, "model": "old", "vector": encoded(np.ones(DIMENSION, np.float32))}
+    client.get("/search", params=asked).raise_for_status()
     index = client.get(f"/galleries/{GALLERY}").raise_for_status().json()["published_index"]
     return index is not None and index["rows"] >= rows
 
