@@ -222,11 +222,12 @@ def _upgraded(run: Run) -> str:
 
 
 def _switches(run: Run, upgrade: str, seconds: float) -> None:
-    """Under load: activates, rolls back, and activates again."""
+    """Under load by both models, once the upgrade is ready: activates, rolls back, and activates again."""
+    run.stage.models = ("old", "new")
+    time.sleep(seconds)
     with httpx.Client(base_url=run.service.url, timeout=120) as client:
         for what, generation in (("activate", 2), ("rollback", 1), ("activate", 2)):
             switch = run.stage.truth.begin_switch(generation, time.monotonic())
-            run.stage.models = ("old", "new")
             client.post(f"/upgrades/{upgrade}/{what}").raise_for_status()
             switch.ended = time.monotonic()
             run.stage.phase = "active" if generation == 2 else "rolled back"

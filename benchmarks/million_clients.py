@@ -20,8 +20,9 @@ GALLERY, K = "million", 10
 CONNECTIONS = 4
 """Of each client, in turn: so many land in every gateway process."""
 
-REFUSED = "refused while rolled back"
-"""Queries and vectors of the new model, when the gallery's generation may have been the old one."""
+REFUSED = "refused for want of a way"
+"""Queries and vectors of the new model, when the gallery's generation may have been the old one: after a rollback, and
+vectors before the switch as well."""
 
 PUSHED = ("instant", "cascade")
 """The routes by which queries of the new model search old vectors."""
