@@ -48,6 +48,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.random_walk
 	$(BIN)/python -m benchmarks.index_speed
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.million
 	$(BIN)/python -m benchmarks.search_costs
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fused_speed
 	$(BIN)/python -m benchmarks.streaming

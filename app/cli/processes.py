@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
+from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
@@ -28,7 +28,6 @@ from app.http.server import server_config
 from app.http.sharing import NOBODY, ConnectionLoads, SharingServer
 from app.http.telemetry import METRICS_DIR
 from app.logs import configure_logging
-from app.main import create_app
 from app.settings import Settings
 
 _LOOK_SECONDS = 0.5
@@ -75,8 +74,10 @@ def _shared_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _gateway(settings: Settings) -> FastAPI:
+def _gateway(settings: Settings) -> ASGIApp:
     """The application of one process, made when it has begun."""
+    from app.main import create_app
+
     configure_logging(settings.log_format)
     failpoints.arm("gateway")
     parent = os.getppid()

@@ -19,7 +19,6 @@ from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
 from app.http.server import server_config
 from app.logs import configure_logging
-from app.main import create_app
 from app.settings import Settings
 from app.storage import migrate as migrations
 from app.storage.database import Database
@@ -54,6 +53,8 @@ def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> No
     if processes > 1:
         _serve_with_processes(settings, listener, _url(host, listener), processes)
         return
+    from app.main import create_app
+
     if settings.embedded:
         from workers.runtime.celery import EmbeddedWorker
 
@@ -69,22 +70,24 @@ def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> No
 
 
 def _serve_with_processes(settings: Settings, listener: socket.socket, url: str, count: int) -> None:
-    """Serves with several processes; the embedded worker is in this one, which takes no requests itself."""
+    """Serves with several processes; the embedded worker is in this one, which takes no requests itself.
+
+    They import the gateway, which this one does not, and so does not keep them waiting; nor does the worker, which
+    begins once they serve.
+    """
     from app.cli.processes import serve_with_processes
 
     _migrate(settings)
     with listener, ExitStack() as stack:
-        if settings.embedded:
-            from workers.runtime.celery import EmbeddedWorker
 
-            stack.enter_context(EmbeddedWorker(settings))
-        served = serve_with_processes(
-            settings,
-            listener,
-            count,
-            finish_seconds=_FINISH_SECONDS,
-            started=lambda: _tell_started(url, settings, count),
-        )
+        def started() -> None:
+            if settings.embedded:
+                from workers.runtime.celery import EmbeddedWorker
+
+                stack.enter_context(EmbeddedWorker(settings))
+            _tell_started(url, settings, count)
+
+        served = serve_with_processes(settings, listener, count, finish_seconds=_FINISH_SECONDS, started=started)
     if not served:
         raise typer.Exit(1)
 

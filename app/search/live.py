@@ -187,6 +187,7 @@ class _Followed:
                 log.warning("published index not taken over", gallery=info.id, index=published, error=str(error))
                 index = self._opened(info, published)
         self._published, self._published_version = published, generation.store_version or 0
+        self._asked_at = None  # what was asked for is there; where as much was written meanwhile, another is due
         return index
 
     def _opened(self, info: GalleryInfo, published: str | None) -> LiveIndex:

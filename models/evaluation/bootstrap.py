@@ -5,7 +5,9 @@ Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,15 +88,26 @@ def resampled_sums(parts: Floats, *, seed: int = 0, resamples: int = 2000, size:
     Equal seeds draw equal rows from tables of equally many rows.
     """
     n, size = len(parts), size or len(parts)
+    if resamples * max(n, size) <= DRAWS_IN_MEMORY:
+        return np.asarray(_draws(n, size, seed, resamples) @ parts)
+    drawn = [counts @ parts for counts in _draw(n, size, seed, resamples)]
+    return np.concatenate(drawn)
+
+
+@lru_cache(maxsize=1)  # figures that are compared are of the same queries, one after the other
+def _draws(n: int, size: int, seed: int, resamples: int) -> Floats:
+    """All of `_draw`, which is not to be written to."""
+    return np.concatenate(list(_draw(n, size, seed, resamples)))
+
+
+def _draw(n: int, size: int, seed: int, resamples: int) -> Iterator[Floats]:
+    """How often each of n rows is among the `size` drawn: (resamples, n) float64, in pieces of bounded size."""
     rng = np.random.default_rng(seed)
-    drawn = np.empty((resamples, parts.shape[1]))
     step = max(1, DRAWS_IN_MEMORY // max(n, size))
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
         rows = rng.integers(0, n, (count, size)) + n * np.arange(count)[:, None]
-        counts = np.bincount(rows.ravel(), minlength=count * n).reshape(count, n)
-        drawn[start : start + count] = counts.astype(np.float64) @ parts
-    return drawn
+        yield np.bincount(rows.ravel(), minlength=count * n).reshape(count, n).astype(np.float64)
 
 
 def percentile_interval(mean: float, draws: Floats, confidence: float = 0.95) -> Interval:

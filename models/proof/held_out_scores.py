@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,6 +54,11 @@ class ProofBench:
     target: Space
     labelled: bool
     has_side: Known = None
+
+    @cached_property
+    def indexed_old(self) -> Array:
+        """The gallery's old vectors as an index holds them: (N, d_old) float32."""
+        return as_indexed(self.gallery.old, self.source.metric)
 
     def transformed_gallery(self, h: Mover) -> Array:
         """The gallery as `h` transforms it: (N, d_new) float32."""
@@ -196,7 +202,7 @@ def pushed_scores(bench: ProofBench, h: Transformation, queries: Codes, fused: R
     scores = np.full((len(rows), len(METRICS)), np.nan)
     by_alpha = np.full((len(rows), len(alphas_for(fused)), len(METRICS)), np.nan)
     if bench.labelled:
-        gallery = as_indexed(bench.gallery.old, bench.source.metric)
+        gallery = bench.indexed_old
         scores = bench.scores_by_label(pushed.queries, rows, gallery, pushed.score)
         by_alpha = bench.fused_by_label(rows, Searched(pushed.queries, gallery, pushed.score), fused)
     old = as_indexed(bench.pairs.old[bench.judged], bench.source.metric)

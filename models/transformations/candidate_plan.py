@@ -54,6 +54,10 @@ def prepare_recipe(
 
     tried: the candidates before it. choosing: whether methods are chosen among, so that a hopeless one may be skipped.
     """
+    settings_of = {candidate.recipe.name: candidate.recipe.settings for candidate in tried}
+    ridge = settings_of.get(replace(recipe, method="ridge").name, {})
+    if recipe.method == "low_rank":  # whose search for a strength would find what ridge's has found
+        return replace(recipe, settings={**ridge, **recipe.settings})
     if recipe.method in LINEAR:
         return recipe
     if recipe.method not in NETWORKS:
@@ -69,7 +73,6 @@ def prepare_recipe(
     )
     if choosing and (reason := _reason_to_skip_network(recipe, tried, trials, epochs)):
         return reason
-    settings_of = {candidate.recipe.name: candidate.recipe.settings for candidate in tried}
     ridge = settings_of.get(Recipe("ridge", recipe.uses_side).name, {}) if recipe.method == "residual_mlp" else {}
     return replace(recipe, settings={**ridge, **recipe.settings, "epochs": max(epochs, FEWEST_EPOCHS)})
 

@@ -11,7 +11,7 @@ import torch
 
 from models.arrays import ONE_STANDARD_ERROR, Progress, silent
 from models.evaluation.bootstrap import paired_bootstrap
-from models.portable import Space, Transformation
+from models.portable import Array, Space, Transformation
 from models.transformations.candidate_progress import Rounds
 from models.transformations.held_out_retrieval import HeldOutRetrieval, RetrievalScores
 from models.transformations.methods import NETWORKS, Recipe, learn
@@ -19,18 +19,22 @@ from models.transformations.pairs import Pairs, Refit
 
 BEYOND_DOUBT = 0.95
 CURVE_SHARES = (0.125, 0.25, 0.5)
+FEWEST_QUERIES_TO_STOP = 30
+"""Of the folds measured so far, for a candidate to be given up by them."""
 
 
 @dataclass(frozen=True)
 class TriedRecipe:
     """A candidate: a recipe with the settings chosen for it, and its held-out retrieval.
 
-    pushed: retrieval by queries pushed into the old space, None where the recipe does not push. transformation: learned
-    from all pairs, None where that was not needed to choose settings. seconds: that learning took.
+    transformed: (rows, d_new) float32, the held-out rows as each fold's model transforms them. pushed: retrieval by
+    queries pushed into the old space, None where the recipe does not push. transformation: learned from all pairs, None
+    where that was not needed to choose settings. seconds: that learning took.
     """
 
     recipe: Recipe
     measured: RetrievalScores
+    transformed: Array
     pushed: RetrievalScores | None
     transformation: Transformation | None
     seconds: float
@@ -40,6 +44,15 @@ class TriedRecipe:
         push."""
         assert self.pushed is not None
         return replace(self, measured=self.pushed)
+
+
+@dataclass(frozen=True)
+class StoppedRecipe:
+    """A candidate that was given up after some folds, as it could not win; seconds: that learning took until then."""
+
+    recipe: Recipe
+    seconds: float
+    why: str
 
 
 @dataclass(frozen=True)
@@ -65,17 +78,41 @@ class CandidateTrials:
             progress=progress,
         )
 
-    def run(self, recipe: Recipe, progress: Progress) -> TriedRecipe:
-        """Learns a recipe once per fold and measures it; one without epochs first from all pairs, for its settings."""
+    def run(self, recipe: Recipe, progress: Progress, rival: TriedRecipe | None = None) -> TriedRecipe | StoppedRecipe:
+        """Learns a recipe once per fold and measures it; one without epochs first from all pairs, for its settings.
+
+        rival: what a network is to beat. One that lags behind it by more than one standard error, in the folds learned
+        so far, is given up: it would have to be better beyond doubt in the end.
+        """
         start = time.perf_counter()
         whole = None if recipe.method in NETWORKS else self.refit(recipe)(self.pairs)
         if whole is not None:
             recipe = replace(recipe, settings=whole.card.settings)
-        models = self.held_out.fit(self.refit(recipe, Rounds(progress, len(self.held_out.folds))))
+        folds = len(self.held_out.folds)
+        refit = self.refit(recipe, Rounds(progress, folds))
+        models: list[Transformation] = []
+        for fold in range(folds):
+            models.append(self.held_out.fit_fold(refit, fold))
+            if rival is None or recipe.method not in NETWORKS or fold + 1 == folds:
+                continue
+            if self._lags(models, rival):
+                why = f"given up after {fold + 1} of {folds} folds, where it was behind {rival.recipe.name} by more "
+                why += "than one standard error"
+                return StoppedRecipe(recipe, time.perf_counter() - start, why)
         recipe = replace(recipe, settings=models[0].card.settings)
         seconds = time.perf_counter() - start
         pushed = self.held_out.measure_pushed(models) if recipe.pushes else None
-        return TriedRecipe(recipe, self.held_out.measure(models), pushed, whole, seconds)
+        transformed = self.held_out.transform(models)
+        return TriedRecipe(recipe, self.held_out.retrieval(transformed), transformed, pushed, whole, seconds)
+
+    def _lags(self, models: Sequence[Transformation], rival: TriedRecipe) -> bool:
+        """Whether the rival is ahead by more than one standard error in the folds of these models, the first ones."""
+        mine, theirs = (
+            self.held_out.retrieval_in_first(len(models), vectors)
+            for vectors in (self.held_out.transform(models), rival.transformed)
+        )
+        enough = len(mine.hits) >= FEWEST_QUERIES_TO_STOP
+        return enough and leads(theirs, mine, network=False, seed=self.seed)
 
     def fit_all(self, candidate: TriedRecipe, progress: Progress) -> Transformation:
         """The candidate's transformation learned from all pairs, with its held-out measurement on the card."""

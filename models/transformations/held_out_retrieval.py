@@ -69,7 +69,11 @@ class HeldOutRetrieval:
 
     def fit(self, refit: Refit, share: float = 1.0) -> tuple[Transformation, ...]:
         """One transformation per fold, learned from the first `share` of the pairs outside the fold."""
-        return tuple(refit(self._pairs.subset(_first(others, share))) for others, _ in self.folds)
+        return tuple(self.fit_fold(refit, fold, share) for fold in range(len(self.folds)))
+
+    def fit_fold(self, refit: Refit, fold: int, share: float = 1.0) -> Transformation:
+        """The transformation of one fold, learned from the first `share` of the pairs outside it."""
+        return refit(self._pairs.subset(_first(self.folds[fold][0], share)))
 
     @property
     def rows(self) -> int:
@@ -101,6 +105,26 @@ class HeldOutRetrieval:
             self._queries, self._codes[self._own], gallery, self._codes, self._target.metric, self._own
         )
         return RetrievalScores(cmc(ranks, 1).astype(np.float64), 1 / ranks)
+
+    def retrieval_in_first(self, folds: int, gallery: Array) -> RetrievalScores:
+        """Retrieval among the rows of the first `folds` folds alone, as queries and gallery; gallery as for
+        `retrieval`, whose other rows are not read. Queries that cannot be answered there are left out."""
+        rows = int((self._fold < folds).sum())  # rows are in the order of their folds
+        own = self._own[self._own < rows]
+        if self._truth is None:
+            codes = self._codes[:rows]
+            own = own[np.bincount(codes + 1)[codes[own] + 1] > 1]
+            ranks = ranks_of_first_match(
+                self._rows.new[own], codes[own], gallery[:rows], codes, self._target.metric, own
+            )
+            return RetrievalScores(cmc(ranks, 1).astype(np.float64), 1 / ranks)
+        k = min(NEIGHBOURS, rows - 1)
+        truth, found = (
+            top_k(self._rows.new[own], vectors[:rows], k, self._target.metric, own)
+            for vectors in (self._rows.new, gallery)
+        )
+        recall = recall_at_k(found, truth)
+        return RetrievalScores(recall, recall)
 
     def measure_pushed(self, models: Sequence[Transformation]) -> RetrievalScores:
         """Retrieval from the held-out rows' old vectors, with queries pushed by the model of each row's fold."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from models.arrays import Codes
@@ -44,9 +45,9 @@ def towards_class_means(pairs: Pairs, target: Space, share: float) -> Pairs:
     """
     codes, new = codes_of(pairs), as_indexed(np.asarray(pairs.new, np.float32), target.metric)
     known = codes >= 0
-    means = np.zeros((int(codes.max(initial=-1)) + 1, new.shape[1]))
-    np.add.at(means, codes[known], new[known])
-    means /= np.maximum(np.bincount(codes[known], minlength=len(means)), 1)[:, None]
+    classes = int(codes.max(initial=-1)) + 1
+    members = csr_array((np.ones(int(known.sum())), (codes[known], np.flatnonzero(known))), (classes, len(new)))
+    means = (members @ new.astype(np.float64)) / np.maximum(np.bincount(codes[known], minlength=classes), 1)[:, None]
     targets = new.copy()
     targets[known] += np.float32(share) * (means[codes[known]] - new[known]).astype(np.float32)
     return replace(pairs, new=targets)

@@ -19,7 +19,7 @@ from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.portable import Space, Transformation
 from models.transformations.candidate_plan import WORK, plan_recipes, prepare_recipe
 from models.transformations.candidate_progress import Meter
-from models.transformations.candidates import CandidateTrials, TriedRecipe, last_in_chain
+from models.transformations.candidates import CandidateTrials, StoppedRecipe, TriedRecipe, last_in_chain
 from models.transformations.held_out_retrieval import HeldOutRetrieval, RetrievalScores
 from models.transformations.labels import has_repeated_label
 from models.transformations.methods import MethodName
@@ -32,7 +32,7 @@ class CandidateResult:
 
     uses_side: whether it reads side-information. pushes: whether it can be pushed into queries. held_out: retrieval
     from transformed rows. pushed: retrieval by pushed queries from old vectors, None where it does not push. skipped:
-    why it was not tried, None where it was.
+    why it was not tried, or not to the end, None where it was; fit_seconds: that learning took, until it was given up.
     """
 
     name: str
@@ -96,8 +96,11 @@ def select(
         if isinstance(prepared, str):
             results.append(CandidateResult(recipe.name, recipe.uses_side, recipe.pushes, skipped=prepared))
         else:
-            tried.append(trials.run(prepared, meter.within(share)))
-            results.append(_result(tried[-1], seed))
+            rival = last_in_chain(tried, seed) if tried and method == "auto" else None
+            outcome = trials.run(prepared, meter.within(share), rival)
+            if isinstance(outcome, TriedRecipe):
+                tried.append(outcome)
+            results.append(_result(outcome, seed))
         meter.advance(share)
     best = last_in_chain([each for each in tried if method in ("auto", each.recipe.method)], seed)
     pushed = last_in_chain([each.as_pushed() for each in tried if each.pushed is not None], seed)
@@ -116,8 +119,11 @@ def select(
     )
 
 
-def _result(candidate: TriedRecipe, seed: int) -> CandidateResult:
-    recipe, pushed = candidate.recipe, candidate.pushed
+def _result(candidate: TriedRecipe | StoppedRecipe, seed: int) -> CandidateResult:
+    recipe = candidate.recipe
+    if isinstance(candidate, StoppedRecipe):
+        return CandidateResult(recipe.name, recipe.uses_side, recipe.pushes, candidate.seconds, skipped=candidate.why)
+    pushed = candidate.pushed
     return CandidateResult(
         recipe.name,
         recipe.uses_side,

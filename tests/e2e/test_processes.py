@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +150,12 @@ def test_steps_are_done_by_one_worker_which_is_in_the_process_that_answers_nothi
             answered.set()
             looking.join(PATIENCE_SECONDS)
     assert parents == {embedded.gateway().pid}
+
+
+def test_processes_need_not_wait_until_the_one_that_starts_them_has_imported_what_they_import() -> None:
+    theirs = {"app.main", "app.composition", "lance", "celery"}
+    script = f"import sys, app.cli.service, app.cli.processes; print(sorted({theirs} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
 
 
 def test_processes_end_with_the_one_that_started_them(embedded: Service) -> None:

@@ -179,6 +179,19 @@ def test_search_that_looked_before_an_index_was_published_keeps_to_the_newer_one
     assert bench.rebuilds == []
 
 
+def test_rebuild_is_asked_for_again_when_as_much_was_written_while_one_was_made(bench: LiveBench) -> None:
+    def put_many(first: str) -> None:
+        bench.put(**{f"{first}{number}": 1.0 for number in range(10_001)})
+        bench.live.index(bench.info, 1)
+
+    put_many("x")
+    bench.live.index(bench.info, 1)
+    assert bench.rebuilds == [("g", 1)]
+    bench.publish()
+    put_many("y")
+    assert bench.rebuilds == [("g", 1), ("g", 1)]
+
+
 def test_corrupt_index_is_searched_around_and_a_rebuild_is_asked_for_once(bench: LiveBench) -> None:
     bench.put(x=1, y=2)
     built = bench.publish()

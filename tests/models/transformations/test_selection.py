@@ -6,6 +6,8 @@ import pytest
 from models.device import resolve
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Array, Space, Transformation
+from models.transformations.candidate_plan import prepare_recipe
+from models.transformations.candidates import CandidateTrials, StoppedRecipe, TriedRecipe
 from models.transformations.held_out_retrieval import HeldOutRetrieval
 from models.transformations.methods import METHODS, Recipe, learn, method_named
 from models.transformations.pairs import Pairs
@@ -15,6 +17,16 @@ from models.transformations.training_cost import epochs_within
 SOURCE, TARGET = Space("old", 16, "cosine"), Space("new", 24, "cosine")
 CLASSES = 12
 CPU = resolve("cpu")
+
+
+def trials_on(pairs: Pairs) -> CandidateTrials:
+    """Trials of candidates on these pairs."""
+    return CandidateTrials(pairs, SOURCE, TARGET, CPU, 0, HeldOutRetrieval(pairs, TARGET, 0))
+
+
+def rival_with(trials: CandidateTrials, transformed: Array) -> TriedRecipe:
+    """A rival that leaves the held-out rows at these vectors."""
+    return TriedRecipe(Recipe("ridge"), trials.held_out.retrieval(transformed), transformed, None, None, 0.0)
 
 
 def world(rows: int, *, seed: int = 0, side: int = 0, curved: bool = False) -> Pairs:
@@ -177,3 +189,53 @@ def test_budget_lowers_the_epochs_and_never_exceeds_what_a_network_wants() -> No
     assert plenty == 80
     assert 0 < tight < 80
     assert epochs_within(300.0, "fct", 100_000, (128, 64, 128), 2, CPU) in (tight // 2, tight // 2 + 1)
+
+
+def test_network_that_is_behind_after_some_folds_is_given_up_with_the_seconds_that_it_took() -> None:
+    pairs = world(300)
+    trials = trials_on(pairs)
+    held_out = np.concatenate([rows for _, rows in trials.held_out.folds])
+    best = rival_with(trials, pairs.new[held_out])  # all re-embedded: half of it cannot be told from the old vectors
+    outcome = trials.run(Recipe("residual_mlp", settings={"epochs": 2}), lambda done, total: None, best)
+    assert isinstance(outcome, StoppedRecipe)
+    assert outcome.seconds > 0
+    assert "of 5 folds" in outcome.why
+    assert "ridge" in outcome.why
+
+
+def test_network_that_is_not_behind_is_measured_in_every_fold() -> None:
+    trials = trials_on(world(100))
+    noise = np.random.default_rng(0).standard_normal((100, 24)).astype(np.float32)
+    outcome = trials.run(
+        Recipe("residual_mlp", settings={"epochs": 2}), lambda done, total: None, rival_with(trials, noise)
+    )
+    assert isinstance(outcome, TriedRecipe)
+    assert len(outcome.transformed) == 100
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_retrieval_in_all_folds_is_that_of_the_whole(labelled: bool) -> None:
+    pairs = world(60)
+    pairs = pairs if labelled else Pairs(pairs.old, pairs.new)
+    held_out = HeldOutRetrieval(pairs, TARGET, 0)
+    noise = np.random.default_rng(0).standard_normal((60, 24)).astype(np.float32)
+    whole = held_out.retrieval(noise)
+    part = held_out.retrieval_in_first(5, noise)
+    assert 0 < whole.hits.mean() < 1
+    np.testing.assert_array_equal(part.hits, whole.hits)
+    np.testing.assert_array_equal(part.finer, whole.finer)
+    fewer = held_out.retrieval_in_first(2, noise)
+    noise[24:] = np.nan  # rows of other folds are not read
+    np.testing.assert_array_equal(held_out.retrieval_in_first(2, noise).finer, fewer.finer)
+
+
+def test_low_rank_takes_the_strength_that_ridge_has_found_and_would_find_it_itself() -> None:
+    pairs = world(120)
+    trials = trials_on(pairs)
+    ridge = trials.run(Recipe("ridge"), lambda done, total: None)
+    assert isinstance(ridge, TriedRecipe)
+    prepared = prepare_recipe(Recipe("low_rank"), [ridge], trials, 900.0, choosing=True)
+    assert isinstance(prepared, Recipe)
+    assert prepared.settings["strength"] == ridge.recipe.settings["strength"]
+    alone = learn(Recipe("low_rank"), pairs, SOURCE, TARGET, device=CPU)
+    assert alone.card.settings["strength"] == prepared.settings["strength"]
