@@ -188,17 +188,19 @@ class LiveIndex:
             self._state = _State(version, state.snapshot, base, self._delta.block, self._delta.versions, restamps)
 
     def _held_already(self, state: _State, rows: RowIds, vectors: Vectors) -> npt.NDArray[np.bool_]:
-        """Which of the rows (n,) can be found in the base with these very vectors (n, d), to the bit. Raises ValueError
-        as `as_indexed`."""
+        """Which of the rows (n,) can be found in the base with these very vectors (n, d), to the bit. Those
+        whose vectors a server keeps are not asked for, and count as others. Raises ValueError as `as_indexed`."""
         same = np.zeros(len(rows), bool)
         if state.snapshot is None or state.base is None:
             return same
         places = state.snapshot.ids.located(rows)
         in_base = np.flatnonzero(state.base.finds(places))
         units, ranked, _ = as_indexed(vectors[in_base], self.metric)
-        held = state.base.vectors_at(places[in_base])  # zeros where another process holds them: not worth asking for
+        held = state.base.vectors_at(places[in_base])
         equal = (units.view(np.uint32) == held.view(np.uint32)).all(axis=1)
-        same[in_base] = equal & (ranked == (places[in_base] < state.base.ranked.size))
+        directed = places[in_base] < state.base.ranked.size
+        known = ~directed | (places[in_base] < len(state.base.vectors))
+        same[in_base] = equal & known & (ranked == directed)
         return same
 
     def upsert(self, rows: RowIds, vectors: Vectors, *, version: int) -> None:

@@ -19,7 +19,7 @@ from app.index.milvus_server import MilvusAddress, MilvusServer
 from app.problems import IndexEngineAway, IndexLost
 from app.settings import Settings
 from models.portable import Distance
-from tests.app.index.conftest import gallery, half_in_milvus, half_written_since, milvus_engine, questions
+from tests.app.index.conftest import DIMENSION, gallery, half_in_milvus, half_written_since, milvus_engine, questions
 from tests.app.index.oracle import Oracle, assert_same
 from tests.services import MilvusProcess
 from tests.waiting import wait_until
@@ -82,6 +82,21 @@ def test_both_engines_answer_alike_to_the_bit(
         filtered = [index.search(queries, 30, score_as=score, allowed=allowed) for index in (one, other)]
         assert_same(*filtered)
     np.testing.assert_array_equal(one.held(rows[:900]).vectors, other.held(rows[:900]).vectors)
+
+
+def test_whatever_is_written_over_a_row_that_milvus_keeps_takes_its_place(
+    milvus: MilvusProcess, metric: Distance, random: np.random.Generator, tmp_path: Path
+) -> None:
+    rows, vectors = gallery(random, 60)
+    vectors[7] = 0
+    index = opened(milvus_engine(milvus), published(milvus_engine(milvus), tmp_path, rows, vectors, metric))
+    expected = index.held(rows[4:8]).vectors
+    index.upsert(rows[:4], np.zeros((4, DIMENSION), np.float32), version=2)
+    index.upsert(rows[4:8], vectors[4:8], version=3)
+    held = index.held(rows[:8])
+    assert held.versions.tolist() == [2] * 4 + [3] * 4
+    assert not held.vectors[:4].any()
+    np.testing.assert_array_equal(held.vectors[4:], expected)
 
 
 def test_equal_rows_are_told_apart_by_their_ids_where_they_are_more_than_milvus_gives(
