@@ -50,6 +50,9 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.million
 	$(BIN)/python -m benchmarks.search_costs
+	$(BIN)/python -m benchmarks.overload
+	$(BIN)/python -m benchmarks.filters
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.transform_workers
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fused_speed
 	$(BIN)/python -m benchmarks.streaming
 	$(BIN)/python -m benchmarks.gateway_start

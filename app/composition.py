@@ -158,7 +158,9 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         commits=commits,
         search_resolver=resolver,
         search=search,
-        single_queries=SingleQueries(resolver, search, streams, settings.search_queries_limit),
+        single_queries=SingleQueries(
+            resolver, search, streams, settings.search_queries_limit, settings.search_answer_numbers
+        ),
         uploads=Uploads(settings),
         keys=keys,
         key_ring=KeyRing(settings, Keys(apart)),

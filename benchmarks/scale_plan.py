@@ -36,8 +36,8 @@ class UnitRates:
     upsert_rows: float = 74_000
     affine_rows: float = 60_000
     fct_rows: float = 9_700
-    index_rows: float = 4_200
-    search_seconds: float = 0.00045
+    index_rows: float = 8_100
+    search_seconds: float = 0.00018
     checksum_bytes: float = 2e9
     embed_flop: float = 28e9
     gpu_flops: float = 4e14
@@ -47,12 +47,14 @@ class UnitRates:
 
 
 SOURCES = {
-    "upsert_rows": "rows/s that one client writes in Arrow; RESULTS.md, benchmarks.http_load",
+    "upsert_rows": "rows/s that one client writes in Arrow, 200,000 items over HTTP, measured once",
     "affine_rows": "rows/s a core by a linear map, read, written and sealed; RESULTS.md, benchmarks.streaming: "
     "1,000,000 in 8.3 s on two cores",
     "fct_rows": "rows/s a core through FCT; RESULTS.md, benchmarks.cascade: 441 rows in 45.4 ms more on one core",
-    "index_rows": "rows/s a core into an inverted file of a million; RESULTS.md, benchmarks.streaming: 118.6 s on two",
-    "search_seconds": "core seconds of a query in a million at recall 0.996; RESULTS.md, benchmarks.index_speed",
+    "index_rows": "rows/s a core into a quantised inverted file of a million; RESULTS.md, benchmarks.index_speed: "
+    "123 s on one",
+    "search_seconds": "core seconds of a query in a million at recall 0.996; RESULTS.md, benchmarks.index_speed: "
+    "ivf_sq8",
     "checksum_bytes": "bytes/s of SHA-256 by one core; `openssl speed -bytes 1048576 sha256` on an AMD EPYC",
     "embed_flop": "operations to embed one item; assumed: 110 million parameters, 128 tokens",
     "gpu_flops": "operations/s that a GPU reaches; assumed: 40 % of an H100's in bfloat16",
@@ -181,9 +183,8 @@ def _bytes(rows: int, dimension: int, shard_rows: int) -> Table:
     lines = {
         "items (vectors as given)": vectors,
         "a generation (transformed vectors)": vectors + rows * 17,
-        "its index, uncompressed": vectors + rows * _ROW_ID_BYTES,
-        "its index, one byte a number": rows * (dimension + _ROW_ID_BYTES),
-        "its index, 64 bytes a vector": rows * (64 + _ROW_ID_BYTES),
+        "its index: vectors, and a byte a number to look through": vectors + rows * (dimension + _ROW_ID_BYTES),
+        "of it, what searches look through": rows * (dimension + _ROW_ID_BYTES),
         "while an upgrade runs: items, two generations, two indexes": vectors * (1 + 2 * COPIES),
     }
     for name, count in lines.items():

@@ -177,7 +177,10 @@ class _Processes(Multiprocess):
     def _bury(self, place: int) -> None:
         """Waits for the end of a process, and takes back what it said of itself."""
         process = self.processes[place]
-        process.join()
+        process.process.join(_HUNG_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
         self._loads.tell(place, NOBODY)
         if process.pid is not None:
             mark_process_dead(process.pid, str(self._folder))  # type: ignore[no-untyped-call]

@@ -88,7 +88,12 @@ class RequestProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refused is not None:
             return
-        if self._shed is not None and self._idle() and (refusal := self._shed(data)) is not None:
+        if (
+            self._shed is not None
+            and self._idle()
+            and not self.flow.write_paused
+            and (refusal := self._shed(data)) is not None
+        ):
             self.transport.write(refusal)
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(

@@ -81,6 +81,11 @@ class IndexEngine:
             raise CorruptIndex(f"{directory} was published to Milvus, and there is no CROSSWALK_MILVUS_URI")
         return MilvusSnapshot.load(directory, self._milvus)
 
+    @staticmethod
+    def outlives_its_removal(directory: Path) -> bool:
+        """Whether who has opened an index goes on reading it once it is removed, as files are read that are mapped."""
+        return not (directory / COLLECTION).exists()
+
     def growable(self, directory: Path) -> Snapshot | None:
         """What `app.index.grow` can start from; None where an index is built whole, as those in Milvus always are.
 

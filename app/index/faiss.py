@@ -23,6 +23,7 @@ from models.portable import Distance
 
 _REBUILD_LEAST = 10_000  # rows
 _REBUILD_SHARE, _REBUILD_MOST = 0.1, 200_000  # of the snapshot's rows, and rows at most
+_RESTAMPS_MOST = 200_000  # rows; every write sorts as many anew
 _GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built anew but grown
 
 
@@ -97,7 +98,8 @@ class LiveIndex:
         snapshot = self._state.snapshot
         rows, graph = (snapshot.manifest.rows, snapshot.manifest.kind == "hnsw") if snapshot else (0, False)
         share, most = (_GROWTH_SHARE, _GROWTH_MOST) if graph else (_REBUILD_SHARE, _REBUILD_MOST)
-        return len(self._written) > min(max(_REBUILD_LEAST, share * rows), most)
+        restamped = len(self._state.restamps) > _RESTAMPS_MOST
+        return restamped or len(self._written) > min(max(_REBUILD_LEAST, share * rows), most)
 
     def __len__(self) -> int:
         state = self._state

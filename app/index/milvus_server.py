@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -210,7 +211,8 @@ class MilvusServer:
             try:
                 return self._call(method, collection, **more)
             except _Released:
-                self._call("load_collection", collection)
+                with suppress(_Released):  # while it is loaded by another, or released once more
+                    self._call("load_collection", collection)
         raise IndexEngineRefuses(f"Milvus at {self.host} releases the collection {collection!r} again and again.")
 
     def _call(self, method: str, *arguments: Any, seconds: float | None = None, **more: Any) -> Any:

@@ -24,7 +24,10 @@ class _Selection:
 
 
 class Selections:
-    """Remembers the last blocks by the very array of allowed rows, which a filter that comes again is answered with."""
+    """Remembers the last blocks by the very array of allowed rows, which a filter that comes again is answered with.
+
+    A block keeps its base's rows and vectors, and their files: it goes once another base is asked for.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,6 +44,8 @@ class Selections:
                 return kept.block
         block = select()
         with self._lock:
+            for name in [name for name, one in self._kept.items() if one.base() is not base or one.allowed() is None]:
+                del self._kept[name]
             self._kept[id(allowed)] = _Selection(weakref.ref(allowed), weakref.ref(base), block)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

@@ -145,11 +145,12 @@ class _Followed:
         name = generation.index_name
         if name is None or not self._newly_published(generation):
             return False
+        folder = self._store.index_folder(self._number) / name
         try:
-            size = sum(path.stat().st_size for path in (self._store.index_folder(self._number) / name).iterdir())
+            size = sum(path.stat().st_size for path in folder.iterdir())
         except OSError:  # which loading it will tell of
             return False
-        if size <= self._limits.loaded_at_once:
+        if size <= self._limits.loaded_at_once or not self._engine.outlives_its_removal(folder):
             return False
         with self._starting:
             if self._loading != name:
@@ -245,7 +246,8 @@ class _Followed:
         if (index.rebuild_due or self._corrupt or self._of_other_engine) and self._asked_at is None:
             if self._ask(info.id):
                 self._asked_at, self._corrupt = index.version, False
-                self._of_other_engine = False if self._of_other_engine else None
+                if self._of_other_engine:
+                    self._of_other_engine = False  # once is enough
         elif not index.rebuild_due:
             self._asked_at = None
 

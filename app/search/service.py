@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from app.filters import Filter, FilteredRows
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
-from app.problems import Unprocessable
+from app.problems import IndexLost, Unprocessable
 from app.search.answers import Answers, ShownVectors
 from app.search.found_items import FoundItem, FoundItems
 from app.search.fused import FusedQueries, FusedSource, SearchByBoth
@@ -80,9 +81,13 @@ class Search:
         ):
             if space is not None and given is not None and space.metric == "cosine":
                 refuse_zero_queries(given, name)
-        opened = self._opened(resolved)
-        rank = self._rank(resolved, opened, vectors, old_vectors)
-        return self._answers(resolved, opened.index, rank, len(vectors), k, only, options)
+
+        def answered() -> Answers:
+            opened = self._opened(resolved)
+            rank = self._rank(resolved, opened, vectors, old_vectors)
+            return self._answers(resolved, opened.index, rank, len(vectors), k, only, options)
+
+        return _not_of_a_lost_index(answered)
 
     def search_like(
         self,
@@ -97,12 +102,16 @@ class Search:
         Raises as `search`, NotFound where an example is no item, and Unprocessable where it has no vector to search by.
         """
         self._check(resolved, k, len(like.ids), options)
-        opened = self._opened(resolved)
-        items = self._galleries.store(resolved.gallery).items
-        examples = ExampleRows.find(like, items, opened.index.version, resolved.gallery.id)
-        vectors, old_vectors = self._own_vectors(resolved, opened, examples)
-        rank = without_own(self._rank(resolved, opened, vectors, old_vectors), examples.rows)
-        return self._answers(resolved, opened.index, rank, len(like.ids), k, only, options)
+
+        def answered() -> Answers:
+            opened = self._opened(resolved)
+            items = self._galleries.store(resolved.gallery).items
+            examples = ExampleRows.find(like, items, opened.index.version, resolved.gallery.id)
+            vectors, old_vectors = self._own_vectors(resolved, opened, examples)
+            rank = without_own(self._rank(resolved, opened, vectors, old_vectors), examples.rows)
+            return self._answers(resolved, opened.index, rank, len(like.ids), k, only, options)
+
+        return _not_of_a_lost_index(answered)
 
     def warm(self, gallery: str) -> None:
         """Brings the active generation's index level with the items, so that the next search need not."""
@@ -273,3 +282,11 @@ def _alignment(source: Space, target: Space) -> str:
     if source.dimension == target.dimension:
         return f"vectors of {source.model} taken as they are: {target.model} was trained to land in their space"
     return f"vectors of {source.model} zero-padded from {source.dimension} to {target.dimension} dimensions"
+
+
+def _not_of_a_lost_index(answered: Callable[[], Answers]) -> Answers:
+    """What is answered; once more where the index went meanwhile, as one does that another has taken the place of."""
+    try:
+        return answered()
+    except IndexLost:
+        return answered()

@@ -47,11 +47,14 @@ class _Alike:
 class SingleQueries:
     """Answers single queries. A query's answer does not depend on those that it was searched together with."""
 
-    def __init__(self, resolver: KeptResolutions, search: Search, streams: StreamWatch, most: int) -> None:
-        """most: how many queries one search takes."""
+    def __init__(
+        self, resolver: KeptResolutions, search: Search, streams: StreamWatch, most: int, most_numbers: int
+    ) -> None:
+        """most: how many queries one search takes. most_numbers: how many items all its answers together hold."""
         self._resolver = resolver
         self._search = search
         self._streams = streams
+        self._most_numbers = most_numbers
         self._gathering = Gathering(self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER), search_threads())
 
     async def answer(self, query: PlainQuery, caller: Access, only: Filter | None) -> SingleAnswer:
@@ -81,9 +84,12 @@ class SingleQueries:
                 except Problem as problem:
                     answers[place] = problem
             if vectors:
-                found = self._searched(resolved, alike.k, np.stack(list(vectors.values())), alike.only)
-                for place, answer in zip(vectors, found, strict=True):
-                    answers[place] = answer
+                places, step = list(vectors), max(1, self._most_numbers // alike.k)
+                for start in range(0, len(places), step):
+                    part = places[start : start + step]
+                    found = self._searched(resolved, alike.k, np.stack([vectors[place] for place in part]), alike.only)
+                    for place, answer in zip(part, found, strict=True):
+                        answers[place] = answer
         except Exception as error:  # which is of none of the vectors, and so of all
             return [answer or error for answer in answers]
         return [answer for answer in answers if answer is not None]

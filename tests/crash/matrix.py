@@ -133,12 +133,15 @@ ACKNOWLEDGING = (Failpoint.SQL_COMMITTED, Failpoint.ROWS_UPSERTED, Failpoint.ROW
 
 
 def bounded(lived: Sequence[LivedStage]) -> list[Case]:
-    """One case for each point and kind of process that reaches it, in the stage that takes least; and, in every
-    stage, the deaths of the gateway between what it has done and its answer."""
+    """One case for each point and kind of process that reaches it, in the stage that takes least, or for what is
+    reached after a time, in the stage where that is most often; and, in every stage, the deaths of the gateway between
+    what it has done and its answer."""
     places: dict[Reached, LivedStage] = {}
     for one in sorted(lived, key=lambda stage: stage.effort):
-        for reached in one.reached:
-            places.setdefault(reached, one)
+        for reached, count in one.reached.items():
+            first = places.setdefault(reached, one)
+            if reached[1] is Failpoint.LEASE_RENEWED and count > first.reached[reached]:
+                places[reached] = one
     cases = {(one.stage.name, *reached): one for reached, one in places.items()}
     for one in lived:
         for point in ACKNOWLEDGING:
