@@ -1,7 +1,8 @@
 """Filters: which items may be found. The language, and its evaluation over the items of a gallery."""
 
+from app.filters.expression import has_empty_part
 from app.filters.filtered_rows import FilteredRows
 from app.filters.json_schema import IN_TEXT, with_filter
 from app.filters.parsing import Filter, filter_of_body, filter_of_url
 
-__all__ = ["IN_TEXT", "Filter", "FilteredRows", "filter_of_body", "filter_of_url", "with_filter"]
+__all__ = ["IN_TEXT", "Filter", "FilteredRows", "filter_of_body", "filter_of_url", "has_empty_part", "with_filter"]

@@ -60,6 +60,19 @@ class Negation:
 Condition = FieldCondition | AllOf | AnyOf | Negation
 
 
+def has_empty_part(condition: Condition) -> bool:
+    """Whether it, or something that it is made of, is an empty filter, which holds whatever the item is."""
+    match condition:
+        case AllOf(parts):
+            return not parts or any(map(has_empty_part, parts))
+        case AnyOf(parts):
+            return any(map(has_empty_part, parts))
+        case Negation(part):
+            return has_empty_part(part)
+        case _:
+            return False
+
+
 def fields_of(condition: Condition) -> frozenset[FilterField]:
     """The fields that a condition looks at."""
     match condition:

@@ -28,6 +28,8 @@ from app.problems import Problem, Unprocessable
 DEEPEST = 16
 """How many `and`, `or` and `not` may be within one another."""
 MOST_CONDITIONS = 256
+MOST_FILTERS = 1_000
+"""That are within one another or side by side, the empty ones too."""
 MOST_VALUES = 10_000
 """In all lists of `in` together."""
 
@@ -84,7 +86,7 @@ def filter_of_url(text: str | None) -> Filter | None:
         return None
     try:
         check_json(text.encode())
-        return Filter.of(json.loads(text))
+        return Filter.of(json.loads(text.removeprefix("\ufeff")))
     except BadFilter as bad:
         faults = [(bad.pointer, str(bad))]
     except Problem as problem:
@@ -102,12 +104,16 @@ class _Reader:
     """Reads one filter, and counts what is in it."""
 
     def __init__(self) -> None:
+        self._filters = 0
         self._conditions = 0
         self._values = 0
 
     def condition(self, value: Any, pointer: str, depth: int) -> Condition:
         if not isinstance(value, dict):
             raise BadFilter(pointer, 'is no object; a filter is one, like {"label": {"eq": "billing"}}')
+        self._filters += 1
+        if self._filters > MOST_FILTERS:
+            raise BadFilter(pointer, f"is one filter too many: at most {MOST_FILTERS} are combined into one")
         if depth > DEEPEST:
             raise BadFilter(pointer, f"is nested too deeply: at most {DEEPEST} of `and`, `or` and `not` in one another")
         parts = tuple(

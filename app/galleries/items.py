@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app.filters import Filter, FilteredRows
+from app.filters import Filter, FilteredRows, has_empty_part
 from app.galleries import schemas
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
@@ -110,20 +110,21 @@ class GalleryItems:
         """Removes the items that a filter lets through as of one version, in one commit; how many there were.
 
         Of an item that is written meanwhile, what is written decides whether it stays. Raises NotFound for the gallery,
-        Unprocessable for a filter without a condition, which lets every item through, and Unavailable where the items
-        are written too fast to ever know which are meant.
+        Unprocessable for a filter without a condition, or with an empty one among others, which may let every item
+        through unmeant, and Unavailable where the items are written too fast to ever know which are meant.
         """
+        if has_empty_part(only.condition):
+            raise Unprocessable.at(
+                "This filter is empty, or has an empty one among others, which lets every item through. To delete them "
+                'all, say {"filter": {"id": {"exists": true}}}.',
+                pointer="/filter",
+            )
         info = self._galleries.info(gallery)
         items = self._galleries.store(info).items
 
         def matching(version: int) -> np.ndarray:
             rows = self._filtered.rows(info.folder, lambda: items, only, version)
-            if rows is None:
-                raise Unprocessable.at(
-                    "This filter lets every item through. To delete them all, say "
-                    '{"filter": {"id": {"exists": true}}}.',
-                    pointer="/filter",
-                )
+            assert rows is not None, "a filter without an empty part looks at some field"
             return rows
 
         return items.delete_rows(matching)

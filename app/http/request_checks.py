@@ -133,6 +133,7 @@ async def _check_body(request: Request, route: APIRoute) -> None:
         return
     content_type = request.headers.get("content-type")
     media_types.refuse_charset(content_type)
+    media_types.refuse_patch_format(content_type)
     # Any other type is refused by the route, whatever the body is.
     if route.body_field is not None and media_types.is_json(content_type) and (body := await request.body()):
         check_json(body)

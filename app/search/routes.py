@@ -62,7 +62,7 @@ _MAX_DISTANCE = Annotated[float | None, Query(allow_inf_nan=False, description=M
 _GROUP_BY = Annotated[GroupBy | None, Query(description=GROUP_BY)]
 _GROUP_SIZE = Annotated[int | None, Query(ge=1, description=GROUP_SIZE)]
 _WITH_VECTORS = Annotated[bool | None, Query(description=WITH_VECTORS)]
-_NUMBERS = re.compile(rb"\[[0-9\s.,eE+-]*\]")
+_STRINGS_AND_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|\[[0-9\s.,eE+-]*\]', re.DOTALL)
 
 
 @router.get(
@@ -322,5 +322,5 @@ def _request(body: bytes) -> SearchRequest:
         errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
         raise RequestValidationError(errors) from None
     # Millions of numbers need no second look, and would take the most of its time.
-    check_json(_NUMBERS.sub(b"[]", body))
+    check_json(_STRINGS_AND_NUMBERS.sub(lambda found: found[0] if found[0][:1] == b'"' else b"[]", body))
     return request

@@ -34,6 +34,7 @@ _EMBEDDING_PREFIX = "embedding@"
 _FRAGMENTS_BEFORE_COMPACTION = 64
 _IDS_AT_ONCE = 2**18
 _ATTEMPTS = 8
+_TAG_EXISTS, _TAG_GONE = "already exists", "not found"
 _ATTEMPTS_OVER = 40
 _LONGEST_PAUSE_SECONDS = 0.5
 _TOO_MANY_WRITERS = "Too many others write the same rows at this moment. Send the request again."
@@ -395,21 +396,34 @@ class Table:
     def tag(self, name: str, version: int) -> None:
         """Keeps a version readable until `untag`; tagging again moves the tag."""
         tags = self._latest().tags
-        if name in tags.list():
-            tags.update(name, version)
-        else:
+        # Never listed first: Lance reads each tag that it lists, and another process may remove one meanwhile.
+        try:
             tags.create(name, version)
+        except ValueError as error:
+            if not _says(error, _TAG_EXISTS):
+                raise
+            tags.update(name, version)
         reached(Failpoint.VERSION_TAGGED)
 
     def tags(self) -> list[str]:
         """The names of all tags."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return list(self._latest().tags.list())
+            except ValueError as error:  # one was removed while they were read
+                if not _says(error, _TAG_GONE):
+                    raise
         return list(self._latest().tags.list())
 
     def untag(self, name: str) -> None:
-        tags = self._latest().tags
-        if name in tags.list():
-            tags.delete(name)
-            reached(Failpoint.VERSION_UNTAGGED)
+        """Removes a tag, if there is one. A table that is gone has none."""
+        try:
+            self._latest().tags.delete(name)
+        except ValueError as error:
+            if not _says(error, _TAG_GONE):
+                raise
+            return
+        reached(Failpoint.VERSION_UNTAGGED)
 
     def _maintain(self, over: Collection[Path]) -> None:
         """Seals what was written over a version of these files, and merges small fragments once there are many: every
@@ -451,6 +465,11 @@ class Table:
 def _pause(attempt: int) -> None:
     """Waits before the next attempt, so that those who were in each other's way are not again."""
     time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
+
+
+def _says(error: Exception, what: str) -> bool:
+    """Whether an error of Lance, which has one class for many, says this."""
+    return what in str(error).lower()
 
 
 def _with_ids(ids: Sequence[str]) -> str:

@@ -74,6 +74,17 @@ def refuse_charset(content_type: str | None) -> None:
         )
 
 
+def refuse_patch_format(content_type: str | None) -> None:
+    """Raises UnsupportedMediaType for JSON that says how to change what is there (RFC 6902, RFC 7396): nothing is
+    merged here, and who names such a format means that it is."""
+    if _parsed(content_type).get_content_subtype() in ("merge-patch+json", "json-patch+json"):
+        raise UnsupportedMediaType(
+            f"Content-Type {(content_type or '')[:_SHOWN]!r} is not taken: members are replaced, and not merged. Send "
+            f"{JSON}.",
+            accepted=[JSON],
+        )
+
+
 def refuse_encoded(content_encoding: str | None) -> None:
     """Raises UnsupportedMediaType for a body that is compressed for its journey: sizes are bounded by what comes."""
     if content_encoding is not None and content_encoding.strip().lower() != "identity":

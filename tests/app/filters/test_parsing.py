@@ -13,7 +13,7 @@ from app.filters import Filter, filter_of_body, filter_of_url
 from app.filters.expression import FilterField
 from app.filters.field_names import NoField, field_named
 from app.filters.json_schema import SCHEMAS
-from app.filters.parsing import DEEPEST, MOST_CONDITIONS, MOST_VALUES
+from app.filters.parsing import DEEPEST, MOST_CONDITIONS, MOST_FILTERS, MOST_VALUES
 from app.problems import Unprocessable
 
 
@@ -56,6 +56,7 @@ BAD: list[tuple[Any, str, str]] = [
     ({"or": [{"not": {"label": {"like": "x"}}}]}, "/or/0/not/label/like", "operator"),
     (_deep(DEEPEST + 1), "/not" * (DEEPEST + 1), "deep"),
     ({"or": [{"id": {"eq": "a"}}] * (MOST_CONDITIONS + 1)}, f"/or/{MOST_CONDITIONS}/id", str(MOST_CONDITIONS)),
+    ({"and": [{}] * MOST_FILTERS}, f"/and/{MOST_FILTERS - 1}", str(MOST_FILTERS)),
     ({"id": {"in": ["a"] * (MOST_VALUES + 1)}}, "/id/in", str(MOST_VALUES)),
     ({"and": [{"id": {"in": ["a"] * (MOST_VALUES // 2 + 1)}}] * 2}, "/and/1/id/in", str(MOST_VALUES)),
 ]
@@ -100,6 +101,11 @@ def test_filters_up_to_every_limit_are_taken() -> None:
     Filter.of({"or": [{"id": {"eq": "a"}}] * MOST_CONDITIONS})
     Filter.of({"id": {"in": ["a"] * MOST_VALUES}})
     Filter.of({})
+    Filter.of({"and": [{}] * (MOST_FILTERS - 1)})
+
+
+def test_a_byte_order_mark_before_a_filter_is_passed_over() -> None:
+    assert filter_of_url("\ufeff{}") == Filter.of({})
 
 
 @given(

@@ -115,6 +115,9 @@ def test_an_item_that_is_let_through_throughout_is_listed_once_whatever_is_writt
     assert {one.id for one in stay} <= set(seen)
 
 
+EMPTY_AMONG = {"or": [{"label": {"eq": "x"}}, {"not": {"not": {}}}]}
+
+
 def test_a_filter_that_is_wrong_is_refused_where_it_stands(stored: httpx.Client) -> None:
     for accept in ("*/*", ARROW):
         answer = stored.get(ITEMS, params={"filter": '{"label": {"is": "x"}}'}, headers={"accept": accept})
@@ -123,7 +126,12 @@ def test_a_filter_that_is_wrong_is_refused_where_it_stands(stored: httpx.Client)
     for body in ({}, {"ids": None}, {"ids": ["a"], "filter": {"label": {"eq": "x"}}}):
         answer = stored.post(f"{ITEMS}/delete", json=body)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "")
-    for wrong, place in (({"label": {"is": 1}}, "/filter/label/is"), ({}, "/filter"), ({"and": [{}]}, "/filter")):
+    for wrong, place in (
+        ({"label": {"is": 1}}, "/filter/label/is"),
+        ({}, "/filter"),
+        ({"and": [{}]}, "/filter"),
+        (EMPTY_AMONG, "/filter"),
+    ):
         answer = stored.post(f"{ITEMS}/delete", json={"filter": wrong})
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, place)
     assert len(listed(stored, {}, 1000)) == len(STORED)

@@ -177,3 +177,10 @@ def test_an_item_that_is_deleted_while_it_is_changed_is_told_and_not_made_anew(u
     assert tries == [False, True]
     assert upgraded.client.get(f"{ITEMS}/{upgraded.ids[0]}").status_code == 404
     assert upgraded.client.get(f"{ITEMS}/{upgraded.ids[1]}").json()["label"] != "y"
+
+
+@pytest.mark.parametrize("format", ["application/merge-patch+json", "application/json-patch+json"])
+def test_a_format_that_means_merging_is_refused(upgraded: Upgraded, format: str) -> None:
+    body = json.dumps({"payload": {"extra": 1}})
+    answer = upgraded.client.patch(f"{ITEMS}/{upgraded.ids[0]}", content=body, headers={"content-type": format})
+    assert (answer.status_code, answer.json()["accepted"]) == (415, ["application/json"])

@@ -72,6 +72,7 @@ def _named(numbers: list[int]) -> list[str]:
     [
         ({}, list(range(60))),
         ({"label": {"eq": "billing"}}, list(range(0, 60, 3))),
+        ({"payload.[1]": {"exists": False}, "payload.[2]": {"exists": False}}, list(range(60))),
         ({"label": {"exists": False}}, list(range(2, 60, 3))),
         ({"id": {"in": ["i3", "i4", "nobody"]}}, [3, 4]),
         ({"payload.price": {"gte": 3, "lt": 5}}, [6, 7, 8, 9]),

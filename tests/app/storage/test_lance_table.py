@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -215,3 +216,24 @@ def _follow(followed: dict[int, tuple[str, int | None]], changes: Changes) -> in
 
 def _whole(table: Table) -> dict[int, tuple[str, int | None]]:
     return {row[ROW_ID]: (row["id"], row["n"]) for batch in table.scan() for row in batch.to_pylist()}
+
+
+def test_tags_come_and_go_while_others_are_made_removed_and_listed(table: Table) -> None:
+    put(table, ("a", None, 0))
+
+    def pin(number: int) -> None:
+        for turn in range(25):
+            with table.pinned(f"export-{number}-{turn}") as version:
+                assert f"export-{number}-{turn}" in table.tags()
+                assert table.count(version=version) == 1
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(pin, number) for number in range(4)]:
+            done.result()
+    assert table.tags() == []
+
+
+def test_a_table_that_is_removed_while_it_is_pinned_has_no_tag_left_to_remove(table: Table) -> None:
+    put(table, ("a", None, 0))
+    with table.pinned("export"):
+        shutil.rmtree(table.uri)
