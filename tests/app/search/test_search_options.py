@@ -168,7 +168,7 @@ def test_by_example_is_by_the_items_own_vector_without_itself(asker: Asker) -> N
 def test_all_items_but_the_example_are_found(asker: Asker) -> None:
     (hits,) = asker.post(like=["i3"], k=1_000)["results"]
     assert sorted(hit["id"] for hit in hits) == sorted(f"i{n}" for n in range(ITEMS) if n != 3)
-    few = asker.get(like="i3", filter='{"ids":["i3","i4","i5"]}')["results"]
+    few = asker.get(like="i3", filter='{"id":{"in":["i3","i4","i5"]}}')["results"]
     assert sorted(hit["id"] for hit in few) == ["i4", "i5"]
 
 
@@ -250,9 +250,9 @@ def test_groups_are_the_nearest_labels_each_with_its_nearest_items(asker: Asker,
 
 def test_options_go_together(asker: Asker) -> None:
     ids = [f"i{n}" for n in range(40)]
-    body = {"like": ["i9"], "group_by": "label", "group_size": 2, "with_vectors": True, "filter": {"ids": ids}}
+    body = {"like": ["i9"], "group_by": "label", "group_size": 2, "with_vectors": True, "filter": {"id": {"in": ids}}}
     (found,) = asker.post(**body)["groups"]
-    (whole,) = asker.post(like=["i9"], k=ITEMS, filter={"ids": ids}, with_vectors=True)["results"]
+    (whole,) = asker.post(like=["i9"], k=ITEMS, filter={"id": {"in": ids}}, with_vectors=True)["results"]
     wanted = groups(whole, K, 2)
     assert [group["label"] for group in found] == [group["label"] for group in wanted]
     for one, other in zip(found, wanted, strict=True):
