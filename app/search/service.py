@@ -120,7 +120,9 @@ class Search:
 
     def _check(self, resolved: ResolvedSearch, k: int, queries: int, options: SearchOptions) -> None:
         if k > self._settings.search_k_limit:
-            raise Unprocessable(f"k is {k}; this service takes up to {self._settings.search_k_limit}.")
+            raise Unprocessable.at(
+                f"k is {k}; this service takes up to {self._settings.search_k_limit}.", **options.asking.place("k")
+            )
         if queries > self._settings.search_queries_limit:
             raise Unprocessable(
                 f"{queries} queries in one request; this service takes up to {self._settings.search_queries_limit}."

@@ -180,6 +180,15 @@ def test_what_is_no_item_of_the_gallery_is_told_where_it_stands(asker: Asker) ->
     assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (404, "like")
 
 
+def test_more_than_is_found_at_once_is_refused_where_it_is_asked_for(asker: Asker) -> None:
+    route = {"route": "fused"} if asker.fused else {}
+    answer = asker.send(like=["i1"], k=10_001, **route)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/k")
+    query: dict[str, str | int] = {"gallery": "g", "model": asker.model, "like": "i1", "k": 10_001, **route}
+    answer = asker.world.client.get("/search", params=query)
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "k")
+
+
 def test_a_limit_leaves_out_what_is_further_away_and_nothing_else(asker: Asker) -> None:
     name = "max_distance" if asker.l2 else "min_score"
     if asker.fused:
