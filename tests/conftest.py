@@ -28,9 +28,11 @@ for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
 
-# How long an example takes says how busy the machine is, and nothing of what is tested.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
+# How long an example takes says how busy the machine is, and nothing of what is tested. The same examples each time: a
+# change is judged by what it changed. `pytest --hypothesis-profile explore` draws others.
+hypothesis.settings.register_profile("same everywhere", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, derandomize=False)
+hypothesis.settings.load_profile("same everywhere")
 
 _LONGEST_FIRST = ("chaos", "crash", "e2e", "workers", "app", "models")
 
