@@ -167,7 +167,7 @@ def plainly_learnt(method: MethodName, source: Distance, target: Distance) -> Le
 
 
 def check_same(given_figures: Learnt, wanted: Learnt) -> None:
-    """But for the few of 90 queries whose first answers are as near as rounding, and what training makes of it, tells."""
+    """But for the few of 90 queries that rounding, and what training makes of it, decides."""
     assert (given_figures.pushed is None) == (wanted.pushed is None)
     assert given_figures.transformed == pytest.approx(wanted.transformed, abs=0.08)
     assert given_figures.pushed == pytest.approx(wanted.pushed, abs=0.03)
