@@ -20,6 +20,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import Table, embedding_column
 from app.uploads import Expected, UploadedRows
+from app.wording import count_of
 
 
 class Datasets:
@@ -119,7 +120,7 @@ class Datasets:
                 row.side_dimension = dimension
             elif row.side_dimension != dimension:
                 raise Unprocessable(
-                    f"The side-information of dataset {dataset!r} has {row.side_dimension} dimensions, not "
+                    f"The side-information of dataset {dataset!r} has {count_of(row.side_dimension, 'dimension')}, not "
                     f"{dimension}: another request gave it the first meanwhile."
                 )
 

@@ -45,8 +45,7 @@ from app.spaces.query import AskedSpaceCheck
 from app.uploads import Expected, media_types
 from app.uploads.openapi_body import bulk_body
 
-router = APIRouter()
-"""Included by that of the galleries, which says under which prefix."""
+router = APIRouter(prefix="/galleries", tags=["galleries"])
 
 
 @router.put(

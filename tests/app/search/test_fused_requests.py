@@ -204,6 +204,18 @@ def test_old_vectors_are_no_query_of_the_old_model_and_no_filter(world: FusedWor
     problem(answer, 409, "no-route", "Leave `old_vector` out")
 
 
+def test_items_that_cannot_be_fused_are_told_of_the_route_and_not_of_old_vectors_that_nobody_sent(
+    world: FusedWorld,
+) -> None:
+    like = {"gallery": "g", "model": "old", "route": "fused"}
+    for answer in (
+        world.client.get("/search", params={**like, "like": "i0"}),
+        world.client.post("/search", json={**like, "like": ["i0"]}),
+    ):
+        refused = problem(answer, 409, "no-route", "'old''s own", "`like` cannot be used with `fused`: leave `route`")
+        assert "old_vector" not in refused["detail"]
+
+
 def test_where_nothing_leads_to_the_gallery_old_vectors_do_not_either(world: FusedWorld) -> None:
     world.crosswalk.models.create(NewModel(id="stranger", dimension=NEW, metric="cosine"))
     stranger = {"gallery": "g", "model": "stranger", "vector": ONES}
