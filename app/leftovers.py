@@ -22,6 +22,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.leftovers import unnamed_in
 from app.galleries.listing import EXPORT_TAG
 from app.galleries.rebuilds import rebuild_of
+from app.index import CollectionRelease
 from app.keys.access import EVERYTHING
 from app.problems import NotFound
 
@@ -48,8 +49,9 @@ def leftovers(crosswalk: Crosswalk) -> Iterator[Path]:
 
 def sweep_leftovers(crosswalk: Crosswalk) -> None:
     """Removes what nothing names. What cannot be removed is logged, and left to the next sweep."""
+    releasing = crosswalk.galleries.index_engine.releasing()
     for path in _untouched_for_long(crosswalk):
-        _remove(crosswalk, path)
+        _remove(path, releasing)
     for info in crosswalk.galleries.every():
         try:
             if _of_gallery(crosswalk, info):
@@ -57,7 +59,7 @@ def sweep_leftovers(crosswalk: Crosswalk) -> None:
                     # Nobody begins to build a generation, or to index one, until this has ended.
                     lock(session, [info.id])
                     for path in _of_gallery(crosswalk, info, session):
-                        _remove(crosswalk, path)
+                        _remove(path, releasing)
         except Exception:  # The service must start all the same.
             log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)
 
@@ -102,8 +104,8 @@ def _of_gallery(crosswalk: Crosswalk, info: GalleryInfo, within: Session | None 
     return [] if at_work or now.folder != info.folder else sorted(found & unnamed_in(folder, now))
 
 
-def _remove(crosswalk: Crosswalk, path: Path) -> None:
-    if path.is_dir() and not crosswalk.galleries.index_engine.release(path):
+def _remove(path: Path, releasing: CollectionRelease) -> None:
+    if path.is_dir() and not releasing.release(path):
         return
     log.info("removing what nothing names", path=str(path))
     try:
