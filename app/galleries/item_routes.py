@@ -242,7 +242,7 @@ def list_items(
                 )
         export = parts.listing.export(gallery, shown, vectors, only)
         headers = {"Content-Disposition": f'attachment; filename="{gallery}.arrows"'}
-        return StreamedParts(next(export), export, media_types.ARROW, headers)
+        return StreamedParts(next(export), export, media_types.ARROW, headers, threads=parts.export_threads)
 
     def rows_after(cursor: str | None, limit: int) -> list[ListedRow]:
         return parts.listing.rows_after(gallery, shown, vectors, only, cursor, limit)

@@ -10,6 +10,7 @@ from app.settings import Settings
 
 _SWITCH_SECONDS = 0.0005
 _OTHERS = 24  # streams of events that look again, what is left for after answers, files that are sent
+_EXPORTS = 4
 
 
 def enough_threads(settings: Settings) -> None:
@@ -28,6 +29,11 @@ def enough_threads(settings: Settings) -> None:
         settings.reads_at_once,
     )
     current_default_thread_limiter().total_tokens = sum(turns) + _OTHERS
+
+
+def export_threads() -> anyio.CapacityLimiter:
+    """Threads in which the parts of exports are made, apart from those of requests, however many exports there are."""
+    return anyio.CapacityLimiter(_EXPORTS)
 
 
 def search_threads() -> anyio.CapacityLimiter:
