@@ -123,7 +123,7 @@ class Rung:
         return {name: value for name, value in rung.items() if value is not None or name not in ("share", "cost")}
 
 
-EvidenceKind = Literal["pairs", "evaluation rows", "judged queries"]
+EvidenceKind = Literal["pairs", "held-out rows", "evaluation rows", "judged queries"]
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ def write_report(
         judgeable=judgeable,
         losing=losing,
         wanted=wanted_pairs(setup),
-        needed=_needed(setup, whole, gate),
-        fused_needed=None if together is None else _needed(setup, together, gate),
+        needed=_needed(setup, whole, gate, trained=measured.trained),
+        fused_needed=None if together is None else _needed(setup, together, gate, trained=False),
         labelled=setup.bench.labelled,
         trained=measured.trained,
         may_fuse=may_fuse,
@@ -182,12 +182,15 @@ def _fused(
     )
 
 
-def _needed(setup: ProofSetup, figures: Draws, gate: AcceptanceGate) -> EvidenceNeeded:
-    """How many more pairs would decide, or rows of the evaluation set, where there is one: it judges most."""
+def _needed(setup: ProofSetup, figures: Draws, gate: AcceptanceGate, *, trained: bool) -> EvidenceNeeded:
+    """How many more pairs would decide, or rows of the evaluation set, where there is one: it judges most.
+
+    trained: whether the pairs are rows that were held out of training.
+    """
     read = gate.read(figures.predicted_cross(), figures.difference())
     error, lasting = error_of_cross(figures) if gate.require == "at_least" else error_of_difference(figures)
     bench, most = setup.bench, ProofLimits.queries
-    judges = Judges("pairs", len(bench.pairs), len(bench.judged), most)
+    judges = Judges("held-out rows" if trained else "pairs", len(bench.pairs), len(bench.judged), most)
     if (evaluation := setup.evaluation) is not None:
         judges = Judges("evaluation rows", len(evaluation.pairs), len(evaluation.judged), most)
     return evidence_needed(read.mean, gate.asked, error, lasting, judges)
