@@ -14,7 +14,7 @@ from markupsafe import Markup
 Spec = dict[str, Any]
 """A Vega-Lite specification, or a part of one."""
 
-_WIDTH, _HEIGHT, _ROW = 640, 240, 40
+_WIDTH, _HEIGHT, _ROW = 760, 240, 40
 _COLOURS = {
     "old queries, old gallery": "#8a94a3",
     "new queries, crossing": "#3b7fc4",
@@ -35,10 +35,17 @@ _COLOURS = {
 """The colour of each line, by the name that the legend shows."""
 _CONFIG: Spec = {
     "background": "transparent",
-    "font": "system-ui, sans-serif",
+    "font": "Arial, Liberation Sans, sans-serif",
+    "padding": {"left": 32, "right": 24, "top": 4, "bottom": 4},  # for a reader whose sans-serif is a wide one
     "view": {"stroke": None},
-    "axis": {"gridColor": "#e3e7ee", "domainColor": "#8a94a3", "tickColor": "#8a94a3", "labelFontSize": 12},
-    "legend": {"labelFontSize": 12, "labelLimit": 240},
+    "axis": {
+        "gridColor": "#e3e7ee",
+        "domainColor": "#8a94a3",
+        "tickColor": "#8a94a3",
+        "labelFontSize": 12,
+        "tickCount": 8,
+    },
+    "legend": {"labelFontSize": 12, "labelLimit": 240, "columnPadding": 48},
 }
 _INTERVAL = {"field": "low", "type": "quantitative"}
 
@@ -97,10 +104,11 @@ def backfill_chart(backfill: Mapping[str, Any]) -> Markup:
     values = [{"name": _spoken(order), **point} for order, points in curves.items() for point in points]
     x = _share_axis("share", "share of the gallery re-embedded", zero=True)
     y = _share_axis("mean", backfill["metric"])
+    first = _spoken(next(iter(curves)))
     band: Spec = {
-        "transform": [{"filter": {"field": "name", "equal": _spoken(next(iter(curves)))}}],
-        "mark": {"type": "area", "opacity": 0.18},
-        "encoding": {"x": x, "y": y | _field("low"), "y2": {"field": "high"}, "color": _colour(values)},
+        "transform": [{"filter": {"field": "name", "equal": first}}],
+        "mark": {"type": "area", "opacity": 0.18, "color": _COLOURS[first]},
+        "encoding": {"x": x, "y": y | _field("low"), "y2": {"field": "high"}},
     }
     return _drawn(values, [band, _lines(values, x, y)])
 

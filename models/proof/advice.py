@@ -90,18 +90,28 @@ def _cannot_tell(inputs: VerdictInputs, needed: EvidenceNeeded) -> str:
     if needed is inputs.fused_needed:
         which = "the search by both models' queries"
     off = _points(abs(needed.off))
+    looks = f"by {needed.have:,} {needed.kind} {which} looks {off}"
     if inputs.gate.require == "better_than_old":
-        looks = f"{which} looks {off} {'better' if needed.off > 0 else 'worse'}"
+        looks += " better" if needed.off > 0 else " worse"
     else:
-        looks = f"{which} looks {off} {'above' if needed.off >= 0 else 'below'} what was asked"
+        looks += " above what was asked" if needed.off >= 0 else " below what was asked"
     if needed.more is not None:
         return f"Cannot tell yet: {looks}, and {in_words(needed)}."
-    others = f", without {_wanted(inputs)}" if inputs.uncovered is not None and inputs.wanted else ""
-    return f"Cannot tell: {looks}, but {in_words(needed)}{others}."
+    if inputs.uncovered is not None and inputs.wanted:
+        return (
+            f"Cannot tell yet: {looks}, but {inputs.uncovered_share:.0%} of the items are of groups with too few pairs,"
+            f" and {_wanted(inputs)} come first."
+        )
+    return f"Cannot tell: {looks}, but {in_words(needed)}."
 
 
 def _reckoned(inputs: VerdictInputs, needed: EvidenceNeeded) -> str:
     """What the amount of evidence that would decide rests on."""
+    if needed.more is None and inputs.uncovered is not None and inputs.wanted:
+        return (
+            "Groups without pairs are judged by others that were held out whole: however many pairs those have, that"
+            " stays uncertain."
+        )
     if needed.more is None:
         return (
             f"Too many {needed.kind} would be needed beside the {needed.have:,} that there are, or more of their kind"
@@ -123,8 +133,8 @@ def _stay(inputs: VerdictInputs) -> str:
         return "Stay with the old model: what was asked is missed, or met, by less than a point, too little to tell."
     if inputs.gain is not None and inputs.gain.low > 0 and inputs.re_embed is not None:
         return (
-            f"Stay with the old model, or embed all {inputs.gallery_rows:,} items anew: the new model is the better"
-            f" one, but not on transformed vectors, where {_compared(inputs, inputs.cross)}."
+            "Stay with the old model, or embed all items anew: the new model is the better one, but not on vectors"
+            f" transformed by what these pairs teach, where {_compared(inputs, inputs.cross)}."
         )
     return f"Stay with the old model: with the new one, {_compared(inputs, inputs.cross)}."
 

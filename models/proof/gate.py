@@ -225,6 +225,8 @@ def _next_step(inputs: VerdictInputs) -> str:
     needed = None if inputs.worse_beyond_doubt else inputs.open_evidence
     if needed is None:
         return "Stay with the old model."
+    if needed.more is None and inputs.uncovered is not None and inputs.wanted:
+        return _ask(inputs)
     return f"It cannot be told beyond doubt yet: {in_words(needed)}. Until then stay with the old model."
 
 

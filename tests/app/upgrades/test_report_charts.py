@@ -45,7 +45,7 @@ CHARTS: dict[str, tuple[Callable[[], Markup], set[str], set[str]]] = {
     ),
     "reliability": (
         lambda: reliability_chart(RELIABILITY),
-        {"0.0"},
+        set(),
         {"squared error expected", "squared error observed"},
     ),
 }

@@ -228,7 +228,8 @@ LOST_TO_FUSED = replace(LOST, re_embed=None)
 def test_real_gain_that_the_pairs_leave_open_is_not_called_stay() -> None:
     assert said(OPEN) == (
         "cannot_tell",
-        "Cannot tell yet: the new model looks 2.0 points better, and about 1,100 more pairs would as a rule decide.",
+        "Cannot tell yet: by 1,000 pairs the new model looks 2.0 points better, and about 1,100 more pairs would as a"
+        " rule decide.",
     )
     recommendation = recommend(OPEN, False)
     assert recommendation.needed == OPEN.needed
@@ -263,7 +264,7 @@ def test_searches_that_are_told_to_be_equal_ask_for_nothing() -> None:
 def test_better_model_whose_crossing_loses_is_worth_embedding_everything_for() -> None:
     action, sentence = said(replace(GOOD, cross=q(0.7), difference=q(-0.05)))
     assert action == "stay"
-    assert "or embed all 1,000 items anew" in sentence
+    assert "or embed all items anew" in sentence
     assert "embed all" not in said(replace(GOOD, cross=q(0.7), difference=q(-0.05), gain=q(0.01)))[1]
 
 
@@ -278,7 +279,11 @@ def test_both_models_queries_that_leave_it_open_are_what_cannot_be_told() -> Non
 
 def test_what_no_number_of_pairs_decides_is_said_to_be_so() -> None:
     beyond = replace(OPEN, needed=EvidenceNeeded("pairs", 1000, None, 0.02))
-    assert said(beyond)[1].startswith("Cannot tell: the new model looks 2.0 points better, but no number of pairs")
+    assert said(beyond)[1].startswith(
+        "Cannot tell: by 1,000 pairs the new model looks 2.0 points better, but no number"
+    )
+    few = replace(HALF, covered_passes=False, difference=q(-0.01), needed=beyond.needed)
+    assert "about 28 more pairs for the 7 groups without enough come first" in said(few)[1]
 
 
 def test_groups_without_pairs_are_what_is_asked_for() -> None:
@@ -293,8 +298,8 @@ def test_gate_that_asks_for_a_level_is_spoken_of_as_such() -> None:
         OPEN, gate=AcceptanceGate("cmc@1", "at_least", 0.76), needed=EvidenceNeeded("evaluation rows", 50, 90, 0.01)
     )
     assert said(asked)[1] == (
-        "Cannot tell yet: the new model looks 1.0 points above what was asked, and about 90 more evaluation rows would"
-        " as a rule decide."
+        "Cannot tell yet: by 50 evaluation rows the new model looks 1.0 points above what was asked, and about 90 more"
+        " evaluation rows would as a rule decide."
     )
 
 
