@@ -102,7 +102,7 @@ def _cannot_tell(inputs: VerdictInputs, needed: EvidenceNeeded) -> str:
             f"Cannot tell yet: {looks}, but {inputs.uncovered_share:.0%} of the items are of groups with too few pairs,"
             f" and {_wanted(inputs)} come first."
         )
-    return f"Cannot tell: {looks}, but {in_words(needed)}."
+    return f"Cannot tell: {looks}, and {in_words(needed)}."
 
 
 def _reckoned(inputs: VerdictInputs, needed: EvidenceNeeded) -> str:
@@ -121,6 +121,7 @@ def _reckoned(inputs: VerdictInputs, needed: EvidenceNeeded) -> str:
     return (
         f"Reckoned from the scatter of the {needed.have:,} {needed.kind} that there are: should the difference be as it"
         f" was seen, so many more of the same kind decide in {POWER:.0%} of cases."
+        + (" What more pairs teach the crossing is not counted." if needed.kind == "pairs" else "")
         + (" The gallery has fewer items: others that both models embed count as well." if beyond else "")
     )
 

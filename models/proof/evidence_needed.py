@@ -88,7 +88,8 @@ def error_of_cross(figures: Draws) -> tuple[float, float]:
 def in_words(needed: EvidenceNeeded) -> str:
     """What would decide, as the end of a sentence."""
     if needed.more is None:
-        return f"no number of {needed.kind} that a proof measures would decide"
+        unless = ", unless they teach a better crossing" if needed.kind == "pairs" else ""
+        return f"that little is told by no number of {needed.kind} that a proof measures{unless}"
     return f"about {needed.more:,} more {needed.kind} would as a rule decide"
 
 
