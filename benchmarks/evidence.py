@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,8 @@ GATE = AcceptanceGate()
 class Asked:
     """One draw of pairs that left the gate open: the difference then, what was asked for, and what came of it.
 
-    told_by_half: how the gate stood by half as many pairs; None where that is fewer than there were.
+    decides: whether it was to decide, or only to tell the difference to within a point. told: how the gate stood then;
+    told_by_half: by half as many pairs; None where that is fewer than there were. half_width_then: of the interval.
     """
 
     migration: str
@@ -46,9 +47,11 @@ class Asked:
     low: float
     high: float
     more: int | None
+    decides: bool
     told: Standing | None = None
     told_by_half: Standing | None = None
     difference_then: float | None = None
+    half_width_then: float | None = None
 
 
 def proof_of(task: Task, pairs: int, rows: int, seed: int) -> ProofReport:
@@ -87,24 +90,18 @@ def asked(task: Task, pairs: int, rows: int, seed: int) -> Asked | None:
     if needed is None:
         return None
     seen = next(one for one in report.metrics if one.metric == GATE.metric).difference
-    first = Asked(task.name, pairs, seed, seen.mean, seen.low, seen.high, needed.more)
+    first = Asked(task.name, pairs, seed, seen.mean, seen.low, seen.high, needed.more, needed.decides)
     if needed.more is None or pairs + needed.more > rows:
         return first
     whole = proof_of(task, pairs + needed.more, rows, 1000 + seed)
     half = (pairs + needed.more) // 2
-    then = next(one for one in whole.metrics if one.metric == GATE.metric).difference.mean
-    by_half = stands(proof_of(task, half, rows, 2000 + seed)) if half >= pairs else None
-    return Asked(
-        task.name,
-        pairs,
-        seed,
-        seen.mean,
-        seen.low,
-        seen.high,
-        needed.more,
-        stands(whole),
-        by_half,
-        difference_then=then,
+    then = next(one for one in whole.metrics if one.metric == GATE.metric).difference
+    return replace(
+        first,
+        told=stands(whole),
+        told_by_half=stands(proof_of(task, half, rows, 2000 + seed)) if half >= pairs else None,
+        difference_then=then.mean,
+        half_width_then=(then.high - then.low) / 2,
     )
 
 

@@ -119,8 +119,12 @@ def _reckoned(inputs: VerdictInputs, needed: EvidenceNeeded) -> str:
         )
     beyond = needed.kind == "pairs" and needed.have + needed.more > inputs.gallery_rows
     return (
-        f"Reckoned from the scatter of the {needed.have:,} {needed.kind} that there are: should the difference be as it"
-        f" was seen, so many more of the same kind decide in {POWER:.0%} of cases."
+        f"Reckoned from the scatter of the {needed.have:,} {needed.kind} that there are: "
+        + (
+            f"should the difference be as it was seen, so many more of the same kind decide in {POWER:.0%} of cases."
+            if needed.decides
+            else "to tell so small a difference, should it be as it was seen, takes more than a proof measures."
+        )
         + (" What more pairs teach the crossing is not counted." if needed.kind == "pairs" else "")
         + (" The gallery has fewer items: others that both models embed count as well." if beyond else "")
     )

@@ -53,20 +53,27 @@ class Judges:
 
 
 def evidence_needed(mean: float, asked: float, error: float, lasting: float, judges: Judges) -> EvidenceNeeded:
-    """What decides whether a figure reaches what is asked of it.
+    """What decides whether a figure reaches what is asked of it, or at least tells the figure to within a point.
 
     mean: the figure; error: its standard error; lasting: the part of that which more queries would not take away, such
     as classes without pairs.
     """
     off = mean - asked
-    needed = _error_that_decides(abs(off))
-    seen, bearable = error**2 - min(lasting, error) ** 2, needed**2 - lasting**2
-    more = None
-    if bearable > 0:
-        times = max(1.0, seen / bearable)
-        if times * judges.queries <= judges.most_queries:
-            more = max(1, _rounded_up((times - 1) * judges.have))
-    return EvidenceNeeded(judges.kind, judges.have, more, off)
+
+    def more(bearable: float) -> int | None:
+        if bearable <= lasting:
+            return None
+        times = max(1.0, (error**2 - min(lasting, error) ** 2) / (bearable**2 - lasting**2))
+        if times * judges.queries > judges.most_queries:
+            return None
+        return max(1, _rounded_up((times - 1) * judges.have))
+
+    within_a_point = SMALLEST_THAT_MATTERS / _CONFIDENCE
+    decisive = more(_error_that_decides(abs(off)))
+    narrowing = more(within_a_point) if decisive is None and error > within_a_point else None
+    if narrowing is not None:
+        return EvidenceNeeded(judges.kind, judges.have, narrowing, off, decides=False)
+    return EvidenceNeeded(judges.kind, judges.have, decisive, off)
 
 
 def _error_that_decides(off: float) -> float:
@@ -90,7 +97,8 @@ def in_words(needed: EvidenceNeeded) -> str:
     if needed.more is None:
         unless = ", unless they teach a better crossing" if needed.kind == "pairs" else ""
         return f"that little is told by no number of {needed.kind} that a proof measures{unless}"
-    return f"about {needed.more:,} more {needed.kind} would as a rule decide"
+    would = "as a rule decide" if needed.decides else "tell it to within a point"
+    return f"about {needed.more:,} more {needed.kind} would {would}"
 
 
 def _rounded_up(number: float) -> int:

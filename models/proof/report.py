@@ -131,14 +131,16 @@ class EvidenceNeeded:
     """How much more evidence would decide what is open.
 
     kind: of what; have: how many there are; more: how many more would as a rule decide, should the figure be as it was
-    seen; None where no number of them would. off: the figure that the gate reads less what is asked of it. cost: of
-    embedding so many items with the new model, once prices are known.
+    seen, or, where `decides` is false, would tell it to within a point; None where no number of them would. off: the
+    figure that the gate reads less what is asked of it. cost: of embedding so many items with the new model, once
+    prices are known.
     """
 
     kind: EvidenceKind
     have: int
     more: int | None
     off: float
+    decides: bool = True
     cost: Cost | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -287,6 +287,15 @@ def test_what_no_number_of_pairs_decides_is_said_to_be_so() -> None:
     assert "about 28 more pairs for the 7 groups without enough come first" in said(few)[1]
 
 
+def test_difference_too_small_to_decide_asks_for_what_narrows_it() -> None:
+    small = replace(OPEN, difference=q(0.003), needed=EvidenceNeeded("pairs", 1000, 3000, 0.003, decides=False))
+    assert said(small)[1] == (
+        "Cannot tell yet: by 1,000 pairs the new model looks 0.3 points better, and about 3,000 more pairs would tell"
+        " it to within a point."
+    )
+    assert "takes more than a proof measures" in recommend(small, False).rests_on
+
+
 def test_groups_without_pairs_are_what_is_asked_for() -> None:
     assert said(HALF)[0] == "stay"
     assert "about 28 more pairs for the 7 groups without enough may change that" in said(HALF)[1]

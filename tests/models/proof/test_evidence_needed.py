@@ -123,6 +123,18 @@ def test_what_more_pairs_cannot_narrow_is_not_asked_of_them() -> None:
     assert "by no number of pairs" in in_words(evidence_needed(0.02, 0.0, 0.02, 0.01, judges(1000)))
 
 
+def test_difference_too_small_to_be_decided_asks_for_what_tells_it_to_within_a_point() -> None:
+    capped = Judges("pairs", 1000, 1000, 10_000)
+    needed = evidence_needed(0.003, 0.0, 0.012, 0.0, capped)
+    assert not needed.decides
+    assert needed.more == 4600  # (1.96 * 1.2)² - 1 = 4.53 times as many more
+    assert "would tell it to within a point" in in_words(needed)
+    half = Flips(0.06, 0.06, 1).draw(1000 + 4600, 1).difference()
+    assert half.high - half.low < 2 * 0.011
+    told = evidence_needed(0.003, 0.0, 0.005, 0.0, Judges("pairs", 9000, 9000, 10_000))
+    assert told.more is None, "it is told to within a point already"
+
+
 def test_number_is_given_to_two_digits_upwards() -> None:
     needed = evidence_needed(0.02, 0.0, 0.02, 0.0, judges(1000))
     assert needed.more == 6900  # (1.96 + 0.84)² - 1 = 6.85 times as many more
