@@ -6,13 +6,14 @@ it, but in a folder of its own (`StepArtifacts`), whose changes are written to t
 committed to the database. So whoever has read in the database that something was learned finds it in the store.
 """
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from app.settings import Settings
 from app.storage.shared_files import SharedFiles, shared_files
@@ -49,8 +50,7 @@ class SharedArtifacts:
     def _locked(self) -> Iterator[None]:
         """Keeps other processes of this machine from writing the same copy."""
         self._copy.mkdir(parents=True, exist_ok=True)
-        with self._copy.with_name(_LOCK).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with FileLock(self._copy.with_name(_LOCK)):
             yield
 
 
