@@ -1,4 +1,5 @@
-"""Leftovers in an object store, as `app.leftovers` has them on a disk: found by listing, removed when a gateway starts.
+"""Leftovers in the galleries of an object store, found by listing and removed when a gateway starts, as `app.leftovers`
+does on a disk.
 
 An object appears wholly or not at all, so none is unfinished; what was cut off in between is whole, and unnamed.
 """
@@ -25,44 +26,41 @@ log = structlog.get_logger(__name__)
 
 
 def sweep_store(crosswalk: Crosswalk) -> None:
-    """Removes what nothing names from the object store, if there is one. What cannot be removed is logged, and left to
-    the next sweep."""
+    """Removes what nothing names from the galleries in the object store, if there is one. What cannot be removed is
+    logged, and left to the next sweep."""
     store = shared_files(crosswalk.settings).store
     if store is None:
         return
     try:
-        _sweep_old(crosswalk, store)
+        _tell_unnamed(crosswalk, store)
         for info in crosswalk.galleries.every():
             _sweep_gallery(crosswalk, store, info)
     except StoreAway as problem:
         log.warning("leftovers stay in the object store until the next sweep", why=problem.detail)
 
 
-def _sweep_old(crosswalk: Crosswalk, store: ObjectStore) -> None:
-    """Folders of galleries, datasets and runs that nothing names, and tags of exports that were cut off."""
+def _tell_unnamed(crosswalk: Crosswalk, store: ObjectStore) -> None:
+    """Logs the folders of galleries, datasets and runs that nothing names. They are left: a service that was started on
+    another database by mistake must not remove what the right one names."""
     parts: tuple[tuple[str, Callable[[], Collection[str]]], ...] = (
         ("galleries", lambda: {info.folder for info in crosswalk.galleries.every()}),
         ("datasets", lambda: {info.folder for info in crosswalk.datasets.every()}),
         ("artifacts", lambda: run_names(crosswalk)),
     )
-    least = time.time() - crosswalk.settings.leftover_seconds
     for part, named in parts:
-        objects = store.listed(part)
-        written: dict[str, float] = {}
-        for one in objects:
-            name = one.key.split("/")[1]
-            written[name] = max(written.get(name, 0.0), one.written.timestamp())
-        old = {name for name, when in written.items() if when <= least}
-        # Names are asked for afterwards, so that what was found and is named by then is kept.
-        gone = old - set(named()) if old else set()
-        _remove(store, [one for one in objects if one.key.split("/")[1] in gone])
-        _remove(store, [one for one in objects if fnmatch(one.key, _EXPORTS) and one.written.timestamp() <= least])
+        found = {folder.rpartition("/")[2] for folder in store.folders_in(part)}
+        # Names are asked for afterwards, so that what was found and is named by then is not told.
+        unnamed = sorted(found - set(named())) if found else []
+        if unnamed:
+            log.warning("nothing in this database names what is in the object store", part=part, folders=unnamed)
 
 
 def _sweep_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo) -> None:
     folder = f"galleries/{info.folder}"
     objects = store.listed(folder)  # before the database is asked: what is made from now on is not among it
     keys = [one.key for one in objects]
+    least = time.time() - crosswalk.settings.leftover_seconds
+    _remove(store, [one for one in objects if fnmatch(one.key, _EXPORTS) and one.written.timestamp() <= least])
     if not unnamed_keys(folder, keys, info) or at_rest(crosswalk, info) is None:
         return
     with crosswalk.database.session() as session:

@@ -7,40 +7,53 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from tests.services import free_port
 from tests.waiting import wait_until
 
 
+@dataclass(frozen=True)
 class S3Server:
-    """Where it listens, and what clients must have in their environment."""
+    """Where it listens."""
 
-    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.process = process
-        self.environment = {
-            "AWS_ACCESS_KEY_ID": "tests",
-            "AWS_SECRET_ACCESS_KEY": "never-to-be-logged",
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ALLOW_HTTP": "true",
-        }
+    url: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What clients must have in theirs."""
+        return client_environment(self.url)
 
     def bucket(self) -> str:
         """The URL of a folder in a new bucket."""
-        name = f"crosswalk-{uuid.uuid4().hex[:12]}"
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT"), timeout=60):
-            return f"s3://{name}/service"
+        return new_bucket(self.url)
 
     def answers(self) -> bool:
-        with suppress(OSError, urllib.error.URLError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=60):
+        with suppress(OSError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=60):
             return True
         return False
+
+
+def client_environment(url: str) -> dict[str, str]:
+    """The variables by which clients find a server, and are let in."""
+    return {
+        "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": "never-to-be-logged",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true",
+    }
+
+
+def new_bucket(url: str) -> str:
+    """Makes a bucket on a server, and returns the URL of a folder in it."""
+    name = f"crosswalk-{uuid.uuid4().hex[:12]}"
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/{name}", method="PUT"), timeout=60):
+        return f"s3://{name}/service"
 
 
 @contextmanager
@@ -50,7 +63,7 @@ def s3_server() -> Iterator[S3Server]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        server = S3Server(port, process)
+        server = S3Server(f"http://127.0.0.1:{port}")
         wait_until(server.answers, "the S3 server to answer")
         yield server
     finally:
