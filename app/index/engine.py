@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -100,11 +101,16 @@ class IndexEngine:
         if self.here(directory):
             return
         self._shared.fetch(directory)
+        if not directory.is_dir():
+            return  # which opening it tells
         kept = {directory.name} | self._shared.names_in(directory.parent)
         for other in directory.parent.iterdir():
+            if other.name in kept or other.name.startswith("."):  # the latter are being built
+                continue
             # What is open of it stays until it is closed; a younger one may be on its way to the store.
-            if other.name not in kept and time.time() - other.stat().st_mtime > _ON_ITS_WAY_SECONDS:
-                shutil.rmtree(other, ignore_errors=True)
+            with suppress(FileNotFoundError):  # unless another process has removed it
+                if time.time() - other.stat().st_mtime > _ON_ITS_WAY_SECONDS:
+                    shutil.rmtree(other, ignore_errors=True)
 
     def open(self, directory: Path, *, check_at_once: int | None = None) -> IndexSnapshot:
         """Opens what either engine published; check_at_once: as `Snapshot.load`, of files.

@@ -108,14 +108,14 @@ class SharedFiles:
 
     def remove(self, folder: Path) -> None:
         """Removes what the store has of a folder; the folder itself is left to the caller. Where the store is away, it
-        stays, and is a leftover."""
+        stays there, and that is logged."""
         if self.store is None:
             return
         try:
             self.store.remove_folder(self.key(folder))
         except StoreAway as problem:
             log.warning(
-                "not removed from the object store; a sweep does it later", key=self.key(folder), why=problem.detail
+                "left in the object store, where nothing names it any more", key=self.key(folder), why=problem.detail
             )
 
     def names_in(self, folder: Path) -> set[str]:

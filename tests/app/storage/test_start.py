@@ -58,9 +58,10 @@ def test_url_of_no_s3_store_is_refused(url: str) -> None:
 
 
 def test_backup_restore_and_verify_are_refused_by_name(in_store: Settings, tmp_path: Path) -> None:
-    for refused in (lambda: back_up(in_store, tmp_path / "b"), lambda: restore(tmp_path / "b", in_store)):
-        with pytest.raises(CannotBackUp, match="replication"):
-            refused()
+    with pytest.raises(CannotBackUp, match="replication"):
+        back_up(in_store, tmp_path / "b")
+    with pytest.raises(CannotBackUp, match="replication"):
+        restore(tmp_path / "b", in_store)
     variables = {"CROSSWALK_STORAGE_URL": str(in_store.storage_url), "CROSSWALK_DATA_DIR": str(in_store.data_dir)}
     told = CliRunner().invoke(commands, ["verify"], env=variables)
     assert told.exit_code == 2
