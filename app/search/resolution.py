@@ -81,7 +81,8 @@ class SearchResolver:
                 old = info.generations[fused.generation if fused.beside is None else fused.beside].space
                 return ResolvedSearch(info, queries, fused, old)
             route = self._route(session, info, model, caller, wanted)
-        self._shared.refresh()  # searches look for artifacts here alone
+        if route.pushed is not None or any(one.upgrade is not None for one in info.generations.values()):
+            self._shared.refresh()  # searches look for artifacts here alone
         return ResolvedSearch(info, queries, _as_wanted(info, model, route, wanted))
 
     def _route(

@@ -5,28 +5,31 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.index import CorruptIndex, IndexEngine, IndexOptions
+from app.index.milvus import CollectionName
 from app.settings import Settings
 from app.storage.object_store import ObjectStore
+from tests.services import MilvusProcess
 
 
 class OneOfSeveral:
     """A machine with a data directory of its own."""
 
-    def __init__(self, data_dir: Path, storage_url: str) -> None:
-        self.engine = IndexEngine(Settings(data_dir=data_dir, storage_url=storage_url))
+    def __init__(self, data_dir: Path, storage_url: str, **more: Any) -> None:
+        self.engine = IndexEngine(Settings(data_dir=data_dir, storage_url=storage_url, **more))
         self.folder = data_dir / "galleries" / "g-01" / "indexes" / "1"
 
     def publish(self, version: int) -> str:
         """An index of three rows; its name."""
         rows, vectors = np.arange(3), np.eye(3, dtype=np.float32)
         batches, options = [(rows, vectors)], IndexOptions()
-        more = {"metric": "l2", "dimension": 3, "version": version, "options": options}
-        return self.engine.publish(self.folder, batches, **more).name  # type: ignore[arg-type]
+        path = self.engine.publish(self.folder, batches, metric="l2", dimension=3, version=version, options=options)
+        return path.name
 
     def names(self) -> set[str]:
         return {path.name for path in self.folder.iterdir()}
@@ -87,3 +90,23 @@ def test_index_that_was_damaged_in_the_store_is_not_searched(
 def test_index_that_is_nowhere_is_corrupt(other: OneOfSeveral) -> None:
     with pytest.raises(CorruptIndex, match="no readable manifest"):
         other.engine.open(other.folder / "1-0123456789abcdef")
+
+
+def test_collection_is_dropped_by_a_machine_that_never_opened_it(
+    tmp_path: Path, storage_url: str, milvus: MilvusProcess
+) -> None:
+    milvus_too = {"index_engine": "milvus", "milvus_uri": milvus.uri, "milvus_prefix": "shared"}
+    one, other = (OneOfSeveral(tmp_path / name, storage_url, **milvus_too) for name in ("one", "other"))
+    name = one.publish(1)
+    collection = CollectionName.read(one.folder / name).name
+    assert other.engine.open(other.folder / name).rows.tolist() == [0, 1, 2]
+    third = OneOfSeveral(tmp_path / "third", storage_url, **milvus_too)
+    assert collection in _collections(milvus)
+    assert third.engine.release(third.folder.parents[1])
+    assert collection not in _collections(milvus)
+
+
+def _collections(milvus: MilvusProcess) -> list[str]:
+    from pymilvus import MilvusClient
+
+    return list(MilvusClient(milvus.uri).list_collections())
