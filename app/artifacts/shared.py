@@ -46,6 +46,12 @@ class SharedArtifacts:
             elif self._folder != self._copy:
                 _add(self._copy, self._folder, runs_alone=True)
 
+    def discard(self, folder: Path) -> None:
+        """Removes a folder of a run that has served, here and in the store. Where that is away, it stays there until
+        the run is removed."""
+        shutil.rmtree(folder, ignore_errors=True)
+        self._files.remove(self._copy / folder.relative_to(self._folder))
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keeps other processes of this machine from writing the same copy."""

@@ -13,10 +13,12 @@ import pytest
 
 from app.storage.object_store import ObjectStore
 from tests.e2e.service import Service
+from tests.e2e.studio import Studio
+from tests.e2e.test_compatible import TEXT
 from tests.e2e.user import Answer, Scene
 from tests.s3_server import S3Server
 from tests.services import RedisServer, postgres_database
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -42,23 +44,25 @@ class Machines:
     folder: Path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def machines(
-    postgres: str, redis_server: RedisServer, s3: S3Server, storage_url: str, tmp_path: Path
+    postgres: str, redis_server: RedisServer, s3: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machines]:
-    with postgres_database(postgres) as url:
+    folder, storage_url = tmp_path_factory.mktemp("machines"), s3.bucket()
+    with postgres_database(postgres) as url, pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)
         variables = {
             "CROSSWALK_DATABASE_URL": url,
             "CROSSWALK_BROKER_URL": redis_server.url,
             "CROSSWALK_STORAGE_URL": storage_url,
             "CROSSWALK_INDEX_EXACT_ROWS": "100",
-            **s3.environment,
         }
-        services = [Service(tmp_path / name, variables) for name in ("one", "other")]
+        services = [Service(folder / name, variables) for name in ("one", "other")]
         one, other = (
             Machine(one.start(), httpx.Client(base_url=one.url, timeout=PATIENCE_SECONDS)) for one in services
         )
-        yield Machines(one, other, ObjectStore(storage_url), s3.environment["AWS_SECRET_ACCESS_KEY"], tmp_path)
+        yield Machines(one, other, ObjectStore(storage_url), s3.environment["AWS_SECRET_ACCESS_KEY"], folder)
         for machine in (one, other):
             machine.client.close()
             machine.service.kill()
@@ -90,15 +94,32 @@ def test_machines_answer_alike_through_an_upgrade_and_the_loss_of_a_disk(machine
     published = scene.get(f"/galleries/{scene.gallery}")["published_index"]
     assert published == other.client.get(f"/galleries/{scene.gallery}").json()["published_index"]
 
-    assert machines.store.listed("artifacts")
+    assert machines.store.listed(f"artifacts/{upgrade}")
     assert other.client.post(f"/upgrades/{upgrade}/rollback").is_success
     assert other.client.delete(f"/upgrades/{upgrade}").is_success
-    wait_until(lambda: not machines.store.listed("artifacts"), "the upgrade's artifacts to go with it")
+    assert not machines.store.listed(f"artifacts/{upgrade}")
     assert one.client.delete(f"/galleries/{scene.gallery}").is_success
-    assert not machines.store.listed("galleries")
+    assert not [one for one in machines.store.listed("galleries") if scene.gallery in one.key]
     assert not [*machines.folder.rglob("*.lance")], "no table is on a disk"
     for machine in ("one", "other"):
         assert machines.secret not in (machines.folder / machine / "service.log").read_text()
+
+
+def test_model_trained_on_a_machine_is_evaluated_and_downloaded_from_any(machines: Machines) -> None:
+    studio = Studio(machines.one.client)
+    studio.put_gallery()
+    words = [f"the number {code} was drawn, drawing {place}" for place, code in enumerate(studio.pictures.codes[:700])]
+    studio.put_rows(studio.dataset, range(700), None, text=words)
+    upgrade = studio.train(architecture=TEXT, dry_run=True, training={"epochs": 2, "image_size": None})
+    studio.reaches(upgrade, "evaluated")
+    first, second = (
+        machine.client.get(f"/models/{studio.new}/artifact").raise_for_status().content
+        for machine in (machines.one, machines.other)
+    )
+    assert first == second
+    kept = {one.key.split("/")[2] for one in machines.store.listed(f"artifacts/{upgrade}")}
+    assert {"model", "model.zip"} <= kept
+    assert "training" not in kept, "what training needed is gone with it"
 
 
 def _seen_from(scene: Scene, client: httpx.Client) -> Scene:

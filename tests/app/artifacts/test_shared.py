@@ -125,3 +125,18 @@ def test_without_an_object_store_there_is_one_place(settings: Settings) -> None:
     SharedArtifacts(settings).refresh()
     assert read(settings) == {"upg-1/chosen": "a"}
     assert shared_files(settings).location(settings.galleries_dir) == settings.galleries_dir
+
+
+def test_folder_that_has_served_goes_from_the_store_and_from_other_machines(one: Settings, other: Settings) -> None:
+    step = StepArtifacts(one, "job-1")
+    write(step.begin().artifacts_dir, **{"upg-1/training/rows": "1", "upg-1/model": "m"})
+    step.publish()
+    SharedArtifacts(other).refresh()
+    later = StepArtifacts(other, "job-2")
+    working = later.begin()
+    later.publish()
+    later.end()
+    SharedArtifacts(working).discard(working.artifacts_dir / "upg-1" / "training")
+    for machine in (one, other):
+        SharedArtifacts(machine).refresh()
+        assert read(machine) == {"upg-1/model": "m"}
