@@ -18,7 +18,7 @@ from tests.e2e.test_compatible import TEXT
 from tests.e2e.user import Answer, Scene
 from tests.s3_server import S3Server
 from tests.services import RedisServer, postgres_database
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,12 @@ def test_model_trained_on_a_machine_is_evaluated_and_downloaded_from_any(machine
         for machine in (machines.one, machines.other)
     )
     assert first == second
-    kept = {one.key.split("/")[2] for one in machines.store.listed(f"artifacts/{upgrade}")}
-    assert {"model", "model.zip"} <= kept
-    assert "training" not in kept, "what training needed is gone with it"
+
+    def kept() -> set[str]:
+        return {one.key.split("/")[2] for one in machines.store.listed(f"artifacts/{upgrade}")}
+
+    wait_until(lambda: "training" not in kept(), "what training needed to go with it", last=kept)
+    assert {"model", "model.zip"} <= kept()
 
 
 def _seen_from(scene: Scene, client: httpx.Client) -> Scene:
