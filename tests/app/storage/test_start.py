@@ -57,6 +57,13 @@ def test_url_of_no_s3_store_is_refused(url: str) -> None:
         Settings(storage_url=url)
 
 
+def test_url_with_a_secret_in_it_is_not_repeated() -> None:
+    told = CliRunner().invoke(commands, ["migrate"], env={"CROSSWALK_STORAGE_URL": "s3://user:secret@bucket"})
+    assert told.exit_code == 1
+    assert "CROSSWALK_STORAGE_URL" in told.output
+    assert "secret" not in told.output
+
+
 def test_backup_restore_and_verify_are_refused_by_name(in_store: Settings, tmp_path: Path) -> None:
     with pytest.raises(CannotBackUp, match="replication"):
         back_up(in_store, tmp_path / "b")
