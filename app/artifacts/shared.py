@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -20,7 +21,10 @@ from app.storage.shared_files import SharedFiles, shared_files
 from models.portable import publish
 
 _RECORD, _LOCK = "artifacts.copied.json", "artifacts.copied.lock"
-_FOLDER, _TRAINING = "artifacts", "training"
+_FOLDER, _TRAINING, _BROUGHT = "artifacts", "training", "brought.json"
+
+State = tuple[int, int]
+"""The size of a file, and when it was written, in nanoseconds."""
 
 
 class SharedArtifacts:
@@ -42,6 +46,7 @@ class SharedArtifacts:
         with self._locked():
             _bring(self._files, self._copy)
             if beside is not None:
+                _take_back(beside)
                 _add(self._copy, beside, runs_alone=False)
             elif self._folder != self._copy:
                 _add(self._copy, self._folder, runs_alone=True)
@@ -68,14 +73,11 @@ class StepArtifacts:
         """settings: of the service, with an object store; job: whose step it is, in all its attempts."""
         self._settings = settings
         self._files = shared_files(settings)
-        self._copy = settings.data_dir / _FOLDER
         self.folder = settings.working_dir / job
-        self._before: dict[str, tuple[int, int]] = {}
 
     def begin(self) -> Settings:
         """Lays the folder out, and returns the settings of a step that works in it. Raises StoreAway."""
         SharedArtifacts(self._settings).refresh(beside=self.folder)
-        self._before = {one: _state(self._copy / one) for one in _files(self._copy)}
         return self._settings.with_artifacts_in(self.folder)
 
     def publish(self) -> None:
@@ -83,12 +85,13 @@ class StepArtifacts:
         StoreAway."""
         store = self._files.store
         assert store is not None
+        brought = _brought(self.folder)
         now = {one: _state(self.folder / one) for one in _files(self.folder)}
         for one in sorted(now):
-            if now[one] != self._before.get(one):
+            if now[one] != brought.get(one):
                 store.upload(self.folder / one, f"{_FOLDER}/{one}")
-        store.remove([f"{_FOLDER}/{one}" for one in sorted(self._before.keys() - now.keys())])
-        self._before = now
+        store.remove([f"{_FOLDER}/{one}" for one in sorted(brought.keys() - now.keys())])
+        _keep_brought(self.folder, now)
 
     def end(self) -> None:
         """Removes the folder, once the step is done or has failed for good."""
@@ -96,18 +99,46 @@ class StepArtifacts:
 
 
 def _add(copy: Path, folder: Path, *, runs_alone: bool) -> None:
-    """Gives a folder the files of the copy that it has not, as links, since whoever changes a file there puts another
-    in its place; runs_alone: of runs that it has nothing of."""
+    """Gives the folder of a step the files of the copy that it has not, as links, since whoever changes a file there
+    puts another in its place; runs_alone: of runs that it has nothing of. What is known of each is kept beside them."""
     known = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    brought = _brought(folder)
     for name in _files(copy):
         target = folder / name
-        if (runs_alone and name.partition("/")[0] in known) or target.exists():
+        if runs_alone and name.partition("/")[0] in known:
+            continue
+        brought[name] = _state(copy / name)
+        if target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         if _TRAINING in target.parts:  # what is written in place there must not be written in the copy
             shutil.copy2(copy / name, target)
         else:
             os.link(copy / name, target)
+    _keep_brought(folder, brought)
+
+
+def _take_back(folder: Path) -> None:
+    """Removes what an earlier attempt of a step was given and did not change: the store may have another by now, or
+    none."""
+    for name, state in _brought(folder).items():
+        path = folder / name
+        if path.exists() and _state(path) == state:
+            path.unlink()
+    if folder.is_dir():
+        _remove_empty(folder)
+    _keep_brought(folder, {})
+
+
+def _brought(folder: Path) -> dict[str, State]:
+    """The files that the folder of a step was given, or gave to the store, as they were then."""
+    known = _read(folder / _BROUGHT)
+    return {name: (int(size), int(written)) for name, (size, written) in known.items()}
+
+
+def _keep_brought(folder: Path, brought: dict[str, State]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    publish(folder / _BROUGHT, json.dumps(brought).encode())
 
 
 def _bring(files: SharedFiles, copy: Path) -> None:
@@ -124,16 +155,21 @@ def _bring(files: SharedFiles, copy: Path) -> None:
     for name in _files(copy):
         if name not in there:
             (copy / name).unlink(missing_ok=True)
-    for folder, _, _ in os.walk(copy, topdown=False):
-        if Path(folder) != copy and not os.listdir(folder):
-            os.rmdir(folder)
+    _remove_empty(copy)
     if now != record:
         publish(copy.with_name(_RECORD), json.dumps(now).encode())
 
 
-def _read(record: Path) -> dict[str, str]:
+def _remove_empty(folder: Path) -> None:
+    """Removes the folders below one that hold nothing: that there is one says that something was learned."""
+    for below, _, _ in os.walk(folder, topdown=False):
+        if Path(below) != folder and not os.listdir(below):
+            os.rmdir(below)
+
+
+def _read(record: Path) -> dict[str, Any]:
     try:
-        known: dict[str, str] = json.loads(record.read_bytes())
+        known: dict[str, Any] = json.loads(record.read_bytes())
     except (OSError, ValueError):
         return {}
     return known
@@ -145,7 +181,7 @@ def _files(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in found]
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _state(path: Path) -> State:
     """What is another once a file has another content: its size, and when it was written."""
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns

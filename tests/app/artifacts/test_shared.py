@@ -33,7 +33,11 @@ def write(folder: Path, **files: str) -> None:
 
 def read(settings: Settings) -> dict[str, str]:
     folder = settings.artifacts_dir
-    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent != folder
+    }
 
 
 def test_what_a_step_made_is_on_every_machine_once_it_is_published(one: Settings, other: Settings) -> None:
@@ -140,3 +144,22 @@ def test_folder_that_has_served_goes_from_the_store_and_from_other_machines(one:
     for machine in (one, other):
         SharedArtifacts(machine).refresh()
         assert read(machine) == {"upg-1/model": "m"}
+
+
+def test_run_that_was_removed_meanwhile_does_not_come_back_with_a_step(one: Settings, other: Settings) -> None:
+    made = StepArtifacts(one, "job-1")
+    write(made.begin().artifacts_dir, **{"upg-1/chosen": "a", "upg-2/chosen": "a", "upg-3/chosen": "a"})
+    step = StepArtifacts(other, "job-2")
+    step.begin()
+    made.publish()
+    working = step.begin()  # a second attempt, which finds what came since
+    for run in ("upg-1", "upg-2"):
+        shared_files(one).remove(one.data_dir / "artifacts" / run)
+    write(working.artifacts_dir / "upg-4", chosen="b")
+    step.publish()
+    again = StepArtifacts(other, "job-2")
+    again.begin()
+    assert not (again.folder / "upg-1").exists(), "an empty folder would say that something was learned"
+    again.publish()
+    SharedArtifacts(one).refresh()
+    assert read(one) == {"upg-3/chosen": "a", "upg-4/chosen": "b"}
