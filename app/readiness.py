@@ -16,6 +16,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.disk import disk_problem, free_bytes
 from app.storage.migrate import pending
+from app.storage.shared_files import shared_files
 
 _MOST_TOGETHER = 10_000
 
@@ -52,6 +53,8 @@ class Readiness:
         }
         if (server := self._index_engine.server) is not None:
             looks["milvus"] = lambda: "ok" if server.answers() else "unreachable"
+        if (store := shared_files(self._settings).store) is not None:
+            looks["object_store"] = lambda: "ok" if store.answers() else "unreachable"
         found = {name: _state(name, look, self._settings.data_dir) for name, look in looks.items()}
         return [found] * len(asked)
 

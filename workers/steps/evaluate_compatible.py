@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
+from app.artifacts.shared import SharedArtifacts
 from app.composition import Crosswalk, compose
 from app.upgrades.info import UpgradeInfo
 from models import embedding_model
@@ -84,7 +84,7 @@ def run(context: StepContext) -> None:
             steps.finish_compatible(session, upgrade.id, written)
 
     context.finish(apply)
-    shutil.rmtree(artifacts.training, ignore_errors=True)  # the rows' copy and the checkpoint have served
+    SharedArtifacts(context.settings).discard(artifacts.training)  # the rows' copy and the checkpoint have served
 
 
 def _embedded(
