@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import anyio
 import structlog
 
 from app.index import IndexEngine
@@ -36,7 +36,7 @@ class Readiness:
         self._doorbell = doorbell
         self._index_engine = index_engine
         self._asked: Gathering[None, None, PartStates] = Gathering(
-            self._looked, 1, _MOST_TOGETHER, anyio.CapacityLimiter(1)
+            self._looked, 1, _MOST_TOGETHER, ThreadPoolExecutor(1, "readiness")
         )
 
     async def parts(self) -> PartStates:

@@ -19,6 +19,7 @@ from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
 from app.http.server import server_config
 from app.logs import configure_logging
+from app.overload.threads import rare_collections
 from app.settings import Settings
 from app.storage import migrate as migrations
 from app.storage.database import Database
@@ -38,6 +39,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            rare_collections()
             _tell_started(self._url, self._settings)
 
 

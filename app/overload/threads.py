@@ -1,14 +1,16 @@
 """The threads that requests are answered in: enough that none waits for a thread that another kind of work holds."""
 
+import gc
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
-import anyio
 from anyio.to_thread import current_default_thread_limiter
 
 from app.settings import Settings
 
 _SWITCH_SECONDS = 0.0005
+_OBJECTS_UNTIL_COLLECTION = 20_000
 _OTHERS = 24  # streams of events that look again, what is left for after answers, files that are sent
 
 
@@ -30,7 +32,16 @@ def enough_threads(settings: Settings) -> None:
     current_default_thread_limiter().total_tokens = sum(turns) + _OTHERS
 
 
-def search_threads() -> anyio.CapacityLimiter:
+def rare_collections() -> None:
+    """Has Python look for garbage in cycles rarely, and not in what is there by now, which stays: called once a gateway
+    has started. By default it would look every 700 objects, which a few requests under way are already, and each time
+    at all of them; and now and then at every item that is kept in memory.
+    """
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_UNTIL_COLLECTION, 10, 10)
+
+
+def search_threads() -> ThreadPoolExecutor:
     """Threads for searches with one query, which are answered many together: more than a few would only take turns on
     the processors."""
-    return anyio.CapacityLimiter(2 * (os.cpu_count() or 1))
+    return ThreadPoolExecutor(2 * (os.cpu_count() or 1), "search")
