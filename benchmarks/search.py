@@ -12,6 +12,8 @@ disturbed least. Each server is one process (pgvector's: one a connection), and 
 machine: what it takes is missing to all of them alike, but for pgvector, whose driver takes more. CPU is what the
 server's process took, all its threads together.
 
+Then queries that reach the gallery by other routes take turns with those that do so by `direct`, over one connection.
+
 Then half of what `GET /search` did at its best is offered over 8 connections, by clients that do not wait for one
 another: alone, and while 10,000 new items a second flow in.
 """
@@ -42,12 +44,14 @@ from app.index import RowIds, Vectors
 from app.index.exact import one_thread
 from benchmarks.http_load import Load, get, load, post
 from benchmarks.http_offered import offered
-from benchmarks.index_speed import data, faiss_search
+from benchmarks.index_speed import Mixture, data, faiss_search
 from benchmarks.search_baselines import BARE, HAND_WRITTEN, faiss_graph, nearest_rows, pgvector, recall
+from benchmarks.search_routes import AIMS, DIRECT, ready_routes
 from benchmarks.search_writer import ARROW, arrow_items, items_flowing_in
 
 K, BATCH, QUERIES = 10, 256, 2_048
 TUNED_ON, RECALL = 200, 0.99
+PAIRS = 2_000
 NEW_ITEMS_A_SECOND = 10_000
 FLAT = "flat"
 NPY = "application/x-npy"
@@ -232,6 +236,14 @@ def main() -> None:
                 chosen.rounds,
             )
             show(chosen, kind, turns, recalls)
+            by_route = ready_routes(ours, rows, Mixture(chosen.dimension).draw(PAIRS, 2**31), queries, K)
+            for requests in by_route.values():
+                load(ours, requests, 8, 3)
+
+            def on_route(requests: list[bytes]) -> Callable[[], Turn]:
+                return lambda: turn(gateway_process, lambda: load(ours, requests, 1, seconds), seconds)
+
+            show_routes(measured({route: on_route(asked) for route, asked in by_route.items()}, chosen.rounds))
             half = turns[GET_8].load.rate / 2
             alone = offered(ours, singles, half, 8, 10 * seconds).accepted
             with items_flowing_in(ours, chosen.items, chosen.dimension, NEW_ITEMS_A_SECOND):
@@ -260,6 +272,26 @@ def show(chosen: argparse.Namespace, kind: str, turns: dict[str, Turn], recalls:
             "" if one.cpu is None else f"{one.cpu:,.0f}",
             f"{recalls[name]:.3f}" if name in recalls else "",
             ", ".join(shares),
+        )
+    Console(width=150).print(table)
+
+
+def show_routes(turns: dict[str, Turn]) -> None:
+    table = Table(title=f"GET /search by each route, 1 connection, k = {K}")
+    headings = ("", "requests/s", "p50 ms", "CPU µs/request", "p50 / direct's", "CPU / direct's", "at most")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    direct = turns[DIRECT]
+    for route, one in turns.items():
+        cpu = "" if one.cpu is None or direct.cpu is None else f"{one.cpu / direct.cpu:.2f}"
+        table.add_row(
+            route,
+            f"{one.load.rate:,.0f}",
+            f"{one.load.p50:.2f}",
+            f"{one.cpu:,.0f}",
+            f"{one.load.p50 / direct.load.p50:.2f}",
+            cpu,
+            f"{AIMS[route]:g}" if route in AIMS else "",
         )
     Console(width=150).print(table)
 

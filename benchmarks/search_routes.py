@@ -1,0 +1,112 @@
+"""The routes by which a query reaches a gallery, each made ready over HTTP, so that they can take turns.
+
+Gallery `g` of model `m` stays as it is: `m` itself searches it by `direct`, a model that is linear in it by `instant`,
+and one that is not by `cascade`. Gallery `t` holds the same items, and is rewritten for a third model: `transformed`.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from base64 import urlsafe_b64encode
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+
+from app.index import Vectors
+from benchmarks.http_load import get
+from benchmarks.search_writer import ARROW, arrow_items
+
+DIRECT, TRANSFORMED, INSTANT, CASCADE = "direct", "transformed", "instant", "cascade"
+AIMS = {TRANSFORMED: 1.0, INSTANT: 1.2, CASCADE: 3.0}
+"""How many times as long as `direct` a route is to take at most."""
+
+_NOISE = 0.02
+_OVER = {"ready", "accepted", "active", "rejected", "failed", "cancelled", "evaluated"}
+
+
+def ready_routes(port: int, rows: Vectors, pairs: Vectors, queries: Vectors, k: int) -> dict[str, list[bytes]]:
+    """The requests of each route, one for each of the queries (m, d), once every route answers. rows: (n, d), those of
+    gallery `g`, which is there; pairs: (p, d), others of model `m`, which the crossings are learned from. Raises
+    RuntimeError where a route is answered by another."""
+    dimension = rows.shape[1]
+    asked = {DIRECT: ("g", "m", queries)}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
+        _done(client.post("/galleries", json={"id": "t", "model": "m"}))
+        _done(client.put("/galleries/t/items?model=m", content=arrow_items(rows), headers={"content-type": ARROW}))
+        for route, gallery, method in (
+            (INSTANT, "g", "ridge"),
+            (CASCADE, "g", "residual_mlp"),
+            (TRANSFORMED, "t", "ridge"),
+        ):
+            _done(client.post("/models", json={"id": route, "dimension": dimension, "metric": "cosine"}))
+            _done(client.post("/datasets", json={"id": route}))
+            body = _pairs(pairs, route)
+            _done(client.put(f"/datasets/{route}/rows", content=body, headers={"content-type": ARROW}))
+            _upgraded(client, route, gallery, method, rewrite=route == TRANSFORMED)
+            asked[route] = (gallery, route, _seen_by(route, queries))
+        for route, (gallery, model, vectors) in asked.items():
+            answer = _done(client.get(_target(gallery, model, vectors[0], k))).json()
+            if answer["route"] != route:
+                raise RuntimeError(f"{route} is answered by {answer['route']}")
+    return {
+        route: [get(_target(gallery, model, vector, k)) for vector in vectors]
+        for route, (gallery, model, vectors) in asked.items()
+    }
+
+
+def _upgraded(client: httpx.Client, to: str, gallery: str, method: str, *, rewrite: bool) -> None:
+    """Upgrades a gallery of model `m`, and waits until that has come to an end. Raises RuntimeError for a bad one."""
+    body = {
+        "to": to,
+        "method": method,
+        "dataset": to,
+        "galleries": [gallery],
+        "gate": {"metric": "recall@10", "require": {"at_least": 0.0}},
+        "rewrite": rewrite,
+    }
+    upgrade: dict[str, Any] = _done(client.post("/models/m/upgrade", json=body)).json()
+    while upgrade["state"] not in _OVER:
+        time.sleep(0.5)
+        upgrade = _done(client.get(f"/upgrades/{upgrade['id']}")).json()
+    if upgrade["state"] not in ("accepted", "active", "ready"):
+        raise RuntimeError(f"the upgrade to {to} is {upgrade['state']}: {upgrade['reason']}")
+
+
+def _seen_by(model: str, vectors: Vectors) -> Vectors:
+    """What a model makes of what model `m` has these vectors of, (n, d) → (n, d)."""
+    dimension = vectors.shape[1]
+    fixed = np.random.default_rng(len(model))
+    turned = vectors @ fixed.standard_normal((dimension, dimension)).astype(np.float32)
+    if model == CASCADE:
+        turned = np.tanh(2 * turned / turned.std())
+    noise = np.random.default_rng(1).standard_normal(turned.shape).astype(np.float32)
+    return np.asarray(turned + _NOISE * turned.std() * noise, np.float32)
+
+
+def _pairs(vectors: Vectors, model: str) -> bytes:
+    columns = {"embedding.m": vectors, f"embedding.{model}": _seen_by(model, vectors)}
+    table = pa.table(
+        {"id": [f"pair-{row}" for row in range(len(vectors))]}
+        | {
+            name: pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+            for name, values in columns.items()
+        }
+    )
+    body = io.BytesIO()
+    with pa.ipc.new_stream(body, table.schema) as stream:
+        stream.write_table(table)
+    return body.getvalue()
+
+
+def _target(gallery: str, model: str, vector: np.ndarray, k: int) -> str:
+    return f"/search?gallery={gallery}&model={model}&k={k}&vector={urlsafe_b64encode(vector.tobytes()).decode()}"
+
+
+def _done(answer: httpx.Response) -> httpx.Response:
+    """The answer. Raises RuntimeError, with the problem, where it is one."""
+    if answer.is_error:
+        raise RuntimeError(f"{answer.request.method} {answer.request.url.path[:80]}: {answer.text}")
+    return answer
