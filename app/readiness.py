@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -12,6 +11,7 @@ import structlog
 from app.index import IndexEngine
 from app.jobs.doorbell import Doorbell
 from app.overload.gathering import Gathering
+from app.overload.threads import HandedOver
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.disk import disk_problem, free_bytes
@@ -36,7 +36,7 @@ class Readiness:
         self._doorbell = doorbell
         self._index_engine = index_engine
         self._asked: Gathering[None, None, PartStates] = Gathering(
-            self._looked, 1, _MOST_TOGETHER, ThreadPoolExecutor(1, "readiness")
+            self._looked, 1, _MOST_TOGETHER, HandedOver(1, "readiness")
         )
 
     async def parts(self) -> PartStates:

@@ -4,7 +4,8 @@
 
 Baselines: a FastAPI endpoint that does nothing, and one written by hand around FAISS's graph, both served with the
 gateway's own settings; pgvector's HNSW over psycopg in binary; and FAISS in process, on one thread: flat where the
-gallery's index is, else its graph. What is approximate is tuned to a recall of 0.99 on the first 200 queries, and each
+gallery's index is, else its graph; and the gallery's own index, searched as hard as the gateway does. What is
+approximate is tuned to a recall of 0.99 on the first 200 queries, and each
 one's recall is shown.
 
 Contenders take turns, round by round, and each one's best turn is shown: the one that other work on the machine
@@ -40,11 +41,11 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from app.index import RowIds, Vectors
+from app.index import RowIds, Snapshot, Vectors
 from app.index.exact import one_thread
 from benchmarks.http_load import Load, get, load, post
 from benchmarks.http_offered import offered
-from benchmarks.index_speed import Mixture, data, faiss_search
+from benchmarks.index_speed import Answer, Mixture, bare, data, faiss_search
 from benchmarks.search_baselines import BARE, HAND_WRITTEN, faiss_graph, nearest_rows, pgvector, recall
 from benchmarks.search_routes import AIMS, DIRECT, ready_routes
 from benchmarks.search_writer import ARROW, arrow_items, items_flowing_in
@@ -59,7 +60,8 @@ BARE_1, BARE_8 = "bare FastAPI endpoint, 1 connection", "bare FastAPI endpoint, 
 GET_1, GET_8 = "GET /search, 1 connection", "GET /search, 8 connections"
 HAND_8, PG_8 = "FastAPI + FAISS by hand, 8 connections", "pgvector's HNSW, 8 connections"
 POST, FAISS = f"POST /search, {BATCH} queries in npy", f"FAISS in process, {BATCH} queries"
-_BASELINES = {GET_1: (BARE_1,), GET_8: (BARE_8, HAND_8, PG_8), POST: (FAISS,)}
+OWN = f"the gallery's index by FAISS in process, {BATCH} queries"
+_BASELINES = {GET_1: (BARE_1,), GET_8: (BARE_8, HAND_8, PG_8), POST: (FAISS, OWN)}
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
 
 
@@ -116,6 +118,15 @@ def kind_of_index(folder: Path) -> str:
     return str(json.loads(manifests[-1].read_text())["kind"]) if manifests else FLAT
 
 
+def own_index(folder: Path) -> Answer | None:
+    """The gallery's published index as FAISS has it, in memory, as hard as it was tuned; None where it has none."""
+    manifests = _published(folder)
+    if not manifests:
+        return None
+    tuned = Snapshot.load(manifests[-1].parent).manifest.tuning("cosine")
+    return bare(manifests[-1].parent, tuned.effort if tuned else 0)
+
+
 def found_rows(port: int, query: str, queries: Vectors) -> RowIds:
     """The rows (m, K) that the gateway finds, nearest first."""
     answers = (httpx.get(f"http://127.0.0.1:{port}{query}&vector={_text(vector)}").json() for vector in queries)
@@ -133,9 +144,8 @@ def flat(rows: Vectors) -> faiss.Index:
     return index
 
 
-def faiss_alone(index: faiss.Index, batches: list[Vectors], seconds: float) -> Load:
+def faiss_alone(answer: Answer, batches: list[Vectors], seconds: float) -> Load:
     """FAISS on one thread, called directly, as if each batch were a request."""
-    answer = faiss_search(index)
     waits: list[float] = []
     with threadpool_limits(1), one_thread():
         began = time.perf_counter()
@@ -216,11 +226,12 @@ def main() -> None:
         ):
             fill(ours, rows, data_dir, chosen.index)
             kind = kind_of_index(data_dir)
-            in_process = flat(rows) if kind == FLAT else graph
+            in_process = faiss_search(flat(rows) if kind == FLAT else graph)
+            own = own_index(data_dir) or in_process
             recalls[GET_1] = recalls[GET_8] = recalls[POST] = recall(
                 found_rows(ours, query, queries[:TUNED_ON]), nearest
             )
-            recalls |= {PG_8: postgres.recall, FAISS: 1.0 if kind == FLAT else reached}
+            recalls |= {PG_8: postgres.recall, FAISS: 1.0 if kind == FLAT else reached, OWN: recalls[POST]}
             load(ours, singles, 8, 10)  # reads every item that is found once
             turns = measured(
                 {
@@ -232,6 +243,7 @@ def main() -> None:
                     PG_8: lambda: Turn(postgres.load(list(queries), K, 8, seconds), None),
                     POST: lambda: turn(gateway_process, lambda: load(ours, bulk, 1, seconds), seconds),
                     FAISS: lambda: turn(os.getpid(), lambda: faiss_alone(in_process, batches, seconds), seconds),
+                    OWN: lambda: turn(os.getpid(), lambda: faiss_alone(own, batches, seconds), seconds),
                 },
                 chosen.rounds,
             )
@@ -261,7 +273,7 @@ def show(chosen: argparse.Namespace, kind: str, turns: dict[str, Turn], recalls:
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
     for name, one in turns.items():
-        size = BATCH if name in (POST, FAISS) else 1
+        size = BATCH if name in (POST, FAISS, OWN) else 1
         shares = (f"{one.load.rate / turns[baseline].load.rate:.2f}" for baseline in _BASELINES.get(name, ()))
         table.add_row(
             name,

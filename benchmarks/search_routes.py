@@ -66,6 +66,7 @@ def _upgraded(client: httpx.Client, to: str, gallery: str, method: str, *, rewri
         "galleries": [gallery],
         "gate": {"metric": "recall@10", "require": {"at_least": 0.0}},
         "rewrite": rewrite,
+        "fused": False,
     }
     upgrade: dict[str, Any] = _done(client.post("/models/m/upgrade", json=body)).json()
     while upgrade["state"] not in _OVER:

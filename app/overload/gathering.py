@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Generic, TypeVar
+
+from app.overload.threads import HandedOver
 
 About = TypeVar("About", bound=Hashable)
 One = TypeVar("One")
@@ -30,12 +33,9 @@ class Gathering(Generic[About, One, Answer]):
     two that are short hinder each other more than they gain. For one event loop.
     """
 
-    def __init__(
-        self, answer: AnswerAll[About, One, Answer], calls: int, most: int, threads: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, answer: AnswerAll[About, One, Answer], calls: int, most: int, threads: HandedOver) -> None:
         """calls: how many calls about the same run at one time; most: how many one call answers; threads: those that
-        calls run in, and nothing else does. anyio's, which are for everything, take twice as long to hand a call over.
-        """
+        calls run in, and nothing else does."""
         self._answer = answer
         self._calls = calls
         self._most = most
@@ -50,7 +50,7 @@ class Gathering(Generic[About, One, Answer]):
         if not self._running[about]:
             self._running[about] += 1
             # Alone it keeps the context that it was asked in, and with it what log lines say of its request.
-            self._threads.submit(copy_context().run, self._call, loop, about, [(one, future)])
+            self._threads.submit(partial(copy_context().run, self._call, loop, about, [(one, future)]))
             return await future
         if (waiting := self._waiting.get(about)) is None:
             waiting = self._waiting[about] = []
@@ -73,7 +73,7 @@ class Gathering(Generic[About, One, Answer]):
                 self._waiting[about] = left
             taken = [(one, future) for one, future in taken if not future.done()]  # others have gone away
             if taken:
-                self._threads.submit(self._call, loop, about, taken)
+                self._threads.submit(partial(self._call, loop, about, taken))
                 return
         self._running[about] -= 1
         if not self._running[about]:
@@ -86,7 +86,8 @@ class Gathering(Generic[About, One, Answer]):
             answers = self._answer(about, [one for one, _ in taken])
         except Exception as error:
             answers = [error] * len(taken)
-        loop.call_soon_threadsafe(self._answered, loop, about, taken, answers)
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+            loop.call_soon_threadsafe(self._answered, loop, about, taken, answers)
 
     def _answered(
         self,

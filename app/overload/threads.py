@@ -1,9 +1,14 @@
 """The threads that requests are answered in: enough that none waits for a thread that another kind of work holds."""
 
+from __future__ import annotations
+
 import gc
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import weakref
+from collections.abc import Callable
+from queue import SimpleQueue
 
 from anyio.to_thread import current_default_thread_limiter
 
@@ -41,7 +46,43 @@ def rare_collections() -> None:
     gc.set_threshold(_OBJECTS_UNTIL_COLLECTION, 10, 10)
 
 
-def search_threads() -> ThreadPoolExecutor:
+class HandedOver:
+    """Threads that do what is handed over to them, one after another, each begun when first needed.
+
+    anyio's, which are for everything, take twice as long to hand a call over. `ThreadPoolExecutor` waits for its own
+    before the process ends, even for one that waits for a database which does not answer.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        """most: how many threads there are at most; they end once nothing refers to this any more."""
+        self._most = most
+        self._name = name
+        self._waiting: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._begun = 0
+        weakref.finalize(self, _end, self._waiting, most)
+
+    def submit(self, do: Callable[[], object]) -> None:
+        """Has a thread do this. It sees to whatever may be raised itself. To be called by one thread."""
+        self._waiting.put(do)
+        if not self._idle.acquire(blocking=False) and self._begun < self._most:
+            self._begun += 1
+            threading.Thread(target=_work, args=(self._waiting, self._idle), name=self._name, daemon=True).start()
+
+
+def _work(waiting: SimpleQueue[Callable[[], object] | None], idle: threading.Semaphore) -> None:
+    while (do := waiting.get()) is not None:
+        do()
+        del do  # else it, and what it refers to, would stay until the next
+        idle.release()
+
+
+def _end(waiting: SimpleQueue[Callable[[], object] | None], threads: int) -> None:
+    for _ in range(threads):
+        waiting.put(None)
+
+
+def search_threads() -> HandedOver:
     """Threads for searches with one query, which are answered many together: more than a few would only take turns on
     the processors."""
-    return ThreadPoolExecutor(2 * (os.cpu_count() or 1), "search")
+    return HandedOver(2 * (os.cpu_count() or 1), "search")
