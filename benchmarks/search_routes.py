@@ -1,7 +1,7 @@
 """The routes by which a query reaches a gallery, each made ready over HTTP, so that they can take turns.
 
-Gallery `g` of model `m` stays as it is: `m` itself searches it by `direct`, a model that is linear in it by `instant`,
-and one that is not by `cascade`. Gallery `t` holds the same items, and is rewritten for a third model: `transformed`.
+Gallery `g` of model `m` stays as it is: `m` itself searches it by `direct`, and a model that is crossed to by `instant`
+or `cascade`, as it names. Gallery `t` holds the same items, and is rewritten for another model: `transformed`.
 """
 
 from __future__ import annotations
@@ -31,33 +31,30 @@ def ready_routes(port: int, rows: Vectors, pairs: Vectors, queries: Vectors, k: 
     """The requests of each route, one for each of the queries (m, d), once every route answers. rows: (n, d), those of
     gallery `g`, which is there; pairs: (p, d), others of model `m`, which the crossings are learned from. Raises
     RuntimeError where a route is answered by another."""
-    dimension = rows.shape[1]
-    asked = {DIRECT: ("g", "m", queries)}
+    crossed, rewritten = _seen_by("crossed", queries), _seen_by("rewritten", queries)
+    asked = {
+        DIRECT: ("gallery=g&model=m", queries),
+        TRANSFORMED: ("gallery=t&model=rewritten", rewritten),
+        INSTANT: ("gallery=g&model=crossed&route=instant", crossed),
+        CASCADE: ("gallery=g&model=crossed&route=cascade", crossed),
+    }
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
         _done(client.post("/galleries", json={"id": "t", "model": "m"}))
         _done(client.put("/galleries/t/items?model=m", content=arrow_items(rows), headers={"content-type": ARROW}))
-        for route, gallery, method in (
-            (INSTANT, "g", "ridge"),
-            (CASCADE, "g", "residual_mlp"),
-            (TRANSFORMED, "t", "ridge"),
-        ):
-            _done(client.post("/models", json={"id": route, "dimension": dimension, "metric": "cosine"}))
-            _done(client.post("/datasets", json={"id": route}))
-            body = _pairs(pairs, route)
-            _done(client.put(f"/datasets/{route}/rows", content=body, headers={"content-type": ARROW}))
-            _upgraded(client, route, gallery, method, rewrite=route == TRANSFORMED)
-            asked[route] = (gallery, route, _seen_by(route, queries))
-        for route, (gallery, model, vectors) in asked.items():
-            answer = _done(client.get(_target(gallery, model, vectors[0], k))).json()
+        for model, gallery, method in (("crossed", "g", "residual_mlp"), ("rewritten", "t", "ridge")):
+            _done(client.post("/models", json={"id": model, "dimension": rows.shape[1], "metric": "cosine"}))
+            _done(client.post("/datasets", json={"id": model}))
+            body = _pairs(pairs, model)
+            _done(client.put(f"/datasets/{model}/rows", content=body, headers={"content-type": ARROW}))
+            _upgraded(client, model, gallery, method)
+        for route, (where, vectors) in asked.items():
+            answer = _done(client.get(_target(where, vectors[0], k))).json()
             if answer["route"] != route:
                 raise RuntimeError(f"{route} is answered by {answer['route']}")
-    return {
-        route: [get(_target(gallery, model, vector, k)) for vector in vectors]
-        for route, (gallery, model, vectors) in asked.items()
-    }
+    return {route: [get(_target(where, vector, k)) for vector in vectors] for route, (where, vectors) in asked.items()}
 
 
-def _upgraded(client: httpx.Client, to: str, gallery: str, method: str, *, rewrite: bool) -> None:
+def _upgraded(client: httpx.Client, to: str, gallery: str, method: str) -> None:
     """Upgrades a gallery of model `m`, and waits until that has come to an end. Raises RuntimeError for a bad one."""
     body = {
         "to": to,
@@ -65,7 +62,7 @@ def _upgraded(client: httpx.Client, to: str, gallery: str, method: str, *, rewri
         "dataset": to,
         "galleries": [gallery],
         "gate": {"metric": "recall@10", "require": {"at_least": 0.0}},
-        "rewrite": rewrite,
+        "rewrite": gallery == "t",
         "fused": False,
     }
     upgrade: dict[str, Any] = _done(client.post("/models/m/upgrade", json=body)).json()
@@ -79,12 +76,12 @@ def _upgraded(client: httpx.Client, to: str, gallery: str, method: str, *, rewri
 def _seen_by(model: str, vectors: Vectors) -> Vectors:
     """What a model makes of what model `m` has these vectors of, (n, d) → (n, d)."""
     dimension = vectors.shape[1]
-    fixed = np.random.default_rng(len(model))
+    fixed = np.random.default_rng(len(model))  # another for each of the two
     turned = vectors @ fixed.standard_normal((dimension, dimension)).astype(np.float32)
-    if model == CASCADE:
-        turned = np.tanh(2 * turned / turned.std())
+    if model == "crossed":
+        turned = np.tanh(2 * turned)
     noise = np.random.default_rng(1).standard_normal(turned.shape).astype(np.float32)
-    return np.asarray(turned + _NOISE * turned.std() * noise, np.float32)
+    return np.asarray(turned + _NOISE * noise, np.float32)
 
 
 def _pairs(vectors: Vectors, model: str) -> bytes:
@@ -102,8 +99,8 @@ def _pairs(vectors: Vectors, model: str) -> bytes:
     return body.getvalue()
 
 
-def _target(gallery: str, model: str, vector: np.ndarray, k: int) -> str:
-    return f"/search?gallery={gallery}&model={model}&k={k}&vector={urlsafe_b64encode(vector.tobytes()).decode()}"
+def _target(where: str, vector: np.ndarray, k: int) -> str:
+    return f"/search?{where}&k={k}&vector={urlsafe_b64encode(vector.tobytes()).decode()}"
 
 
 def _done(answer: httpx.Response) -> httpx.Response:
