@@ -76,6 +76,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics
+    app.state.plain_path = search.prefix
     if not settings.root_path:  # else each path is told with it
         app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
     # The last one added is the outermost.

@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import anyio
 import structlog
 
 from app.index import IndexEngine
 from app.jobs.doorbell import Doorbell
 from app.overload.gathering import Gathering
+from app.overload.threads import HandedOver
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.disk import disk_problem, free_bytes
@@ -37,7 +37,7 @@ class Readiness:
         self._doorbell = doorbell
         self._index_engine = index_engine
         self._asked: Gathering[None, None, PartStates] = Gathering(
-            self._looked, 1, _MOST_TOGETHER, anyio.CapacityLimiter(1)
+            self._looked, 1, _MOST_TOGETHER, HandedOver(1, "readiness")
         )
 
     async def parts(self) -> PartStates:

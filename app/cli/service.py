@@ -19,6 +19,8 @@ from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
 from app.http.server import server_config
 from app.logs import configure_logging
+from app.memory import give_memory_back
+from app.overload.threads import rare_collections
 from app.settings import Settings
 from app.storage import migrate as migrations
 from app.storage.database import Database
@@ -39,11 +41,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            rare_collections()
             _tell_started(self._url, self._settings)
 
 
 def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> None:
     """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
+    give_memory_back()
     settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
     refuse_open_door(settings, host)
