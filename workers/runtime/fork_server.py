@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -70,7 +71,7 @@ def _serve(orders: socket.socket) -> _Birth | None:
         _import(order.imports)
         birth = _Birth(order, output, news, os.getpid())
         gc.freeze()  # what is here already is not looked through, and so not copied, by what is forked
-        if pid := os.fork():
+        if pid := _forked():
             living[pid] = news
             os.close(output)
             continue
@@ -82,6 +83,13 @@ def _serve(orders: socket.socket) -> _Birth | None:
         for pipe in living.values():
             os.close(pipe)
         return birth
+
+
+def _forked() -> int:
+    with warnings.catch_warnings():
+        # Lance says so of every fork. It starts its threads at first use, and none of it is used here.
+        warnings.filterwarnings("ignore", message="lance is not fork-safe")
+        return os.fork()
 
 
 def _tell_of_deaths(living: dict[int, int]) -> None:
