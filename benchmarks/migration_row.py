@@ -41,8 +41,8 @@ class CheckedMigration:
     said: what the verdict comes to, served_as: what it accepts, empty where it accepts nothing; advice: the rung that
     it recommends. right: what the full evaluation comes to. gains: by that, over the old model, of the crossing, of
     both models' queries fused, and of full re-embedding, paired: mean and 95 % interval. scatter: the standard error
-    that the fresh queries themselves leave in what was measured of `difference`. curve_error: mean absolute error of
-    the predicted backfill curve over its 22 points, curve_bias: its mean error, None where none was predicted.
+    that the fresh queries themselves leave in what was measured of `difference`. curve: the backfill curve as it was
+    predicted and as it was measured, 22 points each; None where none was predicted.
     """
 
     name: str
@@ -63,8 +63,7 @@ class CheckedMigration:
     right: Decision
     gains: dict[str, list[float]]
     scatter: float
-    curve_error: float | None
-    curve_bias: float | None
+    curve: tuple[list[float], list[float]] | None
     seconds_to_verdict: float
     seconds: float
 
@@ -83,6 +82,19 @@ class CheckedMigration:
         """Whether what was said is right; a search that was accepted and is worse than the old model never is."""
         worse = self.said == "upgrade" and self.gains[self.served_as][2] < 0
         return self.said == self.right and not worse
+
+    @property
+    def curve_error(self) -> float | None:
+        """The mean absolute error of the predicted curve; None where none was predicted."""
+        return None if self.curve is None else float(np.abs(np.subtract(*self.curve)).mean())
+
+    @property
+    def curve_gain_error(self) -> float | None:
+        """The same of what is gained over the curve's own start, which leaves aside how well that was predicted."""
+        if self.curve is None:
+            return None
+        predicted, measured = (np.array(each) - each[0] for each in self.curve)
+        return float(np.abs(predicted - measured).mean())
 
     @property
     def difference_with_scatter(self) -> Predicted:
@@ -106,7 +118,6 @@ def checked(planned: PlannedMigration, posed: Posed) -> CheckedMigration:
     old, cross, both = found["old"], found["crossing"], found["fused"]
     at_gate = next(m for m in proof.metrics if m.metric == proof.fused.metric)
     re_embed = next(rung.quality for rung in proof.advice if rung.name == "re_embed")
-    curve = curve_errors(posed.true, dataset_of(posed.pairs), known)
     used = [card.method, "side" if card.side_dimension else "", "labels" if card.settings.get("labels") else ""]
     return CheckedMigration(
         name=planned.name,
@@ -127,8 +138,7 @@ def checked(planned: PlannedMigration, posed: Posed) -> CheckedMigration:
         right=right(gains),
         gains={name: [gain.mean, gain.low, gain.high] for name, gain in gains.items()},
         scatter=float((cross - old).std() / np.sqrt(len(old))),
-        curve_error=None if curve is None else float(np.abs(curve).mean()),
-        curve_bias=None if curve is None else float(curve.mean()),
+        curve=curves(posed.true, dataset_of(posed.pairs), known),
         seconds_to_verdict=to_verdict,
         seconds=time.perf_counter() - start,
     )
@@ -192,8 +202,8 @@ def values_by_neighbours(posed: Posed, known: Learned) -> dict[str, Floats]:
     return {name: recall_at_k(found, truth) for name, found in answers.items()}
 
 
-def curve_errors(task: Task, pairs: DatasetPairs, known: Learned) -> Floats | None:
-    """The predicted backfill curve less the measured one, in order of expected error: (22,).
+def curves(task: Task, pairs: DatasetPairs, known: Learned) -> tuple[list[float], list[float]] | None:
+    """The predicted backfill curve and the measured one, in order of expected error: 22 points each.
 
     None where no curve is predicted, or one in a metric that the labels do not measure.
     """
@@ -218,5 +228,4 @@ def curve_errors(task: Task, pairs: DatasetPairs, known: Learned) -> Floats | No
         None,
         "cmc@1",
     ).mean(axis=1)
-    points = np.array([point.mean for point in foretold.curves["uncertainty"].points])
-    return np.asarray(points - measured)
+    return [point.mean for point in foretold.curves["uncertainty"].points], measured.tolist()

@@ -91,12 +91,15 @@ def summary(rows: Sequence[CheckedMigration]) -> Iterator[str]:
         f"advice: right in {agree} of {len(told)} that are beyond doubt ({agree / max(1, len(told)):.0%}), could not"
         f" tell in {silent}, wrong in {len(told) - agree - silent}"
     )
-    curves = [row.curve_error for row in rows if row.curve_error is not None]
-    bias = [row.curve_bias for row in rows if row.curve_bias is not None]
-    if curves:
+    with_curve = [row.curve for row in rows if row.curve is not None]
+    if with_curve:
+        error = [np.abs(np.subtract(*curve)).mean() for curve in with_curve]
+        gain = [row.curve_gain_error for row in rows if row.curve_gain_error is not None]
+        bias = np.mean([np.subtract(*curve).mean() for curve in with_curve])
         yield (
-            f"backfill curves: mean error {100 * np.mean(curves):.2f} points, bias {100 * np.mean(bias):+.2f}, worst"
-            f" {100 * max(curves):.1f} ({len(curves)} migrations)"
+            f"backfill curves: mean error {100 * np.mean(error):.2f} points (median {100 * np.median(error):.2f}, most"
+            f" {100 * max(error):.1f}), bias {100 * bias:+.2f}; of what is gained over their start"
+            f" {100 * np.mean(gain):.2f} ({len(error)} migrations)"
         )
     seconds = [row.seconds for row in rows]
     yield f"seconds: {np.mean(seconds):.0f} on average, {sum(seconds):.0f} in all"

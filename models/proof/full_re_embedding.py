@@ -16,7 +16,7 @@ from models.proof.stratum_estimate import RESAMPLES, Draws
 def full_re_embedding(
     setup: ProofSetup, rows: HeldOutScores, metric: RetrievalMetric, seed: int
 ) -> tuple[FullReEmbedding | None, tuple[float, Floats] | None]:
-    """What re-embedding the pairs would give, M(new, new), and the share of the crossing's errors that it would leave.
+    """What re-embedding the pairs would give, M(new, new), and the share of the old model's errors that it would leave.
 
     rows: the pairs as transformed with their rows held out. The share is a mean and its bootstrap draws, (resamples,).
     Both are None for a metric that takes the new model's own answers for the truth.
@@ -46,7 +46,7 @@ def full_re_embedding(
     gain = new_new.mean / self_test.mean if self_test.mean > 0 else None
     return (
         FullReEmbedding(metric, self_test, mean(by_cross), new_new, mean(by_new - by_old), gain),
-        ratio(1 - by_new, 1 - by_cross),
+        ratio(1 - by_new, 1 - by_old),
     )
 
 
@@ -64,15 +64,16 @@ def new_is_worse(backfilled: FullReEmbedding | None, difference: Quantity) -> bo
 def without_errors(seen: Draws | None, left: tuple[float, Floats] | None) -> Quantity | None:
     """The predicted figure of full re-embedding over the gallery, None where there is nothing to predict it from.
 
-    seen: the crossing's figures on the part with pairs; left: the share of the crossing's errors that re-embedding
-    leaves among the pairs, mean and draws. The gallery's errors are taken to shrink alike. The pairs' own figures
-    cannot be taken over: they alone are a sparser gallery than the real one.
+    seen: the figures of the part with pairs; left: the share of the old model's errors that re-embedding leaves among
+    the pairs, mean and draws. The gallery's errors are taken to shrink alike. The pairs' own figures cannot be taken
+    over: they alone are a sparser gallery than the real one, which real vectors of either model suffer from more than
+    the crossing's, which are smoother.
     """
     if seen is None or left is None:
         return None
     mean, draws = left
-    interval = percentile_interval(1 - mean * (1 - seen.cross_mean), 1 - draws * (1 - seen.fresh_cross))
-    return _clipped(interval, "predicted: errors of the covered part, in the proportion left by re-embedding the pairs")
+    interval = percentile_interval(1 - mean * (1 - seen.old_mean), 1 - draws * (1 - seen.fresh_old))
+    return _clipped(interval, "predicted: the old model's errors, in the proportion left by re-embedding the pairs")
 
 
 def mixed(seen: Draws | None, re_embed: Quantity | None, share: float) -> Quantity | None:
