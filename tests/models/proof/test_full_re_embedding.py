@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from models.proof.full_re_embedding import without_errors
-from models.proof.stratum_estimate import Draws
+from models.proof.stratum_estimate import Draws, MeasuredUnits, estimate
 
 
 def figures(old: float, cross: float) -> Draws:
-    drawn_old, drawn_cross = (np.full(100, mean) for mean in (old, cross))
-    return Draws(old, cross, drawn_old, drawn_cross, drawn_old, drawn_cross)
+    units = MeasuredUnits(np.full(40, old), np.full(40, cross), np.ones(40))
+    return estimate(units, None, seed=0, resamples=100)
 
 
 def test_the_old_models_errors_in_the_gallery_shrink_as_they_do_among_the_pairs() -> None:
