@@ -145,12 +145,17 @@ def checked(planned: PlannedMigration, posed: Posed) -> CheckedMigration:
 
 
 def said(proof: ProofReport) -> Decision:
-    """What the verdict comes to, by the figures that its sentence is made of."""
+    """What the verdict comes to: to stay is said where re-embedding everything would lose as well, and where neither
+    the crossing nor both models' queries fused can still turn out better than the old model."""
     if proof.accepted:
         return "upgrade"
     assert proof.fused is not None
     difference = next(m.difference for m in proof.metrics if m.metric == proof.fused.metric)
-    return "stay" if new_is_worse(proof.backfilled, difference) or difference.high <= 0 else "cannot tell"
+    open_alone = difference.high > 0
+    if new_is_worse(proof.backfilled, difference) and proof.backfilled is not None:
+        return "cannot tell" if open_alone and proof.backfilled.gain.high >= 0 else "stay"
+    open_fused = proof.fused.alpha > 0 and proof.fused.difference.high > 0
+    return "cannot tell" if open_alone or open_fused else "stay"
 
 
 def right(gains: dict[str, Interval]) -> Decision:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.proof.full_re_embedding import without_errors
+from models.proof.full_re_embedding import ErrorsLeft, without_errors
 from models.proof.stratum_estimate import Draws, MeasuredUnits, estimate
 
 
@@ -13,19 +13,22 @@ def figures(old: float, cross: float) -> Draws:
 
 
 def test_the_old_models_errors_in_the_gallery_shrink_as_they_do_among_the_pairs() -> None:
-    found = without_errors(figures(old=0.8, cross=0.5), (0.25, np.linspace(0.2, 0.3, 100)))
+    drawn = 0.25, np.linspace(0.2, 0.3, 100)
+    found = without_errors(figures(old=0.8, cross=0.8), ErrorsLeft(drawn, drawn))
     assert found is not None
     assert found.mean == pytest.approx(1 - 0.25 * 0.2)
     assert 0.94 <= found.low < found.mean < found.high <= 0.96
 
 
-def test_a_crossing_that_fails_says_nothing_against_re_embedding() -> None:
-    left = (0.5, np.full(100, 0.5))
-    good, poor = (without_errors(figures(old=0.8, cross=cross), left) for cross in (0.9, 0.1))
-    assert good == poor
+def test_where_the_crossings_errors_say_otherwise_the_interval_holds_that_too() -> None:
+    left = ErrorsLeft((0.5, np.full(100, 0.5)), (0.9, np.full(100, 0.9)))
+    found = without_errors(figures(old=0.8, cross=0.6), left)
+    assert found is not None
+    assert (found.mean, found.low, found.high) == pytest.approx((0.9, 1 - 0.9 * 0.4, 0.9))
 
 
 def test_a_new_model_that_errs_many_times_as_often_is_predicted_to_find_nothing_and_no_less() -> None:
-    found = without_errors(figures(old=0.5, cross=0.5), (9.0, np.full(100, 9.0)))
+    many = 9.0, np.full(100, 9.0)
+    found = without_errors(figures(old=0.5, cross=0.5), ErrorsLeft(many, many))
     assert found is not None
     assert (found.mean, found.low, found.high) == (0, 0, 0)
