@@ -38,6 +38,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.cascade --data $(DATA)
 	$(BIN)/python -m benchmarks.fused --data $(DATA)
 	$(BIN)/python -m benchmarks.fused_coverage --data $(DATA)
+	$(BIN)/python -m benchmarks.migrations --data $(DATA)
 	$(BIN)/python -m benchmarks.side_information --data $(DATA)
 	$(BIN)/python -m benchmarks.stand_in --data $(DATA)
 	$(BIN)/python -m benchmarks.metrics

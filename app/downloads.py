@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from app.artifacts.folder import EncoderArtifacts, UpgradeArtifacts
+from app.artifacts.shared import SharedArtifacts
 from app.problems import WrongState
 from app.registry.service import Models
 from app.settings import Settings
@@ -19,6 +20,7 @@ class Downloads:
 
     def __init__(self, settings: Settings, models: Models, upgrades: Upgrades, encoders: Encoders) -> None:
         self._artifacts = settings.artifacts_dir
+        self._shared = SharedArtifacts(settings)
         self._models = models
         self._upgrades = upgrades
         self._encoders = encoders
@@ -31,6 +33,7 @@ class Downloads:
                 f"Model {model!r} was registered, not trained here: its weights are where it came from. "
                 "POST /models/<old>/upgrade with strategy `compatible` trains a model."
             )
+        self._shared.refresh()
         if self._encoders.trains(model):
             return EncoderArtifacts(self._artifacts, trained_by).model_zip
         self._trained(self._upgrades.get(trained_by))
@@ -49,6 +52,7 @@ class Downloads:
                 state=training.state,
             )
         self._trained(training)
+        self._shared.refresh()
         rows = most_suspicious(UpgradeArtifacts(self._artifacts, upgrade).rows, order, limit)
         if not rows:
             raise WrongState(_why_none(training, order), state=training.state)

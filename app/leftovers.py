@@ -25,6 +25,7 @@ from app.galleries.rebuilds import rebuild_of
 from app.index import CollectionRelease
 from app.keys.access import EVERYTHING
 from app.problems import NotFound
+from app.storage.shared_files import FETCHING
 
 _TABLES = ("datasets/*/*", "galleries/*/*", "galleries/*/generations/*")
 _UNFINISHED = (
@@ -71,9 +72,11 @@ def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:
     unfinished = chain.from_iterable(settings.data_dir.glob(pattern) for pattern in _UNFINISHED)
     parts: tuple[tuple[Iterable[Path], Callable[[], Collection[str]]], ...] = (
         (settings.uploads_dir.glob("upload-*"), tuple),
+        (settings.working_dir.glob("*"), lambda: _jobs(crosswalk)),
+        ((settings.data_dir / FETCHING).glob("*"), tuple),
         (settings.galleries_dir.glob("*"), lambda: {info.folder for info in galleries.every()}),
         (settings.datasets_dir.glob("*"), lambda: {info.folder for info in datasets.every()}),
-        (settings.artifacts_dir.glob("*"), lambda: _runs(crosswalk)),
+        (settings.artifacts_dir.glob("*"), lambda: run_names(crosswalk)),
         (unfinished, tuple),
     )
     for found, named in parts:
@@ -83,8 +86,14 @@ def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:
         yield from (path for path in old if path.name not in kept)
 
 
-def _runs(crosswalk: Crosswalk) -> set[str]:
+def run_names(crosswalk: Crosswalk) -> set[str]:
+    """Upgrades and trainings of encoders, which each name a folder of artifacts."""
     return {crossing.upgrade for crossing in crosswalk.upgrades.every()} | set(crosswalk.encoders.runs())
+
+
+def _jobs(crosswalk: Crosswalk) -> set[str]:
+    with crosswalk.database.read() as session:
+        return crosswalk.jobs.unended(session)
 
 
 def _of_gallery(crosswalk: Crosswalk, info: GalleryInfo, within: Session | None = None) -> list[Path]:
@@ -92,16 +101,20 @@ def _of_gallery(crosswalk: Crosswalk, info: GalleryInfo, within: Session | None 
     is about to point at. `within`: the session of a caller who has locked the gallery, so that this stays true."""
     folder = crosswalk.settings.galleries_dir / info.folder
     found = unnamed_in(folder, info)  # before the database is asked: what is made from now on is not among it
-    if not found:
-        return []
+    now = at_rest(crosswalk, info, within) if found else None
+    return [] if now is None else sorted(found & unnamed_in(folder, now))
+
+
+def at_rest(crosswalk: Crosswalk, info: GalleryInfo, within: Session | None = None) -> GalleryInfo | None:
+    """A gallery as it is now; None where something is at work on it, or it is gone. `within`: as `_of_gallery`'s."""
     with crosswalk.database.read(within) as session:
         try:
             now = crosswalk.galleries.info(info.id, session)
         except NotFound:  # the whole folder is a leftover, or has just been deleted
-            return []
+            return None
         rebuilds = (crosswalk.jobs.progress(session, rebuild_of(info.id, number)) for number in now.generations)
         at_work = crosswalk.upgrades.working_on(EVERYTHING, gallery=info.id, within=session) or any(rebuilds)
-    return [] if at_work or now.folder != info.folder else sorted(found & unnamed_in(folder, now))
+    return None if at_work or now.folder != info.folder else now
 
 
 def _remove(path: Path, releasing: CollectionRelease) -> None:

@@ -41,6 +41,7 @@ from app.settings import Settings
 from app.side_information.routes import router as side_information
 from app.spaces.watch import foreign_streams
 from app.storage.migrate import migrate
+from app.store_leftovers import sweep_store
 from app.upgrades.routes import router as upgrades
 from app.upgrades.routes import starting
 
@@ -77,6 +78,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = metrics
+    app.state.plain_path = search.prefix
     if not settings.root_path:  # else each path is told with it
         app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
     # The last one added is the outermost.
@@ -119,6 +121,7 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
     sweep_leftovers(crosswalk)
+    sweep_store(crosswalk)
     crosswalk.key_ring.read()
     if worker is not None:
         stack.enter_context(worker(settings))

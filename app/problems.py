@@ -27,7 +27,8 @@ Problem
     ├── DiskFailing           the disk refuses to write, or to read
     ├── IndexEngineAway       the server that keeps the indexes does not answer
     ├── IndexEngineRefuses    that server answers, with an error
-    └── IndexLost             that server answers, and has not the index
+    ├── IndexLost             that server answers, and has not the index
+    └── StoreAway             the object store does not answer, or refuses
 """
 
 from collections.abc import Mapping
@@ -281,6 +282,15 @@ class IndexEngineRefuses(Unavailable):
 class IndexLost(Unavailable):
     slug, title = "index-lost", "The server that keeps the indexes has lost one"
     remedy = "Try again: items are compared one by one until the index is made anew, which happens by itself."
+
+
+class StoreAway(Unavailable):
+    slug, title = "store-away", "The object store does not answer, or refuses"
+    retry_after = 5
+    remedy = (
+        "Whoever runs the service looks whether the object store of the setting `storage_url` runs, and whether the "
+        "AWS_* variables (endpoint, region, credentials) are right. Nothing has to be restarted here once it answers."
+    )
 
 
 def retry_after_header(seconds: int) -> dict[str, str]:

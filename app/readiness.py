@@ -6,16 +6,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import anyio
 import structlog
 
 from app.index import IndexEngine
 from app.jobs.doorbell import Doorbell
 from app.overload.gathering import Gathering
+from app.overload.threads import HandedOver
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.disk import disk_problem, free_bytes
 from app.storage.migrate import pending
+from app.storage.shared_files import shared_files
 
 _MOST_TOGETHER = 10_000
 
@@ -36,7 +37,7 @@ class Readiness:
         self._doorbell = doorbell
         self._index_engine = index_engine
         self._asked: Gathering[None, None, PartStates] = Gathering(
-            self._looked, 1, _MOST_TOGETHER, anyio.CapacityLimiter(1)
+            self._looked, 1, _MOST_TOGETHER, HandedOver(1, "readiness")
         )
 
     async def parts(self) -> PartStates:
@@ -52,6 +53,8 @@ class Readiness:
         }
         if (server := self._index_engine.server) is not None:
             looks["milvus"] = lambda: "ok" if server.answers() else "unreachable"
+        if (store := shared_files(self._settings).store) is not None:
+            looks["object_store"] = lambda: "ok" if store.answers() else "unreachable"
         found = {name: _state(name, look, self._settings.data_dir) for name, look in looks.items()}
         return [found] * len(asked)
 

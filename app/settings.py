@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
@@ -36,6 +36,13 @@ class Settings(BaseSettings):
 
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default=Path("crosswalk-data"), validate_default=True, description="Folder of the database, store and indexes."
+    )
+    storage_url: str | None = Field(
+        default=None,
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._=-]+)*$",
+        description="Where an object store keeps galleries, datasets, indexes and artifacts, like s3://bucket/prefix, "
+        "so that several machines share them; credentials, region and endpoint are the usual AWS_* variables. data_dir "
+        "then keeps copies. Left out, everything is under data_dir.",
     )
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; left out, SQLite under data_dir.")
     database_connections: int = Field(
@@ -218,6 +225,8 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 
+    _artifacts_copy: Path | None = PrivateAttr(default=None)
+
     @model_validator(mode="after")
     def _engine_can_be_used(self) -> Self:
         if self.index_engine == "milvus" and self.milvus_uri is None:
@@ -270,7 +279,18 @@ class Settings(BaseSettings):
 
     @property
     def artifacts_dir(self) -> Path:
-        return self.data_dir / "artifacts"
+        return self._artifacts_copy or self.data_dir / "artifacts"
+
+    @property
+    def working_dir(self) -> Path:
+        """Where the steps of workers have artifacts of their own, a folder each, while an object store keeps them."""
+        return self.data_dir / "working"
+
+    def with_artifacts_in(self, folder: Path) -> "Settings":
+        """These settings for one step, which reads and writes artifacts in a folder of its own."""
+        copy = self.model_copy()
+        copy._artifacts_copy = folder
+        return copy
 
     @property
     def backbones_dir(self) -> Path:

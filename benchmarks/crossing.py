@@ -180,12 +180,13 @@ def crossed(task: Task, pairs: str, method: str, side: bool, options: argparse.N
 
 
 def named_labels(rows: Pairs, gallery: Pairs) -> tuple[Pairs, list[pa.Array]]:
-    """Rows and a gallery's labels with their labels as strings, which is what galleries hold."""
+    """Rows and a gallery's labels with their labels as strings, which is what galleries hold; None stays None."""
     assert rows.label is not None
     assert gallery.label is not None
-    names = [str(label) for label in gallery.label.tolist()]
-    named = dataclasses.replace(rows, label=np.array([str(label) for label in rows.label.tolist()], object))
-    return named, [pa.array(names, pa.string())]
+    names, of_rows = (
+        [None if label is None else str(label) for label in labels] for labels in (gallery.label, rows.label)
+    )
+    return dataclasses.replace(rows, label=np.array(of_rows, object)), [pa.array(names, pa.string())]
 
 
 def table(results: list[Result]) -> Table:

@@ -31,7 +31,7 @@ from app.artifacts.crossings import Crossing
 from benchmarks.crossing import Task
 from benchmarks.fused import Learned, drawn_pairs, learned, partly_real
 from benchmarks.fused_search import HeldOutQueries, Scoring, scores_of
-from benchmarks.migrations import REAL, between, real_vectors
+from benchmarks.real_migrations import REAL, between, real_vectors
 from benchmarks.space_data import minilm_in_float32
 from models.evaluation.retrieval_metrics import top_k
 from models.portable import Alphas, Array, as_indexed

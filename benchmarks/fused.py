@@ -3,7 +3,7 @@
     python -m benchmarks.fused --data DIR [--only NAME] [--pairs 300,1000,4000,chosen1000] [--method ridge]
                                [--seeds 0] [--queries N] [--label-free] [--json FILE]
 
-Every migration of `benchmarks.migrations`: a crossing is learned from the pairs as an upgrade learns it, the proof
+Every migration of `benchmarks.real_migrations`: a crossing is learned from the pairs as an upgrade learns it, the proof
 chooses the weights α from the pairs and the gallery alone, and the fusion that is then served ranks the whole gallery
 for test queries that nothing before has seen. Figures are the label at rank 1, in %; differences are paired over the
 queries, with 95 % intervals. `rrf` is reciprocal rank fusion (k = 60) of the first 100 of the old search and of the
@@ -32,7 +32,7 @@ from app.galleries import orders
 from benchmarks.crossing import Task, named_labels
 from benchmarks.fused_search import HeldOutQueries, Hits
 from benchmarks.fused_tables import Result, percent, summary, tables
-from benchmarks.migrations import migrations
+from benchmarks.real_migrations import migrations
 from models.arrays import silent
 from models.evaluation.bootstrap import paired_bootstrap
 from models.portable import Alphas, Array, Fusion, Moments, as_indexed
@@ -43,7 +43,7 @@ from models.re_embedding.sampling import choose
 from models.transformations.selection import Selection, select
 from workers.rows.label_cover import show_labels
 from workers.rows.pairs import DatasetPairs
-from workers.training.held_out_pairs import learn_from_held_out
+from workers.training.held_out_pairs import HeldOutPairs, learn_from_held_out
 
 PAIRS = "300,1000,4000,chosen300,chosen1000"
 SHARES = (0.1, 0.25, 1.0)
@@ -53,7 +53,8 @@ SHARES = (0.1, 0.25, 1.0)
 class Learned:
     """What an upgrade knows before anybody searches.
 
-    transformed: (N, d_new) float32 the gallery as the crossing moves it; expected_error: (N,) float32.
+    transformed: (N, d_new) float32 the gallery as the crossing moves it; expected_error: (N,) float32. held_out: the
+    pairs as transformed by what had not learned from them.
     """
 
     selection: Selection
@@ -61,6 +62,7 @@ class Learned:
     fusion: Fusion
     transformed: Array
     expected_error: Array
+    held_out: HeldOutPairs
 
 
 def drawn_pairs(task: Task, pairs: str, seed: int, *, labelled: bool) -> PlacedPairs:
@@ -104,12 +106,16 @@ def learned(task: Task, drawn: PlacedPairs, method: str, seed: int) -> Learned:
         Moments.of(transformed, task.target.metric),
         Alphas(pushed=proof.fused.pushed_alpha, exact=proof.fused.alpha),
     )
-    ids = np.array([f"pair-{row}" for row in range(len(drawn.row))], object)
-    missing = learn_from_held_out(DatasetPairs(ids, drawn.pairs), h, selection.refit, device="cpu", progress=silent)
+    missing = learn_from_held_out(dataset_of(drawn), h, selection.refit, device="cpu", progress=silent)
     if missing is None:
         raise SystemExit(f"{task.name}: too few pairs to learn an expected error from")
     expected = missing[0].uncertainty.expected_error(gallery.old, side, transformed)
-    return Learned(selection, proof, fusion, transformed, expected)
+    return Learned(selection, proof, fusion, transformed, expected, missing[1])
+
+
+def dataset_of(drawn: PlacedPairs) -> DatasetPairs:
+    """The pairs as a step reads them from a dataset: with ids."""
+    return DatasetPairs(np.array([f"pair-{row}" for row in range(len(drawn.row))], object), drawn.pairs)
 
 
 def measured(task: Task, name: str, pairs: str, seed: int, options: argparse.Namespace) -> Result:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.fused_coverage --data DIR [--only NAME] [--pairs 300,1000] [--seeds 0,1,2] [--json FILE]
 
-The six migrations between real models of `benchmarks.migrations`; ridge, learned and proved from random pairs and the
-gallery as an upgrade does it. What was predicted (figures of `models.proof`, gate: better than the old model) is
+The six migrations between real models of `benchmarks.real_migrations`; ridge, learned and proved from random pairs and
+the gallery as an upgrade does it. What was predicted (figures of `models.proof`, gate: better than the old model) is
 compared with the label at rank 1 of all test queries, in points. *held*: how often the 95 % interval held what was
 measured. *wrong*: of what the gate would accept, how many were below the old model when measured. The
 interval of a difference is one of the search's true difference: the test queries' own scatter comes on top of it.
@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.crossing import Task
 from benchmarks.fused import drawn_pairs
 from benchmarks.fused_search import HeldOutQueries
-from benchmarks.migrations import REAL, migrations
+from benchmarks.real_migrations import REAL, migrations
 from models.portable import Alphas, Fusion, Moments
 from models.proof.crossing import Refittable, prove
 from models.proof.inputs import ProofGallery

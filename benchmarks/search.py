@@ -4,13 +4,16 @@
 
 Baselines: a FastAPI endpoint that does nothing, and one written by hand around FAISS's graph, both served with the
 gateway's own settings; pgvector's HNSW over psycopg in binary; and FAISS in process, on one thread: flat where the
-gallery's index is, else its graph. What is approximate is tuned to a recall of 0.99 on the first 200 queries, and each
+gallery's index is, else its graph; and the gallery's own index, searched as hard as the gateway does. What is
+approximate is tuned to a recall of 0.99 on the first 200 queries, and each
 one's recall is shown.
 
 Contenders take turns, round by round, and each one's best turn is shown: the one that other work on the machine
 disturbed least. Each server is one process (pgvector's: one a connection), and the client is this one, on the same
 machine: what it takes is missing to all of them alike, but for pgvector, whose driver takes more. CPU is what the
 server's process took, all its threads together.
+
+Then queries that reach the gallery by other routes take turns with those that do so by `direct`, over one connection.
 
 Then half of what `GET /search` did at its best is offered over 8 connections, by clients that do not wait for one
 another: alone, and while 10,000 new items a second flow in.
@@ -38,16 +41,18 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from app.index import RowIds, Vectors
+from app.index import RowIds, Snapshot, Vectors
 from app.index.exact import one_thread
 from benchmarks.http_load import Load, get, load, post
 from benchmarks.http_offered import offered
-from benchmarks.index_speed import data, faiss_search
+from benchmarks.index_speed import Answer, Mixture, bare, data, faiss_search
 from benchmarks.search_baselines import BARE, HAND_WRITTEN, faiss_graph, nearest_rows, pgvector, recall
+from benchmarks.search_routes import AIMS, DIRECT, ready_routes
 from benchmarks.search_writer import ARROW, arrow_items, items_flowing_in
 
 K, BATCH, QUERIES = 10, 256, 2_048
 TUNED_ON, RECALL = 200, 0.99
+PAIRS = 2_000
 NEW_ITEMS_A_SECOND = 10_000
 FLAT = "flat"
 NPY = "application/x-npy"
@@ -55,7 +60,8 @@ BARE_1, BARE_8 = "bare FastAPI endpoint, 1 connection", "bare FastAPI endpoint, 
 GET_1, GET_8 = "GET /search, 1 connection", "GET /search, 8 connections"
 HAND_8, PG_8 = "FastAPI + FAISS by hand, 8 connections", "pgvector's HNSW, 8 connections"
 POST, FAISS = f"POST /search, {BATCH} queries in npy", f"FAISS in process, {BATCH} queries"
-_BASELINES = {GET_1: (BARE_1,), GET_8: (BARE_8, HAND_8, PG_8), POST: (FAISS,)}
+OWN = f"the gallery's index by FAISS in process, {BATCH} queries"
+_BASELINES = {GET_1: (BARE_1,), GET_8: (BARE_8, HAND_8, PG_8), POST: (FAISS, OWN)}
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
 
 
@@ -112,6 +118,15 @@ def kind_of_index(folder: Path) -> str:
     return str(json.loads(manifests[-1].read_text())["kind"]) if manifests else FLAT
 
 
+def own_index(folder: Path) -> Answer | None:
+    """The gallery's published index as FAISS has it, in memory, as hard as it was tuned; None where it has none."""
+    manifests = _published(folder)
+    if not manifests:
+        return None
+    tuned = Snapshot.load(manifests[-1].parent).manifest.tuning("cosine")
+    return bare(manifests[-1].parent, tuned.effort if tuned else 0)
+
+
 def found_rows(port: int, query: str, queries: Vectors) -> RowIds:
     """The rows (m, K) that the gateway finds, nearest first."""
     answers = (httpx.get(f"http://127.0.0.1:{port}{query}&vector={_text(vector)}").json() for vector in queries)
@@ -129,9 +144,8 @@ def flat(rows: Vectors) -> faiss.Index:
     return index
 
 
-def faiss_alone(index: faiss.Index, batches: list[Vectors], seconds: float) -> Load:
+def faiss_alone(answer: Answer, batches: list[Vectors], seconds: float) -> Load:
     """FAISS on one thread, called directly, as if each batch were a request."""
-    answer = faiss_search(index)
     waits: list[float] = []
     with threadpool_limits(1), one_thread():
         began = time.perf_counter()
@@ -212,11 +226,12 @@ def main() -> None:
         ):
             fill(ours, rows, data_dir, chosen.index)
             kind = kind_of_index(data_dir)
-            in_process = flat(rows) if kind == FLAT else graph
+            in_process = faiss_search(flat(rows) if kind == FLAT else graph)
+            own = own_index(data_dir) or in_process
             recalls[GET_1] = recalls[GET_8] = recalls[POST] = recall(
                 found_rows(ours, query, queries[:TUNED_ON]), nearest
             )
-            recalls |= {PG_8: postgres.recall, FAISS: 1.0 if kind == FLAT else reached}
+            recalls |= {PG_8: postgres.recall, FAISS: 1.0 if kind == FLAT else reached, OWN: recalls[POST]}
             load(ours, singles, 8, 10)  # reads every item that is found once
             turns = measured(
                 {
@@ -228,10 +243,19 @@ def main() -> None:
                     PG_8: lambda: Turn(postgres.load(list(queries), K, 8, seconds), None),
                     POST: lambda: turn(gateway_process, lambda: load(ours, bulk, 1, seconds), seconds),
                     FAISS: lambda: turn(os.getpid(), lambda: faiss_alone(in_process, batches, seconds), seconds),
+                    OWN: lambda: turn(os.getpid(), lambda: faiss_alone(own, batches, seconds), seconds),
                 },
                 chosen.rounds,
             )
             show(chosen, kind, turns, recalls)
+            by_route = ready_routes(ours, rows, Mixture(chosen.dimension).draw(PAIRS, 2**31), queries, K)
+            for requests in by_route.values():
+                load(ours, requests, 8, 3)
+
+            def on_route(requests: list[bytes]) -> Callable[[], Turn]:
+                return lambda: turn(gateway_process, lambda: load(ours, requests, 1, seconds), seconds)
+
+            show_routes(measured({route: on_route(asked) for route, asked in by_route.items()}, chosen.rounds))
             half = turns[GET_8].load.rate / 2
             alone = offered(ours, singles, half, 8, 10 * seconds).accepted
             with items_flowing_in(ours, chosen.items, chosen.dimension, NEW_ITEMS_A_SECOND):
@@ -249,7 +273,7 @@ def show(chosen: argparse.Namespace, kind: str, turns: dict[str, Turn], recalls:
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
     for name, one in turns.items():
-        size = BATCH if name in (POST, FAISS) else 1
+        size = BATCH if name in (POST, FAISS, OWN) else 1
         shares = (f"{one.load.rate / turns[baseline].load.rate:.2f}" for baseline in _BASELINES.get(name, ()))
         table.add_row(
             name,
@@ -260,6 +284,26 @@ def show(chosen: argparse.Namespace, kind: str, turns: dict[str, Turn], recalls:
             "" if one.cpu is None else f"{one.cpu:,.0f}",
             f"{recalls[name]:.3f}" if name in recalls else "",
             ", ".join(shares),
+        )
+    Console(width=150).print(table)
+
+
+def show_routes(turns: dict[str, Turn]) -> None:
+    table = Table(title=f"GET /search by each route, 1 connection, k = {K}")
+    headings = ("", "requests/s", "p50 ms", "CPU µs/request", "p50 / direct's", "CPU / direct's", "at most")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    direct = turns[DIRECT]
+    for route, one in turns.items():
+        cpu = "" if one.cpu is None or direct.cpu is None else f"{one.cpu / direct.cpu:.2f}"
+        table.add_row(
+            route,
+            f"{one.load.rate:,.0f}",
+            f"{one.load.p50:.2f}",
+            f"{one.cpu:,.0f}",
+            f"{one.load.p50 / direct.load.p50:.2f}",
+            cpu,
+            f"{AIMS[route]:g}" if route in AIMS else "",
         )
     Console(width=150).print(table)
 

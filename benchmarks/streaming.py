@@ -157,7 +157,7 @@ def worked(settings: Settings, rows: int) -> MeasuredWork:
     while (status := child.wait(_POLL_SECONDS)) is None:
         with process.oneshot():
             try:
-                peak, times = max(peak, _most_resident(child.pid)), process.cpu_times()
+                peak, times = max(peak, _most_resident(process.pid)), process.cpu_times()
                 cpu = times.user + times.system
             except (psutil.NoSuchProcess, OSError, StopIteration):  # It has just ended.
                 continue

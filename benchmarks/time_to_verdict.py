@@ -40,7 +40,7 @@ from app.settings import Settings
 from app.storage.lance_table import vector_type
 from app.upgrades.states import UpgradeState
 from benchmarks.crossing import Task
-from benchmarks.migrations import migrations
+from benchmarks.real_migrations import migrations
 from benchmarks.timed_step import FOLDER
 from models.portable import Array
 from workers.runtime.celery import EmbeddedWorker
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds clinc150/")
     parser.add_argument("--rows", type=int, default=18_000)
     parser.add_argument("--pairs", type=int, default=1_000)
-    parser.add_argument("--migration", default="tf-idf + side → minilm", help="of benchmarks.migrations")
+    parser.add_argument("--migration", default="tf-idf + side → minilm", help="of benchmarks.real_migrations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--top", type=int, default=40, help="functions shown for each step")
     parser.add_argument("--json", type=Path, help="write everything here")

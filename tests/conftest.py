@@ -14,6 +14,7 @@ import pytest
 import app
 from app.settings import Settings
 from app.storage.database import Base, Database
+from tests.s3_server import S3Server, s3_server
 from tests.services import MilvusProcess, RedisServer, postgres_database, postgres_server
 
 # anyio imports parts of itself when they are first used, which may be in a service's thread; pytest rewrites what it
@@ -97,6 +98,21 @@ def milvus(milvus_installed: None, tmp_path_factory: pytest.TempPathFactory) -> 
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 server, started when the first test needs it."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def storage_url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a folder in a bucket of the test's own, which this process and those that it starts can reach."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3.bucket()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.artifacts.shared import StepArtifacts
 from app.jobs.leases import CancelRequested, Leases
 from app.jobs.values import JobProgress, Lease
 from app.settings import Settings
@@ -30,9 +31,17 @@ class StepContext:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, leases: Leases, lease: Lease, heartbeat: Heartbeat
+        self,
+        settings: Settings,
+        database: Database,
+        leases: Leases,
+        lease: Lease,
+        heartbeat: Heartbeat,
+        artifacts: StepArtifacts | None = None,
     ) -> None:
-        self.settings = settings
+        """artifacts: where an object store keeps them, in whose folder the step works then."""
+        self.settings = settings if artifacts is None else artifacts.begin()
+        self._artifacts = artifacts
         self.database = database
         self.lease = lease
         self.finished = False
@@ -64,6 +73,7 @@ class StepContext:
         Raises LeaseLost, and CancelRequested.
         """
         self.check_cancelled()
+        self._publish()
         self._leases.checkpoint(self.lease, state, self._heartbeat.progress)
 
     def holding(self) -> AbstractContextManager[Session]:
@@ -84,6 +94,7 @@ class StepContext:
         """Ends the step for good and tells its subject why. Raises LeaseLost."""
         self._heartbeat.stop()
         self._leases.fail(self.lease, reason)
+        self._end()
 
     def finish(self, apply: Callable[[Session], None]) -> None:
         """Ends the step: its results and the job's success are one transaction. The last thing that a step does.
@@ -91,6 +102,20 @@ class StepContext:
         `apply` only writes rows (locking its subject first) and enqueues what comes next. Raises LeaseLost, and
         CancelRequested; nothing is written then.
         """
+        self._publish()
         self._heartbeat.stop()
         self._leases.finish(self.lease, apply)
         self.finished = True
+        self._end()
+
+    def _publish(self) -> None:
+        """Gives the artifacts to the other machines, before the database says that there are any; not those of an
+        attempt that was cut off and thought dead."""
+        if self._artifacts is not None:
+            with self._leases.holding(self.lease):
+                pass
+            self._artifacts.publish()
+
+    def _end(self) -> None:
+        if self._artifacts is not None:
+            self._artifacts.end()

@@ -6,9 +6,11 @@ from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from app.storage.shared_files import SharedFiles
 
-def remove_once_committed(session: Session, folder: Path) -> None:
-    """Has the folder of a run, whose row the session deletes, removed once that is committed.
+
+def remove_once_committed(session: Session, folder: Path, shared: SharedFiles | None = None) -> None:
+    """Has the folder of a run, whose row the session deletes, removed once that is committed, here and in `shared`.
 
     Where the process ends in between, or a step that was still dying writes there again, the folder is a leftover
     (`app.leftovers`).
@@ -16,4 +18,6 @@ def remove_once_committed(session: Session, folder: Path) -> None:
 
     @event.listens_for(session, "after_commit", once=True)
     def remove(_committed: Session) -> None:
+        if shared is not None:
+            shared.remove(folder)
         shutil.rmtree(folder, ignore_errors=True)

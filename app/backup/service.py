@@ -38,6 +38,7 @@ def back_up(settings: Settings, folder: Path) -> BackupManifest:
 
     Raises CannotBackUp, and OSError where the disk is full.
     """
+    _refuse_object_store(settings)
     if folder.exists():
         raise CannotBackUp(f"{folder} exists; name a folder that does not")
     if not settings.data_dir.is_dir():
@@ -66,6 +67,7 @@ def restore(backup: Path, settings: Settings) -> BackupManifest:
     Every file is checked first. Raises NotABackup, which names every one that is not what was backed up, and
     CannotBackUp where the data directory or the database holds something already.
     """
+    _refuse_object_store(settings)
     manifest = check(backup)
     target = settings.data_dir
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -85,6 +87,14 @@ def restore(backup: Path, settings: Settings) -> BackupManifest:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return manifest
+
+
+def _refuse_object_store(settings: Settings) -> None:
+    if settings.storage_url is not None:
+        raise CannotBackUp(
+            f"{settings.storage_url} keeps the data, and is not copied here; use the object store's own versioning or "
+            "replication, and the database's own backup, taken before it (docs/storage.md)"
+        )
 
 
 def check(backup: Path) -> BackupManifest:

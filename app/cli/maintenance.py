@@ -30,6 +30,7 @@ def verify(data_dir: Path | None, *, repair: bool) -> None:
     and missing checksums are told, and no faults."""
     settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
+    _refuse_object_store(settings)
     _refuse_what_is_not_there(settings)
     crosswalk = compose(settings)
     try:
@@ -87,6 +88,14 @@ def _refuse_what_is_not_there(settings: Settings) -> None:
     url = make_url(settings.sqlalchemy_url)
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
         _refuse(f"There is no database {url.database}. Name the service's folder with --data-dir.")
+
+
+def _refuse_object_store(settings: Settings) -> None:
+    if settings.storage_url is not None:
+        _refuse(
+            f"{settings.storage_url} is not verified: an object store compares its objects with checksums of its own. "
+            "Leftovers there are removed when a gateway starts, and damaged indexes are built anew when they are found."
+        )
 
 
 def _refuse_another_schema(crosswalk: Crosswalk) -> None:

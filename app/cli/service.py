@@ -19,9 +19,12 @@ from app.cli.stored_keys import refuse_open_door
 from app.http.listener import listen
 from app.http.server import server_config
 from app.logs import configure_logging
+from app.memory import give_memory_back
+from app.overload.threads import rare_collections
 from app.settings import Settings
 from app.storage import migrate as migrations
 from app.storage.database import Database
+from app.storage.start import why_not_start
 
 _FINISH_SECONDS = 10
 """How long requests may still take once the service was asked to stop."""
@@ -38,11 +41,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            rare_collections()
             _tell_started(self._url, self._settings)
 
 
 def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> None:
     """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
+    give_memory_back()
     settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
     refuse_open_door(settings, host)
@@ -98,6 +103,7 @@ def _tell_started(url: str, settings: Settings, processes: int = 1) -> None:
         f"Crosswalk listens on {url}",
         f"  Swagger UI  {url}/docs",
         f"  data        {settings.data_dir.resolve()}",
+        *([] if settings.storage_url is None else [f"  storage     {settings.storage_url}"]),
         f"  worker      {worker}",
         *([f"  processes   {processes}"] if processes > 1 else []),
     ]
@@ -164,7 +170,7 @@ def _reach_database(settings: Settings) -> None:
 
 
 def _prepare(settings: Settings) -> None:
-    """Makes the data directory, and ends the command where that cannot be."""
+    """Makes the data directory, and ends the command where that cannot be, or where the object store cannot be used."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=settings.data_dir):
@@ -175,6 +181,8 @@ def _prepare(settings: Settings) -> None:
             f"Cannot use the data directory {settings.data_dir}: {reason}. Choose a folder that can be written to, "
             "with --data-dir or CROSSWALK_DATA_DIR."
         )
+    if (why := why_not_start(settings)) is not None:
+        give_up(why)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 from app.cli.ending import give_up
 from app.settings import Settings
 
-_MAY_HOLD_SECRETS = {"admin_key", "admin_key_file", "database_url", "broker_url"}
+_MAY_HOLD_SECRETS = {"admin_key", "admin_key_file", "database_url", "broker_url", "storage_url"}
 
 
 def settings_or_end(data_dir: Path | None) -> Settings:

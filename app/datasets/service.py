@@ -20,6 +20,7 @@ from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import Table, embedding_column
+from app.storage.shared_files import shared_files
 from app.uploads import Expected, UploadedRows
 from app.wording import count_of
 
@@ -31,6 +32,7 @@ class Datasets:
 
     def __init__(self, settings: Settings, database: Database, models: Models) -> None:
         self._settings = settings
+        self._shared = shared_files(settings)
         self._database = database
         self._models = models
 
@@ -43,7 +45,7 @@ class Datasets:
             return self._unless_other(row, new), False
         side = new.side_information.dimension if new.side_information else None
         folder = f"{new.id}-{secrets.token_hex(4)}"
-        store = DatasetStore.create(self._settings.datasets_dir / folder, side)
+        store = DatasetStore.create(self._settings.datasets_dir / folder, side, self._shared)
         reached(Failpoint.DATASET_LAID_OUT)
         row = DatasetRow(id=new.id, folder=folder, side_dimension=side, description=new.description)
         try:
@@ -187,7 +189,7 @@ class Datasets:
         return row
 
     def _store(self, row: DatasetRow) -> DatasetStore:
-        return DatasetStore(self._settings.datasets_dir / row.folder)
+        return DatasetStore(self._settings.datasets_dir / row.folder, self._shared)
 
     def _unless_other(self, row: DatasetRow, new: schemas.NewDataset) -> schemas.Dataset:
         registered = self._wire(row)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from app.galleries.lineage import SIDE_INFORMATION
 from app.kept_cells import given_columns, keeps, kept_columns, with_kept
 from app.storage.lance_table import StoredRows, Table, Written, embedding_column, embedding_model, vector_type
+from app.storage.shared_files import SharedFiles
 
 RELEVANT = "relevant"
 """The column of a query's relevant items: a JSON object from item id to grade."""
@@ -20,15 +21,17 @@ _WIRE_PREFIX = "embedding."
 
 
 class DatasetStore:
-    """The files of one dataset."""
+    """The files of one dataset. folder and shared: as a gallery's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: SharedFiles | None = None) -> None:
         self.folder = folder
-        self.rows = Table(folder / "rows.lance")
-        self._queries = folder / "queries.lance"
+        self._shared = shared or SharedFiles(folder, None)
+        tables = self._shared.location(folder)
+        self.rows = Table(tables / "rows.lance")
+        self._queries = tables / "queries.lance"
 
     @classmethod
-    def create(cls, folder: Path, side_dimension: int | None) -> "DatasetStore":
+    def create(cls, folder: Path, side_dimension: int | None, shared: SharedFiles | None = None) -> "DatasetStore":
         """Lays out an empty dataset; one that is there already is opened."""
         columns = [
             pa.field("label", pa.string()),
@@ -37,10 +40,12 @@ class DatasetStore:
         ]
         if side_dimension is not None:
             columns.append(pa.field(SIDE_INFORMATION, vector_type(side_dimension)))
-        Table.create(folder / "rows.lance", columns)
-        return cls(folder)
+        where = folder if shared is None else shared.location(folder)
+        Table.create(where / "rows.lance", columns)
+        return cls(folder, shared)
 
     def destroy(self) -> None:
+        self._shared.remove(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def put(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Written:

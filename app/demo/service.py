@@ -16,6 +16,7 @@ import httpx
 _START_SECONDS = 120
 _STOP_SECONDS = 30
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OF_ANOTHER = ("CROSSWALK_ADMIN_KEY", "CROSSWALK_STORAGE_URL")
 
 
 @contextmanager
@@ -68,8 +69,9 @@ def running_service(folder: Path, port: int | None) -> Iterator[str]:
 
 
 def _without_keys() -> dict[str, str]:
-    """Our environment without the key of another service, which the demonstration does not send."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_ADMIN_KEY")}
+    """Our environment without the key of another service, which the demonstration does not send, and without its
+    object store, into which it does not write."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_ANOTHER)}
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

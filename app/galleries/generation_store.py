@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import lance
 import numpy as np
@@ -19,8 +18,9 @@ from lance.fragment import FragmentMetadata, write_fragments
 from app.failpoints import Failpoint, reached
 from app.galleries.lineage import Projected
 from app.problems import DamagedFile
-from app.storage.checksums import check_table, drop_stale_seals, remove_table, seal_data, seal_table, table_files
-from app.storage.lance_table import Table, vector_type, vectors_of
+from app.storage.lance_table import vector_type, vectors_of
+from app.storage.location import Location
+from app.storage.table_files import TableFiles
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,9 @@ class Standings:
 class GenerationStore:
     """One generation's vectors: `row` (the item's row id), `embedding`, `native`, `uncertainty` (null if unknown)."""
 
-    def __init__(self, path: Path, dimension: int) -> None:
-        self.path = str(path)
+    def __init__(self, location: Location, dimension: int) -> None:
+        self._files = TableFiles(location)
+        self.path = self._files.uri
         self.schema = pa.schema(
             [
                 pa.field("row", pa.int64(), nullable=False),
@@ -79,11 +80,11 @@ class GenerationStore:
         """
         reader = pa.RecordBatchReader.from_batches(self.schema, (self._batch(part) for part in parts))
         # Of what an abandoned generation left here, not even the schema is of any matter.
-        mode = "overwrite" if Table.exists(self.path) else "create"
+        mode = "overwrite" if self._files.exist() else "create"
         pieces = write_fragments(reader, self.path, schema=self.schema, mode=mode)
         reached(Failpoint.FRAGMENT_WRITTEN)
         # By who wrote it, so that the one who commits has not the files of all to read.
-        seal_data(Path(self.path), [file.path for piece in pieces for file in piece.files])
+        self._files.seal_pieces([file.path for piece in pieces for file in piece.files])
         return [json.dumps(piece.to_json()) for piece in pieces]
 
     def commit(self, pieces: list[str], while_: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
@@ -94,13 +95,13 @@ class GenerationStore:
         with while_():
             dataset = lance.LanceDataset.commit(self.path, operation)
         reached(Failpoint.GENERATION_COMMITTED)
-        seal_table(Path(self.path), dataset)
+        self._files.seal(dataset)
 
     def drop_pieces(self) -> None:
         """Removes the pieces that attempts wrote which were then cut off: no version names them, nor does anybody read
         the versions before. To be called by who holds the work's lease, since it takes the pieces of all others."""
-        lance.dataset(self.path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
-        drop_stale_seals(Path(self.path))
+        self._files.latest().cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+        self._files.drop_stale_seals()
 
     def rewrite(self, parts: Iterator[Projected]) -> None:
         """Makes these the dataset, in one commit, whatever was there before."""
@@ -108,12 +109,12 @@ class GenerationStore:
 
     def remove(self) -> None:
         """Takes away files that are damaged, over which nothing can be written: `rewrite` makes others."""
-        remove_table(Path(self.path))
+        self._files.remove()
 
     def whole(self) -> bool:
         """Whether its files are there, and are what was written."""
         try:
-            check_table(Path(self.path))
+            self._files.check()
         except DamagedFile as damage:
             log.error("a generation's vectors are damaged", error=damage.detail)
             return False
@@ -121,8 +122,8 @@ class GenerationStore:
 
     def apply(self, removed: np.ndarray, written: list[Projected]) -> None:
         """Carries over what happened to the items since: rows gone, and rows written."""
-        dataset = lance.dataset(self.path)
-        over = table_files(Path(self.path), dataset)
+        dataset = self._files.latest()
+        over = self._files.of(dataset)
         if _UNCERTAINTY.name not in dataset.schema.names:  # Written before there was such a thing.
             dataset.add_columns(_UNCERTAINTY)
         if written:
@@ -133,23 +134,23 @@ class GenerationStore:
             gone = pa.table({"row": pa.array(removed, pa.int64())})
             dataset.merge_insert("row").when_matched_delete().execute(gone)
             reached(Failpoint.GENERATION_PURGED)
-        seal_table(Path(self.path), lance.dataset(self.path), over)
+        self._files.seal(self._files.latest(), over)
 
     def scan(self, batch_rows: int = 8192) -> Iterator[Projected]:
         """Streams every vector."""
-        for batch in lance.dataset(self.path).scanner(batch_size=batch_rows).to_batches():
+        for batch in self._files.latest().scanner(batch_size=batch_rows).to_batches():
             _, vectors = vectors_of(batch.column("embedding"))
             standing = _standing(batch)
             yield Projected(standing.rows, vectors, standing.native, standing.uncertainty)
 
     def standings(self) -> Standings:
         """Every item without its vector."""
-        dataset = lance.dataset(self.path)
+        dataset = self._files.latest()
         columns = [name for name in self.schema.names if name != "embedding" and name in dataset.schema.names]
         return _standing(dataset.to_table(columns=columns).combine_chunks())
 
     def count(self, where: str | None = None) -> int:
-        return int(lance.dataset(self.path).count_rows(where))
+        return int(self._files.latest().count_rows(where))
 
     def _batch(self, part: Projected) -> pa.RecordBatch:
         values = pa.array(np.ascontiguousarray(part.vectors, np.float32).ravel())

@@ -3,7 +3,8 @@
 Only names are read: a damaged table is not opened.
 """
 
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 from app.galleries.info import GalleryInfo, generation_tag
 
@@ -16,6 +17,22 @@ def unnamed_in(folder: Path, info: GalleryInfo) -> set[Path]:
     """The vectors with their checksums, the indexes, and the tags that keep versions of the items readable, which no
     generation points at. `folder`: where the gallery lies."""
     return {path for pattern in _DERIVED for path in folder.glob(pattern)} - _named(folder, info)
+
+
+def unnamed_keys(folder: str, keys: Iterable[str], info: GalleryInfo) -> set[str]:
+    """As `unnamed_in`, of objects in a store, by the keys that all of these begin with. `folder`: the gallery's key."""
+    found = {str(unit) for key in keys if (unit := _derived(PurePosixPath(key).relative_to(folder))) is not None}
+    return {f"{folder}/{unit}" for unit in found} - {path.as_posix() for path in _named(Path(folder), info)}
+
+
+def _derived(key: PurePosixPath) -> PurePosixPath | None:
+    """What an object is part of, below its gallery's folder: vectors, an index, or a tag; None for what is not derived
+    from the items."""
+    for pattern in map(PurePosixPath, _DERIVED):
+        unit = PurePosixPath(*key.parts[: len(pattern.parts)])
+        if unit.match(str(pattern)) and len(unit.parts) == len(pattern.parts):
+            return unit
+    return None
 
 
 def _named(folder: Path, info: GalleryInfo) -> set[Path]:

@@ -64,7 +64,9 @@ class Samples:
 
     def find(self, wanted: SampleRequest) -> Sample | None:
         """The sample, where it was chosen already."""
-        path = wanted.path(self._galleries.store(self._galleries.info(wanted.gallery)).folder)
+        store = self._galleries.store(self._galleries.info(wanted.gallery))
+        path = wanted.path(store.folder)
+        store.shared.fetch(path)
         return Sample.model_validate_json(path.read_text()) if path.exists() else None
 
     def ask(self, wanted: SampleRequest) -> None:
@@ -85,7 +87,9 @@ class Samples:
         """
         wanted = set(ids)
         best, weights = (0, 0, 0), None
-        for path in (self._galleries.store(info).folder / "samples").glob("[0-9]*.json"):
+        store = self._galleries.store(info)
+        store.shared.fetch_files(store.folder / "samples")
+        for path in (store.folder / "samples").glob("[0-9]*.json"):
             sample = Sample.model_validate_json(path.read_text())
             common = wanted.intersection(sample.ids)
             version, n = map(int, path.stem.split("-"))

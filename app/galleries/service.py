@@ -12,18 +12,20 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
+from app.artifacts.shared import SharedArtifacts
 from app.failpoints import Failpoint, reached
 from app.galleries import generations, schemas
 from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.index import CorruptIndex, IndexEngine, IndexOptions, Manifest
+from app.index import CorruptIndex, IndexEngine, IndexOptions
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database, once_committed, utc_now
 from app.storage.lance_table import embedding_column
+from app.storage.shared_files import shared_files
 from models.portable import Space
 
 
@@ -32,6 +34,8 @@ class Galleries:
 
     def __init__(self, settings: Settings, database: Database, models: Models) -> None:
         self._settings = settings
+        self._shared = shared_files(settings)
+        self._artifacts = SharedArtifacts(settings)
         self._database = database
         self._models = models
         self.index_engine = IndexEngine(settings)
@@ -46,7 +50,9 @@ class Galleries:
             return self._unless_other(registered, new), False
         side = new.side_information.dimension if new.side_information else None
         folder = f"{new.id}-{secrets.token_hex(4)}"
-        store = GalleryStore.create(self._settings.galleries_dir / folder, new.model, model.dimension, side)
+        store = GalleryStore.create(
+            self._settings.galleries_dir / folder, new.model, model.dimension, side, self._shared
+        )
         reached(Failpoint.GALLERY_LAID_OUT)
         try:
             with self._database.session() as session:
@@ -123,7 +129,7 @@ class Galleries:
 
     def store(self, info: GalleryInfo) -> GalleryStore:
         """The Lance store of a gallery's items and generations."""
-        return GalleryStore(self._settings.galleries_dir / info.folder)
+        return GalleryStore(self._settings.galleries_dir / info.folder, self._shared)
 
     def index_options(self, info: GalleryInfo) -> IndexOptions:
         """How a gallery's generations are indexed."""
@@ -140,6 +146,8 @@ class Galleries:
         the vectors themselves, only where that is asked for. Raises CorruptArtifact.
         """
         ancestry = info.ancestry(number)
+        if len(ancestry) > 1:
+            self._artifacts.refresh()
         artifacts = [
             UpgradeArtifacts(self._settings.artifacts_dir, str(generation.transformation)) for generation in ancestry
         ]
@@ -188,7 +196,9 @@ class Galleries:
 
     def _holds(self, row: GalleryRow, model: str) -> bool:
         """Whether items have vectors of a model, which may be in the space of no generation any more."""
-        return GalleryStore(self._settings.galleries_dir / row.folder).items.has_value(embedding_column(model))
+        return GalleryStore(self._settings.galleries_dir / row.folder, self._shared).items.has_value(
+            embedding_column(model)
+        )
 
     def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
         infos = self._infos(GalleryRow.id == gallery, within)
@@ -248,7 +258,7 @@ class Galleries:
         if generation.index_name is None:
             return None
         try:
-            manifest = Manifest.load(store.index_folder(generation.number) / generation.index_name)
+            manifest = self.index_engine.manifest(store.index_folder(generation.number) / generation.index_name)
         except CorruptIndex:  # searches find it out as well, and ask for another
             return None
         return schemas.PublishedIndex(

@@ -26,6 +26,7 @@ from app.storage.lance_table import (
     vector_type,
     vectors_of,
 )
+from app.storage.shared_files import SharedFiles
 
 
 @dataclass(frozen=True)
@@ -47,23 +48,35 @@ class WrittenItems:
 
 
 class GalleryStore:
-    """The files of one gallery."""
+    """The files of one gallery. folder: where they lie below the data directory; shared: what other machines have of
+    them, left out where there is none but this one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: SharedFiles | None = None) -> None:
         self.folder = folder
-        self.items = Table(folder / "items.lance")
+        self.shared = shared or SharedFiles(folder, None)
+        self._tables = self.shared.location(folder)
+        self.items = Table(self._tables / "items.lance")
 
     @classmethod
-    def create(cls, folder: Path, model: str, dimension: int, side_dimension: int | None) -> "GalleryStore":
+    def create(
+        cls,
+        folder: Path,
+        model: str,
+        dimension: int,
+        side_dimension: int | None,
+        shared: SharedFiles | None = None,
+    ) -> "GalleryStore":
         """Lays out an empty gallery; one that is there already is opened."""
         columns = [pa.field("label", pa.string()), pa.field("payload", pa.string())]
         if side_dimension is not None:
             columns.append(pa.field(SIDE_INFORMATION, vector_type(side_dimension)))
         columns.append(pa.field(embedding_column(model), vector_type(dimension)))
-        Table.create(folder / "items.lance", columns)
-        return cls(folder)
+        where = folder if shared is None else shared.location(folder)
+        Table.create(where / "items.lance", columns)
+        return cls(folder, shared)
 
     def destroy(self) -> None:
+        self.shared.remove(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def put(
@@ -128,7 +141,7 @@ class GalleryStore:
         return self.items.update_over(rows).updated
 
     def generation(self, number: int, dimension: int) -> GenerationStore:
-        return GenerationStore(self.folder / "generations" / f"{number}.lance", dimension)
+        return GenerationStore(self._tables / "generations" / f"{number}.lance", dimension)
 
     def index_folder(self, number: int) -> Path:
         return self.folder / "indexes" / str(number)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -33,7 +34,12 @@ def is_local(scope: Scope) -> bool:
     The headers of proxies are read to refuse, never to let in: anybody can write them.
     """
     peer = scope.get(PEER)
-    return peer is not None and is_loopback(peer[0]) and _proxies_speak_for_this_machine(Headers(scope=scope))
+    return peer is not None and _peer_is_loopback(peer[0]) and _proxies_speak_for_this_machine(Headers(scope=scope))
+
+
+@lru_cache(maxsize=1_024)
+def _peer_is_loopback(address: str) -> bool:
+    return is_loopback(address)
 
 
 def is_loopback(address: str) -> bool:

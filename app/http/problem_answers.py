@@ -36,6 +36,7 @@ from app.problems import (
 from app.redaction import redacted, redacted_path
 from app.storage.away import is_away
 from app.storage.disk import disk_problem
+from app.storage.object_store import store_problem
 from app.uploads import media_types
 from app.validation import WRONG
 from models.portable import ArtifactError
@@ -134,7 +135,7 @@ class LastResort:
                 return
             if scope.get(_LOGGED) is error:
                 raise
-            disk = disk_problem(error, self.data_dir)
+            disk = store_problem(error) or disk_problem(error, self.data_dir)
             if disk is None:
                 log.exception("unhandled error")
             else:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from app.http.plain_requests import PlainCycle, PlainHead, plain_head
 from app.problems import MEDIA_TYPE, BadRequest, HeadersTooLarge, Problem, UriTooLong
 
 HEAD_LIMIT_BYTES = 2**18
@@ -83,28 +84,79 @@ class RequestProtocol(H11Protocol):
         self.conn: _Connection = _Connection()
         self._refused: asyncio.TimerHandle | None = None
         # What the application may have to refuse a request by before it is read: `app.overload.shedding`.
-        self._shed: Callable[[bytes], bytes | None] | None = getattr(getattr(self.app, "state", None), "shed", None)
+        state = getattr(self.app, "state", None)
+        self._shed: Callable[[bytes], bytes | None] | None = getattr(state, "shed", None)
+        # The path, if any, of which a plain GET is worth not to be read by h11: `app.http.plain_requests`.
+        self._plain_path: str | None = getattr(state, "plain_path", None)
+        self._plain: PlainCycle | None = None
+        self._later = b""
 
     def data_received(self, data: bytes) -> None:
         if self._refused is not None:
             return
-        if (
-            self._shed is not None
-            and self._idle()
-            and not self.flow.write_paused
-            and (refusal := self._shed(data)) is not None
-        ):
-            self.transport.write(refusal)
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        if self._plain is not None and not self._plain.response_complete:
+            self._later += data
+            self.flow.pause_reading()
             return
+        if self._idle():
+            if self._shed is not None and not self.flow.write_paused and (refusal := self._shed(data)) is not None:
+                self.transport.write(refusal)
+                self._unset_keepalive_if_required()
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+                return
+            if self._plain_path is not None and (head := plain_head(data, self._plain_path.encode())) is not None:
+                self._answer_plain(self._plain_path, head)
+                return
         super().data_received(data)
 
     def _idle(self) -> bool:
         """Whether what comes next is the beginning of a request, and no answer is under way."""
         return self.conn.our_state is h11.IDLE and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+
+    def _answer_plain(self, path: str, head: PlainHead) -> None:
+        """As `handle_events` does once h11 has read a whole request."""
+        self._unset_keepalive_if_required()
+        self.headers = head.headers
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]
+            "method": "GET",
+            "root_path": self.root_path,
+            "path": self.root_path + path,
+            "raw_path": (self.root_path + path).encode(),
+            "query_string": head.query,
+            "headers": head.headers,
+            "state": self.app_state.copy(),
+        }
+        self.cycle = self._plain = PlainCycle(
+            scope=self.scope,
+            conn=self.conn,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            on_response=self._plain_answered,
+        )
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        task = self.loop.create_task(self.cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _plain_answered(self) -> None:
+        self.on_response_complete()
+        if self._later and not self.transport.is_closing():
+            later, self._later = self._later, b""
+            self.data_received(later)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._refused is not None:

@@ -14,6 +14,8 @@ import numpy as np
 import structlog
 import uvicorn
 
+from app.overload.threads import rare_collections
+
 NOBODY = 2**31 - 1
 """The load of a process that takes no connections: it has not started yet, or is no more."""
 
@@ -58,6 +60,7 @@ class SharingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
+        rare_collections()
         for listener in sockets or ():
             listener.setblocking(False)
             self._listeners.append(listener)

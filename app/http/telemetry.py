@@ -64,6 +64,17 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self._of_answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def tell_answer(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts an answer, and the seconds until it began."""
+        which = method, route, status
+        known = self._of_answers.get(which)
+        if known is None:  # to look a metric up by its labels takes longer than to count in it
+            known = self._of_answers[which] = self.requests.labels(*which), self.latency.labels(method, route)
+        counter, latency = known
+        counter.inc()
+        latency.observe(seconds)
 
     def exposition(self) -> bytes:
         """Prometheus's text format; where several processes share a port, the sums over all of them, without what is of
@@ -99,14 +110,18 @@ class Telemetry:
                 self._tell(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id), self.metrics.in_flight.track_inprogress():
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        self.metrics.in_flight.inc()
+        try:
             await self.app(scope, receive, watched)
+        finally:
+            self.metrics.in_flight.dec()
+            structlog.contextvars.reset_contextvars(**bound)
 
     def _tell(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        self.metrics.requests.labels(method, route, status).inc()
-        self.metrics.latency.labels(method, route).observe(seconds)
+        self.metrics.tell_answer(method, route, status, seconds)
         if route in _QUIET:
             return
         # As it was sent: decoded, it may hold line breaks, and forge lines of the log.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -18,11 +18,13 @@ log = structlog.get_logger(__name__)
 class CollectionRelease:
     """One pass. Once Milvus has not answered, it is not asked again: each question would take a whole time limit.
 
-    server: None where the settings do not say where Milvus is.
+    server: None where the settings do not say where Milvus is. bring: has on this machine what names the collections
+    of the indexes below a folder, wherever it was written.
     """
 
-    def __init__(self, server: MilvusServer | None) -> None:
+    def __init__(self, server: MilvusServer | None, bring: Callable[[Path], None]) -> None:
         self._server = server
+        self._bring = bring
         self._away = False
 
     def release(self, folder: Path) -> bool:
@@ -30,6 +32,7 @@ class CollectionRelease:
 
         Whether none is left, so that the folder may go.
         """
+        self._bring(folder)
         for path in _named_in(folder):
             try:
                 name = CollectionName.read(path.parent).name

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import structlog
 
 from app.failpoints import Failpoint, reached
 from app.index.collection_release import CollectionRelease
 from app.index.effort import tune
-from app.index.manifest import Manifest, Tuned
+from app.index.manifest import FILE, Manifest, Tuned
 from app.index.milvus import COLLECTION, CollectionName, MilvusSnapshot
 from app.index.milvus_publish import milvus_name, publish_to_milvus, tune_in_milvus
 from app.index.milvus_server import MilvusAddress, MilvusServer
@@ -23,8 +25,10 @@ from app.index.published import IndexSnapshot
 from app.index.snapshot import Snapshot
 from app.problems import Unavailable
 from app.settings import Settings
+from app.storage.shared_files import shared_files
 from models.portable import Distance
 
+_ON_ITS_WAY_SECONDS = 3600
 _GRACE_SECONDS = 1.0  # for searches that began before an index was superseded
 
 log = structlog.get_logger(__name__)
@@ -36,6 +40,7 @@ class IndexEngine:
     def __init__(self, settings: Settings) -> None:
         self._publishes_to_milvus = settings.index_engine == "milvus"
         self._prefix = settings.milvus_prefix
+        self._shared = shared_files(settings)
         self._milvus: MilvusServer | None = None
         if settings.milvus_uri is not None:
             address = MilvusAddress(settings.milvus_uri, settings.milvus_token, settings.milvus_timeout_seconds)
@@ -58,8 +63,9 @@ class IndexEngine:
     ) -> Path:
         """As `app.index.publish`. Raises Unavailable."""
         if (server := self.server) is None:
-            return publish(folder, batches, metric=metric, dimension=dimension, version=version, options=options)
-        return publish_to_milvus(
+            published = publish(folder, batches, metric=metric, dimension=dimension, version=version, options=options)
+            return self.share(published)
+        published = publish_to_milvus(
             server,
             self._prefix,
             folder,
@@ -69,6 +75,43 @@ class IndexEngine:
             version=version,
             options=options,
         )
+        return self.share(published)
+
+    def share(self, directory: Path) -> Path:
+        """Gives a published index, whose directory is returned, to the other machines. Raises StoreAway."""
+        self._shared.publish(directory, last=[FILE])
+        return directory
+
+    def here(self, directory: Path) -> bool:
+        """Whether a published index need not be brought to this machine first."""
+        return self._shared.store is None or (directory / FILE).exists()
+
+    def manifest(self, directory: Path) -> Manifest:
+        """What a published index says of itself; the index is not brought to this machine for that. Raises
+        CorruptIndex."""
+        if self.here(directory) or (store := self._shared.store) is None:
+            return Manifest.load(directory)
+        with TemporaryDirectory() as folder:
+            alone = Path(folder) / directory.name
+            alone.mkdir()
+            store.download(self._shared.key(directory / FILE), alone / FILE)
+            return Manifest.load(alone)
+
+    def _brought(self, directory: Path) -> None:
+        """Has a published index on this machine; those that it follows there are let go."""
+        if self.here(directory):
+            return
+        self._shared.fetch(directory)
+        if not directory.is_dir():
+            return  # which opening it tells
+        kept = {directory.name} | self._shared.names_in(directory.parent)
+        for other in directory.parent.iterdir():
+            if other.name in kept or other.name.startswith("."):  # the latter are being built
+                continue
+            # What is open of it stays until it is closed; a younger one may be on its way to the store.
+            with suppress(FileNotFoundError):  # unless another process has removed it
+                if time.time() - other.stat().st_mtime > _ON_ITS_WAY_SECONDS:
+                    shutil.rmtree(other, ignore_errors=True)
 
     def open(self, directory: Path, *, check_at_once: int | None = None) -> IndexSnapshot:
         """Opens what either engine published; check_at_once: as `Snapshot.load`, of files.
@@ -76,6 +119,7 @@ class IndexEngine:
         Raises CorruptIndex, also where an index is in Milvus and the settings do not say where that is, and
         Unavailable.
         """
+        self._brought(directory)
         if not (directory / COLLECTION).exists():
             return Snapshot.load(directory, check_at_once=check_at_once)
         if self._milvus is None:
@@ -92,6 +136,7 @@ class IndexEngine:
 
         Raises CorruptIndex.
         """
+        self._brought(directory)
         if self._publishes_to_milvus or (directory / COLLECTION).exists():
             return None
         return Snapshot.load(directory)
@@ -115,6 +160,9 @@ class IndexEngine:
 
     def prune(self, folder: Path, keep: Collection[str]) -> None:
         """As `app.index.prune`. What cannot be removed from Milvus now stays, and is a leftover."""
+        elsewhere = self._shared.names_in(folder) - set(keep)
+        for name in elsewhere:
+            self._bring_names(folder / name)
         superseded = [path for path in folder.iterdir() if path.name not in keep]
         if any((path / COLLECTION).exists() for path in superseded):
             time.sleep(_GRACE_SECONDS)
@@ -125,10 +173,24 @@ class IndexEngine:
                     reached(Failpoint.INDEX_PRUNED)
         else:
             prune(folder, keep)
+        for name in elsewhere:
+            if not (folder / name).exists():
+                self._shared.remove(folder / name)
+
+    def _bring_names(self, folder: Path) -> None:
+        """Has on this machine what names the collections of Milvus of the indexes below a folder."""
+        if self._milvus is not None and (store := self._shared.store) is not None:
+            for one in store.listed(self._shared.key(folder)):
+                if one.key.endswith(f"/{COLLECTION}"):
+                    self._shared.fetch(self._shared.path(one.key))
 
     def releasing(self) -> CollectionRelease:
         """What drops the collections that indexes in folders name, before these are removed: for one pass over them."""
-        return CollectionRelease(self._milvus)
+        return CollectionRelease(self._milvus, self._bring_names)
+
+    def release(self, folder: Path) -> bool:
+        """As `CollectionRelease.release`, of one folder alone."""
+        return self.releasing().release(folder)
 
     def show_active(self, gallery: str, directory: Path | None) -> None:
         """Has the gallery's alias in Milvus lead to the index that answers, for those who look there by themselves.

@@ -66,6 +66,10 @@ class Jobs:
         )
         return session.scalars(due.limit(1)).first() is not None
 
+    def unended(self, session: Session) -> set[str]:
+        """The ids of all jobs that wait or run."""
+        return set(session.scalars(select(JobRow.id).where(JobRow.state.in_(UNFINISHED))))
+
     def progress(self, session: Session, subject: str) -> JobProgress | None:
         """How far the subject's unfinished step has come; None where nothing is waiting or running."""
         unfinished = select(JobRow).where(JobRow.subject == subject, JobRow.state.in_(UNFINISHED))

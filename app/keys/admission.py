@@ -107,9 +107,10 @@ def _key_of(scope: Scope, ring: KeyRing, keys: ValidKeys) -> ValidKey:
 def _refuse_keys_in_urls(scope: Scope) -> None:
     """Raises BadRequest where a key was sent in the URL, and so was written into histories and the logs of proxies."""
     query: bytes = scope["query_string"]
-    names = {unquote_to_bytes(part.partition(b"=")[0]).lower() for part in query.split(b"&")}
+    unquote = unquote_to_bytes if b"%" in query else bytes
+    names = {unquote(part.partition(b"=")[0]).lower() for part in query.split(b"&")}
     sent = (scope["path"], query.decode("latin-1"))
-    if b"cwk_" in unquote_to_bytes(query) or not names.isdisjoint(_NAMES_OF_KEYS) or any(map(holds_key, sent)):
+    if b"cwk_" in unquote(query) or not names.isdisjoint(_NAMES_OF_KEYS) or any(map(holds_key, sent)):
         raise BadRequest(
             "A key was sent in the URL, which histories and logs keep. It was not looked at. Revoke it if it is one; "
             "send another as `Authorization: Bearer <key>`."

@@ -88,14 +88,20 @@ class QueueMetrics:
     def following(self, work: Work) -> Callable[[WaitingLine], None]:
         """What a line of this kind of work is to call once its numbers have changed."""
         in_turn, waiting, refused = self._in_turn.labels(work), self._waiting.labels(work), self._refused.labels(work)
-        counted = 0
+        waited = counted = 0
+        in_turn.set(0)
+        waiting.set(0)
+        refused.inc(0)
 
         def changed(line: WaitingLine) -> None:
-            nonlocal counted
+            nonlocal waited, counted
             in_turn.set(line.in_turn)
-            waiting.set(line.waiting)
-            refused.inc(line.refused - counted)
-            counted = line.refused
+            if line.waiting != waited:
+                waited = line.waiting
+                waiting.set(waited)
+            if line.refused != counted:
+                refused.inc(line.refused - counted)
+                counted = line.refused
 
         return changed
 

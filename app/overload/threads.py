@@ -1,7 +1,14 @@
 """The threads that requests are answered in: enough that none waits for a thread that another kind of work holds."""
 
+from __future__ import annotations
+
+import gc
 import os
 import sys
+import threading
+import weakref
+from collections.abc import Callable
+from queue import SimpleQueue
 
 import anyio
 from anyio.to_thread import current_default_thread_limiter
@@ -9,6 +16,7 @@ from anyio.to_thread import current_default_thread_limiter
 from app.settings import Settings
 
 _SWITCH_SECONDS = 0.0005
+_OBJECTS_UNTIL_COLLECTION = 20_000
 _OTHERS = 24  # streams of events that look again, what is left for after answers, files that are sent
 _EXPORTS = 4
 
@@ -36,7 +44,52 @@ def export_threads() -> anyio.CapacityLimiter:
     return anyio.CapacityLimiter(_EXPORTS)
 
 
-def search_threads() -> anyio.CapacityLimiter:
+def rare_collections() -> None:
+    """Has Python look for garbage in cycles rarely, and not in what is there by now, which stays: called once a gateway
+    has started. By default it would look every 700 objects, which a few requests under way are already, and each time
+    at all of them; and now and then at every item that is kept in memory.
+    """
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_UNTIL_COLLECTION, 10, 10)
+
+
+class HandedOver:
+    """Threads that do what is handed over to them, one after another, each begun when first needed.
+
+    anyio's, which are for everything, take twice as long to hand a call over. `ThreadPoolExecutor` waits for its own
+    before the process ends, even for one that waits for a database which does not answer.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        """most: how many threads there are at most; they end once nothing refers to this any more."""
+        self._most = most
+        self._name = name
+        self._waiting: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._begun = 0
+        weakref.finalize(self, _end, self._waiting, most)
+
+    def submit(self, do: Callable[[], object]) -> None:
+        """Has a thread do this. It sees to whatever may be raised itself. To be called by one thread."""
+        self._waiting.put(do)
+        if not self._idle.acquire(blocking=False) and self._begun < self._most:
+            self._begun += 1
+            threading.Thread(target=_work, args=(self._waiting, self._idle), name=self._name, daemon=True).start()
+
+
+def _work(waiting: SimpleQueue[Callable[[], object] | None], idle: threading.Semaphore) -> None:
+    while (do := waiting.get()) is not None:
+        do()
+        del do  # else it, and what it refers to, would stay until the next
+        idle.release()
+
+
+def _end(waiting: SimpleQueue[Callable[[], object] | None], threads: int) -> None:
+    for _ in range(threads):
+        waiting.put(None)
+
+
+def search_threads() -> HandedOver:
     """Threads for searches with one query, which are answered many together: more than a few would only take turns on
     the processors."""
-    return anyio.CapacityLimiter(2 * (os.cpu_count() or 1))
+    return HandedOver(2 * (os.cpu_count() or 1), "search")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic_core import to_json
 
-from app.index import PADDING, Hits, VectorIndex
+from app.index import PADDING, Hits, VectorIndex, Vectors
 from app.search.found_items import FoundItem
 from app.search.routing import RouteName
 from models.portable import Space
@@ -54,18 +54,22 @@ class Answers:
 
     def to_json(self) -> bytes:
         """The answers to all queries, in UTF-8."""
-        return b'%s,"%s":[%s]}' % (
-            self._head(),
-            self._member,
-            b",".join(self._found(query) for query in self._queries()),
-        )
+        pieces = [self._head(), b',"%s":' % self._member]
+        scores = _written(self.hits.scores.ravel())
+        k, start = self.hits.rows.shape[1], b"["
+        for query, rows in enumerate(self.hits.rows.tolist()):
+            pieces.append(start)
+            self._add_found(pieces, rows, scores[query * k : (query + 1) * k])
+            start = b","
+        pieces.append(b"[]}" if start == b"[" else b"]}")
+        return b"".join(pieces)
 
     def one_to_json(self, query: int) -> bytes:
         """The answer to one of the queries, as if it had come alone, in UTF-8."""
-        return b'%s,"%s":%s}' % (self._head(), self._member, self._found(query))
-
-    def _queries(self) -> range:
-        return range(len(self.hits.rows))
+        pieces = [self._head(), b',"%s":' % self._member]
+        self._add_found(pieces, self.hits.rows[query].tolist(), _written(self.hits.scores[query]))
+        pieces.append(b"}")
+        return b"".join(pieces)
 
     def _head(self) -> bytes:
         """The object without its last member and its closing brace."""
@@ -85,29 +89,34 @@ class Answers:
     def _member(self) -> bytes:
         return b"results" if self.group_size is None else b"groups"
 
-    def _found(self, query: int) -> bytes:
-        """What was found for one query as a JSON array: hits, or groups of them."""
-        rows = self.hits.rows[query].tolist()
-        scores = to_json(self.hits.scores[query].tolist(), inf_nan_mode="null")[1:-1].split(b",")
+    def _add_found(self, pieces: list[bytes], rows: list[int], scores: list[bytes]) -> None:
+        """Adds what was found for one query as pieces of a JSON array: of hits, or of groups of them."""
         if self.group_size is None:
-            return self._listed(rows, scores)
-        groups = [
-            b'{"label":%s,"results":%s}'
-            % (to_json(self.items[rows[at]].label), self._listed(rows[at:end], scores[at:end]))
-            for at in range(0, len(rows), self.group_size)
-            if rows[at] != PADDING
-            for end in (at + self.group_size,)
-        ]
-        return b"[%s]" % b",".join(groups)
+            self._add_hits(pieces, rows, scores)
+            return
+        start = b"["
+        for at in range(0, len(rows), self.group_size):
+            if rows[at] != PADDING:
+                end = at + self.group_size
+                pieces += (start, b'{"label":', to_json(self.items[rows[at]].label), b',"results":')
+                self._add_hits(pieces, rows[at:end], scores[at:end])
+                pieces.append(b"}")
+                start = b","
+        pieces.append(b"[]" if start == b"[" else b"]")
 
-    def _listed(self, rows: list[int], scores: list[bytes]) -> bytes:
-        """Hits as a JSON array."""
-        found = [
-            b"%s%s%s" % (self.items[row].before_score, score, self.items[row].after_score)
-            for row, score in zip(rows, scores, strict=True)
-            if row != PADDING
-        ]
-        if self.shown is not None:
-            vectors = (self.shown.by_row[row] for row in rows if row != PADDING)
-            found = [b'%s,"vector":%s}' % (hit[:-1], vector) for hit, vector in zip(found, vectors, strict=True)]
-        return b"[%s]" % b",".join(found)
+    def _add_hits(self, pieces: list[bytes], rows: list[int], scores: list[bytes]) -> None:
+        """Adds hits as pieces of a JSON array."""
+        items, shown, start = self.items, self.shown, b"["
+        for row, score in zip(rows, scores, strict=True):
+            if row != PADDING:
+                item = items[row]
+                pieces += (start, item.before_score, score, item.after_score)
+                if shown is not None:
+                    pieces[-1:] = item.after_score[:-1], b',"vector":', shown.by_row[row], b"}"
+                start = b","
+        pieces.append(b"[]" if start == b"[" else b"]")
+
+
+def _written(scores: Vectors) -> list[bytes]:
+    """Each of the scores (n,) as JSON; those of padding are null."""
+    return to_json(scores.tolist(), inf_nan_mode="null")[1:-1].split(b",")

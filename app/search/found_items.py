@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,11 @@ from pydantic_core import to_json
 from app.index import RowIds
 from app.storage.lance_table import ROW_ID, Table
 
-_OVERHEAD_BYTES = (
-    320  # of the objects that keep one item, without its strings; 290 were measured, and dictionaries grow
-)
+_OVERHEAD_BYTES = 320  # of the objects that keep one item, without its strings; 290 were measured, and dicts grow
+_OF_EACH_VERSION_BYTES = 400
+
+_Kept = dict[tuple[str, int], dict[int, "FoundItem"]]
+"""By gallery and store version, and then by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,17 @@ class FoundItems:
 
     An item is kept under the store version as of which an index holds its row. Between that version and the one that is
     searched it was not written, so whoever finds the row under the same version is shown the same item.
+
+    Items are kept in two halves. Once the newer one is full it becomes the older one, whose items are let go but for
+    those found meanwhile: to note of each item when it was found last would take longer than to find it.
     """
 
     def __init__(self, bytes_at_most: int) -> None:
-        self._room = bytes_at_most
+        self._half = bytes_at_most // 2
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, int, int], FoundItem] = OrderedDict()
+        self._newer: _Kept = {}
+        self._older: _Kept = {}
+        self._newer_bytes = 0
 
     def of(
         self, gallery: str, items: Callable[[], Table], rows: RowIds, versions: RowIds, searched: int
@@ -64,30 +70,47 @@ class FoundItems:
         gallery: names the items' table, which `items` opens. versions: (n,), as of which the index that found the rows
         holds them. searched: the version of the table that the index is level with.
         """
-        keys = [(gallery, row, version) for row, version in zip(rows.tolist(), versions.tolist(), strict=True)]
         found: dict[int, FoundItem] = {}
-        unknown: dict[int, tuple[str, int, int]] = {}
-        with self._lock:
-            for key in keys:
-                if (item := self._kept.get(key)) is None:
-                    unknown[key[1]] = key
-                else:
-                    self._kept.move_to_end(key)
-                    found[key[1]] = item
+        unknown: dict[int, int] = {}
+        for version, of_version in _by_version(rows, versions):
+            newer, older = self._newer.get((gallery, version), {}), self._older.get((gallery, version), {})
+            known = {row: item for row in of_version if (item := newer.get(row)) is not None}
+            found |= known
+            if len(known) < len(of_version):
+                missing = [row for row in of_version if row not in known]
+                again = {row: item for row in missing if (item := older.get(row)) is not None}
+                self._keep(gallery, version, again)
+                found |= again
+                unknown |= {row: version for row in missing if row not in again}
         if unknown:
             read = _read(items(), np.fromiter(unknown, np.int64, len(unknown)), searched)
-            self._keep({unknown[row]: item for row, item in read.items()})
+            for row, item in read.items():
+                self._keep(gallery, unknown[row], {row: item})
             found |= read
         return found
 
-    def _keep(self, read: dict[tuple[str, int, int], FoundItem]) -> None:
+    def _keep(self, gallery: str, version: int, read: Mapping[int, FoundItem]) -> None:
+        key = gallery, version
         with self._lock:
-            for key, item in read.items():
-                before = self._kept.pop(key, None)
-                self._room -= item.nbytes - (0 if before is None else before.nbytes)
-                self._kept[key] = item
-            while self._room < 0 and self._kept:
-                self._room += self._kept.popitem(last=False)[1].nbytes
+            for row, item in read.items():
+                if row in self._newer.get(key, {}):
+                    continue
+                taken = item.nbytes + (0 if key in self._newer else _OF_EACH_VERSION_BYTES)
+                if self._newer_bytes + taken > self._half:
+                    self._older, self._newer, self._newer_bytes = self._newer, {}, 0
+                    taken = item.nbytes + _OF_EACH_VERSION_BYTES
+                if taken <= self._half:
+                    self._newer.setdefault(key, {})[row] = item
+                    self._newer_bytes += taken
+
+
+def _by_version(rows: RowIds, versions: RowIds) -> list[tuple[int, list[int]]]:
+    """The rows (n,), by their versions (n,), which are mostly one."""
+    if not len(rows):
+        return []
+    if (versions == versions[0]).all():
+        return [(int(versions[0]), rows.tolist())]
+    return [(int(version), rows[versions == version].tolist()) for version in np.unique(versions)]
 
 
 def _read(items: Table, rows: RowIds, version: int) -> dict[int, FoundItem]:

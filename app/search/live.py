@@ -146,12 +146,18 @@ class _Followed:
         if name is None or not self._newly_published(generation):
             return False
         folder = self._store.index_folder(self._number) / name
+        if not self._engine.here(folder):
+            return self._taking_over(info, generation, name)
         try:
             size = sum(path.stat().st_size for path in folder.iterdir())
         except OSError:  # which loading it will tell of
             return False
         if size <= self._limits.loaded_at_once or not self._engine.outlives_its_removal(folder):
             return False
+        return self._taking_over(info, generation, name)
+
+    def _taking_over(self, info: GalleryInfo, generation: GenerationInfo, name: str) -> bool:
+        """Has a thread load the newly published index, unless one does; True."""
         with self._starting:
             if self._loading != name:
                 self._loading = name

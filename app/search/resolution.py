@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.artifacts.cascade import has_cascade
 from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.fusions import has_fusion
+from app.artifacts.shared import SharedArtifacts
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
 from app.keys.access import Access
@@ -58,6 +59,7 @@ class SearchResolver:
 
     def __init__(self, settings: Settings, database: Database, models: Models, galleries: Galleries) -> None:
         self._settings = settings
+        self._shared = SharedArtifacts(settings)
         self._database = database
         self._models = models
         self._galleries = galleries
@@ -81,6 +83,8 @@ class SearchResolver:
                 old = info.generations[fused.generation if fused.beside is None else fused.beside].space
                 return ResolvedSearch(info, queries, fused, old)
             route = self._route(session, info, model, caller, wanted)
+        if route.pushed is not None or any(one.upgrade is not None for one in info.generations.values()):
+            self._shared.refresh()  # searches look for artifacts here alone
         return ResolvedSearch(info, queries, _as_wanted(info, model, route, wanted))
 
     def _route(
@@ -128,6 +132,7 @@ class SearchResolver:
         return route
 
     def _artifacts(self, upgrade: str) -> UpgradeArtifacts:
+        self._shared.refresh()
         return UpgradeArtifacts(self._settings.artifacts_dir, upgrade)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
+from app.artifacts.shared import SharedArtifacts
 from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
@@ -32,6 +33,7 @@ class LaterSideInformation:
 
     def __init__(self, settings: Settings, database: Database, models: Models, galleries: Galleries) -> None:
         self._artifacts = settings.artifacts_dir
+        self._shared = SharedArtifacts(settings)
         self._database = database
         self._models = models
         self._galleries = galleries
@@ -62,6 +64,7 @@ class LaterSideInformation:
         made = {number: self._galleries.lineage(info, number) for number in info.generations}
         crossings = [crossing for lineage in made.values() for crossing in lineage.crossings]
         source = info.current.space
+        self._shared.refresh()
         for upgrade, target in pushed:
             crossings.append(open_crossing(UpgradeArtifacts(self._artifacts, upgrade), source, target))
         read = (crossing.chosen.card.side_dimension for crossing in crossings)

@@ -23,6 +23,7 @@ from app.side_information.schemas import Encoder, NewEncoder
 from app.side_information.states import CAME_TO_NOTHING, RUNNING, EncoderState
 from app.side_information.tables import SideInformationEncoderRow
 from app.storage.database import Database
+from app.storage.shared_files import shared_files
 from models.portable import Distance
 
 STEP = "train_side_information"
@@ -42,6 +43,7 @@ class Encoders:
         jobs: Jobs,
     ) -> None:
         self._artifacts = settings.artifacts_dir
+        self._shared = shared_files(settings)
         self._database = database
         self._models = models
         self._galleries = galleries
@@ -81,7 +83,7 @@ class Encoders:
             row = SideInformationEncoderRow(id=request.id)
             session.add(row)
         else:
-            remove_once_committed(session, self._artifacts / row.run)
+            remove_once_committed(session, self._artifacts / row.run, self._shared)
         row.model, row.run, row.request = model, run, request.model_dump(mode="json")
         row.state, row.learned, row.reason = EncoderState.QUEUED, None, None
         session.flush()
@@ -157,7 +159,7 @@ class Encoders:
         """An encoder goes with its model, for the registry."""
         row = session.get(SideInformationEncoderRow, model, with_for_update=True)
         if row is not None:
-            remove_once_committed(session, self._artifacts / row.run)
+            remove_once_committed(session, self._artifacts / row.run, self._shared)
             session.delete(row)
 
     def begin(self, run: str) -> Encoder:

@@ -5,28 +5,36 @@ and a tag keeps a version readable. Rows keep their 64-bit row id through update
 the row id serves as the key of everything derived from a row.
 """
 
-import random
-import shutil
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import lance
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import structlog
 
 from app.failpoints import Failpoint, reached
-from app.problems import Unavailable
-from app.storage.checksums import check_table, drop_stale_seals, seal_table, table_files
-from app.storage.disk import disk_problem
+from app.storage.location import Location
+from app.storage.merges import Merged, Written, delete_over, merge, merge_over
 from app.storage.newest_version import NewestVersion
+from app.storage.stored_rows import StoredRows, with_ids
+from app.storage.table_files import TableFiles, is_conflict
+from app.storage.table_tags import remove_tag, set_tag, tag_names
 
-log = structlog.get_logger(__name__)
+__all__ = [
+    "ROW_ID",
+    "Changes",
+    "StoredRows",
+    "Table",
+    "VersionGone",
+    "Written",
+    "embedding_column",
+    "embedding_model",
+    "is_conflict",
+    "vector_type",
+    "vectors_of",
+]
 
 # Lance rejects merges that would both insert the same key only where the schema names the key.
 _ID = pa.field("id", pa.string(), nullable=False, metadata={b"lance-schema:unenforced-primary-key": b"true"})
@@ -34,12 +42,7 @@ _EMBEDDING_PREFIX = "embedding@"
 _FRAGMENTS_BEFORE_COMPACTION = 64
 _IDS_AT_ONCE = 2**18
 _ATTEMPTS = 8
-_TAG_EXISTS, _TAG_GONE = "already exists", "not found"
-_ATTEMPTS_OVER = 40
-_LONGEST_PAUSE_SECONDS = 0.5
-_TOO_MANY_WRITERS = "Too many others write the same rows at this moment. Send the request again."
 _LOOKED_UP_AT_ONCE = 4096  # rows; more are found by reading all
-_CONFLICTS = ("Too many concurrent writers", "commit conflict")
 _KEEP_VERSIONS = timedelta(hours=1)
 _ROWS_AHEAD = 2  # times as many row ids are looked up as rows are wanted: some are gone
 _SLOWLY = {"batch_readahead": 2, "fragment_readahead": 1}
@@ -69,15 +72,6 @@ def vectors_of(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarr
 
 
 @dataclass(frozen=True)
-class Written:
-    """What an upsert did, and the version that holds it."""
-
-    inserted: int
-    updated: int
-    version: int
-
-
-@dataclass(frozen=True)
 class Changes:
     """What happened between two versions: rows gone, and the rows written as they are now."""
 
@@ -89,36 +83,6 @@ class Changes:
         return bool(len(self.removed) or self.written)
 
 
-@dataclass(frozen=True)
-class StoredRows:
-    """The rows of one version of a table, to be looked at while new ones are written over them."""
-
-    _dataset: lance.LanceDataset
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of that version."""
-        return self._dataset.schema
-
-    def of(self, ids: pa.Array, columns: Sequence[str]) -> pa.Table:
-        """The columns of the rows with these ids, in the order of the ids; nulls where there is no such row."""
-        found = self._dataset.to_table(filter=_with_ids(ids.to_pylist()), columns=["id", *columns])
-        return found.take(pc.index_in(ids, value_set=found.column("id").combine_chunks()))
-
-    def known(self, ids: pa.ChunkedArray) -> np.ndarray:
-        """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
-        known = np.zeros(len(ids), bool)
-        for batch in self._dataset.scanner(columns=["id"], batch_size=_IDS_AT_ONCE).to_batches():
-            places = pc.index_in(batch.column("id"), value_set=ids).drop_null()
-            known[places.to_numpy()] = True
-        return known
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Whether another writer came first, which Lance says in the words of exceptions of several classes."""
-    return any(words in str(error) for words in _CONFLICTS)
-
-
 class VersionGone(LookupError):
     """The version to compare with was cleaned up: whoever derived something from it must begin anew."""
 
@@ -126,32 +90,30 @@ class VersionGone(LookupError):
 class Table:
     """Rows keyed by `id`, on local disk or wherever Lance can write."""
 
-    def __init__(self, uri: str | Path) -> None:
-        self.uri = str(uri)
-        self._newest = NewestVersion(lance.dataset(self.uri), Path(uri))
+    def __init__(self, location: Location | str) -> None:
+        self._files = TableFiles(location)
+        self.uri = self._files.uri
+        self._newest = NewestVersion(self._latest(), self._files.folder)
 
     @classmethod
-    def create(cls, uri: str | Path, columns: Sequence[pa.Field]) -> "Table":
+    def create(cls, location: Location | str, columns: Sequence[pa.Field]) -> "Table":
         """An empty table; one that is there already is opened, so that creating twice is harmless."""
-        schema = pa.schema([_ID, *columns])
-        if not cls.exists(uri):
+        files, schema = TableFiles(location), pa.schema([_ID, *columns])
+        if not files.exist():
             try:
-                lance.write_dataset(schema.empty_table(), str(uri), mode="create", enable_stable_row_ids=True)
+                lance.write_dataset(schema.empty_table(), files.uri, mode="create", enable_stable_row_ids=True)
             except OSError:
-                if not cls.exists(uri):  # nobody else created it meanwhile
-                    shutil.rmtree(uri, ignore_errors=True)
-                    with suppress(OSError):
-                        Path(uri).parent.rmdir()  # the folder made for it, if nothing else is in there
+                files.remove_unless_created()
                 raise
             reached(Failpoint.TABLE_CREATED)
-        table = cls(uri)
-        table._seal(table._latest())
+        table = cls(location)
+        files.seal(files.latest())
         return table
 
     @staticmethod
-    def exists(uri: str | Path) -> bool:
+    def exists(location: Location | str) -> bool:
         """Whether a version of it was committed; the folders alone are what a full disk leaves."""
-        return any((Path(uri) / "_versions").glob("*.manifest"))
+        return TableFiles(location).exist()
 
     @property
     def version(self) -> int:
@@ -190,10 +152,10 @@ class Table:
                 if known:
                     latest.drop_columns([field.name])
                 dataset = self._latest()
-                over = self._files(dataset)
+                over = self._files.of(dataset)
                 dataset.add_columns(field)
                 reached(Failpoint.COLUMN_ADDED)
-                self._seal(dataset, over)
+                self._files.seal(dataset, over)
             except (OSError, ValueError) as error:
                 conflict = is_conflict(error) and attempt < _ATTEMPTS - 1
                 if not (conflict or self.has(field.name)):
@@ -201,14 +163,7 @@ class Table:
 
     def upsert(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Written:
         """Inserts or updates by `id`, in one commit. Columns left out keep their values in rows that are there."""
-        dataset = self._latest()
-        over = self._files(dataset)
-        reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
-        merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-        done = merge.execute(reader)
-        reached(Failpoint.ROWS_UPSERTED)
-        self._maintain(over)
-        return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
+        return self._settled(merge(self._files, schema, batches, insert=True)).written
 
     def upsert_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
         """Upserts rows that depend on those they are written over, in one commit.
@@ -217,41 +172,15 @@ class Table:
         called again with what is stored then, so that nobody's write is lost: whatever the new rows depend on is to be
         looked up in there. What it raises before it returns is raised. Raises Unavailable where that never ends.
         """
-        return self._merge_over(rows, insert=True)
+        return self._settled(merge_over(self._files, rows, insert=True)).written
 
     def update_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
         """As `upsert_over`, but that rows of ids that are not there are passed over."""
-        return self._merge_over(rows, insert=False)
-
-    def _merge_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader], *, insert: bool) -> Written:
-        for attempt in range(_ATTEMPTS_OVER):
-            dataset = self._latest()
-            over = self._files(dataset)
-            reader = rows(StoredRows(dataset))
-            merge = dataset.merge_insert("id").when_matched_update_all()
-            if insert:
-                merge = merge.when_not_matched_insert_all()
-            try:
-                done = merge.conflict_retries(0).execute(reader)
-            except OSError as error:
-                if not is_conflict(error):
-                    raise
-                _pause(attempt)
-                continue
-            reached(Failpoint.ROWS_UPSERTED if insert else Failpoint.ROWS_UPDATED)
-            self._maintain(over)
-            return Written(done["num_inserted_rows"], done["num_updated_rows"], int(dataset.version))
-        raise Unavailable(_TOO_MANY_WRITERS)
+        return self._settled(merge_over(self._files, rows, insert=False)).written
 
     def update(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
         """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
-        reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
-        dataset = self._latest()
-        over = self._files(dataset)
-        done = dataset.merge_insert("id").when_matched_update_all().execute(reader)
-        reached(Failpoint.ROWS_UPDATED)
-        self._maintain(over)
-        return int(done["num_updated_rows"])
+        return self._settled(merge(self._files, schema, batches, insert=False)).written.updated
 
     def known(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
@@ -261,10 +190,10 @@ class Table:
         """Removes rows by id, in one commit; how many there were."""
         keys = pa.table({"id": pa.array(sorted(set(ids)), pa.string())})
         dataset = self._latest()
-        over = self._files(dataset)
+        over = self._files.of(dataset)
         done = dataset.merge_insert("id").when_matched_delete().execute(keys)
         reached(Failpoint.ROWS_DELETED)
-        self._seal(dataset, over)
+        self._files.seal(dataset, over)
         return int(done["num_deleted_rows"])
 
     def delete_rows(self, matching: Callable[[int], np.ndarray]) -> int:
@@ -273,24 +202,14 @@ class Table:
         Where another writer changes one of these in between, it is asked again of the version that there is then. What
         it raises is raised. Raises Unavailable where that never ends.
         """
-        for attempt in range(_ATTEMPTS_OVER):
-            dataset = self._latest()
-            over = self._files(dataset)
+
+        def gone(dataset: lance.LanceDataset) -> pa.Table:
             version = int(dataset.version)
-            keys = self._ids_of(matching(version), version)
-            if not keys.num_rows:
-                return 0
-            try:
-                done = dataset.merge_insert("id").when_matched_delete().conflict_retries(0).execute(keys)
-            except OSError as error:
-                if not is_conflict(error):
-                    raise
-                _pause(attempt)
-                continue
-            reached(Failpoint.ROWS_DELETED)
-            self._seal(dataset, over)
-            return int(done["num_deleted_rows"])
-        raise Unavailable(_TOO_MANY_WRITERS)
+            return self._ids_of(matching(version), version)
+
+        merged = delete_over(self._files, gone)
+        self._files.seal(merged.dataset, merged.over)
+        return int(merged.done["num_deleted_rows"])
 
     def _ids_of(self, rows: np.ndarray, version: int) -> pa.Table:
         """The ids of the rows with these row ids (m,), in no order: a table of the column `id`."""
@@ -305,7 +224,7 @@ class Table:
     def check(self, version: int | None = None) -> int:
         """Compares the files of a version, or of the newest, with their checksums; how many have one. Raises
         DamagedFile."""
-        return check_table(Path(self.uri), version)
+        return self._files.check(version)
 
     def count(self, where: str | None = None, *, version: int | None = None) -> int:
         return int(self._at(version).count_rows(where))
@@ -314,7 +233,7 @@ class Table:
         self, ids: Sequence[str], columns: Sequence[str] | None = None, *, version: int | None = None
     ) -> pa.Table:
         """Rows by id, in no order, with their row ids."""
-        return self.where(_with_ids(ids), columns, version=version)
+        return self.where(with_ids(ids), columns, version=version)
 
     def by_row(self, rows: np.ndarray, columns: Sequence[str], *, version: int | None = None) -> pa.Table:
         """Rows by row id, in no order, with their row ids; rows deleted by then are left out."""
@@ -395,87 +314,26 @@ class Table:
 
     def tag(self, name: str, version: int) -> None:
         """Keeps a version readable until `untag`; tagging again moves the tag."""
-        tags = self._latest().tags
-        # Never listed first: Lance reads each tag that it lists, and another process may remove one meanwhile.
-        try:
-            tags.create(name, version)
-        except ValueError as error:
-            if not _says(error, _TAG_EXISTS):
-                raise
-            tags.update(name, version)
-        reached(Failpoint.VERSION_TAGGED)
+        set_tag(self._latest, name, version)
 
     def tags(self) -> list[str]:
         """The names of all tags."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return list(self._latest().tags.list())
-            except ValueError as error:  # one was removed while they were read
-                if not _says(error, _TAG_GONE):
-                    raise
-        return list(self._latest().tags.list())
+        return tag_names(self._latest)
 
     def untag(self, name: str) -> None:
         """Removes a tag, if there is one. A table that is gone has none."""
-        try:
-            self._latest().tags.delete(name)
-        except ValueError as error:
-            if not _says(error, _TAG_GONE):
-                raise
-            return
-        reached(Failpoint.VERSION_UNTAGGED)
+        remove_tag(self._latest, name)
 
-    def _maintain(self, over: Collection[Path]) -> None:
-        """Seals what was written over a version of these files, and merges small fragments once there are many: every
-        write adds one, and every read opens them all.
-
-        Where another writer comes in between, that write is kept and the merging is left to the next one; so it is
-        where the disk is full, since what was written before is kept.
-        """
-        dataset = self._latest()
-        self._seal(dataset, over)
-        if len(dataset.get_fragments()) < _FRAGMENTS_BEFORE_COMPACTION:
-            return
-        try:
-            dataset.optimize.compact_files()
-            reached(Failpoint.FRAGMENTS_MERGED)
-            dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
-            reached(Failpoint.VERSIONS_CLEANED)
-            self._seal(dataset, over)
-            drop_stale_seals(Path(self.uri))
-        except OSError as error:
-            if not is_conflict(error) and disk_problem(error, Path(self.uri)) is None:
-                raise
-            log.info("fragments not merged; a later write tries again", table=self.uri, why=str(error))
-
-    def _files(self, dataset: lance.LanceDataset) -> set[Path]:
-        return table_files(Path(self.uri), dataset)
-
-    def _seal(self, dataset: lance.LanceDataset, over: Collection[Path] = ()) -> None:
-        seal_table(Path(self.uri), dataset, over)
+    def _settled(self, merged: Merged) -> Merged:
+        """A merge after which the table has its checksums, and few fragments."""
+        self._files.compact(_FRAGMENTS_BEFORE_COMPACTION, _KEEP_VERSIONS, merged.over)
+        return merged
 
     def _latest(self) -> lance.LanceDataset:
-        """A handle of this call's own at the newest version: handles move, and threads share this object."""
-        return lance.dataset(self.uri)
+        return self._files.latest()
 
     def _at(self, version: int | None) -> lance.LanceDataset:
-        return lance.dataset(self.uri, version=version)
-
-
-def _pause(attempt: int) -> None:
-    """Waits before the next attempt, so that those who were in each other's way are not again."""
-    time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * (attempt + 1) / _ATTEMPTS_OVER))
-
-
-def _says(error: Exception, what: str) -> bool:
-    """Whether an error of Lance, which has one class for many, says this."""
-    return what in str(error).lower()
-
-
-def _with_ids(ids: Sequence[str]) -> str:
-    """The condition of rows with one of these ids."""
-    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in ids)
-    return f"id IN ({quoted})" if ids else "false"
+        return self._files.at(version)
 
 
 def _ascending(rows: pa.Table) -> np.ndarray:

@@ -17,18 +17,20 @@ class NewestVersion:
     when it was listed.
     """
 
-    def __init__(self, dataset: lance.LanceDataset, folder: Path) -> None:
-        """folder: where the dataset lies, if that is on a disk of this machine."""
+    def __init__(self, dataset: lance.LanceDataset, folder: Path | None) -> None:
+        """folder: where the dataset lies; None where that is no disk of this machine, and Lance is always asked."""
         self._dataset = dataset
         self._folder = folder
-        self._manifests = str(manifest_path(folder, 0).parent)
+        self._manifests = "" if folder is None else str(manifest_path(folder, 0).parent)
         self._known: tuple[int, int, str] | None = None
 
     def get(self) -> int:
         """The newest committed version, whoever committed it."""
+        if self._folder is None:
+            return int(self._dataset.latest_version)
         try:
             changed = os.stat(self._manifests).st_mtime_ns
-        except OSError:  # somewhere else than on a disk; or gone, which Lance says in its own words
+        except OSError:  # gone, which Lance says in its own words
             return int(self._dataset.latest_version)
         known = self._known
         if known is not None and known[1] == changed and not os.path.exists(known[2]):

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app.artifacts.folder import UpgradeArtifacts
+from app.artifacts.shared import SharedArtifacts
 from app.settings import Settings
 from app.storage.database import Database
 from app.upgrades.request import COMPATIBLE
@@ -18,6 +19,7 @@ class UpgradeFindings:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._artifacts = settings.artifacts_dir
+        self._shared = SharedArtifacts(settings)
         self._database = database
 
     def predicted(self, upgrade: str, gallery: str) -> dict[str, Any] | None:
@@ -32,5 +34,6 @@ class UpgradeFindings:
         query = select(UpgradeRow).where(UpgradeRow.source.in_(models)).order_by(UpgradeRow.id.desc())
         with self._database.read() as session:
             trained = [row.id for row in session.scalars(query) if row.strategy == COMPATIBLE]
+        self._shared.refresh()
         paths = [UpgradeArtifacts(self._artifacts, upgrade).rows for upgrade in trained]
         return [path for path in paths if path.exists()]

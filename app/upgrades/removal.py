@@ -12,6 +12,7 @@ from app.problems import InUse, WrongState
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.shared_files import shared_files
 from app.upgrades import rows, states
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.request import FORWARD
@@ -35,6 +36,7 @@ class UpgradeRemoval:
         usages: Sequence[UpgradeUsages],
     ) -> None:
         self._artifacts = settings.artifacts_dir
+        self._shared = shared_files(settings)
         self._database = database
         self._models = models
         self._galleries = galleries
@@ -64,7 +66,7 @@ class UpgradeRemoval:
             self._models.untrained(session, row.target, row.id)
             self._jobs.forget(session, row.id)
             session.delete(row)
-            remove_once_committed(session, self._artifacts / row.id)
+            remove_once_committed(session, self._artifacts / row.id, self._shared)
 
     def _served_through(self, session: Session, row: UpgradeRow) -> list[str]:
         """What is searched through an upgrade's crossing, or can be by switching to a generation built on it."""

@@ -16,7 +16,7 @@ from app.uploads.decoding import decode
 from app.uploads.expected_columns import Expected, UploadLimits
 from app.uploads.guard import decode_guarded
 from app.uploads.queries import QueryVectors, vectors_of_npy, vectors_of_rows
-from app.uploads.receiving import receive
+from app.uploads.receiving import receive, received
 from app.uploads.rows import UploadedRows
 
 if TYPE_CHECKING:  # see `expected`
@@ -73,11 +73,17 @@ class Uploads:
         """
         media_type = _media_type(headers, media_types.QUERIES)
         limits = replace(self._limits, rows=self._queries_limit)
+        if media_type == media_types.NPY:
+            array = await received(stream, limits.json_bytes, _length(headers))
+
+            async def decoded_npy(dimension: int, old_dimension: int | None) -> QueryVectors:
+                return QueryVectors(await run_sync(vectors_of_npy, array, dimension, limits.rows))
+
+            yield decoded_npy
+            return
         async with receive(stream, self._directory, limits.json_bytes, _length(headers)) as body:
 
             async def decoded(dimension: int, old_dimension: int | None) -> QueryVectors:
-                if media_type == media_types.NPY:
-                    return QueryVectors(await run_sync(vectors_of_npy, body, dimension, limits.rows))
                 try:
                     rows = await self._decode(body, media_type, Expected.queries(dimension, old_dimension), limits)
                 except InvalidRows as problem:

@@ -1,11 +1,11 @@
 """Query vectors, from a URL or a body: always finite float32 of the right dimension, or a problem that says why not."""
 
 import base64
+import io
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -71,30 +71,28 @@ def vectors_of_lists(lists: Sequence[Sequence[float]], dimension: int, column: s
     return _finite(numbers, column)
 
 
-def vectors_of_npy(path: Path, dimension: int, limit_rows: int) -> np.ndarray:
-    """The array of an npy file: (n, dimension) float32; (dimension,) is one query.
+def vectors_of_npy(body: bytes, dimension: int, limit_rows: int) -> np.ndarray:
+    """The array of a body in npy: (n, dimension) float32; (dimension,) is one query.
 
     Raises InvalidUpload, TooLarge and Unprocessable.
     """
-    with path.open("rb") as file:
-        header = read_header(file, "The body")
-        kind, size = header.dtype.kind, header.dtype.itemsize
-        if not (kind in "iu" or (kind == "f" and size <= _DOUBLE_BYTES)):
-            raise InvalidUpload(f"The body is of dtype {header.dtype}; {wanted_vectors(dimension)}.")
-        rows = _query_rows(header.shape, dimension)
-        if rows is None:
-            raise Unprocessable(f"The array has shape {header.shape}; (n, {dimension}) is expected.")
-        if rows > limit_rows:
-            raise TooLarge(f"The body holds {rows} queries; one request may hold {limit_rows}.", limit=limit_rows)
-        if path.stat().st_size != header.total_bytes:
-            raise InvalidUpload(
-                f"The body takes {path.stat().st_size} bytes, but shape {header.shape} of {header.dtype} makes "
-                f"{header.total_bytes}."
-            )
-        numbers = np.frombuffer(file.read(), header.dtype)
-        if kind in "iu":
-            numbers = numbers.astype(np.float64)
-        return _finite(numbers.reshape((rows, dimension), order="F" if header.by_columns else "C"))
+    header = read_header(io.BytesIO(body), "The body")
+    kind, size = header.dtype.kind, header.dtype.itemsize
+    if not (kind in "iu" or (kind == "f" and size <= _DOUBLE_BYTES)):
+        raise InvalidUpload(f"The body is of dtype {header.dtype}; {wanted_vectors(dimension)}.")
+    rows = _query_rows(header.shape, dimension)
+    if rows is None:
+        raise Unprocessable(f"The array has shape {header.shape}; (n, {dimension}) is expected.")
+    if rows > limit_rows:
+        raise TooLarge(f"The body holds {rows} queries; one request may hold {limit_rows}.", limit=limit_rows)
+    if len(body) != header.total_bytes:
+        raise InvalidUpload(
+            f"The body takes {len(body)} bytes, but shape {header.shape} of {header.dtype} makes {header.total_bytes}."
+        )
+    numbers = np.frombuffer(body, header.dtype, offset=header.bytes)
+    if kind in "iu":
+        numbers = numbers.astype(np.float64)
+    return _finite(numbers.reshape((rows, dimension), order="F" if header.by_columns else "C"))
 
 
 def _query_rows(shape: tuple[int, ...], dimension: int) -> int | None:

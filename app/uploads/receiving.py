@@ -43,6 +43,18 @@ async def receive(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def received(stream: AsyncIterator[bytes], limit_bytes: int, announced_bytes: int | None = None) -> bytes:
+    """A body that is short enough for memory. Raises TooLarge as `receive`."""
+    if announced_bytes is not None and announced_bytes > limit_bytes:
+        raise _too_large(limit_bytes)
+    body = bytearray()
+    async for piece in stream:
+        body += piece
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+    return bytes(body)
+
+
 async def _write(stream: AsyncIterator[bytes], body: Path, limit_bytes: int) -> None:
     waiting, written = bytearray(), 0
     with body.open("wb") as file:

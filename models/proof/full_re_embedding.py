@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from models.arrays import Floats
@@ -13,13 +15,22 @@ from models.proof.setup import ProofSetup
 from models.proof.stratum_estimate import RESAMPLES, Draws
 
 
+@dataclass(frozen=True)
+class ErrorsLeft:
+    """The share of errors that re-embedding the pairs would leave: of the old model's and of the crossing's among the
+    pairs, each a mean and its bootstrap draws, (resamples,). Above 1 where it would add some."""
+
+    of_old: tuple[float, Floats]
+    of_crossing: tuple[float, Floats]
+
+
 def full_re_embedding(
     setup: ProofSetup, rows: HeldOutScores, metric: RetrievalMetric, seed: int
-) -> tuple[FullReEmbedding | None, tuple[float, Floats] | None]:
-    """What re-embedding the pairs would give, M(new, new), and the share of the crossing's errors that it would leave.
+) -> tuple[FullReEmbedding | None, ErrorsLeft | None]:
+    """What re-embedding the pairs would give, M(new, new), and the errors that it would leave.
 
-    rows: the pairs as transformed with their rows held out. The share is a mean and its bootstrap draws, (resamples,).
-    Both are None for a metric that takes the new model's own answers for the truth.
+    rows: the pairs as transformed with their rows held out. Both are None for a metric that takes the new model's own
+    answers for the truth.
     """
     if metric not in BY_LABEL:
         return None, None
@@ -46,7 +57,7 @@ def full_re_embedding(
     gain = new_new.mean / self_test.mean if self_test.mean > 0 else None
     return (
         FullReEmbedding(metric, self_test, mean(by_cross), new_new, mean(by_new - by_old), gain),
-        ratio(1 - by_new, 1 - by_cross),
+        ErrorsLeft(ratio(1 - by_new, 1 - by_old), ratio(1 - by_new, 1 - by_cross)),
     )
 
 
@@ -61,18 +72,24 @@ def new_is_worse(backfilled: FullReEmbedding | None, difference: Quantity) -> bo
     return gain.high < 0 or (gain.mean <= 0 and difference.low <= 0 and not perfect)
 
 
-def without_errors(seen: Draws | None, left: tuple[float, Floats] | None) -> Quantity | None:
+def without_errors(seen: Draws | None, left: ErrorsLeft | None) -> Quantity | None:
     """The predicted figure of full re-embedding over the gallery, None where there is nothing to predict it from.
 
-    seen: the crossing's figures on the part with pairs; left: the share of the crossing's errors that re-embedding
-    leaves among the pairs, mean and draws. The gallery's errors are taken to shrink alike. The pairs' own figures
-    cannot be taken over: they alone are a sparser gallery than the real one.
+    seen: the figures of the part with pairs. The old model's errors are taken to shrink in the gallery as they do among
+    the pairs, whose own figures cannot be taken over: they alone are a sparser gallery, which real vectors of either
+    model suffer from more than the crossing's, which are smoother. The crossing's errors can be reckoned with in the
+    same way, which is as a rule further off; the interval holds those of both ways.
     """
     if seen is None or left is None:
         return None
-    mean, draws = left
-    interval = percentile_interval(1 - mean * (1 - seen.cross_mean), 1 - draws * (1 - seen.fresh_cross))
-    return _clipped(interval, "predicted: errors of the covered part, in the proportion left by re-embedding the pairs")
+
+    def reckoned(errors: tuple[float, Floats], mean: float, fresh: Floats) -> Interval:
+        return percentile_interval(1 - errors[0] * (1 - mean), 1 - errors[1] * (1 - fresh))
+
+    by_old = reckoned(left.of_old, seen.old_mean, seen.fresh_old)
+    by_cross = reckoned(left.of_crossing, seen.cross_mean, seen.fresh_cross)
+    either = Interval(by_old.mean, min(by_old.low, by_cross.low), max(by_old.high, by_cross.high))
+    return _clipped(either, "predicted: the old model's errors, in the proportion left by re-embedding the pairs")
 
 
 def mixed(seen: Draws | None, re_embed: Quantity | None, share: float) -> Quantity | None:

@@ -21,6 +21,7 @@ ScoresByAlpha = NDArray[np.float64]
 """(queries, values of α, 4), a column for each of the METRICS; NaN where not measured."""
 
 _STEPS = 20
+_ROUNDING_OF_STANDARDISED = 1e-6
 _COARSE_STEPS = 5  # for the average precision, which takes a sort for every α
 
 
@@ -48,6 +49,7 @@ class FusedSearch:
         the `metric`. Rows without a label are not ranked; a query without a match scores 0."""
         found = np.full((len(codes), len(alphas), len(METRICS)), np.nan)
         unlabelled = np.flatnonzero(gallery_codes < 0)
+        factors = alphas.astype(np.float32)
         by_code = np.argsort(gallery_codes, kind="stable")
         bounds = np.searchsorted(gallery_codes[by_code], np.arange(max(codes.max(initial=-1), 0) + 2))
 
@@ -55,7 +57,6 @@ class FusedSearch:
             _standardise(old)
             _standardise(new)
             new -= old
-            fused = np.empty(old.shape[1], np.float32)
             for query, base, difference in zip(rows.tolist(), old, new, strict=True):
                 found[query, :, :3] = 0.0
                 code = codes[query]
@@ -64,15 +65,13 @@ class FusedSearch:
                 base[hidden], difference[hidden] = -np.inf, 0.0
                 if not len(same) or not (base[same] > -np.inf).any():
                     continue
-                for i, alpha in enumerate(alphas.tolist()):
-                    np.multiply(difference, np.float32(alpha), out=fused)
-                    np.add(fused, base, out=fused)
-                    rank = _rank_of_first(fused, same)
-                    found[query, i, :2] = rank <= 1, rank <= 5
-                    if metric == "map":
-                        ranks = match_ranks(fused[None], same)[0]
-                        ranks = ranks[ranks > 0]
-                        found[query, i, 2] = float((np.arange(1, len(ranks) + 1) / ranks).mean())
+                ranks = _ranks_of_first(base, difference, same, factors)
+                found[query, :, 0], found[query, :, 1] = ranks <= 1, ranks <= 5
+                if metric == "map":
+                    for i, factor in enumerate(factors):
+                        matched = match_ranks((base + factor * difference)[None], same)[0]
+                        matched = matched[matched > 0]
+                        found[query, i, 2] = float((np.arange(1, len(matched) + 1) / matched).mean())
 
         for_each_pair_of_blocks(take, self.old, self.new)
         if metric != "map":
@@ -128,8 +127,21 @@ def _standardise(scores: Floats32) -> None:
     scores[spread[:, 0] <= ROUNDING] = 0
 
 
-def _rank_of_first(scores: Floats32, same: RowNumbers) -> int:
-    """The 1-based rank of the best of the rows `same` (s,), ascending; of equal scores the earlier row is ahead."""
-    first = same[scores[same].argmax()]
-    best = scores[first]
-    return int(np.count_nonzero(scores > best) + np.count_nonzero(scores[:first] == best)) + 1
+def _ranks_of_first(base: Floats32, difference: Floats32, same: RowNumbers, factors: Floats32) -> RowNumbers:
+    """The 1-based rank of the best of the rows `same` (s,), ascending, by base + factor · difference, for each of the
+    factors (a,), from 0 to 1: (a,). Of equal scores the earlier row is ahead.
+
+    base, difference: (n,) of standardised scores. A row's score is nowhere higher than at one of the ends, so one that
+    is there below the lowest of the best is never ahead, and is not looked at again.
+    """
+    of_same = base[same] + factors[:, None] * difference[same]
+    place = of_same.argmax(axis=1)
+    first, best = same[place], of_same[np.arange(len(factors)), place]
+    highest = np.maximum(base, base + difference)
+    rounding = np.float32(_ROUNDING_OF_STANDARDISED * np.sqrt(len(base)))  # standardised, no score exceeds √n
+    rivals = np.flatnonzero(highest >= best.min() - rounding)
+    scores = base[rivals] + factors[:, None] * difference[rivals]
+    ahead = scores > best[:, None]
+    ahead |= (scores == best[:, None]) & (rivals < first[:, None])
+    ranks: RowNumbers = ahead.sum(axis=1) + 1
+    return ranks

@@ -22,7 +22,10 @@ from models.portable import Array, Distance
 DEPTH: dict[RetrievalMetric, int] = {"cmc@1": 1, "cmc@5": 5, "recall@10": 10}
 
 STEPS = 21
-STEEPEST = 2.0  # how much more curved the gallery's curve is taken to be than that of the pairs, at most
+STEEPEST: dict[RetrievalMetric, float] = {"cmc@1": 0.0, "cmc@5": 0.0, "map": 2.0, "recall@10": 2.0}
+"""How much more curved the gallery's curve is taken to be than that of the pairs, at most. Among a few pairs of a class
+real vectors and transformed ones get into each other's way; in a gallery that costs the first answers next to nothing,
+and the straight line is nearer."""
 NORMAL_95 = 2 * 1.959964  # width of a 95 % interval in standard deviations
 
 
@@ -87,7 +90,8 @@ def predicted_curve(
     transformed: (n, d) by refits that had not learned from each pair; new: (n, d); codes: (n,) or None; order: (n,)
     of the pairs. They are queries and gallery, own entry excluded. `start` and `end`, 95 % intervals of M(new, h) and
     M(new, new) on the gallery, take the place of the pairs' own, which are of a smaller gallery: the pairs then tell
-    by how much the curve departs from the straight line between its ends, in proportion to their distance. Without
+    by how much the curve departs from the straight line between its ends, in proportion to their distance and as far
+    as `STEEPEST` lets it. Without
     `end`, the gallery's errors are taken to shrink and grow as the pairs' do. queries: (n, d) of the pairs, where they
     are not their new vectors; truth: as of `values_along`. Where the gallery is far denser than the pairs (two pairs of
     a class, say), the curve rises sooner than foretold: the intervals tell nothing of that. Raises ValueError for a
@@ -121,7 +125,8 @@ def predicted_curve(
         if end is None:
             curves = _in_proportion(curves, drawn_start)
         else:
-            curves = _between(curves, drawn_start, end.mean + luck * (end.high - end.low) / NORMAL_95)
+            drawn_end = end.mean + luck * (end.high - end.low) / NORMAL_95
+            curves = _between(curves, drawn_start, drawn_end, STEEPEST[measure])
     curves = np.clip(curves, 0, 1)
     return _curve(name, measure, [percentile_interval(float(each[0]), each[1:]) for each in curves.T])
 
@@ -226,13 +231,14 @@ def _best(score: Array, row: Codes, k: int) -> Codes:
     return best
 
 
-def _between(curves: Floats, start: Floats, end: Floats) -> Floats:
-    """Curves (r, points) bent from their own ends to others (r, 1): the straight line, and the departure from it."""
+def _between(curves: Floats, start: Floats, end: Floats, steepest: float) -> Floats:
+    """Curves (r, points) bent from their own ends to others (r, 1): the straight line, and the departure from it, in
+    proportion to the distance of the ends, but `steepest` times at most."""
     share = np.linspace(0, 1, curves.shape[1])
     first, last = curves[:, :1], curves[:, -1:]
     departure = curves - first - share * (last - first)
     wide = np.where(np.abs(last - first) > 1e-9, last - first, 1e-9)
-    return np.asarray(start + share * (end - start) + np.clip((end - start) / wide, 0, STEEPEST) * departure)
+    return np.asarray(start + share * (end - start) + np.clip((end - start) / wide, 0, steepest) * departure)
 
 
 def _in_proportion(curves: Floats, start: Floats) -> Floats:

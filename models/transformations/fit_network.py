@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,11 +19,10 @@ from models.arrays import Codes, Progress, silent
 from models.portable import Array, Network
 from models.spread import mean_spread
 from models.training.precision import reduced_dtype
+from models.training.threads import threads_worth_it
 from models.transformations.labels import supervised_contrastive
 from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Design
-
-WORTH_THREADS = 1e9  # floating-point operations from which a step is shared between threads
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,9 @@ def fit_network(
         shift, scale = outputs.mean(axis=0, dtype=np.float64).astype(np.float32), mean_spread(outputs)
         labels = _Labels.of(outputs, base, scale, codes, schedule.labels)
         data = _Data.on(device, d, (outputs - shift) / np.float32(scale), labels, schedule.held_out, seed)
-        with _threads_worth_it(network, data, schedule):
+        rows = len(outputs) - data.held_out
+        products = 6 * sum(p.numel() for p in network.parameters()) * rows / _steps(rows, schedule)
+        with threads_worth_it(products):
             _descend(network, data, schedule, seed, progress)
     return network.eval().exported(*d.reading, scale * d.output_unit, shift * np.float32(d.output_unit))
 
@@ -179,18 +179,6 @@ def _descend(network: BranchedNetwork, data: _Data, schedule: Schedule, seed: in
 def _steps(rows: int, schedule: Schedule) -> int:
     """The number of training steps of an epoch."""
     return max(min(schedule.min_steps, rows // 2), math.ceil(rows / schedule.batch), 1)
-
-
-@contextmanager
-def _threads_worth_it(network: nn.Module, data: _Data, schedule: Schedule) -> Iterator[None]:
-    """Trains with one thread where steps are so small that several threads would mostly wait for each other."""
-    before, rows = torch.get_num_threads(), len(data.outputs) - data.held_out
-    products = 6 * sum(p.numel() for p in network.parameters()) * rows / _steps(rows, schedule)
-    torch.set_num_threads(before if products >= WORTH_THREADS else 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _decay(step: int, warm: int, total: int) -> float:

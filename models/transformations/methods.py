@@ -10,6 +10,7 @@ import torch
 
 from models.arrays import Progress, silent
 from models.portable import Space, Transformation
+from models.training.threads import blas_threads_worth_it
 from models.transformations import labels
 from models.transformations.fct import fct
 from models.transformations.kernel import kernel_ridge
@@ -89,15 +90,32 @@ def learn(
         h = learn(replace(recipe, settings=settings), rows, source, target, device=device, seed=seed, progress=progress)
         return replace(h, card=replace(h.card, settings={**h.card.settings, "labels": share}))
     match recipe.method:
-        case "orthogonal":
-            return orthogonal(rows, source, target)
-        case "ridge":
-            return ridge(rows, source, target, seed=seed, **settings)
-        case "low_rank":
-            return low_rank(rows, source, target, seed=seed, **settings)
+        case "orthogonal" | "ridge" | "low_rank":
+            with blas_threads_worth_it(_decomposing(rows)):
+                return _linear(recipe.method, rows, source, target, seed, settings)
         case "kernel_ridge":
             return kernel_ridge(rows, source, target, seed=seed, **settings)
         case "residual_mlp":
             return residual_mlp(rows, source, target, device=device, seed=seed, progress=progress, **settings)
         case "fct":
             return fct(rows, source, target, device=device, seed=seed, progress=progress, **settings)
+
+
+def _linear(
+    method: Literal["orthogonal", "ridge", "low_rank"],
+    rows: Pairs,
+    source: Space,
+    target: Space,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> Transformation:
+    if method == "orthogonal":
+        return orthogonal(rows, source, target)
+    return {"ridge": ridge, "low_rank": low_rank}[method](rows, source, target, seed=seed, **settings)
+
+
+def _decomposing(rows: Pairs) -> float:
+    """About how many floating-point operations it takes to decompose what a linear method learns from."""
+    read = rows.old.shape[1] + (0 if rows.side is None else rows.side.shape[1])
+    width = min(len(rows), max(read, rows.new.shape[1]))
+    return float(2 * len(rows) * read * width + 10 * width**3)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.arrays import Codes, Floats
 from models.portable import Array, Dense, Head
 from models.spread import dimension_spreads, mean_spread
+from models.training.threads import threads_worth_it
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # on the squared weights of standardised inputs
 HELD_OUT = 0.2
@@ -69,7 +70,7 @@ def cross_entropy_of_new_classifier(
         fit = nn.functional.cross_entropy(nn.functional.linear(known, weight, bias), answers)
         return fit + CLASSIFIER_PENALTY * weight.square().sum()
 
-    _minimise(objective, [weight, bias])
+    _minimise(objective, [weight, bias], 6.0 * known.numel() * len(weight))
     with torch.no_grad():
         inputs = torch.from_numpy((transformed - mean) / spread).to(device)
         entropy = nn.functional.cross_entropy(
@@ -89,7 +90,11 @@ def _descend(inputs: Tensor, target: Tensor, penalty: float) -> tuple[Tensor, Te
     """
     weight = torch.zeros(inputs.shape[1], device=inputs.device, requires_grad=True)
     bias = torch.zeros((), device=inputs.device, requires_grad=True)
-    _minimise(lambda: _loss(inputs, target, weight, bias) + penalty * weight.square().sum(), [weight, bias])
+
+    def objective() -> Tensor:
+        return _loss(inputs, target, weight, bias) + penalty * weight.square().sum()
+
+    _minimise(objective, [weight, bias], 6.0 * inputs.numel())
     if not (torch.isfinite(weight).all() and torch.isfinite(bias)):
         return torch.zeros_like(weight), target.mean().log()
     return weight.detach(), bias.detach()
@@ -101,8 +106,8 @@ def _loss(inputs: Tensor, target: Tensor, weight: Tensor, bias: Tensor) -> Tenso
     return (0.5 * torch.exp(-log_variance) * target + 0.5 * log_variance).mean()
 
 
-def _minimise(objective: Callable[[], Tensor], parameters: list[Tensor]) -> None:
-    """Minimises `objective` over `parameters` in place, by L-BFGS."""
+def _minimise(objective: Callable[[], Tensor], parameters: list[Tensor], operations: float) -> None:
+    """Minimises `objective` over `parameters` in place, by L-BFGS; operations: of floating point, for one gradient."""
     optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -111,4 +116,5 @@ def _minimise(objective: Callable[[], Tensor], parameters: list[Tensor]) -> None
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    with threads_worth_it(operations):
+        optimizer.step(closure)  # type: ignore[no-untyped-call]

@@ -168,7 +168,7 @@ def test_report_page_is_whole_in_a_browser_and_reaches_for_nothing_else(
     text = page.locator("body").inner_text()
     for expected in (s.old, s.new, s.gallery, "random_walk", "compatible"):
         assert expected in text
-    curves = page.locator("svg polyline")
+    curves = page.locator("figure svg .mark-line path")
     assert curves.count() == 4
     for curve in curves.all():
         assert (box := curve.bounding_box()) is not None

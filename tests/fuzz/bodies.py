@@ -55,7 +55,7 @@ def decoded(media_type: str, body: bytes, folder: Path) -> None:
     (folder / "body").write_bytes(body)
     try:
         if media_type == media_types.NPY:
-            vectors_of_npy(folder / "body", _DIMENSION, _LIMITS.rows)
+            vectors_of_npy(body, _DIMENSION, _LIMITS.rows)
         else:
             decode(folder / "body", media_type, Expected.items(_DIMENSION, None), _LIMITS, folder / "rows")
     except Problem:

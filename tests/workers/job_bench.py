@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psutil
 from sqlalchemy import select, update
 
 from app.jobs.service import Jobs
@@ -117,13 +118,15 @@ class WorkerProcess:
 
     def steps(self) -> list[int]:
         """The pids of its running steps."""
-        return children(self._process.pid)
+        return steps_below(self._process.pid)
 
 
-def children(pid: int) -> list[int]:
-    """The pids of a process's children (Linux)."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+def steps_below(pid: int) -> list[int]:
+    """The pids of the running steps among a process's children, and theirs."""
+    with suppress(psutil.NoSuchProcess):
+        below = psutil.Process(pid).children(recursive=True)
+        return [child.pid for child in below if b"tests.workers.sample" in command_line(child.pid)]
+    return []
 
 
 def alive(pid: int) -> bool:
@@ -139,8 +142,7 @@ def only_step(worker: WorkerProcess | None = None) -> int:
     pids: list[int] = []
 
     def one_runs() -> bool:
-        running = worker.steps() if worker is not None else children(os.getpid())
-        pids[:] = [pid for pid in running if b"tests.workers.sample" in command_line(pid)]
+        pids[:] = worker.steps() if worker is not None else steps_below(os.getpid())
         return len(pids) == 1
 
     wait_until(one_runs, "one step to run")

@@ -74,19 +74,19 @@ def predict_backfills(
     for name, proof in proofs.items():
         info = crosswalk.galleries.info(name)
         poor = findings.rows_of_training([generation.space.model for generation in info.ancestry(info.active)])
-        predicted = _predicted(proof, gate, sample, source, target, poor)
+        predicted = predict_curves(proof, gate, sample, source, target, poor)
         if predicted is not None:
             predictions[name] = predicted
     return predictions
 
 
-def _predicted(
+def predict_curves(
     proof: ProofReport,
     gate: AcceptanceGate,
     sample: HeldOutSample,
     source: Space,
     target: Space,
-    poor: Sequence[Path],
+    poor: Sequence[Path] = (),
 ) -> BackfillCurves | None:
     """A curve for each order in which items could be re-embedded, in the metric of the gate.
 

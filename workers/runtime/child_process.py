@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from typing import IO
+from collections.abc import Mapping
+from typing import Protocol
 
 import structlog
 
@@ -15,6 +16,8 @@ from app import failpoints
 from app.jobs.values import Lease
 from app.settings import Settings
 from workers.runtime.death import Death, explain
+from workers.runtime.fork_orders import ForkOrder
+from workers.runtime.forked_process import ForkServer
 from workers.runtime.program import Program
 
 _GRACE_SECONDS = 1.0
@@ -27,32 +30,80 @@ _LONGEST_REASON = 1_000
 _WHERE = (" ", "Traceback", "Current thread", "Thread 0x", "Stack (most", "Extension modules:")
 """How lines of a traceback begin that say where, not what; Python's own and, after a fault, faulthandler's."""
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_WAITING = {"GOMP_SPINCOUNT": "2000"}
+"""How often threads of PyTorch look for more work before they sleep: some microseconds. By default they do for
+milliseconds, which on cores that others use as well, such as the gateway, takes several times the work's own time."""
 
 log = structlog.get_logger(__name__)
 
 
-class Child:
-    """A process group of its own, whose output goes to our log under the job's id."""
+class StepProcess(Protocol):
+    """A process group of its own, however it came to be."""
 
-    def __init__(self, program: Program, settings: Settings, lease: Lease) -> None:
-        # -P: the folder that the service was started from may hold modules of the same names as ours.
-        command = [sys.executable, "-P", "-m", program.entry, lease.job_id, lease.token, str(os.getpid())]
+    @property
+    def pid(self) -> int | None:
+        """None until it has one."""
+
+    def wait(self, timeout: float) -> int | None:
+        """The exit status (negative: the signal that killed it); None where it still runs after so many seconds."""
+
+    def close(self) -> None:
+        """Said when nothing more is asked of it."""
+
+
+class SpawnedProcess:
+    """A process of an interpreter of its own, which has everything to import."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], output: int) -> None:
         self._process = subprocess.Popen(
             command,
-            env=environment(settings),
+            env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def wait(self, timeout: float) -> int | None:
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def close(self) -> None:
+        pass
+
+
+class Child:
+    """A process group of its own, whose output goes to our log under the job's id.
+
+    forks: what it is forked from; None starts an interpreter for it.
+    """
+
+    def __init__(self, program: Program, settings: Settings, lease: Lease, forks: ForkServer | None = None) -> None:
+        output, into = os.pipe()
+        try:
+            self._process = _started(program, settings, lease, forks, into)
+        except OSError:
+            os.close(output)
+            raise
+        finally:
+            os.close(into)
         self._lease = lease
         self._begun = threading.Event()
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
-        self._listener = threading.Thread(target=self._listen, name=f"output of {lease.job_id}", daemon=True)
+        self._listener = threading.Thread(
+            target=self._listen, args=(output,), name=f"output of {lease.job_id}", daemon=True
+        )
         self._listener.start()
 
     @property
-    def pid(self) -> int:
+    def pid(self) -> int | None:
+        """None until there is a process."""
         return self._process.pid
 
     @property
@@ -62,22 +113,21 @@ class Child:
 
     def wait(self, timeout: float) -> int | None:
         """The exit status (negative: the signal that killed it); None while it runs."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
+        return self._process.wait(timeout)
 
     def stop(self) -> None:
         """Ends the process and all that it started: TERM, and KILL for what is left after a moment."""
         for which in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, which)
+            if (group := self._process.pid) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, which)
             self.wait(_GRACE_SECONDS)
+        self._process.close()
         self._listener.join(_GRACE_SECONDS)
 
     def death(self) -> Death:
         """How the process ended, said of a step that did not finish its job: see `reason`."""
-        return explain(self._process.poll())
+        return explain(self._process.wait(0))
 
     def reason(self) -> str:
         """Why the step did not finish its job, for whoever asked for it: how it ended, its last words; bounded."""
@@ -86,10 +136,8 @@ class Child:
         how = f"Step {self._lease.step!r} {death.how}"
         return " ".join(filter(None, (f"{how}: {last_words}" if last_words else f"{how}.", death.meaning)))
 
-    def _listen(self) -> None:
-        output: IO[bytes] | None = self._process.stdout
-        assert output is not None
-        with output:
+    def _listen(self, descriptor: int) -> None:
+        with open(descriptor, "rb") as output:
             ended = True
             while line := output.readline(_LONGEST_LINE):
                 goes_on, ended = not ended, line.endswith(b"\n")
@@ -106,6 +154,15 @@ class Child:
                     self._last_lines.append(text)
 
 
+def _started(program: Program, settings: Settings, lease: Lease, forks: ForkServer | None, output: int) -> StepProcess:
+    if forks is not None:
+        order = ForkOrder(program.entry, (lease.job_id, lease.token), (program.entry, program.steps[lease.step]))
+        return forks.fork(order, output)
+    # -P: the folder that the service was started from may hold modules of the same names as ours.
+    command = [sys.executable, "-P", "-m", program.entry, lease.job_id, lease.token, str(os.getpid())]
+    return SpawnedProcess(command, environment(settings), output)
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """What a step's process starts with: our environment, these settings, our import path, its share of the cores."""
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith("CROSSWALK_")}
@@ -117,6 +174,7 @@ def environment(settings: Settings) -> dict[str, str]:
     share = ours.get(_THREAD_COUNTS[0], str(max(1, cores // settings.worker_concurrency)))
     return {
         **dict.fromkeys(_THREAD_COUNTS, share),
+        **_WAITING,
         **ours,
         **{f"CROSSWALK_{name.upper()}": _variable(value) for name, value in given.items()},
         **_secrets(settings),

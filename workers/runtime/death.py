@@ -24,8 +24,8 @@ _REMEDY = (
 )
 DISK_FULL = 74
 """The exit status of a step that found no space on a disk (sysexits' EX_IOERR)."""
-ENGINE_AWAY = 69
-"""The exit status of a step that found the server of the indexes away (sysexits' EX_UNAVAILABLE)."""
+SERVER_AWAY = 69
+"""The exit status of a step that found a server away that keeps indexes, or objects (sysexits' EX_UNAVAILABLE)."""
 _UNEXPECTED = "Nobody foresaw this: the log of the worker says where it happened."
 _ATTEMPTS_OF_FAULTS = 2
 _ATTEMPTS_OF_KILLED = 3
@@ -55,8 +55,8 @@ def explain(status: int | None) -> Death:
     """
     if status == DISK_FULL:
         return Death("found no space on a disk", "It is tried again until there is.", None, waits=True)
-    if status == ENGINE_AWAY:
-        return Death("found the server of the indexes away", "It is tried again until that answers.", None, waits=True)
+    if status == SERVER_AWAY:
+        return Death("found a server away that it needs", "It is tried again until that answers.", None, waits=True)
     if status == UNLIKELY_TO_HEAL:
         return Death("failed", _UNEXPECTED, _ATTEMPTS_OF_FAULTS)
     if status is None or status >= 0:

@@ -13,16 +13,18 @@ import traceback
 from importlib import import_module
 
 from app import failpoints
+from app.artifacts.shared import StepArtifacts
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
 from app.problems import DamagedFile, DiskFull, IndexEngineAway
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.disk import disk_problem
+from app.storage.object_store import store_problem
 from models.portable import ArtifactError
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import LEASE_LOST, Heartbeat
 from workers.runtime.child_process import BEGUN
-from workers.runtime.death import DISK_FULL, ENGINE_AWAY
+from workers.runtime.death import DISK_FULL, SERVER_AWAY
 from workers.runtime.failure import UNLIKELY_TO_HEAL, may_heal, reason_of_data
 from workers.runtime.program import CROSSWALK, Program
 
@@ -50,7 +52,8 @@ def main(program: Program, arguments: list[str]) -> int:
         with Heartbeat(leases, lease, settings, int(supervisor)) as heartbeat:
             sys.stdout.write(f"{BEGUN}\n")  # print would write twice, and something else might come in between
             sys.stdout.flush()
-            do(program, StepContext(settings, database, leases, lease, heartbeat))
+            artifacts = None if settings.storage_url is None else StepArtifacts(settings, lease.job_id)
+            do(program, StepContext(settings, database, leases, lease, heartbeat, artifacts))
     except LeaseLost:
         return LEASE_LOST
     except CancelRequested:
@@ -61,10 +64,10 @@ def main(program: Program, arguments: list[str]) -> int:
             logging.exception("the disk is full")
             sys.stdout.write(f"{problem.detail}\n")  # the last line is the reason that the supervisor gives
             return DISK_FULL
-        if isinstance(error, IndexEngineAway):
-            logging.exception("the server of the indexes does not answer")
-            sys.stdout.write(f"{error.detail}\n")
-            return ENGINE_AWAY
+        if (away := error if isinstance(error, IndexEngineAway) else store_problem(error)) is not None:
+            logging.exception("a server that keeps what the step needs does not answer")
+            sys.stdout.write(f"{away.detail}\n")
+            return SERVER_AWAY
         if may_heal(error):
             raise
         traceback.print_exc()
@@ -86,8 +89,8 @@ def do(program: Program, context: StepContext) -> None:
     except (LeaseLost, CancelRequested):
         raise
     except Exception as error:
-        of_the_disk = disk_problem(error, context.settings.data_dir) is not None
-        if of_the_disk or (reason := reason_of_data(error)) is None:
+        outside = store_problem(error) or disk_problem(error, context.settings.data_dir)
+        if outside is not None or (reason := reason_of_data(error)) is None:
             raise
         _log.exception("step cannot be done with its data")
         context.fail(reason)

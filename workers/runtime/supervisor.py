@@ -1,6 +1,7 @@
 """Claims jobs and sees each through its own process: watched, killed when cancelled, released when it crashes."""
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,8 +14,9 @@ from app.jobs.values import Lease
 from app.problems import DiskFull, Unavailable
 from app.settings import Settings
 from app.storage.database import Database
-from workers.runtime.child_process import Child
+from workers.runtime.child_process import Child, environment
 from workers.runtime.death import Death
+from workers.runtime.forked_process import ForkServer
 from workers.runtime.program import Program
 
 _TICK_SECONDS = 0.2
@@ -40,6 +42,8 @@ class Supervisor:
         self._ring = ring
         self._database = Database(settings.sqlalchemy_url, settings.database_connections, settings.database_seconds)
         self._leases = Leases(self._database, settings, program.failed(settings))
+        # On macOS, what a system library has set up does not outlive a fork; elsewhere there is none.
+        self._forks = ForkServer(environment(settings)) if sys.platform == "linux" else None
         self._stopping = threading.Event()
         self._bells = [threading.Event() for _ in range(settings.worker_concurrency)]
         # Each thread outlives every process it starts: Linux takes a parent's death to be that of the thread.
@@ -64,12 +68,16 @@ class Supervisor:
         self.wake()
         for slot in self._slots:
             slot.join()
+        if self._forks is not None:
+            self._forks.close()
         self._database.close()
 
     def _serve(self, bell: threading.Event) -> None:
         while not self._stopping.is_set():
             bell.wait(self._settings.sweep_seconds)
             bell.clear()
+            if self._forks is not None:
+                self._forks.rest()
             try:
                 self._leases.bury()
                 while not self._stopping.is_set() and (lease := self._leases.claim(self._program.steps)):
@@ -80,7 +88,7 @@ class Supervisor:
 
     def _see_through(self, lease: Lease) -> None:
         log.info("step started", job=lease.job_id, step=lease.step, subject=lease.subject, attempt=lease.attempt)
-        child = Child(self._program, self._settings, lease)
+        child = Child(self._program, self._settings, lease, self._forks)
         try:
             self._watch(lease, child)
             if child.wait(0) == -signal.SIGTERM:

@@ -73,7 +73,10 @@ def _grown(
         version=changes.version,
         options=crosswalk.galleries.index_options(info),
     )
-    return None if path is None else Built(generation.number, changes.version, path.name)
+    if path is None:
+        return None
+    crosswalk.galleries.index_engine.share(path)
+    return Built(generation.number, changes.version, path.name)
 
 
 def _built_anew(

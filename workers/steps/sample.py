@@ -37,8 +37,9 @@ def run(context: StepContext) -> None:
     ]
     sample = Sample(ids=[item for item, _ in kept], weights=[weight for _, weight in kept])
     path = wanted.path(store.folder)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     publish(path, sample.model_dump_json().encode(), sealed=True)
+    store.shared.publish(path)
     reached(Failpoint.SAMPLE_SAVED)
     context.finish(lambda _session: None)
 

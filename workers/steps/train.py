@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import torch._dynamo  # noqa: F401  # which optimisers import at first use: where steps are forked, once for all of them
 from sqlalchemy.orm import Session
 
 from app.artifacts.folder import UpgradeArtifacts

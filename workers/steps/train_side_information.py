@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from sqlalchemy.orm import Session
 
 from app.artifacts.folder import EncoderArtifacts
+from app.artifacts.shared import SharedArtifacts
 from app.composition import compose
 from app.side_information.schemas import Encoder
 from models import embedding_model
@@ -45,7 +45,7 @@ def run(context: StepContext) -> None:
         crosswalk.encoders.finish(session, run, learned)
 
     context.finish(apply)
-    shutil.rmtree(artifacts.training, ignore_errors=True)  # the rows' copy and the checkpoint have served
+    SharedArtifacts(context.settings).discard(artifacts.training)  # the rows' copy and the checkpoint have served
 
 
 def _train(

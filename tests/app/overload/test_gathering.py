@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from app.overload.gathering import Gathering
+from app.overload.threads import HandedOver
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
@@ -26,7 +27,7 @@ class Doubling:
 
 
 def _gathering(doubling: Doubling, most: int = 10, calls: int = 1) -> Gathering[str, int, int]:
-    return Gathering(doubling, calls, most, anyio.CapacityLimiter(4))
+    return Gathering(doubling, calls, most, HandedOver(4, "doubling"))
 
 
 async def _ask(gathering: Gathering[str, int, int], about: str, number: int, into: dict[int, object]) -> None:

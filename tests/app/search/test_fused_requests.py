@@ -132,7 +132,7 @@ def test_old_vectors_in_json_are_checked_like_any_query(world: FusedWorld, old: 
 
 def test_each_query_needs_an_old_vector_of_its_own(world: FusedWorld) -> None:
     body = {**QUERY, "vectors": [[1.0] * NEW] * 2, "old_vectors": [[1.0] * OLD]}
-    refused = problem(world.client.post("/search", json=body), 422, "validation-error", "has 1 vectors")
+    refused = problem(world.client.post("/search", json=body), 422, "validation-error", "has 1 vector,")
     assert refused["errors"][0]["pointer"] == "/old_vectors"
     short = archive(vector=world.q_new, old_vector=world.q_old[1:])
     problem(send(world, short, NPZ), 400, "invalid-upload", "unequal numbers of rows")

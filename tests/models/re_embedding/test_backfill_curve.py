@@ -126,6 +126,17 @@ def test_prediction_takes_the_ends_that_it_is_given_and_the_shape_that_the_pairs
         assert theirs.low <= theirs.mean <= theirs.high
 
 
+@pytest.mark.parametrize("measure", ["cmc@1", "cmc@5"])
+def test_at_the_first_ranks_the_prediction_is_the_straight_line_between_the_ends_given(
+    measure: RetrievalMetric,
+) -> None:
+    _, _, new, transformed, codes = world(6, each=20)
+    ends = Interval(0.7, 0.65, 0.75), Interval(0.9, 0.88, 0.92)
+    curve = predicted_curve(transformed, new, codes, farthest_off_first(transformed, new), "l2", measure, *ends)
+    assert [point.mean for point in curve.points] == pytest.approx(np.linspace(0.7, 0.9, STEPS + 1).tolist())
+    assert all(point.low < point.mean < point.high for point in curve.points)
+
+
 def test_errors_change_as_the_pairs_do_where_only_the_start_is_given() -> None:
     _, _, new, transformed, codes = world(6, each=20)
     order = at_random(len(new), 0)

@@ -3,7 +3,7 @@ import signal
 import pytest
 
 from workers.heartbeat import LEASE_LOST
-from workers.runtime.death import DISK_FULL, ENGINE_AWAY, explain
+from workers.runtime.death import DISK_FULL, SERVER_AWAY, explain
 from workers.runtime.failure import UNLIKELY_TO_HEAL
 
 
@@ -30,7 +30,7 @@ def test_signal_without_a_name_has_its_number() -> None:
     assert explain(-(signal.SIGRTMIN + 3)).how == f"was killed by signal {signal.SIGRTMIN + 3}"
 
 
-@pytest.mark.parametrize("status", [DISK_FULL, ENGINE_AWAY])
+@pytest.mark.parametrize("status", [DISK_FULL, SERVER_AWAY])
 def test_step_that_lacks_space_or_a_server_waits_for_it(status: int) -> None:
     assert status not in (LEASE_LOST, UNLIKELY_TO_HEAL)
     assert explain(status).waits

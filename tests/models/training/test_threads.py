@@ -1,0 +1,29 @@
+import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from models.training.threads import WORTH_THREADS, blas_threads_worth_it, threads_worth_it
+
+
+@pytest.mark.parametrize(("operations", "threads"), [(1.0, 1), (WORTH_THREADS, 2)])
+def test_small_steps_of_training_take_one_thread_and_large_ones_all(operations: float, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads_worth_it(operations):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("operations", "threads"), [(1.0, 1), (WORTH_THREADS, 2)])
+def test_small_decompositions_take_one_thread_and_large_ones_all(operations: float, threads: int) -> None:
+    with threadpool_limits(2, user_api="blas"):
+        with blas_threads_worth_it(operations):
+            assert blas_threads() == {threads}
+        assert blas_threads() == {2}
+
+
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}

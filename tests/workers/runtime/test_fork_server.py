@@ -1,0 +1,127 @@
+"""Steps are forked from a process that lives no longer than its worker, nor they than it."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from app.jobs.leases import Leases
+from app.jobs.values import JobState
+from app.settings import Settings
+from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.workers.job_bench import JobBench, alive, command_line, only_step
+from tests.workers.sample import SAMPLE
+from workers.runtime import forked_process
+from workers.runtime.celery import EmbeddedWorker
+from workers.runtime.child_process import Child, environment
+from workers.runtime.fork_orders import ForkOrder
+from workers.runtime.forked_process import ForkServer
+
+SERVER = "workers.runtime.fork_server"
+POEM = ForkOrder("this", (), ())
+
+
+@pytest.fixture
+def forks(settings: Settings) -> Iterator[ForkServer]:
+    server = ForkServer(environment(settings))
+    yield server
+    server.close()
+
+
+def servers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if SERVER.encode() in command_line(child.pid)]
+
+
+def said(output: int) -> str:
+    with open(output) as lines:
+        return lines.read()
+
+
+def test_a_forked_process_runs_a_module_and_its_output_and_exit_status_are_told(forks: ForkServer) -> None:
+    ours, theirs = os.pipe()
+    process = forks.fork(POEM, theirs)
+    os.close(theirs)
+    assert said(ours).startswith("The Zen of Python")
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert process.pid not in (None, servers()[0].pid)
+
+
+def test_a_process_that_is_given_up_before_it_is_born_does_nothing(forks: ForkServer) -> None:
+    ours, theirs = os.pipe()
+    assert forks.fork(POEM, theirs).wait(PATIENCE_SECONDS) == 0
+    (server,) = servers()
+    server.suspend()
+    forks.fork(POEM, theirs).close()
+    os.close(theirs)
+    server.resume()
+    assert said(ours).count("The Zen of Python") == 1
+
+
+def test_all_steps_come_from_one_process_that_ends_with_the_worker(bench: JobBench) -> None:
+    with EmbeddedWorker(bench.settings, SAMPLE):
+        bench.enqueue("count", n=1)
+        bench.all_end(1)
+        (first,) = servers()
+        bench.enqueue("count", n=1, then=[{"n": 2}])
+        bench.all_end(3)
+        assert servers() == [first]
+    assert not alive(first.pid)
+
+
+def test_the_death_of_what_steps_are_forked_from_ends_the_step_and_another_takes_over(bench: JobBench) -> None:
+    with EmbeddedWorker(bench.settings, SAMPLE):
+        bench.enqueue("linger")
+        wait_until(lambda: bool(bench.diary()), "the step to begin")
+        pid = only_step()
+        server = psutil.Process(pid).parent()
+        assert server is not None
+        server.kill()
+        wait_until(lambda: not alive(pid), "the step to die")
+        wait_until(lambda: len(bench.diary()) == 2, "the step to begin again")
+        bench.open_gate("linger")
+        bench.reaches(JobState.SUCCEEDED)
+    assert bench.job().attempts == 2
+
+
+def test_a_worker_that_is_killed_leaves_no_process_behind(bench: JobBench) -> None:
+    bench.enqueue("hang")
+    with bench.worker_process() as worker:
+        pid = only_step(worker)
+        wait_until(lambda: bool(bench.diary()), "the step to begin")
+        server = psutil.Process(pid).ppid()
+        worker.kill()
+    wait_until(lambda: not alive(pid) and not alive(server), "step and fork server to die")
+
+
+def test_a_shutdown_that_asks_everyone_to_end_costs_no_attempt(bench: JobBench) -> None:
+    with EmbeddedWorker(bench.settings, SAMPLE):
+        bench.enqueue("count", n=2, wait_at=1)
+        bench.reaches_number(1)
+        step = only_step()
+        for pid in (psutil.Process(step).ppid(), step):
+            os.kill(pid, signal.SIGTERM)
+    assert (bench.job().state, bench.job().attempts, bench.job().error) == (JobState.QUEUED, 0, None)
+
+
+def test_what_steps_are_forked_from_goes_when_nothing_is_to_do_and_comes_back(
+    bench: JobBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forked_process, "_REST_SECONDS", 0.0)
+    with EmbeddedWorker(bench.settings, SAMPLE):
+        for number in (1, 2):
+            bench.enqueue("count", n=1)
+            bench.all_end(number)
+            wait_until(lambda: not servers(), "the fork server to end")
+
+
+def test_where_nothing_can_be_forked_a_step_has_an_interpreter_of_its_own(bench: JobBench) -> None:
+    bench.enqueue("count", n=1)
+    leases = Leases(bench.database, bench.settings, SAMPLE.failed(bench.settings))
+    lease = leases.claim(SAMPLE.steps)
+    assert lease is not None
+    child = Child(SAMPLE, bench.settings, lease)
+    wait_until(lambda: child.wait(0) is not None, "the step to end")
+    child.stop()
+    assert bench.results() == [(1, 1)]
