@@ -28,6 +28,16 @@ class IndexChoice(BaseModel):
     kind: AskedKind = "auto"
 
 
+class IndexTrial(BaseModel):
+    """How an approximate index did against comparing with every item, one query at a time on one thread of a worker."""
+
+    kind: Kind
+    rows: Annotated[int, Field(description="How many items it held.")]
+    recall: Annotated[float, Field(description="What it was tuned to find.")]
+    ms: Annotated[float, Field(description="Milliseconds of the processor for a query by this index; the median.")]
+    exact_ms: Annotated[float, Field(description="The same, compared with every item.")]
+
+
 class PublishedIndex(BaseModel):
     """The index of the items as of some version; what was written since is searched exactly beside it."""
 
@@ -35,6 +45,13 @@ class PublishedIndex(BaseModel):
     recall: Annotated[float, Field(description="Share of the true 10 nearest that it finds, as measured; 1 if exact.")]
     parameters: Annotated[
         dict[str, int], Field(description="How it was built and is searched, by its kind's own names.", examples=[{}])
+    ]
+    trial: Annotated[
+        IndexTrial | None,
+        Field(
+            description="What the kind was chosen by, for this index or one before it; null where the kind was asked "
+            "for, or goes by the number of items alone."
+        ),
     ]
     rows: Annotated[int, Field(description="How many items it holds.")]
     bytes: Annotated[

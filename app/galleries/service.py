@@ -258,6 +258,7 @@ class Galleries:
             kind=manifest.kind,
             recall=manifest.recall,
             parameters=manifest.parameters,
+            trial=_trial(manifest),
             rows=manifest.rows,
             bytes=self.index_engine.bytes_on_disk(manifest),
             created_at=datetime.fromisoformat(manifest.created_at),
@@ -279,6 +280,15 @@ class Galleries:
             ready_at=generation.ready_at,
             retired_at=generation.retired_at,
         )
+
+
+def _trial(manifest: Manifest) -> schemas.IndexTrial | None:
+    """What a published index's kind was chosen by."""
+    if (trial := manifest.trial) is None:
+        return None
+    return schemas.IndexTrial(
+        kind=trial.kind, rows=trial.rows, recall=trial.recall, ms=trial.ms, exact_ms=trial.exact_ms
+    )
 
 
 def _info(row: GalleryRow, generations: Sequence[GenerationRow], spaces: Mapping[str, Space]) -> GalleryInfo:

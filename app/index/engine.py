@@ -54,10 +54,19 @@ class IndexEngine:
         dimension: int,
         version: int,
         options: IndexOptions,
+        before: Manifest | None = None,
     ) -> Path:
-        """As `app.index.publish`. Raises Unavailable."""
+        """As `app.index.publish`; in Milvus the kind goes by the number of rows alone. Raises Unavailable."""
         if (server := self.server) is None:
-            return publish(folder, batches, metric=metric, dimension=dimension, version=version, options=options)
+            return publish(
+                folder,
+                batches,
+                metric=metric,
+                dimension=dimension,
+                version=version,
+                options=options,
+                before=before,
+            )
         return publish_to_milvus(
             server,
             self._prefix,

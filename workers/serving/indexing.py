@@ -1,6 +1,7 @@
 """Builds the index of a generation from its vectors, after bringing these up to date with the items."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo, GenerationInfo, generation_tag
 from app.galleries.lineage import Projected
 from app.galleries.store import GalleryStore
-from app.index import CorruptIndex, grow
+from app.index import CorruptIndex, Manifest, grow
 from app.storage.lance_table import VersionGone
 from workers.serving.index_tuning import tune_for_crossings
 
@@ -86,6 +87,10 @@ def _built_anew(
 ) -> Path:
     """An index of all of a generation's vectors, published."""
     total, number = store.items.count(version=version), generation.number
+    before = None
+    if generation.index_name is not None:
+        with suppress(CorruptIndex):
+            before = Manifest.load(store.index_folder(number) / generation.index_name)
     return crosswalk.galleries.index_engine.publish(
         store.index_folder(number),
         (
@@ -96,6 +101,7 @@ def _built_anew(
         dimension=generation.space.dimension,
         version=version,
         options=crosswalk.galleries.index_options(info),
+        before=before,
     )
 
 
