@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 import pytest
 
-from app.index import IndexOptions, LiveIndex, Manifest, Snapshot, Vectors, publish
+from app.index import IndexOptions, Kind, LiveIndex, Manifest, Snapshot, Vectors, publish
 from app.index.manifest import Trial
 from app.index.trial import Choice
 from tests.app.index.conftest import questions
@@ -30,7 +30,7 @@ def without_structure(random: np.random.Generator, count: int) -> Vectors:
 def built(folder: Path, vectors: Vectors, options: IndexOptions = AUTO, before: Manifest | None = None) -> Snapshot:
     batches = [(np.arange(len(vectors)), vectors)]
     shape = {"metric": "cosine", "dimension": vectors.shape[1]}
-    return Snapshot.load(publish(folder, batches, **shape, version=1, options=options, before=before))  # type: ignore[arg-type]
+    return Snapshot.load(publish(folder, batches, **shape, version=1, options=options, before=before))
 
 
 def compared(snapshot: Snapshot, queries: Vectors) -> float:
@@ -70,7 +70,7 @@ def test_the_kind_is_the_one_that_was_measured_to_be_faster(
     assert index.search(vectors[:20], 1).rows[:, 0].tolist() == list(range(20))
 
 
-def manifest_of(kind: str, trial: Trial | None, snapshot: Snapshot) -> Manifest:
+def manifest_of(kind: Kind, trial: Trial | None, snapshot: Snapshot) -> Manifest:
     return replace(snapshot.manifest, kind=kind, trial=trial, options=AUTO)
 
 
