@@ -24,11 +24,9 @@ from workers.heartbeat import LEASE_LOST, Heartbeat
 from workers.runtime.child_process import BEGUN
 from workers.runtime.death import DISK_FULL, ENGINE_AWAY
 from workers.runtime.failure import UNLIKELY_TO_HEAL, may_heal, reason_of_data
-from workers.runtime.priority import give_way
 from workers.runtime.program import CROSSWALK, Program
 
 _PR_SET_PDEATHSIG = 1
-_NOT_WAITED_FOR = {"reindex"}  # while the index before answers
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +50,6 @@ def main(program: Program, arguments: list[str]) -> int:
         with Heartbeat(leases, lease, settings, int(supervisor)) as heartbeat:
             sys.stdout.write(f"{BEGUN}\n")  # print would write twice, and something else might come in between
             sys.stdout.flush()
-            if lease.step in _NOT_WAITED_FOR:
-                give_way()
             do(program, StepContext(settings, database, leases, lease, heartbeat))
     except LeaseLost:
         return LEASE_LOST
