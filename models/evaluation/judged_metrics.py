@@ -166,13 +166,13 @@ def judged_ranks(queries: Array, gallery: Array, metric: Distance, judgements: J
     def take(rows: RowNumbers, scores: Array) -> None:
         for query, row in zip(rows.tolist(), scores, strict=True):
             own = slice(bounds[query], bounds[query + 1])
-            rank[own] = _ranks(row, judgements.row[own])
+            rank[own] = ranks_among(row, judgements.row[own])
 
     for_each_block(take, queries, gallery, metric, None)
     return JudgedRanks(judgements, rank, len(gallery))
 
 
-def _ranks(scores: Array, columns: RowNumbers) -> RowNumbers:
+def ranks_among(scores: Array, columns: RowNumbers) -> RowNumbers:
     """The ranks of some columns (j,) among all scores (n,), from 1; of equal scores the earlier column is ahead."""
     values = scores[columns]
     if len(columns) < _SORTED_FROM:
