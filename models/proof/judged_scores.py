@@ -2,7 +2,9 @@
 
 An item that is a pair is ranked in the gallery as it is crossed by a transformation learned without that pair; one
 that is no pair, in the gallery as all pairs cross it, which is what will be served. So a query may be asked of several
-crossings of the gallery, and each of its items has its rank from the crossing that is honest about it.
+crossings of the gallery, and each of its items has its place from the crossing that is honest about it: how many
+irrelevant items are ahead of it there. Relevant items that this crossing has learned from, and may rank too well, do
+not count, or a query of many relevant items would look worse than it is.
 """
 
 from __future__ import annotations
@@ -148,6 +150,49 @@ class JudgedRanksByRoute:
     crossed_pairs: Array
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Where judged items stand, each in the crossing that is honest about it; filled round by round.
+
+    found: (2, a, p) int64, by every α the item's rank there, and how many irrelevant items are ahead of it.
+    """
+
+    judgements: Judgements
+    found: NDArray[np.int64]
+
+    def take(
+        self, mine: NDArray[np.bool_], whole: NDArray[np.bool_], part: Judgements, rank: NDArray[np.int64]
+    ) -> None:
+        """Takes over the places of the judgements `mine` (p,) from a round in which all judgements of their queries,
+        `whole` (p,), were ranked: as `part`, of q judgements, with ranks (a, q)."""
+        own = mine[whole]
+        for place, ranks in enumerate(rank):
+            ahead = ranks - 1 - _relevant_ahead(part, ranks)
+            self.found[:, place, mine] = ranks[own], ahead[own]
+
+    def one_ranking(self) -> NDArray[np.int64]:
+        """The ranks of relevant items as those of one ranking, (a, p), with the irrelevant ahead of them that were
+        counted; that of an item judged not relevant is from its own round."""
+        rank, relevant = self.found[0].copy(), np.flatnonzero(self.judgements.relevant)
+        query = self.judgements.query[relevant]
+        place = np.arange(len(relevant)) - np.searchsorted(query, query)
+        for ranks, ahead in zip(rank, self.found[1], strict=True):
+            order = relevant[np.lexsort((ranks[relevant], ahead[relevant], query))]
+            ranks[order] = ahead[order] + place + 1
+        return rank
+
+
+def _relevant_ahead(judgements: Judgements, rank: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many relevant items of the same query are ahead of each judged item: (p,); rank: (p,)."""
+    order = np.lexsort((rank, judgements.query))
+    relevant = judgements.relevant[order].astype(np.int64)
+    before = np.cumsum(relevant) - relevant
+    first = np.searchsorted(judgements.query, judgements.query)  # of each query, in either order
+    ahead = np.empty(len(rank), np.int64)
+    ahead[order] = before - before[first] if len(rank) else before
+    return ahead
+
+
 def cross_val_ranks(
     bench: JudgedBench,
     chosen: tuple[Mover, RefitMover],
@@ -163,7 +208,7 @@ def cross_val_ranks(
     """
     queries = bench.queries
     shape = (len(ALPHAS), len(queries.judgements.row))
-    by_cross, by_push = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    by_cross, by_push = (_Places(queries.judgements, np.zeros((2, *shape), np.int64)) for _ in range(2))
     vectors = np.zeros((len(bench.pairs), bench.target.dimension), np.float32)
     old_gallery = as_indexed(bench.gallery.old, bench.source.metric)
     for fold, (h, push) in enumerate(_learned(bench, chosen, pushed, same), -1):
@@ -171,19 +216,23 @@ def cross_val_ranks(
         vectors[mine] = bench.crossed_pairs(h, mine)
         some = bench.judged_fold == fold
         if some.any():
-            part, asked = judgements_of(queries.judgements, some)
+            asked = np.unique(queries.judgements.query[some])
+            whole = np.isin(queries.judgements.query, asked)
+            part, _ = judgements_of(queries.judgements, whole, asked)
             old = Searched(queries.old[asked], bench.gallery.old, bench.source.metric)
             new = queries.new[asked]
-            by_cross[:, some] = ranks_by_alpha(old, Searched(new, bench.crossed(h), bench.target.metric), part)
+            crossed = Searched(new, bench.crossed(h), bench.target.metric)
+            by_cross.take(some, whole, part, ranks_by_alpha(old, crossed, part))
             if push is not None:
                 turned = push.push(new)
-                by_push[:, some] = ranks_by_alpha(old, Searched(turned.queries, old_gallery, turned.score), part)
+                searched = Searched(turned.queries, old_gallery, turned.score)
+                by_push.take(some, whole, part, ranks_by_alpha(old, searched, part))
         if progress is not None:
             progress(fold + 2, bench.folds + 1)
     rows, judgements = len(bench.gallery), queries.judgements
     return JudgedRanksByRoute(
-        RanksByAlpha(judgements, _one_ranking(judgements, by_cross), rows),
-        None if pushed is None else RanksByAlpha(judgements, _one_ranking(judgements, by_push), rows),
+        RanksByAlpha(judgements, by_cross.one_ranking(), rows),
+        None if pushed is None else RanksByAlpha(judgements, by_push.one_ranking(), rows),
         vectors,
     )
 
@@ -227,20 +276,6 @@ def _learned(
             yield h, None
         else:
             yield h, h if same and isinstance(h, Transformation) else pushed[1](pairs)
-
-
-def _one_ranking(judgements: Judgements, rank: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Ranks (a, p) that were counted in several crossings of the gallery, as those of one ranking: where two items of a
-    query have one rank, the later is put behind."""
-    whole = np.empty_like(rank)
-    beyond = int(rank.max(initial=0)) + rank.shape[1] + 1
-    start = np.searchsorted(judgements.query, judgements.query)
-    for given, into in zip(rank, whole, strict=True):
-        order = np.lexsort((given, judgements.query))
-        place = np.arange(len(given)) - start
-        apart = given[order] - place + judgements.query * beyond
-        into[order] = np.maximum.accumulate(apart) + place - judgements.query * beyond
-    return whole
 
 
 def _digest(row: Array) -> bytes:

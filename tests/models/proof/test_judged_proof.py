@@ -187,15 +187,35 @@ def passages_scores(query: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query))
 
 
-def test_no_two_items_of_a_query_have_one_rank(passages: Passages) -> None:
-    queries = passages.asked(np.arange(100), 60)
-    h = learner(passages.placed(ROWS).pairs)
-    bench = JudgedBench.of(queries, passages.gallery, passages.placed(ROWS), SOURCE, TARGET, 10, seed=0)
+def of_many(passages: Passages, many: int) -> JudgedQueries:
+    """Questions that the twelve passages answer that are about what is nearest."""
+    queries = passages.asked(np.arange(PASSAGES), many)
+    nearest = np.argsort(-passages.about[queries.judgements.row[::2]] @ passages.about.T, axis=1)[:, :12]
+    grades = np.tile(np.repeat([2.0, 1.0, 0.0], 4), many)
+    return replace(queries, judgements=Judgements(many, np.repeat(np.arange(many), 12), nearest.ravel(), grades))
+
+
+def test_relevant_items_of_a_query_have_a_rank_each(passages: Passages) -> None:
+    queries, pairs = of_many(passages, 60), passages.placed(np.arange(0, PASSAGES, 2))
+    h = learner(pairs.pairs)
+    bench = JudgedBench.of(queries, passages.gallery, pairs, SOURCE, TARGET, 10, seed=0)
     ranks = cross_val_ranks(bench, (h.transformation, h.refit), None, same=False, progress=None).crossed
-    for by_alpha in ranks.rank.reshape(len(ALPHAS), -1, 2):
-        assert (by_alpha[:, 0] != by_alpha[:, 1]).all()
+    for by_alpha in ranks.rank.reshape(len(ALPHAS), 60, 12)[:, :, :8]:
+        assert (np.diff(np.sort(by_alpha, axis=1), axis=1) > 0).all()
         assert by_alpha.min() >= 1
     assert np.nanmax(ranks.values(NDCG)) <= 1
+    old = judged_ranks(queries.old, passages.old, "cosine", queries.judgements)
+    np.testing.assert_array_equal(ranks.old.rank.reshape(60, 12)[:, :8], old.rank.reshape(60, 12)[:, :8])
+
+
+def test_where_nothing_is_learned_by_heart_holding_out_changes_nothing(passages: Passages) -> None:
+    """Though half of what answers a query is pairs, and each is ranked among others that were learned from."""
+    queries, rows = of_many(passages, 200), np.arange(0, PASSAGES, 2)
+    report = proof(passages, rows, queries)
+    as_served = found(passages, learner(passages.placed(rows).pairs).transformation, queries)[1]
+    assert report.judged is not None
+    assert report.judged.of_pairs > 0.4 * report.judged.judgements
+    assert report.metrics[0].cross.mean == pytest.approx(as_served, abs=0.03)
 
 
 def test_better_model_is_accepted_and_its_ways_on_are_measured(accepted: ProofReport) -> None:
