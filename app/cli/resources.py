@@ -213,6 +213,20 @@ def put_queries(id: Id, file: File, type: Type = None, url: Url = None) -> None:
     Client(url).upload(path_to("datasets", id, "queries"), file, type)
 
 
+@datasets.command("put-judgements")
+def put_judgements(
+    id: Id,
+    file: File,
+    format: Annotated[str, typer.Option(help="How its lines are written: beir, qrels or clicks.")] = "beir",
+    since: Annotated[str | None, typer.Option(help="Of clicks: earlier ones do not count. ISO 8601.")] = None,
+    url: Url = None,
+) -> None:
+    """Says which items are relevant to queries, by a file of lines."""
+    parameters = {"format": format} | ({} if since is None else {"since": since})
+    headers, path = {"content-type": "text/plain"}, path_to("datasets", id, "queries", "judgements")
+    Client(url).show("PUT", path, params=parameters, content=file.read_bytes(), headers=headers)
+
+
 @upgrades.command("start")
 def start(
     source: Annotated[str, typer.Argument(help="The model to upgrade from.")],
