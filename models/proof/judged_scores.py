@@ -173,7 +173,8 @@ class _Places:
     def one_ranking(self) -> NDArray[np.int64]:
         """The ranks of relevant items as those of one ranking, (a, p), with the irrelevant ahead of them that were
         counted; that of an item judged not relevant is from its own round."""
-        rank, relevant = self.found[0].copy(), np.flatnonzero(self.judgements.relevant)
+        rank: NDArray[np.int64] = self.found[0].copy()
+        relevant = np.flatnonzero(self.judgements.relevant)
         query = self.judgements.query[relevant]
         place = np.arange(len(relevant)) - np.searchsorted(query, query)
         for ranks, ahead in zip(rank, self.found[1], strict=True):
