@@ -91,9 +91,10 @@ def docstrings(most: int) -> Texts:
 def _documented(file: Path) -> Iterator[tuple[str, str]]:
     """The public functions and classes of a source file that have a docstring, and that."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            if doc := ast.get_docstring(node):
-                yield node.name, doc
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if doc := ast.get_docstring(node):
+            yield node.name, doc
 
 
 def embedded(cache: Path, name: str, texts: Sequence[str], maker: Callable[[], Callable[[list[str]], Array]]) -> Array:
@@ -226,15 +227,14 @@ def main() -> None:
     options = parser.parse_args()
     texts = docstrings(options.passages)
     vectors = vectors_of(texts, options.cache)
-    table = Table(
-        *("prefixes", "old", "predicted", "difference", "verdict", "then: old", "crossing", "difference", "s")
-    )
-    with tempfile.TemporaryDirectory() as folder, running_service(Path(folder), None) as url:
-        with httpx.Client(base_url=url, timeout=600) as client:
-            bench = Bench(client, texts, vectors)
-            rows = [
-                bench.prove(n, case, options.pairs, options.queries, options.method) for n, case in enumerate(CASES)
-            ]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(Path(folder), None) as url,
+        httpx.Client(base_url=url, timeout=600) as client,
+    ):
+        bench = Bench(client, texts, vectors)
+        rows = [bench.prove(n, case, options.pairs, options.queries, options.method) for n, case in enumerate(CASES)]
+    table = Table("prefixes", "old", "predicted", "difference", "verdict", "then: old", "crossing", "difference", "s")
     for row in rows:
         p, before, after = row["predicted"], row["measured"]["against"]["mean"], row["measured"]["search"]["mean"]
         table.add_row(
