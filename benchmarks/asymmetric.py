@@ -1,6 +1,6 @@
 """An asymmetric migration, MiniLM → E5, proved on judged queries over HTTP, with E5's prefixes and with wrong ones.
 
-    python -m benchmarks.asymmetric --cache DIR [--passages 2500] [--pairs 800] [--queries 500] [--method auto]
+    python -m benchmarks.asymmetric --cache DIR [--passages 1500] [--pairs 500] [--queries 400] [--method auto]
                                     [--json FILE]
 
 The retrieval set is made from the docstrings of installed packages (numpy, scipy, scikit-learn): a query is the summary
@@ -34,11 +34,12 @@ from rich.table import Table
 from app.demo.service import running_service
 from benchmarks.hostile_files import npz
 from benchmarks.space_data import e5_passages, e5_queries, minilm
+from models.arrays import RowNumbers
 from models.portable import Array
 
 PACKAGES = ("numpy", "scipy", "sklearn")
 OLD, METRIC = "minilm", "ndcg@10"
-_WORDS, _FEWEST_WORDS, _SUMMARY_WORDS = 120, 25, 5
+_WORDS, _FEWEST_WORDS, _SUMMARY_WORDS = 60, 25, 5
 _NPZ = {"content-type": "application/x-npz"}
 
 
@@ -111,20 +112,28 @@ def embedded(cache: Path, name: str, texts: Sequence[str], maker: Callable[[], C
 
 @dataclass(frozen=True)
 class Vectors:
-    """By MiniLM and, by prefix, by E5: of queries and of passages, (n, d) float32 each."""
+    """By MiniLM of queries and of passages, (n, d) float32 each; by E5, for either prefix, of queries (n, d) and of the
+    passages that are paired, (p, d). paired: (p,) and asked: (q,) the rows of pairs, and of queries that judge."""
 
     old: tuple[Array, Array]
     e5_queries: dict[str, Array]
-    e5_passages: dict[str, Array]
+    e5_paired: dict[str, Array]
+    paired: RowNumbers
+    asked: RowNumbers
 
-
-def vectors_of(texts: Texts, cache: Path) -> Vectors:
-    makers = {"query": e5_queries, "passage": e5_passages}
-    return Vectors(
-        (embedded(cache, "old-q", texts.queries, minilm), embedded(cache, "old-p", texts.passages, minilm)),
-        {p: embedded(cache, f"e5-{p}-q", texts.queries, maker) for p, maker in makers.items()},
-        {p: embedded(cache, f"e5-{p}-p", texts.passages, maker) for p, maker in makers.items()},
-    )
+    @classmethod
+    def of(cls, texts: Texts, pairs: int, queries: int, cache: Path) -> Vectors:
+        rng = np.random.default_rng(0)
+        paired, asked = (np.sort(rng.permutation(len(texts.ids))[:many]) for many in (pairs, queries))
+        makers = {"query": e5_queries, "passage": e5_passages}
+        to_pair = [texts.passages[row] for row in paired.tolist()]
+        return cls(
+            (embedded(cache, "old-q", texts.queries, minilm), embedded(cache, "old-p", texts.passages, minilm)),
+            {prefix: embedded(cache, f"e5-{prefix}-q", texts.queries, maker) for prefix, maker in makers.items()},
+            {prefix: embedded(cache, f"e5-{prefix}-p", to_pair, maker) for prefix, maker in makers.items()},
+            paired,
+            asked,
+        )
 
 
 class Bench:
@@ -138,18 +147,16 @@ class Bench:
         body = npz(id=self._ids, embedding=vectors.old[1])
         self._ask("PUT", "/galleries/docs/items", params={"model": OLD}, content=body, headers=_NPZ)
 
-    def prove(self, number: int, case: Case, pairs: int, queries: int, method: str) -> dict[str, Any]:
+    def prove(self, number: int, case: Case, method: str) -> dict[str, Any]:
         """What the upgrade says of a case, and what the other queries then measure."""
         new, v = f"e5-{number}", self._vectors
         self._ask("POST", "/models", json={"id": new, "dimension": 384, "metric": "cosine", "queries": "apart"})
-        rng = np.random.default_rng(number)
-        paired, asked = (np.sort(rng.permutation(len(self._ids))[:many]) for many in (pairs, queries))
-        fresh = np.setdiff1d(np.arange(len(self._ids)), asked)
-        for dataset, some in (("seen", asked), ("fresh", fresh)):
+        fresh = np.setdiff1d(np.arange(len(self._ids)), v.asked)
+        for dataset, some in (("seen", v.asked), ("fresh", fresh)):
             self._ask("POST", "/datasets", json={"id": f"{dataset}-{number}"})
             vectors = {OLD: v.old[0][some], new: v.e5_queries[case.queries][some]}
             self._queries(f"{dataset}-{number}", some, vectors)
-        body = npz(id=self._ids[paired], **{f"embedding.{new}": v.e5_passages[case.documents][paired]})
+        body = npz(id=self._ids[v.paired], **{f"embedding.{new}": v.e5_paired[case.documents]})
         self._ask("PUT", f"/datasets/seen-{number}/rows", content=body, headers=_NPZ, params={"space": "unchecked"})
         start = time.perf_counter()
         upgrade = self._settled(
@@ -191,7 +198,7 @@ class Bench:
             "seconds": seconds,
         }
 
-    def _queries(self, dataset: str, some: Array, vectors: dict[str, Array]) -> None:
+    def _queries(self, dataset: str, some: RowNumbers, vectors: dict[str, Array]) -> None:
         """Puts queries, and then their judgements as BEIR writes them."""
         ids = [f"q-{self._ids[row]}" for row in some]
         body = npz(id=np.array(ids), **{f"embedding.{model}": rows for model, rows in vectors.items()})
@@ -219,21 +226,21 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--passages", type=int, default=2_500)
-    parser.add_argument("--pairs", type=int, default=800)
-    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--passages", type=int, default=1_500)
+    parser.add_argument("--pairs", type=int, default=500)
+    parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--method", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     texts = docstrings(options.passages)
-    vectors = vectors_of(texts, options.cache)
+    vectors = Vectors.of(texts, options.pairs, options.queries, options.cache)
     with (
         tempfile.TemporaryDirectory() as folder,
         running_service(Path(folder), None) as url,
         httpx.Client(base_url=url, timeout=600) as client,
     ):
         bench = Bench(client, texts, vectors)
-        rows = [bench.prove(n, case, options.pairs, options.queries, options.method) for n, case in enumerate(CASES)]
+        rows = [bench.prove(n, case, options.method) for n, case in enumerate(CASES)]
     table = Table("prefixes", "old", "predicted", "difference", "verdict", "then: old", "crossing", "difference", "s")
     for row in rows:
         p, before, after = row["predicted"], row["measured"]["against"]["mean"], row["measured"]["search"]["mean"]
