@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from app.composition import Crosswalk
@@ -54,6 +55,17 @@ def judging_queries(
             f"with vectors of both models. PUT /datasets/{upgrade.asked.dataset}/queries."
         )
     return JudgingQueries(None)
+
+
+def judged_items(crosswalk: Crosswalk, upgrade: UpgradeInfo) -> set[str]:
+    """The ids of all items that judged queries of the upgrade's datasets name."""
+    named: set[str] = set()
+    for dataset in upgrade.asked.datasets:
+        asked = of_queries(crosswalk.datasets, dataset)
+        if asked is not None:
+            for batch in asked.rows.scan([RELEVANT], where=asked.given(RELEVANT)):
+                named.update(*(json.loads(text) for text in batch.column(RELEVANT).to_pylist()))
+    return named
 
 
 def _read(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, items: Items, seed: int) -> JudgedQueries | None:

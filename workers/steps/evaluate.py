@@ -26,7 +26,7 @@ from workers.reporting.acceptance_gate import gate_of
 from workers.reporting.gallery_report import GalleryReport, early_end, report_galleries, served_fused
 from workers.reporting.provisional import marked_provisional
 from workers.rows.items import whole_gallery
-from workers.rows.judged_queries import judging_queries
+from workers.rows.judged_queries import judged_items, judging_queries
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.serving.prepare import ServingMeasurements, prepare_serving
 from workers.training.gallery_fusion import keep_fusion
@@ -86,7 +86,7 @@ def _prove(
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     crossing = _crossing(context, crosswalk, upgrade)
     info = crosswalk.galleries.info(name)
-    items = whole_gallery(crosswalk, info, SEED)
+    items = whole_gallery(crosswalk, info, SEED, partial(judged_items, crosswalk, upgrade))
     gate = gate_of(upgrade)
     judging = judging_queries(crosswalk, upgrade, items, gate, SEED)
     weights = crosswalk.samples.weights(info, learned_from.ids)
