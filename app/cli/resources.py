@@ -68,10 +68,12 @@ def register_model(
     id: Id,
     dimension: Annotated[int, typer.Option(help="Components of one of its vectors.")],
     metric: Annotated[str, typer.Option(help="cosine, l2 or ip.")] = "cosine",
+    queries: Annotated[str, typer.Option(help="Embedded as documents are, `same`, or otherwise, `apart`.")] = "same",
     url: Url = None,
 ) -> None:
     """Registers a model version."""
-    Client(url).show("POST", "/models", json={"id": id, "dimension": dimension, "metric": metric})
+    body = {"id": id, "dimension": dimension, "metric": metric, "queries": queries}
+    Client(url).show("POST", "/models", json=body)
 
 
 @models.command("artifact")

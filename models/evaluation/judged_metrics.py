@@ -78,6 +78,15 @@ class Judgements:
         """Which queries have a relevant item in the gallery: (m,) bool. No other query is counted by any metric."""
         return np.bincount(self.query[self.relevant], minlength=self.queries) > 0
 
+    @property
+    def best_row(self) -> RowNumbers:
+        """The gallery row that answers each query best, of equal grades the first named: (m,) int64, -1 for none."""
+        best = np.full(self.queries, -1, np.int64)
+        relevant = np.flatnonzero(self.relevant)
+        order = relevant[np.lexsort((-relevant, self.grade[relevant], self.query[relevant]))]
+        best[self.query[order]] = self.row[order]  # what is written last stays
+        return best
+
 
 @dataclass(frozen=True)
 class JudgedRanks:

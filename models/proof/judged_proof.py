@@ -225,11 +225,8 @@ class _Measured:
         label = self.bench.gallery.label
         if label is None:
             return ()
-        j = self.bench.queries.judgements
-        best = np.full(len(self.bench.queries), -1, np.int64)
-        order = np.lexsort((-np.arange(len(j.row)), j.grade, j.query))
-        best[j.query[order]] = j.row[order]  # the last written is the first of the highest grade
-        wanted = np.array([None if row < 0 else label[row] for row in best.tolist()], object)
+        best = self.bench.queries.judgements.best_row
+        wanted = np.array([label[row] for row in best.tolist()], object)
         old, new = (ranks.values(self.metric) for ranks in (self.ranks.crossed.old, self.ranks.crossed.new))
         losing = []
         for name in dict.fromkeys(value for value in wanted.tolist() if value is not None):
