@@ -25,11 +25,16 @@ def store_upgrade(
     request: Mapping[str, Any] = FORWARD_REQUEST,
     target: str = "new",
     served_as: str | None = None,
+    learned: Mapping[str, Any] | None = None,
+    proofs: Mapping[str, Any] | None = None,
+    reason: str | None = None,
 ) -> None:
     """An upgrade from the model `old` in this state; it has no artifacts."""
     with database.session() as session:
         row = _row(upgrade, request, galleries, state, target)
-        row.served_as = served_as
+        row.served_as, row.reason = served_as, reason
+        row.learned = None if learned is None else dict(learned)
+        row.proofs = None if proofs is None else dict(proofs)
         session.add(row)
 
 

@@ -81,6 +81,8 @@ class Client:
             if now["state"] in SETTLED:
                 break
             time.sleep(_LOOK_SECONDS)
+        for said in _recommended(now):
+            typer.echo(said, err=True)
         if now["reason"]:
             typer.echo(now["reason"], err=True)
         if now["state"] in ("rejected", "failed", "cancelled"):
@@ -125,6 +127,15 @@ class Client:
 def show(value: Any) -> None:
     """Prints JSON."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _recommended(followed: dict[str, Any]) -> list[str]:
+    """What an upgrade's report recommends, a line for each gallery; empty before there is a report, or of others."""
+    recommended = (followed.get("report") or {}).get("recommendation", {})
+    return [
+        " ".join(filter(None, [f"Gallery {name!r}:", one["sentence"], one.get("costs")]))
+        for name, one in recommended.items()
+    ]
 
 
 def _json(answer: httpx.Response) -> Any:

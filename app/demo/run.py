@@ -58,6 +58,8 @@ def _upgrade(console: Console, driver: Driver) -> str | None:
     upgrade = driver.upgrade()
     last = _followed(console, driver, upgrade)
     if last["state"] != "active":
+        for recommended in ((last["report"] or {}).get("recommendation") or {}).values():
+            console.print(recommended["sentence"], highlight=False)
         console.print(f"[red]The upgrade ended as {last['state']}: {last['reason']}[/]")
         return None
     after, route = driver.accuracy(GALLERY, NEW)
@@ -67,6 +69,7 @@ def _upgrade(console: Console, driver: Driver) -> str | None:
     learned = last["report"]["learned"]
     proof = last["report"]["galleries"][GALLERY]
     items = proof["basis"]["gallery_rows"]
+    console.print(f"[bold]{proof['recommendation']['sentence']}[/]", highlight=False)
     table = Table(title="First answer is the same digit, 400 queries that no model was trained on")
     for heading in ("queries", "gallery", "right", "95 % interval", "items re-embedded"):
         table.add_column(heading, justify="left" if heading in ("queries", "gallery") else "right")

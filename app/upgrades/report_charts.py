@@ -1,141 +1,228 @@
-"""The charts of the report's page, as coordinates of SVG shapes: `WIDTH` wide, `HEIGHT` high, y downwards."""
+"""The charts of the report's page: Vega-Lite specifications, drawn as SVG by the packaged `vl_convert`.
+
+Nothing is loaded from anywhere, and the SVG runs nothing: a page with it stays one file that its own policy admits.
+Source of the specifications: https://vega.github.io/vega-lite/docs/.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-WIDTH, HEIGHT = 1000, 240
+from markupsafe import Markup
+
+Spec = dict[str, Any]
+"""A Vega-Lite specification, or a part of one."""
+
+_WIDTH, _HEIGHT, _ROW = 760, 240, 40
+_COLOURS = {
+    "old queries, old gallery": "#8a94a3",
+    "new queries, crossing": "#3b7fc4",
+    "uncertainty": "#3b7fc4",
+    "random": "#8a94a3",
+    "class mean distance": "#c98a3b",
+    "old model poor": "#7a5cc4",
+    "fused": "#2f9e6e",
+    "in full": "#2f9e6e",
+    "pushed": "#8a94a3",
+    "lost": "#d98c8c",
+    "won": "#8cc49a",
+    "loss": "#1c2430",
+    "influence loss": "#8a94a3",
+    "new queries, old vectors": "#3b7fc4",
+    "new queries, new vectors": "#2f9e6e",
+}
+"""The colour of each line, by the name that the legend shows."""
+_CONFIG: Spec = {
+    "background": "transparent",
+    "font": "Arial, Liberation Sans, sans-serif",
+    "padding": {"left": 32, "right": 24, "top": 4, "bottom": 4},  # for a reader whose sans-serif is a wide one
+    "view": {"stroke": None},
+    "axis": {
+        "gridColor": "#e3e7ee",
+        "domainColor": "#8a94a3",
+        "tickColor": "#8a94a3",
+        "labelFontSize": 12,
+        "tickCount": 8,
+    },
+    "legend": {"labelFontSize": 12, "labelLimit": 240, "columnPadding": 48},
+}
+_INTERVAL = {"field": "low", "type": "quantitative"}
 
 
-@dataclass(frozen=True)
-class Line:
-    """A quantity drawn as a line. points: `x,y x,y …`, for an SVG polyline; first, last: its values at the ends."""
-
-    name: str
-    points: str
-    first: float
-    last: float
-
-
-def lines(epochs: Sequence[Mapping[str, float | None]], *names: str) -> list[Line]:
-    """A line for each of these names that some epoch has a value of; all share a scale from 0 to the largest value.
-
-    epochs: what training measured in each epoch, by name; None, or no entry, where it measured nothing.
-    """
-    measured = {
-        name: [(epoch, float(value)) for epoch, of in enumerate(epochs) if (value := of.get(name)) is not None]
-        for name in names
-    }
-    top = max((value for values in measured.values() for _, value in values), default=0.0) or 1.0
-    return [_line(name, values, len(epochs), top) for name, values in measured.items() if values]
-
-
-def _line(name: str, values: Sequence[tuple[int, float]], epochs: int, top: float) -> Line:
-    """values: (epoch, value) where there is one; epochs: how many there were; top: the value at the chart's top."""
-    points = [
-        (round(WIDTH * epoch / max(1, epochs - 1), 1), round(HEIGHT * (1 - value / top), 1)) for epoch, value in values
+def metrics_chart(metrics: Sequence[Mapping[str, Any]]) -> Markup:
+    """Each metric of the old search and of the crossing: a point with its 95 % interval. metrics: as the report has
+    them, each with `metric` and with `old_old` and `cross`: `mean`, `low` and `high`."""
+    values = [
+        {"metric": metric["metric"], "name": name, **{end: metric[key][end] for end in ("mean", "low", "high")}}
+        for metric in metrics
+        for key, name in (("old_old", "old queries, old gallery"), ("cross", "new queries, crossing"))
     ]
-    return Line(name, " ".join(f"{x},{y}" for x, y in points), values[0][1], values[-1][1])
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Quality over the share of the gallery that is re-embedded, one line for each order of re-embedding.
-
-    band: the 95 % interval of the first line, as the points of an SVG polygon; low, high: the qualities at the bottom
-    and the top of the chart.
-    """
-
-    lines: list[Line]
-    band: str
-    low: float
-    high: float
-
-
-def curves(backfill: Mapping[str, Any]) -> Curves:
-    """The predicted curves of a backfill, `backfill` in a gallery's report, as lines of one chart; the last is `fused`,
-    by both models' queries, where that was measured."""
-    points = {order: curve["points"] for order, curve in backfill["curves"].items()}
-    if "fused" in backfill:
-        points["fused"] = backfill["fused"]["points"]
-    values = [point[end] for curve in points.values() for point in curve for end in ("low", "high")]
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-
-    def xy(share: float, value: float) -> str:
-        return f"{round(WIDTH * share, 1)},{round(HEIGHT * (1 - (value - low) / span), 1)}"
-
-    drawn = [
-        Line(order, " ".join(xy(p["share"], p["mean"]) for p in curve), curve[0]["mean"], curve[-1]["mean"])
-        for order, curve in points.items()
-    ]
-    first = next(iter(points.values()))
-    edge = [xy(p["share"], p["high"]) for p in first] + [xy(p["share"], p["low"]) for p in reversed(first)]
-    return Curves(drawn, " ".join(edge), low, high)
-
-
-@dataclass(frozen=True)
-class AlphaLines:
-    """Quality over the weight α of the new query, from 0 to 1: candidates scored `in full`, and `pushed` into the old
-    index where that is possible. low, high: the qualities at the bottom and the top of the chart."""
-
-    lines: list[Line]
-    low: float
-    high: float
-
-
-def alpha_lines(fused: Mapping[str, Any]) -> AlphaLines:
-    """The curve over α, `fused` in a gallery's report, as lines of one chart."""
-    curve = fused["curve"]
-    values = {
-        name: [(point["alpha"], point[key]) for point in curve if point[key] is not None]
-        for name, key in (("in full", "exact"), ("pushed", "pushed"))
+    place: Spec = {
+        "y": {"field": "metric", "type": "nominal", "sort": None, "title": None},
+        "yOffset": {"field": "name", "sort": None},
+        "color": _colour(values),
     }
-    every = [value for points in values.values() for _, value in points]
-    low, high = min(every), max(every)
-    span = (high - low) or 1.0
-    return AlphaLines(
+    quality = _share_axis("low", "quality")
+    return _drawn(
+        values,
         [
-            Line(
-                name,
-                " ".join(f"{round(WIDTH * a, 1)},{round(HEIGHT * (1 - (v - low) / span), 1)}" for a, v in points),
-                points[0][1],
-                points[-1][1],
-            )
-            for name, points in values.items()
-            if points
+            {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": place | {"x": quality, "x2": {"field": "high"}}},
+            {
+                "mark": {"type": "point", "filled": True, "size": 70},
+                "encoding": place | {"x": quality | _field("mean")},
+            },
         ],
-        low,
-        high,
+        height={"step": _ROW / 2},
     )
 
 
-@dataclass(frozen=True)
-class Dot:
-    """A point at (x, y), and its 95 % interval from `top` down to `bottom`, in the coordinates of the chart."""
-
-    x: float
-    y: float
-    top: float
-    bottom: float
-
-
-def reliability(bins: Sequence[Mapping[str, Any]]) -> list[Dot]:
-    """Observed over expected error, a dot for each bin of rows; both axes go from 0 to the largest value of either.
-
-    bins: as the report has them, each with `expected` and with `observed`: `mean`, `low` and `high`.
-    """
-    largest = max((max(b["expected"], b["observed"]["high"]) for b in bins), default=0.0) or 1.0
-
-    def height(value: float) -> float:
-        return round(HEIGHT * (1 - value / largest), 1)
-
-    return [
-        Dot(
-            round(WIDTH * b["expected"] / largest, 1),
-            height(b["observed"]["mean"]),
-            height(b["observed"]["high"]),
-            height(b["observed"]["low"]),
-        )
-        for b in bins
+def alpha_chart(fused: Mapping[str, Any]) -> Markup:
+    """Quality over the weight α of the new query; a dashed line where α was chosen. fused: as a gallery's report has
+    it; what is not pushed is not drawn."""
+    values = [
+        {"alpha": point["alpha"], "mean": point[key], "name": name}
+        for name, key in (("in full", "exact"), ("pushed", "pushed"))
+        for point in fused["curve"]
+        if point[key] is not None
     ]
+    x = _share_axis("alpha", "weight of the new query: 0 is the old search, 1 the crossing", zero=True)
+    chosen: Spec = {
+        "data": {"values": [{"alpha": fused["alpha"]}]},
+        "mark": {"type": "rule", "strokeDash": [6, 4], "color": "#5c6675"},
+        "encoding": {"x": _field("alpha")},
+    }
+    return _drawn(values, [_lines(values, x, _share_axis("mean", f"{fused['metric']} of held-out queries")), chosen])
+
+
+def backfill_chart(backfill: Mapping[str, Any]) -> Markup:
+    """Predicted quality over the share of the gallery re-embedded, a line for each order of re-embedding, the first
+    with its 95 % interval. backfill: as a gallery's report has it; `fused`, by both models' queries, is drawn last."""
+    curves = {order: curve["points"] for order, curve in backfill["curves"].items()}
+    if "fused" in backfill:
+        curves["fused"] = backfill["fused"]["points"]
+    values = [{"name": _spoken(order), **point} for order, points in curves.items() for point in points]
+    x = _share_axis("share", "share of the gallery re-embedded", zero=True)
+    y = _share_axis("mean", backfill["metric"])
+    first = _spoken(next(iter(curves)))
+    band: Spec = {
+        "transform": [{"filter": {"field": "name", "equal": first}}],
+        "mark": {"type": "area", "opacity": 0.18, "color": _COLOURS[first]},
+        "encoding": {"x": x, "y": y | _field("low"), "y2": {"field": "high"}},
+    }
+    return _drawn(values, [band, _lines(values, x, y)])
+
+
+def flips_chart(flips: Sequence[Mapping[str, Any]]) -> Markup:
+    """Queries lost, to the left, and won, to the right, of each part of the gallery. flips: as the report has them."""
+    values = [
+        {"part": flip["stratum"], "name": name, "queries": sign * flip[key]}
+        for flip in flips
+        for name, key, sign in (("lost", "negative", -1), ("won", "positive", 1))
+    ]
+    axis = {"labelExpr": "format(abs(datum.value), ',')", "tickMinStep": 1}
+    bar: Spec = {
+        "mark": {"type": "bar", "height": 14},
+        "encoding": {
+            "y": {"field": "part", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 300}},
+            "x": _field("queries") | {"title": "queries lost and won", "axis": axis},
+            "color": _colour(values),
+        },
+    }
+    return _drawn(values, [bar], height={"step": _ROW})
+
+
+def learning_chart(points: Sequence[Mapping[str, Any]], metric: str) -> Markup:
+    """A metric on held-out pairs over the number of pairs learned from. points: each with `pairs` and the metric."""
+    values = [{"pairs": point["pairs"], "mean": point[metric]} for point in points]
+    line: Spec = {
+        "mark": {"type": "line", "point": True, "color": "#3b7fc4"},
+        "encoding": {
+            "x": _field("pairs") | {"title": "pairs learned from"},
+            "y": _share_axis("mean", f"held-out {metric}"),
+        },
+    }
+    return _drawn(values, [line])
+
+
+def loss_chart(epochs: Sequence[Mapping[str, float | None]]) -> Markup:
+    """Training's losses over the epochs."""
+    values = _by_epoch(epochs, {"loss": "loss", "influence_loss": "influence loss"})
+    return _drawn(values, [_lines(values, _epochs(), _field("mean") | {"title": "loss"})])
+
+
+def held_out_chart(epochs: Sequence[Mapping[str, float | None]]) -> Markup:
+    """The cross test and the self test of training's held-out rows over the epochs; empty where none was made."""
+    values = _by_epoch(epochs, {"cross": "new queries, old vectors", "self": "new queries, new vectors"})
+    return _drawn(values, [_lines(values, _epochs(), _share_axis("mean", "right on rows held out"))])
+
+
+def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> Markup:
+    """Observed over expected error, a point with its 95 % interval for each bin of rows; on the dashed line both are
+    equal. bins: as the report has them, each with `expected` and with `observed`: `mean`, `low` and `high`."""
+    values = [{"expected": one["expected"], **one["observed"]} for one in bins]
+    largest = max((max(one["expected"], one["high"]) for one in values), default=0.0)
+    x, y = _field("expected") | {"title": "squared error expected"}, {"title": "squared error observed"}
+    equal: Spec = {
+        "data": {"values": [{"expected": end, "mean": end} for end in (0.0, largest)]},
+        "mark": {"type": "line", "strokeDash": [6, 4], "color": "#8a94a3"},
+        "encoding": {"x": x, "y": _field("mean") | y},
+    }
+    interval: Spec = {"mark": "rule", "encoding": {"x": x, "y": _INTERVAL | y, "y2": {"field": "high"}}}
+    point: Spec = {
+        "mark": {"type": "point", "filled": True, "size": 50, "color": "#3b7fc4"},
+        "encoding": {"x": x, "y": _field("mean") | y},
+    }
+    return _drawn(values, [equal, interval, point])
+
+
+def _drawn(values: Sequence[Mapping[str, Any]], layer: Sequence[Spec], height: int | Spec = _HEIGHT) -> Markup:
+    """The chart as an SVG element; empty where there is nothing to draw.
+
+    values: rows of the data that all layers share, unless they have their own.
+    """
+    if not values:
+        return Markup("")
+    import vl_convert  # takes memory and a moment to start, which only a page with charts needs
+
+    spec = {"data": {"values": values}, "width": _WIDTH, "height": height, "layer": layer, "config": _CONFIG}
+    svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    return Markup(svg)  # what is of the data in it was escaped where it was drawn
+
+
+def _lines(values: Sequence[Mapping[str, Any]], x: Spec, y: Spec) -> Spec:
+    return {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"x": x, "y": y, "color": _colour(values)}}
+
+
+def _colour(values: Sequence[Mapping[str, Any]]) -> Spec:
+    """A colour for each name among the values, with a legend."""
+    names = list(dict.fromkeys(value["name"] for value in values))
+    scale = {"domain": names, "range": [_COLOURS[name] for name in names]}
+    return {"field": "name", "type": "nominal", "title": None, "scale": scale, "legend": {"orient": "top"}}
+
+
+def _field(name: str) -> Spec:
+    return {"field": name, "type": "quantitative"}
+
+
+def _share_axis(name: str, title: str, *, zero: bool = False) -> Spec:
+    """Shares from 0 to 1, as percent; zero: whether the axis has to begin at 0."""
+    return _field(name) | {"title": title, "axis": {"format": ".1~%"}, "scale": {"zero": zero}}
+
+
+def _epochs() -> Spec:
+    return _field("epoch") | {"title": "epoch", "axis": {"format": "d", "tickMinStep": 1}, "scale": {"zero": False}}
+
+
+def _by_epoch(epochs: Sequence[Mapping[str, float | None]], names: Mapping[str, str]) -> list[Spec]:
+    """What was measured in each epoch, as rows; names: how what is measured is called, by its key."""
+    return [
+        {"epoch": number, "mean": value, "name": name}
+        for key, name in names.items()
+        for number, epoch in enumerate(epochs, 1)
+        if (value := epoch.get(key)) is not None
+    ]
+
+
+def _spoken(order: str) -> str:
+    return order.replace("_", " ")

@@ -1,11 +1,20 @@
-"""The report as a page to read: self-contained HTML, with bars, intervals and curves drawn as SVG."""
+"""The report as a page to read: self-contained HTML, with its charts within it as SVG."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from app.upgrades.report_charts import alpha_lines, curves, lines, reliability
+from app.upgrades.report_charts import (
+    alpha_chart,
+    backfill_chart,
+    flips_chart,
+    held_out_chart,
+    learning_chart,
+    loss_chart,
+    metrics_chart,
+    reliability_chart,
+)
 from app.upgrades.schemas import Upgrade
 
 
@@ -42,10 +51,14 @@ PAGES = Environment(
 PAGES.filters["percent"] = _percent
 PAGES.filters["seconds"] = _seconds
 PAGES.filters["bytes"] = _bytes
-PAGES.filters["lines"] = lines
-PAGES.filters["curves"] = curves
-PAGES.filters["alpha_lines"] = alpha_lines
-PAGES.filters["reliability"] = reliability
+PAGES.filters["metrics_chart"] = metrics_chart
+PAGES.filters["alpha_chart"] = alpha_chart
+PAGES.filters["backfill_chart"] = backfill_chart
+PAGES.filters["flips_chart"] = flips_chart
+PAGES.filters["learning_chart"] = learning_chart
+PAGES.filters["loss_chart"] = loss_chart
+PAGES.filters["held_out_chart"] = held_out_chart
+PAGES.filters["reliability_chart"] = reliability_chart
 
 
 def page_of(upgrade: Upgrade, report: Mapping[str, Any], prefix: str) -> str:

@@ -115,8 +115,8 @@ async def events(upgrade: UpgradeId, parts: Parts) -> EventSourceResponse:
     response_model=None,
 )
 def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dict[str, object]:
-    """What was learned, what was proved of each gallery, and the advice: a page to read, or JSON to those that `Accept`
-    application/json."""
+    """What was learned, what was proved of each gallery, and the advice, the one thing to do first (`recommendation`):
+    a page to read, or JSON to those that `Accept` application/json."""
     current = parts.upgrades.get(upgrade)
     if current.report is None:
         raise WrongState(f"Upgrade {upgrade} is {current.state}: there is no report before it has learned.")

@@ -109,7 +109,13 @@ class Upgrade(BaseModel):
     ]
     reason: Annotated[str | None, Field(description="Why it was rejected or failed, and what to do about it.")]
     progress: Progress | None
-    report: Annotated[dict[str, Any] | None, Field(description="What was learned and what was proved, by gallery.")]
+    report: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="What was learned, and of each gallery what was proved: first `recommendation`, with the "
+            "`sentence` that says what to do, and where that cannot be told yet, what would decide."
+        ),
+    ]
     created_at: datetime
     updated_at: datetime
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from models.evaluation.bootstrap import Interval
 from models.evaluation.judged_metrics import JudgedMetric
 from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric
-from models.proof.report import FusedResult, LosingGroup, Quantity, WantedPairs
+from models.proof.evidence_needed import Standing, in_words, standing
+from models.proof.report import EvidenceNeeded, FusedResult, LosingGroup, Quantity, WantedPairs
 
 Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]
 
@@ -78,16 +79,24 @@ class AcceptanceGate:
                 return metric if labelled else "recall@10"
         raise ValueError(f"{self.metric} takes judged queries")
 
+    @property
+    def asked(self) -> float:
+        """What the figure that is read must reach."""
+        return -self.level if self.require == "not_worse_than_old" else self.level
+
+    def read(self, cross: Quantity | Interval, difference: Quantity | Interval) -> Quantity | Interval:
+        """The figure that is read: `cross`, the crossing's, for `at_least`, else `difference`, the crossing's less the
+        old model's."""
+        return cross if self.require == "at_least" else difference
+
     def passed(self, cross: Quantity | Interval, difference: Quantity | Interval) -> bool:
-        """Whether the low end of the interval meets the requirement: of `cross`, the crossing's figure, for `at_least`,
-        else of `difference`, the crossing's less the old model's."""
-        match self.require:
-            case "at_least":
-                return cross.low >= self.level
-            case "not_worse_than_old":
-                return difference.low >= -self.level
-            case _:
-                return difference.low > 0
+        """Whether the low end of the interval that is read meets the requirement."""
+        low = self.read(cross, difference).low
+        return low > 0 if self.require == "better_than_old" else low >= self.asked
+
+    def standing(self, cross: Quantity | Interval, difference: Quantity | Interval) -> Standing:
+        """How the interval that is read stands to the requirement."""
+        return standing(self.read(cross, difference), self.asked, met=self.passed(cross, difference))
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,14 @@ class VerdictInputs:
     judgeable: bool
     losing: tuple[LosingGroup, ...]
     wanted: tuple[WantedPairs, ...]
+    needed: EvidenceNeeded
+    """What would decide whether the crossing meets the gate, where that is open."""
+    fused_needed: EvidenceNeeded | None = None
+    """The same of both models' queries together, where they were measured."""
+    by_queries: bool = False
+    """Whether judged queries say what is right, and not labels."""
+    labelled: bool = True
+    """Whether labels say what is right, and not only what full re-embedding would find."""
     trained: bool = False
     """Whether the new model was trained to be compatible, so that no vector is rewritten."""
     fused: FusedResult | None = None
@@ -131,13 +148,38 @@ class VerdictInputs:
         return self.judgeable and not self.new_is_worse and self.gate.passed(self.cross, self.difference)
 
     @property
+    def standing(self) -> Standing:
+        """How the crossing alone stands to the gate, whatever else may speak against it."""
+        return self.gate.standing(self.cross, self.difference)
+
+    @property
+    def worse_beyond_doubt(self) -> bool:
+        """Whether re-embedding everything would lose as well."""
+        return self.new_is_worse and self.gain is not None and (self.gain.high < 0 or self.standing != "open")
+
+    @property
+    def fuses(self) -> bool:
+        """Whether searching by both models' queries is on offer, and something else than searching by the old one's."""
+        return self.fused is not None and self.may_fuse and self.fused.alpha > 0
+
+    @property
+    def open_evidence(self) -> EvidenceNeeded | None:
+        """What would decide where the gate is neither met nor missed, by the crossing alone or else by both models'
+        queries together; None where all is decided."""
+        if self.standing == "open":
+            return self.needed
+        if self.fused is None or not self.fuses:
+            return None
+        return self.fused_needed if self.gate.standing(self.fused.quality, self.fused.difference) == "open" else None
+
+    @property
     def fused_passes(self) -> bool:
         """Whether the search by both models' queries is to be accepted where the crossing alone is not.
 
         The new model may itself be the worse one, and still know something that the old one does not; then both
         together must be better than the old model beyond doubt, whatever the gate asks.
         """
-        if self.fused is None or not self.may_fuse or not self.judgeable or self.fused.alpha == 0:
+        if self.fused is None or not self.fuses or not self.judgeable:
             return False
         better = self.fused.difference.low > 0
         return self.gate.passed(self.fused.quality, self.fused.difference) and (better or not self.new_is_worse)
@@ -145,26 +187,21 @@ class VerdictInputs:
 
 def verdict(inputs: VerdictInputs) -> tuple[bool, str]:
     """Accepted or not, with a reason that a person can act on."""
-    figures = (
-        f"{inputs.gate.metric}: old model {inputs.old_old.mean:.1%}, crossing {_span(inputs.cross)},"
-        f" difference {_points(inputs.difference)} points"
-    )
-    if (fused := inputs.fused) is not None:
-        figures += f"; both models' queries fused {_span(fused.quality)}, difference {_points(fused.difference)} points"
-        if inputs.fused_passes and not inputs.crossing_passes:
-            alone = (
-                "The new model alone is no better than the old"
-                if inputs.new_is_worse
-                else f"The crossing alone does not meet the gate ({inputs.gate})"
-            )
-            return True, (
-                f"{alone}; fused with the old model's queries it meets the gate ({inputs.gate}). {figures}. No vector"
-                " is rewritten, and every search needs its query's vectors of both models."
-            )
+    figures = figures_of(inputs)
+    if inputs.fused_passes and not inputs.crossing_passes:
+        alone = (
+            "The new model alone is no better than the old"
+            if inputs.new_is_worse
+            else f"The crossing alone does not meet the gate ({inputs.gate})"
+        )
+        return True, (
+            f"{alone}; fused with the old model's queries it meets the gate ({inputs.gate}). {figures}. No vector"
+            " is rewritten, and every search needs its query's vectors of both models."
+        )
     if inputs.new_is_worse and inputs.gain is not None:
         return False, (
             f"The new model is itself no better than the old: re-embedding the pairs changes {inputs.gate.metric} by"
-            f" {_points(inputs.gain)} points. Stay with the old model. ({figures})"
+            f" {_points(inputs.gain)} points. {_next_step(inputs)} ({figures})"
         )
     if not inputs.judgeable:
         return False, (
@@ -185,9 +222,28 @@ def verdict(inputs: VerdictInputs) -> tuple[bool, str]:
             f" gallery ({inputs.uncovered_rows} items) has none and is predicted at {_span(inputs.uncovered)}."
             f" {_ask(inputs)}"
         )
-    close = inputs.difference.high > 0 or inputs.gate.require == "at_least"
-    more = "More pairs would narrow the interval, and may raise it." if close else "Stay with the old model."
-    return False, f"{start} {more}"
+    return False, f"{start} {_next_step(inputs)}"
+
+
+def figures_of(inputs: VerdictInputs) -> str:
+    """The figures that everything rests on, in a line."""
+    figures = (
+        f"{inputs.gate.metric}: old model {inputs.old_old.mean:.1%}, crossing {_span(inputs.cross)},"
+        f" difference {_points(inputs.difference)} points"
+    )
+    if (fused := inputs.fused) is not None:
+        figures += f"; both models' queries fused {_span(fused.quality)}, difference {_points(fused.difference)} points"
+    return figures
+
+
+def _next_step(inputs: VerdictInputs) -> str:
+    """What to do where nothing is accepted: stay, for good or until it is decided."""
+    needed = None if inputs.worse_beyond_doubt else inputs.open_evidence
+    if needed is None:
+        return "Stay with the old model."
+    if needed.more is None and inputs.uncovered is not None and inputs.wanted:
+        return _ask(inputs)
+    return f"It cannot be told beyond doubt yet: {in_words(needed)}. Until then stay with the old model."
 
 
 def _ask(inputs: VerdictInputs) -> str:

@@ -17,8 +17,9 @@ from models.arrays import Floats, Progress
 from models.evaluation.judged_metrics import JudgedMetric
 from models.evaluation.retrieval_metrics import flips
 from models.portable import Space, Transformation
-from models.proof.advice import advise
+from models.proof.advice import advise, recommend
 from models.proof.crossing import Refittable
+from models.proof.evidence_needed import Judges, error_of_cross, error_of_difference, evidence_needed
 from models.proof.fused_scores import best_alpha
 from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
@@ -29,6 +30,7 @@ from models.proof.losing_groups import LOSING
 from models.proof.report import (
     AlphaPoint,
     Basis,
+    EvidenceNeeded,
     FlipCount,
     FusedResult,
     JudgedBasis,
@@ -186,8 +188,16 @@ class _Measured:
             fair[~others] = values[~others, best_alpha(values[others], np.ones(int(others.sum())))]
         return best_alpha(values, np.ones(len(values))), values.mean(axis=0), fair
 
-    def fused(self) -> FusedResult:
-        """Both models' queries together, in the metric of the gate."""
+    def needed(self, figures: Draws, gate: AcceptanceGate) -> EvidenceNeeded:
+        """How many more judged queries would decide."""
+        read = gate.read(figures.predicted_cross(), figures.difference())
+        error, lasting = error_of_cross(figures) if gate.require == "at_least" else error_of_difference(figures)
+        queries = len(self.bench.queries)
+        judges = Judges("judged queries", queries, queries, ProofLimits.queries)
+        return evidence_needed(read.mean, gate.asked, error, lasting, judges)
+
+    def fused(self) -> tuple[FusedResult, Draws]:
+        """Both models' queries together, in the metric of the gate, and the draws of that figure."""
         crossed = self.ranks.crossed
         place, curve, fair = self.chosen_alpha(crossed)
         old, new = crossed.old.values(self.metric), crossed.new.values(self.metric)
@@ -200,7 +210,7 @@ class _Measured:
             pushed_curve = by_push.tolist()
         first = JudgedMetric("hit_rate", 1)
         first_fused = crossed.values(first)[:, place]
-        return FusedResult(
+        result = FusedResult(
             metric=str(self.metric),
             quality=quantity(together.predicted_cross(), self.basis),
             difference=quantity(together.difference(), self.basis),
@@ -210,6 +220,7 @@ class _Measured:
             curve=tuple(map(AlphaPoint, ALPHAS.tolist(), curve.tolist(), pushed_curve)),
             flips=(_flips(crossed.old.values(first), first_fused),),
         )
+        return result, together
 
     def instant(self) -> Draws | None:
         """New queries pushed into the old gallery."""
@@ -275,7 +286,7 @@ def _report(
     figures = {metric: measured.draws(metric) for metric in measured.metrics()}
     whole, basis, bench = figures[measured.metric], measured.basis, measured.bench
     difference, instant, among = quantity(whole.difference(), basis), measured.instant(), measured.among_pairs()
-    fused, losing = measured.fused(), measured.losing_groups()
+    (fused, together), losing = measured.fused(), measured.losing_groups()
     inputs = VerdictInputs(
         gate=gate,
         old_old=quantity(whole.predicted_old(), basis),
@@ -299,6 +310,9 @@ def _report(
         judgeable=True,
         losing=losing,
         wanted=(),
+        needed=measured.needed(whole, gate),
+        fused_needed=measured.needed(together, gate),
+        by_queries=True,
         fused=fused,
         may_fuse=may_fuse,
     )
@@ -315,6 +329,7 @@ def _report(
         backfilled=None if among is None else among.result,
         losing_groups=losing,
         wanted_pairs=(),
+        recommendation=recommend(inputs, accepted),
         advice=advise(inputs, accepted),
         notes=notes,
         basis=Basis(

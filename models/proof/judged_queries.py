@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import RowNumbers
-from models.evaluation.judged_metrics import JudgedMetric, Judgements
+from models.evaluation.judged_metrics import JudgedMetric, JudgedMetricName, Judgements
 from models.portable import Array
 
 FEWEST_QUERIES = 20  # with a relevant item that is searched: of fewer, a bootstrap's interval is too narrow
@@ -20,6 +20,25 @@ def judged_metric_of(metric: str) -> JudgedMetric:
     """The metric of judged queries that a gate's metric stands for: itself, or of one by label the one that asks the
     same with "relevant" for "of the same label"."""
     return JudgedMetric.parsed(_BY_LABEL.get(metric, metric))
+
+
+_COMPARED: dict[JudgedMetricName, str] = {
+    "hit_rate": "one of the first {k} answers is relevant in {{new}} of searches instead of {{old}}",
+    "recall": "the first {k} answers hold {{new}} of what is relevant instead of {{old}}",
+    "precision": "{{new}} of the first {k} answers are relevant instead of {{old}}",
+    "mrr": "the first relevant of {k} answers is ranked at a mean reciprocal rank of {{new}} instead of {{old}}",
+    "ndcg": "the first {k} answers reach {{new}} of what the best order would be worth (nDCG) instead of {{old}}",
+    "map": "relevant answers are ranked at a mean average precision of {{new}} instead of {{old}}",
+}
+
+
+def compared_by_queries(metric: str) -> str:
+    """What a metric of judged queries says of two searches, in words, with places for their figures, `new` and
+    `old`."""
+    parsed = JudgedMetric.parsed(metric)
+    if parsed == JudgedMetric("hit_rate", 1):
+        return "the first answer is relevant in {new} of searches instead of {old}"
+    return _COMPARED[parsed.name].format(k=parsed.k)
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,58 @@ class Rung:
         return {name: value for name, value in rung.items() if value is not None or name not in ("share", "cost")}
 
 
+EvidenceKind = Literal["pairs", "held-out rows", "evaluation rows", "judged queries"]
+
+
+@dataclass(frozen=True)
+class EvidenceNeeded:
+    """How much more evidence would decide what is open.
+
+    kind: of what; have: how many there are; more: how many more would as a rule decide, should the figure be as it was
+    seen, or, where `decides` is false, would tell it to within a point; None where no number of them would. off: the
+    figure that the gate reads less what is asked of it. cost: of embedding so many items with the new model, once
+    prices are known.
+    """
+
+    kind: EvidenceKind
+    have: int
+    more: int | None
+    off: float
+    decides: bool = True
+    cost: Cost | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, strings and numbers; a cost that is None is left out."""
+        needed: dict[str, Any] = plain(self)
+        return {name: value for name, value in needed.items() if value is not None or name != "cost"}
+
+
+Action = Literal[RungName, "cannot_tell"]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The one thing to know of a proof.
+
+    action: the rung to take, or that this cannot be told yet; sentence: the same for who reads nothing else; rests_on:
+    the figures behind it; needed: what would decide where it cannot be told; costs: what that costs, in words, empty
+    where that is not known.
+    """
+
+    action: Action
+    sentence: str
+    rests_on: str
+    needed: EvidenceNeeded | None = None
+    costs: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, strings and numbers; `needed` and `costs` are left out where there is nothing to say."""
+        said: dict[str, Any] = {"action": self.action, "sentence": self.sentence, "rests_on": self.rests_on}
+        if self.needed is not None:
+            said["needed"] = self.needed.to_json()
+        return said | ({"costs": self.costs} if self.costs else {})
+
+
 @dataclass(frozen=True)
 class AlphaPoint:
     """How good the search is where the new query weighs α, with candidates scored in full and pushed into the old
@@ -216,6 +268,7 @@ class ProofReport:
     backfilled: FullReEmbedding | None
     losing_groups: tuple[LosingGroup, ...]
     wanted_pairs: tuple[WantedPairs, ...]
+    recommendation: Recommendation
     advice: tuple[Rung, ...]
     notes: tuple[str, ...]
     basis: Basis
@@ -235,7 +288,10 @@ class ProofReport:
             if report[name] is None:
                 del report[name]
         report |= {"provisional": self.provisional is not None, "provisional_reason": self.provisional}
-        return report | {"advice": [rung.to_json() for rung in self.advice]}
+        return report | {
+            "recommendation": self.recommendation.to_json(),
+            "advice": [rung.to_json() for rung in self.advice],
+        }
 
 
 def quantity(interval: Interval, basis: str) -> Quantity:

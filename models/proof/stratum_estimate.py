@@ -53,7 +53,9 @@ class KnownUnits:
 class Draws:
     """A stratum's figures (or several strata's together) and what the bootstrap makes of them; (resamples,) each.
 
-    fresh_old, fresh_cross: with the scatter of a fresh test of as many queries added.
+    fresh_old, fresh_cross: with the scatter of a fresh test of as many queries added. lasting_old, lasting_cross: of
+    the scatter of old and cross, around 0, what more queries of the same kind would not narrow: that of gallery rows
+    drawn to correct the figures by, or of classes.
     """
 
     old_mean: float
@@ -62,6 +64,8 @@ class Draws:
     cross: Floats
     fresh_old: Floats
     fresh_cross: Floats
+    lasting_old: Floats
+    lasting_cross: Floats
 
     def predicted_old(self) -> Interval:
         """What a fresh self test M(old, old) of as many queries would measure: a prediction interval."""
@@ -98,10 +102,20 @@ def estimate(sample: MeasuredUnits, known: KnownUnits | None, *, seed: int, resa
     cross = drawn[:, -2] + np.einsum("rk,rk->r", drawn_slope, stratum - drawn[:, :-2])
     old_mean, old = (mean[0, -1], drawn[:, -1]) if known.old is None else (stratum_mean[0], stratum[:, 0])
     if sample.population is None:
-        return Draws(float(old_mean), float(cross_mean), old, cross, old + scatter[:, -1], cross + scatter[:, -2])
+        moved = stratum - stratum_mean
+        return Draws(
+            float(old_mean),
+            float(cross_mean),
+            old,
+            cross,
+            old + scatter[:, -1],
+            cross + scatter[:, -2],
+            np.zeros(resamples) if known.old is None else moved[:, 0],
+            moved @ slope[0],
+        )
     cross = cross + scatter[:, -2] - scatter[:, :-2] @ slope[0]
     old = old + scatter[:, -1] if known.old is None else old
-    return Draws(float(old_mean), float(cross_mean), old, cross, old, cross)
+    return Draws(float(old_mean), float(cross_mean), old, cross, old, cross, old - old_mean, cross - cross_mean)
 
 
 def flips_not_seen(weight: Floats, cluster: Codes, *, seed: int, resamples: int = RESAMPLES) -> Floats:
@@ -127,6 +141,8 @@ def combine(strata: Sequence[tuple[float, Draws]]) -> Draws:
         np.sum([share * d.cross for share, d in strata], axis=0),
         np.sum([share * d.fresh_old for share, d in strata], axis=0),
         np.sum([share * d.fresh_cross for share, d in strata], axis=0),
+        np.sum([share * d.lasting_old for share, d in strata], axis=0),
+        np.sum([share * d.lasting_cross for share, d in strata], axis=0),
     )
 
 

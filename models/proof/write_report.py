@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 
 from models.evaluation.bootstrap import percentile_interval
 from models.evaluation.retrieval_metrics import BY_LABEL, METRICS, RetrievalMetric, flips
-from models.proof.advice import advise
+from models.proof.advice import advise, recommend
+from models.proof.evidence_needed import Judges, error_of_cross, error_of_difference, evidence_needed
 from models.proof.full_re_embedding import full_re_embedding, mixed, new_is_worse, without_errors
 from models.proof.fused_proof import ChosenAlpha
 from models.proof.fused_scores import alphas_for
 from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
 from models.proof.held_out_scores import HeldOutScores
+from models.proof.inputs import ProofLimits
 from models.proof.losing_groups import losing_groups, wanted_pairs
 from models.proof.report import (
     AlphaPoint,
     Basis,
+    EvidenceNeeded,
     FlipCount,
     FusedResult,
     MetricResult,
@@ -91,6 +94,9 @@ def write_report(
     unseen_share = 1 - coverage.share
     losing = losing_groups(setup, parts, judging, seed)
     instant = None if measured.instant is None else _overall(setup, measured.instant, judging, seed)
+    fused, together = measured.fused, None
+    if fused is not None:
+        together = _overall(setup, fused.parts, judging, seed, few_flips=True)
     inputs = VerdictInputs(
         gate=gate,
         old_old=self_test,
@@ -112,9 +118,12 @@ def write_report(
         judgeable=judgeable,
         losing=losing,
         wanted=wanted_pairs(setup),
+        needed=_needed(setup, whole, gate, trained=measured.trained),
+        fused_needed=None if together is None else _needed(setup, together, gate, trained=False),
+        labelled=setup.bench.labelled,
         trained=measured.trained,
         may_fuse=may_fuse,
-        fused=None if measured.fused is None else _fused(setup, measured.fused, whole, judging, basis, seed),
+        fused=None if fused is None or together is None else _fused(setup, fused, together, whole, judging, basis),
     )
     accepted, reason = verdict(inputs)
     return ProofReport(
@@ -127,6 +136,7 @@ def write_report(
         backfilled=backfilled,
         losing_groups=losing,
         wanted_pairs=inputs.wanted,
+        recommendation=recommend(inputs, accepted),
         advice=advise(inputs, accepted),
         notes=tuple(notes),
         basis=Basis(
@@ -149,10 +159,14 @@ def write_report(
 
 
 def _fused(
-    setup: ProofSetup, measured: FusedMeasurements, crossing: Draws, metric: RetrievalMetric, basis: str, seed: int
+    setup: ProofSetup,
+    measured: FusedMeasurements,
+    together: Draws,
+    crossing: Draws,
+    metric: RetrievalMetric,
+    basis: str,
 ) -> FusedResult:
-    """crossing: the figures of the crossing alone, of the same resampled queries."""
-    together = _overall(setup, measured.parts, metric, seed, few_flips=True)
+    """together: the figures of both models' queries; crossing: of the crossing alone, of the same resampled queries."""
     over = percentile_interval(together.cross_mean - crossing.cross_mean, together.cross - crossing.cross)
     exact, pushed = measured.exact, measured.pushed
     pushed_curve = [None] * len(exact.curve) if pushed is None else pushed.curve.tolist()
@@ -166,6 +180,20 @@ def _fused(
         curve=tuple(map(AlphaPoint, alphas_for(metric).tolist(), exact.curve.tolist(), pushed_curve)),
         flips=tuple(_flips(part) for part in measured.parts) if setup.bench.labelled else (),
     )
+
+
+def _needed(setup: ProofSetup, figures: Draws, gate: AcceptanceGate, *, trained: bool) -> EvidenceNeeded:
+    """How many more pairs would decide, or rows of the evaluation set, where there is one: it judges most.
+
+    trained: whether the pairs are rows that were held out of training.
+    """
+    read = gate.read(figures.predicted_cross(), figures.difference())
+    error, lasting = error_of_cross(figures) if gate.require == "at_least" else error_of_difference(figures)
+    bench, most = setup.bench, ProofLimits.queries
+    judges = Judges("held-out rows" if trained else "pairs", len(bench.pairs), len(bench.judged), most)
+    if (evaluation := setup.evaluation) is not None:
+        judges = Judges("evaluation rows", len(evaluation.pairs), len(evaluation.judged), most)
+    return evidence_needed(read.mean, gate.asked, error, lasting, judges)
 
 
 def _metrics(setup: ProofSetup) -> tuple[RetrievalMetric, ...]:

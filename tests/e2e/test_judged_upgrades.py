@@ -102,6 +102,8 @@ def test_without_judged_queries_a_model_that_embeds_them_apart_has_provisional_f
     assert report["provisional"] is True
     assert f"PUT /datasets/{filled.dataset}/queries" in report["provisional_reason"]
     assert report["provisional_reason"] in upgrade["reason"]
+    assert report["recommendation"]["sentence"].startswith("Provisional: ")
+    assert report["provisional_reason"] in report["recommendation"]["rests_on"]
     assert any("5 judged queries" in note for note in report["notes"])
     page = filled.client.get(f"/upgrades/{upgrade['id']}/report", headers={"accept": "text/html"})
     assert "Advice (provisional)" in page.text

@@ -13,9 +13,9 @@ from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
-from models.proof.report import ProofReport, Rung
+from models.proof.report import ProofReport, Recommendation, Rung
 from workers.reporting.backfill_curves import BackfillCurves, predict_backfills
-from workers.reporting.priced_advice import priced, timed
+from workers.reporting.priced_advice import priced, priced_recommendation, timed
 from workers.rows.pairs import DatasetPairs
 from workers.serving.prepare import ServingMeasurements
 from workers.training.earlier_models import judged_by_composition
@@ -25,13 +25,15 @@ from workers.training.earlier_models import judged_by_composition
 class GalleryReport:
     """What an upgrade reports of one gallery.
 
-    advice: the rungs of the proof and those that serving and backfilling add, each with its cost. The rest is None
+    recommendation: the one thing to do, with the cost of the evidence that it asks for; advice: the rungs of the proof
+    and those that serving and backfilling add, each with its cost. The rest is None
     where there is nothing to report: backfill: curves predicted from held-out pairs; cascade: the candidates that
     answering without rewriting takes; index: what its index finds of the new queries;
     items_without_side_information: how many lack what the crossing reads.
     """
 
     proof: ProofReport
+    recommendation: Recommendation
     advice: tuple[Rung, ...]
     backfill: BackfillCurves | None = None
     cascade: Cascade | None = None
@@ -46,7 +48,10 @@ class GalleryReport:
             "index": None if self.index is None else self.index.to_json(),
             "items_without_side_information": self.items_without_side_information,
         }
-        advice = {"advice": [rung.to_json() for rung in self.advice]}
+        advice = {
+            "recommendation": self.recommendation.to_json(),
+            "advice": [rung.to_json() for rung in self.advice],
+        }
         return self.proof.to_json() | advice | {name: value for name, value in besides.items() if value is not None}
 
 
@@ -70,6 +75,7 @@ def report_galleries(
         cascade, index = (None, None) if served is None else (served.cascade, served.index)
         reports[name] = GalleryReport(
             replace(proof, notes=(*proof.notes, *judged_by_composition(crosswalk, upgrade, name))),
+            priced_recommendation(proof, rate.dimension, crosswalk.settings),
             priced(proof, rate, crosswalk.settings, backfill=backfill, cascade=cascade),
             backfill,
             cascade,

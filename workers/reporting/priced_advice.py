@@ -11,7 +11,7 @@ import numpy as np
 from app.artifacts.cascade import Cascade
 from app.artifacts.crossings import Crossing
 from app.settings import Settings
-from models.proof.report import ProofReport, Quantity, Rung
+from models.proof.report import ProofReport, Quantity, Recommendation, Rung
 from models.re_embedding.backfill_curve import Curve
 from models.re_embedding.costs import Cost, ReEmbeddingWork, UnitCosts, cost_of
 from models.transformations.pairs import Pairs
@@ -46,34 +46,64 @@ def priced(
     cascade: Cascade | None = None,
 ) -> tuple[Rung, ...]:
     """The rungs of a proof and those that `backfill` and `cascade` add to them, each with its cost."""
-    units = UnitCosts(
+    units = _unit_costs(settings)
+    return tuple(replace(rung, cost=_cost(rung, rate, units)) for rung in _rungs(proof, backfill, cascade))
+
+
+def priced_recommendation(proof: ProofReport, dimension: int, settings: Settings) -> Recommendation:
+    """The recommendation of a proof with what the evidence costs that it asks for: embedding so many more items.
+
+    dimension: d_new.
+    """
+    said = proof.recommendation
+    if said.needed is None or not said.needed.more:
+        return said
+    more, units = said.needed.more, _unit_costs(settings)
+    cost = cost_of(ReEmbeddingWork(re_embedded=more, transformed=0, rewritten=0), dimension, 0.0, units)
+    known = []
+    if units.embedding_seconds is not None:
+        known.append(f"takes about {_duration(more * units.embedding_seconds)}")
+    if units.embedding_price is not None:
+        known.append(f"costs about {more * units.embedding_price:,.2f}")
+    costs = f"Embedding them with the new model {' and '.join(known)}." if known else ""
+    return replace(said, needed=replace(said.needed, cost=cost), costs=costs)
+
+
+def _unit_costs(settings: Settings) -> UnitCosts:
+    return UnitCosts(
         embedding_seconds=settings.cost_embedding_seconds,
         embedding_price=settings.cost_embedding_price,
         compute_price=settings.cost_compute_price,
         storage_price=settings.cost_storage_price,
     )
-    return tuple(replace(rung, cost=_cost(rung, rate, units)) for rung in _rungs(proof, backfill, cascade))
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _rungs(proof: ProofReport, backfill: BackfillCurves | None, cascade: Cascade | None) -> Iterator[Rung]:
+    """A cascade stands after the rungs that leave every vector as it is by a single embedding of each query; one that
+    finds too little does not serve, and is no rung."""
+    by_name = {rung.name: rung for rung in proof.advice}
+    last = "instant" if "instant" in by_name else "stay"
     for rung in proof.advice:
         yield rung
-        if rung.name == "instant" and cascade is not None:
-            transform = next(other for other in proof.advice if other.name == "transform")
-            yield _cascade_rung(cascade, transform)
+        if rung.name == last and cascade is not None and cascade.finds_enough:
+            yield _cascade_rung(cascade, by_name["transform"])
         if rung.name == "transform" and backfill is not None:
             for share in BUDGETS:
                 yield _backfill_rung(backfill.curves["uncertainty"], share, proof.basis.gallery_rows)
 
 
 def _cascade_rung(cascade: Cascade, transform: Rung) -> Rung:
-    """A cascade ranks as the rewritten gallery would, but for the measured overlap.
-
-    Its quality is not known where that falls short of what was asked.
-    """
+    """A cascade ranks as the rewritten gallery would, but for the measured overlap."""
     return Rung(
         name="cascade",
-        quality=transform.quality if cascade.finds_enough else None,
+        quality=transform.quality,
         predicted=True,
         items_to_re_embed=0,
         vectors_rewritten=0,

@@ -8,7 +8,7 @@ from models.proof.report import ProofReport
 
 
 def marked_provisional(crosswalk: Crosswalk, upgrade: UpgradeInfo, proof: ProofReport) -> ProofReport:
-    """The proof, with why its figures are provisional where they are, which its reason then says as well."""
+    """The proof, with why its figures are provisional where they are; its reason and recommendation then say so too."""
     apart = [model for model in (upgrade.source, upgrade.target) if crosswalk.models.get(model).queries == "apart"]
     if not apart or proof.basis.judged_by == "queries":
         return proof
@@ -19,4 +19,6 @@ def marked_provisional(crosswalk: Crosswalk, upgrade: UpgradeInfo, proof: ProofR
         f"embedding.{upgrade.source} and embedding.{upgrade.target} of each query, as each model embeds queries, and "
         "the items that are relevant to it; then start the upgrade again."
     )
-    return replace(proof, reason=f"{proof.reason} {why}", provisional=why)
+    said = proof.recommendation
+    first = replace(said, sentence=f"Provisional: {said.sentence}", rests_on=f"{said.rests_on} {why}")
+    return replace(proof, reason=f"{proof.reason} {why}", provisional=why, recommendation=first)

@@ -26,7 +26,7 @@ from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
 from workers.reporting.acceptance_gate import gate_of
 from workers.reporting.gallery_report import GalleryReport, early_end
-from workers.reporting.priced_advice import Rate, priced
+from workers.reporting.priced_advice import Rate, priced, priced_recommendation
 from workers.rows.items import Items, whole_gallery
 from workers.rows.labelled_rows import LabelledRows, read_rows
 from workers.rows.split import not_trained_on, read_split
@@ -67,7 +67,14 @@ def run(context: StepContext) -> None:
     trained_labels = np.unique(rows.label[split.training].astype(str)).astype(object)
     proofs = {name: _prove(context, crosswalk, upgrade, name, judged_on, trained_labels) for name in upgrade.galleries}
     rate = Rate(crosswalk.models.space(upgrade.target).dimension, 0.0)  # no vector is transformed
-    reports = {name: GalleryReport(proof, priced(proof, rate, context.settings)) for name, proof in proofs.items()}
+    reports = {
+        name: GalleryReport(
+            proof,
+            priced_recommendation(proof, rate.dimension, context.settings),
+            priced(proof, rate, context.settings),
+        )
+        for name, proof in proofs.items()
+    }
 
     def apply(session: Session) -> None:
         steps, written = crosswalk.upgrade_steps, {name: report.to_json() for name, report in reports.items()}

@@ -24,6 +24,12 @@ from app.cli.files import opened
 from app.cli.paths import path_of
 from app.cli.problem_line import problem_line
 from app.http.listener import listen
+from app.settings import Settings
+from app.storage.database import Database
+from app.upgrades.states import UpgradeState
+from tests.app.upgrades.report_example import GALLERY, LEARNED
+from tests.serving import serving
+from tests.upgrade_rows import store_upgrade
 
 ODD_IDS = (
     "a/b",
@@ -85,6 +91,27 @@ def test_the_doctor_says_what_it_could_not_judge(url: str) -> None:
     assert done.exit_code == 0, done.output
     assert '"healthy": null' in done.stdout
     assert "Gallery 'g', model 'm': not judged." in done.stderr
+
+
+def test_following_an_upgrade_ends_with_what_its_report_recommends(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    with serving(settings) as client:
+        store_upgrade(
+            Database(settings.sqlalchemy_url),
+            "told",
+            UpgradeState.EVALUATED,
+            ["shop"],
+            learned=LEARNED,
+            proofs={"shop": GALLERY},
+            reason="The gate is missed.",
+        )
+        done = _run(str(client.base_url), "upgrades", "follow", "told")
+    assert done.exit_code == 0, done.output
+    said = GALLERY["recommendation"]
+    assert done.stderr.splitlines() == [
+        f"Gallery 'shop': {said['sentence']} {said['costs']}",
+        "The gate is missed.",
+    ]
 
 
 def test_a_path_has_one_segment_for_each_thing_named() -> None:

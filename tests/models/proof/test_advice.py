@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from models.proof.advice import advise
+from models.proof.advice import advise, recommend
 from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
-from models.proof.report import FusedResult, Quantity, WantedPairs
+from models.proof.report import EvidenceNeeded, FusedResult, Quantity, WantedPairs
 
 
 def q(mean: float, width: float = 0.02) -> Quantity:
@@ -35,6 +35,7 @@ GOOD = VerdictInputs(
     judgeable=True,
     losing=(),
     wanted=(),
+    needed=EvidenceNeeded("pairs", 400, 120, 0.1),
 )
 HALF = replace(
     GOOD,
@@ -142,6 +143,13 @@ def test_rungs_state_their_cost() -> None:
     }
 
 
+def test_what_is_not_on_offer_is_no_rung() -> None:
+    nothing = replace(GOOD, instant=None, fused=replace(FUSED, alpha=0.0))
+    assert [rung.name for rung in advise(nothing, True)] == ["stay", "transform", "re_embed"]
+    unwanted = replace(GOOD, fused=FUSED, may_fuse=False)
+    assert [rung.name for rung in advise(unwanted, True)] == ["stay", "instant", "transform", "re_embed"]
+
+
 LOST = replace(GOOD, cross=q(0.7), difference=q(-0.05), fused=FUSED)
 
 
@@ -153,7 +161,7 @@ def test_what_the_crossing_alone_misses_is_accepted_as_fused_where_that_meets_th
     assert "83.0% (81.0% to 85.0%)" in reason
     assert "vectors of both models" in reason
     names = [rung.name for rung in advise(LOST, accepted)]
-    assert names == ["stay", "instant", "fused", "transform", "backfill", "re_embed"]
+    assert names == ["stay", "instant", "fused", "transform", "re_embed"]
 
 
 def test_crossing_that_meets_the_gate_is_accepted_as_such_though_fused_is_better() -> None:
@@ -189,3 +197,123 @@ def test_fused_with_a_worse_new_model_must_be_better_than_the_old_whatever_the_g
     doubtful = replace(worse, fused=replace(FUSED, difference=q(0.01)))
     assert not verdict(doubtful)[0]
     assert recommended(doubtful) == "stay"
+
+
+OPEN = replace(GOOD, cross=q(0.77, 0.03), difference=q(0.02, 0.021), needed=EvidenceNeeded("pairs", 1000, 1100, 0.02))
+
+
+def said(inputs: VerdictInputs) -> tuple[str, str]:
+    recommendation = recommend(inputs, verdict(inputs)[0])
+    assert recommendation.sentence.endswith(".")
+    assert recommendation.sentence.count(". ") == 0, "one sentence"
+    return recommendation.action, recommendation.sentence
+
+
+def test_accepted_crossing_is_recommended_in_a_sentence_with_what_it_brings() -> None:
+    assert said(GOOD) == (
+        "transform",
+        "Switch to the new model by rewriting the stored vectors, without embedding any item again: the first answer is"
+        " right in 85.0% of searches instead of 75.0%.",
+    )
+    assert said(replace(GOOD, instant=q(0.85)))[0] == "instant"
+    assert said(replace(GOOD, trained=True))[0] == "compatible"
+    action, sentence = said(LOST_TO_FUSED)
+    assert action == "fused"
+    assert "in 83.0% of searches instead of 75.0%" in sentence
+
+
+LOST_TO_FUSED = replace(LOST, re_embed=None)
+
+
+def test_real_gain_that_the_pairs_leave_open_is_not_called_stay() -> None:
+    assert said(OPEN) == (
+        "cannot_tell",
+        "Cannot tell yet: by 1,000 pairs the new model looks 2.0 points better, and about 1,100 more pairs would as a"
+        " rule decide.",
+    )
+    recommendation = recommend(OPEN, False)
+    assert recommendation.needed == OPEN.needed
+    assert "difference +2.0 (-0.1 to +4.1) points" in recommendation.rests_on
+    assert "80% of cases" in recommendation.rests_on
+    accepted, reason = verdict(OPEN)
+    assert not accepted
+    assert "about 1,100 more pairs" in reason
+    assert recommended(OPEN) == "stay", "the rung to keep to until then"
+
+
+def test_doubtful_loss_cannot_be_told_either_and_a_certain_one_can() -> None:
+    doubtful = replace(OPEN, cross=q(0.74), difference=q(-0.01, 0.03), needed=replace(OPEN.needed, off=-0.01))
+    assert said(doubtful)[0] == "cannot_tell"
+    assert "looks 1.0 points worse" in said(doubtful)[1]
+    assert said(replace(doubtful, new_is_worse=True, gain=q(-0.005)))[0] == "cannot_tell"
+    certain = replace(doubtful, new_is_worse=True, gain=q(-0.03))
+    assert said(certain) == (
+        "stay",
+        "Stay with the old model: the new one is worse, by 3.0 points even where items are embedded anew.",
+    )
+    assert "more pairs" not in verdict(certain)[1]
+
+
+def test_searches_that_are_told_to_be_equal_ask_for_nothing() -> None:
+    equal = replace(OPEN, difference=q(0.001, 0.008))
+    assert said(equal)[0] == "stay"
+    assert "neither better nor worse by as much as a point" in said(equal)[1]
+    assert recommend(equal, False).needed is None
+
+
+def test_better_model_whose_crossing_loses_is_worth_embedding_everything_for() -> None:
+    action, sentence = said(replace(GOOD, cross=q(0.7), difference=q(-0.05)))
+    assert action == "stay"
+    assert "or embed all items anew" in sentence
+    assert "embed all" not in said(replace(GOOD, cross=q(0.7), difference=q(-0.05), gain=q(0.01)))[1]
+
+
+def test_both_models_queries_that_leave_it_open_are_what_cannot_be_told() -> None:
+    needed = EvidenceNeeded("pairs", 1000, 700, 0.015)
+    doubtful = replace(LOST, fused=replace(FUSED, difference=q(0.015)), fused_needed=needed)
+    assert said(doubtful)[0] == "cannot_tell"
+    assert "both models' queries looks 1.5 points better" in said(doubtful)[1]
+    assert recommend(doubtful, False).needed == needed
+    assert said(replace(doubtful, may_fuse=False))[0] == "stay"
+
+
+def test_what_no_number_of_pairs_decides_is_said_to_be_so() -> None:
+    beyond = replace(OPEN, needed=EvidenceNeeded("pairs", 1000, None, 0.02))
+    assert said(beyond)[1] == (
+        "Cannot tell: by 1,000 pairs the new model looks 2.0 points better, and that little is told by no number of"
+        " pairs that a proof measures, unless they teach a better crossing."
+    )
+    few = replace(HALF, covered_passes=False, difference=q(-0.01), needed=beyond.needed)
+    assert "about 28 more pairs for the 7 groups without enough come first" in said(few)[1]
+
+
+def test_difference_too_small_to_decide_asks_for_what_narrows_it() -> None:
+    small = replace(OPEN, difference=q(0.003), needed=EvidenceNeeded("pairs", 1000, 3000, 0.003, decides=False))
+    assert said(small)[1] == (
+        "Cannot tell yet: by 1,000 pairs the new model looks 0.3 points better, and about 3,000 more pairs would tell"
+        " it to within a point."
+    )
+    assert "takes more than a proof measures" in recommend(small, False).rests_on
+
+
+def test_groups_without_pairs_are_what_is_asked_for() -> None:
+    assert said(HALF)[0] == "stay"
+    assert "about 28 more pairs for the 7 groups without enough may change that" in said(HALF)[1]
+    assert said(replace(HALF, judgeable=False))[0] == "cannot_tell"
+    assert "50% of the items have no pairs" in said(replace(HALF, judgeable=False))[1]
+
+
+def test_gate_that_asks_for_a_level_is_spoken_of_as_such() -> None:
+    asked = replace(
+        OPEN, gate=AcceptanceGate("cmc@1", "at_least", 0.76), needed=EvidenceNeeded("evaluation rows", 50, 90, 0.01)
+    )
+    assert said(asked)[1] == (
+        "Cannot tell yet: by 50 evaluation rows the new model looks 1.0 points above what was asked, and about 90 more"
+        " evaluation rows would as a rule decide."
+    )
+
+
+def test_without_labels_it_is_not_said_that_the_new_model_is_better() -> None:
+    unlabelled = replace(GOOD, gate=AcceptanceGate("recall@10"), labelled=False)
+    assert "if you know it to be the better one" in said(unlabelled)[1]
+    assert "the crossing looks" in said(replace(OPEN, gate=AcceptanceGate("recall@10"), labelled=False))[1]

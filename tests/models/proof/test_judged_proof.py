@@ -235,7 +235,18 @@ def test_better_model_is_accepted_and_its_ways_on_are_measured(accepted: ProofRe
     assert re_embed.mean >= transform.mean
     assert accepted.fused is not None
     assert accepted.fused.quality.mean > stay.mean
+    assert [accepted.recommendation.action] == [rung.name for rung in accepted.advice if rung.recommended]
+    assert "nDCG" in accepted.recommendation.sentence
     assert json.loads(json.dumps(accepted.to_json()))["judged"]["queries_counted"] == QUESTIONS
+
+
+def test_where_queries_are_too_few_to_tell_more_of_them_are_asked_for(passages: Passages) -> None:
+    report = proof(passages, np.arange(400), passages.asked(np.arange(PASSAGES), 30))
+    assert not report.accepted
+    assert report.recommendation.action == "cannot_tell"
+    assert report.recommendation.needed is not None
+    assert report.recommendation.needed.kind == "judged queries"
+    assert "more judged queries" in report.recommendation.sentence
 
 
 def test_queries_embedded_without_the_prefix_that_the_model_wants_are_rejected(passages: Passages) -> None:

@@ -15,6 +15,7 @@ from models.proof.report import (
     MetricResult,
     ProofReport,
     Quantity,
+    Recommendation,
     Rung,
     Stratum,
     WantedPairs,
@@ -39,6 +40,7 @@ PROOF = ProofReport(
     backfilled=FullReEmbedding("cmc@1", quantity(0.5), quantity(0.75), quantity(0.875), quantity(0.375), 1.75),
     losing_groups=(LosingGroup("a", True, 100, 20, 0.5, float("nan"), "pairs"),),
     wanted_pairs=(WantedPairs("a", 100, 4),),
+    recommendation=Recommendation("transform", "Switch.", "Figures."),
     advice=(
         Rung("stay", quantity(0.5), False, 0, 0, False, "keep"),
         Rung("instant", None, False, 0, 0, False, "at once"),
@@ -66,10 +68,11 @@ SETTINGS = Settings(
 
 FULL = GalleryReport(
     proof=replace(PROOF, notes=("A note.", "Another note.")),
+    recommendation=PROOF.recommendation,
     advice=priced(PROOF, RATE, SETTINGS, backfill=BACKFILL, cascade=CASCADE),
     backfill=BACKFILL,
     cascade=CASCADE,
     index=INDEX,
     items_without_side_information=7,
 )
-BARE = GalleryReport(PROOF, priced(PROOF, RATE, SETTINGS))
+BARE = GalleryReport(PROOF, PROOF.recommendation, priced(PROOF, RATE, SETTINGS))

@@ -131,6 +131,7 @@ def report_json(advice: list[dict[str, Any]], notes: list[str], **more: Any) -> 
             }
         ],
         "wanted_pairs": [{"group": "a", "gallery_rows": 100, "pairs": 4}],
+        "recommendation": {"action": "transform", "sentence": "Switch.", "rests_on": "Figures."},
         "advice": advice,
         "notes": notes,
         "basis": {
