@@ -9,7 +9,7 @@ not count, or a query of many relevant items would look worse than it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -21,17 +21,15 @@ from models.evaluation.judged_metrics import JudgedMetric, JudgedRanks, Judgemen
 from models.evaluation.score_blocks import Searched, for_each_pair_of_blocks
 from models.portable import Array, Space, Transformation, as_indexed
 from models.proof.fused_scores import standardise
+from models.proof.held_out_scores import RefitMover
 from models.proof.inputs import PlacedPairs, ProofGallery
 from models.proof.judged_queries import JudgedQueries, judgements_of
 from models.transformations.mixture import Mover, transform
-from models.transformations.pairs import Pairs
+from models.transformations.pairs import Pairs, Refit
 
 ALPHAS: Floats = np.arange(11) / 10
 """The weights of the new query that are tried where both models' queries search together: 0 is the old search alone, 1
 the crossing alone."""
-
-RefitMover = Callable[[Pairs], Mover]
-RefitTransformation = Callable[[Pairs], Transformation]
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ def _relevant_ahead(judgements: Judgements, rank: NDArray[np.int64]) -> NDArray[
 def cross_val_ranks(
     bench: JudgedBench,
     chosen: tuple[Mover, RefitMover],
-    pushed: tuple[Transformation, RefitTransformation] | None,
+    pushed: tuple[Transformation, Refit] | None,
     *,
     same: bool,
     progress: Progress | None,
@@ -265,7 +263,7 @@ def ranks_by_alpha(old: Searched, new: Searched, judgements: Judgements) -> NDAr
 def _learned(
     bench: JudgedBench,
     chosen: tuple[Mover, RefitMover],
-    pushed: tuple[Transformation, RefitTransformation] | None,
+    pushed: tuple[Transformation, Refit] | None,
     same: bool,
 ) -> Iterator[tuple[Mover, Transformation | None]]:
     """What is chosen and what is pushed: as learned from all pairs, and then without those of each fold."""
