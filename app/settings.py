@@ -188,8 +188,8 @@ class Settings(BaseSettings):
     index_graph_rows: int = Field(
         default=2_000_000,
         gt=0,
-        description="Larger galleries up to this size get an HNSW graph; above it, an inverted file of quantised "
-        "vectors.",
+        description="Larger galleries up to this size get an HNSW graph, and above it an inverted file of quantised "
+        "vectors, where that is measured to be faster than comparing with every item.",
     )
     index_recall: float | None = Field(
         default=None,

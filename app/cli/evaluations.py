@@ -49,12 +49,16 @@ def judged(
     metrics: Annotated[
         list[str] | None, typer.Option("--metric", help="Only these: ndcg@10, mrr@10, recall@100, map and so on.")
     ] = None,
+    slices: Annotated[
+        list[str] | None, typer.Option("--slice", help="Of the item that answers best: label, or a payload field.")
+    ] = None,
     follow: Follow = False,
     url: Url = None,
 ) -> None:
     """Measures a search by the judged queries of a dataset, compared with the gallery model's own search."""
     body: dict[str, Any] = {"kind": "judged", "dataset": dataset, "queries": queries, "gallery": gallery}
     body |= {"gallery_id": gallery_id, "via": via} | ({"metrics": metrics} if metrics else {})
+    body |= {"slices": slices} if slices else {}
     _start(body, follow, url)
 
 

@@ -68,10 +68,12 @@ def register_model(
     id: Id,
     dimension: Annotated[int, typer.Option(help="Components of one of its vectors.")],
     metric: Annotated[str, typer.Option(help="cosine, l2 or ip.")] = "cosine",
+    queries: Annotated[str, typer.Option(help="Embedded as documents are, `same`, or otherwise, `apart`.")] = "same",
     url: Url = None,
 ) -> None:
     """Registers a model version."""
-    Client(url).show("POST", "/models", json={"id": id, "dimension": dimension, "metric": metric})
+    body = {"id": id, "dimension": dimension, "metric": metric, "queries": queries}
+    Client(url).show("POST", "/models", json=body)
 
 
 @models.command("artifact")
@@ -211,6 +213,20 @@ def put_rows(id: Id, file: File, type: Type = None, url: Url = None) -> None:
 def put_queries(id: Id, file: File, type: Type = None, url: Url = None) -> None:
     """Upserts the judged queries of a file: id, relevant, and embedding.<model> for each model."""
     Client(url).upload(path_to("datasets", id, "queries"), file, type)
+
+
+@datasets.command("put-judgements")
+def put_judgements(
+    id: Id,
+    file: File,
+    format: Annotated[str, typer.Option(help="How its lines are written: beir, qrels or clicks.")] = "beir",
+    since: Annotated[str | None, typer.Option(help="Of clicks: earlier ones do not count. ISO 8601.")] = None,
+    url: Url = None,
+) -> None:
+    """Says which items are relevant to queries, by a file of lines."""
+    parameters = {"format": format} | ({} if since is None else {"since": since})
+    headers, path = {"content-type": "text/plain"}, path_to("datasets", id, "queries", "judgements")
+    Client(url).show("PUT", path, params=parameters, content=file.read_bytes(), headers=headers)
 
 
 @upgrades.command("start")

@@ -1,9 +1,11 @@
 """HTTP of the datasets resource."""
 
 from functools import partial
+from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, BackgroundTasks, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from pydantic import AwareDatetime
 
 from app.composition import Parts
 from app.datasets.schemas import Dataset, NewDataset
@@ -27,7 +29,8 @@ from app.problems import (
     WrongSpace,
 )
 from app.spaces.query import AskedSpaceCheck
-from app.uploads.openapi_body import bulk_body
+from app.uploads.judgements import JudgementFormat
+from app.uploads.openapi_body import bulk_body, judgements_body
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
@@ -156,6 +159,36 @@ async def put_queries(
         inspected = await run_sync(partial(parts.spaces.inspect, queries, columns, space, trusted=False))
         done = await run_sync(parts.datasets.put_queries, dataset, queries)
     return done.model_copy(update={"warnings": list(inspected.warnings)})
+
+
+@router.put(
+    "/{dataset}/queries/judgements",
+    summary="Judge queries by a file",
+    response_model_exclude_defaults=True,
+    responses=problems(NotFound, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    openapi_extra=judgements_body(
+        "Lines of UTF-8 text. `qrels`: query, iteration, item and grade, white space between. `beir`: query-id, "
+        "corpus-id and score, tabs between, under that heading. `clicks`: query and item, perhaps time and weight, "
+        "commas or tabs between, under a heading that names them.",
+        "query-id\tcorpus-id\tscore\nq-1\ta-17\t1\nq-2\ta-3\t2\n",
+    ),
+)
+async def put_judgements(
+    dataset: DatasetId,
+    body: BulkBody,
+    request: Request,
+    parts: Parts,
+    format: Annotated[JudgementFormat, Query(description="How the lines are written.")] = "beir",
+    since: Annotated[
+        AwareDatetime | None, Query(description="Of `clicks`: earlier ones do not count. ISO 8601 with a zone.")
+    ] = None,
+) -> Upserted:
+    """Says which items are relevant to queries, as TREC qrels, BEIR's TSV or a log of clicks do; in place of what was
+    said of these queries before. The grade of a clicked item is the sum of the weights of its clicks (1 where none is
+    given), rounded. All of it, or nothing; bad lines are named by their numbers."""
+    await run_sync(parts.datasets.info, dataset)
+    judgements = await parts.uploads.judgements(body, request.headers, format, since)
+    return await run_sync(parts.datasets.put_judgements, dataset, judgements)
 
 
 @router.delete("/{dataset}/queries", summary="Remove the judged queries", status_code=204, responses=problems(NotFound))

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Collection, Sequence
 
+import pyarrow as pa
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -119,6 +120,12 @@ class Datasets:
     def put_queries(self, dataset: str, queries: UploadedRows) -> Upserted:
         """Upserts validated queries; durable when it returns. Columns left out keep their values. Raises NotFound."""
         written = self.store(dataset).put_queries(queries.schema, queries.batches)
+        return Upserted(inserted=written.inserted, updated=written.updated)
+
+    def put_judgements(self, dataset: str, judgements: pa.Table) -> Upserted:
+        """Says of queries what is relevant to them, in place of what was said before; those that are not there yet are
+        put without vectors. judgements: columns `id` and `relevant`. Durable when it returns. Raises NotFound."""
+        written = self.store(dataset).put_queries(judgements.schema, lambda: iter(judgements.to_batches()))
         return Upserted(inserted=written.inserted, updated=written.updated)
 
     def delete_queries(self, dataset: str) -> None:

@@ -51,10 +51,6 @@ class EvaluationChecks:
         dataset = of_dataset(self._datasets, request.dataset, session)
         searched = self._searched(session, request)
         gallery, against, places = _filled_in(request, searched)
-        if request.slices and against is None:
-            raise Unprocessable.at(
-                "Slices are judged between two searches: give another pair in `against`.", pointer="/slices"
-            )
         star = [] if request.unconstrained is None else [("/unconstrained", request.unconstrained)]
         by_queries = [("/queries", request.queries), *star]
         by_gallery = [(_place_of_gallery(request), gallery), *star]
@@ -66,7 +62,7 @@ class EvaluationChecks:
         via, against = self._crossed(session, caller, request, gallery, against)
         _holds(dataset, by_queries, "queries")
         _holds(searched, by_gallery, "the gallery")
-        _sliced(request, dataset)
+        _sliced(request, dataset, against)
         _measurable(request, dataset, [model for _, model in by_queries], searched, [model for _, model in by_gallery])
         return request.model_copy(update={"gallery": gallery, "via": via, "against": against})
 
@@ -94,6 +90,7 @@ class EvaluationChecks:
             )
         searched = self._searched(session, request)
         gallery, against, places = _filled_in(request, searched)
+        _sliced(request, searched, against)
         by_queries, by_gallery = [("/queries", request.queries)], [(_place_of_gallery(request), gallery)]
         if against is not None:
             by_queries.append((places[0], against.queries))
@@ -184,10 +181,15 @@ def _holds(holding: Holding, models: Sequence[tuple[str, str]], what: str, put: 
         )
 
 
-def _sliced(request: PairEvaluation, dataset: Holding) -> None:
+def _sliced(request: PairEvaluation | JudgedEvaluation, labelled: Holding, against: Pair | None) -> None:
+    """Raises Unprocessable where slices lack what they are made by; labelled: whose labels a slice by label takes."""
+    if request.slices and against is None:
+        raise Unprocessable.at(
+            "Slices are judged between two searches: give another pair in `against`.", pointer="/slices"
+        )
     for place, name in enumerate(request.slices):
-        if name == LABEL and not dataset.count(dataset.given(LABEL)):
-            raise Unprocessable.at(f"{dataset.name} has no labels to slice by.", pointer=f"/slices/{place}")
+        if name == LABEL and not labelled.count(labelled.given(LABEL)):
+            raise Unprocessable.at(f"{labelled.name} has no labels to slice by.", pointer=f"/slices/{place}")
         if name != LABEL and request.gallery_id is None:
             raise Unprocessable.at(
                 f"`{name}` is a field of the items' payload: name the gallery that has them in `gallery_id`; rows of a "

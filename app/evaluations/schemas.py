@@ -148,6 +148,15 @@ class JudgedEvaluation(SearchEvaluation):
             "`map`; by the relevant items that the queries name.",
         ),
     ] = ["ndcg@10", "mrr@10", "recall@10", "precision@10", "hit_rate@10", "map"]
+    slices: Annotated[
+        list[Line],
+        AfterValidator(_once_each),
+        Field(
+            max_length=MOST_SLICES,
+            description="Of the item that answers a query best: `label`, or fields of the payload that items of "
+            "`gallery_id` have. Compared by the first metric.",
+        ),
+    ] = []
 
 
 class ChainEvaluation(BaseModel):

@@ -19,13 +19,23 @@ class SideInformation(BaseModel):
 
 
 class IndexChoice(BaseModel):
-    """How a gallery is indexed. `auto` is `flat`, which is exact, up to some thousands of items; then a graph (`hnsw`);
-    and for millions an inverted file of quantised vectors (`ivf_sq8`) whose finds are scored exactly. What is not exact
-    is tuned by measured recall."""
+    """How a gallery is indexed. `auto` is `flat`, which is exact, up to some thousands of items; then a graph (`hnsw`),
+    and for millions an inverted file of quantised vectors (`ivf_sq8`) whose finds are scored exactly: where these,
+    tuned by measured recall, are measured to be faster than `flat`."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: AskedKind = "auto"
+
+
+class IndexTrial(BaseModel):
+    """How an approximate index did against comparing with every item, one query at a time on one thread of a worker."""
+
+    kind: Kind
+    rows: Annotated[int, Field(description="How many items it held.")]
+    recall: Annotated[float, Field(description="What it was tuned to find.")]
+    ms: Annotated[float, Field(description="Milliseconds of the processor for a query by this index; the median.")]
+    exact_ms: Annotated[float, Field(description="The same, compared with every item.")]
 
 
 class PublishedIndex(BaseModel):
@@ -35,6 +45,13 @@ class PublishedIndex(BaseModel):
     recall: Annotated[float, Field(description="Share of the true 10 nearest that it finds, as measured; 1 if exact.")]
     parameters: Annotated[
         dict[str, int], Field(description="How it was built and is searched, by its kind's own names.", examples=[{}])
+    ]
+    trial: Annotated[
+        IndexTrial | None,
+        Field(
+            description="What the kind was chosen by, for this index or one before it; null where the kind was asked "
+            "for, or goes by the number of items alone."
+        ),
     ]
     rows: Annotated[int, Field(description="How many items it holds.")]
     bytes: Annotated[

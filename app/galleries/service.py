@@ -19,7 +19,7 @@ from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.index import CorruptIndex, IndexEngine, IndexOptions
+from app.index import CorruptIndex, IndexEngine, IndexOptions, Manifest
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
@@ -265,6 +265,7 @@ class Galleries:
             kind=manifest.kind,
             recall=manifest.recall,
             parameters=manifest.parameters,
+            trial=_trial(manifest),
             rows=manifest.rows,
             bytes=self.index_engine.bytes_on_disk(manifest),
             created_at=datetime.fromisoformat(manifest.created_at),
@@ -286,6 +287,15 @@ class Galleries:
             ready_at=generation.ready_at,
             retired_at=generation.retired_at,
         )
+
+
+def _trial(manifest: Manifest) -> schemas.IndexTrial | None:
+    """What a published index's kind was chosen by."""
+    if (trial := manifest.trial) is None:
+        return None
+    return schemas.IndexTrial(
+        kind=trial.kind, rows=trial.rows, recall=trial.recall, ms=trial.ms, exact_ms=trial.exact_ms
+    )
 
 
 def _info(row: GalleryRow, generations: Sequence[GenerationRow], spaces: Mapping[str, Space]) -> GalleryInfo:

@@ -9,9 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
-from app.index.exact import Propose, Scan, nearest
+from app.index.exact import MARGIN, PAIRS, Propose, Scan, attempt, nearest, padding, rounding
+from app.index.leading import ReducedRows
 from app.index.protocol import LONGEST, Hits, RowIds, Vectors
 from models.portable import Distance
+
+LEAST_REDUCED = 12_000  # rows, below which whole vectors are compared as soon as reduced ones
+_LOOKED_AT_CLOSELY = 4  # times as many of the rows that reduced vectors propose as are needed of whole ones
+_FEW = 16  # times that must fit into the rows, for reduced vectors to be of use
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -20,7 +25,7 @@ class VectorBlock:
 
     rows: (n,) int64 ids. vectors: (n or fewer, d) float32, unit under cosine; positions past their end have none.
     ranked: the positions that are compared with queries. zeros: those of findable rows without a direction, which come
-    last. longest: no vector is longer.
+    last. longest: no vector is longer. reduced: the vectors by fewer coordinates, where they are many and that helps.
     """
 
     rows: RowIds
@@ -28,6 +33,7 @@ class VectorBlock:
     ranked: Bitmap
     zeros: Positions
     longest: float
+    reduced: ReducedRows | None = None
 
     def __len__(self) -> int:
         """How many rows can be found."""
@@ -61,8 +67,35 @@ class VectorBlock:
         vectors[has] = self.vectors[positions[has]]
         return vectors
 
-    def search(self, queries: Vectors, k: int, score: Distance, propose: Propose | None = None) -> Hits:
-        """The k nearest ranked rows to each query (m, d), as far as `propose` looks: left out, at all of them."""
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        score: Distance,
+        propose: Propose | None = None,
+        floor: npt.NDArray[np.float32] | None = None,
+    ) -> Hits:
+        """The k nearest ranked rows to each query (m, d), as far as `propose` looks: left out, at all of them.
+
+        floor: (m,) scores; where given, rows of a worse one may be left out.
+        """
+        fetch = looked_at_closely(k)
+        if propose is not None or self.reduced is None or max(LEAST_REDUCED, _FEW * fetch) > self.ranked.count:
+            return self._nearest(queries, k, score, propose or Scan(self.vectors, score))
+        hits = padding(len(queries), k, score)
+        by_leading, slack = self.reduced.propose(score, self.longest), rounding(queries, self.longest, score)
+        for part in np.array_split(np.arange(len(queries)), max(1, -(-len(queries) * fetch // PAIRS))):
+            few = queries[part]
+            proposed = by_leading(few, fetch, self.ranked)
+            least = None if floor is None else floor[part]
+            best, sure = attempt(few, k, self.vectors, self.rows, score, slack[part], proposed, least)
+            if not sure.all():
+                unsure = self._nearest(few[~sure], k, score, Scan(self.vectors, score))
+                best.rows[~sure], best.scores[~sure] = unsure.rows, unsure.scores
+            hits.rows[part], hits.scores[part] = best.rows, best.scores
+        return hits
+
+    def _nearest(self, queries: Vectors, k: int, score: Distance, propose: Propose) -> Hits:
         return nearest(
             queries,
             k,
@@ -71,8 +104,13 @@ class VectorBlock:
             score=score,
             longest=self.longest,
             selected=self.ranked,
-            propose=propose or Scan(self.vectors, score),
+            propose=propose,
         )
+
+
+def looked_at_closely(k: int) -> int:
+    """How many of the rows that reduced vectors find nearest are compared by whole ones, to find the k nearest."""
+    return _LOOKED_AT_CLOSELY * (k + MARGIN)
 
 
 def as_indexed(vectors: Vectors, metric: Distance) -> tuple[Vectors, npt.NDArray[np.bool_], float]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock, as_indexed
+from app.index.leading import Axes, ReducedRows
+from app.index.numbered_rows import NumberedRows
 from app.index.protocol import RowIds, Vectors
 from models.portable import Distance
 
@@ -20,12 +24,16 @@ class Delta:
     full, what can still be found moves to new ones, which also drops what was replaced or removed.
     """
 
-    def __init__(self, metric: Distance, dimension: int) -> None:
+    def __init__(self, metric: Distance, dimension: int, axes: Axes | None = None) -> None:
+        """axes: by which the rows are searched; left out, by whole vectors, until `search_by`."""
         self._metric = metric
+        self._axes = axes
         self._rows: RowIds = np.empty(0, np.int64)
         self._vectors: Vectors = np.empty((0, dimension), np.float32)
+        self._reduced: Vectors = np.empty((0, axes.width if axes else 0), np.float32)
         self._versions: RowIds = np.empty(0, np.int64)
-        self._slot: dict[int, int] = {}
+        self.slots = NumberedRows.none()
+        """At which position of the block each row that can be found stands; another object with each change."""
         self.block = VectorBlock(self._rows, self._vectors, Bitmap.full(0), np.empty(0, np.int64), 0.0)
 
     @property
@@ -35,7 +43,7 @@ class Delta:
 
     @property
     def nbytes(self) -> int:
-        return 2 * self._rows.nbytes + self._vectors.nbytes + self.block.ranked.bits.nbytes
+        return 2 * self._rows.nbytes + self._vectors.nbytes + self._reduced.nbytes + self.block.ranked.bits.nbytes
 
     def replace(self, gone: RowIds, rows: RowIds, vectors: Vectors, version: int) -> None:
         """Takes out those of the rows `gone` (g,) that are here, then adds others, all of them in `gone`.
@@ -44,55 +52,81 @@ class Delta:
         changed then.
         """
         units, ranked, longest = as_indexed(vectors, self._metric)
-        self.block = self.block.without(self._slots(gone))
-        for row in gone.tolist():
-            self._slot.pop(row, None)
+        slots = self.slots.of(gone)
+        self.block = self.block.without(slots[slots >= 0])
+        self.slots = self.slots.without(gone)
         if len(rows):
-            self._append(rows, units, np.full(len(rows), version), ranked, longest)
+            reduced = self._axes.reduce(units) if self._axes else np.empty((len(rows), 0), np.float32)
+            self._append(rows, units, reduced, np.full(len(rows), version), ranked, longest)
+
+    def search_by(self, axes: Axes) -> None:
+        """From now on rows are searched by these axes, before whole vectors are looked at."""
+        self._axes = axes
+        end = len(self.block.rows)
+        self._reduced = np.empty((len(self._rows), axes.width), np.float32)
+        self._reduced[:end] = axes.reduce(self._vectors[:end])
+        self.block = dataclasses.replace(self.block, reduced=self._reduced_rows(end))
 
     def only(self, rows: RowIds) -> Delta:
         """A delta of its own with those of the rows that can be found here, to the bit as they are."""
-        other, slots = Delta(self._metric, self._vectors.shape[1]), self._slots(rows)
-        block = self.block
-        ranked = block.ranked.has(slots)
-        other._append(block.rows[slots], block.vectors[slots], self._versions[slots], ranked, block.longest)
+        slots = self.slots.of(rows)
+        slots = slots[slots >= 0]
+        other = Delta(self._metric, self._vectors.shape[1], self._axes if len(slots) else None)
+        block, reduced = self.block, self._reduced[slots]
+        ranked, versions = block.ranked.has(slots), self._versions[slots]
+        other._append(block.rows[slots], block.vectors[slots], reduced, versions, ranked, block.longest)
         return other
 
     def _append(
-        self, rows: RowIds, vectors: Vectors, versions: RowIds, ranked: npt.NDArray[np.bool_], longest: float
+        self,
+        rows: RowIds,
+        vectors: Vectors,
+        reduced: Vectors,
+        versions: RowIds,
+        ranked: npt.NDArray[np.bool_],
+        longest: float,
     ) -> None:
         if len(self.block.rows) + len(rows) > len(self._rows):
             self._move(len(rows))
         block = self.block
         start, end = len(block.rows), len(block.rows) + len(rows)
         self._rows[start:end], self._vectors[start:end], self._versions[start:end] = rows, vectors, versions
-        self._slot.update(zip(rows.tolist(), range(start, end), strict=True))
+        if self._axes:
+            self._reduced[start:end] = reduced
+        self.slots = self.slots.numbered(rows, np.arange(start, end))
         self.block = VectorBlock(
             self._rows[:end],
             self._vectors[:end],
             block.ranked.with_more(ranked),
             np.concatenate([block.zeros, start + np.flatnonzero(~ranked)]),
             max(block.longest, longest),
+            self._reduced_rows(end),
         )
 
     def _move(self, more: int) -> None:
-        kept = np.sort(np.concatenate([self.block.ranked.members(), self.block.zeros]))
+        kept: Positions = np.sort(np.concatenate([self.block.ranked.members(), self.block.zeros]))
         ranked = self.block.ranked.has(kept)
         capacity = max(_SMALLEST, 2 * (len(kept) + more))
         rows, versions = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
         vectors = np.empty((capacity, self._vectors.shape[1]), np.float32)
-        for new, old in ((rows, self._rows), (versions, self._versions), (vectors, self._vectors)):
+        reduced = np.empty((capacity, self._reduced.shape[1]), np.float32)
+        for new, old in (
+            (rows, self._rows),
+            (vectors, self._vectors),
+            (reduced, self._reduced),
+            (versions, self._versions),
+        ):
             new[: len(kept)] = old[kept]
-        self._rows, self._vectors, self._versions = rows, vectors, versions
-        self._slot = {row: slot for slot, row in enumerate(rows[: len(kept)].tolist())}
+        self._rows, self._vectors, self._reduced, self._versions = rows, vectors, reduced, versions
+        self.slots = NumberedRows.none().numbered(rows[: len(kept)], np.arange(len(kept)))
         self.block = VectorBlock(
             rows[: len(kept)],
             vectors[: len(kept)],
             Bitmap.of(ranked),
             np.flatnonzero(~ranked),
             self.block.longest,
+            self._reduced_rows(len(kept)),
         )
 
-    def _slots(self, rows: RowIds) -> Positions:
-        slots = (self._slot.get(row) for row in rows.tolist())
-        return np.array([slot for slot in slots if slot is not None], np.int64)
+    def _reduced_rows(self, end: int) -> ReducedRows | None:
+        return ReducedRows(self._axes, self._reduced[:end]) if self._axes else None

@@ -60,10 +60,19 @@ class IndexEngine:
         dimension: int,
         version: int,
         options: IndexOptions,
+        before: Manifest | None = None,
     ) -> Path:
-        """As `app.index.publish`. Raises Unavailable."""
+        """As `app.index.publish`; in Milvus the kind goes by the number of rows alone. Raises Unavailable."""
         if (server := self.server) is None:
-            published = publish(folder, batches, metric=metric, dimension=dimension, version=version, options=options)
+            published = publish(
+                folder,
+                batches,
+                metric=metric,
+                dimension=dimension,
+                version=version,
+                options=options,
+                before=before,
+            )
             return self.share(published)
         published = publish_to_milvus(
             server,

@@ -26,7 +26,7 @@ _GROWTH = 8  # how many times more are asked for in the next pass
 _BLAS_QUERIES = 4  # from how many queries on BLAS wins
 _BLAS_SHARE = 0.25  # share of selected rows below which BLAS wastes more than it wins
 _SPARSE_SHARE = 1 / 16  # of selected rows, below which a list of them is better than a look at each bit
-_PAIRS = 2**20  # scored at once, which bounds memory
+PAIRS = 2**20  # scored at once, which bounds memory
 _LAST = np.iinfo(np.int64).max
 
 
@@ -116,8 +116,8 @@ def nearest(
     """
     slack, count = rounding(queries, longest, score), len(queries)
     fetch = k + MARGIN
-    if 0 < count * fetch <= _PAIRS and 2 * fetch < selected.count:
-        hits, sure = _attempt(queries, k, vectors, rows, score, slack, propose(queries, fetch, selected))
+    if 0 < count * fetch <= PAIRS and 2 * fetch < selected.count:
+        hits, sure = attempt(queries, k, vectors, rows, score, slack, propose(queries, fetch, selected))
         if sure.all():  # as most are, and one query always comes alone: the rest is not worth its time then
             return hits
         pending, fetch = np.flatnonzero(~sure), fetch * _GROWTH
@@ -127,21 +127,21 @@ def nearest(
         everything = 2 * fetch >= selected.count
         width = selected.count if everything else fetch
         unsure = []
-        for part in np.array_split(pending, min(len(pending), -(-len(pending) * width // _PAIRS))):
+        for part in np.array_split(pending, min(len(pending), -(-len(pending) * width // PAIRS))):
             batch = queries[part]
             if everything:
                 positions = np.broadcast_to(selected.members(), (len(part), width))
                 proposed = positions, np.full(len(part), -np.inf, np.float32)
             else:
                 proposed = propose(batch, fetch, selected)
-            best, sure = _attempt(batch, k, vectors, rows, score, slack[part], proposed)
+            best, sure = attempt(batch, k, vectors, rows, score, slack[part], proposed)
             hits.rows[part[sure]], hits.scores[part[sure]] = best.rows[sure], best.scores[sure]
             unsure.append(part[~sure])
         pending, fetch = np.concatenate(unsure), fetch * _GROWTH
     return hits
 
 
-def _attempt(
+def attempt(
     queries: Vectors,
     k: int,
     vectors: Vectors,
@@ -149,12 +149,24 @@ def _attempt(
     score: Distance,
     slack: npt.NDArray[np.float64],
     proposed: tuple[Positions, npt.NDArray[np.float32]],
+    floor: npt.NDArray[np.float32] | None = None,
 ) -> tuple[Hits, npt.NDArray[np.bool_]]:
-    """The k best of each query's proposed candidates, and whether nothing that was left out can be among them."""
+    """The k best of each query's proposed candidates, and whether nothing that was left out can be among them.
+
+    slack: (m,) as `rounding` says. floor: (m,) scores; where given, rows of a worse one are not asked for.
+    """
     positions, bound = proposed
     best = best_of(rows[positions], _pair_scores(queries, vectors, positions, score), positions >= 0, k, score)
-    kth = best.scores[:, -1].astype(np.float64)
-    return best, (bound == -np.inf) | ((-(kth**2) if score == "l2" else kth) > bound + slack)
+    reached = similarity_of(best.scores[:, -1], score)
+    if floor is not None:
+        reached = np.maximum(reached, similarity_of(floor, score))
+    return best, (bound == -np.inf) | (reached > bound + slack)
+
+
+def similarity_of(scores: npt.NDArray[np.float32], score: Distance) -> npt.NDArray[np.float64]:
+    """Scores as similarities, which rise as rows are nearer: inner products, or squared distances negated."""
+    wide = scores.astype(np.float64)
+    return -(wide**2) if score == "l2" else wide
 
 
 def ranked(queries: Vectors, vectors: Vectors, rows: RowIds, positions: Positions, k: int, score: Distance) -> Hits:
@@ -176,7 +188,7 @@ def candidate_scores(queries: Vectors, vectors: Vectors, positions: Positions, s
     scores = np.concatenate(
         [
             _pair_scores(queries[part], vectors, positions[part], score)
-            for part in np.array_split(np.arange(len(queries)), max(1, -(-positions.size // _PAIRS)))
+            for part in np.array_split(np.arange(len(queries)), max(1, -(-positions.size // PAIRS)))
         ]
     )
     if score == "cosine":  # A vector without a direction comes last.

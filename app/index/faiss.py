@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import threading
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from app.index.bitmap import Positions
-from app.index.block import VectorBlock, as_indexed
+from app.index.axes_choice import choose_axes
+from app.index.block import LEAST_REDUCED, VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
+from app.index.numbered_rows import NumberedRows
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
 from app.index.published import IndexSnapshot
-from app.index.restamps import Restamps
 from app.index.row_positions import RowPositions
 from app.index.selections import Selections
 from models.portable import Distance
@@ -31,22 +30,18 @@ _GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built ane
 class _State:
     """What a search sees: swapped as one, never changed. `base` is the snapshot's block without what was rewritten.
 
-    versions: (n,) int64 the version of each of the delta's rows. restamps: those of the base's rows that are not as of
-    the snapshot's version, though their vectors are.
+    slots: where each of the delta's rows that can be found stands. versions: (n,) int64 the version of each of the
+    delta's rows. restamps: the versions of those of the base's rows that are not as of the snapshot's version, though
+    their vectors are.
     """
 
     version: int
     snapshot: IndexSnapshot | None
     base: VectorBlock | None
     delta: VectorBlock
+    slots: NumberedRows
     versions: RowIds
-    restamps: Restamps
-
-    @cached_property
-    def written(self) -> tuple[RowPositions, Positions]:
-        """The delta's rows that can be found, and their positions: worked out when first asked for."""
-        positions = np.concatenate([self.delta.ranked.members(), self.delta.zeros])
-        return RowPositions(self.delta.rows[positions]), positions
+    restamps: NumberedRows
 
 
 class LiveIndex:
@@ -66,8 +61,9 @@ class LiveIndex:
         self._writing = threading.Lock()
         self._selections = Selections()
         self._delta = Delta(metric, dimension)
-        self._written: dict[int, int] = {}  # row → version of its last write since the snapshot, if not restamped
-        self._state = _State(version, None, None, self._delta.block, self._delta.versions, Restamps.none())
+        self._axes_sought = False
+        self._written = NumberedRows.none()  # the version of its last write since the snapshot, if not restamped
+        self._state = self._state_of(version, None, None, NumberedRows.none())
         self._since = version
         if snapshot is not None:
             self.swap(snapshot)
@@ -135,7 +131,8 @@ class LiveIndex:
             if base is not None and state.snapshot is not None:
                 parts.append(state.snapshot.search(base, queries, k, score, effort))
             if delta.ranked.count or not parts:
-                parts.append(delta.search(queries, k, score))
+                floor = parts[0].scores[:, -1] if parts else None  # what is no better is not among the k nearest
+                parts.append(delta.search(queries, k, score, floor=floor))
         hits = _merged(parts, k, score)
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None and len(block.zeros)]
         return _with_zeros(hits, np.sort(np.concatenate(zeros)), queries, score) if zeros else hits
@@ -159,13 +156,11 @@ class LiveIndex:
             versions[in_base] = stamps
             if vectors is not None:
                 vectors[in_base] = state.snapshot.vectors_at(places[in_base])
-        ids, positions = state.written
-        places = ids.located(rows)
-        in_delta = np.flatnonzero(places >= 0)
-        slots = positions[places[in_delta]]
-        versions[in_delta] = state.versions[slots]
+        slots = state.slots.of(rows)
+        in_delta = np.flatnonzero(slots >= 0)
+        versions[in_delta] = state.versions[slots[in_delta]]
         if vectors is not None:
-            vectors[in_delta] = state.delta.vectors_at(slots)
+            vectors[in_delta] = state.delta.vectors_at(slots[in_delta])
         return versions
 
     def apply(self, rows: RowIds, vectors: Vectors, removed: RowIds, *, version: int) -> None:
@@ -178,16 +173,16 @@ class LiveIndex:
             if version < state.version:
                 raise ValueError(f"the index is at version {state.version}, past {version}")
             same = self._held_already(state, rows, vectors) & ~np.isin(rows, removed)
-            restamps = state.restamps.written(rows[same], version)
+            restamps = state.restamps.numbered(rows[same], version)
             rows, vectors = rows[~same], vectors[~same]
             touched = np.union1d(rows, np.asarray(removed, np.int64))
             self._delta.replace(touched, rows, vectors, version)
-            self._written.update(dict.fromkeys(touched.tolist(), version))
+            self._written = self._written.numbered(touched, version)
             base = state.base
             if state.snapshot is not None and base is not None:
                 base = base.without(state.snapshot.ids.positions(touched))
-            restamps = restamps.without(touched)
-            self._state = _State(version, state.snapshot, base, self._delta.block, self._delta.versions, restamps)
+            self._state = self._state_of(version, state.snapshot, base, restamps.without(touched))
+            self._seek_axes()
 
     def _held_already(self, state: _State, rows: RowIds, vectors: Vectors) -> npt.NDArray[np.bool_]:
         """Which of the rows (n,) can be found in the base with these very vectors (n, d), to the bit. Those
@@ -223,15 +218,41 @@ class LiveIndex:
         with self._writing:
             if snapshot.version < self._since:
                 raise ValueError(f"version {snapshot.version} is older than {self._since}, which the index began from")
-            self._written = {row: version for row, version in self._written.items() if version > snapshot.version}
-            later = np.fromiter(self._written, np.int64, len(self._written))
+            self._written = self._written.above(snapshot.version)
+            later = self._written.rows
             self._delta = self._delta.only(later)
+            self._axes_sought = self._delta.block.reduced is not None
             self._since = snapshot.version
             base = snapshot.block.without(snapshot.ids.positions(later))
             version = max(self._state.version, snapshot.version)
             # Their vectors are those of the snapshot before, and so those of any between that one and their versions.
-            restamps = self._state.restamps.after(snapshot.version)
-            self._state = _State(version, snapshot, base, self._delta.block, self._delta.versions, restamps)
+            restamps = self._state.restamps.above(snapshot.version)
+            self._state = self._state_of(version, snapshot, base, restamps)
+
+    def _state_of(
+        self, version: int, snapshot: IndexSnapshot | None, base: VectorBlock | None, restamps: NumberedRows
+    ) -> _State:
+        """What is searched, with the delta as it is now."""
+        delta = self._delta
+        return _State(version, snapshot, base, delta.block, delta.slots, delta.versions, restamps)
+
+    def _seek_axes(self) -> None:
+        """Once, when many rows were written: has them searched by fewer coordinates, where that is sooner done."""
+        state = self._state
+        delta, base = state.delta, state.base
+        if self._axes_sought or delta.ranked.count < LEAST_REDUCED:
+            return
+        self._axes_sought = True
+        here = base is not None and len(base.vectors) > 0  # and not on a server
+
+        def kth(queries: Vectors, k: int, score: Distance) -> Vectors:
+            found = self.search(queries, k, score_as=score) if here else delta.search(queries, k, score)
+            return found.scores[:, -1]
+
+        alike = base.vectors if base is not None and here else delta.vectors
+        if (axes := choose_axes(alike, delta, self.metric, kth)) is not None:
+            self._delta.search_by(axes)
+            self._state = self._state_of(state.version, state.snapshot, base, state.restamps)
 
     def memory(self) -> MemoryUse:
         state = self._state

@@ -22,6 +22,7 @@ from app.index.protocol import PADDING, IndexOptions, RowIds, Vectors
 from app.index.publish import SAMPLE
 from app.index.row_positions import RowPositions
 from app.index.snapshot import INDEX, ORDER, ROWS, VECTORS, Snapshot
+from app.index.trial import Choice, tried
 
 _MOST_DEAD = 0.2  # share of a graph's rows that can no longer be found
 _DEAD = PADDING - 1  # ids below
@@ -41,8 +42,8 @@ def grow(
     """Publishes in `folder` what `base` becomes by taking rows out, and then `rows` (n,) with their vectors (n, d) in.
 
     version: that of the store by then. None, and nothing is published, where it should be built anew: it is no graph,
-    or not such as `options` ask for by now; too many of its rows would be dead; or most are new, or too few to tune it
-    with.
+    or not such as `options` ask for by now; comparing with every row was found to be faster; too many of its rows would
+    be dead; or most are new, or too few to tune it with.
     Raises ValueError where a row comes twice or a vector cannot be indexed.
     """
     RowPositions(rows)  # refuses ids that are negative or come twice
@@ -53,7 +54,8 @@ def grow(
     held, total = kept.ranked.size, kept.ranked.size + len(shuffled)
     live = kept.ranked.with_more(np.ones(len(shuffled), bool))
     asked_for = old.options == options and options.kind_for(live.count) == old.kind == "hnsw"
-    if not asked_for or not SAMPLE <= len(shuffled) <= held or total - live.count > _MOST_DEAD * total:
+    too_slow = old.trial is not None and not Choice(options, old).takes(old.trial)
+    if not asked_for or too_slow or not SAMPLE <= len(shuffled) <= held or total - live.count > _MOST_DEAD * total:
         return None
     zeros = np.concatenate([base.block.rows[kept.zeros], rows[~ranked]])
     positions = np.arange(held)  # of dead rows, which get ids that no row has
@@ -70,7 +72,11 @@ def grow(
         longest = max(longest, old.longest)
         some = kept.ranked.with_more(np.ones(seen - held, bool))
         block = VectorBlock(every[:seen], mapped[:seen], some, np.empty(0, np.int64), longest)
-        tuned = tune_for_rows(graph, block, np.ascontiguousarray(mapped[seen:]), "hnsw", options)
+        queries, trial = np.ascontiguousarray(mapped[seen:]), None
+        tuned = tune_for_rows(graph, block, queries, "hnsw", options)
+        if options.kind == "auto":
+            own = tuned["l2" if old.metric == "l2" else "ip"]
+            trial = tried(graph, block, queries, "hnsw", own, old.metric)
         graph.add(mapped[seen:])
         graph.write(partial / INDEX)
         (partial / ROWS).write_bytes(every.data)
@@ -87,5 +93,6 @@ def grow(
                 tuned=tuned,
                 created_at=datetime.now(UTC).isoformat(),
                 files=files,
+                trial=trial,
             ),
         )

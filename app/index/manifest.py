@@ -37,11 +37,25 @@ class Tuned:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """How an approximate index did against comparing with every row: milliseconds of the processor that one query takes
+    with it, `ms`, and without, `exact_ms`; medians. kind, effort, recall: of the index. rows: how many it held."""
+
+    kind: Kind
+    rows: int
+    effort: int
+    recall: float
+    ms: float
+    exact_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """rows: how many there are, `zero_rows` of them without a direction. dead: how many more have a vector, and a place
     in the index, but are found no more. kind: what `options` came to. longest: length
     of the longest vector. tuned: for ip (and so cosine) and l2, unless the index is exact. version: the store version
-    it was built from. created_at: ISO 8601. files: name → digest.
+    it was built from. created_at: ISO 8601. files: name → digest. trial: what `auto` chose by, perhaps for an index
+    before this one; None where the kind was asked for, or goes by the number of rows alone.
     """
 
     version: int
@@ -56,6 +70,7 @@ class Manifest:
     tuned: dict[Literal["ip", "l2"], Tuned]
     created_at: str
     files: dict[str, Digest]
+    trial: Trial | None = None
 
     def tuning(self, score: Distance) -> Tuned | None:
         """How the index is searched by a score; None where it is exact."""
@@ -106,7 +121,9 @@ class Manifest:
             options = IndexOptions(**plain.pop("options"))
             files = {name: Digest(**digest) for name, digest in plain.pop("files").items()}
             tuned = {score: Tuned(**entry) for score, entry in plain.pop("tuned").items()}
-            manifest = cls(**plain, options=options, files=files, tuned=tuned)
+            trial = plain.pop("trial", None)
+            known = None if trial is None else Trial(**trial)
+            manifest = cls(**plain, options=options, files=files, tuned=tuned, trial=known)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptIndex(f"{directory}: no readable manifest: {error}") from error
         if manifest.checksum != checksum:
@@ -116,4 +133,7 @@ class Manifest:
         return manifest
 
     def _plain(self) -> dict[str, Any]:
-        return {"format": _FORMAT} | dataclasses.asdict(self)
+        plain = {"format": _FORMAT} | dataclasses.asdict(self)
+        if self.trial is None:  # as in manifests that were written before there were trials
+            del plain["trial"]
+        return plain

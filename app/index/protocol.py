@@ -51,9 +51,9 @@ class IndexOptions:
     kind: `flat` compares with every row; `hnsw` walks a graph of `m` links per row, built with a beam of
     `ef_construction` and searched with one of `ef_search`; `ivf_flat` compares with the rows of the `nprobe` nearest of
     `nlist` clusters, and `ivf_sq8` with a byte for each of their components before the vectors themselves; `auto` is
-    flat up to `exact_rows` rows, hnsw up to `graph_rows`, and ivf_sq8 above. Under 1,000 rows every kind is flat. Left
-    out, `nlist` is 4·√rows, and `nprobe` or `ef_search` the smallest whose measured recall@10 reaches `recall`; that,
-    left out, is 0.99 up to a million rows and 0.95 above.
+    flat up to `exact_rows` rows, and above what is faster: flat, or hnsw up to `graph_rows` rows and then ivf_sq8
+    (`app.index.trial`). Under 1,000 rows every kind is flat. Left out, `nlist` is 4·√rows, and `nprobe` or `ef_search`
+    the smallest whose measured recall@10 reaches `recall`; that, left out, is 0.99 up to a million rows and 0.95 above.
     """
 
     kind: AskedKind = "auto"
@@ -81,7 +81,7 @@ class IndexOptions:
             raise ValueError(f"recall lies in (0, 1], not {self.recall}")
 
     def kind_for(self, rows: int) -> Kind:
-        """The kind an index of so many rows gets."""
+        """The kind an index of so many rows gets, unless `auto` finds that flat is faster."""
         if rows < _FEW or (self.kind == "auto" and rows <= self.exact_rows):
             return "flat"
         if self.kind == "auto":

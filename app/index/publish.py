@@ -18,6 +18,7 @@ from app.index.partial import finish, partial_index
 from app.index.protocol import IndexOptions, RowIds, Vectors
 from app.index.row_positions import RowPositions
 from app.index.snapshot import INDEX, ORDER, ROWS, VECTORS
+from app.index.trial import Choice, tried
 from models.portable import Distance
 
 SAMPLE = 256  # rows that recall is measured with
@@ -32,18 +33,21 @@ def publish(
     dimension: int,
     version: int,
     options: IndexOptions | None = None,
+    before: Manifest | None = None,
 ) -> Path:
     """Builds the index of one store version in `folder` and returns its directory, for `Snapshot.load`.
 
+    before: of the index that this one takes the place of, if any; what `auto` chose then is not changed lightly.
     batches: row ids (n,) int64 and vectors (n, d) float32, read once; no id may come twice. Memory holds one batch, 8
     bytes a row, and, where the index is approximate, that index. Raises ValueError where a batch is otherwise; then
     nothing is published.
     """
     options = options or IndexOptions()
+    choice = Choice.of(options, before)
     with partial_index(folder) as partial:
         rows, zeros, longest = _spool(partial / VECTORS, batches, metric, dimension)
         reached(Failpoint.INDEX_VECTORS_WRITTEN)
-        kind = options.kind_for(len(rows))
+        kind, trial = choice.kind_to_build(len(rows)), choice.kept_trial
         tuned: dict[Literal["ip", "l2"], Tuned] = {}
         if kind != "flat":
             vectors = np.memmap(partial / VECTORS, np.float32, "r+", shape=(len(rows), dimension))
@@ -52,8 +56,16 @@ def publish(
             approximate = BUILT[kind].build(vectors[:seen], metric, settled)
             block = VectorBlock(np.arange(seen), vectors[:seen], Bitmap.full(seen), np.empty(0, np.int64), longest)
             tuned = tune_for_rows(approximate, block, np.ascontiguousarray(vectors[seen:]), kind, options)
-            approximate.add(vectors[seen:])
-            approximate.write(partial / INDEX)
+            taken = True
+            if options.kind == "auto":
+                own = tuned["l2" if metric == "l2" else "ip"]
+                trial = tried(approximate, block, np.ascontiguousarray(vectors[seen:]), kind, own, metric)
+                taken = choice.takes(trial)
+            if taken:
+                approximate.add(vectors[seen:])
+                approximate.write(partial / INDEX)
+            else:
+                kind, tuned = "flat", {}
             vectors.flush()
         every = np.concatenate([rows, zeros])
         order = RowPositions(every).order  # refuses ids that are negative or come twice
@@ -75,6 +87,7 @@ def publish(
                 tuned=tuned,
                 created_at=datetime.now(UTC).isoformat(),
                 files=files,
+                trial=trial,
             ),
         )
 

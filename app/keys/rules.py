@@ -136,6 +136,7 @@ RULES = Rules(
             "DELETE /datasets/{dataset}",
             "PUT /datasets/{dataset}/rows",
             "PUT /datasets/{dataset}/queries",
+            "PUT /datasets/{dataset}/queries/judgements",
             "DELETE /datasets/{dataset}/queries",
         ),
         *_rules(

@@ -33,6 +33,10 @@ EXAMPLES: dict[str, Example] = {
 }
 
 
+QuerySide = Literal["same", "apart"]
+"""Whether a model embeds queries as it embeds documents."""
+
+
 class NewModel(BaseModel):
     """What registers one version of an embedding model. It may be a black box of which only vectors are known."""
 
@@ -57,6 +61,13 @@ class NewModel(BaseModel):
         Distance,
         Field(description="How its vectors are compared: cosine similarity, Euclidean distance or inner product."),
     ]
+    queries: Annotated[
+        QuerySide,
+        Field(
+            description="Whether it embeds a query as it embeds the same text as a document (`same`), or otherwise, as "
+            "with a prefix or an encoder of its own (`apart`): then only judged queries can prove an upgrade."
+        ),
+    ] = "same"
     modality: Annotated[Line | None, Field(max_length=64, description="What it embeds: text, image, …")] = None
     description: Line | None = None
 

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.problems import IdTaken, InUse, NotFound
-from app.registry.schemas import Model, NewModel
+from app.registry.schemas import Model, NewModel, QuerySide
 from app.registry.tables import ModelRow
 from app.storage.database import Database
 from models.portable import Distance, Space
@@ -161,10 +161,12 @@ def _unless_other(registered: Model, new: NewModel) -> Model:
 
 def _wire(row: ModelRow) -> Model:
     metric: Distance = row.metric  # type: ignore[assignment]  # written from a Distance
+    queries: QuerySide = row.queries  # type: ignore[assignment]  # written from a QuerySide
     return Model(
         id=row.id,
         dimension=row.dimension,
         metric=metric,
+        queries=queries,
         modality=row.modality,
         description=row.description,
         trained_by=row.trained_by,

@@ -16,6 +16,7 @@ class ModelRow(Base):
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     dimension: Mapped[int]
     metric: Mapped[str] = mapped_column(String(8))
+    queries: Mapped[str] = mapped_column(String(8), default="same", server_default="same")
     modality: Mapped[str | None] = mapped_column(String(64))
     description: Mapped[str | None] = mapped_column(Text)
     trained_by: Mapped[str | None] = mapped_column(String(64))

@@ -17,6 +17,7 @@ from app.upgrades import states
 from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.enough import refuse_too_few_pairs, with_items
 from app.upgrades.forward_request import ForwardUpgrade
+from app.upgrades.judged import of_queries_alone, refuse_gate_without_queries
 from app.upgrades.request import UpgradeRequest
 from app.upgrades.rows import named
 from app.upgrades.states import UpgradeState
@@ -32,17 +33,21 @@ class UpgradeChecks:
         self._datasets = datasets
 
     def forward(self, session: Session, source: str, request: ForwardUpgrade) -> None:
-        """Raises NotFound, and Unprocessable for the same model twice or a dataset without the new one's vectors."""
+        """Raises NotFound, and Unprocessable for the same model twice, a dataset without the new one's vectors, or a
+        gate that nothing there can judge."""
         old, new = self._models.get(source, session), self._models.get(request.to, session)
         if old.id == new.id:
             raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
         for dataset in request.datasets:
+            if dataset == request.evaluation and of_queries_alone(self._datasets, dataset, old.id, new.id, session):
+                continue
             if not self._datasets.store(dataset, session).rows.has_value(embedding_column(new.id)):
                 raise Unprocessable(
                     f"Dataset {dataset!r} has no vectors of model {new.id!r}, so nothing can be learned from it. Embed "
                     f"some items with {new.id!r} (GET /galleries/<id>/sample names the best ones) and "
                     f"PUT /datasets/{dataset}/rows with a column embedding.{new.id}."
                 )
+        refuse_gate_without_queries(self._datasets, session, old.id, new.id, request)
 
     def side_information(self, session: Session, request: ForwardUpgrade, galleries: Sequence[str]) -> None:
         """Raises Unprocessable where side-information has different dimensions: a crossing reads vectors of one."""
@@ -72,6 +77,12 @@ class UpgradeChecks:
                 f"A compatible model needs at least as many dimensions as the old one, whose vectors are zero-padded: "
                 f"{source!r} has {old.dimension}, and {to.id!r} would have {to.dimension}. Give a larger `dimension`.",
                 pointer="/to/dimension",
+            )
+        if request.needs_judged_queries:
+            raise Unprocessable.at(
+                f"{request.gate.metric} is measured by judged queries, of which a model that is yet to be trained has "
+                "no vectors. Name a metric by label: cmc@1, cmc@5, map or recall@10.",
+                pointer="/gate/metric",
             )
         for field, dataset in (("dataset", request.dataset), ("evaluation", request.evaluation)):
             for column in (str(to.modality), "label") if dataset is not None else ():

@@ -10,6 +10,7 @@ from app.galleries.service import Galleries
 from app.problems import Unprocessable
 from app.storage.lance_table import Table, embedding_column
 from app.upgrades.forward_request import ForwardUpgrade
+from app.upgrades.judged import of_queries_alone
 
 FEWEST_PAIRS = 8
 _IDS_AT_ONCE = 1_000
@@ -40,7 +41,9 @@ def refuse_too_few_pairs(
     model and one of the old: their own, or that of the item of the same id in one of the galleries."""
     items = [galleries.store(galleries.info(name, session)).items for name in names]
     for field, dataset in (("dataset", request.dataset), ("evaluation", request.evaluation)):
-        if dataset is None:
+        if dataset is None or (
+            field == "evaluation" and of_queries_alone(datasets, dataset, source, request.to, session)
+        ):
             continue
         rows = datasets.store(dataset, session).rows
         pairs = _known_pairs(rows, source, request.to, items)

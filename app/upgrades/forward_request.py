@@ -29,7 +29,10 @@ class ForwardUpgrade(UpgradeRequest):
     ]
     evaluation: Annotated[
         ResourceId | None,
-        Field(description="A dataset to judge on; left out, rows and whole classes are held out of `dataset`."),
+        Field(
+            description="A dataset to judge on; left out, rows and whole classes are held out of `dataset`. Judged "
+            "queries, of this dataset or else of `dataset`, judge in place of rows."
+        ),
     ] = None
 
     rewrite: Annotated[

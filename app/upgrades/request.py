@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.evaluations.schemas import JudgedMetricText
 from app.ids import ResourceId
 
 FORWARD, COMPATIBLE = "forward", "compatible"
@@ -26,7 +27,13 @@ class Gate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    metric: Literal["cmc@1", "cmc@5", "map", "recall@10"] = "cmc@1"
+    metric: Annotated[
+        Literal["cmc@1", "cmc@5", "map", "recall@10"] | JudgedMetricText,
+        Field(
+            description="By label: `cmc@1`, `cmc@5`, `map`, `recall@10`. By judged queries, where the dataset holds "
+            "some: `ndcg@k`, `mrr@k`, `recall@k`, `precision@k`, `hit_rate@k`, `map`; `cmc@k` is read as `hit_rate@k`."
+        ),
+    ] = "cmc@1"
     require: Literal["better_than_old", "not_worse_than_old"] | AtLeast = "better_than_old"
 
 
@@ -47,6 +54,11 @@ class UpgradeRequest(BaseModel):
         Field(description="`manually` stops at `ready`: POST /upgrades/{id}/activate switches."),
     ] = "when_accepted"
     dry_run: Annotated[bool, Field(description="Stop after the report: nothing else is done.")] = False
+
+    @property
+    def needs_judged_queries(self) -> bool:
+        """Whether the gate asks for a figure that only judged queries can tell."""
+        return self.gate.metric not in ("cmc@1", "cmc@5", "map", "recall@10")
 
     @property
     def datasets(self) -> list[str]:

@@ -4,10 +4,12 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import pyarrow as pa
 from anyio.to_thread import run_sync
 
 from app.problems import InvalidRows, Unprocessable
@@ -15,6 +17,7 @@ from app.uploads import media_types
 from app.uploads.decoding import decode
 from app.uploads.expected_columns import Expected, UploadLimits
 from app.uploads.guard import decode_guarded
+from app.uploads.judgements import JudgementFormat, read_judgements
 from app.uploads.queries import QueryVectors, vectors_of_npy, vectors_of_rows
 from app.uploads.receiving import receive, received
 from app.uploads.rows import UploadedRows
@@ -24,6 +27,7 @@ if TYPE_CHECKING:  # see `expected`
 
 _SMALL_AT_ONCE = 4
 _SMALL_JSON_BYTES = 2**20
+_JUDGEMENTS_BYTES = 32 * 2**20
 _PLAIN = (media_types.JSON, media_types.NDJSON)
 
 
@@ -91,6 +95,22 @@ class Uploads:
                 return await run_sync(vectors_of_rows, rows, dimension, old_dimension)
 
             yield decoded
+
+    async def judgements(
+        self,
+        stream: AsyncIterator[bytes],
+        headers: Mapping[str, str],
+        format: JudgementFormat,
+        since: datetime | None,
+    ) -> pa.Table:
+        """The judgements of a body of text, by query: columns `id` and `relevant`. Clicks before `since` do not count.
+
+        Raises UnsupportedMediaType, TooLarge, InvalidUpload and InvalidRows.
+        """
+        _media_type(headers, media_types.JUDGEMENTS)
+        limit = min(_JUDGEMENTS_BYTES, self._limits.json_bytes)
+        async with receive(stream, self._directory, limit, _length(headers)) as body:
+            return await run_sync(read_judgements, body, format, since, self._limits.rows, limiter=self._small)
 
     async def _decode(self, body: Path, media_type: str, expected: Expected, limits: UploadLimits) -> UploadedRows:
         into = body.with_name("rows")

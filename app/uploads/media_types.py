@@ -11,9 +11,13 @@ ARROW = "application/vnd.apache.arrow.stream"
 ARROW_FILE = "application/vnd.apache.arrow.file"
 NPZ = "application/x-npz"
 NPY = "application/x-npy"
+TEXT = "text/plain"
+CSV = "text/csv"
+TSV = "text/tab-separated-values"
 
 BULK = (PARQUET, ARROW, ARROW_FILE, NPZ, JSON, NDJSON)
 QUERIES = (NPY, NPZ, ARROW, ARROW_FILE)
+JUDGEMENTS = (TSV, TEXT, CSV)
 
 _SPELLINGS = {
     JSON: ("text/json",),
@@ -30,6 +34,9 @@ _SPELLINGS = {
     ARROW_FILE: ("application/x-apache-arrow-file", "application/feather", "application/x-feather"),
     NPZ: ("application/npz", "application/x-numpy-npz"),
     NPY: ("application/npy", "application/x-numpy-npy", "application/x-numpy"),
+    TEXT: (),
+    CSV: ("application/csv",),
+    TSV: ("text/tsv",),
 }
 _NAMED = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in (name, *spellings)}
 
@@ -67,10 +74,12 @@ def preferred(accept: str | None, offered: tuple[str, ...]) -> str:
 
 
 def refuse_charset(content_type: str | None) -> None:
-    """Raises UnsupportedMediaType for JSON whose Content-Type says that it is not UTF-8."""
-    if named(content_type) in (JSON, NDJSON) and _parsed(content_type).get_content_charset() not in _UTF_8:
+    """Raises UnsupportedMediaType for JSON or text whose Content-Type says that it is not UTF-8."""
+    media_type = named(content_type)
+    if media_type in (JSON, NDJSON, *JUDGEMENTS) and _parsed(content_type).get_content_charset() not in _UTF_8:
+        what = "text" if media_type in JUDGEMENTS else "JSON"
         raise UnsupportedMediaType(
-            f"Content-Type {(content_type or '')[:_SHOWN]!r} is not taken; JSON is sent as UTF-8."
+            f"Content-Type {(content_type or '')[:_SHOWN]!r} is not taken; {what} is sent as UTF-8."
         )
 
 

@@ -78,6 +78,15 @@ class Judgements:
         """Which queries have a relevant item in the gallery: (m,) bool. No other query is counted by any metric."""
         return np.bincount(self.query[self.relevant], minlength=self.queries) > 0
 
+    @property
+    def best_row(self) -> RowNumbers:
+        """The gallery row that answers each query best, of equal grades the first named: (m,) int64, -1 for none."""
+        best = np.full(self.queries, -1, np.int64)
+        relevant = np.flatnonzero(self.relevant)
+        order = relevant[np.lexsort((-relevant, self.grade[relevant], self.query[relevant]))]
+        best[self.query[order]] = self.row[order]  # what is written last stays
+        return best
+
 
 @dataclass(frozen=True)
 class JudgedRanks:
@@ -166,13 +175,13 @@ def judged_ranks(queries: Array, gallery: Array, metric: Distance, judgements: J
     def take(rows: RowNumbers, scores: Array) -> None:
         for query, row in zip(rows.tolist(), scores, strict=True):
             own = slice(bounds[query], bounds[query + 1])
-            rank[own] = _ranks(row, judgements.row[own])
+            rank[own] = ranks_among(row, judgements.row[own])
 
     for_each_block(take, queries, gallery, metric, None)
     return JudgedRanks(judgements, rank, len(gallery))
 
 
-def _ranks(scores: Array, columns: RowNumbers) -> RowNumbers:
+def ranks_among(scores: Array, columns: RowNumbers) -> RowNumbers:
     """The ranks of some columns (j,) among all scores (n,), from 1; of equal scores the earlier column is ahead."""
     values = scores[columns]
     if len(columns) < _SORTED_FROM:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.proof.evidence_needed import POWER, in_words
 from models.proof.gate import VerdictInputs, figures_of
+from models.proof.judged_queries import compared_by_queries
 from models.proof.report import EvidenceNeeded, Quantity, Recommendation, Rung, RungName
 
 _SWITCH: dict[RungName, str] = {
@@ -15,7 +15,7 @@ _SWITCH: dict[RungName, str] = {
     "fused": "Search by the queries of both models together, with every stored vector left as it is",
     "transform": "Switch to the new model by rewriting the stored vectors, without embedding any item again",
 }
-_COMPARED: dict[RetrievalMetric, str] = {
+_COMPARED: dict[str, str] = {
     "cmc@1": "the first answer is right in {new} of searches instead of {old}",
     "cmc@5": "one of the first five answers is right in {new} of searches instead of {old}",
     "map": "right answers are ranked at a mean average precision of {new} instead of {old}",
@@ -145,7 +145,8 @@ def _stay(inputs: VerdictInputs) -> str:
 
 
 def _compared(inputs: VerdictInputs, quality: Quantity) -> str:
-    return _COMPARED[inputs.gate.metric].format(new=f"{quality.mean:.1%}", old=f"{inputs.old_old.mean:.1%}")
+    said = compared_by_queries(inputs.gate.metric) if inputs.by_queries else _COMPARED[inputs.gate.metric]
+    return said.format(new=f"{quality.mean:.1%}", old=f"{inputs.old_old.mean:.1%}")
 
 
 def _wanted(inputs: VerdictInputs) -> str:

@@ -54,8 +54,8 @@ class FusedSearch:
         bounds = np.searchsorted(gallery_codes[by_code], np.arange(max(codes.max(initial=-1), 0) + 2))
 
         def take(rows: RowNumbers, old: Floats32, new: Floats32) -> None:
-            _standardise(old)
-            _standardise(new)
+            standardise(old)
+            standardise(new)
             new -= old
             for query, base, difference in zip(rows.tolist(), old, new, strict=True):
                 found[query, :, :3] = 0.0
@@ -83,8 +83,8 @@ class FusedSearch:
         found = np.zeros((len(truth), len(alphas)))
 
         def take(rows: RowNumbers, old: Floats32, new: Floats32) -> None:
-            _standardise(old)
-            _standardise(new)
+            standardise(old)
+            standardise(new)
             new -= old
             query, place = np.nonzero(self.exclude[rows] >= 0)
             old[query, self.exclude[rows[query], place]] = -np.inf
@@ -116,7 +116,7 @@ def best_alpha(scores: Floats, weight: Floats) -> int:
     return int(near[len(near) // 2])
 
 
-def _standardise(scores: Floats32) -> None:
+def standardise(scores: Floats32) -> None:
     """Brings each row to mean 0 and standard deviation 1, in place; a row that is all alike, but for float32's
     rounding, to 0."""
     size = np.abs(scores).max(axis=1, keepdims=True, initial=0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.evaluation.bootstrap import Interval
+from models.evaluation.judged_metrics import JudgedMetric
 from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric
 from models.proof.evidence_needed import Standing, in_words, standing
 from models.proof.report import EvidenceNeeded, FusedResult, LosingGroup, Quantity, WantedPairs
@@ -22,10 +23,11 @@ NAMED = 5  # groups spelled out in a reason; the report lists all
 class AcceptanceGate:
     """What a crossing must show: the whole interval beyond the requirement, never the point alone.
 
-    level: with `at_least` the figure that must be reached; with `not_worse_than_old` the margin.
+    metric: by label or neighbours, or of judged queries (`models.evaluation.judged_metrics`). level: with `at_least`
+    the figure that must be reached; with `not_worse_than_old` the margin.
     """
 
-    metric: RetrievalMetric = "cmc@1"
+    metric: str = "cmc@1"
     require: Requirement = "better_than_old"
     level: float = 0.0
 
@@ -37,8 +39,11 @@ class AcceptanceGate:
         """
         metric, require = body.get("metric", "cmc@1"), body.get("require", "better_than_old")
         unknown = set(body) - {"metric", "require"}
-        if metric not in METRICS or unknown:
-            raise ValueError(f"a gate has `metric`, one of {', '.join(METRICS)}, and `require`; got {dict(body)}")
+        if unknown or not (metric in METRICS or _is_of_judged_queries(metric)):
+            raise ValueError(
+                f"a gate has `metric`, one of {', '.join(METRICS)} or of judged queries as ndcg@10, and `require`;"
+                f" got {dict(body)}"
+            )
         if require == "better_than_old":
             return cls(metric, "better_than_old")
         if require == "not_worse_than_old":
@@ -61,9 +66,18 @@ class AcceptanceGate:
             case _:
                 return f"{self.metric} better than the old model"
 
+    @property
+    def of_judged_queries(self) -> bool:
+        """Whether its metric is one that judged queries alone can tell."""
+        return self.metric not in METRICS
+
     def judged_in(self, *, labelled: bool) -> RetrievalMetric:
-        """The metric that judges: the gate's, or agreement with full re-embedding where no labels say what is right."""
-        return self.metric if labelled else "recall@10"
+        """The metric that judges by label: the gate's, or agreement with full re-embedding where no labels say what is
+        right. Raises ValueError for a metric of judged queries, which labels cannot judge."""
+        for metric in METRICS:
+            if metric == self.metric:
+                return metric if labelled else "recall@10"
+        raise ValueError(f"{self.metric} takes judged queries")
 
     @property
     def asked(self) -> float:
@@ -117,6 +131,8 @@ class VerdictInputs:
     """What would decide whether the crossing meets the gate, where that is open."""
     fused_needed: EvidenceNeeded | None = None
     """The same of both models' queries together, where they were measured."""
+    by_queries: bool = False
+    """Whether judged queries say what is right, and not labels."""
     labelled: bool = True
     """Whether labels say what is right, and not only what full re-embedding would find."""
     trained: bool = False
@@ -251,6 +267,14 @@ def _span(q: Quantity) -> str:
 
 def _points(q: Quantity) -> str:
     return f"{100 * q.mean:+.1f} ({100 * q.low:+.1f} to {100 * q.high:+.1f})"
+
+
+def _is_of_judged_queries(metric: object) -> bool:
+    try:
+        JudgedMetric.parsed(str(metric))
+    except ValueError:
+        return False
+    return True
 
 
 def _is_share(value: object) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.evaluation.bootstrap import Interval
-from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.json_values import plain
 from models.re_embedding.costs import Cost
 
@@ -35,13 +34,13 @@ class FlipCount:
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric over the whole gallery.
+    """One metric over the whole gallery, or over the judged queries.
 
     old_old: the self test; cross: M(new, h(old)), both as intervals that a fresh test of as many queries falls into;
     difference: cross − old_old with the confidence interval that the gate reads.
     """
 
-    metric: RetrievalMetric
+    metric: str
     old_old: Quantity
     cross: Quantity
     difference: Quantity
@@ -68,7 +67,7 @@ class FullReEmbedding:
     oracle_gain = M(new, new) / M(old, old), None where the old figure is 0; gain: their paired difference.
     """
 
-    metric: RetrievalMetric
+    metric: str
     old_old: Quantity
     cross: Quantity
     new_new: Quantity
@@ -196,7 +195,7 @@ class FusedResult:
     it, whatever the crossing alone does.
     """
 
-    metric: RetrievalMetric
+    metric: str
     quality: Quantity
     difference: Quantity
     over_crossing: Quantity
@@ -213,10 +212,10 @@ ServedAs = Literal["crossing", "fused"]
 
 @dataclass(frozen=True)
 class Basis:
-    """What the whole report rests on."""
+    """What the whole report rests on; by judged queries, which ask for what they will, nothing is said of coverage."""
 
-    judged_by: Literal["label", "neighbours"]
-    coverage_by: Literal["label", "density"]
+    judged_by: Literal["label", "neighbours", "queries"]
+    coverage_by: Literal["label", "density", "queries"]
     covered_share: float
     gallery_rows: int
     gallery_rows_searched: int
@@ -230,10 +229,34 @@ class Basis:
 
 
 @dataclass(frozen=True)
+class JudgedBasis:
+    """The judged queries that a verdict rests on, and what was left out.
+
+    queries_held: all that have judgements; queries_counted: those with both models' vectors and a relevant item that is
+    searched. judgements: of items that are searched, of which `relevant` say that the item is; of_pairs: of items that
+    are pairs, each judged as crossed by what has not learned from it. unjudged_old, unjudged_crossing: the share of the
+    first `unjudged_depth` answers that nobody judged, which count as not relevant.
+    """
+
+    queries_held: int
+    queries_with_both_vectors: int
+    queries_counted: int
+    judgements: int
+    relevant: int
+    of_items_not_searched: int
+    of_pairs: int
+    unjudged_depth: int
+    unjudged_old: float
+    unjudged_crossing: float
+
+
+@dataclass(frozen=True)
 class ProofReport:
     """The verdict on a crossing, and all it rests on.
 
-    served_as: what was accepted, or would have to be; fused: None where it was not measured.
+    served_as: what was accepted, or would have to be; fused: None where it was not measured. judged: what judged
+    queries it rests on, None where it rests on none. provisional: why no figure of it may be relied on, and what to
+    bring so that they may; None where they may.
     """
 
     accepted: bool
@@ -251,15 +274,20 @@ class ProofReport:
     basis: Basis
     served_as: ServedAs = "crossing"
     fused: FusedResult | None = None
+    judged: JudgedBasis | None = None
+    provisional: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and finite numbers, ready for `json.dumps`; NaN becomes None.
 
-        `fused` is left out where it was not measured.
+        `fused` and `judged` are left out where nothing of the kind was measured; `provisional` is whether it is, and
+        `provisional_reason` says why.
         """
         report: dict[str, Any] = plain(self)
-        if self.fused is None:
-            del report["fused"]
+        for name in ("fused", "judged"):
+            if report[name] is None:
+                del report[name]
+        report |= {"provisional": self.provisional is not None, "provisional_reason": self.provisional}
         return report | {
             "recommendation": self.recommendation.to_json(),
             "advice": [rung.to_json() for rung in self.advice],

@@ -79,24 +79,24 @@ def write_report(
             "How much the new query weighs beside the old one was chosen by what the new model would find, and so leans"
             " to the new model."
         )
-    parts = measured.parts
+    parts, judging = measured.parts, gate.judged_in(labelled=setup.bench.labelled)
     judgeable = math.isclose(sum(part.share for part in parts), 1.0, abs_tol=1e-9)
     figures = {metric: _overall(setup, parts, metric, seed) for metric in _metrics(setup)}
-    whole = figures[gate.metric]
+    whole = figures[judging]
     basis = _basis_of(setup, parts)
     self_test, cross = quantity(whole.predicted_old(), basis), quantity(whole.predicted_cross(), basis)
     difference = quantity(whole.difference(), basis)
-    draws = {part.name: part.draws(gate.metric, coverage.size, seed + 10 * i) for i, part in enumerate(parts)}
+    draws = {part.name: part.draws(judging, coverage.size, seed + 10 * i) for i, part in enumerate(parts)}
     summaries = tuple(_stratum(setup, part, draws[part.name]) for part in parts)
     seen, unseen = draws.get("covered"), draws.get("not covered")
-    backfilled, left = full_re_embedding(setup, measured.rows, gate.metric, seed)
+    backfilled, left = full_re_embedding(setup, measured.rows, judging, seed)
     re_embed = without_errors(seen, left)
     unseen_share = 1 - coverage.share
-    losing = losing_groups(setup, parts, gate.metric, seed)
-    instant = None if measured.instant is None else _overall(setup, measured.instant, gate.metric, seed)
+    losing = losing_groups(setup, parts, judging, seed)
+    instant = None if measured.instant is None else _overall(setup, measured.instant, judging, seed)
     fused, together = measured.fused, None
     if fused is not None:
-        together = _overall(setup, fused.parts, gate.metric, seed, few_flips=True)
+        together = _overall(setup, fused.parts, judging, seed, few_flips=True)
     inputs = VerdictInputs(
         gate=gate,
         old_old=self_test,
@@ -123,7 +123,7 @@ def write_report(
         labelled=setup.bench.labelled,
         trained=measured.trained,
         may_fuse=may_fuse,
-        fused=None if fused is None or together is None else _fused(setup, fused, together, whole, gate.metric, basis),
+        fused=None if fused is None or together is None else _fused(setup, fused, together, whole, judging, basis),
     )
     accepted, reason = verdict(inputs)
     return ProofReport(

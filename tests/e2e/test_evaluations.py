@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -126,7 +126,7 @@ def test_judged_queries_measure_what_a_user_finds_with_either_model(switched: Sc
     body = npz(id=[f"ask-{id}" for id in asked.id], relevant=relevant, **vectors)
     checked(s.client.put(f"/datasets/{s.dataset}/queries", content=body, headers={"content-type": NPZ}))
     against = {"queries": s.old, "gallery": s.old}
-    result = evaluated(s, kind="judged", queries=s.new, gallery_id=s.gallery, against=against)
+    result = evaluated(s, kind="judged", queries=s.new, gallery_id=s.gallery, against=against, slices=["label"])
 
     new = found(s.ask(s.new, k=len(items)).ids, grades)
     old_vectors = [_units(vectors[f"embedding.{s.old}"]), _units(s.seen_by(items, s.old))]
@@ -143,6 +143,11 @@ def test_judged_queries_measure_what_a_user_finds_with_either_model(switched: Sc
     assert gained["difference"]["low"] <= gained["difference"]["mean"] <= gained["difference"]["high"]
     assert result["judgements"]["of_items_not_searched"] == len(asked)
     assert result["judgements"]["queries_counted"] == len(asked)
+    assert result["comparison"]["sliced_metric"] == "ndcg@10"
+    (sliced,) = result["comparison"]["slices"]
+    assert {one["value"]: one["queries"] for one in sliced["slices"]} == Counter(asked.label)
+    before = sum(one["queries"] * one["before"] for one in sliced["slices"]) / len(asked)
+    assert before == pytest.approx(old["ndcg@10"], abs=1e-6)
 
 
 def _units(vectors: Floats) -> Floats:

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from app.evaluations.schemas import JudgedEvaluation
+from app.evaluations.holdings import Holding
+from app.evaluations.schemas import LABEL, JudgedEvaluation
 from app.upgrades.accepted_crossings import UpgradeCrossing
 from models.evaluation.bootstrap import bootstrap_mean
 from models.evaluation.judged_metrics import JudgedMetric, JudgedRanks, judged_ranks
 from models.evaluation.searches import Figure, GallerySearch, SearchResult, compare
 from workers.context import StepFailed
 from workers.evaluations.searches import SEED, Crossed, SearchBench
+from workers.rows.evaluation_rows import payload_values
 from workers.rows.judgements import JudgedRows
 
 
@@ -40,10 +43,12 @@ def evaluate_judged(
     judged: JudgedRows,
     evaluation: JudgedEvaluation,
     accepted_crossings: dict[str, UpgradeCrossing],
+    items: Holding | None,
     tick: Callable[[], None],
 ) -> dict[str, Any]:
-    """The result, JSON. accepted_crossings: those that `evaluation` names, by upgrade; `tick` is called after each
-    search. Raises StepFailed where no query can be answered."""
+    """The result, JSON. accepted_crossings: those that `evaluation` names, by upgrade; items: those of the gallery that
+    is searched, None where the rows of the dataset are; `tick` is called after each search. Raises StepFailed where no
+    query can be answered, or sliced as was asked."""
     answerable = int(judged.judgements.answerable.sum())
     if not answerable:
         raise StepFailed(
@@ -80,8 +85,29 @@ def evaluate_judged(
     if (against := evaluation.against) is None:
         return result | {"against": None, "comparison": None}
     before = measured(against.queries, against.gallery, against.via)
-    compared = compare(before.result, after.result, seed=SEED).to_json()
-    return result | {"against": before.to_json(), "comparison": {"differences": compared["differences"]}}
+    slices = {name: _of_best_items(bench, judged, items, name) for name in evaluation.slices}
+    compared = compare(before.result, after.result, slices, metric=evaluation.metrics[0], seed=SEED).to_json()
+    sliced = {name: compared[name] for name in ("sliced_metric", "slices")} if evaluation.slices else {}
+    return result | {"against": before.to_json(), "comparison": {"differences": compared["differences"], **sliced}}
+
+
+def _of_best_items(bench: SearchBench, judged: JudgedRows, items: Holding | None, name: str) -> NDArray[Any]:
+    """The label, or the value of a payload field, of the item that answers each query best: (m,) object."""
+    row = judged.judgements.best_row
+    if name == LABEL or items is None:
+        values = bench.gallery.label
+    else:
+        answered = np.unique(row[row >= 0])
+        values = np.full(len(bench.gallery), None, object)
+        values[answered] = payload_values(items.rows, bench.gallery.id[answered].tolist(), name)
+    of_query = np.full(len(row), None, object)
+    of_query[row >= 0] = values[row[row >= 0]]
+    if all(value is None for value in of_query):
+        raise StepFailed(
+            f"No query can be sliced by {name!r}: no item that answers one has such a label or field. Name a field "
+            "that items have (GET /galleries/<id>/items/<item> shows one), or `label`."
+        )
+    return of_query
 
 
 def _result(search: GallerySearch, ranks: JudgedRanks, metrics: list[JudgedMetric]) -> SearchResult:

@@ -90,9 +90,12 @@ def predict_curves(
 ) -> BackfillCurves | None:
     """A curve for each order in which items could be re-embedded, in the metric of the gate.
 
-    Each begins at the crossing's predicted quality and ends at that of full re-embedding; None where that is unknown.
+    Each begins at the crossing's predicted quality and ends at that of full re-embedding; None where that is unknown,
+    and where judged queries judged, of which the pairs say nothing.
     poor: what training found out about its rows, the newest first.
     """
+    if proof.basis.judged_by == "queries":
+        return None
     measure = gate.judged_in(labelled=proof.basis.judged_by == "label")
     start = next(_interval(result.cross) for result in proof.metrics if result.metric == measure)
     end = next(rung.quality for rung in proof.advice if rung.name == "re_embed")

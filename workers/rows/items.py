@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from app.composition import Crosswalk
@@ -52,15 +53,19 @@ class Items:
         return ProofGallery(self.vector, known.values, label, has)
 
 
-def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int) -> Items:
-    """Every item, or a uniform random sample if all do not fit in memory. Raises StepFailed for an empty gallery."""
+def whole_gallery(
+    crosswalk: Crosswalk, info: GalleryInfo, seed: int, keep: Callable[[], Collection[str]] | None = None
+) -> Items:
+    """Every item, or a uniform random sample if all do not fit in memory, and with it those with the ids that `keep`
+    then gives. Raises StepFailed for an empty gallery."""
     store = crosswalk.galleries.store(info)
     lineage = crosswalk.galleries.lineage(info, info.active)
     numbers = store.items.count() * (lineage.dimension + (info.side_dimension or 0))
     share = min(1.0, crosswalk.settings.evaluation_memory_bytes / max(1, FLOAT32_BYTES * numbers))
     batches = store.items.scan(_columns(crosswalk, info, lineage))
     rng = np.random.default_rng(seed)
-    sampled = batches if share == 1 else (_drawn(batch, share, rng) for batch in batches)
+    kept = pa.array(list(keep()) if share < 1 and keep is not None else [], pa.string())
+    sampled = batches if share == 1 else (_drawn(batch, share, rng, kept) for batch in batches)
     items = _collected(sampled, lineage)
     if not len(items.id):
         raise StepFailed(f"Gallery {info.id!r} is empty: there is nothing to upgrade. PUT /galleries/{info.id}/items.")
@@ -87,8 +92,9 @@ def _columns(crosswalk: Crosswalk, info: GalleryInfo, lineage: Lineage) -> list[
     return list(dict.fromkeys(["id", "label", *read]))
 
 
-def _drawn(batch: pa.RecordBatch, share: float, rng: np.random.Generator) -> pa.RecordBatch:
-    return batch.take(pa.array(np.flatnonzero(rng.random(batch.num_rows) < share)))
+def _drawn(batch: pa.RecordBatch, share: float, rng: np.random.Generator, kept: pa.Array) -> pa.RecordBatch:
+    named = pc.is_in(batch.column("id"), value_set=kept).to_numpy(zero_copy_only=False)
+    return batch.take(pa.array(np.flatnonzero((rng.random(batch.num_rows) < share) | named)))
 
 
 def _collected(batches: Iterable[pa.RecordBatch], lineage: Lineage) -> Items:

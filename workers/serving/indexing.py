@@ -1,6 +1,7 @@
 """Builds the index of a generation from its vectors, after bringing these up to date with the items."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +90,10 @@ def _built_anew(
 ) -> Path:
     """An index of all of a generation's vectors, published."""
     total, number = store.items.count(version=version), generation.number
+    before = None
+    if generation.index_name is not None:
+        with suppress(CorruptIndex):
+            before = crosswalk.galleries.index_engine.manifest(store.index_folder(number) / generation.index_name)
     return crosswalk.galleries.index_engine.publish(
         store.index_folder(number),
         (
@@ -99,6 +104,7 @@ def _built_anew(
         dimension=generation.space.dimension,
         version=version,
         options=crosswalk.galleries.index_options(info),
+        before=before,
     )
 
 

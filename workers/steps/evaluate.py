@@ -11,18 +11,22 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.failpoints import Failpoint, reached
 from app.upgrades.info import UpgradeInfo
+from app.upgrades.judged import of_queries_alone
 from app.upgrades.states import Event
 from models.device import resolve
 from models.portable import Array, Transformation
 from models.proof.crossing import Refittable, prove
 from models.proof.inputs import NothingToJudge, ProofLimits
+from models.proof.judged_proof import prove_by_queries
 from models.proof.report import ProofReport
 from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import predict_side
 from workers.context import StepContext, StepFailed
 from workers.reporting.acceptance_gate import gate_of
 from workers.reporting.gallery_report import GalleryReport, early_end, report_galleries, served_fused
+from workers.reporting.provisional import marked_provisional
 from workers.rows.items import whole_gallery
+from workers.rows.judged_queries import judged_items, judging_queries
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.serving.prepare import ServingMeasurements, prepare_serving
 from workers.training.gallery_fusion import keep_fusion
@@ -36,7 +40,9 @@ def run(context: StepContext) -> None:
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     learned_from = load_pairs(crosswalk, upgrade, upgrade.asked.dataset)
     evaluation = upgrade.asked.evaluation
-    judged_on = load_pairs(crosswalk, upgrade, evaluation) if evaluation else None
+    judged_on = None
+    if evaluation and not of_queries_alone(crosswalk.datasets, evaluation, upgrade.source, upgrade.target):
+        judged_on = load_pairs(crosswalk, upgrade, evaluation)
     proofs = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
     serving: dict[str, ServingMeasurements] = {}
     if upgrade.asked.dry_run or all(proof.accepted for proof in proofs.values()):
@@ -71,8 +77,8 @@ def _prove(
     learned_from: DatasetPairs,
     judged_on: DatasetPairs | None,
 ) -> ProofReport:
-    """The proof of the crossing on the gallery of this name, as it will be served; what fuses it with the old model's
-    queries there is kept among the artifacts.
+    """The proof of the crossing on the gallery of this name, as it will be served, by judged queries where there are
+    enough; what fuses it with the old model's queries there is kept among the artifacts.
 
     judged_on: the evaluation set, if the upgrade names one, in place of pairs held out of refits. Raises StepFailed
     where the pairs known cannot judge the crossing.
@@ -80,7 +86,9 @@ def _prove(
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     crossing = _crossing(context, crosswalk, upgrade)
     info = crosswalk.galleries.info(name)
-    items = whole_gallery(crosswalk, info, SEED)
+    items = whole_gallery(crosswalk, info, SEED, partial(judged_items, crosswalk, upgrade))
+    gate = gate_of(upgrade)
+    judging = judging_queries(crosswalk, upgrade, items, gate, SEED)
     weights = crosswalk.samples.weights(info, learned_from.ids)
     reads = crossing.chosen.card.side_dimension
     side, parts = reads is not None, [rows for rows in (learned_from, judged_on) if rows is not None]
@@ -102,23 +110,43 @@ def _prove(
         lambda pairs: Crossing(replace(chosen.refit(pairs), stand_in=crossing.chosen.stand_in), instant.refit(pairs)),
     )
     everywhere = items.side.has.all() and all(rows.has_side.all() for rows in parts)
+    served = chosen if everywhere or not side else mixture
+    gallery, placed = items.as_gallery(side=side, guess=guess), learned_from.located(items, weights, side=side)
+    limits = ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear)
     try:
-        proof = prove(
-            items.as_gallery(side=side, guess=guess),
-            learned_from.located(items, weights, side=side),
-            chosen if everywhere or not side else mixture,
-            source=source,
-            target=target,
-            gate=gate_of(upgrade),
-            instant=instant,
-            evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
-            may_fuse=upgrade.forward.fused,
-            limits=ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear),
-            seed=SEED,
-            progress=context.progress,
-        )
+        if judging.queries is not None:
+            proof = prove_by_queries(
+                gallery,
+                placed,
+                served,
+                judging.queries,
+                source=source,
+                target=target,
+                gate=gate,
+                instant=instant,
+                may_fuse=upgrade.forward.fused,
+                limits=limits,
+                seed=SEED,
+                progress=context.progress,
+            )
+        else:
+            proof = prove(
+                gallery,
+                placed,
+                served,
+                source=source,
+                target=target,
+                gate=gate,
+                instant=instant,
+                evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
+                may_fuse=upgrade.forward.fused,
+                limits=limits,
+                seed=SEED,
+                progress=context.progress,
+            )
     except NothingToJudge as error:
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
+    proof = marked_provisional(crosswalk, upgrade, replace(proof, notes=(*proof.notes, *judging.notes)))
     if proof.accepted and not upgrade.asked.dry_run:
         keep_fusion(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), name, crossing, proof, items)
         reached(Failpoint.FUSION_SAVED)

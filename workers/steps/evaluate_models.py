@@ -93,7 +93,8 @@ def _judged(context: StepContext, crosswalk: Crosswalk, evaluation: JudgedEvalua
     judged = judged_rows(asked.rows, queries.id.tolist(), gallery.id.tolist())
     tick = _counter(context, 1 + (against is not None))
     bench = SearchBench(crosswalk, queries, gallery, None, tick)
-    return evaluate_judged(bench, judged, evaluation, _crossings(crosswalk, evaluation), tick)
+    items = None if evaluation.gallery_id is None else searched
+    return evaluate_judged(bench, judged, evaluation, _crossings(crosswalk, evaluation), items, tick)
 
 
 def _crossings(crosswalk: Crosswalk, evaluation: SearchEvaluation) -> dict[str, UpgradeCrossing]:

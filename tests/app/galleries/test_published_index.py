@@ -51,16 +51,35 @@ def publish_index(crosswalk: Crosswalk, gallery: str) -> str:
 
 
 def test_the_index_is_told_with_its_measured_recall_its_parameters_and_its_size(crosswalk: Crosswalk) -> None:
-    fill(crosswalk, "g", IndexChoice())
+    fill(crosswalk, "g", IndexChoice(kind="hnsw"))
     assert crosswalk.galleries.get("g").published_index is None
     name = publish_index(crosswalk, "g")
     told = crosswalk.galleries.get("g").published_index
     assert told is not None
     assert (told.kind, told.rows) == ("hnsw", COUNT)
     assert set(told.parameters) == {"m", "ef_construction", "ef_search"}
+    assert told.trial is None
     assert 0.9 <= told.recall <= 1
     folder = crosswalk.galleries.store(crosswalk.galleries.info("g")).index_folder(1) / name
     assert told.bytes == sum(path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json")
+
+
+def test_an_index_that_was_chosen_by_measurement_is_told_with_what_was_measured(crosswalk: Crosswalk) -> None:
+    fill(crosswalk, "g", IndexChoice())
+    publish_index(crosswalk, "g")
+    told = crosswalk.galleries.get("g").published_index
+    assert told is not None
+    assert told.trial is not None
+    assert (told.trial.kind, told.rows) == ("hnsw", COUNT)
+    assert told.trial.recall >= 0.9
+    faster = 1.25 * told.trial.ms <= told.trial.exact_ms
+    assert told.kind == ("hnsw" if faster else "flat")
+    put(crosswalk, "g", range(COUNT, COUNT + 10))
+    publish_index(crosswalk, "g")
+    again = crosswalk.galleries.get("g").published_index
+    assert again is not None
+    assert again.rows == COUNT + 10
+    assert faster or again.trial == told.trial, "no graph is built again for a few items more"
 
 
 def test_a_gallery_can_have_another_kind_of_index_than_its_size_asks_for(crosswalk: Crosswalk) -> None:
@@ -72,7 +91,7 @@ def test_a_gallery_can_have_another_kind_of_index_than_its_size_asks_for(crosswa
 
 
 def test_a_graph_grows_by_what_was_written_since_and_holds_the_items_as_they_are(crosswalk: Crosswalk) -> None:
-    fill(crosswalk, "g", IndexChoice())
+    fill(crosswalk, "g", IndexChoice(kind="hnsw"))
     publish_index(crosswalk, "g")
     crosswalk.items.delete("g", [str(item) for item in range(50)])
     put(crosswalk, "g", range(COUNT - 100, COUNT + 300))

@@ -1,11 +1,13 @@
 """A graph grown by what was written since it was published, and when it is better built anew."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.index import IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, grow, publish
+from app.index.manifest import Trial
 from tests.app.index.conftest import DIMENSION, gallery, questions
 from tests.app.index.oracle import Oracle, assert_scores_true
 
@@ -47,11 +49,19 @@ def test_a_graph_grown_twice_holds_what_is_true_and_finds_nothing_else(tmp_path:
     assert snapshot.manifest.recall >= 0.97
 
 
-@pytest.mark.parametrize("why", ["exact", "other options", "few are new", "most are new", "many would be dead"])
+@pytest.mark.parametrize(
+    "why", ["exact", "other options", "few are new", "most are new", "many would be dead", "too slow"]
+)
 def test_where_it_is_better_built_anew_nothing_is_published(why: str, tmp_path: Path) -> None:
     rows, vectors = gallery(np.random.default_rng(1), 5_000)
     snapshot = first(tmp_path, rows[:2_000], vectors[:2_000], IndexOptions(kind="flat") if why == "exact" else GRAPH)
     asked = IndexOptions(kind="hnsw", m=9) if why == "other options" else snapshot.manifest.options
+    if why == "too slow":
+        slow = Trial("hnsw", 2_000, 40, 0.99, ms=1.1, exact_ms=1.0)
+        asked = IndexOptions(exact_rows=1_000)
+        snapshot = dataclasses.replace(
+            snapshot, manifest=dataclasses.replace(snapshot.manifest, trial=slow, options=asked)
+        )
     end = {"few are new": 2_200, "most are new": 4_500}.get(why, 2_500)
     removed = rows[:700] if why == "many would be dead" else NONE
     news = rows[2_000:end], vectors[2_000:end]
