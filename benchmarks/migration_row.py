@@ -17,8 +17,7 @@ from benchmarks.fused_search import HeldOutQueries, Scoring
 from benchmarks.migration_plan import PlannedMigration, Posed
 from models.arrays import Floats
 from models.evaluation.bootstrap import Interval, paired_bootstrap
-from models.evaluation.retrieval_metrics import NEIGHBOURS, RetrievalMetric, recall_at_k, top_k
-from models.proof.full_re_embedding import new_is_worse
+from models.evaluation.retrieval_metrics import NEIGHBOURS, recall_at_k, top_k
 from models.proof.gate import AcceptanceGate
 from models.proof.report import ProofReport
 from models.re_embedding.backfill_curve import values_along
@@ -38,7 +37,7 @@ WORTH = 0.01
 class CheckedMigration:
     """A row of the table. Figures are from 0 to 1, in `metric`; differences are to the old model.
 
-    said: what the verdict comes to, served_as: what it accepts, empty where it accepts nothing; advice: the rung that
+    said: what the report recommends, served_as: what it accepts, empty where it accepts nothing; advice: the rung that
     it recommends. right: what the full evaluation comes to. gains: by that, over the old model, of the crossing, of
     both models' queries fused, and of full re-embedding, paired: mean and 95 % interval. scatter: the standard error
     that the fresh queries themselves leave in what was measured of `difference`. curve: the backfill curve as it was
@@ -46,7 +45,7 @@ class CheckedMigration:
     """
 
     name: str
-    metric: RetrievalMetric
+    metric: str
     pairs: int
     gallery: int
     queries: int
@@ -145,17 +144,10 @@ def checked(planned: PlannedMigration, posed: Posed) -> CheckedMigration:
 
 
 def said(proof: ProofReport) -> Decision:
-    """What the verdict comes to: to stay is said where re-embedding everything would lose as well, and where neither
-    the crossing nor both models' queries fused can still turn out better than the old model."""
+    """What the report recommends."""
     if proof.accepted:
         return "upgrade"
-    assert proof.fused is not None
-    difference = next(m.difference for m in proof.metrics if m.metric == proof.fused.metric)
-    open_alone = difference.high > 0
-    if new_is_worse(proof.backfilled, difference) and proof.backfilled is not None:
-        return "cannot tell" if open_alone and proof.backfilled.gain.high >= 0 else "stay"
-    open_fused = proof.fused.alpha > 0 and proof.fused.difference.high > 0
-    return "cannot tell" if open_alone or open_fused else "stay"
+    return "cannot tell" if proof.recommendation.action == "cannot_tell" else "stay"
 
 
 def right(gains: dict[str, Interval]) -> Decision:

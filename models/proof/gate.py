@@ -154,8 +154,8 @@ class VerdictInputs:
 
     @property
     def worse_beyond_doubt(self) -> bool:
-        """Whether re-embedding everything would lose as well."""
-        return self.new_is_worse and self.gain is not None and (self.gain.high < 0 or self.standing != "open")
+        """Whether re-embedding everything would lose as well, and nothing that more evidence decides speaks against."""
+        return self.new_is_worse and self.gain is not None and (self.gain.high < 0 or self.open_evidence is None)
 
     @property
     def fuses(self) -> bool:

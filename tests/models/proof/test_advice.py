@@ -254,6 +254,14 @@ def test_doubtful_loss_cannot_be_told_either_and_a_certain_one_can() -> None:
     assert "more pairs" not in verdict(certain)[1]
 
 
+def test_worse_model_whose_queries_may_add_to_the_old_ones_is_not_given_up() -> None:
+    needed = EvidenceNeeded("pairs", 400, 900, 0.01)
+    worse = replace(LOST, new_is_worse=True, gain=q(-0.01, 0.03), fused_needed=needed)
+    adds = replace(worse, fused=replace(FUSED, difference=q(0.01)))
+    assert said(adds)[0] == "cannot_tell"
+    assert said(replace(worse, fused=None))[0] == "stay"
+
+
 def test_searches_that_are_told_to_be_equal_ask_for_nothing() -> None:
     equal = replace(OPEN, difference=q(0.001, 0.008))
     assert said(equal)[0] == "stay"
