@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
@@ -22,6 +23,7 @@ from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
 from app.keys.service import Keys
+from app.overload.threads import export_threads
 from app.readiness import Readiness
 from app.registry.service import Leaves, Models, Usages
 from app.search.kept_resolutions import KeptResolutions
@@ -61,6 +63,7 @@ class Crosswalk:
     galleries: Galleries
     items: GalleryItems
     listing: ItemListing
+    export_threads: CapacityLimiter
     samples: Samples
     retirement: Retirement
     backfills: Backfills
@@ -142,6 +145,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         galleries=galleries,
         items=GalleryItems(models, galleries, filtered),
         listing=ItemListing(galleries, filtered),
+        export_threads=export_threads(),
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
         backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),

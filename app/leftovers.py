@@ -22,6 +22,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.leftovers import unnamed_in
 from app.galleries.listing import EXPORT_TAG
 from app.galleries.rebuilds import rebuild_of
+from app.index import CollectionRelease
 from app.keys.access import EVERYTHING
 from app.problems import NotFound
 from app.storage.shared_files import FETCHING
@@ -49,8 +50,9 @@ def leftovers(crosswalk: Crosswalk) -> Iterator[Path]:
 
 def sweep_leftovers(crosswalk: Crosswalk) -> None:
     """Removes what nothing names. What cannot be removed is logged, and left to the next sweep."""
+    releasing = crosswalk.galleries.index_engine.releasing()
     for path in _untouched_for_long(crosswalk):
-        _remove(crosswalk, path)
+        _remove(path, releasing)
     for info in crosswalk.galleries.every():
         try:
             if _of_gallery(crosswalk, info):
@@ -58,7 +60,7 @@ def sweep_leftovers(crosswalk: Crosswalk) -> None:
                     # Nobody begins to build a generation, or to index one, until this has ended.
                     lock(session, [info.id])
                     for path in _of_gallery(crosswalk, info, session):
-                        _remove(crosswalk, path)
+                        _remove(path, releasing)
         except Exception:  # The service must start all the same.
             log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)
 
@@ -115,8 +117,8 @@ def at_rest(crosswalk: Crosswalk, info: GalleryInfo, within: Session | None = No
     return None if at_work or now.folder != info.folder else now
 
 
-def _remove(crosswalk: Crosswalk, path: Path) -> None:
-    if path.is_dir() and not crosswalk.galleries.index_engine.release(path):
+def _remove(path: Path, releasing: CollectionRelease) -> None:
+    if path.is_dir() and not releasing.release(path):
         return
     log.info("removing what nothing names", path=str(path))
     try:

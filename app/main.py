@@ -11,6 +11,8 @@ from app import __version__, docs, health
 from app.composition import Crosswalk, compose
 from app.datasets.routes import router as datasets
 from app.evaluations.routes import router as evaluations
+from app.galleries.choice_routes import router as choices
+from app.galleries.item_routes import router as items
 from app.galleries.routes import router as galleries
 from app.http.body_limit import BodyLimit
 from app.http.forwarded import Forwarded
@@ -97,6 +99,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         search,  # first, since routers are asked in turn, and little is called as often
         models,
         galleries,
+        items,
+        choices,
         datasets,
         side_information,
         starting,

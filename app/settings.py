@@ -145,8 +145,8 @@ class Settings(BaseSettings):
     filter_memory_bytes: int = Field(
         default=2**28,
         ge=0,
-        description="Most memory for the fields that filters look at, and for what filters let through; a filter whose "
-        "fields do not fit reads the items anew each time.",
+        description="Most memory for the fields that filters and groups look at, and for what filters let through; a "
+        "filter whose fields do not fit reads the items anew each time.",
     )
     space_guard: Literal["refuse", "flag", "off"] = Field(
         default="refuse",

@@ -15,6 +15,7 @@ from app.galleries.generations import lock
 from app.galleries.info import GalleryInfo
 from app.galleries.leftovers import unnamed_keys
 from app.galleries.listing import EXPORT_TAG
+from app.index import CollectionRelease
 from app.leftovers import at_rest, run_names
 from app.problems import StoreAway
 from app.storage.object_store import ObjectStore, StoredObject
@@ -33,8 +34,9 @@ def sweep_store(crosswalk: Crosswalk) -> None:
         return
     try:
         _tell_unnamed(crosswalk, store)
+        releasing = crosswalk.galleries.index_engine.releasing()
         for info in crosswalk.galleries.every():
-            _sweep_gallery(crosswalk, store, info)
+            _sweep_gallery(crosswalk, store, info, releasing)
     except StoreAway as problem:
         log.warning("leftovers stay in the object store until the next sweep", why=problem.detail)
 
@@ -55,7 +57,7 @@ def _tell_unnamed(crosswalk: Crosswalk, store: ObjectStore) -> None:
             log.warning("nothing in this database names what is in the object store", part=part, folders=unnamed)
 
 
-def _sweep_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo) -> None:
+def _sweep_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo, releasing: CollectionRelease) -> None:
     folder = f"galleries/{info.folder}"
     objects = store.listed(folder)  # before the database is asked: what is made from now on is not among it
     keys = [one.key for one in objects]
@@ -69,7 +71,7 @@ def _sweep_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo) 
         now = at_rest(crosswalk, info, session)
         unnamed = set() if now is None else unnamed_keys(folder, keys, now)
         for unit in sorted(unnamed):
-            if crosswalk.galleries.index_engine.release(crosswalk.settings.data_dir / unit):
+            if releasing.release(crosswalk.settings.data_dir / unit):
                 _remove(store, [one for one in objects if one.key == unit or one.key.startswith(f"{unit}/")])
 
 

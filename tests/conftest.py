@@ -35,7 +35,7 @@ hypothesis.settings.register_profile("same everywhere", deadline=None, derandomi
 hypothesis.settings.register_profile("explore", deadline=None, derandomize=False)
 hypothesis.settings.load_profile("same everywhere")
 
-_LONGEST_FIRST = ("chaos", "crash", "e2e", "workers", "app", "models")
+_LONGEST_FIRST = ("chaos", "crash", "fuzz", "e2e", "workers", "app", "models")
 
 
 @pytest.hookimpl(trylast=True)

@@ -12,7 +12,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +39,8 @@ _RETRY_SECONDS = 2.0
 """How long a process that could not start is not tried again, as while the database is away."""
 
 _LOADS = "connections"
+_FOLDER = "crosswalk-processes-"
+_OWNED = "owned"
 
 log = structlog.get_logger(__name__)
 
@@ -65,14 +68,27 @@ def serve_with_processes(
 
 @contextmanager
 def _shared_folder() -> Iterator[Path]:
-    """A folder in which every process keeps what it counts, so that each can tell of all of them."""
-    folder = Path(tempfile.mkdtemp(prefix="crosswalk-processes-"))
+    """A folder in which every process keeps what it counts, so that each can tell of all of them: what a process that
+    has ended counted stays in the sums. Those of services that were killed are removed."""
+    _remove_abandoned()
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
     os.environ[METRICS_DIR] = str(folder)
     try:
-        yield folder
+        with (folder / _OWNED).open("w") as owned:
+            flock(owned, LOCK_EX | LOCK_NB)  # until this process ends, however it does
+            yield folder
     finally:
         del os.environ[METRICS_DIR]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Removes the folders whose service has ended and left them. One that was made this moment is not owned yet, and
+    has no lock to take."""
+    for owned in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*/{_OWNED}"):
+        with suppress(OSError), owned.open("r+") as file:  # another's, which is taken or may not be touched
+            flock(file, LOCK_EX | LOCK_NB)
+            shutil.rmtree(owned.parent)
 
 
 def _gateway(settings: Settings) -> ASGIApp:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
+import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -22,6 +23,9 @@ from app.storage.database import Database
 from app.storage.lance_table import Table, embedding_column
 from app.storage.shared_files import shared_files
 from app.uploads import Expected, UploadedRows
+from app.wording import count_of
+
+log = structlog.get_logger(__name__)
 
 
 class Datasets:
@@ -94,9 +98,18 @@ class Datasets:
         Side-information, in a dataset that was registered without, gives it the dimension that it has. Raises
         Unprocessable where another request gave it another meanwhile.
         """
-        if SIDE_INFORMATION in rows.schema.names:
-            self._agree_on_side_information(dataset, rows.schema.field(SIDE_INFORMATION).type.list_size)
-        written = self.store(dataset).put(rows.schema, rows.batches)
+        side = SIDE_INFORMATION in rows.schema.names
+        dimension = rows.schema.field(SIDE_INFORMATION).type.list_size if side else None
+        gave = dimension is not None and self._agree_on_side_information(dataset, dimension)
+        try:
+            written = self.store(dataset).put(rows.schema, rows.batches)
+        except BaseException:
+            if gave:
+                self._take_back_side_information(dataset)
+            raise
+        if dimension is not None and self._row(dataset).side_dimension is None:
+            # The request that gave it failed, and took it back before these rows were there.
+            self._agree_on_side_information(dataset, dimension)
         return Upserted(inserted=written.inserted, updated=written.updated)
 
     def expected_queries(self, dataset: str) -> Expected:
@@ -119,18 +132,33 @@ class Datasets:
         """Removes every query of a dataset, and none of its rows. Raises NotFound."""
         self.store(dataset).delete_queries()
 
-    def _agree_on_side_information(self, dataset: str, dimension: int) -> None:
+    def _agree_on_side_information(self, dataset: str, dimension: int) -> bool:
+        """Notes the dimension of a dataset's side-information; whether it had none before. Raises Unprocessable where
+        it has another."""
         with self._database.session() as session:
             row = session.get(DatasetRow, dataset, with_for_update=True)
             if row is None:
                 raise NotFound(f"There is no dataset {dataset!r}; it was deleted meanwhile.")
             if row.side_dimension is None:
                 row.side_dimension = dimension
-            elif row.side_dimension != dimension:
+                return True
+            if row.side_dimension != dimension:
                 raise Unprocessable(
-                    f"The side-information of dataset {dataset!r} has {row.side_dimension} dimensions, not "
+                    f"The side-information of dataset {dataset!r} has {count_of(row.side_dimension, 'dimension')}, not "
                     f"{dimension}: another request gave it the first meanwhile."
                 )
+        return False
+
+    def _take_back_side_information(self, dataset: str) -> None:
+        """Leaves a dataset without a dimension again, unless some row has side-information by now. What goes wrong is
+        logged, since the caller has something worse to tell."""
+        try:
+            with self._database.session() as session:
+                row = session.get(DatasetRow, dataset, with_for_update=True)
+                if row is not None and not self._store(row).rows.has_value(SIDE_INFORMATION):
+                    row.side_dimension = None
+        except Exception:
+            log.exception("a dataset keeps the dimension of side-information that was not stored", dataset=dataset)
 
     def store(self, dataset: str, within: Session | None = None) -> DatasetStore:
         """The files of a dataset; `within` the caller's session where there is one. Raises NotFound."""

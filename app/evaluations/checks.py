@@ -52,7 +52,8 @@ class EvaluationChecks:
         searched = self._searched(session, request)
         gallery, against, places = _filled_in(request, searched)
         star = [] if request.unconstrained is None else [("/unconstrained", request.unconstrained)]
-        by_queries, by_gallery = [("/queries", request.queries), *star], [("/gallery", gallery), *star]
+        by_queries = [("/queries", request.queries), *star]
+        by_gallery = [(_place_of_gallery(request), gallery), *star]
         if against is not None:
             by_queries.append((places[0], against.queries))
             by_gallery.append((places[1], against.gallery))
@@ -90,7 +91,7 @@ class EvaluationChecks:
         searched = self._searched(session, request)
         gallery, against, places = _filled_in(request, searched)
         _sliced(request, searched, against)
-        by_queries, by_gallery = [("/queries", request.queries)], [("/gallery", gallery)]
+        by_queries, by_gallery = [("/queries", request.queries)], [(_place_of_gallery(request), gallery)]
         if against is not None:
             by_queries.append((places[0], against.queries))
             by_gallery.append((places[1], against.gallery))
@@ -149,8 +150,14 @@ def _filled_in(request: SearchEvaluation, searched: Holding) -> tuple[str, Pair 
     """The model of the vectors searched, what is compared with, and the places in the body that name its two models."""
     gallery = request.gallery or (searched.info.current.space.model if searched.info else "")
     if "against" not in request.model_fields_set and request.queries != gallery:
-        return gallery, Pair(queries=gallery, gallery=gallery), ("/gallery", "/gallery")
+        place = _place_of_gallery(request)
+        return gallery, Pair(queries=gallery, gallery=gallery), (place, place)
     return gallery, request.against, ("/against/queries", "/against/gallery")
+
+
+def _place_of_gallery(request: SearchEvaluation) -> str:
+    """Where a body says what model's vectors are searched: by the model, or by the gallery that is in its space."""
+    return "/gallery" if request.gallery else "/gallery_id"
 
 
 def _holds(holding: Holding, models: Sequence[tuple[str, str]], what: str, put: str | None = None) -> None:

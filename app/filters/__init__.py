@@ -4,5 +4,16 @@ from app.filters.expression import has_empty_part
 from app.filters.filtered_rows import FilteredRows
 from app.filters.json_schema import IN_TEXT, with_filter
 from app.filters.parsing import Filter, filter_of_body, filter_of_url
+from app.filters.row_labels import UNLABELLED, RowLabels
 
-__all__ = ["IN_TEXT", "Filter", "FilteredRows", "filter_of_body", "filter_of_url", "has_empty_part", "with_filter"]
+__all__ = [
+    "IN_TEXT",
+    "UNLABELLED",
+    "Filter",
+    "FilteredRows",
+    "RowLabels",
+    "filter_of_body",
+    "filter_of_url",
+    "has_empty_part",
+    "with_filter",
+]

@@ -150,7 +150,7 @@ class _Reader:
                 raise BadFilter(f"{pointer}/{pointer_step(operator)}", _no_operator(operator))
         exists = value.get("exists")
         if "exists" in value and not isinstance(exists, bool):
-            raise BadFilter(f"{pointer}/exists", "is true or false")
+            raise BadFilter(f"{pointer}/exists", "is no boolean; give true or false")
         return FieldCondition(field, self._among(value, pointer), _bounds(value, pointer), exists)
 
     def _among(self, conditions: Mapping[str, Any], pointer: str) -> tuple[Scalar, ...] | None:

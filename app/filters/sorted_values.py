@@ -25,6 +25,7 @@ Places = npt.NDArray[np.int32]
 Runs: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """Where runs in the order start, and where they end."""
 
+NO_TEXT = -1
 _FEW = 64  # strings that are looked for one by one
 
 
@@ -160,6 +161,13 @@ class SortedStrings:
     @property
     def nbytes(self) -> int:
         return int(self.texts.nbytes) + self.ends.nbytes + self.places.nbytes
+
+    def codes(self, items: int) -> npt.NDArray[np.int32]:
+        """The place among the texts of the one that each of so many items has, (items,); NO_TEXT for one without. Of a
+        field that no item has two texts of."""
+        codes = np.full(items, NO_TEXT, np.int32)
+        codes[self.places] = np.repeat(np.arange(len(self.texts), dtype=np.int32), np.diff(self.ends))
+        return codes
 
     def below(self, value: Scalar, or_equal: bool) -> int:
         return int(self.ends[self._searched(str(value), or_equal)])

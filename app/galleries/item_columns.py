@@ -53,13 +53,17 @@ class ItemColumns:
         cls, info: GalleryInfo, store: GalleryStore, shown: Sequence[ItemField], model: str | None = None
     ) -> ItemColumns:
         """The columns as the items' table of a gallery has them. Raises Unprocessable where no item of the gallery can
-        have a vector of the model."""
+        have a vector of the model, or has side-information."""
         schema = store.items.schema
         fields, stored = [pa.field("id", pa.string(), nullable=False)], ["id"]
         for name in shown:
             known = name in schema.names
             if name == SIDE_INFORMATION and not known and info.side_dimension is None:
-                continue
+                raise Unprocessable.at(
+                    f"Gallery {info.id!r} has no side-information. Leave `side_information` out of `fields`, or store "
+                    f"it with PUT /galleries/{info.id}/side-information.",
+                    parameter="fields",
+                )
             type_ = schema.field(name).type if known else vector_type(info.side_dimension or 0)
             fields.append(pa.field(name, type_))
             stored.append(name)

@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 
-from sqlalchemy import ColumnElement, event, select, true
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -22,7 +23,7 @@ from app.index import CorruptIndex, IndexEngine, IndexOptions, Manifest
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.service import Models
 from app.settings import Settings
-from app.storage.database import Database, utc_now
+from app.storage.database import Database, once_committed, utc_now
 from app.storage.lance_table import embedding_column
 from app.storage.shared_files import shared_files
 from models.portable import Space
@@ -103,7 +104,7 @@ class Galleries:
                 session.delete(row)
         reached(Failpoint.GALLERY_UNREGISTERED)
         store = self.store(info)
-        if self.index_engine.release(store.folder):
+        if self.index_engine.releasing().release(store.folder):
             store.destroy()
         reached(Failpoint.GALLERY_DESTROYED)
 
@@ -171,11 +172,7 @@ class Galleries:
     def point(self, session: Session, gallery: str, number: int) -> None:
         """As `generations.point`; once that is committed, the engine of indexes is told."""
         generations.point(session, gallery, number)
-        info = self.info(gallery, session)
-
-        @event.listens_for(session, "after_commit", once=True)
-        def show(_committed: Session) -> None:
-            self.show_active(info, number)
+        once_committed(session, partial(self.show_active, self.info(gallery, session), number))
 
     def show_active(self, info: GalleryInfo, number: int) -> None:
         """Tells the engine of indexes which generation answers, for those who look there by themselves."""

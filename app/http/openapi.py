@@ -34,9 +34,9 @@ Crosswalk upgrades the embedding model behind a vector search without re-embeddi
    (`POST /upgrades/{id}/rollback`).
 
 The examples run as they stand, from top to bottom, on a service that holds nothing yet (leave the deletions for last;
-an upgrade's id is in the answer that started it). Every error is an
-`application/problem+json` object (RFC 9457) whose `type` leads to an explanation. Lists are paged by cursors. Calls
-that start work honour an `Idempotency-Key`.
+an upgrade's id is in the answer that started it; `GET /search` wants a `vector`, or an item to find the `like` of).
+Every error is an `application/problem+json` object (RFC 9457) whose `type` leads to an explanation. Lists are paged by
+cursors. Calls that start work honour an `Idempotency-Key`.
 
 A service without keys answers its own machine alone. Once it has some (`crosswalk keys create`), every call but those
 on its health needs one: press **Authorize**, or send `Authorization: Bearer <key>`.

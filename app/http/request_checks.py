@@ -21,7 +21,12 @@ from app.uploads import media_types
 
 _NO_BODY = (b"", b"{}")
 _SHOWN = 80
-_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+_WRITTEN = {
+    int: (re.compile(r"-?[0-9]+"), "is no whole number in digits, such as 10"),
+    float: (re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"), "is no number in decimal digits, such as 0.5"),
+}
+"""How the values of query parameters that are numbers are written, and what is said of others. pydantic reads more:
+`1_0`, `2.0` as a whole number, `nan`, a blank before it, digits of other scripts."""
 
 
 class RequestChecks:
@@ -29,7 +34,7 @@ class RequestChecks:
 
     def __init__(self) -> None:
         self._parameters: dict[str, tuple[str, ...]] = {}
-        self._numbers: dict[str, frozenset[str]] = {}
+        self._numbers: dict[str, dict[str, type[int] | type[float]]] = {}
 
     async def __call__(self, request: Request) -> None:
         route = request.scope["route"]
@@ -44,7 +49,7 @@ class RequestChecks:
         known = self._parameters.get(route.unique_id)
         if known is None:
             known = self._parameters[route.unique_id] = tuple(dict.fromkeys(query_parameters(route.dependant)))
-            self._numbers[route.unique_id] = frozenset(_whole_numbers(route.dependant))
+            self._numbers[route.unique_id] = dict(_numbers(route.dependant))
         numbers = self._numbers[route.unique_id]
         given: set[str] = set()
         for name, value in _query(request.scope["query_string"]):
@@ -56,7 +61,7 @@ class RequestChecks:
                     parameter=name,
                     message="is given more than once",
                 )
-            if fault := fault_of_text(value) or (name in numbers and _fault_of_number(value)):
+            if fault := fault_of_text(value) or (name in numbers and _fault_of_number(value, numbers[name])):
                 raise Unprocessable.at(f"The query parameter `{name}` {fault}.", parameter=name, message=fault)
             given.add(name)
 
@@ -69,19 +74,20 @@ def query_parameters(dependant: Dependant) -> Iterator[str]:
         yield from query_parameters(one)
 
 
-def _whole_numbers(dependant: Dependant) -> Iterator[str]:
-    """Those of the query parameters that are whole numbers."""
+def _numbers(dependant: Dependant) -> Iterator[tuple[str, type[int] | type[float]]]:
+    """Those of the query parameters that are numbers, each with its type."""
     for field in dependant.query_params:
         annotation = field.field_info.annotation
-        if annotation is int or int in get_args(annotation):
-            yield field.alias
+        for kind in _WRITTEN:
+            if annotation is kind or kind in get_args(annotation):
+                yield field.alias, kind
     for one in dependant.dependencies:
-        yield from _whole_numbers(one)
+        yield from _numbers(one)
 
 
-def _fault_of_number(value: str) -> str | None:
-    """pydantic reads more as a whole number than digits: `1_0`, `2.0`, a blank before it, digits of other scripts."""
-    return None if _WHOLE_NUMBER.fullmatch(value) else "is no whole number in digits, such as 10"
+def _fault_of_number(value: str, kind: type[int] | type[float]) -> str | None:
+    written, fault = _WRITTEN[kind]
+    return None if written.fullmatch(value) else fault
 
 
 def takes_body(route: APIRoute) -> bool:

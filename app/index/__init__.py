@@ -1,6 +1,7 @@
 """Vector indexes: what one does (`protocol`), the engines that keep them, and how a snapshot is published."""
 
 from app.index.block import as_indexed
+from app.index.collection_release import CollectionRelease
 from app.index.effort import tune
 from app.index.engine import IndexEngine
 from app.index.exact import best_of, candidate_scores, ranked
@@ -32,6 +33,7 @@ __all__ = [
     "LONGEST",
     "PADDING",
     "AskedKind",
+    "CollectionRelease",
     "CorruptIndex",
     "Held",
     "Hits",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import structlog
 
 from app.failpoints import Failpoint, reached
+from app.index.collection_release import CollectionRelease
 from app.index.effort import tune
 from app.index.manifest import FILE, Manifest, Tuned
 from app.index.milvus import COLLECTION, CollectionName, MilvusSnapshot
@@ -174,8 +175,9 @@ class IndexEngine:
         superseded = [path for path in folder.iterdir() if path.name not in keep]
         if any((path / COLLECTION).exists() for path in superseded):
             time.sleep(_GRACE_SECONDS)
+            releasing = self.releasing()
             for path in superseded:
-                if self.release(path):
+                if releasing.release(path):
                     shutil.rmtree(path)
                     reached(Failpoint.INDEX_PRUNED)
         else:
@@ -191,26 +193,13 @@ class IndexEngine:
                 if one.key.endswith(f"/{COLLECTION}"):
                     self._shared.fetch(self._shared.path(one.key))
 
-    def release(self, folder: Path) -> bool:
-        """Drops the collections that indexes in a folder name, an index's own or a gallery's: before it is removed.
+    def releasing(self) -> CollectionRelease:
+        """What drops the collections that indexes in folders name, before these are removed: for one pass over them."""
+        return CollectionRelease(self._milvus, self._bring_names)
 
-        Whether none is left, so that the folder may go.
-        """
-        self._bring_names(folder)
-        for path in _named_in(folder):
-            try:
-                name = CollectionName.read(path.parent).name
-            except CorruptIndex:  # killed before it was written, when there was no collection yet
-                continue
-            if self._milvus is None:
-                log.warning("a collection stays in Milvus, of which nothing is set", collection=name)
-                return False
-            try:
-                self._milvus.drop(name)
-            except Unavailable as problem:
-                log.warning("a collection stays until leftovers are swept", collection=name, why=problem.detail)
-                return False
-        return True
+    def release(self, folder: Path) -> bool:
+        """As `CollectionRelease.release`, of one folder alone."""
+        return self.releasing().release(folder)
 
     def show_active(self, gallery: str, directory: Path | None) -> None:
         """Has the gallery's alias in Milvus lead to the index that answers, for those who look there by themselves.
@@ -229,8 +218,3 @@ class IndexEngine:
                 self.server.drop_alias(alias)
         except (Unavailable, CorruptIndex) as error:
             log.warning("alias not switched", gallery=gallery, error=str(error))
-
-
-def _named_in(folder: Path) -> Iterator[Path]:
-    for pattern in (COLLECTION, f"indexes/*/*/{COLLECTION}", f"*/{COLLECTION}"):
-        yield from folder.glob(pattern)

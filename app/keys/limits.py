@@ -21,6 +21,7 @@ from app.keys.valid_keys import ValidKey
 from app.problems import TooManyRequests, retry_after_header
 from app.rates import parsed_rate
 from app.settings import Settings
+from app.wording import count_of
 
 _REDIS = ("redis://", "rediss://")
 _REDIS_SECONDS = 1.0
@@ -57,8 +58,8 @@ class KeyLimits:
         }
         if not taken:
             raise TooManyRequests(
-                f"Key {name} may make {item.amount} requests in {_seconds(item.get_expiry())}. Try again in "
-                f"{_seconds(seconds)}.",
+                f"Key {name} may make {count_of(item.amount, 'request')} in {_seconds(item.get_expiry())}. "
+                f"Try again in {_seconds(seconds)}.",
                 headers=headers | retry_after_header(seconds),
                 limit=item.amount,
             )
@@ -70,7 +71,8 @@ class KeyLimits:
         limit, name = key.concurrency or self._default_concurrency, str(key.access.key)
         if limit is not None and self._at_once[name] >= limit:
             raise TooManyRequests(
-                f"Key {name} may have {limit} requests answered at one time, and has. Wait for one of them.",
+                f"Key {name} may have {count_of(limit, 'request')} answered at one time, and has. "
+                f"Wait for {'it' if limit == 1 else 'one of them'}.",
                 headers=retry_after_header(1),
                 limit=limit,
             )

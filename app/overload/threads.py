@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 
+import anyio
 from anyio.to_thread import current_default_thread_limiter
 
 from app.settings import Settings
@@ -17,6 +18,7 @@ from app.settings import Settings
 _SWITCH_SECONDS = 0.0005
 _OBJECTS_UNTIL_COLLECTION = 20_000
 _OTHERS = 24  # streams of events that look again, what is left for after answers, files that are sent
+_EXPORTS = 4
 
 
 def enough_threads(settings: Settings) -> None:
@@ -35,6 +37,11 @@ def enough_threads(settings: Settings) -> None:
         settings.reads_at_once,
     )
     current_default_thread_limiter().total_tokens = sum(turns) + _OTHERS
+
+
+def export_threads() -> anyio.CapacityLimiter:
+    """Threads in which the parts of exports are made, apart from those of requests, however many exports there are."""
+    return anyio.CapacityLimiter(_EXPORTS)
 
 
 def rare_collections() -> None:

@@ -9,7 +9,7 @@ from app.search.routing import Route
 
 
 class NothingToFuse(Exception):
-    """No item of the gallery can be scored by both models; the message says why, and what to do."""
+    """No item of the gallery can be scored by both models; the message says why."""
 
 
 def find_fused_route(gallery: GalleryInfo, model: str, crossing: str | None) -> Route | None:
@@ -25,15 +25,13 @@ def find_fused_route(gallery: GalleryInfo, model: str, crossing: str | None) -> 
             continue
         if generation.parent is None:
             raise NothingToFuse(
-                f"The vectors of gallery {gallery.id!r} are {model!r}'s own: there is no old model to fuse it with. "
-                "Leave `old_vector` out."
+                f"The vectors of gallery {gallery.id!r} are {model!r}'s own: there is no old model to fuse it with."
             )
         if generation.retired_at is not None:
             raise NothingToFuse(
                 f"Every item of gallery {gallery.id!r} was re-embedded with {model!r}, and the transformation from "
                 f"{gallery.generations[generation.parent].space.model!r} was retired at "
-                f"{generation.retired_at.isoformat(timespec='seconds')}: the old vectors are kept up no longer. Leave "
-                "`old_vector` out."
+                f"{generation.retired_at.isoformat(timespec='seconds')}: the old vectors are kept up no longer."
             )
         return Route("fused", generation.number, pushed=generation.upgrade, beside=generation.parent)
     return None if crossing is None else Route("fused", gallery.active, pushed=crossing)

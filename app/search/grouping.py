@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from app.filters import UNLABELLED, RowLabels
 from app.index import PADDING, Hits, RowIds
 from app.index.protocol import WORST
 from app.search.ranking import QueryPlaces, Rank, Ranking
-from app.search.row_labels import UNLABELLED, RowLabels
 from models.portable import Distance
 
 _FIRST, _MOST, _GROWTH = 64, 4_096, 4  # items looked at for one query: at first, at most at once, and what comes next

@@ -11,8 +11,9 @@ from app.storage.commits import CommitWatch, Moment
 
 _MOST = 4_096  # resolutions, which are small; what they are of exists, so that nobody makes them up
 
-_Asked = tuple[str, str, AskedRoute | None, frozenset[str] | None]
-"""A gallery, a model, a route asked for by name, and the galleries that the caller's key is bound to."""
+_Asked = tuple[str, str, AskedRoute | None, frozenset[str] | None, bool]
+"""A gallery, a model, a route asked for by name, the galleries that the caller's key is bound to, and whether the
+queries are items."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,27 @@ class KeptResolutions:
         self._keeping = threading.Lock()
         self._kept = _Kept()
 
-    def resolve(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch:
+    def resolve(
+        self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access, *, like: bool = False
+    ) -> ResolvedSearch:
         """As `SearchResolver.resolve`."""
-        asked = (gallery, model, wanted, caller.galleries)
+        asked = (gallery, model, wanted, caller.galleries, like)
         now = self._commits.now()  # before anything is read: what is committed while it is read makes it old at once
         kept = self._kept
         known = kept.resolved.get(asked) if now is not None and now == kept.moment else None
         if known is None:
-            known = self._read(gallery, model, wanted, caller)
+            known = self._read(gallery, model, wanted, caller, like)
             if now is not None:
                 self._keep(now, asked, known)
         if isinstance(known, NoRoute):
             raise known.with_traceback(None)  # else each that it is raised to would lengthen it
         return known
 
-    def _read(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch | NoRoute:
+    def _read(
+        self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access, like: bool
+    ) -> ResolvedSearch | NoRoute:
         try:
-            return self._resolver.resolve(gallery, model, wanted, caller)
+            return self._resolver.resolve(gallery, model, wanted, caller, like=like)
         except NoRoute as none:
             return none
 

@@ -9,6 +9,7 @@ from typing import Literal
 from app.problems import NotFound, Unprocessable
 from app.search.routing import RouteName
 from app.settings import Settings
+from app.wording import count_of
 from models.portable import Space
 
 GroupBy = Literal["label"]
@@ -87,17 +88,18 @@ class SearchOptions:
     def check_size(self, settings: Settings, queries: int, k: int, dimension: int) -> None:
         """Raises Unprocessable where the answer would be too large. dimension: of the vectors that it would show."""
         items, name = k * self.items_per_answer, "group_size" if self.group_by else "k"
+        asked, make = count_of(queries, "query", "queries"), "makes" if queries == 1 else "make"
         if self.group_by is not None and queries * items > settings.search_k_limit:
             raise Unprocessable.at(
-                f"{queries} queries with {k} groups of {self.group_size} items make {queries * items} items; one "
-                f"grouped answer holds up to {settings.search_k_limit}.",
+                f"{asked} with {count_of(k, 'group')} of {count_of(self.group_size, 'item')} {make} "
+                f"{count_of(queries * items, 'item')}; one grouped answer holds up to {settings.search_k_limit}.",
                 **self.asking.place(name),
             )
         numbers = queries * items * (1 + (dimension if self.with_vectors else 0))
         if numbers > settings.search_answer_numbers:
             raise Unprocessable.at(
-                f"{queries} queries with {items} items each"
-                f"{f' and their vectors of {dimension} numbers' if self.with_vectors else ''} make an answer of "
+                f"{asked} with {count_of(items, 'item')}{'' if queries == 1 else ' each'}"
+                f"{f' and their vectors of {dimension} numbers' if self.with_vectors else ''} {make} an answer of "
                 f"{numbers} numbers; this service answers with up to {settings.search_answer_numbers}. Send fewer "
                 "queries at once, or a smaller k.",
                 **self.asking.place("k"),

@@ -64,10 +64,12 @@ class SearchResolver:
         self._models = models
         self._galleries = galleries
 
-    def resolve(self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access) -> ResolvedSearch:
+    def resolve(
+        self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access, *, like: bool = False
+    ) -> ResolvedSearch:
         """How queries of a model reach a gallery. wanted: the route that the request names, if it names one, or `fused`
         where its queries come with the old model's vectors. caller: who asks, and is told of nothing that it may not
-        see.
+        see. like: whether the queries are items of the gallery, which have vectors of their own.
 
         Raises NotFound for the gallery and for the model, and NoRoute where no route leads there, or not the one
         wanted.
@@ -77,7 +79,7 @@ class SearchResolver:
             spaces = {generation.space.model: generation.space for generation in info.generations.values()}
             queries = spaces.get(model) or self._models.spaces([model], session)[model]
             if wanted == "fused":
-                fused = self._fused(session, info, model, caller)
+                fused = self._fused(session, info, model, caller, like)
                 old = info.generations[fused.generation if fused.beside is None else fused.beside].space
                 return ResolvedSearch(info, queries, fused, old)
             route = self._route(session, info, model, caller, wanted)
@@ -104,8 +106,9 @@ class SearchResolver:
             raise NoRoute(why, gallery=info.id, generation=info.active, model=model)
         return route
 
-    def _fused(self, session: Session, info: GalleryInfo, model: str, caller: Access) -> Route:
+    def _fused(self, session: Session, info: GalleryInfo, model: str, caller: Access, like: bool) -> Route:
         """The fused route. Raises NoRoute, which says why there is none, and what would make one where one can be."""
+        unfused = "So `like` cannot be used with `fused`: leave `route` out" if like else "Leave `old_vector` out"
         about: dict[str, Any] = {"gallery": info.id, "generation": info.active, "model": model}
         try:
             route = find_fused_route(info, model, None)
@@ -113,18 +116,17 @@ class SearchResolver:
                 crossings = accepted_crossings.proved_crossings(session, info).get(model)
                 route = find_fused_route(info, model, None if crossings is None else crossings.newest.upgrade)
         except NothingToFuse as nothing:
-            raise NoRoute(str(nothing), **about) from None
+            raise NoRoute(f"{nothing} {unfused}.", **about) from None
         if route is None:
             if find_route(info, model, accepted_crossings.compatible(session, model)) is not None:
-                trained = (
-                    f"Model {model!r} was trained to search gallery {info.id!r} by itself. Leave `old_vector` out."
+                raise NoRoute(
+                    f"Model {model!r} was trained to search gallery {info.id!r} by itself. {unfused}.", **about
                 )
-                raise NoRoute(trained, **about)
             raise NoRoute(accepted_crossings.missing(session, info, model, caller), **about)
         if not has_fusion(self._artifacts(str(route.pushed)), info.id):
             raise NoRoute(
                 f"The upgrade of gallery {info.id!r} to {model!r} was made by an earlier release, and did not learn "
-                "how to fuse the scores of the two models. Leave `old_vector` out, or start such an upgrade anew.",
+                f"how to fuse the scores of the two models. {unfused}, or start such an upgrade anew.",
                 **about,
             )
         return route

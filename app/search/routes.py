@@ -39,6 +39,7 @@ from app.search.schemas import (
     SearchRequest,
 )
 from app.uploads import QueryVectors, decode_query_vector, media_types, vectors_of_lists
+from app.wording import count_of
 
 router = APIRouter(prefix="/search", tags=["search"])
 
@@ -79,12 +80,12 @@ async def search_one(
     vector: Annotated[
         str | None,
         Query(
+            # Not as an example, which Swagger UI would fill in, and who asks for what is `like` an item had to empty.
             description="base64url (with or without padding) of little-endian float32, or numbers with commas between, "
-            "in brackets or not. Needed without `like`.",
-            examples=["0.9,0.1,0.0,0.2"],
+            "in brackets or not: `0.9,0.1,0.0,0.2`. Needed without `like`.",
         ),
     ] = None,
-    like: Annotated[str | None, Query(description=f"An item's id. {LIKE}")] = None,
+    like: Annotated[str | None, Query(description=f"An item's id, such as `q-1`. {LIKE}")] = None,
     k: _K = DEFAULT_K,
     route: _ROUTE = None,
     filter: _FILTER = None,
@@ -251,7 +252,7 @@ def _answer_like(
 ) -> Response:
     """What is like items of the gallery: one answer, or a list of them; for a thread of its own. query: all but its
     vector."""
-    resolved = parts.search_resolver.resolve(query.gallery, query.model, query.route, caller)
+    resolved = parts.search_resolver.resolve(query.gallery, query.model, query.route, caller, like=True)
     answers = parts.search.search_like(resolved, query.k, like, wanted, options)
     return _json(answers.one_to_json(0) if alone else answers.to_json(), None)
 
@@ -277,8 +278,8 @@ def _queries_of_lists(
         return QueryVectors(decoded)
     if len(old_vectors) != len(vectors):
         raise Unprocessable.at(
-            f"`old_vectors` has {len(old_vectors)} vectors, and `vectors` {len(vectors)}: each query needs one of "
-            "either.",
+            f"`old_vectors` has {count_of(len(old_vectors), 'vector')}, and `vectors` {len(vectors)}: each query needs "
+            "one of either.",
             pointer="/old_vectors",
         )
     return QueryVectors(decoded, vectors_of_lists(old_vectors, resolved.old_dimension, "old_vector"))
@@ -317,7 +318,7 @@ def _request(body: bytes) -> SearchRequest:
     try:
         request = SearchRequest.model_validate_json(utf8(body))
     except ValidationError as error:
-        if error.errors()[0]["type"] == "string_unicode":
+        if error.errors()[0]["type"] in ("string_unicode", "json_invalid"):  # the latter of half a character, too
             check_json(body)  # which names the place
         errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
         raise RequestValidationError(errors) from None

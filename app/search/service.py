@@ -27,7 +27,6 @@ from app.search.options import NO_OPTIONS, LikeItems, SearchOptions
 from app.search.ranking import QueryPlaces, Rank, Ranking, near_enough, without_own
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
-from app.search.row_labels import KeptRowLabels
 from app.settings import Settings
 from app.uploads import refuse_zero_queries
 from models.portable import Distance, PushedQueries, Space
@@ -56,7 +55,6 @@ class Search:
         self._reranking = Reranking(settings.cascade_memory_bytes)
         self._fused = SearchByBoth(galleries, self._reranking)
         self._found = FoundItems(settings.search_memory_bytes)
-        self._labels = KeptRowLabels(settings.search_memory_bytes)
         self._filtered = filtered
 
     def search(
@@ -176,7 +174,7 @@ class Search:
         if options.group_by is None:
             ranking = rank(np.arange(queries), k, allowed)
         else:
-            labels = self._labels.of(info.folder, self._galleries.store(info).items, index.version)
+            labels = self._filtered.labels(info.folder, lambda: self._galleries.store(info).items, index.version)
             ranking = grouped(rank, queries, labels.among(allowed), k, options.group_size, score)
         hits = near_enough(ranking.hits, options.min_score, options.max_distance, score)
         return Answers(

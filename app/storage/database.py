@@ -1,7 +1,6 @@
 """Engine, session and declarative base. SQLite (embedded) and PostgreSQL run the same code."""
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import TimeoutError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from app.failpoints import Failpoint, reached
@@ -20,6 +18,7 @@ from app.settings import DATABASE_CONNECTIONS, DATABASE_SECONDS
 from app.storage.commits import CommitWatch
 from app.storage.disk import disk_problem, server_disk_problem
 from app.storage.sqlite_errors import sqlite_error_kind
+from app.storage.turns import ConnectionTurns
 
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -56,7 +55,7 @@ def utc_now() -> datetime:
 
 _SQLITE_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _KEPT_OPEN = 5  # connections that stay open while nobody needs them
-_ONLY_READ = 3  # connections, at most, that no writer takes
+_ONCE_COMMITTED = "once committed"
 
 _PATIENCE: dict[str, int] = {  # a server that cannot be reached is given up on before clients are
     "connect_timeout": 10,  # seconds
@@ -84,7 +83,7 @@ class Database:
         self.url = url
         self.engine = _engine(url, connections, seconds)
         self._seconds = seconds
-        self._writers = threading.BoundedSemaphore(connections - min(connections - 1, _ONLY_READ))
+        self._turns = ConnectionTurns(connections, seconds)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         one_moment = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         reads = self.engine.execution_options(sqlite_begin="DEFERRED", **one_moment)
@@ -92,15 +91,12 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        if not self._writers.acquire(timeout=self._seconds):
-            raise TimeoutError(f"no connection for another writer in {self._seconds:g} seconds")
-        try:
-            with self._sessions.begin() as session:
-                yield session
-                reached(Failpoint.SQL_COMMITTING)
-        finally:
-            self._writers.release()
+        with self._turns.held(writes=True), self._sessions.begin() as session:
+            yield session
+            reached(Failpoint.SQL_COMMITTING)
         reached(Failpoint.SQL_COMMITTED)
+        for do in session.info.pop(_ONCE_COMMITTED, ()):
+            do()
 
     @contextmanager
     def read(self, within: Session | None = None) -> Iterator[Session]:
@@ -109,7 +105,7 @@ class Database:
         if within is not None:
             yield within
             return
-        with self._reads.begin() as session:
+        with self._turns.held(writes=False), self._reads.begin() as session:
             yield session
 
     def watch_commits(self) -> CommitWatch:
@@ -124,6 +120,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def once_committed(session: Session, do: Callable[[], object]) -> None:
+    """Has something done when a session of `Database.session` is committed and has given its connection back: what may
+    take its time keeps no other from the database. Nothing is done where the session is rolled back."""
+    session.info.setdefault(_ONCE_COMMITTED, []).append(do)
 
 
 def _engine(url: str, connections: int, seconds: float) -> Engine:

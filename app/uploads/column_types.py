@@ -11,6 +11,7 @@ from app.uploads.expected_columns import Column
 from app.uploads.json_values import is_period, without_json_form
 from app.uploads.labels import is_labelling
 from app.uploads.offences import TOLD
+from app.wording import count_of
 
 
 def check_type(column: Column, field: pa.Field) -> str | None:
@@ -86,7 +87,7 @@ def _check_vector(column: Column, raw: pa.DataType) -> str | None:
     if not (pa.types.is_floating(number) or pa.types.is_integer(number) or pa.types.is_decimal(number)):
         return f"is a list of {_shown(type_.value_type)}; {wanted}"
     if column.dimension and pa.types.is_fixed_size_list(type_) and type_.list_size != column.dimension:
-        return f"has vectors of {type_.list_size} numbers; {column.dimension} are expected"
+        return f"has vectors of {count_of(type_.list_size, 'number')}; {column.dimension} are expected"
     return None
 
 

@@ -14,6 +14,7 @@ from app.uploads.npy import read_header, wanted_vectors
 from app.uploads.offences import TOLD
 from app.uploads.rows import UploadedRows
 from app.vectors import largest_component
+from app.wording import count_of
 
 _LISTED = re.compile(r"[,.\[\]]")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*={0,2}")
@@ -39,7 +40,7 @@ def decode_query_vector(text: str, dimension: int, parameter: str = "vector") ->
     try:
         vector = _of_numbers(text) if _is_of_numbers(text, dimension) else _of_base64(text)
         if len(vector) != dimension:
-            raise _Unreadable(f"has {len(vector)} numbers; the model's dimension is {dimension}")
+            raise _Unreadable(f"has {count_of(len(vector), 'number')}; the model's dimension is {dimension}")
         if not (np.abs(vector) <= largest_component(dimension)).all():
             raise _Unreadable(f"holds {_UNUSABLE}")
     except _Unreadable as wrong:
@@ -58,7 +59,9 @@ def vectors_of_lists(lists: Sequence[Sequence[float]], dimension: int, column: s
     Raises Unprocessable.
     """
     wrong = [
-        (row, f"has {len(v)} numbers; {dimension} are expected") for row, v in enumerate(lists) if len(v) != dimension
+        (row, f"has {count_of(len(v), 'number')}; {dimension} are expected")
+        for row, v in enumerate(lists)
+        if len(v) != dimension
     ]
     _refuse(wrong, column)
     try:

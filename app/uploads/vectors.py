@@ -8,6 +8,7 @@ from app.uploads.encodings import unwrapped
 from app.uploads.expected_columns import Column
 from app.uploads.offences import Chunk
 from app.vectors import largest_component
+from app.wording import count_of
 
 
 def canonical_vectors(column: Column, raw: pa.Array, chunk: Chunk) -> pa.Array:
@@ -55,7 +56,7 @@ def _lengths_checked(column: Column, raw: pa.Array, chunk: Chunk) -> tuple[np.nd
         valid, lengths = nested.valid(raw), nested.lengths(raw)
     wrong = valid & (lengths != column.dimension)
     expected = f"{column.dimension} are expected"
-    chunk.refuse(wrong, column.name, lambda place: f"has {lengths[place]} numbers; {expected}")
+    chunk.refuse(wrong, column.name, lambda place: f"has {count_of(lengths[place], 'number')}; {expected}")
     return valid, wrong
 
 

@@ -15,11 +15,14 @@ import pytest
 from app.composition import Crosswalk, compose
 from app.galleries.schemas import NewGallery
 from app.galleries.store import GalleryStore
+from app.index.milvus import COLLECTION, CollectionName
+from app.index.milvus_server import MilvusServer
 from app.leftovers import leftovers, sweep_leftovers
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.migrate import migrate
 from models.portable import check_seal, publish, seal
+from tests.services import free_port
 from tests.waiting import wait_until
 
 AGED_SECONDS = 2 * 24 * 3600
@@ -212,6 +215,32 @@ def test_gallery_that_cannot_be_looked_at_keeps_no_service_from_starting(
     monkeypatch.setattr("app.leftovers.unnamed_in", busy)
     sweep_leftovers(crosswalk)
     assert not left.exists()
+
+
+def test_a_milvus_that_does_not_answer_is_asked_once_in_a_sweep(
+    milvus_installed: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    crosswalk = compose(settings.model_copy(update={"milvus_uri": uri, "milvus_timeout_seconds": 0.1}))
+    migrate(crosswalk.database)
+    left = [aged(settings.galleries_dir / f"x-0{number}") for number in range(3)]
+    for folder in left[:2]:
+        CollectionName("dropped", 0.0).write(folder)
+        age(folder / COLLECTION)
+        age(folder)
+    asked: list[str] = []
+    drop = MilvusServer.drop
+
+    def noted(server: MilvusServer, collection: str) -> None:
+        asked.append(collection)
+        drop(server, collection)
+
+    monkeypatch.setattr(MilvusServer, "drop", noted)
+    for sweep in (1, 2):
+        sweep_leftovers(crosswalk)
+        assert len(asked) == sweep
+    crosswalk.close()
+    assert [folder.exists() for folder in left] == [True, True, False]
 
 
 def test_of_a_gallery_whose_index_is_being_built_everything_stays(crosswalk: Crosswalk) -> None:

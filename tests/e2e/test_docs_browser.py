@@ -48,6 +48,8 @@ def test_every_example_runs_as_it_stands(browser: Browser, service: httpx.Client
             _fill_in(block.locator("tr[data-param-name=upgrade] input"), upgrade)
         if "{evaluation}" in name:
             _fill_in(block.locator("tr[data-param-name=evaluation] input"), evaluation)
+        if name == "GET /search":  # by a vector or by an item, as whoever asks prefers
+            _fill_in(block.locator("tr[data-param-name=like] input"), "q-1")
         for example in _examples(block):
             if example:
                 _choose(block, example)

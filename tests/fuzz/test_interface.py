@@ -37,7 +37,7 @@ VECTORS = {"tfidf-v1": [0.9, 0.1, 0.0, 0.2], "minilm-v2": [0.1, 0.2, 0.3]}
 @pytest.fixture
 def gateway(each_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """A service without a worker, so that what is begun stays begun, and is not waited for."""
-    monkeypatch.setattr("app.galleries.routes._SAMPLE_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("app.galleries.choice_routes._SAMPLE_PATIENCE_SECONDS", 0.1)
     with serving(each_settings) as client:
         yield client
 

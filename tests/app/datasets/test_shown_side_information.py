@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterable
+
 import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from app.storage.lance_table import Table, Written
 from tests.e2e.user import ARROW, NPZ, PARQUET, arrow, npz, parquet
 
 
@@ -40,6 +44,24 @@ def test_the_registration_may_be_repeated_after_rows_have_shown_a_dimension(data
     assert dataset.post("/datasets", json={"id": "d"}).status_code == 200
     assert dataset.post("/datasets", json={"id": "d", "side_information": {"dimension": 3}}).status_code == 200
     assert dataset.post("/datasets", json={"id": "d", "side_information": {"dimension": 4}}).status_code == 409
+
+
+@pytest.mark.parametrize(("stored", "left"), [(False, None), (True, {"dimension": 3})])
+def test_rows_that_could_not_be_stored_leave_no_dimension_unless_some_row_has_side_information_by_then(
+    dataset: httpx.Client, monkeypatch: pytest.MonkeyPatch, stored: bool, left: object
+) -> None:
+    upsert = Table.upsert
+
+    def failing(table: Table, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Written:
+        if stored:
+            upsert(table, schema, batches)
+        raise OSError(errno.EIO, "the disk does not write")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, "upsert", failing)
+        assert put(dataset, {"id": "a", "side_information": [1, 2, 3]}).is_server_error
+    assert shown(dataset) == left
+    assert put(dataset, {"id": "b", "side_information": [1, 2, 3, 4]}).is_success is not stored
 
 
 def test_rows_of_unlike_lengths_are_refused_and_show_nothing(dataset: httpx.Client) -> None:

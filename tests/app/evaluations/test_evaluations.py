@@ -153,6 +153,13 @@ def test_what_cannot_be_evaluated_is_refused_where_it_is_wrong(
     assert wrong(shared, **_named(shared, body)) == pointer
 
 
+def test_a_gallery_that_holds_nothing_is_named_as_the_request_named_it(shared: Versions) -> None:
+    s = shared
+    s.client.post("/galleries", json={"id": "empty", "model": s.old}).raise_for_status()
+    assert wrong(s, queries=s.old, gallery_id="empty") == "/gallery_id"
+    assert wrong(s, queries=s.old, gallery_id="empty", gallery=s.old) == "/gallery"
+
+
 def test_spaces_that_nothing_leads_between_are_not_compared(shared: Versions) -> None:
     s = shared
     refusal = refused(s, 409, "no-route", queries=s.old, gallery=s.new)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.filters import Filter, FilteredRows
+from app.filters import UNLABELLED, Filter, FilteredRows, RowLabels
 from app.storage.lance_table import ROW_ID, Table
 from tests.app.filters import oracle
 from tests.app.filters.oracle import PlainItem
@@ -148,4 +149,62 @@ def test_columns_and_results_stay_within_the_memory_that_is_set(written: Written
             assert written.found(filtered, only, written.newest) == written.expected(only, written.newest)
         columns = sum(one.nbytes() for one in filtered._galleries.values())
         assert 0 < columns <= 30_000
-        assert filtered._results_room >= 0
+        assert filtered._results.room >= 0
+
+
+def test_what_did_not_fit_is_tried_again_after_some_time(written: WrittenTable) -> None:
+    written.put([PlainItem(f"i{number}", None, {"n": "x" * 100 + str(number)}) for number in range(200)])
+    filtered, only = FilteredRows(20_000), {"payload.n": {"exists": True}}
+    assert len(written.found(filtered, only, written.newest)) == 200
+    (columns,) = filtered._galleries.values()
+    assert not columns.fields()
+    written.delete([f"i{number}" for number in range(2, 200)])
+    for number in range(200):  # filters that are asked for the first time
+        written.found(filtered, {"payload.n": {"eq": number}}, written.newest)
+    assert columns.fields()
+    assert written.found(filtered, only, written.newest) == ["i0", "i1"]
+
+
+@settings(max_examples=12)
+@given(data=st.data())
+def test_labels_follow_every_write_in_any_memory(data: st.DataObject) -> None:
+    several = [FilteredRows(room) for room in (PLENTY, LITTLE, NOTHING)]
+    items = st.lists(oracle.items(st.sampled_from(IDS)), min_size=1, max_size=6, unique_by=lambda one: one.id)
+    with tempfile.TemporaryDirectory() as folder:
+        columns = [SCHEMA.field("label"), SCHEMA.field("payload")]
+        world = WrittenTable(Table.create(Path(folder) / "items.lance", columns))
+        for _ in range(data.draw(st.integers(2, 6))):
+            if data.draw(st.integers(0, 3)):
+                world.put(data.draw(items))
+            else:
+                world.delete(data.draw(st.lists(st.sampled_from(IDS), max_size=3)))
+            version = data.draw(st.sampled_from(sorted(world.versions)[-2:]))
+            known = world.table.where("true", ["id"], version=version).to_pylist()
+            expected = {row[ROW_ID]: world.versions[version][row["id"]].label for row in known}
+            for filtered in several:
+                labels = filtered.labels("g", lambda: Table(world.table.uri), version)
+                assert labels.rows.tolist() == sorted(row for row, label in expected.items() if label is not None)
+                codes = dict(zip(labels.rows.tolist(), labels.codes.tolist(), strict=True))
+                pairs = {(expected[row], code) for row, code in codes.items()}
+                assert len(pairs) == len({label for label, _ in pairs}) == len({code for _, code in pairs})
+                assert (labels.allowed is None) == (2 * len(labels) > len(expected))
+
+
+def test_labels_are_of_one_version_and_known_by_their_codes(written: WrittenTable) -> None:
+    written.put([PlainItem("a", "x"), PlainItem("b", None), PlainItem("c", "y"), PlainItem("d", "x")])
+    rows = {row["id"]: row[ROW_ID] for row in written.table.where("true", ["id"]).to_pylist()}
+    filtered, first = FilteredRows(PLENTY), written.newest
+
+    def labels(version: int) -> RowLabels:
+        return filtered.labels("g", lambda: Table(written.table.uri), version)
+
+    before = labels(first)
+    assert labels(first) is before
+    x, unlabelled, y, same, stranger = before.of(np.array([rows[id] for id in "abcd"] + [10**9])).tolist()
+    assert x == same != y
+    assert (unlabelled, stranger, before.allowed, len(before)) == (UNLABELLED, UNLABELLED, None, 3)
+    assert before.with_code(x).tolist() == sorted([rows["a"], rows["d"]])
+    assert before.count(x) == 2
+    assert before.without([x]).tolist() == [rows["c"]]
+    written.put([PlainItem("b", "z")])
+    assert len(labels(written.newest)) == 4

@@ -44,7 +44,7 @@ BAD: list[tuple[Any, str, str]] = [
     ({"label": {"in": []}}, "/label/in", "empty"),
     ({"label": {"in": "x"}}, "/label/in", "list"),
     ({"label": {"in": ["x", {}]}}, "/label/in/1", "object"),
-    ({"label": {"exists": 1}}, "/label/exists", "true or false"),
+    ({"label": {"exists": 1}}, "/label/exists", "is no boolean; give true or false"),
     ({"payload.n": {"gte": True}}, "/payload.n/gte", "boolean"),
     ({"payload.n": {"gte": 1, "lt": "x"}}, "/payload.n/lt", "`gte` a number"),
     ({"payload.n": {"eq": 2**63}}, "/payload.n/eq", "64 bits"),

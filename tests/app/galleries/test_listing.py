@@ -123,6 +123,9 @@ def test_what_is_not_known_is_refused_where_it_stands(client: httpx.Client, cros
     put(client, "a", "b")
     cursor = page(client, limit=1)[1]
     client.post("/galleries", json={"id": "h", "model": "m"}).raise_for_status()
+    for accept in ("application/json", ARROW):
+        none = client.get("/galleries/h/items", params={"fields": "side_information"}, headers={"accept": accept})
+        assert (none.status_code, none.json()["errors"][0]["parameter"]) == (422, "fields")
     assert client.get("/galleries/h/items", params={"cursor": cursor}).status_code == 400
     for forged in ("x", "-1", "1.5", "9" * 19, "9" * 500):
         key = base64.urlsafe_b64encode(json.dumps([ITEMS, forged]).encode()).decode()

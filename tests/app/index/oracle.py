@@ -40,11 +40,24 @@ class Oracle:
 
     def ranking(self, query: Vectors, score: Distance, allowed: RowIds | None = None) -> list[tuple[float, int]]:
         """Every (score, row) allowed, nearest first, ties by row id, rows without a direction last."""
-        rows = self.vectors if allowed is None else set(self.vectors) & set(allowed.tolist())
-        sign = 1 if score == "l2" else -1
-        scored = [(self.score(query, row, score), row) for row in rows]
-        without = {row for row in rows if self.metric == "cosine" and not self.vectors[row].any()}
-        return sorted(scored, key=lambda pair: (pair[1] in without, sign * pair[0], pair[1]))
+        rows = sorted(self.vectors if allowed is None else set(self.vectors) & set(allowed.tolist()))
+        if not rows:
+            return []
+        vectors, direction = np.array([self.vectors[row] for row in rows], np.float64), query.astype(np.float64)
+        without = np.zeros(len(rows), bool)
+        if score == "cosine":
+            direction = direction / np.linalg.norm(direction)
+        if self.metric == "cosine":
+            without = np.linalg.norm(vectors, axis=1) == 0
+            vectors = vectors / np.where(without, 1, np.linalg.norm(vectors, axis=1))[:, None]
+        # Row by row the same sums, so that equal vectors have equal scores.
+        scores = (
+            np.sqrt(np.square(vectors - direction).sum(axis=1)) if score == "l2" else (vectors * direction).sum(axis=1)
+        )
+        length = float(np.linalg.norm(direction))
+        scores[without] = {"cosine": -1.0, "ip": -length, "l2": length + 1}[score]
+        order = np.lexsort((rows, scores if score == "l2" else -scores, without))
+        return [(float(scores[place]), rows[place]) for place in order]
 
 
 def assert_exact(

@@ -173,7 +173,7 @@ def test_superseded_and_half_loaded_collections_go_and_the_others_stay(
     engine.show_active("g", None)
     assert server.count("crosswalk_g") is None, "the alias leads nowhere while no collection answers"
     engine.show_active("g", new)
-    assert engine.release(tmp_path / "g-1a2b")
+    assert engine.releasing().release(tmp_path / "g-1a2b")
     assert names[1] not in collections(milvus)
     assert server.count("crosswalk_g") is None
 
@@ -204,7 +204,7 @@ def test_search_without_milvus_is_refused_until_it_is_back(
     wait_until(lambda: answers(engine), "Milvus to be found again")
     assert_same(index.search(queries, 10), before)
     assert_same(opened(engine, path).search(queries, 10), before)
-    assert engine.release(tmp_path / "more"), "what was to be published is swept"
+    assert engine.releasing().release(tmp_path / "more"), "what was to be published is swept"
 
 
 def test_wrong_token_is_told_by_the_name_of_its_setting_and_shown_nowhere(
@@ -261,7 +261,7 @@ def test_index_of_one_engine_is_known_to_the_other(
     assert not other.is_own(other.open(in_files))
     with pytest.raises(CorruptIndex, match="CROSSWALK_MILVUS_URI"):
         faiss.open(in_milvus)
-    assert not faiss.release(in_milvus), "its collection cannot be dropped"
+    assert not faiss.releasing().release(in_milvus), "its collection cannot be dropped"
 
 
 def test_settings_say_what_is_missing() -> None:

@@ -132,7 +132,7 @@ def test_old_vectors_in_json_are_checked_like_any_query(world: FusedWorld, old: 
 
 def test_each_query_needs_an_old_vector_of_its_own(world: FusedWorld) -> None:
     body = {**QUERY, "vectors": [[1.0] * NEW] * 2, "old_vectors": [[1.0] * OLD]}
-    refused = problem(world.client.post("/search", json=body), 422, "validation-error", "has 1 vectors")
+    refused = problem(world.client.post("/search", json=body), 422, "validation-error", "has 1 vector,")
     assert refused["errors"][0]["pointer"] == "/old_vectors"
     short = archive(vector=world.q_new, old_vector=world.q_old[1:])
     problem(send(world, short, NPZ), 400, "invalid-upload", "unequal numbers of rows")
@@ -202,6 +202,18 @@ def test_old_vectors_are_no_query_of_the_old_model_and_no_filter(world: FusedWor
     named = {"gallery": "g", "model": "old", "route": "fused"}
     answer = world.client.post("/search", params=named, content=both, headers={"content-type": NPZ})
     problem(answer, 409, "no-route", "Leave `old_vector` out")
+
+
+def test_items_that_cannot_be_fused_are_told_of_the_route_and_not_of_old_vectors_that_nobody_sent(
+    world: FusedWorld,
+) -> None:
+    like = {"gallery": "g", "model": "old", "route": "fused"}
+    for answer in (
+        world.client.get("/search", params={**like, "like": "i0"}),
+        world.client.post("/search", json={**like, "like": ["i0"]}),
+    ):
+        refused = problem(answer, 409, "no-route", "'old''s own", "`like` cannot be used with `fused`: leave `route`")
+        assert "old_vector" not in refused["detail"]
 
 
 def test_where_nothing_leads_to_the_gallery_old_vectors_do_not_either(world: FusedWorld) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.galleries.store import GalleryStore
+from app.filters import UNLABELLED, RowLabels
 from app.index import PADDING, Hits, LiveIndex, RowIds
 from app.search.grouping import grouped
 from app.search.ranking import QueryPlaces, Rank, Ranking, near_enough, without_own
-from app.search.row_labels import UNLABELLED, KeptRowLabels, RowLabels
-from app.storage.lance_table import vector_type
 from models.portable import Distance
 
 Group = tuple[int, list[tuple[float, int]]]
@@ -175,32 +170,3 @@ def test_of_hits_those_within_the_limits_stay(
     ]
     assert [row for row in hits.rows[0].tolist() if row != PADDING] == wanted
     assert hits.scores[0][hits.rows[0] != PADDING].tolist() == [scores[row] for row in wanted]
-
-
-def test_labels_are_read_once_for_each_version(tmp_path: Path) -> None:
-    store = GalleryStore.create(tmp_path / "g", "m", 1, None)
-    schema = pa.schema([("id", pa.string()), ("embedding", vector_type(1)), ("label", pa.string())])
-
-    def put(labels: dict[str, str | None]) -> int:
-        vectors = pa.array([[0.0]] * len(labels), vector_type(1))
-        batch = pa.RecordBatch.from_arrays(
-            [pa.array(list(labels)), vectors, pa.array(list(labels.values()), pa.string())], schema=schema
-        )
-        store.put("m", 1, lambda: (), schema, lambda: iter([batch]))
-        return store.items.version
-
-    first = put({"a": "x", "b": None, "c": "y", "d": "x"})
-    kept = KeptRowLabels(10_000)
-    labels = kept.of("g", store.items, first)
-    assert kept.of("g", store.items, first) is labels
-    codes = labels.of(np.array([0, 1, 2, 3, 9]))
-    assert codes[0] == codes[3] != codes[2]
-    assert (codes[1], codes[4], labels.allowed, len(labels)) == (UNLABELLED, UNLABELLED, None, 3)
-    assert labels.with_code(int(codes[0])).tolist() == [0, 3]
-    assert labels.count(int(codes[0])) == 2
-    assert labels.without([int(codes[0])]).tolist() == [2]
-    second = put({"b": "z"})
-    assert len(kept.of("g", store.items, second)) == 4
-    assert kept.of("g", store.items, first) is not labels  # of one version at a time
-    none = KeptRowLabels(0)
-    assert none.of("g", store.items, second) is not none.of("g", store.items, second)

@@ -1,11 +1,13 @@
 """Sessions: what is read together is of one moment."""
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import URL, make_url, select
 
 from app.registry.tables import ModelRow
-from app.storage.database import Database
+from app.settings import Settings
+from app.storage.database import Database, once_committed
 
 
 def test_what_one_session_reads_is_all_of_one_moment(each_database: Database) -> None:
@@ -16,6 +18,27 @@ def test_what_one_session_reads_is_all_of_one_moment(each_database: Database) ->
         assert session.scalars(select(ModelRow.id)).all() == []
     with each_database.read() as session:
         assert session.scalars(select(ModelRow.id)).all() == ["m"]
+
+
+def test_what_waits_for_a_commit_is_done_when_its_connection_is_free_again(
+    each_database: Database, each_settings: Settings
+) -> None:
+    database, seen = Database(each_settings.sqlalchemy_url, connections=1), list[str]()
+
+    def look() -> None:
+        with database.read() as session:
+            seen.extend(session.scalars(select(ModelRow.id)))
+
+    with database.session() as session:
+        session.add(ModelRow(id="m", dimension=3, metric="l2"))
+        once_committed(session, look)
+        assert seen == []
+    assert seen == ["m"]
+    with suppress(LookupError), database.session() as session:
+        once_committed(session, look)
+        raise LookupError("thought better of it")
+    assert seen == ["m"]
+    database.close()
 
 
 def test_a_server_that_goes_away_without_a_word_is_noticed_in_time_unless_the_url_says_otherwise(

@@ -52,7 +52,7 @@ def test_dimensions_that_change_from_row_to_row_are_each_named(tmp_path: Path) -
     with pytest.raises(InvalidRows) as refused:
         read(tmp_path, **{"embedding.m": column})
     assert [(error["row"], error["message"]) for error in refused.value.members["errors"]] == [
-        (1, "has 1 numbers; 2 are expected"),
+        (1, "has 1 number; 2 are expected"),
         (3, "has 3 numbers; 2 are expected"),
     ]
 

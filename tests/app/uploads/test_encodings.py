@@ -249,7 +249,7 @@ def test_list_views_of_a_wrong_length_are_each_named(tmp_path: Path) -> None:
         with pytest.raises(InvalidRows) as refused:
             decoded(tmp_path, arrow(table), ARROW, EXPECTED)
         assert [(error["row"], error["message"]) for error in refused.value.members["errors"]] == [
-            (1, "has 1 numbers; 2 are expected"),
+            (1, "has 1 number; 2 are expected"),
             (3, "has 3 numbers; 2 are expected"),
         ]
 

@@ -56,7 +56,7 @@ def test_any_other_text_is_a_problem_or_finite(text: str) -> None:
         ("AAAAA", "cut short"),
         ("AAAA", "no whole number of float32"),
         ("AAA*AAAAAAAAAAAA", "neither base64"),
-        ("5", "has 1 numbers; the model's dimension is 3"),
+        ("5", "has 1 number; the model's dimension is 3"),
         ("[1,2,3", "'[1' at position 0"),
         (base64.urlsafe_b64encode(np.full(3, np.nan, "<f4").tobytes()).decode(), "NaN"),
     ],

@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.waiting import PATIENCE_SECONDS
 from workers.steps import STEPS
 
@@ -13,11 +11,22 @@ ROOT = Path(__file__).parents[3]
 WITHOUT_TORCH = {"sample", "transform", "transform_part", "index", "reindex"}
 """What they would wait for torch is longer than many of them take."""
 
+LOADING = """
+import importlib, os, sys
+import app.composition  # what all of them import, once
+for step, module in zip(sys.argv[1::2], sys.argv[2::2]):
+    if os.fork() == 0:
+        loaded = callable(importlib.import_module(module).run)
+        print(step, loaded, "torch" in sys.modules, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+"""Each in a process of its own, forked from one that has what they have in common."""
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_loads_in_a_process_of_its_own_and_torch_only_where_it_learns_or_measures(step: str) -> None:
-    script = f"import sys; from {STEPS[step]} import run; print('torch' in sys.modules)"
+
+def test_each_step_loads_in_a_process_of_its_own_and_torch_only_where_it_learns_or_measures() -> None:
+    command = [sys.executable, "-P", "-c", LOADING, *(text for step in STEPS.items() for text in step)]
     environment = {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-P", "-c", script]
     printed = subprocess.check_output(command, env=environment, timeout=PATIENCE_SECONDS, text=True)
-    assert printed.strip() == str(step not in WITHOUT_TORCH)
+    expected = [f"{step} True {step not in WITHOUT_TORCH}" for step in STEPS]
+    assert printed.splitlines() == expected

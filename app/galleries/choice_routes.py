@@ -1,0 +1,66 @@
+"""HTTP of choosing items: which to embed with a new model first, and which to re-embed next."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from app.composition import Parts
+from app.galleries.orders import Order
+from app.galleries.schemas import Backfill, Sample
+from app.http.openapi import problems
+from app.ids import GalleryId
+from app.problems import NotFound, Unprocessable, WrongState
+
+router = APIRouter(prefix="/galleries", tags=["galleries"])
+
+_SAMPLE_PATIENCE_SECONDS = 20.0
+_SAMPLE_LOOK_SECONDS = 0.1
+
+
+@router.get(
+    "/{gallery}/sample",
+    summary="Choose items to embed with the new model",
+    responses={
+        202: {"description": "Being chosen: ask again after `Retry-After` seconds", "content": {}},
+        **problems(NotFound, Unprocessable),
+    },
+)
+def sample(
+    gallery: GalleryId,
+    n: Annotated[int, Query(ge=1, le=100_000, description="How many items.", examples=[2])],
+    parts: Parts,
+    response: Response,
+) -> Sample | None:
+    """The n items from which a crossing is learned best, before any pair exists: spread by k-means over what is stored,
+    one item nearest to each centre. The same question on the same items has the same answer."""
+    wanted = parts.samples.wanted(gallery, n)
+    deadline = time.monotonic() + _SAMPLE_PATIENCE_SECONDS
+    while (chosen := parts.samples.find(wanted)) is None:
+        parts.samples.ask(wanted)
+        if time.monotonic() > deadline:
+            response.status_code = 202
+            response.headers["Retry-After"] = "2"
+            return None
+        time.sleep(_SAMPLE_LOOK_SECONDS)
+    return chosen
+
+
+@router.get("/{gallery}/backfill", summary="Choose items to re-embed next", responses=problems(NotFound, WrongState))
+def backfill(
+    gallery: GalleryId,
+    parts: Parts,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="How many items, at most.")] = 100,
+    order: Annotated[
+        Order,
+        Query(
+            description="`uncertainty`: those whose transformed vector is predicted to be farthest off. `random`. "
+            "`class_mean_distance`: those farthest from the mean of their label. `old_model_poor`: those on which "
+            "compatible training found the old model poor."
+        ),
+    ] = "uncertainty",
+) -> Backfill:
+    """Which transformed items to re-embed with the new model, the most useful first, and the predicted quality at every
+    budget. PUT them with `model=` the new model: each is searched as it really is from then on. Once none is left, the
+    transformation is retired, and items of the old model are taken no longer."""
+    return parts.backfills.next(gallery, order, limit)
