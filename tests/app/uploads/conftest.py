@@ -51,6 +51,6 @@ def take(uploads: Uploads, settings: Settings) -> Take:
         try:
             return asyncio.run(taken(body, media_type, expected))
         finally:
-            assert list(settings.uploads_dir.iterdir()) == []
+            assert list(settings.uploads_dir.glob("*")) == []
 
     return run
