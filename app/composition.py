@@ -44,6 +44,7 @@ from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
+from app.upgrades.report_pages import ReportPages
 from app.upgrades.service import Upgrades
 from app.upgrades.steps import UpgradeSteps
 from app.upgrades.transform_units import TransformUnits
@@ -73,6 +74,7 @@ class Crosswalk:
     transform_units: TransformUnits
     upgrade_removal: UpgradeRemoval
     downloads: Downloads
+    report_pages: ReportPages
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
@@ -155,6 +157,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         transform_units=units,
         upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
+        report_pages=ReportPages(settings),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
         evaluations=evaluations,

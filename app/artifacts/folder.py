@@ -9,6 +9,7 @@ artifacts/<upgrade>/held_out.parquet     how far the crossing missed each pair w
 artifacts/<upgrade>/queries.npy          vectors of the new model that indexes are tuned with
 artifacts/<upgrade>/cascade.json         how many candidates a cascade re-ranks
 artifacts/<upgrade>/tuning/<index>.json  how hard a published index must look for the upgrade's queries
+artifacts/<upgrade>/charts.json          the charts of the report, drawn
 artifacts/<upgrade>/rows.parquet         what training a model found out about its rows
 artifacts/<run>/model, model.zip         a model trained here, and the same to be downloaded
 artifacts/<run>/training/…               the copy of the rows and the checkpoint, while a model is trained
@@ -118,6 +119,11 @@ class UpgradeArtifacts(CrossingFiles, TrainedModelFiles):
     def tuning(self, index: str) -> Path:
         """How hard a published index, by its name, must look for the upgrade's queries."""
         return self.folder / "tuning" / f"{index}.json"
+
+    @property
+    def charts(self) -> Path:
+        """The charts of the report, drawn; not there where a release that kept none proved the upgrade."""
+        return self.folder / "charts.json"
 
     @property
     def rows(self) -> Path:

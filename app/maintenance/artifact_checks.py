@@ -13,7 +13,7 @@ from models.portable import CARD, ArtifactError, check_seal, digest, read_sealed
 
 _SEALS, _WEIGHTS = ".*.sha256", "weights-*.safetensors"
 _OWN_CHECKSUM = "card_sha256"
-_WORKING = "training"
+_WORKING, _CHARTS = "training", "charts.json"
 
 
 def artifact_findings(crosswalk: Crosswalk) -> Iterator[Finding]:
@@ -51,7 +51,7 @@ def damaged_files(subject: str, folder: Path) -> Iterator[Finding]:
     for sidecar in sorted(folder.rglob(_SEALS)):
         path = sidecar.with_name(sidecar.name.removeprefix(".").removesuffix(".sha256"))
         if not _working(path, folder):
-            yield from _unless_whole(subject, path)
+            yield from _unless_whole(subject, path, folder)
     for weights in sorted(folder.rglob(_WEIGHTS)):
         if not _working(weights, folder) and digest(weights)[:16] != weights.stem.removeprefix("weights-"):
             yield Finding("damaged", subject, weights, "it does not have the checksum in its name", "restore")
@@ -61,12 +61,13 @@ def damaged_files(subject: str, folder: Path) -> Iterator[Finding]:
         yield from _unless_unpacked(subject, packed)
 
 
-def _unless_whole(subject: str, path: Path) -> Iterator[Finding]:
+def _unless_whole(subject: str, path: Path, folder: Path) -> Iterator[Finding]:
     try:
         check_seal(path)
     except ArtifactError as error:
-        tuning = path.parent.name == "tuning"  # without it, the index's own effort serves until it is measured anew
-        yield Finding("damaged", subject, path, str(error), "remove" if tuning else "restore")
+        # Without its tuning, an index's own effort serves until it is measured anew; charts are drawn anew.
+        spared = path.parent.name == "tuning" or path == folder / _CHARTS
+        yield Finding("damaged", subject, path, str(error), "remove" if spared else "restore")
 
 
 def _unless_sealed(subject: str, card: Path) -> Iterator[Finding]:

@@ -1,6 +1,5 @@
-"""The charts of the report's page: Vega-Lite specifications, drawn as SVG by the packaged `vl_convert`.
+"""The charts of a report, as Vega-Lite specifications with their data in them. `chart_drawing` draws them.
 
-Nothing is loaded from anywhere, and the SVG runs nothing: a page with it stays one file that its own policy admits.
 Source of the specifications: https://vega.github.io/vega-lite/docs/.
 """
 
@@ -8,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from markupsafe import Markup
 
 Spec = dict[str, Any]
 """A Vega-Lite specification, or a part of one."""
@@ -50,7 +47,34 @@ _CONFIG: Spec = {
 _INTERVAL = {"field": "low", "type": "quantitative"}
 
 
-def metrics_chart(metrics: Sequence[Mapping[str, Any]]) -> Markup:
+def learned_charts(learned: Mapping[str, Any]) -> dict[str, Spec]:
+    """The charts of what was learned, by the names that the page has for them; none of what was not measured.
+
+    learned: that part of the report, of either strategy.
+    """
+    reliability = (learned.get("uncertainty") or {}).get("reliability") or []
+    epochs = learned.get("epochs", [])
+    return _there(
+        learning=learning_chart(learned.get("learning_curve", []), learned.get("metric", "")),
+        reliability=reliability_chart(reliability),
+        loss=loss_chart(epochs),
+        held_out=held_out_chart(epochs),
+    )
+
+
+def gallery_charts(proof: Mapping[str, Any]) -> dict[str, Spec]:
+    """The charts of what was proved of a gallery, by the names that the page has for them; none of what was not
+    measured. proof: that gallery's part of the report."""
+    fused, backfill = proof.get("fused"), proof.get("backfill")
+    return _there(
+        metrics=metrics_chart(proof.get("metrics", [])),
+        alpha=alpha_chart(fused) if fused else None,
+        backfill=backfill_chart(backfill) if backfill else None,
+        flips=flips_chart([one for one in proof.get("flips") or [] if one["queries"]]),
+    )
+
+
+def metrics_chart(metrics: Sequence[Mapping[str, Any]]) -> Spec | None:
     """Each metric of the old search and of the crossing: a point with its 95 % interval. metrics: as the report has
     them, each with `metric` and with `old_old` and `cross`: `mean`, `low` and `high`."""
     values = [
@@ -64,7 +88,7 @@ def metrics_chart(metrics: Sequence[Mapping[str, Any]]) -> Markup:
         "color": _colour(values),
     }
     quality = _share_axis("low", "quality")
-    return _drawn(
+    return _layered(
         values,
         [
             {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": place | {"x": quality, "x2": {"field": "high"}}},
@@ -77,7 +101,7 @@ def metrics_chart(metrics: Sequence[Mapping[str, Any]]) -> Markup:
     )
 
 
-def alpha_chart(fused: Mapping[str, Any]) -> Markup:
+def alpha_chart(fused: Mapping[str, Any]) -> Spec | None:
     """Quality over the weight α of the new query; a dashed line where α was chosen. fused: as a gallery's report has
     it; what is not pushed is not drawn."""
     values = [
@@ -92,10 +116,10 @@ def alpha_chart(fused: Mapping[str, Any]) -> Markup:
         "mark": {"type": "rule", "strokeDash": [6, 4], "color": "#5c6675"},
         "encoding": {"x": _field("alpha")},
     }
-    return _drawn(values, [_lines(values, x, _share_axis("mean", f"{fused['metric']} of held-out queries")), chosen])
+    return _layered(values, [_lines(values, x, _share_axis("mean", f"{fused['metric']} of held-out queries")), chosen])
 
 
-def backfill_chart(backfill: Mapping[str, Any]) -> Markup:
+def backfill_chart(backfill: Mapping[str, Any]) -> Spec | None:
     """Predicted quality over the share of the gallery re-embedded, a line for each order of re-embedding, the first
     with its 95 % interval. backfill: as a gallery's report has it; `fused`, by both models' queries, is drawn last."""
     curves = {order: curve["points"] for order, curve in backfill["curves"].items()}
@@ -110,10 +134,10 @@ def backfill_chart(backfill: Mapping[str, Any]) -> Markup:
         "mark": {"type": "area", "opacity": 0.18, "color": _COLOURS[first]},
         "encoding": {"x": x, "y": y | _field("low"), "y2": {"field": "high"}},
     }
-    return _drawn(values, [band, _lines(values, x, y)])
+    return _layered(values, [band, _lines(values, x, y)])
 
 
-def flips_chart(flips: Sequence[Mapping[str, Any]]) -> Markup:
+def flips_chart(flips: Sequence[Mapping[str, Any]]) -> Spec | None:
     """Queries lost, to the left, and won, to the right, of each part of the gallery. flips: as the report has them."""
     values = [
         {"part": flip["stratum"], "name": name, "queries": sign * flip[key]}
@@ -129,10 +153,10 @@ def flips_chart(flips: Sequence[Mapping[str, Any]]) -> Markup:
             "color": _colour(values),
         },
     }
-    return _drawn(values, [bar], height={"step": _ROW})
+    return _layered(values, [bar], height={"step": _ROW})
 
 
-def learning_chart(points: Sequence[Mapping[str, Any]], metric: str) -> Markup:
+def learning_chart(points: Sequence[Mapping[str, Any]], metric: str) -> Spec | None:
     """A metric on held-out pairs over the number of pairs learned from. points: each with `pairs` and the metric."""
     values = [{"pairs": point["pairs"], "mean": point[metric]} for point in points]
     line: Spec = {
@@ -142,22 +166,22 @@ def learning_chart(points: Sequence[Mapping[str, Any]], metric: str) -> Markup:
             "y": _share_axis("mean", f"held-out {metric}"),
         },
     }
-    return _drawn(values, [line])
+    return _layered(values, [line])
 
 
-def loss_chart(epochs: Sequence[Mapping[str, float | None]]) -> Markup:
+def loss_chart(epochs: Sequence[Mapping[str, float | None]]) -> Spec | None:
     """Training's losses over the epochs."""
     values = _by_epoch(epochs, {"loss": "loss", "influence_loss": "influence loss"})
-    return _drawn(values, [_lines(values, _epochs(), _field("mean") | {"title": "loss"})])
+    return _layered(values, [_lines(values, _epochs(), _field("mean") | {"title": "loss"})])
 
 
-def held_out_chart(epochs: Sequence[Mapping[str, float | None]]) -> Markup:
-    """The cross test and the self test of training's held-out rows over the epochs; empty where none was made."""
+def held_out_chart(epochs: Sequence[Mapping[str, float | None]]) -> Spec | None:
+    """The cross test and the self test of training's held-out rows over the epochs; None where none was made."""
     values = _by_epoch(epochs, {"cross": "new queries, old vectors", "self": "new queries, new vectors"})
-    return _drawn(values, [_lines(values, _epochs(), _share_axis("mean", "right on rows held out"))])
+    return _layered(values, [_lines(values, _epochs(), _share_axis("mean", "right on rows held out"))])
 
 
-def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> Markup:
+def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> Spec | None:
     """Observed over expected error, a point with its 95 % interval for each bin of rows; on the dashed line both are
     equal. bins: as the report has them, each with `expected` and with `observed`: `mean`, `low` and `high`."""
     values = [{"expected": one["expected"], **one["observed"]} for one in bins]
@@ -173,21 +197,21 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> Markup:
         "mark": {"type": "point", "filled": True, "size": 50, "color": "#3b7fc4"},
         "encoding": {"x": x, "y": _field("mean") | y},
     }
-    return _drawn(values, [equal, interval, point])
+    return _layered(values, [equal, interval, point])
 
 
-def _drawn(values: Sequence[Mapping[str, Any]], layer: Sequence[Spec], height: int | Spec = _HEIGHT) -> Markup:
-    """The chart as an SVG element; empty where there is nothing to draw.
+def _there(**charts: Spec | None) -> dict[str, Spec]:
+    return {name: chart for name, chart in charts.items() if chart is not None}
+
+
+def _layered(values: Sequence[Mapping[str, Any]], layer: Sequence[Spec], height: int | Spec = _HEIGHT) -> Spec | None:
+    """The chart of these layers; None where there is nothing to draw.
 
     values: rows of the data that all layers share, unless they have their own.
     """
     if not values:
-        return Markup("")
-    import vl_convert  # takes memory and a moment to start, which only a page with charts needs
-
-    spec = {"data": {"values": values}, "width": _WIDTH, "height": height, "layer": layer, "config": _CONFIG}
-    svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    return Markup(svg)  # what is of the data in it was escaped where it was drawn
+        return None
+    return {"data": {"values": values}, "width": _WIDTH, "height": height, "layer": layer, "config": _CONFIG}
 
 
 def _lines(values: Sequence[Mapping[str, Any]], x: Spec, y: Spec) -> Spec:

@@ -4,17 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
 
-from app.upgrades.report_charts import (
-    alpha_chart,
-    backfill_chart,
-    flips_chart,
-    held_out_chart,
-    learning_chart,
-    loss_chart,
-    metrics_chart,
-    reliability_chart,
-)
+from app.artifacts.charts import Drawings, chart_key
+from app.upgrades.report_charts import Spec, gallery_charts, learned_charts
 from app.upgrades.schemas import Upgrade
 
 
@@ -51,18 +44,36 @@ PAGES = Environment(
 PAGES.filters["percent"] = _percent
 PAGES.filters["seconds"] = _seconds
 PAGES.filters["bytes"] = _bytes
-PAGES.filters["metrics_chart"] = metrics_chart
-PAGES.filters["alpha_chart"] = alpha_chart
-PAGES.filters["backfill_chart"] = backfill_chart
-PAGES.filters["flips_chart"] = flips_chart
-PAGES.filters["learning_chart"] = learning_chart
-PAGES.filters["loss_chart"] = loss_chart
-PAGES.filters["held_out_chart"] = held_out_chart
-PAGES.filters["reliability_chart"] = reliability_chart
 
 
-def page_of(upgrade: Upgrade, report: Mapping[str, Any], prefix: str) -> str:
-    """The whole page of an upgrade and its report as HTML; `prefix` is the path under which its reader finds us."""
+def charts_of(report: Mapping[str, Any]) -> list[Spec]:
+    """Every chart of a report's page."""
+    galleries = report.get("galleries", {}).values()
+    return [
+        *learned_charts(report["learned"]).values(),
+        *(one for g in galleries for one in gallery_charts(g).values()),
+    ]
+
+
+def page_of(upgrade: Upgrade, report: Mapping[str, Any], prefix: str, drawings: Drawings) -> str:
+    """The whole page of an upgrade and its report as HTML.
+
+    prefix: the path under which its reader finds us. drawings: of `charts_of` the report; of a chart that is not among
+    them the page says that it could not be drawn.
+    """
+
+    def drawn(charts: Mapping[str, Spec]) -> dict[str, Markup | None]:
+        svgs = {name: drawings.get(chart_key(chart)) for name, chart in charts.items()}
+        return {name: None if svg is None else Markup(svg) for name, svg in svgs.items()}  # its texts are escaped
+
+    galleries = report.get("galleries", {})
     return PAGES.get_template("report.html").render(
-        upgrade=upgrade, learned=report["learned"], galleries=report.get("galleries", {}), prefix=prefix
+        upgrade=upgrade,
+        learned=report["learned"],
+        galleries=galleries,
+        prefix=prefix,
+        charts={
+            "learned": drawn(learned_charts(report["learned"])),
+            "galleries": {name: drawn(gallery_charts(proof)) for name, proof in galleries.items()},
+        },
     )

@@ -30,7 +30,6 @@ from app.problems import (
 )
 from app.upgrades import states
 from app.upgrades.compatible_request import CompatibleUpgrade
-from app.upgrades.report_page import page_of
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
 from app.upgrades.states import UpgradeState
 from app.upgrades.training_rows import as_csv
@@ -114,14 +113,14 @@ async def events(upgrade: UpgradeId, parts: Parts) -> EventSourceResponse:
     responses={200: {"content": {"text/html": {}}}, **problems(NotFound, WrongState)},
     response_model=None,
 )
-def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dict[str, object]:
+async def report(upgrade: UpgradeId, request: Request, parts: Parts) -> Response | dict[str, object]:
     """What was learned, what was proved of each gallery, and the advice, the one thing to do first (`recommendation`):
     a page to read, or JSON to those that `Accept` application/json."""
-    current = parts.upgrades.get(upgrade)
+    current = await run_sync(parts.upgrades.get, upgrade)
     if current.report is None:
         raise WrongState(f"Upgrade {upgrade} is {current.state}: there is no report before it has learned.")
     if "text/html" in request.headers.get("accept", ""):
-        return page(page_of(current, current.report, prefix(request)))
+        return page(await parts.report_pages.page(current, current.report, prefix(request)))
     return current.report
 
 

@@ -23,6 +23,7 @@ from models.transformations.methods import Recipe, learn, method_named
 from models.transformations.stand_in import predict_side
 from workers.context import StepContext, StepFailed
 from workers.reporting.acceptance_gate import gate_of
+from workers.reporting.drawn_report import keep_charts
 from workers.reporting.gallery_report import GalleryReport, early_end, report_galleries, served_fused
 from workers.reporting.provisional import marked_provisional
 from workers.rows.items import whole_gallery
@@ -50,6 +51,7 @@ def run(context: StepContext) -> None:
         serving = prepare_serving(crosswalk, upgrade, judged_on or learned_from, progress)
     crossing = _crossing(context, crosswalk, upgrade)
     reports = report_galleries(crosswalk, upgrade, crossing, proofs, serving, learned_from)
+    keep_charts(crosswalk, upgrade.id, reports)
     context.finish(lambda session: _conclude(session, crosswalk, upgrade, reports))
 
 

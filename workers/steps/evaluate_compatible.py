@@ -25,6 +25,7 @@ from models.proof.report import ProofReport
 from models.transformations.pairs import Pairs
 from workers.context import StepContext, StepFailed
 from workers.reporting.acceptance_gate import gate_of
+from workers.reporting.drawn_report import keep_charts
 from workers.reporting.gallery_report import GalleryReport, early_end
 from workers.reporting.priced_advice import Rate, priced, priced_recommendation
 from workers.rows.items import Items, whole_gallery
@@ -75,6 +76,7 @@ def run(context: StepContext) -> None:
         )
         for name, proof in proofs.items()
     }
+    keep_charts(crosswalk, upgrade.id, reports)
 
     def apply(session: Session) -> None:
         steps, written = crosswalk.upgrade_steps, {name: report.to_json() for name, report in reports.items()}

@@ -25,6 +25,7 @@ UPGRADE, ENCODER = UpgradeArtifacts(ROOT, "upg-1"), EncoderArtifacts(ROOT, "enc-
         (UPGRADE.held_out, "upg-1/held_out.parquet"),
         (UPGRADE.queries, "upg-1/queries.npy"),
         (UPGRADE.cascade, "upg-1/cascade.json"),
+        (UPGRADE.charts, "upg-1/charts.json"),
         (UPGRADE.tuning("0001-ab"), "upg-1/tuning/0001-ab.json"),
         (UPGRADE.rows, "upg-1/rows.parquet"),
         (UPGRADE.model, "upg-1/model"),

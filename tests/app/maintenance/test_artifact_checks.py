@@ -22,6 +22,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zipped(folder / "model", folder / "model.zip")
     (folder / "tuning").mkdir()
     publish(folder / "tuning" / "1-a.json", b'{"effort": 9}', sealed=True)
+    publish(folder / "charts.json", b'{"key": "<svg/>"}', sealed=True)
     publish(folder / "cascade.json", b'{"k": 40}', sealed=True)
     return folder
 
@@ -34,6 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("model.zip", "restore"),
         ("cascade.json", "restore"),
         ("tuning/1-a.json", "remove"),
+        ("charts.json", "remove"),
     ],
 )
 def test_flipped_byte_is_found(trained: Path, pattern: str, remedy: str) -> None:

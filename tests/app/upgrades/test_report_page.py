@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from html.parser import HTMLParser
 
 import pytest
 
-from app.upgrades.report_page import PAGES
+from app.artifacts.charts import chart_key, save_drawings
+from app.artifacts.folder import UpgradeArtifacts
+from app.upgrades.report_page import PAGES, charts_of
 from app.upgrades.states import UpgradeState
 from tests.app.upgrades.report_example import GALLERY
 from tests.app.upgrades.report_example import LEARNED as LEARNED_FORWARD
@@ -88,3 +91,60 @@ def test_the_one_thing_to_know_comes_before_everything_else_of_a_gallery(trainin
     assert text.count(GALLERY["reason"]) == 2, "each gallery's own, and not once more at the top"
     assert text.count("(until it is told)") == text.count("(do this)") == 1
     assert _Page(text).charts == 2 * 4 + 2
+
+
+def test_kept_charts_are_put_into_the_page_as_they_are(training: Training) -> None:
+    artifacts = _told(training)
+    keys = [chart_key(one) for one in charts_of({"learned": LEARNED_FORWARD, "galleries": {"shop": GALLERY}})]
+    artifacts.folder.mkdir(parents=True)
+    save_drawings(artifacts.charts, {key: f"<svg><text>kept {key}</text></svg>" for key in keys})
+    text = _page_told(training)
+    assert [text.count(f'<figure role="img" aria-label="{label}') for label in ("quality", "held-out")] == [2, 1]
+    assert [key for key in keys if f"<svg><text>kept {key}</text></svg>" in text] == keys
+    assert text.count("<svg") == len(keys) == 6
+
+
+def test_charts_that_were_not_kept_are_drawn_and_never_by_the_gateways_own_process(training: Training) -> None:
+    _told(training)
+    assert _page_told(training).count("<svg") == 6
+    assert "vl_convert" not in sys.modules, "the gateway is in this process"
+
+
+def test_a_chart_of_another_specification_than_was_kept_is_drawn(training: Training) -> None:
+    artifacts = _told(training)
+    artifacts.folder.mkdir(parents=True)
+    save_drawings(artifacts.charts, {chart_key({"of": "another release"}): "<svg>stale</svg>"})
+    text = _page_told(training)
+    assert text.count("<svg") == 6
+    assert "stale" not in text
+
+
+def test_a_page_whose_charts_cannot_be_drawn_says_so_and_has_the_figures(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _told(training)
+    monkeypatch.setattr(sys, "executable", "false")  # a program that ends with status 1
+    text = _page_told(training)
+    assert text.count("could not be drawn") == 6
+    assert "<svg" not in text
+    assert GALLERY["recommendation"]["sentence"] in text
+
+
+def _told(training: Training) -> UpgradeArtifacts:
+    """An upgrade with everything that a report draws; where its artifacts would be."""
+    store_upgrade(
+        training.crosswalk.database,
+        "told",
+        UpgradeState.EVALUATED,
+        ["shop"],
+        learned=LEARNED_FORWARD,
+        proofs={"shop": GALLERY},
+        reason=GALLERY["reason"],
+    )
+    return UpgradeArtifacts(training.crosswalk.settings.artifacts_dir, "told")
+
+
+def _page_told(training: Training) -> str:
+    answer = training.client.get("/upgrades/told/report", headers={"Accept": "text/html"})
+    assert answer.status_code == 200, answer.text
+    return answer.text

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from app.artifacts.charts import chart_key, open_drawings
+from app.upgrades.report_page import charts_of
 from tests.workers.workshop import Workshop
 
 GOOD: dict[str, Any] = {"epochs": 8, "image_size": 8, "batch": 32}
@@ -60,9 +62,12 @@ def test_what_training_kept_on_disk_goes_with_the_proof_and_the_model_stays(shop
     assert (folder / "training").is_dir()
     shop.step(cut_off=True)
     assert (folder / "training").is_dir()
-    assert shop.ends(upgrade)["state"] == "active"
+    ended = shop.ends(upgrade)
+    assert ended["state"] == "active"
     kept = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    assert kept == ["chosen", "model", "model.zip", "plain", "rows.parquet"]
+    assert kept == ["charts.json", "chosen", "model", "model.zip", "plain", "rows.parquet"]
+    drawings = open_drawings(shop.artifacts(upgrade).charts)
+    assert list(drawings) == [chart_key(chart) for chart in charts_of(ended["report"])], "what the page will ask for"
 
 
 def test_a_dry_run_only_reports_and_an_activation_by_hand_waits(shop: Workshop) -> None:

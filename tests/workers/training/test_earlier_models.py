@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.artifacts.charts import chart_key, open_drawings
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import compose
 from app.galleries.lineage import Lineage
 from app.settings import Settings
 from app.storage.lance_table import ROW_ID
+from app.upgrades.report_page import charts_of
 from models.portable import Array
 from tests.e2e.user import SETTLED
 from tests.serving import serving
@@ -98,6 +100,8 @@ def test_items_of_several_versions_upgrade_in_one_go_each_by_the_better_way(vers
     assert (link["from"], link["items"], link["pairs"], link["kept"]) == (s.old, len(alone), 200, "direct"), link
     assert link["direct"]["mean"] > link["composed"]["mean"]
     notes = upgrade["report"]["galleries"][s.gallery]["notes"]
+    kept = open_drawings(UpgradeArtifacts(s.crosswalk.settings.artifacts_dir, upgrade["id"]).charts)
+    assert list(kept) == [chart_key(chart) for chart in charts_of(upgrade["report"])], "what its page will ask for"
     assert any(f"{len(alone)} items" in note and "one after the other" in note for note in notes)
     spaces = [s.crosswalk.models.space(model) for model in (s.old, s.new, s.newest)]
     artifacts = UpgradeArtifacts(s.crosswalk.settings.artifacts_dir, upgrade["id"])
