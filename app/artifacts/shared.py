@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from app.problems import StoreAway
 from app.settings import Settings
 from app.storage.shared_files import SharedFiles, shared_files
 from models.portable import publish
 
 _RECORD, _LOCK = "artifacts.copied.json", "artifacts.copied.lock"
+_LONGEST_WAIT_SECONDS = 60.0
+"""How long another process of this machine may take to bring artifacts before whoever waits for that gives up."""
 _FOLDER, _TRAINING, _BROUGHT = "artifacts", "training", "brought.json"
 
 State = tuple[int, int]
@@ -59,10 +62,22 @@ class SharedArtifacts:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keeps other processes of this machine from writing the same copy."""
+        """Keeps other processes of this machine from writing the same copy. Raises StoreAway where one of them does
+        so for too long, as with a store that hangs."""
         self._copy.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._copy.with_name(_LOCK)):
+        lock = FileLock(self._copy.with_name(_LOCK), timeout=_LONGEST_WAIT_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StoreAway(
+                f"Another process of this machine has been bringing artifacts from the object store for more than "
+                f"{_LONGEST_WAIT_SECONDS:.0f} s.",
+                url=str(self._files.location(self._copy)),
+            ) from error
+        try:
             yield
+        finally:
+            lock.release()
 
 
 class StepArtifacts:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from app.artifacts import shared
 from app.artifacts.shared import SharedArtifacts, StepArtifacts
 from app.problems import StoreAway
 from app.settings import Settings
@@ -122,6 +124,16 @@ def test_store_that_is_away_is_said_and_nothing_is_lost(one: Settings, monkeypat
     with pytest.raises(StoreAway):
         SharedArtifacts(away).refresh()
     assert read(one) == {"upg-1/chosen": "a"}
+
+
+def test_process_that_brings_artifacts_for_ever_is_not_waited_for_as_long(
+    one: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_LONGEST_WAIT_SECONDS", 0.01)
+    one.data_dir.mkdir()
+    with FileLock(one.data_dir / "artifacts.copied.lock"), pytest.raises(StoreAway, match="Another process"):
+        SharedArtifacts(one).refresh()
+    SharedArtifacts(one).refresh()
 
 
 def test_without_an_object_store_there_is_one_place(settings: Settings) -> None:
