@@ -22,6 +22,10 @@ from app.storage.location import ObjectFolder
 
 _PROBE = ".crosswalk-probe-"
 _KEPT_OPEN = 256
+_SILENT_SECONDS = 60.0
+"""For how long nothing may come of an answer, however long all of it takes; it begins with the request, whose body is
+of some MiB at most."""
+_LONGEST_HOURS = 24
 _TRUE = ("1", "true", "on", "yes", "y")
 _OF_THE_STORE = "Generic S3 error"
 
@@ -117,16 +121,18 @@ class ObjectStore:
 @lru_cache(maxsize=_KEPT_OPEN)
 def _opened(url: str, *, impatient: bool = False) -> S3Store:
     """One client a URL, whose connections all who use it share."""
-    seconds = 5 if impatient else 300
+    silent = 5.0 if impatient else _SILENT_SECONDS
+    longest = timedelta(seconds=silent) if impatient else timedelta(hours=_LONGEST_HOURS)  # with the body
     return S3Store.from_url(
         url,
         client_options={
-            "timeout": timedelta(seconds=seconds),
+            "timeout": longest,
+            "read_timeout": timedelta(seconds=silent),
             "connect_timeout": timedelta(seconds=5),
             # Not taken from the variable where there are options at all.
             "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in _TRUE,
         },
-        retry_config={"max_retries": 0 if impatient else 4, "retry_timeout": timedelta(seconds=min(30, seconds))},
+        retry_config={"max_retries": 0 if impatient else 4, "retry_timeout": timedelta(seconds=min(30.0, silent))},
     )
 
 
