@@ -95,13 +95,14 @@ class StepArtifacts:
         SharedArtifacts(self._settings).refresh(beside=self.folder)
         return self._settings.with_artifacts_in(self.folder)
 
-    def publish(self) -> None:
-        """Writes what the step changed since it began, or since this was called last, to the store. Raises
-        StoreAway."""
+    def publish(self, served: Path | None = None) -> None:
+        """Writes what the step changed since it began, or since this was called last, to the store. served: a folder
+        that nobody will need, which the store is left without. Raises StoreAway."""
         store = self._files.store
         assert store is not None
         brought = _brought(self.folder)
-        now = {one: _state(self.folder / one) for one in _files(self.folder)}
+        needed = (one for one in _files(self.folder) if served is None or served not in (self.folder / one).parents)
+        now = {one: _state(self.folder / one) for one in needed}
         for one in sorted(now):
             if now[one] != brought.get(one):
                 store.upload(self.folder / one, f"{_FOLDER}/{one}")

@@ -158,6 +158,20 @@ def test_folder_that_has_served_goes_from_the_store_and_from_other_machines(one:
         assert read(machine) == {"upg-1/model": "m"}
 
 
+def test_folder_that_has_served_when_its_step_ends_is_not_given_to_the_store(one: Settings, other: Settings) -> None:
+    step = StepArtifacts(one, "job-1")
+    training = step.begin().artifacts_dir / "upg-1" / "training"
+    write(training, rows="1", checkpoint="epoch 3")
+    step.publish()
+    write(training, checkpoint="epoch 4")
+    write(training.parent, model="m", trainings="t")
+    step.publish(served=training)
+    SharedArtifacts(other).refresh()
+    assert read(other) == {"upg-1/model": "m", "upg-1/trainings": "t"}
+    again = StepArtifacts(one, "job-1")  # where the step was cut off before it could say that it is done
+    assert (again.begin().artifacts_dir / "upg-1" / "training" / "checkpoint").read_text() == "epoch 4"
+
+
 def test_run_that_was_removed_meanwhile_does_not_come_back_with_a_step(one: Settings, other: Settings) -> None:
     made = StepArtifacts(one, "job-1")
     write(made.begin().artifacts_dir, **{"upg-1/chosen": "a", "upg-2/chosen": "a", "upg-3/chosen": "a"})
