@@ -54,7 +54,7 @@ class ObjectStore:
         """Every object below a folder, in the order of their keys."""
         with _answering(self.root):
             found = [one for page in obstore.list(self._store, folder or None) for one in page]
-        objects = [StoredObject(one["path"], one["size"], str(one["e_tag"]), one["last_modified"]) for one in found]
+        objects = [_stored(one["path"], one["size"], one["e_tag"], one["last_modified"]) for one in found]
         return sorted(objects, key=lambda one: one.key)
 
     def folders_in(self, folder: str) -> list[str]:
@@ -67,10 +67,10 @@ class ObjectStore:
         with _answering(self.root):
             return any(page for page in obstore.list(self._store, folder, chunk_size=1))
 
-    def upload(self, path: Path, key: str) -> str:
-        """Writes a file's content to an object, whatever it held before; the etag that it has now."""
+    def upload(self, path: Path, key: str) -> None:
+        """Writes a file's content to an object, whatever it held before."""
         with _answering(self.root):
-            return str(obstore.put(self._store, key, path)["e_tag"])
+            obstore.put(self._store, key, path)
 
     def download(self, key: str, path: Path) -> bool:
         """Writes an object's content to a file; whether there is such an object."""
@@ -116,6 +116,11 @@ class ObjectStore:
         except (BaseError, OSError):
             return False
         return True
+
+
+def _stored(key: str, size: int, etag: str | None, written: datetime) -> StoredObject:
+    """An object as the store lists it; one that has no etags tells another content by its size and time."""
+    return StoredObject(key, size, etag or f"{size}-{written.isoformat()}", written)
 
 
 @lru_cache(maxsize=_KEPT_OPEN)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 
@@ -169,6 +170,12 @@ def test_store_that_cannot_be_reached_is_said_in_one_line(storage_url: str, monk
         store.listed("galleries")
     assert "s3://nowhere-in-particular" in caught.value.detail
     assert "\n" not in caught.value.detail
+
+
+def test_object_of_a_store_without_etags_is_another_once_it_is_written_again() -> None:
+    before, after = (object_store._stored("k", 1, None, datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2))
+    assert before.etag != after.etag
+    assert object_store._stored("k", 1, '"e"', before.written).etag == '"e"'
 
 
 def test_answer_that_stops_halfway_is_said_and_not_waited_for(
