@@ -41,7 +41,7 @@ from app.settings import Settings
 from app.side_information.routes import router as side_information
 from app.spaces.watch import foreign_streams
 from app.storage.migrate import migrate
-from app.store_leftovers import sweep_store
+from app.store_leftovers import sweeping_store
 from app.upgrades.routes import router as upgrades
 from app.upgrades.routes import starting
 
@@ -121,10 +121,10 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
     sweep_leftovers(crosswalk)
-    sweep_store(crosswalk)
     crosswalk.key_ring.read()
     if worker is not None:
         stack.enter_context(worker(settings))
+    stack.enter_context(sweeping_store(crosswalk))
     return crosswalk
 
 

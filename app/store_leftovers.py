@@ -1,14 +1,18 @@
-"""Leftovers in the galleries of an object store, found by listing and removed when a gateway starts, as `app.leftovers`
-does on a disk.
+"""Leftovers in the galleries of an object store, found by listing and removed once a gateway has started, as
+`app.leftovers` does on a disk.
 
 An object appears wholly or not at all, so none is unfinished; what was cut off in between is whole, and unnamed.
 """
 
+import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import partial
 
 import structlog
+from filelock import FileLock, Timeout
 
 from app.composition import Crosswalk
 from app.galleries.generations import lock
@@ -21,14 +25,42 @@ from app.problems import StoreAway
 from app.storage.object_store import ObjectStore, StoredObject
 from app.storage.shared_files import shared_files
 
+_PARTS = ("generations", "indexes", "items.lance/_refs")
+"""Where in a gallery's folder leftovers may be."""
+_LOCK = "store-leftovers.lock"
+_GRACE_SECONDS = 5.0
 _EXPORTS = f"galleries/*/items.lance/_refs/tags/{EXPORT_TAG}*.json"
 
 log = structlog.get_logger(__name__)
 
 
-def sweep_store(crosswalk: Crosswalk) -> None:
+@contextmanager
+def sweeping_store(crosswalk: Crosswalk) -> Iterator[None]:
+    """Has the object store swept beside what goes on here, by one of the processes that share a data directory: the
+    one that sweeps keeps the others from it for as long as it lives."""
+    ending = threading.Event()
+    lock = FileLock(crosswalk.settings.data_dir / _LOCK, thread_local=False)  # let go of by any thread
+    try:
+        if crosswalk.settings.storage_url is not None:
+            lock.acquire(blocking=False)
+    except Timeout:
+        yield
+        return
+    sweep = threading.Thread(target=partial(sweep_store, crosswalk, ending), name="store leftovers", daemon=True)
+    if lock.is_locked:
+        sweep.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        if lock.is_locked:
+            sweep.join(_GRACE_SECONDS)  # a store that hangs keeps nobody from ending
+            lock.release()
+
+
+def sweep_store(crosswalk: Crosswalk, ending: threading.Event | None = None) -> None:
     """Removes what nothing names from the galleries in the object store, if there is one. What cannot be removed is
-    logged, and left to the next sweep."""
+    logged, and left to the next sweep. ending: set where it is to stop before the next gallery."""
     store = shared_files(crosswalk.settings).store
     if store is None:
         return
@@ -36,9 +68,23 @@ def sweep_store(crosswalk: Crosswalk) -> None:
         _tell_unnamed(crosswalk, store)
         releasing = crosswalk.galleries.index_engine.releasing()
         for info in crosswalk.galleries.every():
-            _sweep_gallery(crosswalk, store, info, releasing)
+            if ending is not None and ending.is_set():
+                return
+            _try_gallery(crosswalk, store, info, releasing)
     except StoreAway as problem:
         log.warning("leftovers stay in the object store until the next sweep", why=problem.detail)
+    except Exception:  # The service must go on all the same.
+        log.exception("leftovers stay in the object store until the next sweep")
+
+
+def _try_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo, releasing: CollectionRelease) -> None:
+    """As `_sweep_gallery`; what fails in one gallery alone is logged. Raises StoreAway."""
+    try:
+        _sweep_gallery(crosswalk, store, info, releasing)
+    except StoreAway:
+        raise
+    except Exception:  # The other galleries must be swept all the same.
+        log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)
 
 
 def _tell_unnamed(crosswalk: Crosswalk, store: ObjectStore) -> None:
@@ -59,7 +105,8 @@ def _tell_unnamed(crosswalk: Crosswalk, store: ObjectStore) -> None:
 
 def _sweep_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo, releasing: CollectionRelease) -> None:
     folder = f"galleries/{info.folder}"
-    objects = store.listed(folder)  # before the database is asked: what is made from now on is not among it
+    # Before the database is asked: what is made from now on is not among it.
+    objects = [one for part in _PARTS for one in store.listed(f"{folder}/{part}")]
     keys = [one.key for one in objects]
     least = time.time() - crosswalk.settings.leftover_seconds
     _remove(store, [one for one in objects if fnmatch(one.key, _EXPORTS) and one.written.timestamp() <= least])

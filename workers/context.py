@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -96,25 +97,26 @@ class StepContext:
         self._leases.fail(self.lease, reason)
         self._end()
 
-    def finish(self, apply: Callable[[Session], None]) -> None:
+    def finish(self, apply: Callable[[Session], None], served: Path | None = None) -> None:
         """Ends the step: its results and the job's success are one transaction. The last thing that a step does.
 
-        `apply` only writes rows (locking its subject first) and enqueues what comes next. Raises LeaseLost, and
-        CancelRequested; nothing is written then.
+        `apply` only writes rows (locking its subject first) and enqueues what comes next. served: a folder of
+        artifacts that nobody will need, which other machines are not given. Raises LeaseLost, and CancelRequested;
+        nothing is written then.
         """
-        self._publish()
+        self._publish(served)
         self._heartbeat.stop()
         self._leases.finish(self.lease, apply)
         self.finished = True
         self._end()
 
-    def _publish(self) -> None:
+    def _publish(self, served: Path | None = None) -> None:
         """Gives the artifacts to the other machines, before the database says that there are any; not those of an
         attempt that was cut off and thought dead."""
         if self._artifacts is not None:
             with self._leases.holding(self.lease):
                 pass
-            self._artifacts.publish()
+            self._artifacts.publish(served)
 
     def _end(self) -> None:
         if self._artifacts is not None:

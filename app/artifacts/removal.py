@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from app.storage.database import once_committed
 from app.storage.shared_files import SharedFiles
 
 
@@ -16,8 +16,9 @@ def remove_once_committed(session: Session, folder: Path, shared: SharedFiles | 
     (`app.leftovers`).
     """
 
-    @event.listens_for(session, "after_commit", once=True)
-    def remove(_committed: Session) -> None:
+    def remove() -> None:
         if shared is not None:
             shared.remove(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+    once_committed(session, remove)

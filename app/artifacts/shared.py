@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from app.problems import StoreAway
 from app.settings import Settings
 from app.storage.shared_files import SharedFiles, shared_files
 from models.portable import publish
 
 _RECORD, _LOCK = "artifacts.copied.json", "artifacts.copied.lock"
+_LONGEST_WAIT_SECONDS = 60.0
+"""How long another process of this machine may take to bring artifacts before whoever waits for that gives up."""
 _FOLDER, _TRAINING, _BROUGHT = "artifacts", "training", "brought.json"
 
 State = tuple[int, int]
@@ -59,10 +62,22 @@ class SharedArtifacts:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keeps other processes of this machine from writing the same copy."""
+        """Keeps other processes of this machine from writing the same copy. Raises StoreAway where one of them does
+        so for too long, as with a store that hangs."""
         self._copy.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._copy.with_name(_LOCK)):
+        lock = FileLock(self._copy.with_name(_LOCK), timeout=_LONGEST_WAIT_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StoreAway(
+                f"Another process of this machine has been bringing artifacts from the object store for more than "
+                f"{_LONGEST_WAIT_SECONDS:.0f} s.",
+                url=str(self._files.location(self._copy)),
+            ) from error
+        try:
             yield
+        finally:
+            lock.release()
 
 
 class StepArtifacts:
@@ -80,13 +95,14 @@ class StepArtifacts:
         SharedArtifacts(self._settings).refresh(beside=self.folder)
         return self._settings.with_artifacts_in(self.folder)
 
-    def publish(self) -> None:
-        """Writes what the step changed since it began, or since this was called last, to the store. Raises
-        StoreAway."""
+    def publish(self, served: Path | None = None) -> None:
+        """Writes what the step changed since it began, or since this was called last, to the store. served: a folder
+        that nobody will need, which the store is left without. Raises StoreAway."""
         store = self._files.store
         assert store is not None
         brought = _brought(self.folder)
-        now = {one: _state(self.folder / one) for one in _files(self.folder)}
+        needed = (one for one in _files(self.folder) if served is None or served not in (self.folder / one).parents)
+        now = {one: _state(self.folder / one) for one in needed}
         for one in sorted(now):
             if now[one] != brought.get(one):
                 store.upload(self.folder / one, f"{_FOLDER}/{one}")

@@ -74,8 +74,10 @@ def _shared_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
     os.environ[METRICS_DIR] = str(folder)
     try:
-        with (folder / _OWNED).open("w") as owned:
+        making = folder / f".{_OWNED}"
+        with making.open("w") as owned:
             flock(owned, LOCK_EX | LOCK_NB)  # until this process ends, however it does
+            making.rename(folder / _OWNED)  # its name appears once it is locked
             yield folder
     finally:
         del os.environ[METRICS_DIR]

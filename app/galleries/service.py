@@ -141,12 +141,13 @@ class Galleries:
             recall=settings.index_recall,
         )
 
-    def lineage(self, info: GalleryInfo, number: int, *, uncertainty: bool = False) -> Lineage:
+    def lineage(self, info: GalleryInfo, number: int, *, uncertainty: bool = False, refreshed: bool = False) -> Lineage:
         """How to get a generation's vectors from the items; with the error expected of them, which takes longer than
-        the vectors themselves, only where that is asked for. Raises CorruptArtifact.
+        the vectors themselves, only where that is asked for. refreshed: whether the caller has just
+        brought the artifacts. Raises CorruptArtifact.
         """
         ancestry = info.ancestry(number)
-        if len(ancestry) > 1:
+        if len(ancestry) > 1 and not refreshed:
             self._artifacts.refresh()
         artifacts = [
             UpgradeArtifacts(self._settings.artifacts_dir, str(generation.transformation)) for generation in ancestry

@@ -61,10 +61,10 @@ class LaterSideInformation:
         """The dimensions that side-information has in the crossings of a gallery: those of its generations, and those
         that are pushed into queries, each given as its upgrade and the space it leads to. Vectors of another would
         leave the gallery without any answer."""
-        made = {number: self._galleries.lineage(info, number) for number in info.generations}
-        crossings = [crossing for lineage in made.values() for crossing in lineage.crossings]
-        source = info.current.space
         self._shared.refresh()
+        made = [self._galleries.lineage(info, number, refreshed=True) for number in info.generations]
+        crossings = [crossing for lineage in made for crossing in lineage.crossings]
+        source = info.current.space
         for upgrade, target in pushed:
             crossings.append(open_crossing(UpgradeArtifacts(self._artifacts, upgrade), source, target))
         read = (crossing.chosen.card.side_dimension for crossing in crossings)

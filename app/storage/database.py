@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import JSON, DateTime, Engine, MetaData, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -19,6 +20,8 @@ from app.storage.commits import CommitWatch
 from app.storage.disk import disk_problem, server_disk_problem
 from app.storage.sqlite_errors import sqlite_error_kind
 from app.storage.turns import ConnectionTurns
+
+log = structlog.get_logger(__name__)
 
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -96,7 +99,10 @@ class Database:
             reached(Failpoint.SQL_COMMITTING)
         reached(Failpoint.SQL_COMMITTED)
         for do in session.info.pop(_ONCE_COMMITTED, ()):
-            do()
+            try:
+                do()
+            except Exception:  # What was asked for is committed: nobody is to be told that it failed.
+                log.exception("what was to follow a commit failed")
 
     @contextmanager
     def read(self, within: Session | None = None) -> Iterator[Session]:
@@ -124,7 +130,8 @@ class Database:
 
 def once_committed(session: Session, do: Callable[[], object]) -> None:
     """Has something done when a session of `Database.session` is committed and has given its connection back: what may
-    take its time keeps no other from the database. Nothing is done where the session is rolled back."""
+    take its time keeps no other from the database. What it raises is logged. Nothing is done where the session is
+    rolled back."""
     session.info.setdefault(_ONCE_COMMITTED, []).append(do)
 
 

@@ -163,7 +163,7 @@ class Table:
 
     def upsert(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Written:
         """Inserts or updates by `id`, in one commit. Columns left out keep their values in rows that are there."""
-        return self._settled(merge(self._files, schema, batches, insert=True)).written
+        return self._settled(merge(self._files, schema, batches, insert=True))
 
     def upsert_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
         """Upserts rows that depend on those they are written over, in one commit.
@@ -172,15 +172,15 @@ class Table:
         called again with what is stored then, so that nobody's write is lost: whatever the new rows depend on is to be
         looked up in there. What it raises before it returns is raised. Raises Unavailable where that never ends.
         """
-        return self._settled(merge_over(self._files, rows, insert=True)).written
+        return self._settled(merge_over(self._files, rows, insert=True))
 
     def update_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
         """As `upsert_over`, but that rows of ids that are not there are passed over."""
-        return self._settled(merge_over(self._files, rows, insert=False)).written
+        return self._settled(merge_over(self._files, rows, insert=False))
 
     def update(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
         """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
-        return self._settled(merge(self._files, schema, batches, insert=False)).written.updated
+        return self._settled(merge(self._files, schema, batches, insert=False)).updated
 
     def known(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
@@ -324,10 +324,10 @@ class Table:
         """Removes a tag, if there is one. A table that is gone has none."""
         remove_tag(self._latest, name)
 
-    def _settled(self, merged: Merged) -> Merged:
-        """A merge after which the table has its checksums, and few fragments."""
+    def _settled(self, merged: Merged) -> Written:
+        """What a merge wrote, after which the table has its checksums, and few fragments."""
         self._files.compact(_FRAGMENTS_BEFORE_COMPACTION, _KEEP_VERSIONS, merged.over)
-        return merged
+        return merged.written
 
     def _latest(self) -> lance.LanceDataset:
         return self._files.latest()

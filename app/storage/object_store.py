@@ -22,6 +22,10 @@ from app.storage.location import ObjectFolder
 
 _PROBE = ".crosswalk-probe-"
 _KEPT_OPEN = 256
+_SILENT_SECONDS = 60.0
+"""For how long nothing may come of an answer, however long all of it takes; it begins with the request, whose body is
+of some MiB at most."""
+_LONGEST_HOURS = 24
 _TRUE = ("1", "true", "on", "yes", "y")
 _OF_THE_STORE = "Generic S3 error"
 
@@ -50,7 +54,7 @@ class ObjectStore:
         """Every object below a folder, in the order of their keys."""
         with _answering(self.root):
             found = [one for page in obstore.list(self._store, folder or None) for one in page]
-        objects = [StoredObject(one["path"], one["size"], str(one["e_tag"]), one["last_modified"]) for one in found]
+        objects = [_stored(one["path"], one["size"], one["e_tag"], one["last_modified"]) for one in found]
         return sorted(objects, key=lambda one: one.key)
 
     def folders_in(self, folder: str) -> list[str]:
@@ -63,10 +67,10 @@ class ObjectStore:
         with _answering(self.root):
             return any(page for page in obstore.list(self._store, folder, chunk_size=1))
 
-    def upload(self, path: Path, key: str) -> str:
-        """Writes a file's content to an object, whatever it held before; the etag that it has now."""
+    def upload(self, path: Path, key: str) -> None:
+        """Writes a file's content to an object, whatever it held before."""
         with _answering(self.root):
-            return str(obstore.put(self._store, key, path)["e_tag"])
+            obstore.put(self._store, key, path)
 
     def download(self, key: str, path: Path) -> bool:
         """Writes an object's content to a file; whether there is such an object."""
@@ -114,19 +118,26 @@ class ObjectStore:
         return True
 
 
+def _stored(key: str, size: int, etag: str | None, written: datetime) -> StoredObject:
+    """An object as the store lists it; one that has no etags tells another content by its size and time."""
+    return StoredObject(key, size, etag or f"{size}-{written.isoformat()}", written)
+
+
 @lru_cache(maxsize=_KEPT_OPEN)
 def _opened(url: str, *, impatient: bool = False) -> S3Store:
     """One client a URL, whose connections all who use it share."""
-    seconds = 5 if impatient else 300
+    silent = 5.0 if impatient else _SILENT_SECONDS
+    longest = timedelta(seconds=silent) if impatient else timedelta(hours=_LONGEST_HOURS)  # with the body
     return S3Store.from_url(
         url,
         client_options={
-            "timeout": timedelta(seconds=seconds),
+            "timeout": longest,
+            "read_timeout": timedelta(seconds=silent),
             "connect_timeout": timedelta(seconds=5),
             # Not taken from the variable where there are options at all.
             "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in _TRUE,
         },
-        retry_config={"max_retries": 0 if impatient else 4, "retry_timeout": timedelta(seconds=min(30, seconds))},
+        retry_config={"max_retries": 0 if impatient else 4, "retry_timeout": timedelta(seconds=min(30.0, silent))},
     )
 
 

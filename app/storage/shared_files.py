@@ -76,7 +76,7 @@ class SharedFiles:
                     raise
 
     def fetch_files(self, folder: Path) -> None:
-        """Copies those files of a folder from the store that are not here, folders in it aside."""
+        """Copies those files below a folder from the store that are not here."""
         if self.store is None:
             return
         for one in self.store.listed(self.key(folder)):

@@ -1,8 +1,12 @@
 """Whether a process may start: that its data directory and its object store belong together, and can be used."""
 
+import secrets
+from pathlib import Path
+
 from app.problems import StoreAway
 from app.settings import Settings
 from app.storage.shared_files import shared_files
+from models.portable import publish
 
 _MARK = "storage-url"
 _TABLES = ("galleries/*/items.lance", "datasets/*/rows.lance")
@@ -40,5 +44,13 @@ def why_not_start(settings: Settings) -> str | None:
             f"The object store {url} overwrites an object that is written with `If-None-Match: *`, by which two "
             "writers would lose each other's items. Use one that has conditional writes."
         )
-    mark.write_text(f"{url}\n")
+    if kept is None:
+        _mark(mark, url)
     return None
+
+
+def _mark(mark: Path, url: str) -> None:
+    """Keeps a store's URL in a file that appears whole, since others who start beside this one read it."""
+    own = mark.with_name(f".{mark.name}.{secrets.token_hex(8)}")
+    publish(own, f"{url}\n".encode())
+    own.replace(mark)

@@ -15,8 +15,9 @@ from app.galleries.store import GalleryStore
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.migrate import migrate
-from app.storage.object_store import ObjectStore
-from app.store_leftovers import sweep_store
+from app.storage.object_store import ObjectStore, StoredObject
+from app.store_leftovers import sweep_store, sweeping_store
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -77,3 +78,40 @@ def test_tag_of_an_export_that_was_cut_off_is_removed_once_it_is_old(crosswalk: 
     assert store.items.tags() == [f"{EXPORT_TAG}x"]
     sweep_store(compose(crosswalk.settings.model_copy(update={"leftover_seconds": 0.0}), crosswalk.database))
     assert store.items.tags() == []
+
+
+def test_gallery_that_cannot_be_looked_at_keeps_no_other_from_being_swept(
+    crosswalk: Crosswalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = gallery(crosswalk).folder.name
+    crosswalk.galleries.create(NewGallery(id="h", model="m"))
+    second = crosswalk.galleries.info("h").folder
+    leftovers = [f"galleries/{folder}/generations/2.lance/data/1" for folder in (first, second)]
+    objects, listed = left(crosswalk, *leftovers), ObjectStore.listed
+
+    def failing(store: ObjectStore, folder: str) -> list[StoredObject]:
+        if first in folder:
+            raise OSError("cannot be looked at")
+        return listed(store, folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectStore, "listed", failing)
+        sweep_store(crosswalk)
+    assert [objects.holds_any(key.rpartition("/")[0]) for key in leftovers] == [True, False]
+
+
+def test_store_is_swept_by_one_of_the_processes_that_share_a_data_directory(crosswalk: Crosswalk) -> None:
+    leftover = f"galleries/{gallery(crosswalk).folder.name}/generations/2.lance"
+
+    def swept() -> bool:
+        return not objects.holds_any(leftover)
+
+    objects = left(crosswalk, f"{leftover}/data/1")
+    with sweeping_store(crosswalk):
+        wait_until(swept, "the leftover to go")
+        left(crosswalk, f"{leftover}/data/1")
+        with sweeping_store(crosswalk):
+            pass
+    assert not swept(), "one sweep is enough for a gateway"
+    with sweeping_store(crosswalk):
+        wait_until(swept, "the leftover to go with the next start")

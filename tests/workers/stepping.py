@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -30,7 +31,7 @@ class CutOff(Exception):
 
 
 class _Cut(StepContext):
-    def finish(self, apply: Callable[..., None]) -> None:
+    def finish(self, apply: Callable[..., None], served: Path | None = None) -> None:
         raise CutOff
 
 

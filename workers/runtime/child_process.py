@@ -88,7 +88,7 @@ class Child:
         output, into = os.pipe()
         try:
             self._process = _started(program, settings, lease, forks, into)
-        except OSError:
+        except BaseException:
             os.close(output)
             raise
         finally:
@@ -118,12 +118,20 @@ class Child:
     def stop(self) -> None:
         """Ends the process and all that it started: TERM, and KILL for what is left after a moment."""
         for which in (signal.SIGTERM, signal.SIGKILL):
-            if (group := self._process.pid) is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(group, which)
+            group = self._signal(which)
             self.wait(_GRACE_SECONDS)
+        if group is None:  # it may have been born since, and then knows nothing of having been given up
+            self.wait(0)
+            self._signal(signal.SIGKILL)
         self._process.close()
         self._listener.join(_GRACE_SECONDS)
+
+    def _signal(self, which: signal.Signals) -> int | None:
+        """Sends a signal to the process and all that it started; their group, None where there is none yet."""
+        if (group := self._process.pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, which)
+        return group
 
     def death(self) -> Death:
         """How the process ended, said of a step that did not finish its job: see `reason`."""

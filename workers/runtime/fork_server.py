@@ -95,7 +95,8 @@ def _forked() -> int:
 def _tell_of_deaths(living: dict[int, int]) -> None:
     with suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            pipe = living.pop(found[0])
+            if (pipe := living.pop(found[0], None)) is None:  # what an import started and left behind
+                continue
             with suppress(BrokenPipeError):
                 tell(pipe, ENDED, os.waitstatus_to_exitcode(found[1]))
             os.close(pipe)

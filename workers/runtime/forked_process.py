@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from workers.runtime.fork_orders import BORN, ForkOrder, hear
@@ -57,7 +58,7 @@ class ForkedProcess:
 
 class ForkServer:
     """Starts the fork server when something is to be forked, and ends it when nothing has been for a while, since it
-    takes some hundred MiB. Any thread may use it; it ends at the latest with the thread that first did.
+    takes some hundred MiB. Any thread may use it; it ends at the latest with this process.
 
     environment: of the fork server and of all that it forks.
     """
@@ -65,6 +66,8 @@ class ForkServer:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._lock = threading.Lock()
+        # Linux takes a parent's death to be that of the thread: this one ends with the last fork server.
+        self._starter = ThreadPoolExecutor(1, "fork server")
         self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._forked: list[ForkedProcess] = []
         self._used = time.monotonic()
@@ -94,9 +97,10 @@ class ForkServer:
                 self._end()
 
     def close(self) -> None:
-        """Ends the fork server and all that it forked."""
+        """Ends the fork server and all that it forked. None is started any more."""
         with self._lock:
             self._end()
+        self._starter.shutdown()
 
     def _order(self, data: bytes, descriptors: list[int]) -> None:
         self._used = time.monotonic()
@@ -110,14 +114,15 @@ class ForkServer:
         if self._server is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                process = subprocess.Popen(
+                process = self._starter.submit(
+                    subprocess.Popen[bytes],
                     # -P: the folder that the service was started from may hold modules of the same names as ours.
                     [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), _ROOM],
                     env=self._environment,
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
-                )
+                ).result()
             self._server = process, ours
         return self._server[1]
 

@@ -46,7 +46,6 @@ class Supervisor:
         self._forks = ForkServer(environment(settings)) if sys.platform == "linux" else None
         self._stopping = threading.Event()
         self._bells = [threading.Event() for _ in range(settings.worker_concurrency)]
-        # Each thread outlives every process it starts: Linux takes a parent's death to be that of the thread.
         self._slots = [
             threading.Thread(target=self._serve, args=(bell,), name=f"slot {number}", daemon=True)
             for number, bell in enumerate(self._bells)

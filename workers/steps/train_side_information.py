@@ -44,8 +44,8 @@ def run(context: StepContext) -> None:
     def apply(session: Session) -> None:
         crosswalk.encoders.finish(session, run, learned)
 
-    context.finish(apply)
-    SharedArtifacts(context.settings).discard(artifacts.training)  # the rows' copy and the checkpoint have served
+    context.finish(apply, served=artifacts.training)  # the rows' copy and the checkpoint
+    SharedArtifacts(context.settings).discard(artifacts.training)  # what other attempts gave to the store
 
 
 def _train(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from app.artifacts import shared
 from app.artifacts.shared import SharedArtifacts, StepArtifacts
 from app.problems import StoreAway
 from app.settings import Settings
@@ -124,6 +126,16 @@ def test_store_that_is_away_is_said_and_nothing_is_lost(one: Settings, monkeypat
     assert read(one) == {"upg-1/chosen": "a"}
 
 
+def test_process_that_brings_artifacts_for_ever_is_not_waited_for_as_long(
+    one: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_LONGEST_WAIT_SECONDS", 0.01)
+    one.data_dir.mkdir()
+    with FileLock(one.data_dir / "artifacts.copied.lock"), pytest.raises(StoreAway, match="Another process"):
+        SharedArtifacts(one).refresh()
+    SharedArtifacts(one).refresh()
+
+
 def test_without_an_object_store_there_is_one_place(settings: Settings) -> None:
     write(settings.artifacts_dir / "upg-1", chosen="a")
     SharedArtifacts(settings).refresh()
@@ -144,6 +156,20 @@ def test_folder_that_has_served_goes_from_the_store_and_from_other_machines(one:
     for machine in (one, other):
         SharedArtifacts(machine).refresh()
         assert read(machine) == {"upg-1/model": "m"}
+
+
+def test_folder_that_has_served_when_its_step_ends_is_not_given_to_the_store(one: Settings, other: Settings) -> None:
+    step = StepArtifacts(one, "job-1")
+    training = step.begin().artifacts_dir / "upg-1" / "training"
+    write(training, rows="1", checkpoint="epoch 3")
+    step.publish()
+    write(training, checkpoint="epoch 4")
+    write(training.parent, model="m", trainings="t")
+    step.publish(served=training)
+    SharedArtifacts(other).refresh()
+    assert read(other) == {"upg-1/model": "m", "upg-1/trainings": "t"}
+    again = StepArtifacts(one, "job-1")  # where the step was cut off before it could say that it is done
+    assert (again.begin().artifacts_dir / "upg-1" / "training" / "checkpoint").read_text() == "epoch 4"
 
 
 def test_run_that_was_removed_meanwhile_does_not_come_back_with_a_step(one: Settings, other: Settings) -> None:

@@ -2,10 +2,12 @@
 
 import tempfile
 from fcntl import LOCK_EX, flock
+from io import TextIOBase
 from pathlib import Path
 
 import pytest
 
+from app.cli import processes
 from app.cli.processes import _shared_folder
 
 
@@ -22,3 +24,18 @@ def test_a_folder_goes_with_its_service_and_those_of_services_that_were_killed_w
         with _shared_folder() as folder:
             assert sorted(tmp_path.iterdir()) == sorted([folder, serving, other])
         assert sorted(tmp_path.iterdir()) == [serving, other]
+
+
+def test_a_folder_that_is_being_made_is_not_taken_for_one_that_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def after_another_has_looked(file: TextIOBase, how: int) -> None:
+        monkeypatch.setattr(processes, "flock", flock)
+        processes._remove_abandoned()
+        flock(file, how)
+
+    monkeypatch.setattr(processes, "flock", after_another_has_looked)
+    with _shared_folder() as folder:
+        assert (folder / "owned").exists()

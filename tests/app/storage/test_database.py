@@ -41,6 +41,19 @@ def test_what_waits_for_a_commit_is_done_when_its_connection_is_free_again(
     database.close()
 
 
+def test_what_fails_after_a_commit_fails_no_request_and_keeps_nothing_else_from_being_done(database: Database) -> None:
+    done = list[str]()
+
+    def fail() -> None:
+        raise LookupError("gone meanwhile")
+
+    with database.session() as session:
+        session.add(ModelRow(id="m", dimension=3, metric="l2"))
+        once_committed(session, fail)
+        once_committed(session, lambda: done.append("the rest"))
+    assert done == ["the rest"]
+
+
 def test_a_server_that_goes_away_without_a_word_is_noticed_in_time_unless_the_url_says_otherwise(
     postgres_url: str,
 ) -> None:

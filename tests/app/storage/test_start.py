@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def test_data_directory_is_of_one_store_for_good(in_store: Settings) -> None:
     assert "CROSSWALK_STORAGE_URL is not set" in str(why_not_start(Settings(data_dir=in_store.data_dir)))
     another = in_store.model_copy(update={"storage_url": f"{in_store.storage_url}/another"})
     assert str(in_store.storage_url) in str(why_not_start(another))
+
+
+def test_processes_that_start_beside_one_another_find_the_url_whole(in_store: Settings) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(why_not_start, [in_store] * 4)) == [None] * 4
+    (mark,) = in_store.data_dir.iterdir()
+    written = mark.stat().st_mtime_ns
+    assert why_not_start(in_store) is None
+    assert mark.stat().st_mtime_ns == written, "what others may be reading is not written again"
 
 
 def test_galleries_on_the_disk_are_not_left_behind(in_store: Settings) -> None:

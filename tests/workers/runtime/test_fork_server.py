@@ -2,7 +2,10 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,7 +20,7 @@ from workers.runtime import forked_process
 from workers.runtime.celery import EmbeddedWorker
 from workers.runtime.child_process import Child, environment
 from workers.runtime.fork_orders import ForkOrder
-from workers.runtime.forked_process import ForkServer
+from workers.runtime.forked_process import ForkedProcess, ForkServer
 
 SERVER = "workers.runtime.fork_server"
 POEM = ForkOrder("this", (), ())
@@ -57,6 +60,66 @@ def test_a_process_that_is_given_up_before_it_is_born_does_nothing(forks: ForkSe
     os.close(theirs)
     server.resume()
     assert said(ours).count("The Zen of Python") == 1
+
+
+def test_what_steps_are_forked_from_outlives_the_thread_that_first_needed_it(forks: ForkServer) -> None:
+    def fork() -> None:
+        ours, theirs = os.pipe()
+        process = forks.fork(POEM, theirs)
+        os.close(theirs)
+        said(ours)
+        assert process.wait(PATIENCE_SECONDS) == 0
+
+    first = threading.Thread(target=fork)
+    first.start()
+    first.join()
+    (server,) = servers()
+    fork()
+    assert servers() == [server]
+
+
+def test_what_an_import_started_and_left_behind_ends_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaving_a_child.py").write_text("import subprocess\nleft = subprocess.Popen(['true'])\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with closing(ForkServer(environment(settings))) as forks:
+        ours, theirs = os.pipe()
+        process = forks.fork(ForkOrder("this", (), ("leaving_a_child",)), theirs)
+        os.close(theirs)
+        assert said(ours).startswith("The Zen of Python")
+        assert process.wait(PATIENCE_SECONDS) == 0
+        (server,) = servers()
+        wait_until(lambda: not server.children(), "what was left behind to be buried")
+        assert servers() == [server]
+
+
+def test_a_step_that_is_born_while_it_is_ended_is_ended(
+    bench: JobBench, forks: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.pipe()
+    assert forks.fork(POEM, theirs).wait(PATIENCE_SECONDS) == 0
+    for descriptor in (ours, theirs):
+        os.close(descriptor)
+    (server,) = servers()
+    server.suspend()
+    bench.enqueue("hang")
+    lease = Leases(bench.database, bench.settings, SAMPLE.failed(bench.settings)).claim(SAMPLE.steps)
+    assert lease is not None
+    child, wait, waits = Child(SAMPLE, bench.settings, lease, forks), ForkedProcess.wait, list[float]()
+
+    def born_late(process: ForkedProcess, timeout: float) -> int | None:
+        waits.append(timeout)
+        if len(waits) == 2:
+            server.resume()
+            wait_until(lambda: wait(process, 0) is None and process.pid is not None, "the step to be born")
+        return wait(process, 0)
+
+    monkeypatch.setattr(ForkedProcess, "wait", born_late)
+    child.stop()
+    pid = child.pid
+    assert pid is not None
+    wait_until(lambda: not alive(pid), "the step to die")
 
 
 def test_all_steps_come_from_one_process_that_ends_with_the_worker(bench: JobBench) -> None:
