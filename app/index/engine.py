@@ -144,9 +144,9 @@ class IndexEngine:
         return MilvusSnapshot.load(directory, self._milvus)
 
     @staticmethod
-    def outlives_its_removal(directory: Path) -> bool:
+    def outlives_its_removal(index: IndexSnapshot) -> bool:
         """Whether who has opened an index goes on reading it once it is removed, as files are read that are mapped."""
-        return not (directory / COLLECTION).exists()
+        return isinstance(index, Snapshot)
 
     def growable(self, directory: Path) -> Snapshot | None:
         """What `app.index.grow` can start from; None where an index is built whole, as those in Milvus always are.
