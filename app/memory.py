@@ -2,7 +2,7 @@
 
 glibc gives each thread an arena of its own, up to eight for each processor, and what it hands out of an arena for large
 blocks comes back to the system only where nothing small has been put behind it. Bulk uploads pass through dozens of
-Lance's threads; a gateway that took 100,000 items in Arrow kept 230 MiB, of which it used 60.
+Lance's threads; of a gateway that took 100,000 items in Arrow, malloc then had 171 MiB free and 59 in use.
 """
 
 import ctypes

@@ -15,13 +15,9 @@ class KeptResults:
 
     def __init__(self, bytes_at_most: int) -> None:
         self._lock = threading.Lock()
+        self._most = bytes_at_most
         self._room = bytes_at_most
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-
-    @property
-    def room(self) -> int:
-        """Bytes that are not taken."""
-        return self._room
 
     def find(self, name: Hashable) -> Any | None:
         """The result of this name, if it is kept."""
@@ -33,11 +29,14 @@ class KeptResults:
             return known[0]
 
     def keep(self, name: Hashable, result: Any, nbytes: int) -> None:
-        """Keeps a result in the place of the one that had its name. nbytes: that keeping it takes."""
+        """Keeps a result in the place of the one that had its name, unless it is larger than all the room there is.
+        nbytes: that keeping it takes."""
         taken = nbytes + _OVERHEAD_BYTES
         with self._lock:
             if (before := self._kept.pop(name, None)) is not None:
                 self._room += before[1]
+            if taken > self._most:
+                return
             self._kept[name] = (result, taken)
             self._room -= taken
             while self._room < 0:

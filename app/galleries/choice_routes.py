@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.composition import Parts
 from app.galleries.orders import Order
+from app.galleries.samples import SampleRequest, Samples
 from app.galleries.schemas import Backfill, Sample
 from app.http.openapi import problems
 from app.ids import GalleryId
@@ -35,15 +36,24 @@ def sample(
     """The n items from which a crossing is learned best, before any pair exists: spread by k-means over what is stored,
     one item nearest to each centre. The same question on the same items has the same answer."""
     wanted = parts.samples.wanted(gallery, n)
-    deadline = time.monotonic() + _SAMPLE_PATIENCE_SECONDS
-    while (chosen := parts.samples.find(wanted)) is None:
-        parts.samples.ask(wanted)
-        if time.monotonic() > deadline:
-            response.status_code = 202
-            response.headers["Retry-After"] = "2"
-            return None
-        time.sleep(_SAMPLE_LOOK_SECONDS)
+    chosen = parts.samples.find(wanted)
+    if chosen is None and _chosen_soon(parts.samples, wanted):
+        chosen = parts.samples.find(wanted)
+    if chosen is None:
+        response.status_code = 202
+        response.headers["Retry-After"] = "2"
     return chosen
+
+
+def _chosen_soon(samples: Samples, wanted: SampleRequest) -> bool:
+    """Has a sample chosen; whether it is before a request should wait no longer."""
+    samples.ask(wanted)
+    deadline = time.monotonic() + _SAMPLE_PATIENCE_SECONDS
+    while not samples.chosen(wanted):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_SAMPLE_LOOK_SECONDS)
+    return True
 
 
 @router.get("/{gallery}/backfill", summary="Choose items to re-embed next", responses=problems(NotFound, WrongState))

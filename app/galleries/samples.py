@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from app.galleries.info import GalleryInfo
 from app.galleries.schemas import Sample
 from app.galleries.service import Galleries
 from app.jobs.service import Jobs
-from app.jobs.values import JobState
+from app.jobs.values import Job, JobState
 from app.problems import InternalError, Unprocessable
 from app.storage.database import Database
 
@@ -72,11 +74,23 @@ class Samples:
     def ask(self, wanted: SampleRequest) -> None:
         """Has it chosen, unless that is under way. Raises InternalError where it was tried and failed."""
         with self._database.session() as session:
-            jobs = self._jobs.of(session, wanted.subject)
-            if jobs and jobs[-1].state == JobState.FAILED:
-                raise InternalError(f"The sample could not be chosen: {jobs[-1].error}")
-            if not jobs:
+            if self._job(session, wanted) is None:
                 self._jobs.enqueue(session, STEP, wanted.subject, asdict(wanted))
+
+    def chosen(self, wanted: SampleRequest) -> bool:
+        """Whether it was chosen since it was asked for. The database knows; where samples are kept, which may be an
+        object store, is not looked at. Raises NotFound where the gallery is gone, and InternalError as `ask`."""
+        with self._database.read() as session:
+            self._galleries.info(wanted.gallery, session)
+            job = self._job(session, wanted)
+            return job is not None and job.state == JobState.SUCCEEDED
+
+    def _job(self, session: Session, wanted: SampleRequest) -> Job | None:
+        """The job that chooses it; None before it is asked for. Raises InternalError where that failed."""
+        jobs = self._jobs.of(session, wanted.subject)
+        if jobs and jobs[-1].state == JobState.FAILED:
+            raise InternalError(f"The sample could not be chosen: {jobs[-1].error}")
+        return jobs[-1] if jobs else None
 
     def weights(self, info: GalleryInfo, ids: Iterable[str]) -> Mapping[str, float] | None:
         """The share of the gallery that each of these items stands for, where it is of the sample that they came from.

@@ -104,7 +104,7 @@ class Galleries:
                 session.delete(row)
         reached(Failpoint.GALLERY_UNREGISTERED)
         store = self.store(info)
-        if self.index_engine.releasing().release(store.folder):
+        if self.index_engine.release(store.folder):
             store.destroy()
         reached(Failpoint.GALLERY_DESTROYED)
 

@@ -59,13 +59,21 @@ class Delta:
             reduced = self._axes.reduce(units) if self._axes else np.empty((len(rows), 0), np.float32)
             self._append(rows, units, reduced, np.full(len(rows), version), ranked, longest)
 
-    def search_by(self, axes: Axes) -> None:
-        """From now on rows are searched by these axes, before whole vectors are looked at."""
+    def search_by(self, axes: Axes, block: VectorBlock, reduced: Vectors) -> bool:
+        """Has rows searched by these axes from now on, before whole vectors are looked at; whether that is so: not
+        where they have moved to other buffers since `block` was handed out.
+
+        reduced: (n, axes.width), of the vectors of that block, so that little is left to be done.
+        """
+        if block.vectors.base is not self._vectors:
+            return False
         self._axes = axes
-        end = len(self.block.rows)
+        known, end = len(reduced), len(self.block.rows)
         self._reduced = np.empty((len(self._rows), axes.width), np.float32)
-        self._reduced[:end] = axes.reduce(self._vectors[:end])
+        self._reduced[:known] = reduced
+        self._reduced[known:end] = axes.reduce(self._vectors[known:end])
         self.block = dataclasses.replace(self.block, reduced=self._reduced_rows(end))
+        return True
 
     def only(self, rows: RowIds) -> Delta:
         """A delta of its own with those of the rows that can be found here, to the bit as they are."""

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,6 +30,7 @@ from app.storage.shared_files import shared_files
 from models.portable import Distance
 
 _ON_ITS_WAY_SECONDS = 3600
+_MANIFESTS_KEPT = 1_000
 _GRACE_SECONDS = 1.0  # for searches that began before an index was superseded
 
 log = structlog.get_logger(__name__)
@@ -41,6 +43,7 @@ class IndexEngine:
         self._publishes_to_milvus = settings.index_engine == "milvus"
         self._prefix = settings.milvus_prefix
         self._shared = shared_files(settings)
+        self._elsewhere = lru_cache(_MANIFESTS_KEPT)(self._manifest_elsewhere)  # names are of one content for good
         self._milvus: MilvusServer | None = None
         if settings.milvus_uri is not None:
             address = MilvusAddress(settings.milvus_uri, settings.milvus_token, settings.milvus_timeout_seconds)
@@ -98,18 +101,23 @@ class IndexEngine:
     def manifest(self, directory: Path) -> Manifest:
         """What a published index says of itself; the index is not brought to this machine for that. Raises
         CorruptIndex."""
-        if self.here(directory) or (store := self._shared.store) is None:
-            return Manifest.load(directory)
+        return Manifest.load(directory) if self.here(directory) else self._elsewhere(directory)
+
+    def _manifest_elsewhere(self, directory: Path) -> Manifest:
+        """As `manifest`, of an index that only the object store has."""
+        assert self._shared.store is not None
         with TemporaryDirectory() as folder:
             alone = Path(folder) / directory.name
             alone.mkdir()
-            store.download(self._shared.key(directory / FILE), alone / FILE)
+            self._shared.store.download(self._shared.key(directory / FILE), alone / FILE)
             return Manifest.load(alone)
 
     def _brought(self, directory: Path) -> None:
         """Has a published index on this machine; those that it follows there are let go."""
         if self.here(directory):
             return
+        if directory.is_dir():  # with what names its collection alone, which was to be dropped
+            self._shared.fetch_files(directory, last=[FILE])
         self._shared.fetch(directory)
         if not directory.is_dir():
             return  # which opening it tells
@@ -136,9 +144,9 @@ class IndexEngine:
         return MilvusSnapshot.load(directory, self._milvus)
 
     @staticmethod
-    def outlives_its_removal(directory: Path) -> bool:
+    def outlives_its_removal(index: IndexSnapshot) -> bool:
         """Whether who has opened an index goes on reading it once it is removed, as files are read that are mapped."""
-        return not (directory / COLLECTION).exists()
+        return isinstance(index, Snapshot)
 
     def growable(self, directory: Path) -> Snapshot | None:
         """What `app.index.grow` can start from; None where an index is built whole, as those in Milvus always are.
@@ -187,8 +195,9 @@ class IndexEngine:
                 self._shared.remove(folder / name)
 
     def _bring_names(self, folder: Path) -> None:
-        """Has on this machine what names the collections of Milvus of the indexes below a folder."""
-        if self._milvus is not None and (store := self._shared.store) is not None:
+        """Has on this machine what names the collections of Milvus of the indexes below a folder; also where nothing is
+        set of Milvus, so that what then cannot be dropped keeps its name."""
+        if (store := self._shared.store) is not None:
             for one in store.listed(self._shared.key(folder)):
                 if one.key.endswith(f"/{COLLECTION}"):
                     self._shared.fetch(self._shared.path(one.key))

@@ -13,6 +13,7 @@ from app.index.axes_choice import choose_axes
 from app.index.block import LEAST_REDUCED, VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
+from app.index.leading import Axes
 from app.index.numbered_rows import NumberedRows
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
 from app.index.published import IndexSnapshot
@@ -24,6 +25,9 @@ _REBUILD_LEAST = 10_000  # rows
 _REBUILD_SHARE, _REBUILD_MOST = 0.1, 200_000  # of the snapshot's rows, and rows at most
 _RESTAMPS_MOST = 200_000  # rows; every write sorts as many anew
 _GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built anew but grown
+
+SEEKING_AXES = "seeking axes"
+"""The name of threads that look whether rows are sooner searched by fewer coordinates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,22 +241,40 @@ class LiveIndex:
         return _State(version, snapshot, base, delta.block, delta.slots, delta.versions, restamps)
 
     def _seek_axes(self) -> None:
-        """Once, when many rows were written: has them searched by fewer coordinates, where that is sooner done."""
-        state = self._state
-        delta, base = state.delta, state.base
-        if self._axes_sought or delta.ranked.count < LEAST_REDUCED:
+        """Once, when many rows were written: looks beside searches and writes, since it takes tenths of a second,
+        whether the rows are sooner searched by fewer coordinates."""
+        if self._axes_sought or self._state.delta.ranked.count < LEAST_REDUCED:
             return
         self._axes_sought = True
+        arguments = self._delta, self.frozen()
+        threading.Thread(target=self._reduce, args=arguments, name=SEEKING_AXES, daemon=True).start()
+
+    def _reduce(self, written: Delta, now: LiveIndex) -> None:
+        """Has rows that were written searched by fewer coordinates, where that is sooner done in the index as it is
+        now; unless they come to be in a snapshot, or in another delta, meanwhile."""
+        with one_thread():
+            axes = now._axes()
+        while axes is not None:
+            block = written.block
+            reduced = axes.reduce(block.vectors)
+            with self._writing:
+                if written is not self._delta:
+                    return
+                if written.search_by(axes, block, reduced):
+                    state = self._state
+                    self._state = self._state_of(state.version, state.snapshot, state.base, state.restamps)
+                    return
+
+    def _axes(self) -> Axes | None:
+        """Those by which the delta is searched soonest, if any."""
+        delta, base = self._state.delta, self._state.base
         here = base is not None and len(base.vectors) > 0  # and not on a server
 
         def kth(queries: Vectors, k: int, score: Distance) -> Vectors:
             found = self.search(queries, k, score_as=score) if here else delta.search(queries, k, score)
             return found.scores[:, -1]
 
-        alike = base.vectors if base is not None and here else delta.vectors
-        if (axes := choose_axes(alike, delta, self.metric, kth)) is not None:
-            self._delta.search_by(axes)
-            self._state = self._state_of(state.version, state.snapshot, base, state.restamps)
+        return choose_axes(base.vectors if base is not None and here else delta.vectors, delta, self.metric, kth)
 
     def memory(self) -> MemoryUse:
         state = self._state

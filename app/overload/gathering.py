@@ -84,6 +84,8 @@ class Gathering(Generic[About, One, Answer]):
         answers: Sequence[Answer | Exception]
         try:
             answers = self._answer(about, [one for one, _ in taken])
+            if len(answers) != len(taken):  # told to each here: in the event loop nobody would hear of it
+                raise RuntimeError(f"{len(answers)} answers to {len(taken)} that were asked for")
         except Exception as error:
             answers = [error] * len(taken)
         with suppress(RuntimeError):  # the loop has ended, and nobody waits any more

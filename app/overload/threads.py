@@ -11,6 +11,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 import anyio
+import structlog
 from anyio.to_thread import current_default_thread_limiter
 
 from app.settings import Settings
@@ -19,6 +20,8 @@ _SWITCH_SECONDS = 0.0005
 _OBJECTS_UNTIL_COLLECTION = 20_000
 _OTHERS = 24  # streams of events that look again, what is left for after answers, files that are sent
 _EXPORTS = 4
+
+log = structlog.get_logger(__name__)
 
 
 def enough_threads(settings: Settings) -> None:
@@ -70,7 +73,8 @@ class HandedOver:
         weakref.finalize(self, _end, self._waiting, most)
 
     def submit(self, do: Callable[[], object]) -> None:
-        """Has a thread do this. It sees to whatever may be raised itself. To be called by one thread."""
+        """Has a thread do this, which sees to whatever may be raised itself; what it lets through is only logged. To be
+        called by one thread."""
         self._waiting.put(do)
         if not self._idle.acquire(blocking=False) and self._begun < self._most:
             self._begun += 1
@@ -79,7 +83,10 @@ class HandedOver:
 
 def _work(waiting: SimpleQueue[Callable[[], object] | None], idle: threading.Semaphore) -> None:
     while (do := waiting.get()) is not None:
-        do()
+        try:
+            do()
+        except Exception:  # the thread goes on: one less would never be made up for
+            log.exception("what was handed over to a thread failed")
         del do  # else it, and what it refers to, would stay until the next
         idle.release()
 

@@ -93,15 +93,14 @@ class FoundItems:
         key = gallery, version
         with self._lock:
             for row, item in read.items():
-                if row in self._newer.get(key, {}):
+                if row in self._newer.get(key, {}) or item.nbytes + _OF_EACH_VERSION_BYTES > self._half:
                     continue
                 taken = item.nbytes + (0 if key in self._newer else _OF_EACH_VERSION_BYTES)
                 if self._newer_bytes + taken > self._half:
                     self._older, self._newer, self._newer_bytes = self._newer, {}, 0
                     taken = item.nbytes + _OF_EACH_VERSION_BYTES
-                if taken <= self._half:
-                    self._newer.setdefault(key, {})[row] = item
-                    self._newer_bytes += taken
+                self._newer.setdefault(key, {})[row] = item
+                self._newer_bytes += taken
 
 
 def _by_version(rows: RowIds, versions: RowIds) -> list[tuple[int, list[int]]]:

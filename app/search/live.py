@@ -114,7 +114,7 @@ class _Followed:
         request; left out, as they are now. Those who come while it catches up wait for it."""
         generation = info.generations[self._number]
         index = None if self._index is None else self._index.frozen()
-        later = index is not None and self._taken_over_later(info, generation)
+        later = index is not None and self._taken_over_later(index.snapshot, info, generation)
         if (
             index is not None
             and not index.lost
@@ -140,10 +140,13 @@ class _Followed:
         here late, may name one before it, which is pruned already."""
         return generation.index_name != self._published and (generation.store_version or 0) >= self._published_version
 
-    def _taken_over_later(self, info: GalleryInfo, generation: GenerationInfo) -> bool:
-        """Whether the newly published index is so large that it is loaded beside the searches of the one before."""
+    def _taken_over_later(self, before: IndexSnapshot | None, info: GalleryInfo, generation: GenerationInfo) -> bool:
+        """Whether the newly published index is so large, or not on this machine, that it is loaded beside searches of
+        the one before; not where these would fail meanwhile, since that is being removed."""
         name = generation.index_name
         if name is None or not self._newly_published(generation):
+            return False
+        if before is not None and not self._engine.outlives_its_removal(before):
             return False
         folder = self._store.index_folder(self._number) / name
         if not self._engine.here(folder):
@@ -152,9 +155,7 @@ class _Followed:
             size = sum(path.stat().st_size for path in folder.iterdir())
         except OSError:  # which loading it will tell of
             return False
-        if size <= self._limits.loaded_at_once or not self._engine.outlives_its_removal(folder):
-            return False
-        return self._taking_over(info, generation, name)
+        return size > self._limits.loaded_at_once and self._taking_over(info, generation, name)
 
     def _taking_over(self, info: GalleryInfo, generation: GenerationInfo, name: str) -> bool:
         """Has a thread load the newly published index, unless one does; True."""

@@ -79,26 +79,31 @@ class SearchResolver:
             spaces = {generation.space.model: generation.space for generation in info.generations.values()}
             queries = spaces.get(model) or self._models.spaces([model], session)[model]
             if wanted == "fused":
-                fused = self._fused(session, info, model, caller, like)
-                old = info.generations[fused.generation if fused.beside is None else fused.beside].space
-                return ResolvedSearch(info, queries, fused, old)
-            route = self._route(session, info, model, caller, wanted)
+                route = self._fused(session, info, model, caller, like)
+            else:
+                route = self._route(session, info, model, caller, wanted)
+        # What follows may wait for an object store, and holds no connection to the database meanwhile.
         if route.pushed is not None or any(one.upgrade is not None for one in info.generations.values()):
             self._shared.refresh()  # searches look for artifacts here alone
+        if wanted == "fused":
+            self._check_fusion(info, model, route, like)
+            old = info.generations[route.generation if route.beside is None else route.beside].space
+            return ResolvedSearch(info, queries, route, old)
+        if route.name == "instant" and has_cascade(self._artifacts(route)):
+            route = replace(route, name="cascade")
         return ResolvedSearch(info, queries, _as_wanted(info, model, route, wanted))
 
     def _route(
         self, session: Session, info: GalleryInfo, model: str, caller: Access, wanted: AskedRoute | None
     ) -> Route:
-        """The route that is taken unasked, or, of an upgrade accepted only as fused, where a route is named. Raises
-        NoRoute, which says what would make one."""
+        """The route that is taken unasked, or, of an upgrade accepted only as fused, where a route is named; `instant`
+        also where its artifacts may say that it is `cascade`. Raises NoRoute, which says what would make one."""
         if (route := find_route(info, model)) is not None:
             return route
         crossings = accepted_crossings.proved_crossings(session, info).get(model)
         crossing = None if crossings is None else crossings.alone or crossings.newest
         upgrade = None if crossing is None or (crossing.fused_only and wanted is None) else crossing.upgrade
-        cascade = upgrade is not None and has_cascade(self._artifacts(upgrade))
-        route = find_route(info, model, accepted_crossings.compatible(session, model), upgrade, cascade=cascade)
+        route = find_route(info, model, accepted_crossings.compatible(session, model), upgrade)
         if route is None:
             if crossing is not None:
                 raise _fused_only(info, model, crossing, caller)
@@ -107,8 +112,9 @@ class SearchResolver:
         return route
 
     def _fused(self, session: Session, info: GalleryInfo, model: str, caller: Access, like: bool) -> Route:
-        """The fused route. Raises NoRoute, which says why there is none, and what would make one where one can be."""
-        unfused = "So `like` cannot be used with `fused`: leave `route` out" if like else "Leave `old_vector` out"
+        """The fused route, whose artifacts are not looked at. Raises NoRoute, which says why there is none, and what
+        would make one where one can be."""
+        unfused = _unfused(like)
         about: dict[str, Any] = {"gallery": info.id, "generation": info.active, "model": model}
         try:
             route = find_fused_route(info, model, None)
@@ -123,17 +129,27 @@ class SearchResolver:
                     f"Model {model!r} was trained to search gallery {info.id!r} by itself. {unfused}.", **about
                 )
             raise NoRoute(accepted_crossings.missing(session, info, model, caller), **about)
-        if not has_fusion(self._artifacts(str(route.pushed)), info.id):
-            raise NoRoute(
-                f"The upgrade of gallery {info.id!r} to {model!r} was made by an earlier release, and did not learn "
-                f"how to fuse the scores of the two models. {unfused}, or start such an upgrade anew.",
-                **about,
-            )
         return route
 
-    def _artifacts(self, upgrade: str) -> UpgradeArtifacts:
-        self._shared.refresh()
-        return UpgradeArtifacts(self._settings.artifacts_dir, upgrade)
+    def _check_fusion(self, info: GalleryInfo, model: str, route: Route, like: bool) -> None:
+        """Raises NoRoute where the upgrade of a fused route did not learn how to fuse."""
+        if not has_fusion(self._artifacts(route), info.id):
+            raise NoRoute(
+                f"The upgrade of gallery {info.id!r} to {model!r} was made by an earlier release, and did not learn "
+                f"how to fuse the scores of the two models. {_unfused(like)}, or start such an upgrade anew.",
+                gallery=info.id,
+                generation=info.active,
+                model=model,
+            )
+
+    def _artifacts(self, route: Route) -> UpgradeArtifacts:
+        """Of the upgrade whose transformation is pushed into the queries, as this machine has them."""
+        return UpgradeArtifacts(self._settings.artifacts_dir, str(route.pushed))
+
+
+def _unfused(like: bool) -> str:
+    """How to search without fusing. like: whether the queries are items of the gallery."""
+    return "So `like` cannot be used with `fused`: leave `route` out" if like else "Leave `old_vector` out"
 
 
 def _fused_only(info: GalleryInfo, model: str, crossing: accepted_crossings.ProvedCrossing, caller: Access) -> NoRoute:

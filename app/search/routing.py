@@ -37,14 +37,12 @@ def find_route(
     model: str,
     compatible: Mapping[str, str] | None = None,
     crossing: str | None = None,
-    *,
-    cascade: bool = False,
 ) -> Route | None:
-    """The route of a query of `model`, or None where there is none.
+    """The route of a query of `model`, or None where there is none; `instant` where it may be `cascade`, which the
+    crossing's artifacts tell.
 
     compatible: the upgrades that trained `model`, by the old model that it is compatible with.
     crossing: the upgrade that was proved to lead from the active generation's model to `model`.
-    cascade: whether its transformation re-ranks what a linear one proposes.
 
     The active generation answers first. Behind it, those that it was derived from still answer clients that have not
     moved on to the new model. A generation that was never activated, or was rolled back from, does not answer.
@@ -56,7 +54,7 @@ def find_route(
     if active := _compatible(reached[:1], compatible or {}):
         return active
     if crossing is not None:
-        return Route("cascade" if cascade else "instant", gallery.active, pushed=crossing)
+        return Route("instant", gallery.active, pushed=crossing)
     return _compatible(reached[1:], compatible or {})
 
 

@@ -75,11 +75,12 @@ class SharedFiles:
                 if not path.is_dir():  # unless another process has fetched it meanwhile
                     raise
 
-    def fetch_files(self, folder: Path) -> None:
-        """Copies those files below a folder from the store that are not here."""
+    def fetch_files(self, folder: Path, last: Collection[str] = ()) -> None:
+        """Copies those files below a folder from the store that are not here; `last`: the names of those that make it
+        whole."""
         if self.store is None:
             return
-        for one in self.store.listed(self.key(folder)):
+        for one in sorted(self.store.listed(self.key(folder)), key=lambda one: one.key.rpartition("/")[2] in last):
             if not (path := self._data_dir / one.key).exists():
                 self.copy(one.key, path, one.size)
 

@@ -58,14 +58,31 @@ def test_asking_again_waits_for_the_first_job(crosswalk: Crosswalk) -> None:
     assert crosswalk.samples.find(wanted) == kept
 
 
+def test_the_database_tells_when_a_sample_was_chosen(crosswalk: Crosswalk) -> None:
+    wanted = SampleRequest("g", "g-1", 1, 3)
+    assert not crosswalk.samples.chosen(wanted)
+    crosswalk.samples.ask(wanted)
+    assert not crosswalk.samples.chosen(wanted)
+    leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
+    lease = leases.claim([STEP])
+    assert lease is not None
+    leases.finish(lease, lambda _session: None)
+    assert crosswalk.samples.chosen(wanted)
+    assert not crosswalk.samples.chosen(SampleRequest("g", "g-1", 2, 3))
+    crosswalk.galleries.delete("g")
+    with pytest.raises(NotFound):
+        crosswalk.samples.chosen(wanted)
+
+
 def test_sample_that_could_not_be_chosen_says_why(crosswalk: Crosswalk) -> None:
     crosswalk.samples.ask(SampleRequest("g", "g-1", 1, 3))
     leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
     lease = leases.claim([STEP])
     assert lease is not None
     leases.fail(lease, "no room")
-    with pytest.raises(InternalError, match="no room"):
-        crosswalk.samples.ask(SampleRequest("g", "g-1", 1, 3))
+    for told in (crosswalk.samples.ask, crosswalk.samples.chosen):
+        with pytest.raises(InternalError, match="no room"):
+            told(SampleRequest("g", "g-1", 1, 3))
 
 
 def items(*letters: str) -> list[str]:

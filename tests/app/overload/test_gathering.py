@@ -138,3 +138,14 @@ def test_who_waits_for_a_call_that_takes_long_is_answered_by_another_beside_it()
 
     assert anyio.run(ask) == {1: 2, 2: 4, 3: 6}
     assert [numbers for _, numbers in doubling.calls] == [[1], [2], [3]]
+
+
+def test_a_call_that_leaves_some_without_an_answer_is_told_to_all_of_them() -> None:
+    async def ask() -> None:
+        gathering: Gathering[str, int, int] = Gathering(lambda *_: [], 1, 10, HandedOver(1, "nothing"))
+        with anyio.fail_after(PATIENCE_SECONDS):
+            for number in range(2):
+                with pytest.raises(RuntimeError, match="0 answers to 1"):
+                    await gathering.ask("a", number)
+
+    anyio.run(ask)

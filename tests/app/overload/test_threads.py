@@ -42,6 +42,17 @@ def test_so_many_work_at_one_time_and_all_is_done() -> None:
     wait_until(lambda: _threads() == 0, "the threads to end")
 
 
+def test_a_thread_outlives_what_it_was_given_to_do() -> None:
+    threads, done = HandedOver(1, NAME), threading.Event()
+
+    def fail() -> None:
+        raise ValueError("nobody expected this")
+
+    threads.submit(fail)
+    threads.submit(done.set)
+    assert done.wait(PATIENCE_SECONDS)
+
+
 def test_a_process_ends_though_one_of_them_waits_for_ever() -> None:
     waits = "import threading; from app.overload.threads import HandedOver; "
     waits += "threads = HandedOver(1, 'x'); threads.submit(threading.Event().wait)"

@@ -35,9 +35,9 @@ class Items:
         self.opened += 1
         return self.table
 
-    def rows(self) -> np.ndarray:
+    def rows(self, *names: str) -> np.ndarray:
         rows = {row["id"]: row[ROW_ID] for row in self.table.where("true", ["id"]).to_pylist()}
-        return np.array([rows[name] for name in ROWS if name in rows])
+        return np.array([rows[name] for name in names or ROWS if name in rows])
 
 
 @pytest.fixture
@@ -84,6 +84,18 @@ def test_memory_is_bounded_and_what_does_not_fit_is_read_again(items: Items, roo
     for _ in range(3):
         assert labels(found, items, 1) == ["first"] * 3
     assert items.opened == 3
+
+
+def test_an_item_that_never_fits_takes_the_place_of_no_other(items: Items) -> None:
+    found = FoundItems(8_000)
+    labels(found, items, 1)
+    items.put(["large"], "x" * 10_000)
+    large = items.rows("large")
+    for _ in range(3):
+        assert len(found.of("g", items, large, np.ones(1, np.int64), items.table.version)) == 1
+    opened = items.opened
+    assert labels(found, items, 1) == ["first"] * 3
+    assert items.opened == opened
 
 
 def test_bytes_are_counted_and_not_characters() -> None:

@@ -292,6 +292,22 @@ def test_searches_do_not_wait_for_a_large_index_to_be_loaded(bench: LiveBench) -
     wait_until(lambda: bench.scores() == [5, 4, 1] and bench.rebuilds, "the damage to be found")
 
 
+def test_collection_that_is_dropped_is_not_searched_until_the_next_is_brought_from_the_store(
+    milvus_settings: Settings, database: Database, storage_url: str, tmp_path: Path
+) -> None:
+    settings = milvus_settings.model_copy(update={"storage_url": storage_url})
+    elsewhere = compose(settings.model_copy(update={"data_dir": tmp_path / "elsewhere"}), database)
+    for publisher in benches(settings):
+        searcher = LiveBench(elsewhere)
+        publisher.put(x=1, y=2)
+        publisher.publish()
+        assert searcher.scores() == [2, 1]
+        publisher.put(y=5)
+        publisher.publish()
+        assert searcher.scores() == [5, 1]
+    elsewhere.close()
+
+
 def test_damage_found_after_searches_began_ends_them_and_a_rebuild_is_asked_for(bench: LiveBench) -> None:
     bench.limit(checked_at_once=0)
     bench.put(x=1, y=2)
