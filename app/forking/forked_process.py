@@ -99,6 +99,7 @@ class ForkServer:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
+        self.closed = False
         self._lock = threading.Lock()
         self._server: _Running | None = None
         self._forked: list[ForkedProcess] = []
@@ -145,6 +146,7 @@ class ForkServer:
 
     def close(self) -> None:
         """Ends the fork server and all that it forked."""
+        self.closed = True
         with self._lock:
             self._end()
 

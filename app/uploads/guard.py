@@ -17,14 +17,14 @@ import structlog
 
 from app.forking.fork_orders import ForkOrder
 from app.forking.forked_process import ForkServer
-from app.problems import InvalidUpload, TooLarge
+from app.problems import InvalidUpload, TooLarge, Unavailable
 from app.uploads.decoding_order import DecodingAnswer, Order
 from app.uploads.expected_columns import Expected, UploadLimits
 from app.uploads.rows import UploadedRows
 
 _MODULE = "app.uploads.guarded_process"
 _WALL_PER_CPU = 4  # a busy machine, a slow disk
-_LONGEST_BIRTH_SECONDS = 30.0
+_LONGEST_BIRTH_SECONDS = 60.0
 _GRACE_SECONDS = 5.0
 _LONGEST_ANSWER = 16 * 2**20  # bytes; a problem names ten cells at most
 _PACKAGES = Path(__file__).resolve().parents[2]
@@ -54,7 +54,8 @@ def decode_guarded(
 ) -> UploadedRows:
     """`decode`, in a bounded process that has none of this one's secrets in its environment.
 
-    forks: what it is forked from; None starts an interpreter for it. Raises what `decode` raises.
+    forks: what it is forked from; None starts an interpreter for it. Raises what `decode` raises, and Unavailable where
+    `forks` is closed meanwhile.
     """
     order = Order(str(body), media_type, expected, limits, str(into)).to_json().encode()
     seconds = _WALL_PER_CPU * limits.seconds(body.stat().st_size)
@@ -120,6 +121,8 @@ def _forked(forks: ForkServer, order: bytes, seconds: int) -> _Ended | None:
                 raise _too_slow(seconds)
         finally:
             process.close()
+        if process.lost and forks.closed:
+            raise Unavailable("The service stops, and with it the decoding of the body. Send it again later.")
         if process.lost:
             log.warning("what decoders are forked from was killed; another takes its place")
             return None

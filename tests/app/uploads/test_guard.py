@@ -16,7 +16,7 @@ import pytest
 from app.forking import forked_process
 from app.forking.fork_orders import ForkOrder
 from app.forking.forked_process import ForkServer
-from app.problems import InvalidRows, InvalidUpload, TooLarge
+from app.problems import InvalidRows, InvalidUpload, TooLarge, Unavailable
 from app.uploads import guard
 from app.uploads.guard import decode_guarded, decoder_forks
 from app.uploads.media_types import ARROW, PARQUET
@@ -132,6 +132,18 @@ def test_a_body_is_answered_though_what_its_decoder_comes_from_is_killed(
     with pytest.raises(InvalidRows, match="is the id of row 0 too"):
         rows.result(PATIENCE_SECONDS)
     assert take(body, forks).count == 100
+
+
+def test_decoding_ends_when_its_service_stops(
+    long_body: Path, forks: ForkServer, elsewhere: ThreadPoolExecutor
+) -> None:
+    rows = elsewhere.submit(take_long, long_body, forks)
+    decoder = decoder_of(forks)
+    decoder.suspend()
+    forks.close()
+    with pytest.raises(Unavailable):
+        rows.result(PATIENCE_SECONDS)
+    assert not alive(decoder.pid)
 
 
 def test_a_body_is_decoded_though_what_its_decoder_comes_from_hangs(
