@@ -102,6 +102,7 @@ class Crosswalk:
 
     def close(self) -> None:
         self.key_ring.note_last_use()
+        self.uploads.close()
         self.streams.close()
         self.doorbell.close()
         self.commits.close()

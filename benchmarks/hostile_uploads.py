@@ -79,6 +79,7 @@ def _measure(body: Path, media_type: str, folder: Path) -> dict[str, str | float
     except Problem as problem:
         answer, detail = f"{problem.status} {problem.slug}", problem.detail
     seconds = time.perf_counter() - start
+    uploads.close()  # a process's children count once it has waited for them
     return {
         "answer": answer,
         "detail": detail,

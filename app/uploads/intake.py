@@ -16,7 +16,7 @@ from app.problems import InvalidRows, Unprocessable
 from app.uploads import media_types
 from app.uploads.decoding import decode
 from app.uploads.expected_columns import Expected, UploadLimits
-from app.uploads.guard import decode_guarded
+from app.uploads.guard import decode_guarded, decoder_forks
 from app.uploads.judgements import JudgementFormat, read_judgements
 from app.uploads.queries import QueryVectors, vectors_of_npy, vectors_of_rows
 from app.uploads.receiving import receive, received
@@ -40,6 +40,12 @@ class Uploads:
         self._queries_limit = settings.search_queries_limit
         self._decoders = anyio.CapacityLimiter(settings.upload_decoders)
         self._small = anyio.CapacityLimiter(_SMALL_AT_ONCE)
+        self._forks = decoder_forks()
+
+    def close(self) -> None:
+        """Ends what decoders come from. To be called when no body is open."""
+        if self._forks is not None:
+            self._forks.close()
 
     @asynccontextmanager
     async def rows(
@@ -117,7 +123,9 @@ class Uploads:
         # A small JSON body cannot grow into much, and is decoded without native code: it is not worth a process.
         if media_type in _PLAIN and body.stat().st_size <= _SMALL_JSON_BYTES:
             return await run_sync(decode, body, media_type, expected, limits, into, limiter=self._small)
-        return await run_sync(decode_guarded, body, media_type, expected, limits, into, limiter=self._decoders)
+        return await run_sync(
+            decode_guarded, body, media_type, expected, limits, into, self._forks, limiter=self._decoders
+        )
 
 
 def _media_type(headers: Mapping[str, str], taken: tuple[str, ...]) -> str:

@@ -13,11 +13,11 @@ from typing import Protocol
 import structlog
 
 from app import failpoints
+from app.forking.fork_orders import ForkOrder
+from app.forking.forked_process import ForkServer
 from app.jobs.values import Lease
 from app.settings import Settings
 from workers.runtime.death import Death, explain
-from workers.runtime.fork_orders import ForkOrder
-from workers.runtime.forked_process import ForkServer
 from workers.runtime.program import Program
 
 _GRACE_SECONDS = 1.0

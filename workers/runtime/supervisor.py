@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.forking.forked_process import ForkServer
 from app.jobs.leases import LeaseLost, Leases
 from app.jobs.values import Lease
 from app.problems import DiskFull, Unavailable
@@ -16,7 +17,6 @@ from app.settings import Settings
 from app.storage.database import Database
 from workers.runtime.child_process import Child, environment
 from workers.runtime.death import Death
-from workers.runtime.forked_process import ForkServer
 from workers.runtime.program import Program
 
 _TICK_SECONDS = 0.2
@@ -75,8 +75,6 @@ class Supervisor:
         while not self._stopping.is_set():
             bell.wait(self._settings.sweep_seconds)
             bell.clear()
-            if self._forks is not None:
-                self._forks.rest()
             try:
                 self._leases.bury()
                 while not self._stopping.is_set() and (lease := self._leases.claim(self._program.steps)):

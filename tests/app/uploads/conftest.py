@@ -1,15 +1,17 @@
 """Takes a body in as the gateway does, or decodes it in this process, and shows what came out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from app.forking.forked_process import ForkServer
 from app.settings import Settings
 from app.uploads import Expected, UploadLimits, Uploads
 from app.uploads.decoding import decode
+from app.uploads.guard import decoder_forks
 from app.uploads.media_types import NPY
 
 Take = Callable[[bytes, str, Expected], pa.Table]
@@ -31,8 +33,19 @@ def decoded(folder: Path, body: bytes, media_type: str, expected: Expected, limi
 
 
 @pytest.fixture
-def uploads(settings: Settings) -> Uploads:
-    return Uploads(settings)
+def uploads(settings: Settings) -> Iterator[Uploads]:
+    uploads = Uploads(settings)
+    yield uploads
+    uploads.close()
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[ForkServer | None]:
+    """What decoders are forked from, as the gateway has it."""
+    forks = decoder_forks()
+    yield forks
+    if forks is not None:
+        forks.close()
 
 
 @pytest.fixture

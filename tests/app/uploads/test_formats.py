@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.forking.forked_process import ForkServer
 from app.problems import Problem
 from app.uploads import Expected
 from app.uploads.guard import decode_guarded
@@ -203,22 +204,24 @@ def _encoded() -> pa.Table:
     ],
     ids=["plain", "compressed", "encoded", "file"],
 )
-def test_damaged_arrow_is_taken_or_refused(media_type: str, body: bytes, tmp_path: Path) -> None:
-    _fuzz_guarded(media_type, body, tmp_path)
+def test_damaged_arrow_is_taken_or_refused(
+    media_type: str, body: bytes, tmp_path: Path, forks: ForkServer | None
+) -> None:
+    _fuzz_guarded(media_type, body, tmp_path, forks)
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-def test_damaged_parquet_is_taken_or_refused(version: str, tmp_path: Path) -> None:
-    _fuzz_guarded(PARQUET, parquet(valid_rows(20), data_page_version=version), tmp_path)
+def test_damaged_parquet_is_taken_or_refused(version: str, tmp_path: Path, forks: ForkServer | None) -> None:
+    _fuzz_guarded(PARQUET, parquet(valid_rows(20), data_page_version=version), tmp_path, forks)
 
 
-def _fuzz_guarded(media_type: str, body: bytes, folder: Path) -> None:
+def _fuzz_guarded(media_type: str, body: bytes, folder: Path, forks: ForkServer | None) -> None:
     """Native decoders may abort on damage, so each is met where the service meets it."""
     rng = random.Random(0)
 
     def read() -> pa.Table:
         (folder / "body").write_bytes(_damaged(body, rng))
-        rows = decode_guarded(folder / "body", media_type, EXPECTED, LIMITS, folder / "rows")
+        rows = decode_guarded(folder / "body", media_type, EXPECTED, LIMITS, folder / "rows", forks)
         return pa.Table.from_batches(rows.batches(), rows.schema)
 
     answers = {_is_taken_or_refused(read) for _ in range(25)}

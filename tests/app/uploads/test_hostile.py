@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from app.forking.forked_process import ForkServer
 from app.problems import InvalidRows, InvalidUpload, TooLarge
 from app.uploads.guard import decode_guarded
 from app.uploads.media_types import ARROW, JSON, PARQUET
@@ -30,6 +31,12 @@ _QUICK = [hostile for hostile in HOSTILE if not hostile.name.endswith("a cell of
 _TIGHT = replace(LIMITS, memory_bytes=64 * MIB, decoded_bytes=2**32)
 
 
+@pytest.fixture(params=["forked", "spawned"])
+def decoders(request: pytest.FixtureRequest, forks: ForkServer | None) -> ForkServer | None:
+    """Both ways that a decoder comes to be."""
+    return forks if request.param == "forked" else None
+
+
 @pytest.mark.parametrize("hostile", _QUICK, ids=lambda hostile: hostile.name)
 def test_hostile_body_is_refused_with_its_problem(hostile: Hostile, take: Take) -> None:
     with pytest.raises(hostile.problem) as refused:
@@ -47,32 +54,34 @@ def test_rows_that_hostile_bodies_are_made_from_are_taken(media_type: str, rows:
 
 
 @pytest.mark.parametrize("media_type", [PARQUET, ARROW])
-def test_page_that_inflates_beyond_the_decoders_memory_is_too_large(media_type: str, tmp_path: Path) -> None:
+def test_page_that_inflates_beyond_the_decoders_memory_is_too_large(
+    media_type: str, tmp_path: Path, decoders: ForkServer | None
+) -> None:
     body = tmp_path / "body"
     body.write_bytes((huge_cell_parquet if media_type == PARQUET else huge_cell_arrow)(128 * MIB))
     assert body.stat().st_size < MIB
     with pytest.raises(TooLarge, match="memory"):
-        decode_guarded(body, media_type, EXPECTED, _TIGHT, tmp_path / "rows")
+        decode_guarded(body, media_type, EXPECTED, _TIGHT, tmp_path / "rows", decoders)
     with pytest.raises(InvalidRows, match="134217736 bytes"):
-        decode_guarded(body, media_type, EXPECTED, replace(_TIGHT, memory_bytes=2**30), tmp_path / "rows")
+        decode_guarded(body, media_type, EXPECTED, replace(_TIGHT, memory_bytes=2**30), tmp_path / "rows", decoders)
 
 
-def test_decoding_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+def test_decoding_that_takes_too_long_is_stopped(tmp_path: Path, decoders: ForkServer | None) -> None:
     body = tmp_path / "body"
     body.write_bytes(parquet(equal_rows(9_000_000)))
     assert body.stat().st_size < MIB
     # By the kernel's count of its processor time or, where other work kept it from that, by the clock.
+    limits = replace(LIMITS, rows=10**7, decoded_bytes=2**32, base_seconds=1)
     with pytest.raises(TooLarge, match="Decoding the body took"):
-        decode_guarded(
-            body, PARQUET, EXPECTED, replace(LIMITS, rows=10**7, decoded_bytes=2**32, base_seconds=1), tmp_path / "rows"
-        )
+        decode_guarded(body, PARQUET, EXPECTED, limits, tmp_path / "rows", decoders)
 
 
-def test_decoding_writes_no_more_than_it_may(tmp_path: Path) -> None:
+def test_decoding_writes_no_more_than_it_may(tmp_path: Path, decoders: ForkServer | None) -> None:
     body = tmp_path / "body"
     body.write_bytes(items(rows=5000))
+    limits = replace(LIMITS, decoded_bytes=1000, rows=100_000)
     with pytest.raises(TooLarge, match="Decoded"):
-        decode_guarded(body, JSON, EXPECTED, replace(LIMITS, decoded_bytes=1000, rows=100_000), tmp_path / "rows")
+        decode_guarded(body, JSON, EXPECTED, limits, tmp_path / "rows", decoders)
 
 
 def test_body_with_more_rows_than_taken_is_too_large_in_every_format(tmp_path: Path) -> None:

@@ -10,19 +10,19 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.forking import forked_process
+from app.forking.fork_orders import ForkOrder
+from app.forking.forked_process import ForkedProcess, ForkServer
 from app.jobs.leases import Leases
 from app.jobs.values import JobState
 from app.settings import Settings
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.workers.job_bench import JobBench, alive, command_line, only_step
 from tests.workers.sample import SAMPLE
-from workers.runtime import forked_process
 from workers.runtime.celery import EmbeddedWorker
 from workers.runtime.child_process import Child, environment
-from workers.runtime.fork_orders import ForkOrder
-from workers.runtime.forked_process import ForkedProcess, ForkServer
 
-SERVER = "workers.runtime.fork_server"
+SERVER = "app.forking.fork_server"
 POEM = ForkOrder("this", (), ())
 
 
@@ -34,7 +34,9 @@ def forks(settings: Settings) -> Iterator[ForkServer]:
 
 
 def servers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if SERVER.encode() in command_line(child.pid)]
+    """Those of steps, which alone are given settings."""
+    found = [child for child in psutil.Process().children() if SERVER.encode() in command_line(child.pid)]
+    return [server for server in found if "CROSSWALK_DATA_DIR" in server.environ()]
 
 
 def said(output: int) -> str:
@@ -172,6 +174,7 @@ def test_what_steps_are_forked_from_goes_when_nothing_is_to_do_and_comes_back(
     bench: JobBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forked_process, "_REST_SECONDS", 0.0)
+    monkeypatch.setattr(forked_process, "_LOOK_SECONDS", 0.05)
     with EmbeddedWorker(bench.settings, SAMPLE):
         for number in (1, 2):
             bench.enqueue("count", n=1)

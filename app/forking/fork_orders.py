@@ -1,4 +1,4 @@
-"""What a supervisor and its fork server say to each other: orders one way, births and deaths the other."""
+"""What a fork server and its client say to each other: orders one way, births and deaths the other."""
 
 from __future__ import annotations
 

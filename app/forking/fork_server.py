@@ -1,10 +1,10 @@
-"""The process that steps are forked from. It has imported what they need, so that a step begins within moments.
+"""The process that others are forked from. It has imported what they need, so that each begins within moments.
 
-`python -m workers.runtime.fork_server <number of a socket>`, started by `workers.runtime.forked_process`. It imports
-modules and does nothing else: threads, connections and a GPU's context do not outlive a fork in working order. Each
-forked process is a session of its own, tells its pid, and goes on as `python -m` of the order's entry would. The fork
-server tells how each ended. It ends with the thread that started it and when nobody is left to give orders; what it
-forked ends with it (`workers.runtime.step`).
+`python -m app.forking.fork_server <number of a socket>`, started by `app.forking.forked_process`. It imports modules
+and does nothing else: threads, connections and a GPU's context do not outlive a fork in working order. Each forked
+process is a session of its own, tells its pid, and goes on as `python -m` of the order's entry would. The fork server
+tells how each ended. When nobody is left to give orders it ends once all that it forked has ended. It is killed with
+the thread that started it, and what it forked is killed with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from workers.runtime.fork_orders import BORN, ENDED, LONGEST_ORDER, ForkOrder, tell
+from app.forking.fork_orders import BORN, ENDED, LONGEST_ORDER, ForkOrder, tell
 
 _PR_SET_PDEATHSIG = 1
 _ARGUMENTS_BEGIN = 45  # place of arg_start in /proc/self/stat, counted from the state (proc(5))
@@ -31,18 +31,18 @@ _ARGUMENTS_BEGIN = 45  # place of arg_start in /proc/self/stat, counted from the
 
 @dataclass(frozen=True)
 class _Birth:
-    """What a forked process is to be. output, news: the descriptors that it writes to; parent: the fork server's
-    pid."""
+    """What a forked process is to be. stdio: the descriptors of its standard input, output and errors; news: where it
+    tells its pid; parent: the fork server's pid."""
 
     order: ForkOrder
-    output: int
+    stdio: tuple[int, int, int]
     news: int
     parent: int
 
 
 def main(arguments: list[str]) -> None:
     """Forks until nobody gives orders any more; what is forked goes on here."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _die_with_parent()
     birth = _serve(socket.socket(fileno=int(arguments[0])))
     if birth is None:
         os._exit(0)
@@ -50,30 +50,34 @@ def main(arguments: list[str]) -> None:
 
 
 def _serve(orders: socket.socket) -> _Birth | None:
-    """Follows orders. Returns in every forked process what it is to be, and None here when no more orders come."""
+    """Follows orders. Returns in every forked process what it is to be, and None here when no more orders come and
+    nothing that was forked is left."""
     living: dict[int, int] = {}  # where to tell of each process
     deaths, waking = socket.socketpair()
     waking.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a shutdown that asks everyone: the supervisor ends this
     signal.set_wakeup_fd(waking.fileno())
-    while True:
-        ready, _, _ = select.select([orders, deaths], [], [])
+    listening = True
+    while listening or living:
+        ready, _, _ = select.select([orders, deaths] if listening else [deaths], [], [])
         if deaths in ready:
             deaths.recv(LONGEST_ORDER)
             _tell_of_deaths(living)
         if orders not in ready:
             continue
-        data, (*descriptors,), _, _ = socket.recv_fds(orders, LONGEST_ORDER, 2)
+        data, (*descriptors,), _, _ = socket.recv_fds(orders, LONGEST_ORDER, 4)
         if not data:
-            return None
-        order, (output, news) = ForkOrder.decoded(data), descriptors
+            listening = False
+            continue
+        order, (*stdio, news) = ForkOrder.decoded(data), descriptors
         _import(order.imports)
-        birth = _Birth(order, output, news, os.getpid())
+        birth = _Birth(order, (stdio[0], stdio[1], stdio[2]), news, os.getpid())
         gc.freeze()  # what is here already is not looked through, and so not copied, by what is forked
         if pid := _forked():
             living[pid] = news
-            os.close(output)
+            for descriptor in stdio:
+                os.close(descriptor)
             continue
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -83,6 +87,7 @@ def _serve(orders: socket.socket) -> _Birth | None:
         for pipe in living.values():
             os.close(pipe)
         return birth
+    return None
 
 
 def _forked() -> int:
@@ -104,15 +109,18 @@ def _tell_of_deaths(living: dict[int, int]) -> None:
 
 def _import(modules: tuple[str, ...]) -> None:
     for module in modules:
-        with suppress(Exception):  # the step imports it again, and says in its own log what is wrong with it
+        with suppress(Exception):  # what is forked imports it again, and says itself what is wrong with it
             import_module(module)
 
 
 def _become(birth: _Birth) -> None:
+    _die_with_parent()
+    if os.getppid() != birth.parent:  # it died before we could ask
+        os._exit(0)
     os.setsid()
-    os.dup2(birth.output, sys.stdout.fileno())
-    os.dup2(birth.output, sys.stderr.fileno())
-    os.close(birth.output)
+    for descriptor, standard in zip(birth.stdio, (sys.stdin, sys.stdout, sys.stderr), strict=True):
+        os.dup2(descriptor, standard.fileno())
+        os.close(descriptor)
     try:
         tell(birth.news, BORN, os.getpid())
     except BrokenPipeError:  # it was given up before it was born
@@ -124,6 +132,10 @@ def _become(birth: _Birth) -> None:
     sys.argv = [entry, *words]
     sys.modules.pop(entry, None)  # it is run, not imported
     runpy.run_module(entry, run_name="__main__", alter_sys=True)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _entitle(words: list[str]) -> None:
