@@ -261,7 +261,7 @@ class _Measured:
         k, bench, j = self.metric.k or _UNJUDGED_IN, self.bench, self.bench.queries.judgements
         return JudgedBasis(
             queries_held=max(queries.held, len(queries)),
-            queries_with_both_vectors=len(queries),
+            queries_with_both_vectors=max(queries.with_both_vectors, len(queries)),
             queries_counted=len(bench.queries),
             judgements=len(j.row),
             relevant=int(j.relevant.sum()),
