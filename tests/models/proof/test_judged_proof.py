@@ -233,6 +233,7 @@ def test_better_model_is_accepted_and_its_ways_on_are_measured(accepted: ProofRe
     re_embed = rungs["re_embed"].quality
     assert re_embed is not None
     assert re_embed.mean >= transform.mean
+    assert "the old model's errors" in re_embed.basis
     assert accepted.fused is not None
     assert accepted.fused.quality.mean > stay.mean
     assert [accepted.recommendation.action] == [rung.name for rung in accepted.advice if rung.recommended]
