@@ -27,6 +27,7 @@ from workers.context import StepContext, StepFailed
 from workers.reporting.acceptance_gate import gate_of
 from workers.reporting.gallery_report import GalleryReport, early_end
 from workers.reporting.priced_advice import Rate, priced, priced_recommendation
+from workers.reporting.provisional import marked_provisional
 from workers.rows.items import Items, whole_gallery
 from workers.rows.labelled_rows import LabelledRows, read_rows
 from workers.rows.split import not_trained_on, read_split
@@ -122,7 +123,7 @@ def _prove(
     items = whole_gallery(crosswalk, crosswalk.galleries.info(name), SEED)
     held_out, *evaluation = [rows.located(items) for rows in judged_on]
     try:
-        return prove_compatible(
+        proof = prove_compatible(
             items.as_gallery(side=False),
             held_out,
             open_crossing(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), source, target).plain,
@@ -136,3 +137,4 @@ def _prove(
         )
     except NothingToJudge as error:
         raise StepFailed(f"The model cannot be judged on gallery {name!r}: {error}.") from error
+    return marked_provisional(crosswalk, upgrade, proof)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from sqlalchemy import update
 
+from app.registry.tables import ModelRow
 from tests.workers.workshop import Workshop
 
 GOOD: dict[str, Any] = {"epochs": 8, "image_size": 8, "batch": 32}
@@ -24,6 +26,18 @@ def test_rows_trained_on_do_not_judge_under_the_same_id(shop: Workshop) -> None:
     fresh = [place for place in range(250, 400) if shop.ids[place] not in trained_on]
     assert 100 < len(fresh) < 150
     assert [(part["judged_on"], part["queries"]) for part in proof["strata"]] == [("evaluation set", len(fresh))]
+
+
+def test_where_the_old_model_embeds_queries_apart_the_figures_are_provisional(shop: Workshop) -> None:
+    shop.put_items(range(200))
+    shop.put_rows(shop.dataset, range(200), None)
+    with shop.crosswalk.database.session() as session:
+        session.execute(update(ModelRow).where(ModelRow.id == shop.old).values(queries="apart"))
+    finished = shop.ends(shop.train(training=QUICK, gate=LENIENT, dry_run=True))
+    (proof,) = finished["report"]["galleries"].values()
+    assert proof["provisional"] is True
+    assert "POST /evaluations" in proof["provisional_reason"]
+    assert proof["provisional_reason"] in finished["reason"]
 
 
 def test_labels_that_the_gallery_holds_none_of_can_judge_nothing_and_it_says_so(shop: Workshop) -> None:
