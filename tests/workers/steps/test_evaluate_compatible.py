@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from sqlalchemy import update
 
-from app.registry.tables import ModelRow
 from tests.workers.workshop import Workshop
 
 GOOD: dict[str, Any] = {"epochs": 8, "image_size": 8, "batch": 32}
@@ -29,10 +27,13 @@ def test_rows_trained_on_do_not_judge_under_the_same_id(shop: Workshop) -> None:
 
 
 def test_where_the_old_model_embeds_queries_apart_the_figures_are_provisional(shop: Workshop) -> None:
+    shop.old = "apart"
+    shop.post(
+        "/models", {"id": "apart", "dimension": shop.pictures.old.shape[1], "metric": "l2", "queries": "apart"}, 201
+    )
+    shop = shop.with_gallery("of-apart")
     shop.put_items(range(200))
     shop.put_rows(shop.dataset, range(200), None)
-    with shop.crosswalk.database.session() as session:
-        session.execute(update(ModelRow).where(ModelRow.id == shop.old).values(queries="apart"))
     finished = shop.ends(shop.train(training=QUICK, gate=LENIENT, dry_run=True))
     (proof,) = finished["report"]["galleries"].values()
     assert proof["provisional"] is True
