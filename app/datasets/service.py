@@ -107,8 +107,8 @@ class Datasets:
             if gave:
                 self._take_back_side_information(dataset)
             raise
-        if dimension is not None and self._row(dataset).side_dimension is None:
-            # The request that gave it failed, and took it back before these rows were there.
+        if dimension is not None:
+            # The request that gave it may have failed, and taken it back before these rows were there, or be about to.
             self._agree_on_side_information(dataset, dimension)
         return Upserted(inserted=written.inserted, updated=written.updated)
 

@@ -104,7 +104,9 @@ class Backfills:
     ) -> tuple[str | None, list[BackfillPoint]]:
         """The metric, and its predicted course from now on; none where the upgrade could not predict it."""
         predicted = self._findings.predicted(str(generation.upgrade), info.id) or {}
-        points = predicted.get("curves", {}).get(order, {}).get("points", [])
+        curves = predicted.get("curves", {})
+        curve = curves["uncertainty"] if predicted.get("any_order") else curves.get(order, {})
+        points = curve.get("points", [])
         return predicted.get("metric"), from_now_on(points, share, items)
 
     def _items(self, info: GalleryInfo, chosen: Standings) -> list[BackfillItem]:

@@ -1,10 +1,10 @@
 """What every upgrade is asked with, whichever its strategy."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.evaluations.schemas import JudgedMetricText
+from app.evaluations.schemas import JudgedMetricText, RetrievalMetric
 from app.ids import ResourceId
 
 FORWARD, COMPATIBLE = "forward", "compatible"
@@ -28,7 +28,7 @@ class Gate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     metric: Annotated[
-        Literal["cmc@1", "cmc@5", "map", "recall@10"] | JudgedMetricText,
+        RetrievalMetric | JudgedMetricText,
         Field(
             description="By label: `cmc@1`, `cmc@5`, `map`, `recall@10`. By judged queries, where the dataset holds "
             "some: `ndcg@k`, `mrr@k`, `recall@k`, `precision@k`, `hit_rate@k`, `map`; `cmc@k` is read as `hit_rate@k`."
@@ -58,7 +58,7 @@ class UpgradeRequest(BaseModel):
     @property
     def needs_judged_queries(self) -> bool:
         """Whether the gate asks for a figure that only judged queries can tell."""
-        return self.gate.metric not in ("cmc@1", "cmc@5", "map", "recall@10")
+        return self.gate.metric not in get_args(RetrievalMetric)
 
     @property
     def datasets(self) -> list[str]:

@@ -69,11 +69,14 @@ def _accepted(inputs: VerdictInputs) -> RungName:
 
 def _switch(inputs: VerdictInputs) -> str:
     action = _accepted(inputs)
-    fused = inputs.fused if action == "fused" else None
-    what = _SWITCH[action]
+    what, quality = _SWITCH[action], inputs.cross
+    if action == "instant" and inputs.instant is not None:
+        quality = inputs.instant
+    elif action == "fused" and inputs.fused is not None:
+        quality = inputs.fused.quality
     if not inputs.labelled:
         what = f"{what}, if you know it to be the better one"
-    return f"{what}: {_compared(inputs, inputs.cross if fused is None else fused.quality)}."
+    return f"{what}: {_compared(inputs, quality)}."
 
 
 def _no_gain(inputs: VerdictInputs) -> str:

@@ -21,6 +21,9 @@ from models.proof.stratum_estimate import Draws
 SMALLEST_THAT_MATTERS = 0.01
 """Two searches whose figures differ by less, a point, are as good as equal."""
 
+FEWEST_MORE = 10
+"""Fewer are not asked for: an estimate is not as exact as that."""
+
 POWER = 0.8  # how likely what is asked for is to decide, should the difference be as it was seen
 _CONFIDENCE = float(stats.norm.ppf(0.975))
 _ERRORS = _CONFIDENCE + float(stats.norm.ppf(POWER))  # standard errors between the difference and what is asked
@@ -66,7 +69,7 @@ def evidence_needed(mean: float, asked: float, error: float, lasting: float, jud
         times = max(1.0, (error**2 - min(lasting, error) ** 2) / (bearable**2 - lasting**2))
         if times * judges.queries > judges.most_queries:
             return None
-        return max(1, _rounded_up((times - 1) * judges.have))
+        return max(FEWEST_MORE, _rounded_up((times - 1) * judges.have))
 
     within_a_point = SMALLEST_THAT_MATTERS / _CONFIDENCE
     decisive = more(_error_that_decides(abs(off)))

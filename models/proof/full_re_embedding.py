@@ -44,11 +44,7 @@ def full_re_embedding(
     basis = f"{len(new)} pairs as queries and gallery"
 
     def ratio(top: Floats, bottom: Floats) -> tuple[float, Floats]:
-        parts = group_sums(np.column_stack([weight * top, weight * bottom]), runs)
-        drawn = np.vstack([parts.sum(0), resampled_sums(parts, seed=seed, resamples=RESAMPLES)])
-        ratios = np.ones(len(drawn))  # where there is nothing to divide by, nothing changes
-        np.divide(drawn[:, 0], drawn[:, 1], out=ratios, where=drawn[:, 1] > 0)
-        return float(ratios[0]), ratios[1:]
+        return ratio_of_sums(group_sums(np.column_stack([weight * top, weight * bottom]), runs), seed)
 
     def mean(values: Floats) -> Quantity:
         return quantity(percentile_interval(*ratio(values, np.ones_like(values))), basis)
@@ -59,6 +55,14 @@ def full_re_embedding(
         FullReEmbedding(metric, self_test, mean(by_cross), new_new, mean(by_new - by_old), gain),
         ErrorsLeft(ratio(1 - by_new, 1 - by_old), ratio(1 - by_new, 1 - by_cross)),
     )
+
+
+def ratio_of_sums(parts: Floats, seed: int) -> tuple[float, Floats]:
+    """The sum of the first column of parts (n, 2) over that of the second, and its bootstrap draws, (resamples,)."""
+    drawn = np.vstack([parts.sum(0), resampled_sums(parts, seed=seed, resamples=RESAMPLES)])
+    ratios = np.ones(len(drawn))  # where there is nothing to divide by, nothing changes
+    np.divide(drawn[:, 0], drawn[:, 1], out=ratios, where=drawn[:, 1] > 0)
+    return float(ratios[0]), ratios[1:]
 
 
 def new_is_worse(backfilled: FullReEmbedding | None, difference: Quantity) -> bool:

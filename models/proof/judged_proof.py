@@ -236,18 +236,19 @@ class _Measured:
         label = self.bench.gallery.label
         if label is None:
             return ()
-        best = self.bench.queries.judgements.best_row
-        wanted = np.array([label[row] for row in best.tolist()], object)
-        old, new = (ranks.values(self.metric) for ranks in (self.ranks.crossed.old, self.ranks.crossed.new))
+        wanted = label[self.bench.queries.judgements.best_row]
+        known = np.array([each is not None for each in wanted], bool)
+        old, new = (ranks.values(self.metric)[known] for ranks in (self.ranks.crossed.old, self.ranks.crossed.new))
+        name, first, code = np.unique(wanted[known].astype(str), return_index=True, return_inverse=True)
+        queries, won, lost = (np.bincount(code, each, len(name)) for each in (np.ones(len(code)), new > old, new < old))
+        before, after = (np.bincount(code, each, len(name)) / queries for each in (old, new))
         losing = []
-        for name in dict.fromkeys(value for value in wanted.tolist() if value is not None):
-            mine = np.array([value == name for value in wanted.tolist()])
-            won, lost = int((new[mine] > old[mine]).sum()), int((new[mine] < old[mine]).sum())
-            if not lost or binomtest(lost, won + lost, alternative="greater").pvalue >= LOSING:
-                continue
-            before, after = float(old[mine].mean()), float(new[mine].mean())
-            if after < before:
-                losing.append(self._losing(str(name), name, before, after, int(mine.sum())))
+        for group in np.flatnonzero((lost > won) & (after < before)).tolist():
+            fought = int(won[group] + lost[group])
+            if binomtest(int(lost[group]), fought, alternative="greater").pvalue < LOSING:
+                value = wanted[known][first[group]]
+                figures = float(before[group]), float(after[group]), int(queries[group])
+                losing.append(self._losing(str(name[group]), value, *figures))
         return tuple(sorted(losing, key=lambda group: (group.new - group.old, group.name)))
 
     def _losing(self, name: str, label: object, before: float, after: float, queries: int) -> LosingGroup:
@@ -261,7 +262,7 @@ class _Measured:
         k, bench, j = self.metric.k or _UNJUDGED_IN, self.bench, self.bench.queries.judgements
         return JudgedBasis(
             queries_held=max(queries.held, len(queries)),
-            queries_with_both_vectors=len(queries),
+            queries_with_both_vectors=max(queries.with_both_vectors, len(queries)),
             queries_counted=len(bench.queries),
             judgements=len(j.row),
             relevant=int(j.relevant.sum()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,8 @@ class JudgedQueries:
     """m queries with the vectors that will search: old (m, d_old) and new (m, d_new) float32, one row a query.
 
     judgements: of gallery rows. not_searched: how many judgements there are of items that the gallery has not; held:
-    how many judged queries there are, those without a vector of both models among them.
+    how many judged queries there are, those without a vector of both models among them; with_both_vectors: how many
+    have one, those that were not drawn among them.
     """
 
     old: Array
@@ -54,6 +55,7 @@ class JudgedQueries:
     judgements: Judgements
     not_searched: int = 0
     held: int = 0
+    with_both_vectors: int = 0
 
     def __len__(self) -> int:
         return len(self.old)
@@ -70,7 +72,7 @@ class JudgedQueries:
     def take(self, queries: RowNumbers) -> JudgedQueries:
         """The queries at these places (k,), ascending."""
         part, _ = judgements_of(self.judgements, np.isin(self.judgements.query, queries), queries)
-        return JudgedQueries(self.old[queries], self.new[queries], part, self.not_searched, self.held)
+        return replace(self, old=self.old[queries], new=self.new[queries], judgements=part)
 
     def searching(self, rows: RowNumbers, gallery_rows: int) -> JudgedQueries:
         """The same queries where only these rows (k,), ascending, of the gallery's are searched, numbered anew."""
@@ -79,7 +81,7 @@ class JudgedQueries:
         kept = place[self.judgements.row] >= 0
         j = self.judgements
         part = Judgements(len(self), j.query[kept], place[j.row[kept]], j.grade[kept])
-        return JudgedQueries(self.old, self.new, part, self.not_searched + int((~kept).sum()), self.held)
+        return replace(self, judgements=part, not_searched=self.not_searched + int((~kept).sum()))
 
 
 def judgements_of(

@@ -188,7 +188,7 @@ def _relevant_ahead(judgements: Judgements, rank: NDArray[np.int64]) -> NDArray[
     before = np.cumsum(relevant) - relevant
     first = np.searchsorted(judgements.query, judgements.query)  # of each query, in either order
     ahead = np.empty(len(rank), np.int64)
-    ahead[order] = before - before[first] if len(rank) else before
+    ahead[order] = before - before[first]
     return ahead
 
 
@@ -209,7 +209,7 @@ def cross_val_ranks(
     shape = (len(ALPHAS), len(queries.judgements.row))
     by_cross, by_push = (_Places(queries.judgements, np.zeros((2, *shape), np.int64)) for _ in range(2))
     vectors = np.zeros((len(bench.pairs), bench.target.dimension), np.float32)
-    old_gallery = as_indexed(bench.gallery.old, bench.source.metric)
+    old_gallery = None if pushed is None else as_indexed(bench.gallery.old, bench.source.metric)
     for fold, (h, push) in enumerate(_learned(bench, chosen, pushed, same), -1):
         mine = np.flatnonzero(bench.fold == fold)
         vectors[mine] = bench.crossed_pairs(h, mine)
@@ -222,7 +222,7 @@ def cross_val_ranks(
             new = queries.new[asked]
             crossed = Searched(new, bench.crossed(h), bench.target.metric)
             by_cross.take(some, whole, part, ranks_by_alpha(old, crossed, part))
-            if push is not None:
+            if push is not None and old_gallery is not None:
                 turned = push.push(new)
                 searched = Searched(turned.queries, old_gallery, turned.score)
                 by_push.take(some, whole, part, ranks_by_alpha(old, searched, part))

@@ -91,14 +91,17 @@ def predicted_curve(
     of the pairs. They are queries and gallery, own entry excluded. `start` and `end`, 95 % intervals of M(new, h) and
     M(new, new) on the gallery, take the place of the pairs' own, which are of a smaller gallery: the pairs then tell
     by how much the curve departs from the straight line between its ends, in proportion to their distance and as far
-    as `STEEPEST` lets it. Without
-    `end`, the gallery's errors are taken to shrink and grow as the pairs' do. queries: (n, d) of the pairs, where they
-    are not their new vectors; truth: as of `values_along`. Where the gallery is far denser than the pairs (two pairs of
-    a class, say), the curve rises sooner than foretold: the intervals tell nothing of that. Raises ValueError for a
+    as `STEEPEST` lets it; of a measure that it lets depart by nothing, the line is all there is. Without `end`, the
+    gallery's errors are taken to shrink and grow as the pairs' do. queries: (n, d) of the pairs, where they are not
+    their new vectors; truth: as of `values_along`. Where the gallery is far denser than the pairs (two pairs of a
+    class, say), the curve rises sooner than foretold: the intervals tell nothing of that. Raises ValueError for a
     measure by label without labels.
     """
     if measure != "recall@10" and codes is None:
         raise ValueError(f"{measure} needs labels; recall@10 does not")
+    if start is not None and end is not None and not depends_on_order(measure):
+        line = np.zeros((1 + resamples, STEPS + 1))
+        return _curve(name, measure, _between(line, *_drawn_ends(start, end, seed, resamples), STEEPEST[measure]))
     known = np.full(len(new), -1) if codes is None else codes
     own = np.arange(len(new))
     values = values_along(
@@ -119,16 +122,16 @@ def predicted_curve(
     judged = own if measure == "recall@10" else np.flatnonzero((known >= 0) & np.append(shared, False)[known])
     drawn = resampled_sums(values.T[judged], seed=seed, resamples=resamples) / max(1, len(judged))
     curves = np.vstack([values[:, judged].mean(axis=1), drawn])
-    if start is not None:
-        luck = np.append(0.0, np.random.default_rng(seed).standard_normal(resamples))[:, None]  # of both ends alike
-        drawn_start = start.mean + luck * (start.high - start.low) / NORMAL_95
-        if end is None:
-            curves = _in_proportion(curves, drawn_start)
-        else:
-            drawn_end = end.mean + luck * (end.high - end.low) / NORMAL_95
-            curves = _between(curves, drawn_start, drawn_end, STEEPEST[measure])
-    curves = np.clip(curves, 0, 1)
-    return _curve(name, measure, [percentile_interval(float(each[0]), each[1:]) for each in curves.T])
+    if start is not None and end is not None:
+        curves = _between(curves, *_drawn_ends(start, end, seed, resamples), STEEPEST[measure])
+    elif start is not None:
+        curves = _in_proportion(curves, _drawn_ends(start, start, seed, resamples)[0])
+    return _curve(name, measure, curves)
+
+
+def depends_on_order(measure: RetrievalMetric) -> bool:
+    """Whether the curve between two given ends is predicted to depend on the order in which items are re-embedded."""
+    return STEEPEST[measure] > 0
 
 
 def values_along(
@@ -231,6 +234,13 @@ def _best(score: Array, row: Codes, k: int) -> Codes:
     return best
 
 
+def _drawn_ends(start: Interval, end: Interval, seed: int, resamples: int) -> tuple[Floats, Floats]:
+    """Both ends and then draws of them, (1 + resamples, 1) each; one has the same luck as the other."""
+    luck = np.append(0.0, np.random.default_rng(seed).standard_normal(resamples))[:, None]
+    drawn_start, drawn_end = (one.mean + luck * (one.high - one.low) / NORMAL_95 for one in (start, end))
+    return drawn_start, drawn_end
+
+
 def _between(curves: Floats, start: Floats, end: Floats, steepest: float) -> Floats:
     """Curves (r, points) bent from their own ends to others (r, 1): the straight line, and the departure from it, in
     proportion to the distance of the ends, but `steepest` times at most."""
@@ -249,8 +259,10 @@ def _in_proportion(curves: Floats, start: Floats) -> Floats:
     return np.asarray(1 - (1 - start) * multiple)
 
 
-def _curve(name: str, measure: RetrievalMetric, intervals: list[Interval]) -> Curve:
-    """The curve through these intervals at equal steps of the share from 0 to 1."""
+def _curve(name: str, measure: RetrievalMetric, curves: Floats) -> Curve:
+    """The first of these curves (r, points), at equal steps of the share from 0 to 1; the others, draws of it, tell its
+    intervals."""
+    intervals = [percentile_interval(float(each[0]), each[1:]) for each in np.clip(curves, 0, 1).T]
     last = len(intervals) - 1
     points = (CurvePoint(i / last, each.mean, each.low, each.high) for i, each in enumerate(intervals))
     return Curve(name, measure, tuple(points))

@@ -166,10 +166,10 @@ def plainly_learnt(method: MethodName, source: Distance, target: Distance) -> Le
     return learnt(world_of(*plain_vectors()[:2], source, target), method)
 
 
-def check_same(given_figures: Learnt, wanted: Learnt) -> None:
-    """But for the few of 90 queries that rounding, and what training makes of it, decides."""
+def check_same(method: MethodName, given_figures: Learnt, wanted: Learnt) -> None:
+    """But for the few of 90 queries that rounding decides, and for a network what training makes of that."""
     assert (given_figures.pushed is None) == (wanted.pushed is None)
-    assert given_figures.transformed == pytest.approx(wanted.transformed, abs=0.08)
+    assert given_figures.transformed == pytest.approx(wanted.transformed, abs=0.08 if method in NETWORKS else 0.03)
     assert given_figures.pushed == pytest.approx(wanted.pushed, abs=0.03)
     assert given_figures.neighbours == pytest.approx(wanted.neighbours, abs=0.03)
 
@@ -182,7 +182,7 @@ def test_dimensions_that_are_nearly_dead_change_nothing_that_is_learned(
 ) -> None:
     old, new, _ = plain_vectors()
     wider = world_of(with_dead_dimensions(old, in_old), with_dead_dimensions(new, in_new), source, target)
-    check_same(learnt(wider, method), plainly_learnt(method, source, target))
+    check_same(method, learnt(wider, method), plainly_learnt(method, source, target))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -193,7 +193,7 @@ def test_the_unit_of_a_space_changes_nothing_that_is_learned(
 ) -> None:
     old, new, _ = plain_vectors()
     scaled = world_of(old * units[0], new * units[1], source, target)
-    check_same(learnt(scaled, method), plainly_learnt(method, source, target))
+    check_same(method, learnt(scaled, method), plainly_learnt(method, source, target))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -203,7 +203,7 @@ def test_the_place_of_a_space_of_distances_changes_nothing_that_is_learned(
     method: MethodName, of_old: float, of_new: float
 ) -> None:
     old, new, _ = plain_vectors()
-    check_same(learnt(world_of(old + of_old, new - of_new), method), plainly_learnt(method, "l2", "l2"))
+    check_same(method, learnt(world_of(old + of_old, new - of_new), method), plainly_learnt(method, "l2", "l2"))
 
 
 @pytest.mark.parametrize(

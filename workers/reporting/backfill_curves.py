@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from models.evaluation.retrieval_metrics import NEIGHBOURS, RetrievalMetric, top
 from models.portable import Array, Distance, Moments, Space
 from models.proof.gate import AcceptanceGate
 from models.proof.report import FusedResult, ProofReport, Quantity
-from models.re_embedding.backfill_curve import Curve, predicted_curve
+from models.re_embedding.backfill_curve import Curve, depends_on_order, predicted_curve
 from models.re_embedding.fused_vectors import JoinedVectors
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs
@@ -40,20 +41,22 @@ class BackfillCurves:
     """What backfilling one gallery is predicted to be worth.
 
     metric: in which the quality is; pairs: how many it was predicted from; curves: one for each order in which the
-    items could be re-embedded, the one by uncertainty first; fused: the same order as the first's, searched by both
-    models' queries, None where that was not measured.
+    items could be re-embedded, the one by uncertainty first, or that one alone with `any_order`, where the order is not
+    predicted to matter; fused: the same order as the first's, searched by both models' queries, None where that was not
+    measured.
     """
 
     metric: RetrievalMetric
     pairs: int
     curves: Mapping[orders.Order, Curve]
     fused: Curve | None = None
+    any_order: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers; `fused` is left out where it was not measured."""
         curves = {order: curve.to_json() for order, curve in self.curves.items()}
         fused = {} if self.fused is None else {"fused": self.fused.to_json()}
-        return {"metric": self.metric, "pairs": self.pairs, "curves": curves, **fused}
+        return {"metric": self.metric, "pairs": self.pairs, "any_order": self.any_order, "curves": curves, **fused}
 
 
 def predict_backfills(
@@ -88,7 +91,7 @@ def predict_curves(
     target: Space,
     poor: Sequence[Path] = (),
 ) -> BackfillCurves | None:
-    """A curve for each order in which items could be re-embedded, in the metric of the gate.
+    """A curve for each order in which items could be re-embedded, or one for all of them, in the metric of the gate.
 
     Each begins at the crossing's predicted quality and ends at that of full re-embedding; None where that is unknown,
     and where judged queries judged, of which the pairs say nothing.
@@ -104,6 +107,8 @@ def predict_curves(
     codes = codes_of(sample.pairs)
     if measure != "recall@10" and not (codes >= 0).any():
         return None
+    urgencies = sample.urgencies(poor, target.metric)
+    any_order = not depends_on_order(measure)
     curves = {
         name: predicted_curve(
             sample.transformed,
@@ -117,10 +122,10 @@ def predict_curves(
             name=name,
             seed=SEED,
         )
-        for name, urgency in sample.urgencies(poor, target.metric)
+        for name, urgency in (islice(urgencies, 1) if any_order else urgencies)
     }
     fused = None if proof.fused is None else _fused(proof.fused, sample, source, target, measure)
-    return BackfillCurves(measure, len(sample.rows), curves, fused)
+    return BackfillCurves(measure, len(sample.rows), curves, fused, any_order)
 
 
 def _fused(proved: FusedResult, sample: HeldOutSample, source: Space, target: Space, measure: RetrievalMetric) -> Curve:

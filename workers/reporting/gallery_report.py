@@ -26,10 +26,10 @@ class GalleryReport:
     """What an upgrade reports of one gallery.
 
     recommendation: the one thing to do, with the cost of the evidence that it asks for; advice: the rungs of the proof
-    and those that serving and backfilling add, each with its cost. The rest is None
-    where there is nothing to report: backfill: curves predicted from held-out pairs; cascade: the candidates that
-    answering without rewriting takes; index: what its index finds of the new queries;
-    items_without_side_information: how many lack what the crossing reads.
+    and those that serving and backfilling add, each with its cost. The rest is None where there is nothing to report:
+    backfill: curves predicted from held-out pairs; cascade: the candidates that answering without rewriting takes;
+    index: what its index finds of the new queries; items_without_side_information: how many lack what the crossing
+    reads.
     """
 
     proof: ProofReport

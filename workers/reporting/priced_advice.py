@@ -53,10 +53,10 @@ def priced(
 def priced_recommendation(proof: ProofReport, dimension: int, settings: Settings) -> Recommendation:
     """The recommendation of a proof with what the evidence costs that it asks for: embedding so many more items.
 
-    dimension: d_new.
+    Of judged queries no cost is known: both models embed them, and somebody judges. dimension: d_new.
     """
     said = proof.recommendation
-    if said.needed is None or not said.needed.more:
+    if said.needed is None or not said.needed.more or said.needed.kind == "judged queries":
         return said
     more, units = said.needed.more, _unit_costs(settings)
     cost = cost_of(ReEmbeddingWork(re_embedded=more, transformed=0, rewritten=0), dimension, 0.0, units)

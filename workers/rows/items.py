@@ -53,20 +53,36 @@ class Items:
         return ProofGallery(self.vector, known.values, label, has)
 
 
-def whole_gallery(
-    crosswalk: Crosswalk, info: GalleryInfo, seed: int, keep: Callable[[], Collection[str]] | None = None
-) -> Items:
-    """Every item, or a uniform random sample if all do not fit in memory, and with it those with the ids that `keep`
-    then gives. Raises StepFailed for an empty gallery."""
+def rows_that_fit(crosswalk: Crosswalk, info: GalleryInfo) -> int:
+    """How many of a gallery's items, with what is read of them, fit into the memory of a proof."""
+    lineage = crosswalk.galleries.lineage(info, info.active)
+    numbers = lineage.dimension + (info.side_dimension or 0)
+    return crosswalk.settings.evaluation_memory_bytes // (FLOAT32_BYTES * numbers)
+
+
+def all_fit(crosswalk: Crosswalk, info: GalleryInfo) -> bool:
+    """Whether all of a gallery's items fit into the memory of a proof."""
+    return crosswalk.galleries.store(info).items.count() <= rows_that_fit(crosswalk, info)
+
+
+def known_ids(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that a gallery's items have."""
+    items = crosswalk.galleries.store(info).items
+    parts = (items.by_id(ids[start : start + _IDS_AT_ONCE], ["id"]) for start in range(0, len(ids), _IDS_AT_ONCE))
+    return {id for part in parts for id in part.column("id").to_pylist()}
+
+
+def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int, keep: Collection[str] = ()) -> Items:
+    """Every item, or if all do not fit in memory, those with the ids in `keep`, which do, and a uniform random sample
+    of the others. Raises StepFailed for an empty gallery."""
     store = crosswalk.galleries.store(info)
     lineage = crosswalk.galleries.lineage(info, info.active)
-    numbers = store.items.count() * (lineage.dimension + (info.side_dimension or 0))
-    share = min(1.0, crosswalk.settings.evaluation_memory_bytes / max(1, FLOAT32_BYTES * numbers))
-    batches = store.items.scan(_columns(crosswalk, info, lineage))
-    rng = np.random.default_rng(seed)
-    kept = pa.array(list(keep()) if share < 1 and keep is not None else [], pa.string())
-    sampled = batches if share == 1 else (_drawn(batch, share, rng, kept) for batch in batches)
-    items = _collected(sampled, lineage)
+    batches: Iterable[pa.RecordBatch] = store.items.scan(_columns(crosswalk, info, lineage))
+    if not all_fit(crosswalk, info):
+        share = max(1, rows_that_fit(crosswalk, info) - len(keep)) / store.items.count()
+        rng, kept = np.random.default_rng(seed), pa.array(list(keep), pa.string())
+        batches = (_drawn(batch, share, rng, kept) for batch in batches)
+    items = _collected(batches, lineage)
     if not len(items.id):
         raise StepFailed(f"Gallery {info.id!r} is empty: there is nothing to upgrade. PUT /galleries/{info.id}/items.")
     return items
@@ -93,8 +109,10 @@ def _columns(crosswalk: Crosswalk, info: GalleryInfo, lineage: Lineage) -> list[
 
 
 def _drawn(batch: pa.RecordBatch, share: float, rng: np.random.Generator, kept: pa.Array) -> pa.RecordBatch:
-    named = pc.is_in(batch.column("id"), value_set=kept).to_numpy(zero_copy_only=False)
-    return batch.take(pa.array(np.flatnonzero((rng.random(batch.num_rows) < share) | named)))
+    drawn = rng.random(batch.num_rows) < share
+    if len(kept):
+        drawn |= pc.is_in(batch.column("id"), value_set=kept).to_numpy(zero_copy_only=False)
+    return batch.take(pa.array(np.flatnonzero(drawn)))
 
 
 def _collected(batches: Iterable[pa.RecordBatch], lineage: Lineage) -> Items:

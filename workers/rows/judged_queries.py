@@ -1,82 +1,135 @@
-"""Reads the judged queries that an upgrade is proved by: those with a vector of both its models."""
+"""Reads the judged queries that an upgrade is proved by, those that both its models embed, and what they search."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from app.composition import Crosswalk
 from app.datasets.store import RELEVANT
 from app.evaluations.holdings import of_queries
+from app.galleries.info import GalleryInfo
 from app.upgrades.info import UpgradeInfo
 from models.proof.gate import AcceptanceGate
+from models.proof.inputs import ProofLimits
 from models.proof.judged_queries import FEWEST_QUERIES, JudgedQueries
 from workers.context import StepFailed
-from workers.rows.evaluation_rows import read
-from workers.rows.items import Items
-from workers.rows.judgements import judged_rows
-
-MOST_QUERIES = 10_000
-"""Of more, so many are drawn at random."""
+from workers.rows.evaluation_rows import Evaluated, read
+from workers.rows.items import Items, all_fit, known_ids, rows_that_fit, whole_gallery
+from workers.rows.judgements import Grades, grades_of, judged_rows
 
 
 @dataclass(frozen=True)
-class JudgingQueries:
-    """The queries that a gallery's crossing is judged by, None where there are not enough; notes: for the report."""
+class JudgedGallery:
+    """What a crossing is judged on and by: items of the gallery, and queries, None where there are not enough; notes:
+    for the report.
 
+    items: all, or where those do not fit in memory, what is relevant to the queries and a uniform random sample of the
+    others; without queries, of all.
+    """
+
+    items: Items
     queries: JudgedQueries | None
     notes: tuple[str, ...] = ()
 
 
-def judging_queries(
-    crosswalk: Crosswalk, upgrade: UpgradeInfo, items: Items, gate: AcceptanceGate, seed: int
-) -> JudgingQueries:
-    """The judged queries of the upgrade's evaluation set, or else of its dataset, as judged on a gallery's items.
+def judged_gallery(
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, info: GalleryInfo, gate: AcceptanceGate, seed: int
+) -> JudgedGallery:
+    """The gallery's items with the judged queries of the upgrade's evaluation set, or else of its dataset: the first
+    that has enough.
 
-    Raises StepFailed where there are too few and the gate asks for a figure that nothing else can tell.
+    Raises StepFailed for an empty gallery, and where there are too few queries and the gate asks for a figure that
+    nothing else can tell.
     """
-    for dataset in (upgrade.asked.evaluation, upgrade.asked.dataset):
-        queries = None if dataset is None else _read(crosswalk, upgrade, dataset, items, seed)
-        if queries is None:
+    whole = whole_gallery(crosswalk, info, seed) if all_fit(crosswalk, info) else None
+    few: list[str] = []
+    for dataset in reversed(upgrade.asked.datasets):
+        asked = _read(crosswalk, upgrade, dataset, seed)
+        if asked is None:
             continue
+        items = whole
+        if items is None:
+            asked, relevant = _fitting(crosswalk, info, asked, seed)
+            items = whole_gallery(crosswalk, info, seed, relevant)
+        queries = asked.searching(items, upgrade)
         if queries.enough:
-            return JudgingQueries(queries)
-        few = (
-            f"Dataset {dataset!r} has {len(queries)} judged queries with vectors of both {upgrade.source!r} and "
+            return JudgedGallery(items, queries, (*few, *asked.notes))
+        few.append(
+            f"Dataset {dataset!r} has {asked.rows.held} judged queries with vectors of both {upgrade.source!r} and "
             f"{upgrade.target!r}, of which {int(queries.judgements.answerable.sum())} have a relevant item in this "
             f"gallery; {FEWEST_QUERIES} are needed to judge by them."
         )
-        if gate.of_judged_queries:
-            raise StepFailed(f"The gate's {gate.metric} cannot be judged. {few} PUT /datasets/{dataset}/queries.")
-        return JudgingQueries(None, (few,))
+        few.extend(asked.notes)
     if gate.of_judged_queries:
-        raise StepFailed(
-            f"The gate's {gate.metric} is of judged queries, and no longer has dataset {upgrade.asked.dataset!r} any "
-            f"with vectors of both models. PUT /datasets/{upgrade.asked.dataset}/queries."
+        datasets = " or ".join(f"/datasets/{dataset}/queries" for dataset in reversed(upgrade.asked.datasets))
+        why = " ".join(few) or f"None of {datasets} has vectors of both {upgrade.source!r} and {upgrade.target!r}."
+        raise StepFailed(f"The gate's {gate.metric} is of judged queries, and they are too few. {why} PUT {datasets}.")
+    return JudgedGallery(whole_gallery(crosswalk, info, seed) if whole is None else whole, None, tuple(few))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Judged queries of a dataset that have vectors of both an upgrade's models, drawn at random where there are more.
+
+    rows: the queries, with vectors of both; grades: of each, in that order; judged: how many the dataset judges, with
+    vectors or without; why: why some were left out, as the end of a sentence.
+    """
+
+    rows: Evaluated
+    grades: list[Grades]
+    judged: int
+    why: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        asked, held = len(self.rows), self.rows.held
+        if asked == held:
+            return ()
+        drawn = f"{asked} of {held} judged queries with vectors of both models, drawn at random, were asked"
+        return (f"{drawn}{self.why}.",)
+
+    def searching(self, items: Items, upgrade: UpgradeInfo) -> JudgedQueries:
+        """The queries as judged on these items."""
+        found = judged_rows(self.grades, items.id.tolist())
+        old, new = (self.rows.vectors[model].values for model in (upgrade.source, upgrade.target))
+        return JudgedQueries(
+            old, new, found.judgements, found.missing, held=self.judged, with_both_vectors=self.rows.held
         )
-    return JudgingQueries(None)
 
 
-def judged_items(crosswalk: Crosswalk, upgrade: UpgradeInfo) -> set[str]:
-    """The ids of all items that judged queries of the upgrade's datasets name."""
-    named: set[str] = set()
-    for dataset in upgrade.asked.datasets:
-        asked = of_queries(crosswalk.datasets, dataset)
-        if asked is not None:
-            for batch in asked.rows.scan([RELEVANT], where=asked.given(RELEVANT)):
-                named.update(*(json.loads(text) for text in batch.column(RELEVANT).to_pylist()))
-    return named
-
-
-def _read(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, items: Items, seed: int) -> JudgedQueries | None:
+def _read(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, seed: int) -> _Asked | None:
     """The judged queries of a dataset that have vectors of both models; None where there is none."""
     asked = of_queries(crosswalk.datasets, dataset)
     if asked is None:
         return None
     judged = asked.given(RELEVANT)
-    rows = read(crosswalk, asked, [upgrade.source, upgrade.target], where=[judged], most=MOST_QUERIES, seed=seed)
-    if not len(rows):
-        return None
-    found = judged_rows(asked.rows, rows.id.tolist(), items.id.tolist())
-    old, new = (rows.vectors[model].values for model in (upgrade.source, upgrade.target))
-    return JudgedQueries(old, new, found.judgements, found.missing, asked.count(judged))
+    rows = read(crosswalk, asked, [upgrade.source, upgrade.target], where=[judged], most=ProofLimits.queries, seed=seed)
+    return _Asked(rows, grades_of(asked.rows, rows.id.tolist()), asked.count(judged)) if len(rows) else None
+
+
+def _fitting(crosswalk: Crosswalk, info: GalleryInfo, asked: _Asked, seed: int) -> tuple[_Asked, set[str]]:
+    """As many of the queries, in a random order, as have relevant items in the gallery that fill half of the memory for
+    it at most, and the ids of those items. The other half is left for items drawn from all."""
+    most = rows_that_fit(crosswalk, info) // 2
+    there = known_ids(crosswalk, info, sorted({item for grades in asked.grades for item in _relevant(grades)}))
+    order = np.random.default_rng(seed).permutation(len(asked.rows))
+    fitting: set[str] = set()
+    for count, query in enumerate(order.tolist()):
+        more = (there & _relevant(asked.grades[query])) - fitting
+        if len(fitting) + len(more) > most:
+            return _some(asked, np.sort(order[:count]).tolist()), fitting
+        fitting |= more
+    return asked, fitting
+
+
+def _some(asked: _Asked, places: Collection[int]) -> _Asked:
+    rows = asked.rows.take(np.array(places, np.int64))
+    why = ": what is relevant to more does not fit into half of CROSSWALK_EVALUATION_MEMORY_BYTES"
+    return replace(asked, rows=rows, grades=[asked.grades[place] for place in places], why=why)
+
+
+def _relevant(grades: Grades) -> set[str]:
+    return {item for item, grade in grades.items() if grade > 0}

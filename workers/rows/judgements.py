@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,9 @@ from models.evaluation.judged_metrics import Judgements
 
 _IDS_AT_ONCE = 2_000
 
+Grades = Mapping[str, float]
+"""By the id of an item, the grade that a query gives it: above 0 where it is relevant."""
+
 
 @dataclass(frozen=True)
 class JudgedRows:
@@ -23,25 +26,31 @@ class JudgedRows:
     missing: int
 
 
-def judged_rows(queries: Table, query_ids: Sequence[str], gallery_ids: Sequence[str]) -> JudgedRows:
-    """The judgements of the queries with these ids, in their order, of the gallery rows with those ids."""
+def grades_of(queries: Table, query_ids: Sequence[str]) -> list[Grades]:
+    """What is judged of each of the queries with these ids, in their order."""
+    relevant: dict[str, str] = {}
+    for start in range(0, len(query_ids), _IDS_AT_ONCE):
+        part = queries.by_id(query_ids[start : start + _IDS_AT_ONCE], ["id", RELEVANT])
+        relevant |= {one["id"]: one[RELEVANT] for one in part.to_pylist()}
+    return [json.loads(relevant.get(id) or "{}") for id in query_ids]
+
+
+def judged_rows(grades: Sequence[Grades], gallery_ids: Sequence[str]) -> JudgedRows:
+    """The judgements of queries, numbered by their place in `grades`, of the gallery rows with these ids."""
     row_of = {id: row for row, id in enumerate(gallery_ids)}
     query: list[int] = []
     row: list[int] = []
     grade: list[float] = []
     missing = 0
-    for start in range(0, len(query_ids), _IDS_AT_ONCE):
-        part = query_ids[start : start + _IDS_AT_ONCE]
-        relevant = {one["id"]: one[RELEVANT] for one in queries.by_id(part, ["id", RELEVANT]).to_pylist()}
-        for place, id in enumerate(part, start):
-            for item, value in json.loads(relevant.get(id) or "{}").items():
-                if (found := row_of.get(item)) is None:
-                    missing += 1
-                    continue
-                query.append(place)
-                row.append(found)
-                grade.append(value)
+    for place, judged in enumerate(grades):
+        for item, value in judged.items():
+            if (found := row_of.get(item)) is None:
+                missing += 1
+                continue
+            query.append(place)
+            row.append(found)
+            grade.append(value)
     judgements = Judgements(
-        len(query_ids), np.array(query, np.int64), np.array(row, np.int64), np.array(grade, np.float64)
+        len(grades), np.array(query, np.int64), np.array(row, np.int64), np.array(grade, np.float64)
     )
     return JudgedRows(judgements, missing)

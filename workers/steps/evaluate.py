@@ -26,8 +26,7 @@ from workers.reporting.acceptance_gate import gate_of
 from workers.reporting.drawn_report import keep_charts
 from workers.reporting.gallery_report import GalleryReport, early_end, report_galleries, served_fused
 from workers.reporting.provisional import marked_provisional
-from workers.rows.items import whole_gallery
-from workers.rows.judged_queries import judged_items, judging_queries
+from workers.rows.judged_queries import judged_gallery
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.serving.prepare import ServingMeasurements, prepare_serving
 from workers.training.gallery_fusion import keep_fusion
@@ -88,9 +87,9 @@ def _prove(
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     crossing = _crossing(context, crosswalk, upgrade)
     info = crosswalk.galleries.info(name)
-    items = whole_gallery(crosswalk, info, SEED, partial(judged_items, crosswalk, upgrade))
     gate = gate_of(upgrade)
-    judging = judging_queries(crosswalk, upgrade, items, gate, SEED)
+    judged = judged_gallery(crosswalk, upgrade, info, gate, SEED)
+    items = judged.items
     weights = crosswalk.samples.weights(info, learned_from.ids)
     reads = crossing.chosen.card.side_dimension
     side, parts = reads is not None, [rows for rows in (learned_from, judged_on) if rows is not None]
@@ -116,12 +115,12 @@ def _prove(
     gallery, placed = items.as_gallery(side=side, guess=guess), learned_from.located(items, weights, side=side)
     limits = ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear)
     try:
-        if judging.queries is not None:
+        if judged.queries is not None:
             proof = prove_by_queries(
                 gallery,
                 placed,
                 served,
-                judging.queries,
+                judged.queries,
                 source=source,
                 target=target,
                 gate=gate,
@@ -148,7 +147,7 @@ def _prove(
             )
     except NothingToJudge as error:
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
-    proof = marked_provisional(crosswalk, upgrade, replace(proof, notes=(*proof.notes, *judging.notes)))
+    proof = marked_provisional(crosswalk, upgrade, replace(proof, notes=(*proof.notes, *judged.notes)))
     if proof.accepted and not upgrade.asked.dry_run:
         keep_fusion(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), name, crossing, proof, items)
         reached(Failpoint.FUSION_SAVED)

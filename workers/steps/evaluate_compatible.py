@@ -28,6 +28,7 @@ from workers.reporting.acceptance_gate import gate_of
 from workers.reporting.drawn_report import keep_charts
 from workers.reporting.gallery_report import GalleryReport, early_end
 from workers.reporting.priced_advice import Rate, priced, priced_recommendation
+from workers.reporting.provisional import marked_provisional
 from workers.rows.items import Items, whole_gallery
 from workers.rows.labelled_rows import LabelledRows, read_rows
 from workers.rows.split import not_trained_on, read_split
@@ -124,7 +125,7 @@ def _prove(
     items = whole_gallery(crosswalk, crosswalk.galleries.info(name), SEED)
     held_out, *evaluation = [rows.located(items) for rows in judged_on]
     try:
-        return prove_compatible(
+        proof = prove_compatible(
             items.as_gallery(side=False),
             held_out,
             open_crossing(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), source, target).plain,
@@ -138,3 +139,4 @@ def _prove(
         )
     except NothingToJudge as error:
         raise StepFailed(f"The model cannot be judged on gallery {name!r}: {error}.") from error
+    return marked_provisional(crosswalk, upgrade, proof)

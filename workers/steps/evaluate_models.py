@@ -17,7 +17,7 @@ from workers.evaluations.pair import evaluate_pair
 from workers.evaluations.searches import SEED, SearchBench
 from workers.rows.evaluation_rows import Evaluated, read
 from workers.rows.items import FLOAT32_BYTES
-from workers.rows.judgements import judged_rows
+from workers.rows.judgements import grades_of, judged_rows
 
 MOST_QUERIES = 10_000
 
@@ -90,7 +90,7 @@ def _judged(context: StepContext, crosswalk: Crosswalk, evaluation: JudgedEvalua
     gallery = read(crosswalk, searched, by_gallery, most=most, seed=SEED)
     for rows, of in ((queries, asked), (gallery, searched)):
         _check_some(rows, of)
-    judged = judged_rows(asked.rows, queries.id.tolist(), gallery.id.tolist())
+    judged = judged_rows(grades_of(asked.rows, queries.id.tolist()), gallery.id.tolist())
     tick = _counter(context, 1 + (against is not None))
     bench = SearchBench(crosswalk, queries, gallery, None, tick)
     items = None if evaluation.gallery_id is None else searched

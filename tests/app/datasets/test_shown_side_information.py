@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import httpx
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 from app.storage.lance_table import Table, Written
 from tests.e2e.user import ARROW, NPZ, PARQUET, arrow, npz, parquet
+from tests.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -62,6 +65,40 @@ def test_rows_that_could_not_be_stored_leave_no_dimension_unless_some_row_has_si
         assert put(dataset, {"id": "a", "side_information": [1, 2, 3]}).is_server_error
     assert shown(dataset) == left
     assert put(dataset, {"id": "b", "side_information": [1, 2, 3, 4]}).is_success is not stored
+
+
+def test_rows_written_while_a_failed_request_takes_the_dimension_back_give_it_again(
+    dataset: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upsert, has_value = Table.upsert, Table.has_value
+    given, agreed, looked, written = Event(), Event(), Event(), Event()
+
+    def in_turn(table: Table, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Written:
+        rows = list(batches)
+        if rows[0].column("id").to_pylist() == ["fails"]:
+            given.set()
+            assert agreed.wait(PATIENCE_SECONDS)
+            raise OSError(errno.EIO, "the disk does not write")
+        agreed.set()
+        assert looked.wait(PATIENCE_SECONDS)
+        stored = upsert(table, schema, rows)
+        written.set()
+        return stored
+
+    def before_they_are_written(table: Table, column: str) -> bool:
+        found = has_value(table, column)
+        looked.set()
+        assert written.wait(PATIENCE_SECONDS)
+        return found
+
+    monkeypatch.setattr(Table, "upsert", in_turn)
+    monkeypatch.setattr(Table, "has_value", before_they_are_written)
+    with ThreadPoolExecutor(1) as other:
+        failing = other.submit(put, dataset, {"id": "fails", "side_information": [1, 2, 3]})
+        assert given.wait(PATIENCE_SECONDS)
+        assert put(dataset, {"id": "b", "side_information": [1, 2, 3]}).is_success
+        assert failing.result().is_server_error
+    assert shown(dataset) == {"dimension": 3}
 
 
 def test_rows_of_unlike_lengths_are_refused_and_show_nothing(dataset: httpx.Client) -> None:

@@ -15,7 +15,7 @@ import pytest
 from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.backfill import from_now_on
 from app.upgrades.states import UpgradeState
-from tests.app.galleries.upgraded import ITEMS, PREDICTED, Upgraded
+from tests.app.galleries.upgraded import ITEMS, PREDICTED, Upgraded, curve
 from tests.e2e.user import problem
 from tests.upgrade_rows import store_upgrade
 from tests.waiting import PATIENCE_SECONDS
@@ -119,6 +119,13 @@ def test_curve_goes_on_from_where_the_backfill_is(upgraded: Upgraded) -> None:
     assert [(point["share"], point["items"]) for point in backfill["curve"]] == [(0.5, 0), (0.75, 10), (1.0, 20)]
     assert [point["mean"] for point in backfill["curve"]] == pytest.approx([0.6, 0.65, 0.7])
     assert upgraded.backfill(order="class_mean_distance", limit=1)["curve"] == []
+
+
+def test_a_curve_that_holds_in_any_order_is_told_of_every_order(upgraded: Upgraded) -> None:
+    upgraded.upgrade({"metric": "cmc@1", "any_order": True, "curves": {"uncertainty": curve(0.5, 0.9)}})
+    told = [upgraded.backfill(order=order, limit=1)["curve"] for order in ("uncertainty", "random")]
+    assert [point["mean"] for point in told[0]] == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
+    assert told[1] == told[0]
 
 
 def test_upgrade_that_predicted_nothing_has_no_curve(upgraded: Upgraded) -> None:

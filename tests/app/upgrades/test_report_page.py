@@ -59,6 +59,14 @@ def test_the_report_as_json_is_what_was_learned(training: Training) -> None:
     assert [report[part] for part in ("galleries", "recommendation", "advice")] == [{}, {}, {}]
 
 
+def test_a_curve_that_holds_for_every_order_is_said_to_do_so(training: Training) -> None:
+    proofs = {"any": GALLERY | {"backfill": GALLERY["backfill"] | {"any_order": True}}, "ordered": GALLERY}
+    database = training.crosswalk.database
+    store_upgrade(database, "any", UpgradeState.EVALUATED, list(proofs), proofs=proofs, learned=LEARNED_FORWARD)
+    text = training.client.get("/upgrades/any/report", headers={"Accept": "text/html"}).text
+    assert text.count("the curve holds for every order") == 1
+
+
 @pytest.mark.parametrize(
     ("seconds", "phrase"),
     [(0.04, "0.0 s"), (119.0, "119.0 s"), (7_000.0, "116.7 min"), (90_000.0, "25.0 h"), (1e6, "11.6 d")],

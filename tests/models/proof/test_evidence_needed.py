@@ -141,6 +141,10 @@ def test_number_is_given_to_two_digits_upwards() -> None:
     assert in_words(needed) == "about 6,900 more pairs would as a rule decide"
 
 
+def test_no_fewer_than_ten_are_asked_for() -> None:
+    assert evidence_needed(0.02, 0.0, 0.005, 0.0, judges(1000)).more == 10
+
+
 def test_scatter_of_gallery_rows_and_of_classes_lasts_and_that_of_queries_does_not() -> None:
     rng = np.random.default_rng(0)
     old = rng.random(400)

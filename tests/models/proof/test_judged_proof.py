@@ -233,6 +233,7 @@ def test_better_model_is_accepted_and_its_ways_on_are_measured(accepted: ProofRe
     re_embed = rungs["re_embed"].quality
     assert re_embed is not None
     assert re_embed.mean >= transform.mean
+    assert "the old model's errors" in re_embed.basis
     assert accepted.fused is not None
     assert accepted.fused.quality.mean > stay.mean
     assert [accepted.recommendation.action] == [rung.name for rung in accepted.advice if rung.recommended]
@@ -281,9 +282,10 @@ def test_queries_that_nothing_answers_are_not_counted_and_too_few_are_refused(pa
     queries = passages.asked(ELSEWHERE, 60)
     j = queries.judgements
     unanswerable = replace(queries, judgements=Judgements(60, j.query, j.row, np.where(j.query < 20, 0, j.grade)))
-    report = proof(passages, ROWS, unanswerable)
-    assert report.judged is not None
-    assert (report.judged.queries_held, report.judged.queries_counted) == (60, 40)
+    report = proof(passages, ROWS, replace(unanswerable, held=90, with_both_vectors=80))
+    judged = report.judged
+    assert judged is not None
+    assert (judged.queries_held, judged.queries_with_both_vectors, judged.queries_counted) == (90, 80, 40)
     nothing = replace(
         queries, judgements=Judgements(60, j.query, j.row, np.where(j.query < 61 - FEWEST_QUERIES, 0, j.grade))
     )

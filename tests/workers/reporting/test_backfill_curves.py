@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from models.arrays import silent
 from models.device import resolve
+from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Space
+from models.proof.gate import AcceptanceGate
+from models.proof.report import MetricResult
 from models.transformations.methods import Recipe, learn
 from models.transformations.pairs import Pairs
+from tests.workers.reporting.reports import PROOF, quantity
 from tests.worlds import NEW, OLD, world
-from workers.reporting.backfill_curves import HeldOutSample
+from workers.reporting.backfill_curves import HeldOutSample, predict_curves
 from workers.rows.pairs import DatasetPairs
 from workers.training.held_out_pairs import HeldOutPairs, learn_from_held_out
 
@@ -80,3 +86,18 @@ def test_pairs_are_ordered_by_the_rules_that_items_are() -> None:
     sample = HeldOutSample.of(held_out, unlabelled)
     assert sample is not None
     assert [name for name, _ in sample.urgencies([], "cosine")] == ["uncertainty", "random"]
+
+
+@pytest.mark.parametrize(("measure", "orders"), [("cmc@1", 1), ("map", 3)])
+def test_only_where_the_order_is_predicted_to_matter_has_each_a_curve(measure: RetrievalMetric, orders: int) -> None:
+    known = pairs(60)
+    noise = np.random.default_rng(0).normal(size=known.pairs.new.shape)
+    transformed = (known.pairs.new + noise).astype(np.float32)
+    sample = HeldOutSample.of(HeldOutPairs(known.ids, transformed, np.linalg.norm(noise, axis=1)), known)
+    assert sample is not None
+    proof = replace(PROOF, metrics=(MetricResult(measure, quantity(0.5), quantity(0.75), quantity(0.25)),))
+    predicted = predict_curves(proof, AcceptanceGate(measure), sample, SOURCE, TARGET)
+    assert predicted is not None
+    assert (len(predicted.curves), predicted.any_order) == (orders, orders == 1)
+    assert len({curve.points for curve in predicted.curves.values()}) == orders
+    assert predicted.curves["uncertainty"].points[0].mean == pytest.approx(0.75)

@@ -149,6 +149,8 @@ def report_json(advice: list[dict[str, Any]], notes: list[str], **more: Any) -> 
             "seed": 0,
         },
         "served_as": "crossing",
+        "provisional": False,
+        "provisional_reason": None,
         **more,
     }
 
@@ -160,6 +162,7 @@ def test_report_with_everything_is_this_json_in_this_order() -> None:
         backfill={
             "metric": "cmc@1",
             "pairs": 300,
+            "any_order": False,
             "curves": {
                 "uncertainty": {
                     "order": "uncertainty",

@@ -42,6 +42,12 @@ def test_what_would_decide_has_the_price_of_embedding_so_many_items_as_far_as_it
     assert priced_recommendation(PROOF, RATE.dimension, SETTINGS) == PROOF.recommendation
 
 
+def test_judged_queries_that_would_decide_have_no_price_of_items() -> None:
+    needed = EvidenceNeeded("judged queries", 400, 1200, 0.02)
+    said = Recommendation("cannot_tell", "Cannot tell yet.", "Figures.", needed)
+    assert priced_recommendation(replace(PROOF, recommendation=said), RATE.dimension, SETTINGS) == said
+
+
 def test_a_transformation_is_timed_on_vectors_with_and_without_side_information() -> None:
     rng = np.random.default_rng(0)
     old, new, side = normal(rng, 50, 4), normal(rng, 50, 3), normal(rng, 50, 2)

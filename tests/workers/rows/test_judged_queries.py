@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +22,15 @@ from app.upgrades.states import UpgradeState
 from models.proof.gate import AcceptanceGate
 from workers.context import StepFailed
 from workers.rows.items import whole_gallery
-from workers.rows.judged_queries import judged_items, judging_queries
+from workers.rows.judged_queries import JudgedGallery, judged_gallery
 
 ITEMS, OLD, NEW = 400, 4, 6
+FITTING = 120
 
 
 @pytest.fixture
 def crosswalk(settings: Settings, database: Database) -> Iterator[Crosswalk]:
-    made = compose(settings.model_copy(update={"evaluation_memory_bytes": 4 * OLD * ITEMS // 10}))
+    made = compose(settings.model_copy(update={"evaluation_memory_bytes": 4 * OLD * FITTING}))
     for model, dimension in (("old", OLD), ("new", NEW)):
         made.models.create(NewModel(id=model, dimension=dimension, metric="cosine"))
     made.galleries.create(NewGallery(id="g", model="old"))
@@ -70,40 +70,79 @@ def upgrade(evaluation: str | None = None) -> UpgradeInfo:
 LABEL, NDCG = AcceptanceGate("cmc@1"), AcceptanceGate("ndcg@10")
 
 
-def test_items_that_queries_judge_are_read_even_where_not_all_fit_in_memory(crosswalk: Crosswalk) -> None:
+def judged(
+    crosswalk: Crosswalk, gate: AcceptanceGate = LABEL, evaluation: str | None = None, memory: int | None = None
+) -> JudgedGallery:
+    """What is judged; memory: room for so many items, in place of `FITTING`."""
+    if memory is not None:
+        crosswalk = compose(crosswalk.settings.model_copy(update={"evaluation_memory_bytes": 4 * OLD * memory}))
+    return judged_gallery(crosswalk, upgrade(evaluation), crosswalk.galleries.info("g"), gate, 0)
+
+
+def test_items_that_answer_queries_are_read_even_where_not_all_fit_in_memory(crosswalk: Crosswalk) -> None:
     put(crosswalk, "pairs", 50)
-    info, asked = crosswalk.galleries.info("g"), upgrade()
-    items = whole_gallery(crosswalk, info, 0, partial(judged_items, crosswalk, asked))
-    assert {f"i{row}" for row in range(50)} <= set(items.id)
-    assert 50 < len(items.id) < ITEMS // 2
-    assert len(whole_gallery(crosswalk, info, 0).id) < ITEMS // 5
-    queries = judging_queries(crosswalk, asked, items, NDCG, 0).queries
-    assert queries is not None
-    assert len(queries.answerable()) == 50
-    assert (queries.not_searched, queries.held) == (50, 50)
-    assert items.id[queries.judgements.row].tolist() == [f"i{row}" for row in range(50)]
+    found = judged(crosswalk, NDCG)
+    assert {f"i{row}" for row in range(50)} <= set(found.items.id)
+    assert FITTING // 2 < len(found.items.id) < FITTING * 5 // 4
+    assert found.queries is not None
+    assert len(found.queries.answerable()) == 50
+    assert (found.queries.not_searched, found.queries.held, found.queries.with_both_vectors) == (50, 50, 50)
+    assert found.items.id[found.queries.judgements.row].tolist() == [f"i{row}" for row in range(50)]
+    assert found.notes == ()
 
 
-def test_the_evaluation_sets_queries_come_before_those_of_the_dataset(crosswalk: Crosswalk) -> None:
-    items = whole_gallery(crosswalk, crosswalk.galleries.info("g"), 0, lambda: [f"i{row}" for row in range(100)])
+def test_of_more_queries_than_have_room_for_what_is_relevant_some_are_drawn(crosswalk: Crosswalk) -> None:
+    put(crosswalk, "pairs", 200)
+    found = judged(crosswalk, NDCG)
+    assert found.queries is not None
+    assert len(found.queries.answerable()) == len(found.queries) == FITTING // 2
+    assert len(found.items.id) < FITTING * 5 // 4
+    assert found.queries.with_both_vectors == 200
+    assert "60 of 200 judged queries with vectors of both models, drawn at random" in found.notes[0]
+    everything = judged(crosswalk, NDCG, memory=ITEMS).queries
+    assert everything is not None
+    assert len(everything) == 200
+
+
+def test_without_queries_that_judge_the_items_read_are_a_uniform_sample(crosswalk: Crosswalk) -> None:
+    uniform = whole_gallery(crosswalk, crosswalk.galleries.info("g"), 0).id.tolist()
+    put(crosswalk, "pairs", 19)
+    few = judged(crosswalk)
+    assert few.queries is None
+    assert few.items.id.tolist() == uniform
+    assert not {f"i{row}" for row in range(19)} <= set(uniform)
+
+
+@pytest.mark.parametrize("memory", [FITTING, ITEMS])
+def test_the_evaluation_sets_queries_come_before_those_of_the_dataset(crosswalk: Crosswalk, memory: int) -> None:
     put(crosswalk, "pairs", 40)
-    found = [judging_queries(crosswalk, upgrade(evaluation), items, LABEL, 0) for evaluation in (None, "asked")]
+    found = [judged(crosswalk, LABEL, evaluation, memory) for evaluation in (None, "asked")]
     assert [len(one.queries or ()) for one in found] == [40, 40]
     put(crosswalk, "asked", 30, first=50)
-    asked = judging_queries(crosswalk, upgrade("asked"), items, LABEL, 0).queries
+    asked = judged(crosswalk, LABEL, "asked", memory).queries
     assert asked is not None
     assert len(asked) == 30
 
 
+@pytest.mark.parametrize("gate", [LABEL, NDCG])
+def test_too_few_of_the_evaluation_set_leave_it_to_those_of_the_dataset(
+    crosswalk: Crosswalk, gate: AcceptanceGate
+) -> None:
+    put(crosswalk, "asked", 12)
+    put(crosswalk, "pairs", 40)
+    found = judged(crosswalk, gate, "asked")
+    assert len(found.queries or ()) == 40
+    assert "'asked' has 12 judged queries" in found.notes[0]
+
+
 def test_too_few_queries_leave_the_verdict_to_labels_unless_the_gate_asks_for_them(crosswalk: Crosswalk) -> None:
-    items = whole_gallery(crosswalk, crosswalk.galleries.info("g"), 0)
-    assert judging_queries(crosswalk, upgrade(), items, LABEL, 0).notes == ()
+    assert judged(crosswalk).notes == ()
     with pytest.raises(StepFailed, match="ndcg@10 is of judged queries"):
-        judging_queries(crosswalk, upgrade(), items, NDCG, 0)
+        judged(crosswalk, NDCG)
     put(crosswalk, "pairs", 60, relevant="unknown-")
-    few = judging_queries(crosswalk, upgrade(), items, LABEL, 0)
+    few = judged(crosswalk)
     assert few.queries is None
     assert "60 judged queries" in few.notes[0]
     assert "0 have a relevant item" in few.notes[0]
     with pytest.raises(StepFailed, match="PUT /datasets/pairs/queries"):
-        judging_queries(crosswalk, upgrade(), items, NDCG, 0)
+        judged(crosswalk, NDCG)

@@ -28,6 +28,21 @@ def test_rows_trained_on_do_not_judge_under_the_same_id(shop: Workshop) -> None:
     assert [(part["judged_on"], part["queries"]) for part in proof["strata"]] == [("evaluation set", len(fresh))]
 
 
+def test_where_the_old_model_embeds_queries_apart_the_figures_are_provisional(shop: Workshop) -> None:
+    shop.old = "apart"
+    shop.post(
+        "/models", {"id": "apart", "dimension": shop.pictures.old.shape[1], "metric": "l2", "queries": "apart"}, 201
+    )
+    shop = shop.with_gallery("of-apart")
+    shop.put_items(range(200))
+    shop.put_rows(shop.dataset, range(200), None)
+    finished = shop.ends(shop.train(training=QUICK, gate=LENIENT, dry_run=True))
+    (proof,) = finished["report"]["galleries"].values()
+    assert proof["provisional"] is True
+    assert "POST /evaluations" in proof["provisional_reason"]
+    assert proof["provisional_reason"] in finished["reason"]
+
+
 def test_labels_that_the_gallery_holds_none_of_can_judge_nothing_and_it_says_so(shop: Workshop) -> None:
     shop.put_items(range(200), label=[f"of its own {place % 3}" for place in range(200)])
     shop.put_rows(shop.dataset, range(300, 500), shop.pictures.old[300:500])
