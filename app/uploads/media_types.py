@@ -52,7 +52,10 @@ def is_json(content_type: str | None) -> bool:
 
 
 def named(content_type: str | None) -> str | None:
-    """The media type of a Content-Type in the spelling used here, without its parameters; None where it is unknown."""
+    """The media type of a Content-Type in the spelling used here, without its parameters; None where there is none, or
+    it is unknown."""
+    if (content_type or "").partition(";")[0].count("/") != 1:  # reads as text/plain
+        return None
     return JSON if is_json(content_type) else _NAMED.get(_parsed(content_type).get_content_type())
 
 

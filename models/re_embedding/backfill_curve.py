@@ -22,10 +22,11 @@ from models.portable import Array, Distance
 DEPTH: dict[RetrievalMetric, int] = {"cmc@1": 1, "cmc@5": 5, "recall@10": 10}
 
 STEPS = 21
-STEEPEST: dict[RetrievalMetric, float] = {"cmc@1": 0.0, "cmc@5": 0.0, "map": 2.0, "recall@10": 2.0}
-"""How much more curved the gallery's curve is taken to be than that of the pairs, at most. Among a few pairs of a class
-real vectors and transformed ones get into each other's way; in a gallery that costs the first answers next to nothing,
-and the straight line is nearer."""
+STRAIGHT: frozenset[RetrievalMetric] = frozenset({"cmc@1", "cmc@5"})
+"""Measures whose curve is predicted as a straight line. Among a few pairs of a class real vectors and transformed ones
+get into each other's way; in a gallery that mostly costs the first answers next to nothing. Where it does cost them,
+the curve departs from the line as that of the pairs does: the intervals reach as far."""
+_MOST_CURVED = 2.0  # how much more curved the gallery's curve is taken to be than that of the pairs, at most
 NORMAL_95 = 2 * 1.959964  # width of a 95 % interval in standard deviations
 
 
@@ -90,18 +91,14 @@ def predicted_curve(
     transformed: (n, d) by refits that had not learned from each pair; new: (n, d); codes: (n,) or None; order: (n,)
     of the pairs. They are queries and gallery, own entry excluded. `start` and `end`, 95 % intervals of M(new, h) and
     M(new, new) on the gallery, take the place of the pairs' own, which are of a smaller gallery: the pairs then tell
-    by how much the curve departs from the straight line between its ends, in proportion to their distance and as far
-    as `STEEPEST` lets it; of a measure that it lets depart by nothing, the line is all there is. Without `end`, the
-    gallery's errors are taken to shrink and grow as the pairs' do. queries: (n, d) of the pairs, where they are not
-    their new vectors; truth: as of `values_along`. Where the gallery is far denser than the pairs (two pairs of a
-    class, say), the curve rises sooner than foretold: the intervals tell nothing of that. Raises ValueError for a
-    measure by label without labels.
+    by how much the curve departs from the straight line between its ends, in proportion to their distance; of a
+    measure in `STRAIGHT`, how far its intervals reach. Without `end`, the gallery's errors are taken to shrink and grow
+    as the pairs' do. queries: (n, d) of the pairs, where they are not their new vectors; truth: as of `values_along`.
+    Where the gallery is far denser than the pairs (two pairs of a class, say), the curve rises sooner than foretold:
+    the intervals tell nothing of that. Raises ValueError for a measure by label without labels.
     """
     if measure != "recall@10" and codes is None:
         raise ValueError(f"{measure} needs labels; recall@10 does not")
-    if start is not None and end is not None and not depends_on_order(measure):
-        line = np.zeros((1 + resamples, STEPS + 1))
-        return _curve(name, measure, _between(line, *_drawn_ends(start, end, seed, resamples), STEEPEST[measure]))
     known = np.full(len(new), -1) if codes is None else codes
     own = np.arange(len(new))
     values = values_along(
@@ -123,15 +120,19 @@ def predicted_curve(
     drawn = resampled_sums(values.T[judged], seed=seed, resamples=resamples) / max(1, len(judged))
     curves = np.vstack([values[:, judged].mean(axis=1), drawn])
     if start is not None and end is not None:
-        curves = _between(curves, *_drawn_ends(start, end, seed, resamples), STEEPEST[measure])
-    elif start is not None:
+        ends = _drawn_ends(start, end, seed, resamples)
+        bent = _between(curves, *ends, _MOST_CURVED)
+        if depends_on_order(measure):
+            return _curve(name, measure, bent)
+        return _curve(name, measure, _between(curves, *ends, 0.0), as_far_as=bent)
+    if start is not None:
         curves = _in_proportion(curves, _drawn_ends(start, start, seed, resamples)[0])
     return _curve(name, measure, curves)
 
 
 def depends_on_order(measure: RetrievalMetric) -> bool:
     """Whether the curve between two given ends is predicted to depend on the order in which items are re-embedded."""
-    return STEEPEST[measure] > 0
+    return measure not in STRAIGHT
 
 
 def values_along(
@@ -259,10 +260,17 @@ def _in_proportion(curves: Floats, start: Floats) -> Floats:
     return np.asarray(1 - (1 - start) * multiple)
 
 
-def _curve(name: str, measure: RetrievalMetric, curves: Floats) -> Curve:
+def _curve(name: str, measure: RetrievalMetric, curves: Floats, as_far_as: Floats | None = None) -> Curve:
     """The first of these curves (r, points), at equal steps of the share from 0 to 1; the others, draws of it, tell its
-    intervals."""
-    intervals = [percentile_interval(float(each[0]), each[1:]) for each in np.clip(curves, 0, 1).T]
+    intervals. as_far_as: (r, points) another curve and draws of it, whose intervals are to be held as well."""
+    intervals, further = _intervals(curves), _intervals(curves if as_far_as is None else as_far_as)
     last = len(intervals) - 1
-    points = (CurvePoint(i / last, each.mean, each.low, each.high) for i, each in enumerate(intervals))
+    points = (
+        CurvePoint(i / last, each.mean, min(each.low, other.low), max(each.high, other.high))
+        for i, (each, other) in enumerate(zip(intervals, further, strict=True))
+    )
     return Curve(name, measure, tuple(points))
+
+
+def _intervals(curves: Floats) -> list[Interval]:
+    return [percentile_interval(float(each[0]), each[1:]) for each in np.clip(curves, 0, 1).T]

@@ -8,7 +8,21 @@ import pytest
 
 from app.problems import InvalidRows, InvalidUpload, TooLarge, Unprocessable, UnsupportedMediaType
 from app.uploads import Expected
-from app.uploads.media_types import ARROW, ARROW_FILE, BULK, JSON, NDJSON, NPY, NPZ, PARQUET, QUERIES, accepted, named
+from app.uploads.media_types import (
+    ARROW,
+    ARROW_FILE,
+    BULK,
+    JSON,
+    JUDGEMENTS,
+    NDJSON,
+    NPY,
+    NPZ,
+    PARQUET,
+    QUERIES,
+    TEXT,
+    accepted,
+    named,
+)
 from tests.app.uploads.conftest import LIMITS, Take, decoded
 
 GALLERY = Expected.items(2)
@@ -130,14 +144,16 @@ def test_embeddings_that_say_nothing_or_are_of_an_item_are_refused(tmp_path: Pat
         ("TEXT/JSON;charset=UTF-8", JSON),
         ("application/vnd.api+json", JSON),
         ("application/x-jsonlines", NDJSON),
-        ("text/plain", None),
+        ("text/plain", TEXT),
+        ("text/x-unknown", None),
+        ("nonsense", None),
         ("", None),
         (None, None),
     ],
 )
 def test_media_types_are_known_in_other_spellings(spelling: str | None, media_type: str | None) -> None:
     assert named(spelling) == media_type
-    taken = BULK if media_type in BULK else QUERIES
+    taken = next((taken for taken in (BULK, QUERIES, JUDGEMENTS) if media_type in taken), QUERIES)
     if media_type is None:
         with pytest.raises(UnsupportedMediaType, match="Send one of application/vnd"):
             accepted(spelling, BULK)
