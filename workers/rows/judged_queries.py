@@ -18,7 +18,7 @@ from models.proof.judged_queries import FEWEST_QUERIES, JudgedQueries
 from workers.context import StepFailed
 from workers.rows.evaluation_rows import Evaluated, read
 from workers.rows.items import Items, all_fit, known_ids, rows_that_fit, whole_gallery
-from workers.rows.judgements import Grades, grades_of, judged_rows
+from workers.rows.judgements import GradeByItem, grades_of, judged_rows
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Asked:
     """
 
     rows: Evaluated
-    grades: list[Grades]
+    grades: list[GradeByItem]
     judged: int
     why: str = ""
 
@@ -131,5 +131,5 @@ def _some(asked: _Asked, places: Collection[int]) -> _Asked:
     return replace(asked, rows=rows, grades=[asked.grades[place] for place in places], why=why)
 
 
-def _relevant(grades: Grades) -> set[str]:
+def _relevant(grades: GradeByItem) -> set[str]:
     return {item for item, grade in grades.items() if grade > 0}

@@ -14,7 +14,7 @@ from models.evaluation.judged_metrics import Judgements
 
 _IDS_AT_ONCE = 2_000
 
-Grades = Mapping[str, float]
+GradeByItem = Mapping[str, float]
 """By the id of an item, the grade that a query gives it: above 0 where it is relevant."""
 
 
@@ -26,7 +26,7 @@ class JudgedRows:
     missing: int
 
 
-def grades_of(queries: Table, query_ids: Sequence[str]) -> list[Grades]:
+def grades_of(queries: Table, query_ids: Sequence[str]) -> list[GradeByItem]:
     """What is judged of each of the queries with these ids, in their order."""
     relevant: dict[str, str] = {}
     for start in range(0, len(query_ids), _IDS_AT_ONCE):
@@ -35,7 +35,7 @@ def grades_of(queries: Table, query_ids: Sequence[str]) -> list[Grades]:
     return [json.loads(relevant.get(id) or "{}") for id in query_ids]
 
 
-def judged_rows(grades: Sequence[Grades], gallery_ids: Sequence[str]) -> JudgedRows:
+def judged_rows(grades: Sequence[GradeByItem], gallery_ids: Sequence[str]) -> JudgedRows:
     """The judgements of queries, numbered by their place in `grades`, of the gallery rows with these ids."""
     row_of = {id: row for row, id in enumerate(gallery_ids)}
     query: list[int] = []
