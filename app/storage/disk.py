@@ -8,10 +8,10 @@ import errno
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 from app.problems import DiskFailing, DiskFull, Problem
+from app.storage.error_causes import causes_of
 from app.storage.sqlite_errors import sqlite_error_kind
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -37,7 +37,7 @@ def disk_problem(error: BaseException, folder: Path) -> DiskFull | DiskFailing |
         return error
     if isinstance(error, Problem):
         return None
-    for cause in _causes(error):
+    for cause in causes_of(error):
         if isinstance(cause, (DiskFull, DiskFailing)):
             return cause
         if (of_the_server := _problem_of_server(cause)) is not None:
@@ -58,7 +58,7 @@ def disk_problem(error: BaseException, folder: Path) -> DiskFull | DiskFailing |
 
 def server_disk_problem(error: BaseException) -> DiskFull | DiskFailing | None:
     """The problem where the disk of a database server, which is none of this machine's, caused an error."""
-    problems = map(_problem_of_server, _causes(error))
+    problems = map(_problem_of_server, causes_of(error))
     return next((problem for problem in problems if problem is not None), None)
 
 
@@ -117,22 +117,6 @@ def _kind_of_sqlite(code: int, where: Path) -> type[DiskFull] | type[DiskFailing
             return DiskFull
         return DiskFailing if code == sqlite3.SQLITE_IOERR else None
     return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what led to it, each once; SQLAlchemy keeps the driver's error in `orig`."""
-    pending, seen = [error], set[int]()
-    while pending:
-        one = pending.pop(0)
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        pending += [
-            cause
-            for cause in (getattr(one, "orig", None), one.__cause__, one.__context__)
-            if isinstance(cause, BaseException)
-        ]
 
 
 def _existing(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from app.problems import StoreAway
+from app.storage.error_causes import causes_of
 from app.storage.location import ObjectFolder
 
 _PROBE = ".crosswalk-probe-"
@@ -163,11 +164,9 @@ def first_line(error: BaseException) -> str:
 def store_problem(error: BaseException) -> StoreAway | None:
     """The problem where the object store, or the way to it, caused an error of Lance, which has no class for it; None
     where something else did."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes_of(error):
         if isinstance(cause, StoreAway):
             return cause
         if isinstance(cause, OSError | ValueError | RuntimeError) and _OF_THE_STORE in str(cause):
             return StoreAway(f"The object store cannot be used: {first_line(cause)}")
-        cause = cause.__cause__ or cause.__context__
     return None
