@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.composition import Crosswalk, compose
 from app.galleries.info import generation_tag
@@ -45,13 +46,12 @@ def left(crosswalk: Crosswalk, *keys: str) -> ObjectStore:
 FOLDERS = ("galleries/x-01/items.lance/data/1", "datasets/x-01/rows.lance/data/1", "artifacts/upg-x/chosen/card.json")
 
 
-def test_folders_that_this_database_does_not_name_are_left_and_told(
-    crosswalk: Crosswalk, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_that_this_database_does_not_name_are_left_and_told(crosswalk: Crosswalk) -> None:
     store = left(crosswalk, *FOLDERS)
-    sweep_store(compose(crosswalk.settings.model_copy(update={"leftover_seconds": 0.0}), crosswalk.database))
+    with capture_logs() as lines:
+        sweep_store(compose(crosswalk.settings.model_copy(update={"leftover_seconds": 0.0}), crosswalk.database))
     assert [one.key for one in store.listed("")] == sorted(FOLDERS), "a service on another database may name them"
-    told = capsys.readouterr().out
+    told = str(lines)
     assert all(key.split("/")[1] in told for key in FOLDERS)
 
 

@@ -99,7 +99,7 @@ def test_all_decoders_come_from_one_process_of_one_thread_without_secrets_that_e
     assert not any(name.startswith("CROSSWALK") for name in first.environ())
     assert first.children() == []
     forks.close()
-    assert not alive(first.pid)
+    wait_until(lambda: not alive(first.pid), "it to die")
 
 
 def test_what_decoders_come_from_outlives_the_thread_that_began_it(
@@ -143,7 +143,7 @@ def test_decoding_ends_when_its_service_stops(
     forks.close()
     with pytest.raises(Unavailable):
         rows.result(PATIENCE_SECONDS)
-    assert not alive(decoder.pid)
+    wait_until(lambda: not alive(decoder.pid), "the decoder to die")
 
 
 def test_a_body_is_decoded_though_what_its_decoder_comes_from_hangs(
@@ -193,7 +193,7 @@ def test_a_decoder_that_hangs_is_killed(
     decoder.suspend()
     with pytest.raises(TooLarge, match="more than 2"):
         rows.result(PATIENCE_SECONDS)
-    assert not alive(decoder.pid)
+    wait_until(lambda: not alive(decoder.pid), "it to die")
 
 
 def test_a_gateway_that_is_killed_leaves_no_process_behind(long_body: Path) -> None:
