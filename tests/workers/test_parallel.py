@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ def test_results_come_in_the_order_of_their_items() -> None:
             later_done.set()
         return item * item
 
-    with threadpool_limits(2, "blas"):
-        assert list(side_by_side(done, range(50))) == [item * item for item in range(50)]
+    with threadpool_limits(2, "blas"), side_by_side() as threads:
+        assert list(threads.map(done, range(50))) == [item * item for item in range(50)]
 
 
 def test_no_more_is_read_ahead_than_there_are_threads() -> None:
@@ -38,8 +39,8 @@ def test_no_more_is_read_ahead_than_there_are_threads() -> None:
             read += 1
             yield read
 
-    with threadpool_limits(3, "blas"):
-        for taken, item in enumerate(side_by_side(lambda item: item, items()), start=1):
+    with threadpool_limits(3, "blas"), side_by_side() as threads:
+        for taken, item in enumerate(threads.map(lambda item: item, items()), start=1):
             assert item == taken
             assert read <= taken + 3
 
@@ -50,24 +51,28 @@ def test_what_the_function_raises_comes_in_the_place_of_its_item() -> None:
             raise ValueError(f"{item} is odd")
         return item // 2
 
-    results = side_by_side(halved, iter([2, 4, 5, 6]))
-    assert [next(results), next(results)] == [1, 2]
-    with pytest.raises(ValueError, match="5 is odd"):
-        next(results)
+    with side_by_side() as threads:
+        results = threads.map(halved, iter([2, 4, 5, 6]))
+        assert [next(results), next(results)] == [1, 2]
+        with pytest.raises(ValueError, match="5 is odd"):
+            next(results)
 
 
 def test_blas_takes_one_thread_meanwhile_and_its_own_again_afterwards() -> None:
     with threadpool_limits(2, "blas"):
         before = _blas_threads()
-        squares = side_by_side(lambda item: np.full((2, 2), item) @ np.eye(2), range(4))
-        assert [(int(square[0, 0]), _blas_threads()) for square in squares] == [(item, {1}) for item in range(4)]
+        with side_by_side() as threads:
+            squares = threads.map(lambda item: np.full((2, 2), item) @ np.eye(2), range(4))
+            assert [(int(square[0, 0]), _blas_threads()) for square in squares] == [(item, {1}) for item in range(4)]
         assert _blas_threads() == before
 
 
-def test_a_stream_left_half_read_leaves_blas_as_it_was() -> None:
+def test_a_stream_that_another_thread_left_half_read_leaves_blas_as_it_was() -> None:
     with threadpool_limits(2, "blas"):
         before = _blas_threads()
-        results = side_by_side(lambda item: item, range(100))
-        next(results)
-        results.close()  # type: ignore[attr-defined]
+        with side_by_side() as threads, ThreadPoolExecutor(1) as reader:
+            results = threads.map(lambda item: item, range(100))
+            assert reader.submit(next, results).result() == 0
         assert _blas_threads() == before
+    with threadpool_limits(1, "blas"):
+        assert _blas_threads() == {1}

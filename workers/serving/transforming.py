@@ -12,7 +12,7 @@ from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
 from app.upgrades.transform_units import RowSlice, TransformUnit
 from workers.context import StepContext
-from workers.parallel import side_by_side
+from workers.parallel import SideBySide, side_by_side
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,9 @@ class UnitWork:
         store, lineage = self._of(unit)
         generation = store.generation(unit.generation, lineage.dimension)
         try:
-            pieces = generation.write_fragment(_told(_projected(store, lineage, unit), unit, progress))
+            with side_by_side() as threads:
+                projected = _projected(store, lineage, unit, threads)
+                pieces = generation.write_fragment(_told(projected, unit, progress))
         except OSError:
             with self._context.holding():  # Who is late finds the vectors committed: it is LeaseLost then.
                 raise
@@ -61,11 +63,11 @@ class UnitWork:
         return self._lineages[unit.gallery]
 
 
-def _projected(store: GalleryStore, lineage: Lineage, unit: TransformUnit) -> Iterator[Projected]:
+def _projected(store: GalleryStore, lineage: Lineage, unit: TransformUnit, threads: SideBySide) -> Iterator[Projected]:
     """The unit's items in the generation's space; those without any vector are left out."""
     fragments = {fragment.fragment_id: fragment for fragment in store.items.fragments(unit.version)}
     batches = chain.from_iterable(_batches(fragments[one.fragment], one, lineage) for one in unit.slices)
-    for part in side_by_side(lineage.project, batches):
+    for part in threads.map(lineage.project, batches):
         if len(part.rows):
             yield part
 

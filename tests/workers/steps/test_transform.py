@@ -11,6 +11,7 @@ from app.galleries.store import GalleryStore
 from app.storage.lance_table import vector_type
 from app.upgrades.transform_units import TransformUnit, divided
 from tests.app.crossings import affine, space
+from workers.parallel import side_by_side
 from workers.serving.transforming import _projected
 
 H = affine(space("a", 2), space("b", 3))
@@ -34,7 +35,8 @@ def test_first_vector_of_a_model_written_while_the_gallery_is_transformed_waits_
     fragments = [(fragment.fragment_id, fragment.count_rows()) for fragment in store.items.fragments(version)]
     (slices,) = divided(fragments, 10)
     put(store, "b", 3, 9.0)
-    (part,) = _projected(store, LINEAGE, TransformUnit("u", "g", 0, 2, version, slices))
+    with side_by_side() as threads:
+        (part,) = _projected(store, LINEAGE, TransformUnit("u", "g", 0, 2, version, slices), threads)
     np.testing.assert_array_equal(part.vectors, H.apply(np.ones((1, 2), np.float32)))
     assert not part.native.any()
     changes, (late,) = store.changes(LINEAGE, version)
