@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         description="Longest that a request waits for a connection to the database; then it is answered 503.",
     )
     broker_url: str = Field(default=MEMORY_BROKER, description="Celery broker; memory:// runs the worker in-process.")
+    connections: Path | None = Field(
+        default=None,
+        description="File of connections to the users' own stores and embedders, in TOML, a table each; requests name "
+        "them, and nothing is asked of any other address. Left out, there are none.",
+    )
     backbones: Path | None = Field(
         default=None, description="Folder of local backbones, a folder each; left out, backbones under data_dir."
     )
