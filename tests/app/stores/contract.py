@@ -319,7 +319,7 @@ class StoreContract:
         written = items_to_write(scanned(store, ["id", "vector", "mark"]))
         store.write(TARGET, written)
         if store.describe().abilities.switching == "statement":
-            return
+            pytest.skip("the store does not know what its readers see")
         store.switch(TARGET)
         with pytest.raises(CannotSwitch):
             store.drop(TARGET)
