@@ -43,7 +43,11 @@ class ListedKind:
     extra: str
 
 
-STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType({})
+STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
+    {
+        "pgvector": ListedKind("app.stores.pgvector", needs=("psycopg",), extra="pgvector"),
+    }
+)
 """By the word that `kind` has in the file of connections."""
 
 
