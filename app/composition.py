@@ -7,6 +7,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.connections.configured import configured_connections
 from app.datasets.service import Datasets
 from app.downloads import Downloads
 from app.evaluations.checks import EvaluationChecks
@@ -41,6 +42,7 @@ from app.spaces.stored import StoredSpaces
 from app.spaces.watch import StreamWatch
 from app.storage.commits import CommitWatch
 from app.storage.database import Database
+from app.stores.kinds import ConfiguredStores
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
@@ -61,6 +63,7 @@ class Crosswalk:
     jobs: Jobs
     models: Models
     datasets: Datasets
+    stores: ConfiguredStores
     galleries: Galleries
     items: GalleryItems
     listing: ItemListing
@@ -111,9 +114,13 @@ class Crosswalk:
 
 
 def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
-    """Builds every part from the settings, on the process's database if it has one. Nothing is opened yet."""
+    """Builds every part from the settings, on the process's database if it has one. Nothing is opened yet.
+
+    Raises WrongConnections where the file of connections cannot be used.
+    """
     usages: list[Usages] = []
     leaves: list[Leaves] = []
+    connections = configured_connections(settings.connections)
     database = database or Database(settings.sqlalchemy_url, settings.database_connections, settings.database_seconds)
     apart = database.apart()
     doorbell = Doorbell(settings)
@@ -145,6 +152,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         jobs=jobs,
         models=models,
         datasets=datasets,
+        stores=connections.stores,
         galleries=galleries,
         items=GalleryItems(models, galleries, filtered),
         listing=ItemListing(galleries, filtered),

@@ -28,7 +28,7 @@ Problem
     ├── IndexEngineAway       the server that keeps the indexes does not answer
     ├── IndexEngineRefuses    that server answers, with an error
     ├── IndexLost             that server answers, and has not the index
-    └── StoreAway             the object store does not answer, or refuses
+    └── ObjectStoreAway       the object store does not answer, or refuses
 """
 
 from collections.abc import Mapping
@@ -284,7 +284,7 @@ class IndexLost(Unavailable):
     remedy = "Try again: items are compared one by one until the index is made anew, which happens by itself."
 
 
-class StoreAway(Unavailable):
+class ObjectStoreAway(Unavailable):
     slug, title = "store-away", "The object store does not answer, or refuses"
     retry_after = 5
     remedy = (

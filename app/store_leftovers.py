@@ -21,7 +21,7 @@ from app.galleries.leftovers import unnamed_keys
 from app.galleries.listing import EXPORT_TAG
 from app.index import CollectionRelease
 from app.leftovers import at_rest, run_names
-from app.problems import StoreAway
+from app.problems import ObjectStoreAway
 from app.storage.object_store import ObjectStore, StoredObject
 from app.storage.shared_files import shared_files
 
@@ -71,17 +71,17 @@ def sweep_store(crosswalk: Crosswalk, ending: threading.Event | None = None) -> 
             if ending is not None and ending.is_set():
                 return
             _try_gallery(crosswalk, store, info, releasing)
-    except StoreAway as problem:
+    except ObjectStoreAway as problem:
         log.warning("leftovers stay in the object store until the next sweep", why=problem.detail)
     except Exception:  # The service must go on all the same.
         log.exception("leftovers stay in the object store until the next sweep")
 
 
 def _try_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo, releasing: CollectionRelease) -> None:
-    """As `_sweep_gallery`; what fails in one gallery alone is logged. Raises StoreAway."""
+    """As `_sweep_gallery`; what fails in one gallery alone is logged. Raises ObjectStoreAway."""
     try:
         _sweep_gallery(crosswalk, store, info, releasing)
-    except StoreAway:
+    except ObjectStoreAway:
         raise
     except Exception:  # The other galleries must be swept all the same.
         log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)

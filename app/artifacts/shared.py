@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from app.problems import StoreAway
+from app.problems import ObjectStoreAway
 from app.settings import Settings
 from app.storage.shared_files import SharedFiles, shared_files
 from models.portable import publish
@@ -39,7 +39,7 @@ class SharedArtifacts:
         self._folder = settings.artifacts_dir
 
     def refresh(self, beside: Path | None = None) -> None:
-        """Has the folder of artifacts hold what the store holds by now. Raises StoreAway.
+        """Has the folder of artifacts hold what the store holds by now. Raises ObjectStoreAway.
 
         In a step, whose folder has changes of its own, only runs are added that are not there yet. beside: the folder
         of a step that begins, which gets whatever it has not.
@@ -62,14 +62,14 @@ class SharedArtifacts:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keeps other processes of this machine from writing the same copy. Raises StoreAway where one of them does
-        so for too long, as with a store that hangs."""
+        """Keeps other processes of this machine from writing the same copy. Raises ObjectStoreAway where one of them
+        does so for too long, as with a store that hangs."""
         self._copy.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._copy.with_name(_LOCK), timeout=_LONGEST_WAIT_SECONDS)
         try:
             lock.acquire()
         except Timeout as error:
-            raise StoreAway(
+            raise ObjectStoreAway(
                 f"Another process of this machine has been bringing artifacts from the object store for more than "
                 f"{_LONGEST_WAIT_SECONDS:.0f} s.",
                 url=str(self._files.location(self._copy)),
@@ -91,13 +91,13 @@ class StepArtifacts:
         self.folder = settings.working_dir / job
 
     def begin(self) -> Settings:
-        """Lays the folder out, and returns the settings of a step that works in it. Raises StoreAway."""
+        """Lays the folder out, and returns the settings of a step that works in it. Raises ObjectStoreAway."""
         SharedArtifacts(self._settings).refresh(beside=self.folder)
         return self._settings.with_artifacts_in(self.folder)
 
     def publish(self, served: Path | None = None) -> None:
         """Writes what the step changed since it began, or since this was called last, to the store. served: a folder
-        that nobody will need, which the store is left without. Raises StoreAway."""
+        that nobody will need, which the store is left without. Raises ObjectStoreAway."""
         store = self._files.store
         assert store is not None
         brought = _brought(self.folder)

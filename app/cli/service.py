@@ -16,6 +16,8 @@ from app import failpoints
 from app.cli.ending import give_up
 from app.cli.settings import settings_or_end
 from app.cli.stored_keys import refuse_open_door
+from app.connections.configured import configured_connections
+from app.connections.file import WrongConnections
 from app.http.listener import listen
 from app.http.server import server_config
 from app.logs import configure_logging
@@ -170,7 +172,8 @@ def _reach_database(settings: Settings) -> None:
 
 
 def _prepare(settings: Settings) -> None:
-    """Makes the data directory, and ends the command where that cannot be, or where the object store cannot be used."""
+    """Makes the data directory, and ends the command where that cannot be, or where the object store or the connections
+    cannot be used."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=settings.data_dir):
@@ -183,6 +186,10 @@ def _prepare(settings: Settings) -> None:
         )
     if (why := why_not_start(settings)) is not None:
         give_up(why)
+    try:
+        configured_connections(settings.connections)
+    except WrongConnections as error:
+        give_up(f"The connections cannot be used: {error}.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

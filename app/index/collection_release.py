@@ -10,7 +10,7 @@ import structlog
 from app.index.milvus import COLLECTION, CollectionName
 from app.index.milvus_server import MilvusServer
 from app.index.protocol import CorruptIndex
-from app.problems import IndexEngineAway, StoreAway, Unavailable
+from app.problems import IndexEngineAway, ObjectStoreAway, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ class CollectionRelease:
     whole time limit.
 
     server: None where the settings do not say where Milvus is. bring: has on this machine what names the collections
-    of the indexes below a folder, wherever it was written; raises StoreAway.
+    of the indexes below a folder, wherever it was written; raises ObjectStoreAway.
     """
 
     def __init__(self, server: MilvusServer | None, bring: Callable[[Path], None]) -> None:
@@ -48,7 +48,7 @@ class CollectionRelease:
     def _brought(self, folder: Path) -> bool:
         try:
             self._bring(folder)
-        except StoreAway as problem:
+        except ObjectStoreAway as problem:
             self._store_away = True
             log.warning("stays: the object store does not tell its collections", folder=str(folder), why=problem.detail)
             return False

@@ -90,7 +90,7 @@ class IndexEngine:
         return self.share(published)
 
     def share(self, directory: Path) -> Path:
-        """Gives a published index, whose directory is returned, to the other machines. Raises StoreAway."""
+        """Gives a published index, whose directory is returned, to the other machines. Raises ObjectStoreAway."""
         self._shared.publish(directory, last=[FILE])
         return directory
 

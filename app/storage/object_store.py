@@ -17,7 +17,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-from app.problems import StoreAway
+from app.problems import ObjectStoreAway
 from app.storage.error_causes import causes_of
 from app.storage.location import ObjectFolder
 
@@ -44,7 +44,7 @@ class StoredObject:
 class ObjectStore:
     """Every object below a URL like `s3://bucket/prefix`. Keys are told below it.
 
-    Each method raises StoreAway where the store cannot be reached, or refuses.
+    Each method raises ObjectStoreAway where the store cannot be reached, or refuses.
     """
 
     def __init__(self, url: str) -> None:
@@ -144,7 +144,7 @@ def _opened(url: str, *, impatient: bool = False) -> S3Store:
 
 @contextmanager
 def _answering(root: ObjectFolder) -> Iterator[None]:
-    """Raises StoreAway for what the store or the way to it says, in one line.
+    """Raises ObjectStoreAway for what the store or the way to it says, in one line.
 
     A missing object is FileNotFoundError."""
     try:
@@ -152,7 +152,7 @@ def _answering(root: ObjectFolder) -> Iterator[None]:
     except (BaseError, FileNotFoundError) as error:
         if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
             raise
-        raise StoreAway(f"The object store {root} cannot be used: {first_line(error)}", url=str(root)) from error
+        raise ObjectStoreAway(f"The object store {root} cannot be used: {first_line(error)}", url=str(root)) from error
 
 
 def first_line(error: BaseException) -> str:
@@ -161,12 +161,12 @@ def first_line(error: BaseException) -> str:
     return said.partition("<?xml")[0].rstrip(" :")[:300]
 
 
-def store_problem(error: BaseException) -> StoreAway | None:
+def store_problem(error: BaseException) -> ObjectStoreAway | None:
     """The problem where the object store, or the way to it, caused an error of Lance, which has no class for it; None
     where something else did."""
     for cause in causes_of(error):
-        if isinstance(cause, StoreAway):
+        if isinstance(cause, ObjectStoreAway):
             return cause
         if isinstance(cause, OSError | ValueError | RuntimeError) and _OF_THE_STORE in str(cause):
-            return StoreAway(f"The object store cannot be used: {first_line(cause)}")
+            return ObjectStoreAway(f"The object store cannot be used: {first_line(cause)}")
     return None

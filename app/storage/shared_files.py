@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from app.problems import StoreAway
+from app.problems import ObjectStoreAway
 from app.settings import Settings
 from app.storage.location import Location
 from app.storage.object_store import ObjectStore
@@ -114,7 +114,7 @@ class SharedFiles:
             return
         try:
             self.store.remove_folder(self.key(folder))
-        except StoreAway as problem:
+        except ObjectStoreAway as problem:
             log.warning(
                 "left in the object store, where nothing names it any more", key=self.key(folder), why=problem.detail
             )

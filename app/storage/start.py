@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from app.problems import StoreAway
+from app.problems import ObjectStoreAway
 from app.settings import Settings
 from app.storage.shared_files import shared_files
 from models.portable import publish
@@ -37,7 +37,7 @@ def why_not_start(settings: Settings) -> str | None:
     assert store is not None
     try:
         safe = store.refuses_to_overwrite()
-    except StoreAway as problem:
+    except ObjectStoreAway as problem:
         return f"{problem.detail.rstrip('.')}. {problem.remedy}"
     if not safe:
         return (

@@ -33,7 +33,7 @@ class ReportPages:
 
     async def page(self, upgrade: Upgrade, report: Mapping[str, Any], prefix: str) -> str:
         """The page as HTML; prefix: the path under which its reader finds us. Raises CorruptArtifact where what was
-        kept is damaged, and StoreAway."""
+        kept is damaged, and ObjectStoreAway."""
         charts = {chart_key(chart): chart for chart in charts_of(report)}
         drawings = await run_sync(self._kept, upgrade.id, frozenset(charts))
         if lacking := [chart for key, chart in charts.items() if key not in drawings]:

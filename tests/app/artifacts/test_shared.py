@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from app.artifacts import shared
 from app.artifacts.shared import SharedArtifacts, StepArtifacts
-from app.problems import StoreAway
+from app.problems import ObjectStoreAway
 from app.settings import Settings
 from app.storage.shared_files import shared_files
 from models.portable import publish
@@ -121,7 +121,7 @@ def test_store_that_is_away_is_said_and_nothing_is_lost(one: Settings, monkeypat
     SharedArtifacts(one).refresh()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     away = one.model_copy(update={"storage_url": f"{one.storage_url}-away"})
-    with pytest.raises(StoreAway):
+    with pytest.raises(ObjectStoreAway):
         SharedArtifacts(away).refresh()
     assert read(one) == {"upg-1/chosen": "a"}
 
@@ -131,7 +131,7 @@ def test_process_that_brings_artifacts_for_ever_is_not_waited_for_as_long(
 ) -> None:
     monkeypatch.setattr(shared, "_LONGEST_WAIT_SECONDS", 0.01)
     one.data_dir.mkdir()
-    with FileLock(one.data_dir / "artifacts.copied.lock"), pytest.raises(StoreAway, match="Another process"):
+    with FileLock(one.data_dir / "artifacts.copied.lock"), pytest.raises(ObjectStoreAway, match="Another process"):
         SharedArtifacts(one).refresh()
     SharedArtifacts(one).refresh()
 

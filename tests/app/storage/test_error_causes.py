@@ -1,4 +1,4 @@
-from app.problems import StoreAway
+from app.problems import ObjectStoreAway
 from app.storage.error_causes import causes_of
 from app.storage.object_store import store_problem
 
@@ -17,5 +17,5 @@ def test_errors_that_led_to_one_another_are_each_told_once() -> None:
 
 def test_what_the_object_store_caused_is_found_behind_them() -> None:
     ring = in_a_ring()
-    ring[1].__cause__ = away = StoreAway("away", url="s3://there")
+    ring[1].__cause__ = away = ObjectStoreAway("away", url="s3://there")
     assert store_problem(ring[0]) is away

@@ -17,7 +17,7 @@ import pytest
 
 from app.galleries.generation_store import GenerationStore
 from app.galleries.lineage import Projected
-from app.problems import DamagedFile, StoreAway
+from app.problems import DamagedFile, ObjectStoreAway
 from app.storage import lance_table, object_store
 from app.storage.lance_table import ROW_ID, Table
 from app.storage.location import Location, ObjectFolder
@@ -166,7 +166,7 @@ def test_store_that_cannot_be_reached_is_said_in_one_line(storage_url: str, monk
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     store = ObjectStore("s3://nowhere-in-particular")
     assert not store.answers()
-    with pytest.raises(StoreAway) as caught:
+    with pytest.raises(ObjectStoreAway) as caught:
         store.listed("galleries")
     assert "s3://nowhere-in-particular" in caught.value.detail
     assert "\n" not in caught.value.detail
@@ -185,7 +185,7 @@ def test_answer_that_stops_halfway_is_said_and_not_waited_for(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setattr(object_store, "_SILENT_SECONDS", 0.5)
         Thread(target=half_an_answer, args=(server,), daemon=True).start()
-        with pytest.raises(StoreAway, match="cannot be used"):
+        with pytest.raises(ObjectStoreAway, match="cannot be used"):
             ObjectStore("s3://halfway").download("x", tmp_path / "x")
 
 
@@ -202,5 +202,5 @@ def half_an_answer(server: socket.socket) -> None:
 
 
 def test_bucket_that_is_not_there_is_said(storage_url: str) -> None:
-    with pytest.raises(StoreAway, match="cannot be used"):
+    with pytest.raises(ObjectStoreAway, match="cannot be used"):
         ObjectStore(f"{storage_url.rpartition('/')[0]}-not").upload(Path(__file__), "x")
