@@ -44,6 +44,7 @@ from app.storage.commits import CommitWatch
 from app.storage.database import Database
 from app.stores.kinds import ConfiguredStores
 from app.upgrades.accepted_crossings import AcceptedCrossings
+from app.upgrades.crossing_downloads import CrossingDownloads
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.report_pages import ReportPages
@@ -77,6 +78,7 @@ class Crosswalk:
     transform_units: TransformUnits
     upgrade_removal: UpgradeRemoval
     downloads: Downloads
+    crossing_downloads: CrossingDownloads
     report_pages: ReportPages
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
@@ -166,6 +168,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         transform_units=units,
         upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
+        crossing_downloads=CrossingDownloads(settings, upgrades),
         report_pages=ReportPages(settings),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
