@@ -16,8 +16,8 @@ _PATIENCE = "400ms"
 """How long a row's lock is waited for. Less than the second after which PostgreSQL looks for deadlocks (its default),
 so that it is never somebody else's transaction that is ended for our sake."""
 _BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-"""Rows are looked up one by one: the planner, who knows nothing of a temporary table, would read the whole of the user's
-for each batch."""
+"""Rows are looked up one by one: the planner, who knows nothing of a temporary table, would read the whole of the
+user's for each batch."""
 _INLINE_BYTES = 7500  # what a page of 8 kB holds beside a row's key
 
 _TRIGGERS = """
