@@ -74,10 +74,10 @@ class Writer:
     def _update_unlocked(self) -> sql.Composed:
         """The same for the rows that nobody else is changing."""
         return sql.SQL(
-            "WITH free AS MATERIALIZED (SELECT s.n FROM {staged} AS s JOIN {table} AS t ON {same} "
-            "FOR NO KEY UPDATE OF t SKIP LOCKED), "
-            "done AS (UPDATE {table} AS t SET {column} = s.vector FROM {staged} AS s WHERE {same} "
-            "AND s.n IN (SELECT n FROM free) RETURNING s.n) SELECT array_agg(n) FROM done"
+            "WITH free AS MATERIALIZED (SELECT s.n, s.vector, t.ctid AS place FROM {staged} AS s JOIN {table} AS t "
+            "ON {same} FOR NO KEY UPDATE OF t SKIP LOCKED), "
+            "done AS (UPDATE {table} AS t SET {column} = f.vector FROM free AS f WHERE t.ctid = f.place RETURNING f.n) "
+            "SELECT array_agg(n) FROM done"
         ).format(**self._parts())
 
     def _parts(self) -> dict[str, sql.Composable]:
