@@ -14,12 +14,14 @@ from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.filters import FilteredRows
 from app.galleries.backfill import Backfills
+from app.galleries.following import Following
 from app.galleries.items import GalleryItems
 from app.galleries.listing import ItemListing
 from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
 from app.galleries.service import Galleries
+from app.galleries.targets import StoreTargets
 from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
@@ -66,6 +68,8 @@ class Crosswalk:
     datasets: Datasets
     stores: ConfiguredStores
     galleries: Galleries
+    store_targets: StoreTargets
+    following: Following
     items: GalleryItems
     listing: ItemListing
     export_threads: CapacityLimiter
@@ -129,10 +133,11 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     jobs = Jobs(doorbell.ring)
     models = Models(database, usages, leaves)
     datasets = Datasets(settings, database, models)
-    galleries = Galleries(settings, database, models)
+    galleries = Galleries(settings, database, models, connections.stores)
     retirement = Retirement(database, galleries)
     units = TransformUnits(jobs)
-    upgrades = Upgrades(database, models, galleries, datasets, jobs, units)
+    targets = StoreTargets(database, galleries, connections.stores)
+    upgrades = Upgrades(database, models, galleries, datasets, jobs, units, targets)
     accepted_crossings = AcceptedCrossings(database)
     evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
@@ -156,6 +161,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         datasets=datasets,
         stores=connections.stores,
         galleries=galleries,
+        store_targets=targets,
+        following=Following(database, galleries, jobs),
         items=GalleryItems(models, galleries, filtered),
         listing=ItemListing(galleries, filtered),
         export_threads=export_threads(),

@@ -146,7 +146,8 @@ def _is_whole(part: Path) -> bool:
     database = opened(part / _DATABASE)
     try:
         with database.read() as session:
-            tables = [Path("galleries") / name / "items.lance" for name in session.scalars(select(GalleryRow.folder))]
+            here = select(GalleryRow.folder).where(GalleryRow.store.is_(None))
+            tables = [Path("galleries") / name / "items.lance" for name in session.scalars(here)]
             tables += [Path("datasets") / name / "rows.lance" for name in session.scalars(select(DatasetRow.folder))]
     finally:
         database.close()

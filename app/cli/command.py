@@ -114,8 +114,15 @@ def verify(
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service up at the end, until Ctrl+C.")] = False,
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of its service; any free one.")] = None,
+    pgvector: Annotated[
+        bool, typer.Option("--pgvector", help="Upgrade a table in a PostgreSQL of the demonstration's own.")
+    ] = False,
 ) -> None:
     """Drives a whole upgrade over HTTP, on real data and a service of its own, and prints what was gained."""
+    if pgvector:
+        from app.demo.in_store import run_in_store
+
+        raise typer.Exit(run_in_store(keep=keep, port=port))
     from app.demo.run import run
 
     raise typer.Exit(run(keep=keep, port=port))

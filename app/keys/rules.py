@@ -149,6 +149,8 @@ RULES = Rules(
         *_rules(
             (KeyScope.UPGRADE,),
             "POST /galleries/{gallery}/activate",
+            "POST /galleries/{gallery}/follow",
+            "DELETE /galleries/{gallery}/generations/{generation}",
             "GET /galleries/{gallery}/sample",
             "GET /galleries/{gallery}/backfill",
             "POST /models/{model}/upgrade",

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.removal import remove_once_committed
 from app.galleries import generations
+from app.galleries.abandoning import abandon
 from app.galleries.service import Galleries
 from app.jobs.service import Jobs
 from app.problems import InUse, WrongState
@@ -45,7 +46,8 @@ class UpgradeRemoval:
         self._usages = usages
 
     def delete(self, upgrade: str) -> None:
-        """Removes an upgrade with its artifacts and the generations that it made.
+        """Removes an upgrade with its artifacts and the generations that it made, and with what it wrote into stores of
+        the users' own.
 
         A model that it trained stays registered, without its weights. Raises NotFound; WrongState while it is under way
         or waits to be switched to; and InUse where something is searched through it or is measuring it.
@@ -63,7 +65,7 @@ class UpgradeRemoval:
             ]:
                 back = f" POST /upgrades/{row.id}/rollback goes back." if row.state == UpgradeState.ACTIVE else ""
                 raise InUse(f"Upgrade {row.id} is in use by {', '.join(used_by)}.{back}", used_by=used_by)
-            generations.abandon(session, row.id)
+            abandon(session, self._jobs, row.id)
             self._models.untrained(session, row.target, row.id)
             self._jobs.forget(session, row.id)
             session.delete(row)

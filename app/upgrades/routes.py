@@ -23,10 +23,12 @@ from app.problems import (
     BadRequest,
     Conflict,
     Forbidden,
+    GalleryStoreAway,
     IdTaken,
     InUse,
     KeyReused,
     NotFound,
+    StoreChanged,
     Unprocessable,
     WrongState,
 )
@@ -188,14 +190,23 @@ def artifact(
     return FileResponse(file.path, filename=file.name, media_type=file.media_type, headers=headers)
 
 
-@router.post("/{upgrade}/activate", summary="Switch to the new model", responses=problems(NotFound, WrongState))
+@router.post(
+    "/{upgrade}/activate",
+    summary="Switch to the new model",
+    responses=problems(NotFound, WrongState, StoreChanged, GalleryStoreAway),
+)
 def activate(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
     """Points every gallery of the upgrade at its new generation, in one transaction; one of strategy `compatible` lets
-    its model's queries search the galleries as they are. Doing it twice is harmless."""
+    its model's queries search the galleries as they are. Doing it twice is harmless.
+
+    A store of your own is caught up with once more, and its readers are switched in one step where it can do that;
+    where it cannot, `statements` says what your application has to do."""
     return parts.upgrades.activate(upgrade, caller)
 
 
-@router.post("/{upgrade}/rollback", summary="Roll back", responses=problems(NotFound, WrongState))
+@router.post(
+    "/{upgrade}/rollback", summary="Roll back", responses=problems(NotFound, WrongState, StoreChanged, GalleryStoreAway)
+)
 def roll_back(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
     """Points every gallery at the generation before, at once. What was written since is kept. The queries of a
     compatible model have no route any more; no gallery changes."""

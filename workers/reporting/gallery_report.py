@@ -93,7 +93,7 @@ def _items_without_side_information(crosswalk: Crosswalk, gallery: str, crossing
     """How many items lack the side-information that the crossing reads; None where it reads none."""
     if crossing.chosen.card.side_dimension is None:
         return None
-    items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
+    items = crosswalk.galleries.items(crosswalk.galleries.info(gallery))
     return items.count(f"{SIDE_INFORMATION} IS NULL") if items.has(SIDE_INFORMATION) else items.count()
 
 
