@@ -45,6 +45,7 @@ from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.report_pages import ReportPages
+from app.upgrades.score_translations import ScoreAnswers
 from app.upgrades.service import Upgrades
 from app.upgrades.steps import UpgradeSteps
 from app.upgrades.transform_units import TransformUnits
@@ -75,6 +76,7 @@ class Crosswalk:
     upgrade_removal: UpgradeRemoval
     downloads: Downloads
     report_pages: ReportPages
+    score_answers: ScoreAnswers
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
@@ -159,6 +161,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
         report_pages=ReportPages(settings),
+        score_answers=ScoreAnswers(settings, models, upgrades),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
         evaluations=evaluations,

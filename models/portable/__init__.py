@@ -21,6 +21,16 @@ from models.portable.moments import Linear, Moments
 from models.portable.padding import zero_padding
 from models.portable.publishing import check_seal, digest, publish, replacing, seal, seal_path, sync
 from models.portable.pushing import PushedQueries
+from models.portable.score_translation import (
+    SCORE_ROUTES,
+    ScoreCurve,
+    ScoreRoute,
+    ScoreTranslation,
+    ScoreTranslations,
+    TranslatedScores,
+    load_score_translations,
+    save_score_translations,
+)
 from models.portable.space_mixture import find_mixture
 from models.portable.space_signature import (
     ADVANTAGE,
@@ -50,6 +60,7 @@ __all__ = [
     "CARD",
     "ROWS_LOOKED_AT",
     "ROWS_TO_JUDGE",
+    "SCORE_ROUTES",
     "Affine",
     "Alphas",
     "Architecture",
@@ -72,11 +83,16 @@ __all__ = [
     "PortableError",
     "PushedFusion",
     "PushedQueries",
+    "ScoreCurve",
+    "ScoreRoute",
+    "ScoreTranslation",
+    "ScoreTranslations",
     "Space",
     "SpaceJudgement",
     "SpaceSignature",
     "SpaceSketch",
     "Transformation",
+    "TranslatedScores",
     "Uncertainty",
     "WrongDirection",
     "as_indexed",
@@ -84,12 +100,14 @@ __all__ = [
     "digest",
     "find_mixture",
     "load_fusion",
+    "load_score_translations",
     "load_transformation",
     "load_uncertainty",
     "publish",
     "read_sealed",
     "replacing",
     "save_fusion",
+    "save_score_translations",
     "save_transformation",
     "save_uncertainty",
     "seal",
