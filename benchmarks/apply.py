@@ -54,7 +54,7 @@ def made_up(dimension: int) -> PortableCrossing:
     spaces = Space("old", dimension, "cosine"), Space("new", dimension, "cosine")
     card = Card("ridge", *spaces, None, 1, {}, {}, "2026-01-01T00:00:00Z")
     h = Transformation(card, Affine(weight, np.zeros(dimension, np.float32)))
-    return PortableCrossing(CrossingCard("upg-1", card, card, None, None, "crossing", {}), Crossing(h, h))
+    return PortableCrossing(CrossingCard("upg-1", card, card, None, None, None, "crossing", {}), Crossing(h, h))
 
 
 def write(path: Path, rows: Array) -> None:

@@ -6,6 +6,7 @@ from models.uncertainty.learning import (
     LearnedUncertainty,
     NothingToLearn,
     cross_val_transform,
+    held_out_folds,
     learn_uncertainty,
 )
 
@@ -16,6 +17,7 @@ __all__ = [
     "ReliabilityBin",
     "calibrate",
     "cross_val_transform",
+    "held_out_folds",
     "learn_uncertainty",
     "reliability",
 ]

@@ -91,7 +91,7 @@ def cross_val_transform(
 
     Raises NothingToLearn for fewer than `FEWEST_PAIRS`.
     """
-    fold = _folds(len(pairs), folds, seed)
+    fold = held_out_folds(len(pairs), folds, seed)
     parts = []
     for k in range(folds):
         rows = np.flatnonzero(fold == k)
@@ -254,7 +254,7 @@ class _Ground:
 
     def cross_fitted(self, method: UncertaintyMethod) -> Floats:
         """Every row's raw score by the candidate learned from the other folds: (n,)."""
-        fold = _folds(len(self.error), FOLDS, self.seed)
+        fold = held_out_folds(len(self.error), FOLDS, self.seed)
         raw = np.empty(len(self.error))
         for k in range(FOLDS):
             rows = np.flatnonzero(fold == k)
@@ -263,7 +263,7 @@ class _Ground:
 
     def cross_calibrated(self, raw: Floats) -> Array:
         """Every row's expected squared error by the calibration fitted on the other folds: (n,) float32."""
-        fold = _folds(len(raw), FOLDS, self.seed)
+        fold = held_out_folds(len(raw), FOLDS, self.seed)
         expected = np.empty(len(raw), np.float32)
         for k in range(FOLDS):
             expected[fold == k] = calibrate(raw[fold != k], self.error[fold != k])(raw[fold == k])
@@ -326,7 +326,11 @@ def _class_means(vectors: Array, codes: Codes) -> Array:
     return np.stack([vectors[codes == code].mean(axis=0, dtype=np.float64) for code in classes]).astype(np.float32)
 
 
-def _folds(rows: int, folds: int, seed: int) -> Codes:
+def held_out_folds(rows: int, folds: int, seed: int) -> Codes:
+    """The fold, 0 to folds - 1, in which `cross_val_transform` holds each of its pairs out: (rows,) int64.
+
+    Raises NothingToLearn for fewer than `FEWEST_PAIRS`.
+    """
     if rows < FEWEST_PAIRS:
         raise NothingToLearn(f"{rows} pairs do not tell where the transformation misses; {FEWEST_PAIRS} are the fewest")
     return np.asarray(np.random.default_rng([seed, 1]).permutation(rows) % folds)

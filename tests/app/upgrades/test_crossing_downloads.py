@@ -17,7 +17,17 @@ from app.composition import Crosswalk, compose
 from app.keys.access import EVERYTHING
 from app.settings import Settings
 from app.upgrades.states import UpgradeState
-from models.portable import load_crossing, parse_crossing, save_transformation, save_uncertainty
+from models.portable import (
+    ScoreCurve,
+    ScoreTranslation,
+    ScoreTranslations,
+    Transformation,
+    load_crossing,
+    parse_crossing,
+    save_score_translations,
+    save_transformation,
+    save_uncertainty,
+)
 from tests.app.crossings import affine, space, uncertainty
 from tests.e2e.user import problem
 from tests.upgrade_rows import store_upgrade
@@ -45,6 +55,12 @@ def crosswalk(client: httpx.Client, settings: Settings) -> Iterator[Crosswalk]:
     crosswalk.close()
 
 
+def translations(h: Transformation) -> ScoreTranslations:
+    at, value = np.array([0.0, 1.0]), np.array([0.2, 0.8])
+    one = ScoreCurve(at, value, value - 0.1, value + 0.1, 0.05)
+    return ScoreTranslations(h.card, {"transformed": ScoreTranslation(one, one)})
+
+
 def learned(
     crosswalk: Crosswalk, upgrade: str, state: UpgradeState = UpgradeState.READY, proof: dict[str, Any] | None = None
 ) -> str:
@@ -54,6 +70,7 @@ def learned(
     save_transformation(h, files.chosen)
     save_transformation(h, files.plain)
     save_uncertainty(uncertainty(h), files.uncertainty)
+    save_score_translations(translations(h), files.scores)
     proofs = {"shop": PROOF | (proof or {})}
     store_upgrade(crosswalk.database, upgrade, state, ["shop"], learned={}, proofs=proofs, reason="It is worse.")
     return f"/upgrades/{upgrade}/artifact"
@@ -71,6 +88,7 @@ def test_the_file_is_the_crossing_with_its_card(client: httpx.Client, crosswalk:
     vectors, queries = rng.normal(size=(9, 3)).astype(np.float32), rng.normal(size=(2, 4)).astype(np.float32)
     transformed = crossing.apply(vectors, made_by="old")
     np.testing.assert_array_equal(transformed, h.apply(vectors))
+    assert crossing.translate_score(0.5, made_by="old").value == pytest.approx(0.5)
     np.testing.assert_array_equal(crossing.push(queries, made_by="new").queries, h.push(queries).queries)
     np.testing.assert_array_equal(
         crossing.expected_error(vectors, transformed, made_by="old"),
