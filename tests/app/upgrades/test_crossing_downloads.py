@@ -10,9 +10,15 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from app.artifacts.folder import UpgradeArtifacts
+from app.cli.command import commands
+from app.cli.resources import upgrades
 from app.composition import Crosswalk, compose
 from app.keys.access import EVERYTHING
 from app.settings import Settings
@@ -94,6 +100,25 @@ def test_the_file_is_the_crossing_with_its_card(client: httpx.Client, crosswalk:
         crossing.expected_error(vectors, transformed, made_by="old"),
         uncertainty(h).expected_error(vectors, None, transformed),
     )
+
+
+def test_the_command_downloads_what_apply_takes(client: httpx.Client, crosswalk: Crosswalk, tmp_path: Path) -> None:
+    learned(crosswalk, "upg-1")
+    artifact, source, out = (tmp_path / name for name in ("old-to-new.safetensors", "old.parquet", "new.parquet"))
+    url = ["--url", str(client.base_url)]
+    for command in (
+        ["artifact", "upg-1", "-o", str(artifact), *url],
+        ["artifact", "upg-1", "-o", str(tmp_path / "graph.onnx"), "--format", "onnx", *url],
+    ):
+        done = CliRunner().invoke(upgrades, command)
+        assert done.exit_code == 0, done.output
+    assert onnx.load(tmp_path / "graph.onnx").graph.output[0].name == "vectors.new"
+    old = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    pq.write_table(pa.table({"embedding.old": old.tolist()}), source)
+    done = CliRunner().invoke(commands, ["apply", str(artifact), str(source), str(out)])
+    assert done.exit_code == 0, done.output
+    written = np.array(pq.read_table(out).column("embedding.new").to_pylist(), np.float32)
+    np.testing.assert_array_equal(written, affine(OLD, NEW).apply(old))
 
 
 def test_the_card_repeats_what_was_proved_and_which_way_it_leads(client: httpx.Client, crosswalk: Crosswalk) -> None:
