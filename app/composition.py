@@ -42,6 +42,7 @@ from app.spaces.watch import StreamWatch
 from app.storage.commits import CommitWatch
 from app.storage.database import Database
 from app.upgrades.accepted_crossings import AcceptedCrossings
+from app.upgrades.crossing_downloads import CrossingDownloads
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.report_pages import ReportPages
@@ -75,6 +76,7 @@ class Crosswalk:
     transform_units: TransformUnits
     upgrade_removal: UpgradeRemoval
     downloads: Downloads
+    crossing_downloads: CrossingDownloads
     report_pages: ReportPages
     score_answers: ScoreAnswers
     encoders: Encoders
@@ -160,6 +162,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         transform_units=units,
         upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
+        crossing_downloads=CrossingDownloads(settings, upgrades),
         report_pages=ReportPages(settings),
         score_answers=ScoreAnswers(settings, models, upgrades),
         encoders=encoders,

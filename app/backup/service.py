@@ -128,8 +128,9 @@ def _copied(settings: Settings, part: Path) -> BackupManifest | None:
     finally:
         database.close()
     files: list[CopiedFile] = []
+    passing = (settings.uploads_dir, settings.downloads_dir)
     for entry in sorted(settings.data_dir.iterdir()):
-        if entry == settings.uploads_dir or entry.name.startswith(settings.database_file.name):
+        if entry in passing or entry.name.startswith(settings.database_file.name):
             continue
         if entry.is_dir():
             files += copy_tree(entry, part / _DATA / entry.name, part)

@@ -165,8 +165,8 @@ def local(
 ) -> None:
     """Learns, proves and applies a crossing from files alone, without a service.
 
-    Writes transformed.parquet (where it is accepted), artifact/, report.html and report.json. Status 0: the gate
-    accepted it; 3: it did not; 2: the files or options are wrong; 1: anything else.
+    Writes report.html and report.json, and, where it is accepted, transformed.parquet and crossing.safetensors. Status
+    0: the gate accepted it; 3: it did not; 2: the files or options are wrong; 1: anything else.
     """
     from app.cli.local import run_local
 
@@ -203,6 +203,36 @@ def export(
     from app.cli.embed import export
 
     export(artifact, out)
+
+
+@commands.command()
+def apply(
+    artifact: Annotated[
+        Path,
+        typer.Argument(help="What `crosswalk upgrades artifact` wrote: a crossing.", exists=True, dir_okay=False),
+    ],
+    vectors: Annotated[
+        Path,
+        typer.Argument(
+            help="A Parquet file with a column `embedding.<model>`, or `embedding`; others are carried along.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.", dir_okay=False)],
+    made_by: Annotated[
+        str | None, typer.Option(help="The model that made the vectors, where the file does not say.")
+    ] = None,
+    push: Annotated[
+        bool, typer.Option("--push", help="The vectors are queries of the new model, for an index of old vectors.")
+    ] = False,
+    column: Annotated[str | None, typer.Option(help="The column of the vectors.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Takes a file of old vectors into the new model's space, or new queries to an old index, without a service."""
+    from app.cli.apply import apply_crossing
+
+    apply_crossing(artifact, vectors, out, made_by, column, push=push, force=force)
 
 
 def main() -> None:

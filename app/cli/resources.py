@@ -299,6 +299,19 @@ def rows(
     Client(url).show("GET", path_to("upgrades", id, "rows"), params={"order": order, "limit": limit})
 
 
+@upgrades.command("artifact")
+def crossing(
+    id: Id,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it.", dir_okay=False)],
+    format: Annotated[str, typer.Option(help="safetensors, with the card inside; card, as JSON; or onnx.")] = (
+        "safetensors"
+    ),
+    url: Url = None,
+) -> None:
+    """Downloads the crossing of an upgrade that was accepted; `crosswalk apply` uses it without the service."""
+    Client(url).download(path_to("upgrades", id, "artifact"), out, params={"format": format})
+
+
 @upgrades.command("scores")
 def scores(
     id: Id,

@@ -157,6 +157,7 @@ RULES = Rules(
             "GET /upgrades/{upgrade}/events",
             "GET /upgrades/{upgrade}/report",
             "GET /upgrades/{upgrade}/rows",
+            "GET /upgrades/{upgrade}/artifact",
             "GET /upgrades/{upgrade}/scores",
             "POST /upgrades/{upgrade}/activate",
             "POST /upgrades/{upgrade}/rollback",

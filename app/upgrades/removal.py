@@ -36,6 +36,7 @@ class UpgradeRemoval:
         usages: Sequence[UpgradeUsages],
     ) -> None:
         self._artifacts = settings.artifacts_dir
+        self._downloads = settings.downloads_dir
         self._shared = shared_files(settings)
         self._database = database
         self._models = models
@@ -67,6 +68,7 @@ class UpgradeRemoval:
             self._jobs.forget(session, row.id)
             session.delete(row)
             remove_once_committed(session, self._artifacts / row.id, self._shared)
+            remove_once_committed(session, self._downloads / row.id)
 
     def _served_through(self, session: Session, row: UpgradeRow) -> list[str]:
         """What is searched through an upgrade's crossing, or can be by switching to a generation built on it."""

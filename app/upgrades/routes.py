@@ -6,11 +6,13 @@ from typing import Annotated
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from fastapi.responses import FileResponse
 from pydantic import FiniteFloat
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.composition import Parts
+from app.http.etag import etag
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.http.problem_answers import prefix
@@ -31,6 +33,7 @@ from app.problems import (
 )
 from app.upgrades import states
 from app.upgrades.compatible_request import CompatibleUpgrade
+from app.upgrades.crossing_downloads import CrossingFormat
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
 from app.upgrades.score_translations import TranslatedScore
 from app.upgrades.states import UpgradeState
@@ -153,6 +156,39 @@ def rows(
         headers = {"Content-Disposition": f'attachment; filename="{upgrade}-{order}.csv"'}
         return Response(as_csv(rows), headers=headers, media_type="text/csv")
     return rows
+
+
+@router.get(
+    "/{upgrade}/artifact",
+    summary="Take the crossing away",
+    response_class=FileResponse,
+    responses={
+        200: {
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                "application/json": {"schema": {"type": "object"}},
+            }
+        },
+        **problems(NotFound, WrongState),
+    },
+)
+def artifact(
+    upgrade: UpgradeId,
+    parts: Parts,
+    format: Annotated[
+        CrossingFormat,
+        Query(
+            description="`safetensors`: the transformation, what is pushed into the query, what predicts its error, "
+            "what translates scores, and the card inside. `card`: the card alone, as JSON: from and to which model, "
+            "and what was proved. `onnx`: the transformation as a graph."
+        ),
+    ] = CrossingFormat.SAFETENSORS,
+) -> FileResponse:
+    """The crossing of an upgrade that a gate accepted, as one file: `crosswalk apply` and the package
+    `crosswalk-portable` use it without the service. Ranges can be asked for, and `ETag` is the file's SHA-256."""
+    file = parts.crossing_downloads.file(upgrade, format)
+    headers = {"ETag": etag(file.path)}
+    return FileResponse(file.path, filename=file.name, media_type=file.media_type, headers=headers)
 
 
 @router.get(

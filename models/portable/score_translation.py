@@ -15,9 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.portable.card import Card, Space
-from models.portable.checksummed import Arrays, check_direction, read_sealed, write_sealed
-from models.portable.errors import CorruptArtifact
+from .card import Card, Space
+from .checksummed import check_direction, read_sealed, write_sealed
+from .errors import CorruptArtifact
+from .tensor_file import Arrays
 
 _Floats = NDArray[np.float64]
 ScoreRoute = Literal["transformed", "instant"]
@@ -102,12 +103,24 @@ def save_score_translations(translations: ScoreTranslations, directory: Path) ->
 
     Raises OSError.
     """
-    return write_sealed(translations.card, dict(_named(translations)), directory)
+    return write_sealed(translations.card, score_arrays(translations), directory)
 
 
 def load_score_translations(directory: Path, *, source: Space, target: Space) -> ScoreTranslations:
     """Reads the translations of a crossing from `source` to `target`; raises CorruptArtifact or WrongDirection."""
     card, arrays = read_sealed(directory)
+    translations = score_translations_of(card, arrays)
+    check_direction(card, source, target)
+    return translations
+
+
+def score_arrays(translations: ScoreTranslations) -> Arrays:
+    """The arrays of translations by name, from which `score_translations_of` makes them again."""
+    return dict(_named(translations))
+
+
+def score_translations_of(card: Card, arrays: Arrays) -> ScoreTranslations:
+    """The translations that a card describes, of their arrays by name. Raises CorruptArtifact where they do not fit."""
     try:
         routes = [route for route in SCORE_ROUTES if f"{route}.to_new.at" in arrays]
         by_route = {
@@ -116,7 +129,6 @@ def load_score_translations(directory: Path, *, source: Space, target: Space) ->
         }
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptArtifact(f"weights do not fit the card: {error}") from error
-    check_direction(card, source, target)
     return ScoreTranslations(card, by_route)
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.demo.digits import Digits, Images, load
-from models.portable import Array, Space, load_score_translations, load_transformation
+from models.portable import Array, load_crossing
 from tests.e2e.studio import lists
 from tests.e2e.user import cosine_ranking
 from tests.waiting import PATIENCE_SECONDS
@@ -86,12 +86,11 @@ def test_what_is_accepted_is_written_transformed_with_artifact_and_report(
     assert told["recommendation"]["sentence"] in page
     assert "<svg" in page
 
-    spaces = {"source": Space("old", 12, "cosine"), "target": Space("new", 64, "cosine")}
-    h = load_transformation(out / "artifact" / "chosen", **spaces)
+    taken = load_crossing(out / "crossing.safetensors")
     vectors = np.stack(old.column("embedding").to_pylist()).astype(np.float32)
     written = np.stack(transformed.column("embedding").to_pylist())
-    np.testing.assert_allclose(h.apply(vectors), written, rtol=1e-5, atol=1e-6)
-    assert "transformed" in load_score_translations(out / "artifact" / "scores", **spaces).by_route
+    np.testing.assert_allclose(taken.apply(vectors, made_by="old"), written, rtol=1e-5, atol=1e-6)
+    assert taken.scores is not None
 
 
 def test_what_is_rejected_ends_with_a_status_of_its_own_and_without_transformed_vectors(
@@ -107,7 +106,7 @@ def test_what_is_rejected_ends_with_a_status_of_its_own_and_without_transformed_
     done = crosswalk(old, sample, "--out", out, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     assert done.stdout.startswith("Rejected.")
-    assert sorted(path.name for path in out.iterdir()) == ["artifact", "report.html", "report.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.json"]
 
 
 def test_judged_queries_judge(files: tuple[Path, Path], tmp_path: Path, digits: Digits) -> None:

@@ -25,6 +25,7 @@ from app.problems import InvalidRows, InvalidUpload, TooLarge
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.migrate import migrate
+from app.upgrades.crossing_downloads import CrossingFormat
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.report_page import page_of
 from app.upgrades.schemas import Upgrade
@@ -40,7 +41,7 @@ from workers.runtime.program import CROSSWALK
 OLD, NEW, GALLERY, PAIRS = "old", "new", "gallery", "pairs"
 """The ids that the run's models, gallery and dataset have."""
 
-TRANSFORMED, ARTIFACT, REPORT_PAGE, REPORT = "transformed.parquet", "artifact", "report.html", "report.json"
+TRANSFORMED, ARTIFACT, REPORT_PAGE, REPORT = "transformed.parquet", "crossing.safetensors", "report.html", "report.json"
 """What a run writes."""
 
 
@@ -73,7 +74,7 @@ class RunFailed(Exception):
 def run(asked: LocalUpgrade, out: Path, tell: Callable[[str], None]) -> LocalVerdict:
     """Learns from the sample, proves on the old file, and writes what came of it into the folder `out`.
 
-    Transformed vectors are written where the gate accepted the crossing, the artifact and the report in any case.
+    Transformed vectors and the crossing are written where the gate accepted it, the report in any case.
     tell: called with a line on what is done now. Raises WrongFile, RunFailed, and OSError where `out` cannot be
     written.
     """
@@ -187,19 +188,17 @@ def _written(
 ) -> LocalVerdict:
     proof = report["galleries"][GALLERY]
     artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, ended.id)
-    written = {name: out / name for name in (REPORT_PAGE, REPORT, ARTIFACT)}
+    written = {name: out / name for name in (REPORT_PAGE, REPORT)}
     page = page_of(ended, report, "", open_drawings(artifacts.charts))
     written[REPORT_PAGE].write_text(page, encoding="utf-8")
     written[REPORT].write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
-    shutil.rmtree(written[ARTIFACT], ignore_errors=True)
-    for part in (artifacts.chosen, artifacts.plain, artifacts.uncertainty, artifacts.scores):
-        if part.is_dir():
-            shutil.copytree(part, written[ARTIFACT] / part.name)
-    (out / TRANSFORMED).unlink(missing_ok=True)  # of an earlier run
+    for earlier in (TRANSFORMED, ARTIFACT):
+        (out / earlier).unlink(missing_ok=True)
     if proof["accepted"]:
         tell("Transforming…")
-        written[TRANSFORMED] = out / TRANSFORMED
-        write_transformed(old, _crossing(crosswalk, artifacts), written[TRANSFORMED])
+        written |= {name: out / name for name in (TRANSFORMED, ARTIFACT)}
+        shutil.copyfile(crosswalk.crossing_downloads.file(ended.id, CrossingFormat.SAFETENSORS).path, out / ARTIFACT)
+        write_transformed(old, _crossing(crosswalk, artifacts), out / TRANSFORMED)
     return LocalVerdict(proof["accepted"], proof["reason"], report, written)
 
 
