@@ -32,11 +32,13 @@ from models.score_translation import shown_scores
 from models.transformations.selection import Selection, select
 from workers.rows.pairs import DatasetPairs
 from workers.rows.partial import Partial
-from workers.training.held_out_pairs import FOLDS, learn_from_held_out
-from workers.training.score_translation import DrawnItems, KeptFits, LearnedScores, learn_scores
+from workers.training.held_out_pairs import learn_from_held_out
+from workers.training.score_translation import DrawnItems, KeptFits, LearnedScores, ScoreQueries, learn_scores
 
 ONLY = ("e5 → minilm", "wordllama → minilm", "tf-idf + side → minilm", "images: half of the classes → all")
-PRECISIONS = (0.95, 0.9, 0.8)
+PRECISIONS, LOW_PRECISIONS = (0.95, 0.9, 0.8), (0.3, 0.2)
+"""Of the old search's thresholds; the low ones where its search has none of the others."""
+
 QUERIES, ITEMS = 1_000, 10_000
 
 
@@ -71,7 +73,8 @@ def learned(task: Task, pairs: int) -> Learned:
         side = Partial(gallery.side[drawn], np.ones(len(drawn), bool))
     name = "row" if gallery is task.learn_from else "item"
     items = DrawnItems([f"{name}-{row}" for row in drawn], gallery.old[drawn], side, len(gallery))
-    scores = learn_scores(known, items, selection, None, fits.fits[:FOLDS], silent)
+    queries = ScoreQueries.of_pairs(known, len(fits.fits))
+    scores = learn_scores(known, queries, items, selection, None, fits.fits, silent)
     assert scores is not None
     return Learned(selection, scores)
 
@@ -124,10 +127,11 @@ def rows_of(task: Task, pairs: int) -> list[list[str]]:
     source, target = task.source.metric, task.target.metric
     curve, mean = known.scores.translations.by_route["transformed"].to_new, mean_of(known.scores)
     lines = []
-    for precision in PRECISIONS:
-        threshold = threshold_of(precision, asked.old, asked.relevant, source)
-        if threshold is None:
-            continue
+    thresholds: list[tuple[float, float]] = []
+    for some in (PRECISIONS, LOW_PRECISIONS):
+        known_of = [(each, threshold_of(each, asked.old, asked.relevant, source)) for each in some]
+        thresholds = thresholds or [(each, number) for each, number in known_of if number is not None]
+    for precision, threshold in thresholds:
         before = passing(asked.old, threshold, source)
         share = float(before.mean())
         as_many = float(np.quantile(asked.re_embedded, share if target == "l2" else 1 - share))

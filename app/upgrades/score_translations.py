@@ -127,8 +127,9 @@ def _why_none(upgrade: Upgrade) -> str:
         return f"Upgrade {upgrade.id} is {upgrade.state}: it ended before anything was learned."
     if "scores" in upgrade.report["learned"]:
         return (
-            f"Upgrade {upgrade.id} learned from too few pairs to tell what scores are worth: some hundreds do well, "
-            "and fewer than ten say nothing."
+            f"Upgrade {upgrade.id} had too little to tell what scores are worth: at least ten items, and ten pairs to "
+            "ask with, or, where a model embeds queries apart from items, ten queries with vectors of both models (PUT "
+            f"/datasets/{upgrade.dataset}/queries). Some hundreds do well."
         )
     return (
         f"Upgrade {upgrade.id} was learned by a release that did not look at scores. POST "

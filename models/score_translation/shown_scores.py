@@ -20,10 +20,10 @@ def shown_scores(queries: Array, items: Array, metric: Distance) -> Floats:
         raise ValueError(f"queries have dimension {queries.shape[1:]}, the items {items.shape[1:]}")
     if metric == "l2":
         return np.sqrt(_squared_distances(queries, items))
-    scores = as_indexed(queries, metric) @ as_indexed(items, metric).T
+    scores = _products(as_indexed(queries, metric), as_indexed(items, metric))
     if metric == "cosine":
         scores[:, ~items.any(axis=1)] = _WORST_COSINE
-    return scores.astype(np.float64)
+    return scores
 
 
 def shown_scores_of_pushed(pushed: PushedQueries, indexed: Array, metric: Distance) -> Floats:
@@ -35,8 +35,13 @@ def shown_scores_of_pushed(pushed: PushedQueries, indexed: Array, metric: Distan
     if pushed.score == "l2":
         scores = pushed.scale * _squared_distances(pushed.queries, indexed) + offset
     else:
-        scores = pushed.scale * (pushed.queries @ indexed.T).astype(np.float64) + offset
+        scores = pushed.scale * _products(pushed.queries, indexed) + offset
     return np.sqrt(np.maximum(scores, 0)) if metric == "l2" else np.asarray(scores)
+
+
+def _products(queries: Array, items: Array) -> Floats:
+    """Inner products, (m, n) float64: in float32, those of large vectors overflow."""
+    return np.asarray(queries.astype(np.float64) @ items.astype(np.float64).T)
 
 
 def _squared_distances(queries: Array, items: Array) -> Floats:

@@ -29,7 +29,7 @@ from workers.rows.label_cover import labels_cover
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.training.earlier_models import ChainLearning
 from workers.training.held_out_pairs import learn_from_held_out
-from workers.training.score_translation import KeptFits, draw_from_galleries, learn_scores
+from workers.training.score_translation import KeptFits, draw_from_galleries, learn_scores, queries_of
 
 SEED = 0
 ENOUGH_WITH_SIDE = 0.5  # share of the pairs that have side-information, from which on it is learned from
@@ -73,14 +73,17 @@ def run(context: StepContext) -> None:
         reached(Failpoint.UNCERTAINTY_SAVED)
         missing[1].save(artifacts.held_out)
         reached(Failpoint.HELD_OUT_SAVED)
-    scores = learn_scores(
-        known,
-        draw_from_galleries(crosswalk, upgrade),
-        selection,
-        chosen.stand_in,
-        fits.fits,
-        partial(context.progress, step="scores"),
-    )
+    scores = None
+    if (queries := queries_of(crosswalk, upgrade, known, len(fits.fits))) is not None:
+        scores = learn_scores(
+            known,
+            queries,
+            draw_from_galleries(crosswalk, upgrade),
+            selection,
+            chosen.stand_in,
+            fits.fits,
+            partial(context.progress, step="scores"),
+        )
     if scores is not None:
         save_score_translations(scores.translations, artifacts.scores)
     chain = ChainLearning(

@@ -6,16 +6,18 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
 from app.composition import Crosswalk, compose
 from app.settings import Settings
-from tests.e2e.user import Scene, problem
+from tests.e2e.user import NPZ, Scene, checked, npz, problem
 from tests.serving import serving
 from tests.waiting import PATIENCE_SECONDS
 from tests.workers.stepping import do_step
+from tests.worlds import NEW
 
 SETTLED = ("active", "evaluated", "rejected", "failed")
 
@@ -88,9 +90,31 @@ def test_a_translated_threshold_keeps_as_many_items_in_the_new_search_as_in_the_
     problem(bench.client.get("/upgrades/upg-none/scores", params={"old": 0.7}), 404, "not-found")
 
 
+def test_where_queries_are_embedded_apart_thresholds_are_told_by_real_queries_alone(bench: Bench) -> None:
+    apart = f"{bench.new}-apart"
+    bench.post("/models", {"id": apart, "dimension": NEW, "metric": "cosine", "queries": "apart"}, 201)
+    bench.put(bench.world.gallery)
+    pairs, asked = bench.world.pairs(200), bench.world.queries
+    put = partial(bench.client.put, headers={"content-type": NPZ})
+    checked(put(f"/datasets/{bench.dataset}/rows", content=npz(id=pairs.id, **{f"embedding.{apart}": pairs.new})))
+
+    def learned() -> str:
+        upgrade = bench.start(to=apart, dry_run=True)
+        do_step(bench.crosswalk)
+        bench.post(f"/upgrades/{upgrade}/cancel")
+        return f"/upgrades/{upgrade}/scores"
+
+    none = problem(bench.client.get(learned(), params={"old": 0.7}), 409, "wrong-state")
+    assert f"/datasets/{bench.dataset}/queries" in none["detail"]
+    vectors = {f"embedding.{bench.old}": asked.old, f"embedding.{apart}": asked.new}
+    checked(put(f"/datasets/{bench.dataset}/queries", content=npz(id=asked.id, **vectors)))
+    told = bench.get(learned(), old=0.7)
+    assert 0 < told["new"] < 1
+
+
 def test_of_too_few_pairs_nothing_is_said(bench: Bench) -> None:
     bench.filled(bench.world.pairs(9))
     upgrade = bench.start(dry_run=True)
     do_step(bench.crosswalk)
     few = problem(bench.client.get(f"/upgrades/{upgrade}/scores", params={"old": 0.7}), 409, "wrong-state")
-    assert "too few pairs" in few["detail"]
+    assert "too little" in few["detail"]
