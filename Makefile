@@ -56,6 +56,7 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.transform_workers
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fused_speed
 	$(BIN)/python -m benchmarks.streaming
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.apply
 	$(BIN)/python -m benchmarks.gateway_start
 	$(BIN)/python -m benchmarks.hostile_uploads
 	$(BIN)/python -m benchmarks.admission

@@ -50,6 +50,7 @@ from app.upgrades.crossing_downloads import CrossingDownloads
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.report_pages import ReportPages
+from app.upgrades.score_translations import ScoreAnswers
 from app.upgrades.service import Upgrades
 from app.upgrades.steps import UpgradeSteps
 from app.upgrades.transform_units import TransformUnits
@@ -84,6 +85,7 @@ class Crosswalk:
     downloads: Downloads
     crossing_downloads: CrossingDownloads
     report_pages: ReportPages
+    score_answers: ScoreAnswers
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
     evaluations: Evaluations
@@ -177,6 +179,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         downloads=Downloads(settings, models, upgrades, encoders),
         crossing_downloads=CrossingDownloads(settings, upgrades),
         report_pages=ReportPages(settings),
+        score_answers=ScoreAnswers(settings, models, upgrades),
         encoders=encoders,
         accepted_crossings=accepted_crossings,
         evaluations=evaluations,

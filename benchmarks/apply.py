@@ -45,7 +45,7 @@ from models.portable import load_crossing
 apply_to_file(load_crossing(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), made_by="old")
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
-_IMPORT = "import time; began = time.perf_counter(); import models.portable; print(time.perf_counter() - began)"
+_IMPORT = "import time; began = time.process_time(); import models.portable; print(time.process_time() - began)"
 
 
 def made_up(dimension: int) -> PortableCrossing:
@@ -54,7 +54,7 @@ def made_up(dimension: int) -> PortableCrossing:
     spaces = Space("old", dimension, "cosine"), Space("new", dimension, "cosine")
     card = Card("ridge", *spaces, None, 1, {}, {}, "2026-01-01T00:00:00Z")
     h = Transformation(card, Affine(weight, np.zeros(dimension, np.float32)))
-    return PortableCrossing(CrossingCard("upg-1", card, card, None, None, "crossing", {}), Crossing(h, h))
+    return PortableCrossing(CrossingCard("upg-1", card, card, None, None, None, "crossing", {}), Crossing(h, h))
 
 
 def write(path: Path, rows: Array) -> None:

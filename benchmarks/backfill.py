@@ -44,7 +44,7 @@ from models.uncertainty import LearnedUncertainty
 from models.uncertainty.learning import rank_correlation
 from workers.reporting.backfill_curves import HeldOutSample
 from workers.rows.pairs import DatasetPairs
-from workers.training.held_out_pairs import SEED, HeldOutPairs, learn_from_held_out
+from workers.training.held_out_pairs import SEED, HeldOutPairs, held_out_fits, learn_from_held_out
 
 Waiting = Callable[[Codes, NDArray[np.bool_]], orders.Urgency]
 """The urgency of places (m,) that wait, where the places of the mask (n,) are re-embedded already."""
@@ -108,7 +108,8 @@ class Learned:
             recipe = replace(recipe, settings={"epochs": options.epochs})
         h = fit(recipe, pairs.pairs)
         refit = partial(fit, replace(recipe, settings=h.card.settings))
-        missing = learn_from_held_out(pairs, h, refit, device=options.device, progress=silent)
+        fits = held_out_fits(pairs, h, refit, silent)
+        missing = learn_from_held_out(pairs, h, fits, device=options.device, progress=silent)
         if missing is None:
             raise SystemExit(f"{len(pairs.ids)} pairs are too few to learn an expected error from")
         return cls(h, *missing)

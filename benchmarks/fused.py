@@ -43,7 +43,7 @@ from models.re_embedding.sampling import choose
 from models.transformations.selection import Selection, select
 from workers.rows.label_cover import show_labels
 from workers.rows.pairs import DatasetPairs
-from workers.training.held_out_pairs import HeldOutPairs, learn_from_held_out
+from workers.training.held_out_pairs import HeldOutPairs, held_out_fits, learn_from_held_out
 
 PAIRS = "300,1000,4000,chosen300,chosen1000"
 SHARES = (0.1, 0.25, 1.0)
@@ -106,7 +106,13 @@ def learned(task: Task, drawn: PlacedPairs, method: str, seed: int) -> Learned:
         Moments.of(transformed, task.target.metric),
         Alphas(pushed=proof.fused.pushed_alpha, exact=proof.fused.alpha),
     )
-    missing = learn_from_held_out(dataset_of(drawn), h, selection.refit, device="cpu", progress=silent)
+    missing = learn_from_held_out(
+        dataset_of(drawn),
+        h,
+        held_out_fits(dataset_of(drawn), h, selection.refit, silent),
+        device="cpu",
+        progress=silent,
+    )
     if missing is None:
         raise SystemExit(f"{task.name}: too few pairs to learn an expected error from")
     expected = missing[0].uncertainty.expected_error(gallery.old, side, transformed)

@@ -3,6 +3,7 @@
 artifacts/<upgrade>/chosen               the transformation that was selected
 artifacts/<upgrade>/plain                the best one without side-information (also the one pushed into the query)
 artifacts/<upgrade>/uncertainty          how far `chosen` is expected to miss, where that was learned
+artifacts/<upgrade>/scores               what scores of old searches are worth in new ones, where that was learned
 artifacts/<upgrade>/fusion/<gallery>     what fuses the scores of old and new queries in a gallery
 artifacts/<upgrade>/from/<model>/…       the same three from an earlier model, where a crossing straight from it is kept
 artifacts/<upgrade>/held_out.parquet     how far the crossing missed each pair while the pair was held out
@@ -95,6 +96,11 @@ class UpgradeArtifacts(CrossingFiles, TrainedModelFiles):
     def shortcut(self, model: str) -> CrossingFiles:
         """The crossing straight from an earlier model; its folder is not there where composition serves better."""
         return CrossingFiles(self.shortcuts / model)
+
+    @property
+    def scores(self) -> Path:
+        """The folder of what scores of old searches are worth in new ones; not there where that was not learned."""
+        return self.folder / "scores"
 
     @property
     def held_out(self) -> Path:

@@ -181,7 +181,7 @@ def _writer(path: Path, job: _Job) -> Any:
     leaves = pq.ParquetFile(pa.BufferReader(nothing.getvalue())).schema
     names = [leaves.column(number).path for number in range(len(leaves.names))]
     codecs = {name: "NONE" if name.startswith(f"{vectors}.list.") else "ZSTD" for name in names}
-    return pq.ParquetWriter(path, job.schema, compression=codecs, use_dictionary=texts)
+    return pq.ParquetWriter(path, job.schema, compression=codecs, use_dictionary=texts, write_statistics=texts)
 
 
 def _rows_at_a_time(job: _Job, metadata: Any) -> int:

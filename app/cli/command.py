@@ -129,6 +129,58 @@ def demo(
 
 
 @commands.command()
+def local(
+    old: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet of the gallery: `id`, `embedding` by the old model, `label`?, `side_information`?",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    sample: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet of some of its items: `id`, `embedding` by the new model.", exists=True, dir_okay=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write to.", file_okay=False)] = Path("crosswalk-local"),
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet of judged queries: `id`, `relevant`, `embedding.old`, `embedding.new`.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    metric: Annotated[Literal["cosine", "l2", "ip"], typer.Option(help="How old vectors are compared.")] = "cosine",
+    new_metric: Annotated[
+        Literal["cosine", "l2", "ip"] | None,
+        typer.Option(help="How new ones are. [default: as the old]", show_default=False),
+    ] = None,
+    method: Annotated[
+        Literal["auto", "orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"],
+        typer.Option(help="How the crossing is learned."),
+    ] = "auto",
+    gate_metric: Annotated[
+        str, typer.Option(help="Judged by: cmc@1, cmc@5, map or recall@10; or, of judged queries, ndcg@10 and such.")
+    ] = "cmc@1",
+    require: Annotated[
+        str, typer.Option(help="What it must reach: better_than_old, not_worse_than_old, or a share such as 0.85.")
+    ] = "better_than_old",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")] = False,
+) -> None:
+    """Learns, proves and applies a crossing from files alone, without a service.
+
+    Writes report.html and report.json, and, where it is accepted, transformed.parquet and crossing.safetensors. Status
+    0: the gate accepted it; 3: it did not; 2: the files or options are wrong; 1: anything else.
+    """
+    from app.cli.local import run_local
+
+    run_local(old, sample, queries, out, (metric, new_metric or metric), method, gate_metric, require, as_json=as_json)
+
+
+@commands.command()
 def embed(
     artifact: Artifact,
     files: Annotated[

@@ -303,6 +303,22 @@ def crossing(
     Client(url).download(path_to("upgrades", id, "artifact"), out, params={"format": format})
 
 
+@upgrades.command("scores")
+def scores(
+    id: Id,
+    old: Annotated[float | None, typer.Option(help="A score of the old model's search.")] = None,
+    new: Annotated[float | None, typer.Option(help="Or one of the new model's search.")] = None,
+    route: Annotated[
+        str | None, typer.Option(help="transformed or instant. [default: as the upgrade is served]")
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Translates a score, such as a threshold, from the old search to the new one or back."""
+    given = {"old": old, "new": new, "route": route}
+    query = {name: value for name, value in given.items() if value is not None}
+    Client(url).show("GET", path_to("upgrades", id, "scores"), params=query)
+
+
 @upgrades.command("follow")
 def follow(id: Id, url: Url = None) -> None:
     """Shows an upgrade's progress until it settles."""

@@ -160,6 +160,7 @@ RULES = Rules(
             "GET /upgrades/{upgrade}/report",
             "GET /upgrades/{upgrade}/rows",
             "GET /upgrades/{upgrade}/artifact",
+            "GET /upgrades/{upgrade}/scores",
             "POST /upgrades/{upgrade}/activate",
             "POST /upgrades/{upgrade}/rollback",
             "POST /upgrades/{upgrade}/cancel",

@@ -14,6 +14,7 @@ import numpy as np
 from app.artifacts.crossings import Crossing, open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.onnx_graph import onnx_bytes
+from app.artifacts.score_translations import has_score_translations, open_score_translations
 from app.artifacts.shared import SharedArtifacts
 from app.problems import WrongState
 from app.settings import Settings
@@ -25,6 +26,7 @@ from models.portable import (
     ArtifactError,
     CrossingCard,
     PortableCrossing,
+    ScoreTranslations,
     check_seal,
     crossing_bytes,
     read_sealed,
@@ -87,11 +89,14 @@ class CrossingDownloads:
         files = UpgradeArtifacts(self._artifacts, upgrade)
         learned, _ = read_sealed(files.chosen)
         crossing = open_crossing(files, learned.source, learned.target)
-        card = _card(now, crossing, proofs)
+        scores = None
+        if has_score_translations(files):
+            scores = open_score_translations(files, learned.source, learned.target)
+        card = _card(now, crossing, scores, proofs)
         name = f"{card.source.model}-to-{card.target.model}.{format}"
         match format:
             case CrossingFormat.SAFETENSORS:
-                path = self._made(card, name, lambda: crossing_bytes(PortableCrossing(card, crossing)))
+                path = self._made(card, name, lambda: crossing_bytes(PortableCrossing(card, crossing, scores)))
                 return CrossingDownload(path, name, _BYTES)
             case CrossingFormat.ONNX:
                 path = self._made(card, name, lambda: onnx_bytes(crossing, card))
@@ -125,7 +130,9 @@ def _whole(path: Path) -> bool:
         return False
 
 
-def _card(upgrade: Upgrade, crossing: Crossing, proofs: Mapping[str, Mapping[str, Any]]) -> CrossingCard:
+def _card(
+    upgrade: Upgrade, crossing: Crossing, scores: ScoreTranslations | None, proofs: Mapping[str, Mapping[str, Any]]
+) -> CrossingCard:
     pushing = None
     if crossing.plain.pushable:
         told = crossing.plain.push(np.ones((1, crossing.plain.card.target.dimension), np.float32))
@@ -135,6 +142,7 @@ def _card(upgrade: Upgrade, crossing: Crossing, proofs: Mapping[str, Mapping[str
         chosen=crossing.chosen.card,
         plain=crossing.plain.card,
         uncertainty=None if crossing.uncertainty is None else crossing.uncertainty.card,
+        scores=None if scores is None else scores.card,
         pushing=pushing,
         served_as=upgrade.served_as or "crossing",
         proof={name: {key: proof[key] for key in _FIGURES if key in proof} for name, proof in proofs.items()},

@@ -7,6 +7,7 @@ import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
+from pydantic import FiniteFloat
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -36,8 +37,10 @@ from app.upgrades import states
 from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.crossing_downloads import CrossingFormat
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
+from app.upgrades.score_translations import TranslatedScore
 from app.upgrades.states import UpgradeState
 from app.upgrades.training_rows import as_csv
+from models.portable import ScoreRoute
 
 router = APIRouter(prefix="/upgrades", tags=["upgrades"])
 starting = APIRouter(prefix="/models", tags=["upgrades"])
@@ -178,8 +181,8 @@ def artifact(
         CrossingFormat,
         Query(
             description="`safetensors`: the transformation, what is pushed into the query, what predicts its error, "
-            "and the card inside. `card`: the card alone, as JSON: from and to which model, and what was proved. "
-            "`onnx`: the transformation as a graph."
+            "what translates scores, and the card inside. `card`: the card alone, as JSON: from and to which model, "
+            "and what was proved. `onnx`: the transformation as a graph."
         ),
     ] = CrossingFormat.SAFETENSORS,
 ) -> FileResponse:
@@ -188,6 +191,30 @@ def artifact(
     file = parts.crossing_downloads.file(upgrade, format)
     headers = {"ETag": etag(file.path)}
     return FileResponse(file.path, filename=file.name, media_type=file.media_type, headers=headers)
+
+
+@router.get(
+    "/{upgrade}/scores",
+    summary="Translate a score",
+    responses=problems(NotFound, WrongState, Unprocessable),
+)
+def scores(
+    upgrade: UpgradeId,
+    parts: Parts,
+    old: Annotated[FiniteFloat | None, Query(description="A score of the old model's search.")] = None,
+    new: Annotated[FiniteFloat | None, Query(description="Or one of the new model's search.")] = None,
+    route: Annotated[
+        ScoreRoute | None, Query(description="How the new search is answered; left out, as this upgrade is served.")
+    ] = None,
+) -> TranslatedScore:
+    """What a threshold becomes: the score of the new search that as many items of the gallery reach as reach the one
+    given in the old search, learned from held-out queries; or the other way round. Give `old` or `new`."""
+    if (old is None) == (new is None):
+        raise Unprocessable.at(
+            "Give one score to translate: `old`, of the old model's search, or `new`, of the new one's.",
+            parameter="old",
+        )
+    return parts.score_answers.translate(upgrade, old=old, new=new, route=route)
 
 
 @router.post(

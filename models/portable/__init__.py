@@ -7,7 +7,8 @@ Nothing is ever unpickled: an artifact is one safetensors file and one JSON card
     ├── ArtifactError
     │   ├── CorruptArtifact      checksum, shapes, dtypes or card are wrong: learn or copy the artifact again
     │   └── WrongDirection       a sound artifact, but between other spaces than the caller's
-    └── NotPushable              (also a ValueError) this transformation cannot be pushed into the query
+    ├── NotPushable              (also a ValueError) this transformation cannot be pushed into the query
+    └── NotTranslated            (also a ValueError) what a score is worth in the other space was not learned
 """
 
 from .architectures import Architecture
@@ -17,13 +18,23 @@ from .checksummed import CARD, read_sealed
 from .crossing import Crossing
 from .crossing_card import CrossingCard
 from .crossing_file import PortableCrossing, check_crossing, crossing_bytes, load_crossing, parse_crossing
-from .errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
+from .errors import ArtifactError, CorruptArtifact, NotPushable, NotTranslated, PortableError, WrongDirection
 from .fusion import Alphas, Fusion, PushedFusion, load_fusion, save_fusion
 from .layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
 from .moments import Linear, Moments
 from .padding import zero_padding
 from .publishing import check_seal, digest, publish, replacing, seal, seal_path, sync
 from .pushing import PushedQueries
+from .score_translation import (
+    SCORE_ROUTES,
+    ScoreCurve,
+    ScoreRoute,
+    ScoreTranslation,
+    ScoreTranslations,
+    TranslatedScores,
+    load_score_translations,
+    save_score_translations,
+)
 from .space_mixture import find_mixture
 from .space_signature import (
     ADVANTAGE,
@@ -53,6 +64,7 @@ __all__ = [
     "CARD",
     "ROWS_LOOKED_AT",
     "ROWS_TO_JUDGE",
+    "SCORE_ROUTES",
     "Affine",
     "Alphas",
     "Architecture",
@@ -74,15 +86,21 @@ __all__ = [
     "Nearest",
     "Network",
     "NotPushable",
+    "NotTranslated",
     "PortableCrossing",
     "PortableError",
     "PushedFusion",
     "PushedQueries",
+    "ScoreCurve",
+    "ScoreRoute",
+    "ScoreTranslation",
+    "ScoreTranslations",
     "Space",
     "SpaceJudgement",
     "SpaceSignature",
     "SpaceSketch",
     "Transformation",
+    "TranslatedScores",
     "Uncertainty",
     "WrongDirection",
     "as_indexed",
@@ -93,6 +111,7 @@ __all__ = [
     "find_mixture",
     "load_crossing",
     "load_fusion",
+    "load_score_translations",
     "load_transformation",
     "load_uncertainty",
     "parse_crossing",
@@ -100,6 +119,7 @@ __all__ = [
     "read_sealed",
     "replacing",
     "save_fusion",
+    "save_score_translations",
     "save_transformation",
     "save_uncertainty",
     "seal",

@@ -18,16 +18,17 @@ class CrossingCard:
     """What a crossing is, from vectors of the model `source` to vectors of the model `target`.
 
     upgrade: the id of the upgrade that learned it. chosen, plain: the cards of its two transformations, as of Crossing;
-    uncertainty: of what predicts its error, None for nothing. pushing: how exact pushing a query is, in words; None
-    where no query can be pushed. served_as: what the gate accepted, "crossing" for the crossing by itself, "fused" for
-    no less than it together with queries of the old model. proof: what was proved of each gallery, by its name, as in
-    the upgrade's report.
+    uncertainty: of what predicts its error, and scores: of what translates scores, None for nothing. pushing: how exact
+    pushing a query is, in words; None where no query can be pushed. served_as: what the gate accepted, "crossing" for
+    the crossing by itself, "fused" for no less than it together with queries of the old model. proof: what was proved
+    of each gallery, by its name, as in the upgrade's report.
     """
 
     upgrade: str
     chosen: Card
     plain: Card
     uncertainty: Card | None
+    scores: Card | None
     pushing: str | None
     served_as: str
     proof: Mapping[str, Any]
@@ -89,6 +90,7 @@ class CrossingCard:
                 "chosen": dataclasses.asdict(self.chosen),
                 "plain": dataclasses.asdict(self.plain),
                 "uncertainty": None if self.uncertainty is None else dataclasses.asdict(self.uncertainty),
+                "scores": None if self.scores is None else dataclasses.asdict(self.scores),
             },
         }
         return json.dumps(said, indent=1, ensure_ascii=False)
@@ -113,6 +115,7 @@ class CrossingCard:
                 chosen,
                 plain,
                 parts["uncertainty"],
+                parts["scores"],
                 said["pushing"],
                 said["served_as"],
                 said["proof"],
@@ -120,7 +123,7 @@ class CrossingCard:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptArtifact(f"its card is unreadable: {error}") from error
         spaces = dataclasses.asdict(card.source), dataclasses.asdict(card.target)
-        ways = {(part.source, part.target) for part in (chosen, plain, card.uncertainty) if part is not None}
+        ways = {(part.source, part.target) for part in parts.values() if part is not None}
         if (said.get("from"), said.get("to")) != spaces or len(ways) > 1:
             raise CorruptArtifact("its card names other models than those that its parts lead between")
         return card

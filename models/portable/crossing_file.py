@@ -1,8 +1,8 @@
 """One crossing in one file, to be taken away and used where there is no service: safetensors, with its card inside.
 
-The arrays of the parts are named `chosen.…`, `plain.…` (left out where it is the chosen one) and `uncertainty.…`. The
-metadata hold the card, and the SHA-256 of the whole file as it is with 64 zeros in the place of that checksum: it
-covers the arrays, their names, and which way the crossing leads.
+The arrays of the parts are named `chosen.…`, `plain.…` (left out where it is the chosen one), `uncertainty.…` and
+`scores.…`. The metadata hold the card, and the SHA-256 of the whole file as it is with 64 zeros in the place of
+that checksum: it covers the arrays, their names, and which way the crossing leads.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .artifact import transformation_arrays, transformation_of
 from .crossing import Crossing
 from .crossing_card import CrossingCard
-from .errors import CorruptArtifact
+from .errors import CorruptArtifact, NotTranslated, WrongDirection
 from .layers import Array, checked
 from .pushing import PushedQueries
+from .score_translation import ScoreRoute, ScoreTranslations, TranslatedScores, score_arrays, score_translations_of
 from .tensor_file import Arrays, header_end, parse_tensors, tensor_bytes
 from .uncertainty import uncertainty_arrays, uncertainty_of
 
-_CHOSEN, _PLAIN, _UNCERTAINTY = "chosen", "plain", "uncertainty"
+_CHOSEN, _PLAIN, _UNCERTAINTY, _SCORES = "chosen", "plain", "uncertainty", "scores"
 _CARD, _CHECKSUM = "card", "sha256"
 _NO_CHECKSUM = b"0" * 64
 _MOST_NAMED = 5
@@ -39,6 +40,7 @@ class PortableCrossing:
 
     card: CrossingCard
     crossing: Crossing
+    scores: ScoreTranslations | None = None
 
     def apply(
         self,
@@ -82,6 +84,22 @@ class PortableCrossing:
         self.card.require_target(made_by)
         return self.crossing.plain.push(_finite(queries, self.card.target.dimension, f"queries of {self.card.target}"))
 
+    def translate_score(
+        self, scores: ArrayLike, *, made_by: str, route: ScoreRoute = "transformed"
+    ) -> TranslatedScores:
+        """What scores (n,), or one, of one model's search are worth in the other's: a threshold, as a rule.
+
+        made_by: the model whose search shows them, the old one or the new one. route: how the new search is answered,
+        by transformed vectors or by pushed queries. Raises WrongDirection for any other model, and NotTranslated where
+        that was not learned.
+        """
+        if made_by not in (old_new := (self.card.source.model, self.card.target.model)):
+            raise WrongDirection(f"The crossing translates scores of models {' and '.join(old_new)}, not {made_by!r}.")
+        if self.scores is None or route not in self.scores.by_route:
+            raise NotTranslated(f"What scores are worth was not learned for the route {route!r} of this crossing.")
+        translation = self.scores.by_route[route]
+        return (translation.to_new if made_by == self.card.source.model else translation.to_old)(scores)
+
     def _inputs(
         self, embeddings: Array, side: Array | None, has_side: NDArray[np.bool_] | None, made_by: str
     ) -> tuple[Array, Array | None, NDArray[np.bool_]]:
@@ -108,6 +126,8 @@ def crossing_bytes(taken: PortableCrossing) -> bytes:
         arrays |= _prefixed(_PLAIN, plain)
     if crossing.uncertainty is not None:
         arrays |= _prefixed(_UNCERTAINTY, uncertainty_arrays(crossing.uncertainty))
+    if taken.scores is not None:
+        arrays |= _prefixed(_SCORES, score_arrays(taken.scores))
     content = tensor_bytes(arrays, {_CHECKSUM: _NO_CHECKSUM.decode(), _CARD: taken.card.to_json()})
     checksum = hashlib.sha256(content).hexdigest()
     at = content.index(_NO_CHECKSUM)
@@ -128,10 +148,12 @@ def parse_crossing(content: bytes) -> PortableCrossing:
     chosen = transformation_of(card.chosen, _within(_CHOSEN, arrays))
     apart = _within(_PLAIN, arrays)
     plain = transformation_of(card.plain, apart) if apart else chosen
-    uncertainty = None
+    uncertainty = scores = None
     if card.uncertainty is not None:
         uncertainty = uncertainty_of(card.uncertainty, _within(_UNCERTAINTY, arrays))
-    return PortableCrossing(card, Crossing(chosen, plain, uncertainty))
+    if card.scores is not None:
+        scores = score_translations_of(card.scores, _within(_SCORES, arrays))
+    return PortableCrossing(card, Crossing(chosen, plain, uncertainty), scores)
 
 
 def load_crossing(path: str | Path) -> PortableCrossing:

@@ -17,5 +17,9 @@ class WrongDirection(ArtifactError):
     """The artifact connects other spaces than the caller's, or in the other direction."""
 
 
+class NotTranslated(PortableError, ValueError):
+    """What a score is worth in the other space was not learned, or not for this way of answering."""
+
+
 class NotPushable(PortableError, ValueError):
     """The transformation cannot be pushed into the query: it is not affine, or reads side-information."""

@@ -5,7 +5,9 @@ from models.uncertainty.learning import (
     Candidate,
     LearnedUncertainty,
     NothingToLearn,
+    cross_val_fits,
     cross_val_transform,
+    held_out_folds,
     learn_uncertainty,
 )
 
@@ -15,7 +17,9 @@ __all__ = [
     "NothingToLearn",
     "ReliabilityBin",
     "calibrate",
+    "cross_val_fits",
     "cross_val_transform",
+    "held_out_folds",
     "learn_uncertainty",
     "reliability",
 ]

@@ -7,7 +7,7 @@ correlation of expected and true error. The best is calibrated on held-out rows 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -80,33 +80,35 @@ class LearnedUncertainty:
     held_out: Array
 
 
-def cross_val_transform(
+def cross_val_fits(
     pairs: Pairs,
     refit: Callable[[Pairs], Transformation],
     *,
     folds: int = FOLDS,
     seed: int = 0,
     progress: Progress = silent,
-) -> Array:
-    """The pairs' old vectors, each transformed by what `refit` learns from the other folds: (n, d_new) float32.
+) -> tuple[Transformation, ...]:
+    """What `refit` learns from the pairs outside each fold, in the order of the folds.
 
     Raises NothingToLearn for fewer than `FEWEST_PAIRS`.
     """
-    fold = _folds(len(pairs), folds, seed)
-
-    def held_out(k: int) -> tuple[Codes, Array]:
-        rows = np.flatnonzero(fold == k)
-        h = refit(pairs.subset(np.flatnonzero(fold != k)))
-        return rows, transform(h, pairs.old[rows], None if pairs.side is None else pairs.side[rows])
-
-    parts = []
+    fold = held_out_folds(len(pairs), folds, seed)
+    fits: list[Transformation] = []
     with side_by_side(fits_at_once()) as threads:
-        for of_fold in threads.map(held_out, range(folds)):
-            parts.append(of_fold)
-            progress(len(parts), folds)
-    transformed = np.empty((len(pairs), parts[0][1].shape[1]), np.float32)
-    for rows, part in parts:
-        transformed[rows] = part
+        for fit in threads.map(lambda k: refit(pairs.subset(np.flatnonzero(fold != k))), range(folds)):
+            fits.append(fit)
+            progress(len(fits), folds)
+    return tuple(fits)
+
+
+def cross_val_transform(pairs: Pairs, fits: Sequence[Transformation], *, seed: int = 0) -> Array:
+    """The pairs' old vectors, each transformed by the one of `cross_val_fits` that has not learned from it, given the
+    same seed: (n, d_new) float32."""
+    fold = held_out_folds(len(pairs), len(fits), seed)
+    transformed = np.empty((len(pairs), fits[0].card.target.dimension), np.float32)
+    for k, h in enumerate(fits):
+        rows = np.flatnonzero(fold == k)
+        transformed[rows] = transform(h, pairs.old[rows], None if pairs.side is None else pairs.side[rows])
     return transformed
 
 
@@ -260,7 +262,7 @@ class _Ground:
 
     def cross_fitted(self, method: UncertaintyMethod) -> Floats:
         """Every row's raw score by the candidate learned from the other folds: (n,)."""
-        fold = _folds(len(self.error), FOLDS, self.seed)
+        fold = held_out_folds(len(self.error), FOLDS, self.seed)
         raw = np.empty(len(self.error))
         for k in range(FOLDS):
             rows = np.flatnonzero(fold == k)
@@ -269,7 +271,7 @@ class _Ground:
 
     def cross_calibrated(self, raw: Floats) -> Array:
         """Every row's expected squared error by the calibration fitted on the other folds: (n,) float32."""
-        fold = _folds(len(raw), FOLDS, self.seed)
+        fold = held_out_folds(len(raw), FOLDS, self.seed)
         expected = np.empty(len(raw), np.float32)
         for k in range(FOLDS):
             expected[fold == k] = calibrate(raw[fold != k], self.error[fold != k])(raw[fold == k])
@@ -332,7 +334,11 @@ def _class_means(vectors: Array, codes: Codes) -> Array:
     return np.stack([vectors[codes == code].mean(axis=0, dtype=np.float64) for code in classes]).astype(np.float32)
 
 
-def _folds(rows: int, folds: int, seed: int) -> Codes:
+def held_out_folds(rows: int, folds: int, seed: int) -> Codes:
+    """The fold, 0 to folds - 1, in which `cross_val_fits` holds each of its pairs out: (rows,) int64.
+
+    Raises NothingToLearn for fewer than `FEWEST_PAIRS`.
+    """
     if rows < FEWEST_PAIRS:
         raise NothingToLearn(f"{rows} pairs do not tell where the transformation misses; {FEWEST_PAIRS} are the fewest")
     return np.asarray(np.random.default_rng([seed, 1]).permutation(rows) % folds)

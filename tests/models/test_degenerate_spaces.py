@@ -25,7 +25,7 @@ from models.re_embedding.fused_vectors import JoinedVectors
 from models.re_embedding.sampling import choose
 from models.transformations.methods import METHODS, NETWORKS, MethodName, Recipe, learn
 from models.transformations.pairs import Pairs
-from models.uncertainty.learning import NothingToLearn, cross_val_transform, learn_uncertainty
+from models.uncertainty.learning import NothingToLearn, cross_val_fits, cross_val_transform, learn_uncertainty
 from tests.models.degenerate import (
     COLLAPSES,
     METRICS,
@@ -268,7 +268,9 @@ def test_expected_errors_order_items_as_in_the_plain_space(
     for world in (world_of(old, new, metric, metric), world_of(changed(old), changed(new), metric, metric)):
         refit = refit_of(world, "ridge")
         chosen = refit(world.pairs)
-        found = learn_uncertainty(world.pairs, cross_val_transform(world.pairs, refit), chosen, device="cpu")
+        found = learn_uncertainty(
+            world.pairs, cross_val_transform(world.pairs, cross_val_fits(world.pairs, refit)), chosen, device="cpu"
+        )
         errors = found.uncertainty.expected_error(world.pairs.old, None, chosen.apply(world.pairs.old))
         assert np.isfinite(errors).all()
         assert (errors > 0).all()
@@ -283,7 +285,9 @@ def test_errors_of_spaces_that_have_collapsed_are_expected_finite_or_not_at_all(
     refit = refit_of(world, "ridge")
     chosen = refit(world.pairs)
     try:
-        found = learn_uncertainty(world.pairs, cross_val_transform(world.pairs, refit), chosen, device="cpu")
+        found = learn_uncertainty(
+            world.pairs, cross_val_transform(world.pairs, cross_val_fits(world.pairs, refit)), chosen, device="cpu"
+        )
     except NothingToLearn:
         assert how == "all the same"
         return

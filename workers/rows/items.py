@@ -88,6 +88,14 @@ def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int, keep: Coll
     return items
 
 
+def drawn_items(crosswalk: Crosswalk, info: GalleryInfo, share: float, seed: int) -> Items:
+    """A uniform random sample of a gallery's items; share: of them, all of them from 1 on."""
+    store, rng, none = crosswalk.galleries.store(info), np.random.default_rng(seed), pa.array([], pa.string())
+    lineage = crosswalk.galleries.lineage(info, info.active)
+    batches = store.items.scan(_columns(crosswalk, info, lineage))
+    return _collected((_drawn(batch, share, rng, none) for batch in batches), lineage)
+
+
 def items_by_id(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str], lineage: Lineage | None = None) -> Items:
     """The gallery's items with these ids, in its active space or in that of another lineage; unknown ids are
     ignored."""

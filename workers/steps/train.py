@@ -14,7 +14,13 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
 from models.json_values import plain
-from models.portable import Space, Transformation, save_transformation, save_uncertainty
+from models.portable import (
+    Space,
+    Transformation,
+    save_score_translations,
+    save_transformation,
+    save_uncertainty,
+)
 from models.transformations.selection import Selection, select
 from models.transformations.stand_in import StandInResult, try_stand_in
 from models.uncertainty import LearnedUncertainty
@@ -22,7 +28,8 @@ from workers.context import StepContext
 from workers.rows.label_cover import labels_cover
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.training.earlier_models import ChainLearning
-from workers.training.held_out_pairs import learn_from_held_out
+from workers.training.held_out_pairs import held_out_fits, learn_from_held_out
+from workers.training.score_translation import draw_from_galleries, learn_scores, queries_of
 
 SEED = 0
 ENOUGH_WITH_SIDE = 0.5  # share of the pairs that have side-information, from which on it is learned from
@@ -53,18 +60,29 @@ def run(context: StepContext) -> None:
     reached(Failpoint.CROSSING_SAVED)
     save_transformation(selection.instant, artifacts.plain)
     reached(Failpoint.PLAIN_CROSSING_SAVED)
+    uncertainty = partial(context.progress, step="uncertainty")
+    fits = held_out_fits(known, chosen, selection.refit, uncertainty)
     missing = learn_from_held_out(
-        known,
-        replace(chosen, card=card),
-        selection.refit,
-        device=context.settings.device,
-        progress=partial(context.progress, step="uncertainty"),
+        known, replace(chosen, card=card), fits, device=context.settings.device, progress=uncertainty
     )
     if missing is not None:
         save_uncertainty(missing[0].uncertainty, artifacts.uncertainty)
         reached(Failpoint.UNCERTAINTY_SAVED)
         missing[1].save(artifacts.held_out)
         reached(Failpoint.HELD_OUT_SAVED)
+    scores = None
+    if (queries := queries_of(crosswalk, upgrade, known, len(fits))) is not None:
+        scores = learn_scores(
+            known,
+            queries,
+            draw_from_galleries(crosswalk, upgrade),
+            selection,
+            chosen.stand_in,
+            fits,
+            partial(context.progress, step="scores"),
+        )
+    if scores is not None:
+        save_score_translations(scores.translations, artifacts.scores)
     chain = ChainLearning(
         crosswalk,
         upgrade,
@@ -79,6 +97,7 @@ def run(context: StepContext) -> None:
         "pairs_without_side_information": int((~known.has_side).sum()) if chosen.card.side_dimension else None,
         "stand_in": None if tried is None else asdict(tried),
         "uncertainty": None if missing is None else _uncertainty(missing[0]),
+        "scores": None if scores is None else scores.to_json(),
         "chain": [link.to_json() for link in chain.links()],
     }
 

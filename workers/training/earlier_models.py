@@ -31,7 +31,7 @@ from models.transformations.pairs import Refit
 from models.transformations.selection import Selection, select
 from workers.rows.label_cover import labels_cover
 from workers.rows.pairs import DatasetPairs, load_earlier_pairs
-from workers.training.held_out_pairs import learn_from_held_out
+from workers.training.held_out_pairs import held_out_fits, learn_from_held_out
 
 FEWEST = 40  # pairs from which on held-out rows tell two crossings apart
 SEED = 0
@@ -156,7 +156,8 @@ class ChainLearning:
         card = save_transformation(direct.chosen, files.chosen)
         save_transformation(direct.instant, files.plain)
         chosen = replace(direct.chosen, card=card)
-        missing = learn_from_held_out(rows, chosen, direct.refit, device=self.device, progress=self.progress)
+        fits = held_out_fits(rows, chosen, direct.refit, self.progress)
+        missing = learn_from_held_out(rows, chosen, fits, device=self.device, progress=self.progress)
         if missing is not None:
             save_uncertainty(missing[0].uncertainty, files.uncertainty)
 

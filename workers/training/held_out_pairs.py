@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from models.arrays import Progress
 from models.device import Device
 from models.portable import Array, Transformation, check_seal, replacing
 from models.transformations.pairs import Refit
-from models.uncertainty import LearnedUncertainty, NothingToLearn, cross_val_transform, learn_uncertainty
+from models.uncertainty import (
+    LearnedUncertainty,
+    NothingToLearn,
+    cross_val_fits,
+    cross_val_transform,
+    learn_uncertainty,
+)
 from workers.rows.pairs import DatasetPairs
 
 SEED = 0
@@ -59,16 +66,34 @@ class HeldOutPairs:
         )
 
 
+def held_out_fits(
+    pairs: DatasetPairs, chosen: Transformation, refit: Refit, progress: Progress
+) -> tuple[Transformation, ...]:
+    """Transformations like `chosen`, each learned from the pairs outside one fold, in the order of the folds; none for
+    too few pairs. refit: learns such a transformation from some of the pairs."""
+    folds = FOLDS if chosen.linear else NETWORK_FOLDS
+    try:
+        return cross_val_fits(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
+    except NothingToLearn:
+        return ()
+
+
 def learn_from_held_out(
-    pairs: DatasetPairs, chosen: Transformation, refit: Refit, *, device: Device, progress: Progress
+    pairs: DatasetPairs,
+    chosen: Transformation,
+    fits: Sequence[Transformation],
+    *,
+    device: Device,
+    progress: Progress,
 ) -> tuple[LearnedUncertainty, HeldOutPairs] | None:
     """Learns the expected error of `chosen` from held-out pairs; None for too few pairs, and where it misses none.
 
-    refit: learns a transformation like `chosen` from some of the pairs.
+    fits: as of `held_out_fits`.
     """
-    folds = FOLDS if chosen.linear else NETWORK_FOLDS
+    if not fits:
+        return None
+    transformed = cross_val_transform(pairs.pairs, fits, seed=SEED)
     try:
-        transformed = cross_val_transform(pairs.pairs, refit, folds=folds, seed=SEED, progress=progress)
         learned = learn_uncertainty(pairs.pairs, transformed, chosen, device=device, seed=SEED, progress=progress)
     except NothingToLearn:
         return None

@@ -56,6 +56,18 @@ RELIABILITY: list[dict[str, Any]] = [
     {"rows": 100, "expected": expected, "observed": {"mean": mean, "low": 0.8 * mean, "high": 1.2 * mean}}
     for expected, mean in ((0.1, 0.12), (0.2, 0.19), (0.4, 0.43))
 ]
+SCORES: dict[str, Any] = {
+    "items": 600,
+    "routes": {
+        "transformed": {
+            "queries": 200,
+            "pairs": 60_000,
+            "error": {"to_new": 0.04, "to_old": 0.05},
+            "seen": {"old": [-0.9, 0.99], "new": [-0.8, 0.97]},
+            "kept": [{"items": 10, "old": 0.8125, "new": 0.6875, "before": 10.1, "after": 9.8, "same": 0.71}],
+        }
+    },
+}
 LEARNED: dict[str, Any] = {
     "method": "ridge",
     "uses_side_information": False,
@@ -65,6 +77,7 @@ LEARNED: dict[str, Any] = {
     "candidates": [{"name": "ridge", "held_out": _figure(0.65), "fit_seconds": 0.1, "skipped": ""}],
     "learning_curve": LEARNING,
     "uncertainty": {"method": "distance", "reliability": RELIABILITY},
+    "scores": SCORES,
 }
 GALLERY: dict[str, Any] = FULL.to_json() | {
     "metrics": METRICS,

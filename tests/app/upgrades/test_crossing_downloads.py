@@ -10,14 +10,30 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from app.artifacts.folder import UpgradeArtifacts
+from app.cli.command import commands
+from app.cli.resources import upgrades
 from app.composition import Crosswalk, compose
 from app.keys.access import EVERYTHING
 from app.settings import Settings
 from app.upgrades.states import UpgradeState
-from models.portable import load_crossing, parse_crossing, save_transformation, save_uncertainty
+from models.portable import (
+    ScoreCurve,
+    ScoreTranslation,
+    ScoreTranslations,
+    Transformation,
+    load_crossing,
+    parse_crossing,
+    save_score_translations,
+    save_transformation,
+    save_uncertainty,
+)
 from tests.app.crossings import affine, space, uncertainty
 from tests.e2e.user import problem
 from tests.upgrade_rows import store_upgrade
@@ -45,6 +61,12 @@ def crosswalk(client: httpx.Client, settings: Settings) -> Iterator[Crosswalk]:
     crosswalk.close()
 
 
+def translations(h: Transformation) -> ScoreTranslations:
+    at, value = np.array([0.0, 1.0]), np.array([0.2, 0.8])
+    one = ScoreCurve(at, value, value - 0.1, value + 0.1, 0.05)
+    return ScoreTranslations(h.card, {"transformed": ScoreTranslation(one, one)})
+
+
 def learned(
     crosswalk: Crosswalk, upgrade: str, state: UpgradeState = UpgradeState.READY, proof: dict[str, Any] | None = None
 ) -> str:
@@ -54,6 +76,7 @@ def learned(
     save_transformation(h, files.chosen)
     save_transformation(h, files.plain)
     save_uncertainty(uncertainty(h), files.uncertainty)
+    save_score_translations(translations(h), files.scores)
     proofs = {"shop": PROOF | (proof or {})}
     store_upgrade(crosswalk.database, upgrade, state, ["shop"], learned={}, proofs=proofs, reason="It is worse.")
     return f"/upgrades/{upgrade}/artifact"
@@ -71,11 +94,31 @@ def test_the_file_is_the_crossing_with_its_card(client: httpx.Client, crosswalk:
     vectors, queries = rng.normal(size=(9, 3)).astype(np.float32), rng.normal(size=(2, 4)).astype(np.float32)
     transformed = crossing.apply(vectors, made_by="old")
     np.testing.assert_array_equal(transformed, h.apply(vectors))
+    assert crossing.translate_score(0.5, made_by="old").value == pytest.approx(0.5)
     np.testing.assert_array_equal(crossing.push(queries, made_by="new").queries, h.push(queries).queries)
     np.testing.assert_array_equal(
         crossing.expected_error(vectors, transformed, made_by="old"),
         uncertainty(h).expected_error(vectors, None, transformed),
     )
+
+
+def test_the_command_downloads_what_apply_takes(client: httpx.Client, crosswalk: Crosswalk, tmp_path: Path) -> None:
+    learned(crosswalk, "upg-1")
+    artifact, source, out = (tmp_path / name for name in ("old-to-new.safetensors", "old.parquet", "new.parquet"))
+    url = ["--url", str(client.base_url)]
+    for command in (
+        ["artifact", "upg-1", "-o", str(artifact), *url],
+        ["artifact", "upg-1", "-o", str(tmp_path / "graph.onnx"), "--format", "onnx", *url],
+    ):
+        done = CliRunner().invoke(upgrades, command)
+        assert done.exit_code == 0, done.output
+    assert onnx.load(tmp_path / "graph.onnx").graph.output[0].name == "vectors.new"
+    old = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    pq.write_table(pa.table({"embedding.old": old.tolist()}), source)
+    done = CliRunner().invoke(commands, ["apply", str(artifact), str(source), str(out)])
+    assert done.exit_code == 0, done.output
+    written = np.array(pq.read_table(out).column("embedding.new").to_pylist(), np.float32)
+    np.testing.assert_array_equal(written, affine(OLD, NEW).apply(old))
 
 
 def test_the_card_repeats_what_was_proved_and_which_way_it_leads(client: httpx.Client, crosswalk: Crosswalk) -> None:

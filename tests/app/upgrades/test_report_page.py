@@ -67,6 +67,12 @@ def test_a_curve_that_holds_for_every_order_is_said_to_do_so(training: Training)
     assert text.count("the curve holds for every order") == 1
 
 
+def test_what_thresholds_become_is_shown_with_what_they_keep(training: Training) -> None:
+    store_upgrade(training.crosswalk.database, "any", UpgradeState.EVALUATED, [], proofs={}, learned=LEARNED_FORWARD)
+    text = training.client.get("/upgrades/any/report", headers={"Accept": "text/html"}).text
+    assert all(figure in text for figure in ("0.8125", "0.6875", "10.1", "9.8", "71.0 %", "-0.9 to 0.99"))
+
+
 @pytest.mark.parametrize(
     ("seconds", "phrase"),
     [(0.04, "0.0 s"), (119.0, "119.0 s"), (7_000.0, "116.7 min"), (90_000.0, "25.0 h"), (1e6, "11.6 d")],

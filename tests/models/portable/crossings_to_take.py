@@ -18,6 +18,9 @@ from models.portable import (
     Nearest,
     Network,
     PortableCrossing,
+    ScoreCurve,
+    ScoreTranslation,
+    ScoreTranslations,
     Space,
     Transformation,
     Uncertainty,
@@ -74,8 +77,14 @@ def crossings(metric: Distance) -> dict[str, Crossing]:
 def taken(crossing: Crossing) -> PortableCrossing:
     proof = {"shop": {"accepted": True, "proved_at": "2026-01-02T00:00:00+00:00", "reason": "it is – much – better"}}
     uncertainty = None if crossing.uncertainty is None else crossing.uncertainty.card
-    cards = (crossing.chosen.card, crossing.plain.card, uncertainty)
-    return PortableCrossing(CrossingCard("upg-1", *cards, "exact: inner product", "crossing", proof), crossing)
+    scores = ScoreTranslations(crossing.chosen.card, {"transformed": ScoreTranslation(*map(curve, (1, 2)))})
+    cards = (crossing.chosen.card, crossing.plain.card, uncertainty, scores.card)
+    return PortableCrossing(CrossingCard("upg-1", *cards, "exact: inner product", "crossing", proof), crossing, scores)
+
+
+def curve(seed: int) -> ScoreCurve:
+    at, value = np.sort(np.random.default_rng(seed).random((2, 9)), axis=1)
+    return ScoreCurve(at, value, value - 0.1, value + 0.1, 0.05)
 
 
 def rows(crossing: Crossing, n: int = 40) -> tuple[Array, Array | None, np.ndarray]:

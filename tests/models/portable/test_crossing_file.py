@@ -1,6 +1,7 @@
 """A crossing in one file computes what it did, leads one way, and is refused where any bit of it is another."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from safetensors.numpy import load
 
 from models.portable import (
     CorruptArtifact,
+    Crossing,
     Distance,
     NotPushable,
+    NotTranslated,
     WrongDirection,
     check_crossing,
     crossing_bytes,
@@ -45,7 +48,7 @@ def test_a_crossing_that_was_taken_away_computes_the_same_to_the_bit(
 def test_the_file_is_safetensors_and_holds_what_is_the_same_once() -> None:
     content = crossing_bytes(taken(crossings("cosine")["affine"]))
     names = load(content).keys()
-    assert {name.split(".")[0] for name in names} == {"chosen", "uncertainty"}
+    assert {name.split(".")[0] for name in names} == {"chosen", "uncertainty", "scores"}
     assert "plain.affine.weight" in load(crossing_bytes(taken(crossings("cosine")["one-branch"])))
     assert crossing_bytes(taken(crossings("cosine")["affine"])) == content
 
@@ -60,6 +63,23 @@ def test_it_is_refused_the_wrong_way_round_and_for_every_other_model() -> None:
         crossing.push(normal(1, 2, NEW), made_by="old")
     with pytest.raises(TypeError, match="made_by"):
         crossing.apply(normal(1, 2, OLD))  # type: ignore[call-arg]
+
+
+def test_scores_are_translated_from_either_models_search_and_no_others() -> None:
+    crossing = taken(crossings("cosine")["affine"])
+    assert crossing.scores is not None
+    back, given = parse_crossing(crossing_bytes(crossing)), [0.2, 0.7]
+    translation = crossing.scores.by_route["transformed"]
+    for model, curve in (("old", translation.to_new), ("new", translation.to_old)):
+        found, expected = back.translate_score(given, made_by=model), curve(given)
+        np.testing.assert_array_equal(found.value, expected.value)
+        np.testing.assert_array_equal(found.high, expected.high)
+    with pytest.raises(WrongDirection, match="'other'"):
+        back.translate_score(0.7, made_by="other")
+    with pytest.raises(NotTranslated, match="'instant'"):
+        back.translate_score(0.7, made_by="old", route="instant")
+    with pytest.raises(NotTranslated):
+        replace(crossing, scores=None).translate_score(0.7, made_by="old")
 
 
 def test_rows_that_are_no_vectors_of_the_model_are_refused() -> None:
@@ -78,7 +98,7 @@ def test_rows_that_are_no_vectors_of_the_model_are_refused() -> None:
 
 def test_a_crossing_whose_plain_part_is_not_linear_is_not_pushed() -> None:
     network = crossings("cosine")["one-branch"].chosen
-    crossing = crossings("cosine")["affine"].__class__(network, network)
+    crossing = Crossing(network, network)
     with pytest.raises(NotPushable, match="not linear"):
         taken(crossing).push(normal(1, 2, NEW), made_by="new")
 

@@ -84,12 +84,14 @@ beside = (np.load("side.npy"), np.load("known.npy")) if os.path.exists("side.npy
 new = crossing.apply(old, *beside, made_by="old")
 pushed = crossing.push(np.load("queries.npy"), made_by="new")
 errors = crossing.expected_error(old, new, *beside, made_by="old")
-np.savez("found.npz", new=new, errors=errors, queries=pushed.queries, offset=pushed.offset)
+score = crossing.translate_score(0.4, made_by="old").value
+np.savez("found.npz", score=score, new=new, errors=errors, queries=pushed.queries, offset=pushed.offset)
 """
     ran([python, "-c", program], tmp_path)
     found = np.load(tmp_path / "found.npz")
     new, pushed = crossing.apply(old, side, known), crossing.plain.push(queries)
     np.testing.assert_array_equal(found["new"], new)
+    np.testing.assert_array_equal(found["score"], taken(crossing).translate_score(0.4, made_by="old").value)
     np.testing.assert_array_equal(found["errors"], crossing.expected_error(old, side, known, new))
     np.testing.assert_array_equal(found["queries"], pushed.queries)
     np.testing.assert_array_equal(found["offset"], pushed.offset)

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from models.portable import Affine, Card, Nearest, Space, Transformation
+from models.portable import Affine, Array, Card, Nearest, Space, Transformation
 from models.transformations.linear import ridge
-from models.transformations.pairs import Pairs
+from models.transformations.pairs import Pairs, Refit
 from models.uncertainty import (
     NothingToLearn,
     calibrate,
+    cross_val_fits,
     cross_val_transform,
     learn_uncertainty,
     reliability,
 )
 from models.uncertainty.heads import cross_entropy_of_new_classifier, fit_head
-from models.uncertainty.learning import rank_correlation
+from models.uncertainty.learning import FOLDS, rank_correlation
 
 OLD, NEW = Space("old", 12, "l2"), Space("new", 10, "l2")
 CPU = torch.device("cpu")
@@ -39,11 +40,15 @@ def learn(part: Pairs) -> Transformation:
     return ridge(part, OLD, NEW, strength=0.01)
 
 
+def transformed_by(part: Pairs, refit: Refit, folds: int = FOLDS) -> Array:
+    return cross_val_transform(part, cross_val_fits(part, refit, folds=folds))
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_expected_errors_find_the_items_that_the_transformation_misses(labelled: bool) -> None:
     known, fresh = pairs(0, labelled=labelled), pairs(1, 600)
     h = learn(known)
-    transformed = cross_val_transform(known, learn)
+    transformed = transformed_by(known, learn)
     learned = learn_uncertainty(known, transformed, h, device="cpu")
     landed = h.apply(fresh.old)
     expected = learned.uncertainty.expected_error(fresh.old, None, landed)
@@ -64,7 +69,7 @@ def test_expected_errors_find_the_items_that_the_transformation_misses(labelled:
 
 def test_what_is_expected_of_held_out_pairs_agrees_with_what_is_observed() -> None:
     known = pairs(2, 500)
-    transformed = cross_val_transform(known, learn)
+    transformed = transformed_by(known, learn)
     learned = learn_uncertainty(known, transformed, learn(known), device="cpu")
     error = np.square(transformed - known.new, dtype=np.float64).sum(1)
     assert sum(each.rows for each in learned.reliability) == 500
@@ -83,7 +88,7 @@ def test_out_of_fold_vectors_come_from_refits_that_had_not_seen_the_row() -> Non
         seen.append(part)
         return learn(part.without_side())
 
-    transformed = cross_val_transform(known, spy, folds=4)
+    transformed = transformed_by(known, spy, folds=4)
     assert [len(part) for part in seen] == [45] * 4
     for row in range(len(known)):
         unseen = [part for part in seen if not (part.old == known.old[row]).all(1).any()]
@@ -98,7 +103,7 @@ def test_side_information_is_read_where_the_transformation_reads_it() -> None:
     def with_side(part: Pairs) -> Transformation:
         return ridge(part, OLD, NEW, strength=0.01)
 
-    transformed = cross_val_transform(known, with_side)
+    transformed = transformed_by(known, with_side)
     learned = learn_uncertainty(known, transformed, with_side(known), device="cpu").uncertainty
     assert learned.side_dimension == 3
     assert learned.expected_error(known.old, known.side, transformed).shape == (120,)
@@ -111,7 +116,7 @@ def test_side_information_is_read_where_the_transformation_reads_it() -> None:
 
 def test_learning_again_gives_the_same() -> None:
     known = pairs(5, 60)
-    transformed = cross_val_transform(known, learn)
+    transformed = transformed_by(known, learn)
     first, second = (learn_uncertainty(known, transformed, learn(known), device="cpu", seed=3) for _ in range(2))
     assert first.candidates == second.candidates
     np.testing.assert_array_equal(first.held_out, second.held_out)
@@ -120,7 +125,7 @@ def test_learning_again_gives_the_same() -> None:
 def test_too_few_pairs_and_vectors_of_another_shape_are_refused() -> None:
     known = pairs(6, 40)
     with pytest.raises(NothingToLearn, match="9 pairs"):
-        cross_val_transform(known.subset(np.arange(9)), learn)
+        transformed_by(known.subset(np.arange(9)), learn)
     with pytest.raises(NothingToLearn, match="9 pairs"):
         learn_uncertainty(known.subset(np.arange(9)), known.new[:9], learn(known))
     with pytest.raises(ValueError, match="must have shape"):
@@ -209,7 +214,7 @@ def test_expected_errors_are_right_in_spaces_of_any_size(scale: float) -> None:
     known = pairs(0)
     part = Pairs(known.old, (known.new * np.float32(scale)).astype(np.float32), None, known.label)
     h = learn(part)
-    learned = learn_uncertainty(part, cross_val_transform(part, learn), h, device="cpu")
+    learned = learn_uncertainty(part, transformed_by(part, learn), h, device="cpu")
     error = np.square((h.apply(part.old) - part.new) / scale, dtype=np.float64).sum(1)
     expected = learned.uncertainty.expected_error(part.old, None, h.apply(part.old)).astype(np.float64) / scale / scale
     assert np.isfinite(expected).all()

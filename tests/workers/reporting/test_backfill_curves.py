@@ -21,7 +21,7 @@ from tests.workers.reporting.reports import PROOF, quantity
 from tests.worlds import NEW, OLD, world
 from workers.reporting.backfill_curves import HeldOutSample, predict_curves
 from workers.rows.pairs import DatasetPairs
-from workers.training.held_out_pairs import HeldOutPairs, learn_from_held_out
+from workers.training.held_out_pairs import HeldOutPairs, held_out_fits, learn_from_held_out
 
 SOURCE, TARGET = Space("old", OLD, "cosine"), Space("new", NEW, "cosine")
 REFIT = partial(learn, Recipe("orthogonal"), source=SOURCE, target=TARGET, device=resolve("cpu"), seed=0)
@@ -36,7 +36,7 @@ def pairs(many: int) -> DatasetPairs:
 def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) -> None:
     known = pairs(100)
     h = REFIT(known.pairs)
-    curves = learn_from_held_out(known, h, REFIT, device="cpu", progress=silent)
+    curves = learn_from_held_out(known, h, held_out_fits(known, h, REFIT, silent), device="cpu", progress=silent)
     assert curves is not None
     learned, held_out = curves
     assert not np.allclose(held_out.transformed, h.apply(known.pairs.old), atol=1e-3), (
@@ -53,7 +53,8 @@ def test_what_is_learned_of_held_out_pairs_is_kept_to_the_bit(tmp_path: Path) ->
 
 def test_of_too_few_pairs_nothing_is_learned_and_nothing_kept(tmp_path: Path) -> None:
     few = pairs(8)
-    assert learn_from_held_out(few, REFIT(few.pairs), REFIT, device="cpu", progress=silent) is None
+    h = REFIT(few.pairs)
+    assert learn_from_held_out(few, h, held_out_fits(few, h, REFIT, silent), device="cpu", progress=silent) is None
     assert HeldOutPairs.load(tmp_path / "pairs.parquet") is None
 
 
