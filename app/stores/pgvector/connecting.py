@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import errors
@@ -35,9 +35,11 @@ _SESSION = (
 
 
 class PgvectorOptions(ConnectionOptions):
-    """url: libpq's URI or its keywords, as psql takes them."""
+    """url: libpq's URI or its keywords, as psql takes them. beside: where transformed vectors go, to a column of the
+    user's table or to a table of their own, which leaves the user's rows and their indexes alone."""
 
     url: SecretStr
+    beside: Literal["column", "table"] = "column"
 
     @field_validator("url")
     @classmethod
