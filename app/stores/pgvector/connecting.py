@@ -30,7 +30,7 @@ _SESSION = (
     "SET row_security = off;"
     # A long upgrade is no forgotten session; what is held while we wait for others is bounded where it is held.
     "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0;"
-    "SET temp_buffers = '64MB'; SET jit = off"
+    "SET temp_buffers = '64MB'; SET work_mem = '64MB'; SET jit = off"  # a batch in memory
 )
 
 
