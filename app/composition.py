@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 from app.connections.configured import configured_connections
 from app.datasets.service import Datasets
 from app.downloads import Downloads
+from app.embedders.configured import ConfiguredEmbedders
 from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.filters import FilteredRows
 from app.galleries.backfill import Backfills
+from app.galleries.item_texts import ItemTexts
 from app.galleries.items import GalleryItems
 from app.galleries.listing import ItemListing
 from app.galleries.rebuilds import Rebuilds
@@ -24,6 +26,8 @@ from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
 from app.keys.service import Keys
+from app.old_space.resolution import OldSpaceResolver
+from app.old_space.service import OldSpaceEmbeddings
 from app.overload.threads import export_threads
 from app.readiness import Readiness
 from app.registry.service import Leaves, Models, Usages
@@ -44,6 +48,7 @@ from app.storage.commits import CommitWatch
 from app.storage.database import Database
 from app.stores.kinds import ConfiguredStores
 from app.upgrades.accepted_crossings import AcceptedCrossings
+from app.upgrades.embedding_checks import EmbeddingChecks
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.report_pages import ReportPages
@@ -64,8 +69,10 @@ class Crosswalk:
     models: Models
     datasets: Datasets
     stores: ConfiguredStores
+    embedders: ConfiguredEmbedders
     galleries: Galleries
     items: GalleryItems
+    texts: ItemTexts
     listing: ItemListing
     export_threads: CapacityLimiter
     samples: Samples
@@ -86,6 +93,7 @@ class Crosswalk:
     search_resolver: KeptResolutions
     search: Search
     single_queries: SingleQueries
+    old_space: OldSpaceEmbeddings
     uploads: Uploads
     keys: Keys
     key_ring: KeyRing
@@ -125,12 +133,14 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     apart = database.apart()
     doorbell = Doorbell(settings)
     jobs = Jobs(doorbell.ring)
-    models = Models(database, usages, leaves)
+    models = Models(database, usages, leaves, connections.embedders)
     datasets = Datasets(settings, database, models)
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
     units = TransformUnits(jobs)
-    upgrades = Upgrades(database, models, galleries, datasets, jobs, units)
+    texts = ItemTexts(galleries)
+    embedding = EmbeddingChecks(models, connections.embedders, texts)
+    upgrades = Upgrades(database, models, galleries, datasets, jobs, units, embedding)
     accepted_crossings = AcceptedCrossings(database)
     evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
@@ -153,8 +163,10 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         models=models,
         datasets=datasets,
         stores=connections.stores,
+        embedders=connections.embedders,
         galleries=galleries,
         items=GalleryItems(models, galleries, filtered),
+        texts=texts,
         listing=ItemListing(galleries, filtered),
         export_threads=export_threads(),
         samples=Samples(database, galleries, jobs),
@@ -177,6 +189,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         single_queries=SingleQueries(
             resolver, search, streams, settings.search_queries_limit, settings.search_answer_numbers
         ),
+        old_space=OldSpaceEmbeddings(OldSpaceResolver(settings, database, models, connections.embedders, commits)),
         uploads=Uploads(settings),
         keys=keys,
         key_ring=KeyRing(settings, Keys(apart)),

@@ -30,6 +30,7 @@ from app.keys.openapi import document_rules
 from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
+from app.old_space.routes import router as old_space
 from app.overload.queues import QueueMetrics, Queues, lines_of
 from app.overload.shedding import Shedding
 from app.overload.threads import enough_threads
@@ -59,6 +60,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
             app.state.crosswalk.streams.count_in(foreign)
             yield
+            await app.state.crosswalk.old_space.close()
             await run_in_threadpool(stack.close)
 
     metrics = Metrics()
@@ -106,6 +108,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         starting,
         upgrades,
         evaluations,
+        old_space,
         keys,
         health.router,
         docs.router,

@@ -10,6 +10,7 @@ from app.cli.client import Client
 from app.cli.evaluations import evaluations
 from app.cli.files import FileType
 from app.cli.items import register_items
+from app.cli.one_command import upgrade_by_embedding
 from app.cli.options import json_object
 from app.cli.paths import path_to
 from app.cli.searching import search_once
@@ -47,6 +48,7 @@ def register(commands: typer.Typer) -> None:
     register_items(galleries)
     commands.command("search", context_settings=_AS_ARGUMENTS)(search_once)
     commands.command()(doctor)
+    commands.command("upgrade")(upgrade_by_embedding)
 
 
 def _listing(group: typer.Typer, name: str) -> None:
@@ -69,10 +71,16 @@ def register_model(
     dimension: Annotated[int, typer.Option(help="Components of one of its vectors.")],
     metric: Annotated[str, typer.Option(help="cosine, l2 or ip.")] = "cosine",
     queries: Annotated[str, typer.Option(help="Embedded as documents are, `same`, or otherwise, `apart`.")] = "same",
+    embedder: Annotated[
+        str | None, typer.Option(help='What makes its vectors: a connection, or JSON: {"connection": "e5", "model": …}')
+    ] = None,
     url: Url = None,
 ) -> None:
     """Registers a model version."""
-    body = {"id": id, "dimension": dimension, "metric": metric, "queries": queries}
+    body: dict[str, Any] = {"id": id, "dimension": dimension, "metric": metric, "queries": queries}
+    if embedder is not None:
+        named = embedder.startswith("{")
+        body["embedder"] = json_object("embedder", embedder) if named else {"connection": embedder}
     Client(url).show("POST", "/models", json=body)
 
 

@@ -112,7 +112,7 @@ RULES = Rules(
             "GET /problems/{slug}",
             "GET /assets/swagger/{file:path}",
         ),
-        *_rules((KeyScope.SEARCH,), "GET /search", "POST /search"),
+        *_rules((KeyScope.SEARCH,), "GET /search", "POST /search", "POST /v1/embeddings"),
         *_rules(
             EVERY_SCOPE,
             "GET /models",

@@ -11,7 +11,7 @@ from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.ids import ModelId, ResourceId
 from app.keys.access import Caller
-from app.problems import BadRequest, IdTaken, InUse, NotFound, WrongState
+from app.problems import BadRequest, IdTaken, InUse, NotFound, Unprocessable, WrongState
 from app.registry.schemas import EXAMPLES, UNUSED, Model, NewModel
 from app.spaces.watch import Stream
 
@@ -22,7 +22,10 @@ router = APIRouter(prefix="/models", tags=["models"])
     "",
     summary="Register a model version",
     status_code=201,
-    responses={200: {"model": Model, "description": "Registered before, with this very body"}, **problems(IdTaken)},
+    responses={
+        200: {"model": Model, "description": "Registered before, with this very body"},
+        **problems(IdTaken, Unprocessable),
+    },
 )
 def create(new: Annotated[NewModel, Body(openapi_examples=EXAMPLES)], parts: Parts, response: Response) -> Model:
     """Says that there is an embedding model, how long its vectors are and how they are compared. Doing it twice is

@@ -1,11 +1,13 @@
 """What can be done with models: register, look up, remove."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.embedders.choice import EmbedderChoice
 from app.problems import IdTaken, InUse, NotFound
 from app.registry.schemas import Model, NewModel, QuerySide
 from app.registry.tables import ModelRow
@@ -19,20 +21,36 @@ Leaves = Callable[[Session, str], None]
 """What goes with a model, in the transaction that removes it."""
 
 
+class EmbedderCheck(Protocol):
+    """What knows which embedders there are; `ConfiguredEmbedders` does."""
+
+    def require(self, choice: EmbedderChoice, dimension: int) -> None:
+        """Raises Unprocessable where a model of so many dimensions cannot be embedded as it says."""
+
+
 class Models:
     """The registry of model versions. `usages` and `leaves` are read when a model is deleted, so that they may be
-    filled later."""
+    filled later. embedders: what knows those that models may name."""
 
-    def __init__(self, database: Database, usages: Sequence[Usages] = (), leaves: Sequence[Leaves] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        usages: Sequence[Usages] = (),
+        leaves: Sequence[Leaves] = (),
+        embedders: EmbedderCheck | None = None,
+    ) -> None:
         self._database = database
+        self._embedders = embedders
         self._usages = usages
         self._leaves = leaves
 
     def create(self, new: NewModel) -> tuple[Model, bool]:
         """Registers a model; the same body again changes nothing. Returns the model, and whether it is new.
 
-        Raises IdTaken where the id has another body.
+        Raises IdTaken where the id has another body, and Unprocessable where its embedder cannot be asked.
         """
+        if new.embedder is not None and self._embedders is not None:
+            self._embedders.require(new.embedder, new.dimension)
         try:
             with self._database.session() as session:
                 if (registered := session.get(ModelRow, new.id)) is not None:
@@ -149,7 +167,8 @@ def _in_use(model: str, used_by: Sequence[str]) -> InUse:
 
 def _unless_other(registered: Model, new: NewModel) -> Model:
     """The registered model, where registering `new` means that very one. Raises IdTaken where their bodies differ."""
-    differing = [name for name, value in new.model_dump().items() if getattr(registered, name) != value]
+    known = registered.model_dump()
+    differing = [name for name, value in new.model_dump().items() if known[name] != value]
     if differing:
         raise IdTaken(
             f"Model {new.id!r} is registered with another {', '.join(differing)}. A model version never changes: "
@@ -167,6 +186,7 @@ def _wire(row: ModelRow) -> Model:
         dimension=row.dimension,
         metric=metric,
         queries=queries,
+        embedder=None if row.embedder is None else EmbedderChoice.model_validate(row.embedder),
         modality=row.modality,
         description=row.description,
         trained_by=row.trained_by,

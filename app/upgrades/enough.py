@@ -41,6 +41,8 @@ def refuse_too_few_pairs(
     model and one of the old: their own, or that of the item of the same id in one of the galleries."""
     items = [galleries.store(galleries.info(name, session)).items for name in names]
     for field, dataset in (("dataset", request.dataset), ("evaluation", request.evaluation)):
+        if field == "dataset" and request.pairs is not None:
+            continue  # they are yet to be embedded
         if dataset is None or (
             field == "evaluation" and of_queries_alone(datasets, dataset, source, request.to, session)
         ):

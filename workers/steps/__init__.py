@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 STEPS: Mapping[str, str] = {
+    "embed_pairs": "workers.steps.embed_pairs",
     "train": "workers.steps.train",
     "evaluate": "workers.steps.evaluate",
     "train_compatible": "workers.steps.train_compatible",
