@@ -7,6 +7,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.backfills.service import BackfillRuns
 from app.connections.configured import configured_connections
 from app.datasets.service import Datasets
 from app.downloads import Downloads
@@ -78,6 +79,7 @@ class Crosswalk:
     samples: Samples
     retirement: Retirement
     backfills: Backfills
+    backfill_runs: BackfillRuns
     later_side_information: LaterSideInformation
     upgrades: Upgrades
     upgrade_steps: UpgradeSteps
@@ -108,7 +110,7 @@ class Crosswalk:
 
         A subject that no resource knows (a sample, an index) has nothing to end: its job says why.
         """
-        for resource in (self.upgrade_steps, self.evaluations, self.encoders):
+        for resource in (self.upgrade_steps, self.evaluations, self.encoders, self.backfill_runs):
             resource.step_failed(session, subject, reason)
 
     def close(self) -> None:
@@ -138,6 +140,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     galleries = Galleries(settings, database, models)
     retirement = Retirement(database, galleries)
     units = TransformUnits(jobs)
+    backfills = Backfills(galleries, retirement, UpgradeFindings(settings, database))
     texts = ItemTexts(galleries)
     embedding = EmbeddingChecks(models, connections.embedders, texts)
     upgrades = Upgrades(database, models, galleries, datasets, jobs, units, embedding)
@@ -171,7 +174,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         export_threads=export_threads(),
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
-        backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),
+        backfills=backfills,
+        backfill_runs=BackfillRuns(database, galleries, backfills, embedding, jobs),
         later_side_information=LaterSideInformation(settings, database, models, galleries),
         upgrades=upgrades,
         upgrade_steps=UpgradeSteps(database, models, jobs, units),

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__, docs, health
+from app.backfills.routes import router as backfills
 from app.composition import Crosswalk, compose
 from app.datasets.routes import router as datasets
 from app.evaluations.routes import router as evaluations
@@ -103,6 +104,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         galleries,
         items,
         choices,
+        backfills,
         datasets,
         side_information,
         starting,

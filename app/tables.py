@@ -1,5 +1,6 @@
 """Every table there is, imported in one place so that migrations and tests see them all."""
 
+from app.backfills.tables import BackfillRunRow
 from app.datasets.tables import DatasetRow
 from app.embedders.tables import EmbeddingSpendingRow, KeptVectorRow
 from app.evaluations.tables import EvaluationRow
@@ -16,6 +17,7 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiKeyRow",
+    "BackfillRunRow",
     "DatasetRow",
     "EmbeddingSpendingRow",
     "EvaluationRow",

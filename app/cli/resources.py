@@ -199,6 +199,26 @@ def backfill(
     Client(url).show("GET", path_to("galleries", id, "backfill"), params={"limit": limit, "order": order})
 
 
+@galleries.command("re-embed")
+def re_embed(
+    id: Id,
+    budget: Annotated[float | None, typer.Option(help="Most money that embedding may cost.")] = None,
+    items: Annotated[int | None, typer.Option(help="Most items that are embedded.")] = None,
+    order: Annotated[str, typer.Option(help="As of `backfill`.")] = "uncertainty",
+    text: Annotated[str, typer.Option(help="The field of payloads that is embedded.")] = "text",
+    follow: Annotated[bool, typer.Option("--follow", help="Show progress until it ends.")] = False,
+    url: Url = None,
+) -> None:
+    """Re-embeds transformed items with the new model's embedder, the most useful first."""
+    limits = {name: limit for name, limit in {"money": budget, "items": items}.items() if limit is not None}
+    body: dict[str, Any] = {"order": order, "text": text} | ({"budget": limits} if limits else {})
+    client = Client(url)
+    started = client.ask("POST", path_to("galleries", id, "backfill"), json=body)
+    typer.echo(started["id"])
+    if follow:
+        client.follow(path_to("galleries", id, "backfills", started["id"]))
+
+
 @galleries.command("activate")
 def activate_generation(id: Id, generation: int, url: Url = None) -> None:
     """Points a gallery at one of its generations."""

@@ -11,7 +11,7 @@ from app.embedders.budget import EmbeddingBudget
 from app.embedders.choice import EmbedderChoice, EmbeddingSide
 from app.embedders.kept_vectors import KeptVectors
 from app.embedders.options import EMBEDDER_KINDS, LocalOptions, OpenAIOptions
-from app.embedders.protocol import Embedder, EmbedderCall
+from app.embedders.protocol import EmbedderCall, TextEmbedder
 from app.embedders.run import EmbeddingRun
 from app.embedders.spending import Spending
 from app.problems import EmbedderWrong, Unprocessable
@@ -29,17 +29,20 @@ class ModelEmbedder:
 
     def run(
         self,
-        embedder: Embedder,
+        embedder: TextEmbedder,
         side: EmbeddingSide,
         database: Database,
         subject: str,
         budget: EmbeddingBudget | None,
     ) -> EmbeddingRun:
         """What embeds many texts of one side. embedder: the connection, opened; subject: whose spending it is."""
-        prefix = self.choice.prefix(side)
-        kept = KeptVectors(database, self.connection, self.options.place, self.call, prefix)
         spending = Spending(database, subject, self.options.prices, budget)
-        return EmbeddingRun(embedder, self.call, prefix, self.options.pace, kept, spending)
+        kept = self.kept(database, side)
+        return EmbeddingRun(embedder, self.call, self.choice.prefix(side), self.options.pace, kept, spending)
+
+    def kept(self, database: Database, side: EmbeddingSide) -> KeptVectors:
+        """The vectors of texts of one side that were kept as they came."""
+        return KeptVectors(database, self.connection, self.options.place, self.call, self.choice.prefix(side))
 
 
 class ConfiguredEmbedders:

@@ -59,7 +59,7 @@ class EmbedderPrices:
         return self.per_item * items + self.per_million_tokens * tokens / 1e6
 
 
-class Embedder(Protocol):
+class TextEmbedder(Protocol):
     """One connection that embeds."""
 
     async def embed(self, texts: Sequence[str], call: EmbedderCall) -> EmbeddedBatch:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.embedders.kept_vectors import KeptVectors
 from app.embedders.patience import retrying
-from app.embedders.protocol import EmbeddedBatch, Embedder, EmbedderCall, EmbedderPace
+from app.embedders.protocol import EmbeddedBatch, EmbedderCall, EmbedderPace, TextEmbedder
 from app.embedders.spending import SetAside, Spending
 from app.problems import EmbedderAway, EmbedderWrong
 
@@ -30,7 +30,7 @@ class EmbeddedTexts:
 class EmbeddingRun:
     """One embedder, asked in one way for as long as its budget lasts. prefix: what is put before each text."""
 
-    embedder: Embedder
+    embedder: TextEmbedder
     call: EmbedderCall
     prefix: str
     pace: EmbedderPace

@@ -1,4 +1,4 @@
-"""Models name their embedders; what was embedded is kept, and what that cost"""
+"""Models name their embedders; what was embedded is kept, and what that cost; backfills are run"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,9 +27,27 @@ def upgrade() -> None:
         sa.Column("money", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("subject", name=op.f("pk_embedding_spending")),
     )
+    op.create_table(
+        "backfill_runs",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("gallery", sa.String(length=63), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("request", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["gallery"], ["galleries.id"], name=op.f("fk_backfill_runs_gallery_galleries"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_backfill_runs")),
+    )
+    op.create_index(op.f("ix_backfill_runs_gallery"), "backfill_runs", ["gallery"])
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_backfill_runs_gallery"), table_name="backfill_runs")
+    op.drop_table("backfill_runs")
     op.drop_table("embedding_spending")
     op.drop_table("kept_vectors")
     with op.batch_alter_table("models", schema=None) as batch_op:

@@ -10,7 +10,7 @@ from app.embedders.choice import EmbeddingSide
 from app.embedders.configured import ModelEmbedder
 from app.embedders.openai_protocol import OpenAIEmbedder
 from app.embedders.options import LocalOptions
-from app.embedders.protocol import Embedder
+from app.embedders.protocol import TextEmbedder
 from app.embedders.run import EmbeddedTexts
 from app.settings import Settings
 from app.storage.database import Database
@@ -43,7 +43,7 @@ def embed_texts(
     return asyncio.run(embedded())
 
 
-def _opened(settings: Settings, how: ModelEmbedder) -> Embedder:
+def _opened(settings: Settings, how: ModelEmbedder) -> TextEmbedder:
     if isinstance(how.options, LocalOptions):
         # Imported here, so that only what embeds here loads the model's library.
         from models.device import resolve

@@ -8,6 +8,7 @@ STEPS: Mapping[str, str] = {
     "evaluate": "workers.steps.evaluate",
     "train_compatible": "workers.steps.train_compatible",
     "evaluate_compatible": "workers.steps.evaluate_compatible",
+    "backfill": "workers.steps.backfill",
     "transform": "workers.steps.transform",
     "transform_part": "workers.steps.transform_part",
     "index": "workers.steps.index",
