@@ -70,6 +70,7 @@ class _Work:
         self._progress = progress
         batch = run.pace.batch
         self._waiting = deque(list(texts[start : start + batch]) for start in range(0, len(texts), batch))
+        self._turns = asyncio.Semaphore(run.pace.concurrency)
         self._under_way = 0
         self._settled = asyncio.Condition()
         self._stopped = False
@@ -77,7 +78,8 @@ class _Work:
     async def done(self) -> None:
         """Returns once all is embedded, or the budget is spent; raises what ended it before."""
         self._progress(len(self._known))
-        askers = min(self._run.pace.concurrency, len(self._waiting))
+        # Twice as many as there are requests at one time: while one batch is asked for, another is written down.
+        askers = min(2 * self._run.pace.concurrency, len(self._waiting))
         ended = await asyncio.gather(*(self._ask() for _ in range(askers)), return_exceptions=True)
         for error in ended:
             if isinstance(error, BaseException):
@@ -113,7 +115,8 @@ class _Work:
     async def _asked(self, texts: Sequence[str], aside: SetAside) -> int:
         run = self._run
         try:
-            answer = await run.embedder.embed([run.prefix + text for text in texts], run.call)
+            async with self._turns:
+                answer = await run.embedder.embed([run.prefix + text for text in texts], run.call)
         except EmbedderAway as away:
             if not away.maybe_paid:
                 await asyncio.to_thread(run.spending.give_back, aside)

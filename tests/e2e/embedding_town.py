@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
+from app.main import Worker
 from app.settings import Settings
 from tests.e2e.user import PARQUET, Scene, parquet, table
 from tests.embedding_server import EmbeddingServer, connections_file, embedding_server
@@ -42,6 +43,7 @@ class Town:
     client: httpx.Client
     server: EmbeddingServer
     old_server: EmbeddingServer
+    settings: Settings
 
     def scene(self, *, old_embedder: bool = False, **embedder: Any) -> Scene:
         """A gallery of texts in vectors of `<…>-old`, and a new model `<…>-new` with an embedder."""
@@ -68,8 +70,8 @@ class Town:
 
 
 @contextmanager
-def embedding_town(folder: Path, **settings: Any) -> Iterator[Town]:
-    """A town for as long as the context is open."""
+def embedding_town(folder: Path, worker: Worker | None = WorkerInside, **settings: Any) -> Iterator[Town]:
+    """A town for as long as the context is open; without a worker, its steps wait for the test to do them."""
     with embedding_server(reader("new")) as server, embedding_server(reader("old")) as old_server:
         path = connections_file(
             folder,
@@ -85,5 +87,5 @@ def embedding_town(folder: Path, **settings: Any) -> Iterator[Town]:
             lease_seconds=600.0,
             **settings,
         )
-        with serving(here, WorkerInside) as client:
-            yield Town(client, server, old_server)
+        with serving(here, worker) as client:
+            yield Town(client, server, old_server, here)

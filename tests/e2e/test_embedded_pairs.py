@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from app.cli import resources
+from app.composition import compose
 from tests.e2e.embedding_town import PREFIX, TEXT_OF, Town, embedding_town
 from tests.e2e.user import problem
+from tests.workers.stepping import do_step
 
 commands = typer.Typer()
 resources.register(commands)
@@ -87,3 +90,20 @@ def test_what_cannot_be_embedded_is_refused_at_once(town: Town) -> None:
         assert answer["errors"][0]["pointer"] == pointer
         assert said in answer["errors"][0]["message"]
     assert not town.server.received
+
+
+def test_embedding_that_is_cut_off_goes_on_with_the_same_items_and_pays_for_none_twice(tmp_path: Path) -> None:
+    with embedding_town(tmp_path, worker=None) as town:
+        scene = town.scene()
+        crosswalk = compose(town.settings)
+        upgrade = town.start(scene, pairs=60)
+        do_step(crosswalk, cut_off=True)
+        paid = sorted(town.server.charged)
+        assert len(paid) == 60
+        assert scene.upgrade(upgrade)["state"] == "embedding"
+        scene.delete([next(item for item in TEXT_OF if PREFIX + TEXT_OF[item] not in paid)])  # another version
+        assert do_step(crosswalk) == "embed_pairs"
+        assert sorted(town.server.charged) == paid
+        now = scene.upgrade(upgrade)
+        assert (now["state"], now["spent"]["items"]) == ("training", 60)
+        crosswalk.close()
