@@ -24,7 +24,7 @@ RunId = Annotated[str, Path(description="The id that starting it answered.")]
     response_model=BackfillRun,
     responses=problems(NotFound, Conflict, WrongState, KeyReused, Unprocessable, EmbedderWrong),
 )
-def start(gallery: GalleryId, request: NewBackfillRun, parts: Parts, once: Once) -> Response:
+def re_embed_items(gallery: GalleryId, request: NewBackfillRun, parts: Parts, once: Once) -> Response:
     """Embeds transformed items with the new model's embedder, the most useful first, and stores their real vectors as
     they come, until the budget is spent or none is left. An item that changes meanwhile is left as it was written.
     Long work: `Location` names what to follow."""
@@ -38,12 +38,12 @@ def start(gallery: GalleryId, request: NewBackfillRun, parts: Parts, once: Once)
 
 
 @router.get("/{gallery}/backfills/{run}", summary="Look up a backfill", responses=problems(NotFound))
-def get(gallery: GalleryId, run: RunId, parts: Parts) -> BackfillRun:
+def backfill_run(gallery: GalleryId, run: RunId, parts: Parts) -> BackfillRun:
     """How far it is, what it has spent, and how it ended."""
     return parts.backfill_runs.get(gallery, run)
 
 
 @router.post("/{gallery}/backfills/{run}/cancel", summary="Stop a backfill", responses=problems(NotFound, WrongState))
-def cancel(gallery: GalleryId, run: RunId, parts: Parts) -> BackfillRun:
+def cancel_backfill(gallery: GalleryId, run: RunId, parts: Parts) -> BackfillRun:
     """Stops it; what was re-embedded stays."""
     return parts.backfill_runs.cancel(gallery, run)

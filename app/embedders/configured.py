@@ -56,25 +56,26 @@ class ConfiguredEmbedders:
             if connection.kind in EMBEDDER_KINDS
         }
 
-    def require(self, choice: EmbedderChoice, dimension: int) -> None:
-        """Raises Unprocessable where a model of so many dimensions cannot be embedded as it says."""
+    def require(self, choice: EmbedderChoice, dimension: int, pointer: str) -> None:
+        """Raises Unprocessable where a model of so many dimensions cannot be embedded as it says. pointer: to where it
+        says so, in the body."""
         options = self._options.get(choice.connection)
         if options is None:
             raise Unprocessable.at(
                 f"No connection that embeds is named {choice.connection!r}. Whoever runs the service adds it to the "
                 "file that the setting `connections` names, with kind `openai` or `local`.",
-                pointer="/embedder/connection",
+                pointer=f"{pointer}/connection",
             )
         if isinstance(options, OpenAIOptions) and choice.model is None and options.model is None:
             raise Unprocessable.at(
                 f"Connection {choice.connection!r} names no model of its own: name in `model` which one to ask for.",
-                pointer="/embedder/model",
+                pointer=f"{pointer}/model",
             )
         if choice.dimensions not in (None, dimension):
             raise Unprocessable.at(
                 f"The model has {dimension} dimensions, and its embedder would be asked for {choice.dimensions}. Give "
                 "the same number, or leave `dimensions` out.",
-                pointer="/embedder/dimensions",
+                pointer=f"{pointer}/dimensions",
             )
 
     def of(self, choice: EmbedderChoice, dimension: int) -> ModelEmbedder:

@@ -122,7 +122,9 @@ RULES = Rules(
             "GET /galleries/{gallery}/generations",
             "GET /galleries/{gallery}/items/{item:path}",
         ),
-        *_rules((KeyScope.WRITE,), "POST /models", "DELETE /models/{model}", shared=True),
+        *_rules(
+            (KeyScope.WRITE,), "POST /models", "DELETE /models/{model}", "PUT /models/{model}/embedder", shared=True
+        ),
         *_rules(
             (KeyScope.WRITE,),
             "POST /galleries",

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.embedders.choice import EmbedderChoice
-from app.problems import IdTaken, InUse, NotFound
+from app.problems import IdTaken, InUse, NotFound, Unprocessable
 from app.registry.schemas import Model, NewModel, QuerySide
 from app.registry.tables import ModelRow
 from app.storage.database import Database
@@ -24,8 +24,9 @@ Leaves = Callable[[Session, str], None]
 class EmbedderCheck(Protocol):
     """What knows which embedders there are; `ConfiguredEmbedders` does."""
 
-    def require(self, choice: EmbedderChoice, dimension: int) -> None:
-        """Raises Unprocessable where a model of so many dimensions cannot be embedded as it says."""
+    def require(self, choice: EmbedderChoice, dimension: int, pointer: str) -> None:
+        """Raises Unprocessable where a model of so many dimensions cannot be embedded as it says. pointer: to where it
+        says so, in the body."""
 
 
 class Models:
@@ -50,7 +51,7 @@ class Models:
         Raises IdTaken where the id has another body, and Unprocessable where its embedder cannot be asked.
         """
         if new.embedder is not None and self._embedders is not None:
-            self._embedders.require(new.embedder, new.dimension)
+            self._embedders.require(new.embedder, new.dimension, "/embedder")
         try:
             with self._database.session() as session:
                 if (registered := session.get(ModelRow, new.id)) is not None:
@@ -61,6 +62,24 @@ class Models:
                 return _wire(row), True
         except IntegrityError:  # registered by somebody else in the same moment
             return _unless_other(self.get(new.id), new), False
+
+    def set_embedder(self, model: str, choice: EmbedderChoice) -> Model:
+        """Says what makes a model's vectors from now on, in place of what did before: the same model.
+
+        Raises NotFound, and Unprocessable where the embedder cannot be asked.
+        """
+        with self._database.session() as session:
+            row = _registered(session.get(ModelRow, model, with_for_update=True), model)
+            if self._embedders is not None:
+                self._embedders.require(choice, row.dimension, "")
+            if choice.query_prefix != choice.document_prefix and row.queries == "same":
+                raise Unprocessable.at(
+                    f"Model {model!r} is registered to embed queries as it embeds documents, and this embedder puts "
+                    "another prefix before queries.",
+                    pointer="/query_prefix",
+                )
+            row.embedder = choice.model_dump()
+            return _wire(row)
 
     def get(self, model: str, within: Session | None = None) -> Model:
         """A model; `within` the caller's session where there is one. Raises NotFound."""

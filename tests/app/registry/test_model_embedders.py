@@ -56,3 +56,14 @@ def test_an_embedder_that_cannot_be_asked_is_refused_with_its_place(
     assert answer.json()["errors"][0]["pointer"] == pointer
     assert said in answer.json()["errors"][0]["message"]
     assert KEY not in answer.text
+
+
+def test_a_registered_model_is_given_an_embedder_and_another(client: httpx.Client) -> None:
+    assert client.post("/models", json={"id": "given", "dimension": 8, "metric": "ip"}).status_code == 201
+    for connection in ({"connection": "e5"}, {"connection": "nameless", "model": "m"}):
+        answer = client.put("/models/given/embedder", json=connection)
+        assert answer.status_code == 200
+        assert client.get("/models/given").json()["embedder"].items() >= connection.items()
+    for status, body in ((422, {"connection": "e6"}), (422, {"connection": "e5", "query_prefix": "q: "})):
+        assert client.put("/models/given/embedder", json=body).status_code == status
+    assert client.put("/models/none/embedder", json={"connection": "e5"}).status_code == 404
