@@ -60,7 +60,7 @@ TAGS = [
     },
     {"name": "search", "description": "Queries of any model that has a route to the gallery."},
     {
-        "name": "old space",
+        "name": "old-space",
         "description": "OpenAI's embeddings call: a new model's vectors, brought into the space of an old index.",
     },
     {"name": "keys", "description": "Who may use the service, what for, and how often."},

@@ -16,7 +16,7 @@ from app.old_space.schemas import EmbeddingsAnswer, EmbeddingsRequest
 from app.old_space.service import OldSpaceAnswer
 from app.problems import EmbedderAway, EmbedderWrong, NoRoute, NotFound, Unprocessable, WrongState
 
-router = APIRouter(prefix="/v1", tags=["old space"])
+router = APIRouter(prefix="/v1", tags=["old-space"])
 
 
 @router.post(
