@@ -7,14 +7,17 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.backfills.service import BackfillRuns
 from app.connections.configured import configured_connections
 from app.datasets.service import Datasets
 from app.downloads import Downloads
+from app.embedders.configured import ConfiguredEmbedders
 from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.filters import FilteredRows
 from app.galleries.backfill import Backfills
 from app.galleries.following import Following
+from app.galleries.item_texts import ItemTexts
 from app.galleries.items import GalleryItems
 from app.galleries.listing import ItemListing
 from app.galleries.rebuilds import Rebuilds
@@ -26,6 +29,8 @@ from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
 from app.keys.service import Keys
+from app.old_space.resolution import OldSpaceResolver
+from app.old_space.service import OldSpaceEmbeddings
 from app.overload.threads import export_threads
 from app.readiness import Readiness
 from app.registry.service import Leaves, Models, Usages
@@ -47,6 +52,7 @@ from app.storage.database import Database
 from app.stores.kinds import ConfiguredStores
 from app.upgrades.accepted_crossings import AcceptedCrossings
 from app.upgrades.crossing_downloads import CrossingDownloads
+from app.upgrades.embedding_checks import EmbeddingChecks
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.report_pages import ReportPages
@@ -68,15 +74,18 @@ class Crosswalk:
     models: Models
     datasets: Datasets
     stores: ConfiguredStores
+    embedders: ConfiguredEmbedders
     galleries: Galleries
     store_targets: StoreTargets
     following: Following
     items: GalleryItems
+    texts: ItemTexts
     listing: ItemListing
     export_threads: CapacityLimiter
     samples: Samples
     retirement: Retirement
     backfills: Backfills
+    backfill_runs: BackfillRuns
     later_side_information: LaterSideInformation
     upgrades: Upgrades
     upgrade_steps: UpgradeSteps
@@ -94,6 +103,7 @@ class Crosswalk:
     search_resolver: KeptResolutions
     search: Search
     single_queries: SingleQueries
+    old_space: OldSpaceEmbeddings
     uploads: Uploads
     keys: Keys
     key_ring: KeyRing
@@ -108,7 +118,7 @@ class Crosswalk:
 
         A subject that no resource knows (a sample, an index) has nothing to end: its job says why.
         """
-        for resource in (self.upgrade_steps, self.evaluations, self.encoders):
+        for resource in (self.upgrade_steps, self.evaluations, self.encoders, self.backfill_runs):
             resource.step_failed(session, subject, reason)
 
     def close(self) -> None:
@@ -133,13 +143,16 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     apart = database.apart()
     doorbell = Doorbell(settings)
     jobs = Jobs(doorbell.ring)
-    models = Models(database, usages, leaves)
+    models = Models(database, usages, leaves, connections.embedders)
     datasets = Datasets(settings, database, models)
     galleries = Galleries(settings, database, models, connections.stores)
     retirement = Retirement(database, galleries)
     units = TransformUnits(jobs)
     targets = StoreTargets(database, galleries, connections.stores)
-    upgrades = Upgrades(database, models, galleries, datasets, jobs, units, targets)
+    backfills = Backfills(galleries, retirement, UpgradeFindings(settings, database))
+    texts = ItemTexts(galleries)
+    embedding = EmbeddingChecks(models, connections.embedders, texts)
+    upgrades = Upgrades(database, models, galleries, datasets, jobs, units, targets, embedding)
     accepted_crossings = AcceptedCrossings(database)
     evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
@@ -162,15 +175,18 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         models=models,
         datasets=datasets,
         stores=connections.stores,
+        embedders=connections.embedders,
         galleries=galleries,
         store_targets=targets,
         following=Following(database, galleries, jobs),
         items=GalleryItems(models, galleries, filtered),
+        texts=texts,
         listing=ItemListing(galleries, filtered),
         export_threads=export_threads(),
         samples=Samples(database, galleries, jobs),
         retirement=retirement,
-        backfills=Backfills(galleries, retirement, UpgradeFindings(settings, database)),
+        backfills=backfills,
+        backfill_runs=BackfillRuns(database, galleries, backfills, embedding, jobs),
         later_side_information=LaterSideInformation(settings, database, models, galleries),
         upgrades=upgrades,
         upgrade_steps=UpgradeSteps(database, models, jobs, units),
@@ -190,6 +206,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         single_queries=SingleQueries(
             resolver, search, streams, settings.search_queries_limit, settings.search_answer_numbers
         ),
+        old_space=OldSpaceEmbeddings(OldSpaceResolver(settings, database, models, connections.embedders, commits)),
         uploads=Uploads(settings),
         keys=keys,
         key_ring=KeyRing(settings, Keys(apart)),

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__, docs, health
+from app.backfills.routes import router as backfills
 from app.composition import Crosswalk, compose
 from app.datasets.routes import router as datasets
 from app.evaluations.routes import router as evaluations
@@ -30,6 +31,7 @@ from app.keys.openapi import document_rules
 from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
+from app.old_space.routes import router as old_space
 from app.overload.queues import QueueMetrics, Queues, lines_of
 from app.overload.shedding import Shedding
 from app.overload.threads import enough_threads
@@ -59,6 +61,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
             app.state.crosswalk.streams.count_in(foreign)
             yield
+            await app.state.crosswalk.old_space.close()
             await run_in_threadpool(stack.close)
 
     metrics = Metrics()
@@ -101,11 +104,13 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         galleries,
         items,
         choices,
+        backfills,
         datasets,
         side_information,
         starting,
         upgrades,
         evaluations,
+        old_space,
         keys,
         health.router,
         docs.router,

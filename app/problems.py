@@ -24,7 +24,9 @@ Problem
 ├── Overloaded 429            more requests come than can be answered in time
 ├── HeadersTooLarge 431
 ├── InternalError 500
+├── EmbedderWrong 502         an embedder refuses, or answers with what is no answer
 └── Unavailable 503           try again later
+    ├── EmbedderAway          an embedder does not answer, or asks to be left alone for a while
     ├── DiskFull              nothing more can be written
     ├── DiskFailing           the disk refuses to write, or to read
     ├── GalleryStoreAway      the store of a gallery's items does not answer
@@ -34,6 +36,7 @@ Problem
     └── ObjectStoreAway       the object store does not answer, or refuses
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -263,6 +266,32 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str, **members: Any) -> None:
         super().__init__(detail, headers=retry_after_header(self.retry_after), **members)
+
+
+class EmbedderWrong(Problem):
+    status, slug, title = 502, "embedder-wrong", "An embedder refuses, or does not answer as it should"
+    remedy = (
+        "`detail` says what it answered. Whoever runs the service looks at the connection that `connection` names, and "
+        "whoever registered the model at its `embedder` and `dimension`."
+    )
+
+
+class EmbedderAway(Unavailable):
+    slug, title = "embedder-away", "An embedder does not answer right now"
+    retry_after = 5
+    remedy = (
+        "Wait as many seconds as Retry-After says. If it stays so, whoever runs the service looks whether the embedder "
+        "that `connection` names runs, and has its limits raised."
+    )
+
+    def __init__(self, detail: str, *, after: float | None = None, maybe_paid: bool = False, **members: Any) -> None:
+        """after: seconds that the embedder asked to be left alone. maybe_paid: whether it may have done, and charged
+        for, what its answer did not come of."""
+        super().__init__(detail, **members)
+        self.after = after
+        self.maybe_paid = maybe_paid
+        if after is not None:
+            self.headers = retry_after_header(math.ceil(after))
 
 
 class DiskFull(Unavailable):

@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     bulk_searches_at_once: int = Field(
         default=16, gt=0, description="Most POST /search that a gateway receives and answers at one time."
     )
+    embeddings_at_once: int = Field(
+        default=64, gt=0, description="Most POST /v1/embeddings that a gateway answers at one time."
+    )
     writes_at_once: int = Field(
         default=64, gt=0, description="Most requests that change something that a gateway answers at one time."
     )

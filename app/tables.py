@@ -1,6 +1,8 @@
 """Every table there is, imported in one place so that migrations and tests see them all."""
 
+from app.backfills.tables import BackfillRunRow
 from app.datasets.tables import DatasetRow
+from app.embedders.tables import EmbeddingSpendingRow, KeptVectorRow
 from app.evaluations.tables import EvaluationRow
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.idempotency.tables import IdempotencyKeyRow
@@ -15,12 +17,15 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiKeyRow",
+    "BackfillRunRow",
     "DatasetRow",
+    "EmbeddingSpendingRow",
     "EvaluationRow",
     "GalleryRow",
     "GenerationRow",
     "IdempotencyKeyRow",
     "JobRow",
+    "KeptVectorRow",
     "ModelRow",
     "SideInformationEncoderRow",
     "TransformUnitRow",

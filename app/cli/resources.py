@@ -11,6 +11,7 @@ from app.cli.evaluations import evaluations
 from app.cli.files import FileType
 from app.cli.galleries import register_galleries
 from app.cli.items import register_items
+from app.cli.one_command import upgrade_by_embedding
 from app.cli.options import json_object
 from app.cli.paths import path_to
 from app.cli.searching import search_once
@@ -49,6 +50,7 @@ def register(commands: typer.Typer) -> None:
     register_items(galleries)
     commands.command("search", context_settings=_AS_ARGUMENTS)(search_once)
     commands.command()(doctor)
+    commands.command("upgrade")(upgrade_by_embedding)
 
 
 def _listing(group: typer.Typer, name: str) -> None:
@@ -71,10 +73,16 @@ def register_model(
     dimension: Annotated[int, typer.Option(help="Components of one of its vectors.")],
     metric: Annotated[str, typer.Option(help="cosine, l2 or ip.")] = "cosine",
     queries: Annotated[str, typer.Option(help="Embedded as documents are, `same`, or otherwise, `apart`.")] = "same",
+    embedder: Annotated[
+        str | None, typer.Option(help='What makes its vectors: a connection, or JSON: {"connection": "e5", "model": …}')
+    ] = None,
     url: Url = None,
 ) -> None:
     """Registers a model version."""
-    body = {"id": id, "dimension": dimension, "metric": metric, "queries": queries}
+    body: dict[str, Any] = {"id": id, "dimension": dimension, "metric": metric, "queries": queries}
+    if embedder is not None:
+        named = embedder.startswith("{")
+        body["embedder"] = json_object("embedder", embedder) if named else {"connection": embedder}
     Client(url).show("POST", "/models", json=body)
 
 
@@ -180,6 +188,26 @@ def backfill(
 ) -> None:
     """Lists which transformed items to re-embed next, and what that is predicted to be worth."""
     Client(url).show("GET", path_to("galleries", id, "backfill"), params={"limit": limit, "order": order})
+
+
+@galleries.command("re-embed")
+def re_embed(
+    id: Id,
+    budget: Annotated[float | None, typer.Option(help="Most money that embedding may cost.")] = None,
+    items: Annotated[int | None, typer.Option(help="Most items that are embedded.")] = None,
+    order: Annotated[str, typer.Option(help="As of `backfill`.")] = "uncertainty",
+    text: Annotated[str, typer.Option(help="The field of payloads that is embedded.")] = "text",
+    follow: Annotated[bool, typer.Option("--follow", help="Show progress until it ends.")] = False,
+    url: Url = None,
+) -> None:
+    """Re-embeds transformed items with the new model's embedder, the most useful first."""
+    limits = {name: limit for name, limit in {"money": budget, "items": items}.items() if limit is not None}
+    body: dict[str, Any] = {"order": order, "text": text} | ({"budget": limits} if limits else {})
+    client = Client(url)
+    started = client.ask("POST", path_to("galleries", id, "backfill"), json=body)
+    typer.echo(started["id"])
+    if follow:
+        client.follow(path_to("galleries", id, "backfills", started["id"]))
 
 
 @galleries.command("activate")

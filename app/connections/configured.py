@@ -5,6 +5,8 @@ from pathlib import Path
 
 from app.connections.file import read_connections
 from app.connections.options import refuse_unknown_kinds
+from app.embedders.configured import ConfiguredEmbedders
+from app.embedders.options import EMBEDDER_KINDS
 from app.stores.kinds import STORE_KINDS, ConfiguredStores
 
 
@@ -13,10 +15,11 @@ class ConfiguredConnections:
     """The file's connections, sorted by what they are for."""
 
     stores: ConfiguredStores
+    embedders: ConfiguredEmbedders
 
 
 def configured_connections(path: Path | None) -> ConfiguredConnections:
     """Reads and checks the file; nothing is connected to. Raises WrongConnections, which shows no value."""
     connections = read_connections(path)
-    refuse_unknown_kinds(connections, STORE_KINDS)
-    return ConfiguredConnections(ConfiguredStores(connections))
+    refuse_unknown_kinds(connections, [*STORE_KINDS, *EMBEDDER_KINDS])
+    return ConfiguredConnections(ConfiguredStores(connections), ConfiguredEmbedders(connections))

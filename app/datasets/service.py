@@ -62,6 +62,14 @@ class Datasets:
             raise
         return self.get(new.id), True
 
+    def add(self, session: Session, new: schemas.NewDataset) -> None:
+        """Registers an empty dataset of the service's own in the caller's transaction, under an id that nobody has. The
+        folder of one that is rolled back is removed with other leftovers."""
+        folder = f"{new.id}-{secrets.token_hex(4)}"
+        DatasetStore.create(self._settings.datasets_dir / folder, None, self._shared)
+        reached(Failpoint.DATASET_LAID_OUT)
+        session.add(DatasetRow(id=new.id, folder=folder, description=new.description))
+
     def get(self, dataset: str, within: Session | None = None) -> schemas.Dataset:
         """A dataset; `within` the caller's session where there is one. Raises NotFound."""
         return self._wire(self._row(dataset, within))

@@ -42,7 +42,7 @@ class Backfills:
         Raises NotFound, and WrongState where that generation is not transformed or nothing is known to order by.
         """
         info = self._galleries.info(gallery)
-        generation = _transformed(info)
+        generation = transformed_generation(info)
         lineage = self._galleries.lineage(info, generation.number, uncertainty=True)
         current = GenerationNow.of(
             self._galleries.store(info), lineage, generation.number, generation.store_version or 0
@@ -139,7 +139,7 @@ def from_now_on(points: Sequence[dict[str, float]], share: float, items: int) ->
     ]
 
 
-def _transformed(info: GalleryInfo) -> GenerationInfo:
+def transformed_generation(info: GalleryInfo) -> GenerationInfo:
     """The active generation. Raises WrongState where it is none that can be backfilled."""
     generation = info.current
     if generation.parent is not None:

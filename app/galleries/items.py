@@ -1,7 +1,7 @@
 """The items of a gallery: what a bulk body of them must look like, and how they are written, read and deleted."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 from app.filters import Filter, FilteredRows, has_empty_part
 from app.galleries import schemas
 from app.galleries.info import GalleryInfo
+from app.galleries.item_texts import text_in
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.service import Galleries, require_here
 from app.kept_cells import given_columns
@@ -87,6 +88,19 @@ class GalleryItems:
         return self._galleries.store(self._as_it_is(info)).change(
             rows.schema, rows.batches, lambda unknown: _refuse_unknown(info.id, unknown, rows)
         )
+
+    def re_embed(self, gallery: str, model: str, texts: Mapping[str, str], vectors: np.ndarray, field: str) -> int:
+        """Gives items the vectors (n, d) float32 that a model of the gallery made of their texts, by id, in one commit;
+        how many there were. An item that is gone, or has another text by now in that field of its payload, is passed
+        over. Durable when it returns. Raises NotFound for the gallery."""
+        store = self._galleries.store(self._galleries.info(gallery))
+        wanted = list(texts.values())
+
+        def same(stored: pa.Table) -> np.ndarray:
+            now = [text_in(payload, field) for payload in stored.column("payload").to_pylist()]
+            return np.array([one == text for one, text in zip(now, wanted, strict=True)], bool)
+
+        return store.re_embed(model, list(texts), vectors, same)
 
     def _as_it_is(self, info: GalleryInfo) -> GalleryInfo:
         """The gallery now. Raises NotFound where it was deleted since, though another may have its id."""

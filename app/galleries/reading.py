@@ -14,6 +14,9 @@ from app.storage.lance_table import ROW_ID, embedding_column
 from app.stores.kinds import ConfiguredStores
 from app.stores.protocol import Column, StoreDescription
 
+TEXT = "text"
+"""The column of what a model embeds, of items in a store of the user's own whose gallery says where it is."""
+
 _IDS_AT_ONCE = 2_000
 
 
@@ -50,6 +53,8 @@ class ItemsInStore:
             "payload": "payload",
             embedding_column(model): "vector",
         }
+        if elsewhere.place.text is not None:
+            self._columns[TEXT] = "text"
 
     def describe(self) -> StoreDescription:
         with opened(self._stores, self._elsewhere) as store:

@@ -126,6 +126,27 @@ class GalleryStore(GalleryFolder):
         done = self.items.upsert_over(rows)
         return WrittenItems(done.inserted, done.updated, _by_model(dropped))
 
+    def re_embed(
+        self, model: str, ids: Sequence[str], vectors: np.ndarray, unchanged: Callable[[pa.Table], np.ndarray]
+    ) -> int:
+        """Gives items that are there vectors (n, d) float32 of a model, in one commit; how many there were.
+
+        `unchanged` tells of the stored `payload` of these items (null where an item is gone), which of them, (n,) bool,
+        are still what the vectors were made of: the others are passed over.
+        """
+        own = embedding_column(model)
+        kind = vector_type(vectors.shape[1])
+        self.items.ensure_column(pa.field(own, kind))
+        schema = pa.schema([pa.field("id", pa.string()), pa.field(own, kind)])
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]).cast(kind)
+        given = pa.RecordBatch.from_arrays([pa.array(ids, pa.string()), column], schema=schema)
+
+        def rows(stored: StoredRows) -> pa.RecordBatchReader:
+            still = unchanged(stored.of(given.column("id"), ["payload"]))
+            return pa.RecordBatchReader.from_batches(schema, [given.filter(pa.array(still))])
+
+        return self.items.update_over(rows).updated
+
     def change(
         self,
         schema: pa.Schema,

@@ -59,6 +59,10 @@ TAGS = [
         "description": "How well one model's queries search another's vectors, at any time, without an upgrade.",
     },
     {"name": "search", "description": "Queries of any model that has a route to the gallery."},
+    {
+        "name": "old-space",
+        "description": "OpenAI's embeddings call: a new model's vectors, brought into the space of an old index.",
+    },
     {"name": "keys", "description": "Who may use the service, what for, and how often."},
     {"name": "service", "description": "Whether the service is well, and what its answers mean."},
 ]

@@ -112,7 +112,7 @@ RULES = Rules(
             "GET /problems/{slug}",
             "GET /assets/swagger/{file:path}",
         ),
-        *_rules((KeyScope.SEARCH,), "GET /search", "POST /search"),
+        *_rules((KeyScope.SEARCH,), "GET /search", "POST /search", "POST /v1/embeddings"),
         *_rules(
             EVERY_SCOPE,
             "GET /models",
@@ -122,7 +122,9 @@ RULES = Rules(
             "GET /galleries/{gallery}/generations",
             "GET /galleries/{gallery}/items/{item:path}",
         ),
-        *_rules((KeyScope.WRITE,), "POST /models", "DELETE /models/{model}", shared=True),
+        *_rules(
+            (KeyScope.WRITE,), "POST /models", "DELETE /models/{model}", "PUT /models/{model}/embedder", shared=True
+        ),
         *_rules(
             (KeyScope.WRITE,),
             "POST /galleries",
@@ -153,6 +155,9 @@ RULES = Rules(
             "DELETE /galleries/{gallery}/generations/{generation}",
             "GET /galleries/{gallery}/sample",
             "GET /galleries/{gallery}/backfill",
+            "POST /galleries/{gallery}/backfill",
+            "GET /galleries/{gallery}/backfills/{run}",
+            "POST /galleries/{gallery}/backfills/{run}/cancel",
             "POST /models/{model}/upgrade",
             "GET /upgrades",
             "GET /upgrades/{upgrade}",

@@ -111,6 +111,7 @@ def lines_of(settings: Settings, metrics: QueueMetrics) -> dict[Work, WaitingLin
     at_once = {
         Work.SEARCHES: settings.searches_at_once,
         Work.BULK_SEARCHES: settings.bulk_searches_at_once,
+        Work.EMBEDDINGS: settings.embeddings_at_once,
         Work.WRITES: settings.writes_at_once,
         Work.READS: settings.reads_at_once,
     }

@@ -36,6 +36,7 @@ def enough_threads(settings: Settings) -> None:
     turns = (
         settings.searches_at_once,
         settings.bulk_searches_at_once,
+        settings.embeddings_at_once,
         settings.writes_at_once,
         settings.reads_at_once,
     )

@@ -17,13 +17,16 @@ class Work(StrEnum):
     BULK_SEARCHES = "bulk searches"
     """Searches whose queries are in a body."""
 
+    EMBEDDINGS = "embeddings"
+    """Texts that an embedder is asked for, which may take its time."""
+
     WRITES = "writes"
     READS = "reads"
     """Everything else, of which none changes anything."""
 
 
 _STATE = {"/", "/healthz", "/readyz", "/metrics"}
-_SEARCH = "/search"
+_SEARCH, _EMBEDDINGS = "/search", "/v1/embeddings"
 _READING = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -33,6 +36,8 @@ def work_of(scope: Scope) -> Work | None:
     reading = scope["method"] in _READING
     if path == _SEARCH:
         return Work.SEARCHES if reading else Work.BULK_SEARCHES
+    if path == _EMBEDDINGS:
+        return Work.EMBEDDINGS
     if path in _STATE:
         return None
     return Work.READS if reading else Work.WRITES

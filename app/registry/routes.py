@@ -6,12 +6,13 @@ from fastapi import APIRouter, Body, Path, Response
 from fastapi.responses import FileResponse
 
 from app.composition import Parts
+from app.embedders.choice import EmbedderChoice
 from app.http.etag import etag
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.ids import ModelId, ResourceId
 from app.keys.access import Caller
-from app.problems import BadRequest, IdTaken, InUse, NotFound, WrongState
+from app.problems import BadRequest, IdTaken, InUse, NotFound, Unprocessable, WrongState
 from app.registry.schemas import EXAMPLES, UNUSED, Model, NewModel
 from app.spaces.watch import Stream
 
@@ -22,7 +23,10 @@ router = APIRouter(prefix="/models", tags=["models"])
     "",
     summary="Register a model version",
     status_code=201,
-    responses={200: {"model": Model, "description": "Registered before, with this very body"}, **problems(IdTaken)},
+    responses={
+        200: {"model": Model, "description": "Registered before, with this very body"},
+        **problems(IdTaken, Unprocessable),
+    },
 )
 def create(new: Annotated[NewModel, Body(openapi_examples=EXAMPLES)], parts: Parts, response: Response) -> Model:
     """Says that there is an embedding model, how long its vectors are and how they are compared. Doing it twice is
@@ -51,6 +55,13 @@ def get(model: ModelId, caller: Caller, parts: Parts) -> Model:
         return caller.sees_dataset(stream[1]) if stream[0] == "rows" else caller.sees_gallery(stream[1])
 
     return shown.model_copy(update={"warnings": parts.streams.warnings(model, sees)})
+
+
+@router.put("/{model}/embedder", summary="Name a model's embedder", responses=problems(NotFound, Unprocessable))
+def set_embedder(model: ModelId, embedder: EmbedderChoice, parts: Parts) -> Model:
+    """Says what makes this model's vectors, where it was registered without, or where its embedder has moved. It must
+    be the same model: vectors of different models are never compared."""
+    return parts.encoders.shown([parts.models.set_embedder(model, embedder)])[0]
 
 
 @router.get(

@@ -4,10 +4,12 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.embedders.choice import EmbedderChoice
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
+from app.validation import wrong
 from models.portable import Distance
 
 UNUSED = "tfidf-v0"
@@ -68,8 +70,22 @@ class NewModel(BaseModel):
             "with a prefix or an encoder of its own (`apart`): then only judged queries can prove an upgrade."
         ),
     ] = "same"
+    embedder: Annotated[
+        EmbedderChoice | None,
+        Field(description="What makes its vectors of texts, where the service is to do that: nothing else does."),
+    ] = None
     modality: Annotated[Line | None, Field(max_length=64, description="What it embeds: text, image, …")] = None
     description: Line | None = None
+
+    @model_validator(mode="after")
+    def _prefixes_of_one_side(self) -> "NewModel":
+        given = self.embedder
+        if given is not None and given.query_prefix != given.document_prefix and self.queries == "same":
+            raise wrong(
+                "the embedder puts another prefix before queries than before documents: they are embedded `apart`",
+                "queries",
+            )
+        return self
 
 
 class TrainingStatus(BaseModel):

@@ -1,12 +1,14 @@
 """What can be done with models: register, look up, remove."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.problems import IdTaken, InUse, NotFound
+from app.embedders.choice import EmbedderChoice
+from app.problems import IdTaken, InUse, NotFound, Unprocessable
 from app.registry.schemas import Model, NewModel, QuerySide
 from app.registry.tables import ModelRow
 from app.storage.database import Database
@@ -19,20 +21,37 @@ Leaves = Callable[[Session, str], None]
 """What goes with a model, in the transaction that removes it."""
 
 
+class EmbedderCheck(Protocol):
+    """What knows which embedders there are; `ConfiguredEmbedders` does."""
+
+    def require(self, choice: EmbedderChoice, dimension: int, pointer: str) -> None:
+        """Raises Unprocessable where a model of so many dimensions cannot be embedded as it says. pointer: to where it
+        says so, in the body."""
+
+
 class Models:
     """The registry of model versions. `usages` and `leaves` are read when a model is deleted, so that they may be
-    filled later."""
+    filled later. embedders: what knows those that models may name."""
 
-    def __init__(self, database: Database, usages: Sequence[Usages] = (), leaves: Sequence[Leaves] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        usages: Sequence[Usages] = (),
+        leaves: Sequence[Leaves] = (),
+        embedders: EmbedderCheck | None = None,
+    ) -> None:
         self._database = database
+        self._embedders = embedders
         self._usages = usages
         self._leaves = leaves
 
     def create(self, new: NewModel) -> tuple[Model, bool]:
         """Registers a model; the same body again changes nothing. Returns the model, and whether it is new.
 
-        Raises IdTaken where the id has another body.
+        Raises IdTaken where the id has another body, and Unprocessable where its embedder cannot be asked.
         """
+        if new.embedder is not None and self._embedders is not None:
+            self._embedders.require(new.embedder, new.dimension, "/embedder")
         try:
             with self._database.session() as session:
                 if (registered := session.get(ModelRow, new.id)) is not None:
@@ -43,6 +62,24 @@ class Models:
                 return _wire(row), True
         except IntegrityError:  # registered by somebody else in the same moment
             return _unless_other(self.get(new.id), new), False
+
+    def set_embedder(self, model: str, choice: EmbedderChoice) -> Model:
+        """Says what makes a model's vectors from now on, in place of what did before: the same model.
+
+        Raises NotFound, and Unprocessable where the embedder cannot be asked.
+        """
+        with self._database.session() as session:
+            row = _registered(session.get(ModelRow, model, with_for_update=True), model)
+            if self._embedders is not None:
+                self._embedders.require(choice, row.dimension, "")
+            if choice.query_prefix != choice.document_prefix and row.queries == "same":
+                raise Unprocessable.at(
+                    f"Model {model!r} is registered to embed queries as it embeds documents, and this embedder puts "
+                    "another prefix before queries.",
+                    pointer="/query_prefix",
+                )
+            row.embedder = choice.model_dump()
+            return _wire(row)
 
     def get(self, model: str, within: Session | None = None) -> Model:
         """A model; `within` the caller's session where there is one. Raises NotFound."""
@@ -149,7 +186,8 @@ def _in_use(model: str, used_by: Sequence[str]) -> InUse:
 
 def _unless_other(registered: Model, new: NewModel) -> Model:
     """The registered model, where registering `new` means that very one. Raises IdTaken where their bodies differ."""
-    differing = [name for name, value in new.model_dump().items() if getattr(registered, name) != value]
+    known = registered.model_dump()
+    differing = [name for name, value in new.model_dump().items() if known[name] != value]
     if differing:
         raise IdTaken(
             f"Model {new.id!r} is registered with another {', '.join(differing)}. A model version never changes: "
@@ -167,6 +205,7 @@ def _wire(row: ModelRow) -> Model:
         dimension=row.dimension,
         metric=metric,
         queries=queries,
+        embedder=None if row.embedder is None else EmbedderChoice.model_validate(row.embedder),
         modality=row.modality,
         description=row.description,
         trained_by=row.trained_by,

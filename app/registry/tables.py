@@ -1,8 +1,9 @@
 """Rows of the registry."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy import JSON, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.database import Base, utc_now
@@ -17,6 +18,7 @@ class ModelRow(Base):
     dimension: Mapped[int]
     metric: Mapped[str] = mapped_column(String(8))
     queries: Mapped[str] = mapped_column(String(8), default="same", server_default="same")
+    embedder: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     modality: Mapped[str | None] = mapped_column(String(64))
     description: Mapped[str | None] = mapped_column(Text)
     trained_by: Mapped[str | None] = mapped_column(String(64))

@@ -39,6 +39,9 @@ class UpgradeChecks:
         if old.id == new.id:
             raise Unprocessable(f"Model {source!r} cannot be upgraded to itself. Give another model in `to`.")
         for dataset in request.datasets:
+            if dataset == request.dataset and request.pairs is not None:
+                self._datasets.get(dataset, session)
+                continue
             if dataset == request.evaluation and of_queries_alone(self._datasets, dataset, old.id, new.id, session):
                 continue
             if not self._datasets.store(dataset, session).rows.has_value(embedding_column(new.id)):

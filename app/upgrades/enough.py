@@ -47,6 +47,8 @@ def refuse_too_few_pairs(
         return
     items = [galleries.store(info).items for info in here]
     for field, dataset in (("dataset", request.dataset), ("evaluation", request.evaluation)):
+        if field == "dataset" and request.pairs is not None:
+            continue  # they are yet to be embedded
         if dataset is None or (
             field == "evaluation" and of_queries_alone(datasets, dataset, source, request.to, session)
         ):

@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from app.embedders.budget import EmbeddingBudget
 from app.ids import ResourceId
 from app.upgrades.request import UpgradeRequest
+from app.validation import wrong
 
 Method = Literal["auto", "orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"]
 
@@ -23,10 +25,28 @@ class ForwardUpgrade(UpgradeRequest):
     dataset: Annotated[
         ResourceId,
         Field(
+            default_factory=str,
             description="Rows with a vector of the new model. A row without one of the old model takes it, its "
-            "side-information and its label from the item of the same id in the galleries."
+            "side-information and its label from the item of the same id in the galleries. May be left out with "
+            "`pairs`: these are then put into one that is named after the upgrade.",
         ),
     ]
+    pairs: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            le=100_000,
+            description="How many items the service chooses and embeds with the new model's embedder, to learn from: "
+            "those from which a crossing is learned best, shared among the galleries by their sizes.",
+        ),
+    ] = None
+    text: Annotated[
+        str, Field(min_length=1, max_length=256, description="Of `pairs`: the field of payloads that is embedded.")
+    ] = "text"
+    budget: Annotated[
+        EmbeddingBudget | None,
+        Field(description="Of `pairs`: what may be spent on embedding. It is learned from what that is enough for."),
+    ] = None
     evaluation: Annotated[
         ResourceId | None,
         Field(
@@ -53,3 +73,17 @@ class ForwardUpgrade(UpgradeRequest):
     @property
     def target(self) -> str:
         return self.to
+
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets that the upgrade reads, as far as they are named: one for `pairs` may be yet to come."""
+        named = (self.dataset if "dataset" in self.model_fields_set else None, self.evaluation)
+        return [name for name in named if name is not None]
+
+    @model_validator(mode="after")
+    def _learns_from_something(self) -> "ForwardUpgrade":
+        if self.pairs is None and "dataset" not in self.model_fields_set:
+            raise wrong("is needed, unless `pairs` says how many items the service is to embed", "dataset")
+        if self.pairs is None and self.budget is not None:
+            raise wrong("limits what embedding `pairs` may cost, and no pairs are to be embedded", "budget")
+        return self

@@ -39,6 +39,12 @@ def refuse_gate_without_queries(
     both models."""
     if not request.needs_judged_queries:
         return
+    if not request.datasets:
+        raise Unprocessable.at(
+            f"{request.gate.metric} is measured by judged queries, which pairs that are to be embedded are none of. "
+            "Name a dataset that holds some in `evaluation`, or a metric by label.",
+            pointer="/gate/metric",
+        )
     if not any(judged_queries(datasets, name, (source, target), session) for name in request.datasets):
         raise Unprocessable.at(
             f"{request.gate.metric} is measured by judged queries, and {' and '.join(request.datasets)} hold none with "

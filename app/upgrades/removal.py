@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.orm import Session
 
 from app.artifacts.removal import remove_once_committed
+from app.embedders.spending import forget_spending
 from app.galleries import generations
 from app.galleries.abandoning import abandon
 from app.galleries.service import Galleries
@@ -68,6 +69,7 @@ class UpgradeRemoval:
             abandon(session, self._jobs, row.id)
             self._models.untrained(session, row.target, row.id)
             self._jobs.forget(session, row.id)
+            forget_spending(session, row.id)
             session.delete(row)
             remove_once_committed(session, self._artifacts / row.id, self._shared)
             remove_once_committed(session, self._downloads / row.id)

@@ -23,6 +23,7 @@ from app.keys.access import Access, Caller
 from app.problems import (
     BadRequest,
     Conflict,
+    EmbedderWrong,
     Forbidden,
     GalleryStoreAway,
     IdTaken,
@@ -261,7 +262,7 @@ def delete(upgrade: UpgradeId, parts: Parts) -> None:
     summary="Start an upgrade from this model",
     status_code=202,
     response_model=Upgrade,
-    responses=problems(NotFound, Conflict, IdTaken, KeyReused, Unprocessable),
+    responses=problems(NotFound, Conflict, IdTaken, KeyReused, Unprocessable, EmbedderWrong),
 )
 def start(
     model: ModelId,
@@ -272,7 +273,8 @@ def start(
 ) -> Response:
     """`forward` learns the crossing to another model, proves it on your own data, and, where it is good enough,
     rewrites the galleries and switches to them; nothing is re-embedded. `compatible` trains a new model whose queries
-    search the galleries as they are, and proves that. Long work: `Location` names what to follow."""
+    search the galleries as they are, and proves that. With `pairs`, what is learned from is chosen and embedded here,
+    by the new model's embedder. Long work: `Location` names what to follow."""
 
     _require_asked(request, caller)
 

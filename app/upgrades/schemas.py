@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
+from app.embedders.budget import EmbeddingBudget, Spent
 from app.jobs.schemas import Progress
 from app.upgrades.compatible_request import CompatibleUpgrade, InstanceWeights, TrainingOptions
 from app.upgrades.forward_request import ForwardUpgrade
@@ -77,6 +78,18 @@ def asked_by(request: dict[str, Any]) -> ForwardUpgrade | CompatibleUpgrade:
     return _NEW_UPGRADE.validate_python(request)
 
 
+class EmbeddingSpent(BaseModel):
+    """What was spent on embedding, with the most that requests under way may yet cost."""
+
+    items: int
+    tokens: int
+    money: Annotated[float, Field(description="By the prices of the connection; 0 where it has none.")]
+
+    @classmethod
+    def of(cls, spent: Spent) -> "EmbeddingSpent":
+        return cls(items=spent.items, tokens=spent.tokens, money=spent.money)
+
+
 class Upgrade(BaseModel):
     """An upgrade as it is now."""
 
@@ -91,6 +104,9 @@ class Upgrade(BaseModel):
     training: Annotated[TrainingOptions | None, Field(description="How it trains, if it does.")]
     instance_weights: InstanceWeights | None
     dataset: str
+    pairs: Annotated[int | None, Field(description="Items that the service embeds to learn from, where it does.")]
+    budget: EmbeddingBudget | None
+    spent: EmbeddingSpent | None
     evaluation: str | None
     galleries: list[str]
     gate: Gate

@@ -3,7 +3,9 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
+from app.datasets.schemas import NewDataset
 from app.datasets.service import Datasets
+from app.embedders.spending import spent_by
 from app.galleries import generations
 from app.galleries.abandoning import abandon
 from app.galleries.info import READY, GalleryInfo
@@ -21,15 +23,17 @@ from app.upgrades import rows, states
 from app.upgrades.accepted_crossings import UpgradeCrossing
 from app.upgrades.checks import UpgradeChecks
 from app.upgrades.compatible_request import CompatibleUpgrade
+from app.upgrades.embedding_checks import EmbeddingChecks
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.report import report_of
 from app.upgrades.request import COMPATIBLE, FORWARD, FUSED
-from app.upgrades.schemas import Upgrade, asked_by
+from app.upgrades.schemas import EmbeddingSpent, Upgrade, asked_by
 from app.upgrades.states import Event, UpgradeState
 from app.upgrades.tables import UpgradeRow
 from app.upgrades.transform_units import TransformUnits
 
 _GOALS = {Event.ACTIVATED: UpgradeState.ACTIVE, Event.ROLLED_BACK: UpgradeState.ROLLED_BACK}
+EMBED_PAIRS = "embed_pairs"
 FIRST_STEP = {FORWARD: "train", COMPATIBLE: "train_compatible"}
 
 
@@ -45,6 +49,7 @@ class Upgrades:
         jobs: Jobs,
         units: TransformUnits,
         targets: StoreTargets,
+        embedding: EmbeddingChecks,
     ) -> None:
         self._database = database
         self._models = models
@@ -52,6 +57,8 @@ class Upgrades:
         self._jobs = jobs
         self._units = units
         self._targets = targets
+        self._datasets = datasets
+        self._embedding = embedding
         self._checks = UpgradeChecks(models, galleries, datasets)
 
     def start(
@@ -64,9 +71,7 @@ class Upgrades:
         carried out, Conflict where a gallery is being upgraded already, and IdTaken where a model that is to be trained
         has an id that another has.
         """
-        row = UpgradeRow(
-            id=f"upg-{sortable_id()}", source=source, target=request.target, request=request.model_dump(mode="json")
-        )
+        row = UpgradeRow(id=f"upg-{sortable_id()}", source=source, target=request.target)
         row.state = UpgradeState.QUEUED
         if isinstance(request, CompatibleUpgrade):
             new = self._checks.compatible(session, source, request)
@@ -84,9 +89,12 @@ class Upgrades:
         self._checks.free(session, row.galleries, caller)
         if isinstance(request, ForwardUpgrade):
             self._checks.pairs(session, source, request, row.galleries)
+            self._embedding.pairs(session, request, row.galleries)
+            request = self._with_dataset(session, row.id, request)
+        row.request = request.model_dump(mode="json")
         session.add(row)
         session.flush()
-        self._jobs.enqueue(session, FIRST_STEP[row.strategy], row.id)
+        self._jobs.enqueue(session, _first_step(request), row.id)
         return self._wire(session, row)
 
     def get(self, upgrade: str) -> Upgrade:
@@ -262,6 +270,14 @@ class Upgrades:
         elif info.current.parent is not None and number == info.current.parent:
             self._targets.switch_back(info, info.active)
 
+    def _with_dataset(self, session: Session, upgrade: str, request: ForwardUpgrade) -> ForwardUpgrade:
+        """The request with a dataset of its own, where it names none to put pairs into that are to be embedded."""
+        if "dataset" in request.model_fields_set:
+            return request
+        dataset = NewDataset(id=f"{upgrade}-pairs", description=f"Pairs that were embedded for upgrade {upgrade}.")
+        self._datasets.add(session, dataset)
+        return request.model_copy(update={"dataset": dataset.id})
+
     def _point(self, session: Session, gallery: str, number: int) -> None:
         """Points a gallery at a generation, and brings the states of all its upgrades into line.
 
@@ -300,6 +316,8 @@ class Upgrades:
     def _wire(self, session: Session, row: UpgradeRow) -> Upgrade:
         request = asked_by(row.request)
         trains = request if isinstance(request, CompatibleUpgrade) else None
+        crosses = request if isinstance(request, ForwardUpgrade) else None
+        spent = spent_by(session, row.id) if crosses and crosses.pairs else None
         progress = self._jobs.progress(session, row.id) if row.state in states.RUNNING else None
         return Upgrade(
             id=row.id,
@@ -311,13 +329,16 @@ class Upgrades:
             training=trains.training if trains else None,
             instance_weights=trains.instance_weights if trains else None,
             dataset=request.dataset,
+            pairs=crosses.pairs if crosses else None,
+            budget=crosses.budget if crosses else None,
+            spent=EmbeddingSpent.of(spent) if spent else None,
             evaluation=request.evaluation,
             galleries=row.galleries,
             gate=request.gate,
             activate=request.activate,
             dry_run=request.dry_run,
-            rewrite=request.rewrite if isinstance(request, ForwardUpgrade) else None,
-            fused=request.fused if isinstance(request, ForwardUpgrade) else None,
+            rewrite=crosses.rewrite if crosses else None,
+            fused=crosses.fused if crosses else None,
             state=UpgradeState(row.state),
             served_as=FUSED if row.served_as == FUSED else None,
             reason=row.reason,
@@ -327,3 +348,9 @@ class Upgrades:
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
+
+
+def _first_step(request: ForwardUpgrade | CompatibleUpgrade) -> str:
+    if isinstance(request, ForwardUpgrade) and request.pairs is not None:
+        return EMBED_PAIRS
+    return FIRST_STEP[request.strategy]

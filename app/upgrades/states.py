@@ -1,6 +1,7 @@
 """The upgrade's states, and which event leads from which to which. Pure: no database, no clock.
 
 queued → training → evaluating → transforming → indexing → ready → active ⇄ rolled_back
+   └→ embedding ┘        │         the service embeds the pairs that it is to learn from
                          ├→ ready          it is good enough, and galleries need no work: a compatible model, or a
                          │                 crossing that is to leave them as they are
                          ├→ rejected       it is not good enough; every gallery is as it was
@@ -13,6 +14,7 @@ from enum import StrEnum
 
 class UpgradeState(StrEnum):
     QUEUED = "queued"
+    EMBEDDING = "embedding"
     TRAINING = "training"
     EVALUATING = "evaluating"
     TRANSFORMING = "transforming"
@@ -27,6 +29,8 @@ class UpgradeState(StrEnum):
 
 
 class Event(StrEnum):
+    EMBEDDING_STARTED = "embedded"
+    PAIRS_EMBEDDED = "trained on what was embedded"
     STARTED = "started"
     TRAINED = "trained"
     ACCEPTED = "accepted"
@@ -53,6 +57,7 @@ class ImpossibleTransition(ValueError):
 RUNNING = frozenset(
     {
         UpgradeState.QUEUED,
+        UpgradeState.EMBEDDING,
         UpgradeState.TRAINING,
         UpgradeState.EVALUATING,
         UpgradeState.TRANSFORMING,
@@ -64,6 +69,8 @@ ENDED = frozenset({UpgradeState.REJECTED, UpgradeState.EVALUATED, UpgradeState.F
 CROSSABLE = frozenset({UpgradeState.TRANSFORMING, UpgradeState.INDEXING, UpgradeState.READY, UpgradeState.ACTIVE})
 
 _NEXT = {
+    (UpgradeState.QUEUED, Event.EMBEDDING_STARTED): UpgradeState.EMBEDDING,
+    (UpgradeState.EMBEDDING, Event.PAIRS_EMBEDDED): UpgradeState.TRAINING,
     (UpgradeState.QUEUED, Event.STARTED): UpgradeState.TRAINING,
     (UpgradeState.TRAINING, Event.TRAINED): UpgradeState.EVALUATING,
     (UpgradeState.EVALUATING, Event.ACCEPTED): UpgradeState.TRANSFORMING,

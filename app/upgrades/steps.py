@@ -29,12 +29,12 @@ class UpgradeSteps:
         self._jobs = jobs
         self._units = units
 
-    def begin(self, upgrade: str) -> UpgradeInfo:
-        """The upgrade as its first step finds it: training from now on. Raises NotFound."""
+    def begin(self, upgrade: str, event: Event = Event.STARTED) -> UpgradeInfo:
+        """The upgrade as its first step finds it, from now on in the state that the event leads to. Raises NotFound."""
         with self._database.session() as session:
             row = rows.lock(session, upgrade)
             if row.state == UpgradeState.QUEUED:
-                rows.move(row, Event.STARTED)
+                rows.move(row, event)
             return UpgradeInfo.of(row)
 
     def info(self, upgrade: str) -> UpgradeInfo:

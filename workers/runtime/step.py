@@ -15,7 +15,7 @@ from importlib import import_module
 from app import failpoints
 from app.artifacts.shared import StepArtifacts
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
-from app.problems import DamagedFile, DiskFull, IndexEngineAway
+from app.problems import DamagedFile, DiskFull, EmbedderAway, IndexEngineAway
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.disk import disk_problem
@@ -64,8 +64,9 @@ def main(program: Program, arguments: list[str]) -> int:
             logging.exception("the disk is full")
             sys.stdout.write(f"{problem.detail}\n")  # the last line is the reason that the supervisor gives
             return DISK_FULL
-        if (away := error if isinstance(error, IndexEngineAway) else store_problem(error)) is not None:
-            logging.exception("a server that keeps what the step needs does not answer")
+        away = error if isinstance(error, IndexEngineAway | EmbedderAway) else store_problem(error)
+        if away is not None:
+            logging.exception("a server that the step needs does not answer")
             sys.stdout.write(f"{away.detail}\n")
             return SERVER_AWAY
         if may_heal(error):

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 STEPS: Mapping[str, str] = {
+    "embed_pairs": "workers.steps.embed_pairs",
     "train": "workers.steps.train",
     "evaluate": "workers.steps.evaluate",
     "train_compatible": "workers.steps.train_compatible",
     "evaluate_compatible": "workers.steps.evaluate_compatible",
+    "backfill": "workers.steps.backfill",
     "transform": "workers.steps.transform",
     "transform_part": "workers.steps.transform_part",
     "index": "workers.steps.index",

@@ -14,6 +14,7 @@ def test_registering_answers_the_model_and_where_it_is(client: httpx.Client) -> 
     assert answer.headers["location"] == "/models/tfidf-v1"
     assert answer.json() == OLD | {
         "queries": "same",
+        "embedder": None,
         "trained_by": None,
         "compatible_with": None,
         "side_information_for": None,

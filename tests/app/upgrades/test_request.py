@@ -43,6 +43,11 @@ FORWARD: dict[str, Any] = {"to": "new", "dataset": "d"}
         (FORWARD | {"strategy": "sideways"}, "/strategy", "forward, compatible"),
         (FORWARD | {"strategy": None}, "/strategy", "forward, compatible"),
         (FORWARD | {"extra": 1}, "/extra", "not permitted"),
+        ({"to": "new"}, "/dataset", "unless `pairs`"),
+        (FORWARD | {"budget": {"items": 9}}, "/budget", "no pairs are to be embedded"),
+        ({"to": "new", "pairs": 9, "budget": {}}, "/budget", "give at least one"),
+        ({"to": "new", "pairs": 9, "budget": {"money": 0}}, "/budget/money", "greater"),
+        ({"to": "new", "pairs": 7}, "/pairs", "greater"),
     ],
 )  # fmt: skip
 def test_a_field_that_is_wrong_is_named(

@@ -8,6 +8,8 @@ from app.upgrades import states
 from app.upgrades.states import Event, ImpossibleTransition, UpgradeState, after
 
 WAY = [
+    (UpgradeState.QUEUED, Event.EMBEDDING_STARTED, UpgradeState.EMBEDDING),
+    (UpgradeState.EMBEDDING, Event.PAIRS_EMBEDDED, UpgradeState.TRAINING),
     (UpgradeState.QUEUED, Event.STARTED, UpgradeState.TRAINING),
     (UpgradeState.TRAINING, Event.TRAINED, UpgradeState.EVALUATING),
     (UpgradeState.EVALUATING, Event.ACCEPTED, UpgradeState.TRANSFORMING),
@@ -22,6 +24,7 @@ WAY = [
 ]
 BEFORE_ACTIVE = [
     UpgradeState.QUEUED,
+    UpgradeState.EMBEDDING,
     UpgradeState.TRAINING,
     UpgradeState.EVALUATING,
     UpgradeState.TRANSFORMING,
@@ -56,7 +59,7 @@ def test_crossings_answer_only_after_they_were_accepted() -> None:
         accepted |= more
     assert accepted >= states.CROSSABLE
     assert states.CROSSABLE.isdisjoint(
-        states.ENDED | {UpgradeState.QUEUED, UpgradeState.TRAINING, UpgradeState.EVALUATING}
+        states.ENDED | {UpgradeState.QUEUED, UpgradeState.EMBEDDING, UpgradeState.TRAINING, UpgradeState.EVALUATING}
     )
 
 

@@ -1,0 +1,36 @@
+"""How a model's vectors are made: which connection embeds for it, and how that is asked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.ids import Line, ResourceId
+
+EmbeddingSide = Literal["query", "document"]
+"""What a text is, which some models are told by a prefix."""
+
+
+class EmbedderChoice(BaseModel):
+    """What a model says of its embedder. The address and the key are the operator's, and never said here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connection: Annotated[ResourceId, Field(description="A connection that the operator configured.")]
+    model: Annotated[
+        Line | None, Field(min_length=1, description="The name to ask for. Left out, that of the connection.")
+    ] = None
+    query_prefix: Annotated[Line, Field(description="What is put before a query, such as `query: `.")] = ""
+    document_prefix: Annotated[Line, Field(description="What is put before an item's text.")] = ""
+    dimensions: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=1,
+            description="Sent along, to an embedder that makes vectors of several lengths: the model's `dimension`.",
+        ),
+    ] = None
+
+    def prefix(self, side: EmbeddingSide) -> str:
+        return self.query_prefix if side == "query" else self.document_prefix

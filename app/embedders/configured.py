@@ -1,0 +1,91 @@
+"""The embedders that the operator's connections lead to, and how each model's is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.connections.file import ConfiguredConnection
+from app.connections.options import checked_options
+from app.embedders.budget import EmbeddingBudget
+from app.embedders.choice import EmbedderChoice, EmbeddingSide
+from app.embedders.kept_vectors import KeptVectors
+from app.embedders.options import EMBEDDER_KINDS, LocalOptions, OpenAIOptions
+from app.embedders.protocol import EmbedderCall, TextEmbedder
+from app.embedders.run import EmbeddingRun
+from app.embedders.spending import Spending
+from app.problems import EmbedderWrong, Unprocessable
+from app.storage.database import Database
+
+
+@dataclass(frozen=True)
+class ModelEmbedder:
+    """How the vectors of one model are made. connection: its name; call: what is asked with each batch."""
+
+    connection: str
+    options: OpenAIOptions | LocalOptions
+    choice: EmbedderChoice
+    call: EmbedderCall
+
+    def run(
+        self,
+        embedder: TextEmbedder,
+        side: EmbeddingSide,
+        database: Database,
+        subject: str,
+        budget: EmbeddingBudget | None,
+    ) -> EmbeddingRun:
+        """What embeds many texts of one side. embedder: the connection, opened; subject: whose spending it is."""
+        spending = Spending(database, subject, self.options.prices, budget)
+        kept = self.kept(database, side)
+        return EmbeddingRun(embedder, self.call, self.choice.prefix(side), self.options.pace, kept, spending)
+
+    def kept(self, database: Database, side: EmbeddingSide) -> KeptVectors:
+        """The vectors of texts of one side that were kept as they came."""
+        return KeptVectors(database, self.connection, self.options.place, self.call, self.choice.prefix(side))
+
+
+class ConfiguredEmbedders:
+    """The connections that embed. Those of other kinds are left alone."""
+
+    def __init__(self, connections: Mapping[str, ConfiguredConnection]) -> None:
+        """Raises WrongConnections for options that its kind does not take. Nothing is connected to."""
+        self._options = {
+            name: checked_options(connection, EMBEDDER_KINDS[connection.kind])
+            for name, connection in connections.items()
+            if connection.kind in EMBEDDER_KINDS
+        }
+
+    def require(self, choice: EmbedderChoice, dimension: int, pointer: str) -> None:
+        """Raises Unprocessable where a model of so many dimensions cannot be embedded as it says. pointer: to where it
+        says so, in the body."""
+        options = self._options.get(choice.connection)
+        if options is None:
+            raise Unprocessable.at(
+                f"No connection that embeds is named {choice.connection!r}. Whoever runs the service adds it to the "
+                "file that the setting `connections` names, with kind `openai` or `local`.",
+                pointer=f"{pointer}/connection",
+            )
+        if isinstance(options, OpenAIOptions) and choice.model is None and options.model is None:
+            raise Unprocessable.at(
+                f"Connection {choice.connection!r} names no model of its own: name in `model` which one to ask for.",
+                pointer=f"{pointer}/model",
+            )
+        if choice.dimensions not in (None, dimension):
+            raise Unprocessable.at(
+                f"The model has {dimension} dimensions, and its embedder would be asked for {choice.dimensions}. Give "
+                "the same number, or leave `dimensions` out.",
+                pointer=f"{pointer}/dimensions",
+            )
+
+    def of(self, choice: EmbedderChoice, dimension: int) -> ModelEmbedder:
+        """The embedder of a model of so many dimensions. Raises EmbedderWrong where the operator has taken its
+        connection away since the model was registered."""
+        options = self._options.get(choice.connection)
+        if options is None:
+            raise EmbedderWrong(
+                f"Connection {choice.connection!r}, which makes this model's vectors, is no longer configured.",
+                connection=choice.connection,
+            )
+        name = choice.model or options.model or choice.connection
+        return ModelEmbedder(choice.connection, options, choice, EmbedderCall(name, dimension, choice.dimensions))

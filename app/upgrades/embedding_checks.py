@@ -1,0 +1,59 @@
+"""What refuses work that embeds before it starts: it needs an embedder, texts, and prices where money counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from app.embedders.budget import EmbeddingBudget
+from app.embedders.configured import ConfiguredEmbedders, ModelEmbedder
+from app.galleries.item_texts import ItemTexts
+from app.problems import Unprocessable
+from app.registry.service import Models
+from app.upgrades.forward_request import ForwardUpgrade
+
+
+class EmbeddingChecks:
+    """Whether items can be embedded with a model, going by what is registered, configured and stored."""
+
+    def __init__(self, models: Models, embedders: ConfiguredEmbedders, texts: ItemTexts) -> None:
+        self._models = models
+        self._embedders = embedders
+        self._texts = texts
+
+    def pairs(self, session: Session, request: ForwardUpgrade, galleries: Sequence[str]) -> None:
+        """Raises Unprocessable where the pairs that an upgrade asks for, if it does, cannot be embedded."""
+        if request.pairs is None:
+            return
+        self.embeddable(session, request.to, request.budget, "/pairs")
+        for gallery in galleries:
+            self.has_texts(session, gallery, request.text)
+
+    def embeddable(self, session: Session, model: str, budget: EmbeddingBudget | None, pointer: str) -> ModelEmbedder:
+        """The embedder of a model. Raises NotFound; Unprocessable where it has none, at `pointer`, or where the budget
+        is of money and it has no price; and EmbedderWrong where its connection is no longer there."""
+        registered = self._models.get(model, session)
+        if registered.embedder is None:
+            raise Unprocessable.at(
+                f"Model {model!r} names no embedder, so the service cannot embed with it. Register it with `embedder`, "
+                "or embed the items yourself and PUT them.",
+                pointer=pointer,
+            )
+        how = self._embedders.of(registered.embedder, registered.dimension)
+        if budget is not None and budget.money is not None and not how.options.prices.known:
+            raise Unprocessable.at(
+                f"Connection {how.connection!r} says no price, so money cannot be counted. Limit `items` or `tokens`, "
+                "or have price_per_item or price_per_million_tokens added to the file of connections.",
+                pointer="/budget/money",
+            )
+        return how
+
+    def has_texts(self, session: Session, gallery: str, field: str) -> None:
+        """Raises NotFound, and Unprocessable where no item of a gallery seems to have a text."""
+        if not self._texts.any_in(gallery, field, session):
+            raise Unprocessable.at(
+                f"Items of gallery {gallery!r} have no text in the field {field!r} of their payloads, so there is "
+                "nothing to embed. Name the field that has it in `text`.",
+                pointer="/text",
+            )

@@ -1,0 +1,131 @@
+"""An embedder over HTTP: its answers are checked, its wishes heeded, and its secrets stay where they are."""
+
+import asyncio
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.embedders.openai_protocol import OpenAIEmbedder
+from app.embedders.options import OpenAIOptions
+from app.embedders.protocol import EmbeddedBatch, EmbedderCall
+from app.embedders.retry_after import seconds_to_wait
+from app.problems import EmbedderAway, EmbedderWrong
+from tests.embedding_server import EmbeddingServer, embedding_server, hashed
+
+KEY = "sk-very-secret-indeed"
+CALL = EmbedderCall("test-model", 5)
+TEXTS = ["a", "some words", "ünïcödé 🙂"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddingServer]:
+    with embedding_server(hashed(5)) as server:
+        yield server
+
+
+def embedded(server: EmbeddingServer, call: EmbedderCall = CALL, **options: Any) -> EmbeddedBatch:
+    async def ask() -> EmbeddedBatch:
+        embedder = OpenAIEmbedder("e5", OpenAIOptions(url=f"{server.url}/v1", key=KEY, **options))
+        try:
+            return await embedder.embed(TEXTS, call)
+        finally:
+            await embedder.close()
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_vectors_come_in_the_order_of_the_texts_with_the_tokens_used(server: EmbeddingServer, encoding: str) -> None:
+    answer = embedded(server, encoding=encoding)
+    np.testing.assert_array_equal(answer.vectors, [hashed(5)(text) for text in TEXTS])
+    assert answer.tokens == 5
+    asked = server.received[-1]
+    assert asked.authorization == f"Bearer {KEY}"
+    assert asked.body == {"model": "test-model", "input": TEXTS, "encoding_format": encoding}
+
+
+def test_dimensions_are_sent_along_where_they_are_asked_for(server: EmbeddingServer) -> None:
+    embedded(server, EmbedderCall("test-model", 5, 5))
+    assert server.received[-1].body["dimensions"] == 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("few", "2 vectors for 3 texts"),
+        ("dimension", "4 dimensions, and the model has 5"),
+        ("nan", "text 2 that holds a NaN"),
+        ("order", "out of order"),
+        ("other model", "answered as 'another-model'"),
+        ("no json", "no JSON"),
+        ("400", "answered 400"),
+        ("401", "does not take the key"),
+        ("302 Location: http://127.0.0.1:1/elsewhere", "a redirect, which is not followed"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_a_clear_problem(server: EmbeddingServer, fault: str, said: str) -> None:
+    server.then(fault)
+    with pytest.raises(EmbedderWrong, match=said):
+        embedded(server)
+
+
+def test_a_model_may_answer_by_the_name_that_the_operator_gave_it(server: EmbeddingServer) -> None:
+    server.then("other model")
+    assert embedded(server, answers_as="another-model").vectors.shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "after", "maybe_paid"),
+    [
+        ("429 Retry-After: 7", 7.0, False),
+        ("429", None, False),
+        ("500", None, False),
+        ("503 Retry-After: 2", 2.0, False),
+        ("drop", None, True),
+        ("stall", None, True),
+    ],
+)
+def test_what_may_pass_is_told_apart_with_the_pause_and_whether_it_may_have_been_paid(
+    server: EmbeddingServer, fault: str, after: float | None, maybe_paid: bool
+) -> None:
+    server.then(fault)
+    with pytest.raises(EmbedderAway) as raised:
+        embedded(server, timeout_seconds=0.2 if fault == "stall" else 60.0)
+    assert (raised.value.after, raised.value.maybe_paid) == (after, maybe_paid)
+
+
+def test_an_embedder_that_is_not_there_was_certainly_not_paid() -> None:
+    with pytest.raises(EmbedderAway) as raised:
+        embedded(EmbeddingServer(hashed(5), url="http://127.0.0.1:1"))
+    assert not raised.value.maybe_paid
+
+
+@pytest.mark.parametrize("fault", ["401", "400", "500", "drop", "few"])
+def test_neither_key_nor_address_is_in_what_is_raised(server: EmbeddingServer, fault: str) -> None:
+    server.then(fault)
+    with pytest.raises((EmbedderWrong, EmbedderAway)) as raised:
+        embedded(server)
+    told = "".join(traceback.format_exception(raised.value)) + repr(OpenAIOptions(url=server.url, key=KEY))
+    assert KEY not in told
+    assert server.url not in told
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("-1", 0.0),
+        ("Thu, 26 Nov 2026 12:00:30 GMT", 30.0),
+        ("Thu, 26 Nov 2026 11:00:00 GMT", 0.0),
+        ("soon", None),
+        (None, None),
+        ("nan", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds: float | None) -> None:
+    assert seconds_to_wait(header, datetime(2026, 11, 26, 12, tzinfo=UTC)) == seconds

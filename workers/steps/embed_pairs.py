@@ -1,0 +1,96 @@
+"""Chooses the items that a crossing is learned from best, and embeds them with the new model's embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+
+import pyarrow as pa
+from sqlalchemy.orm import Session
+
+from app.composition import Crosswalk, compose
+from app.galleries.samples import SampleRequest
+from app.storage.lance_table import vector_type
+from app.upgrades.enough import FEWEST_PAIRS
+from app.upgrades.info import UpgradeInfo
+from app.upgrades.states import Event
+from workers.context import StepContext, StepFailed
+from workers.embedders.opening import embed_texts
+from workers.rows.chosen_sample import choose_sample
+
+
+def run(context: StepContext) -> None:
+    """From galleries to pairs in the upgrade's dataset. After a crash, the same items are chosen, and what was embedded
+    is not embedded again."""
+    crosswalk = compose(context.settings, context.database)
+    upgrade = crosswalk.upgrade_steps.begin(context.lease.subject, Event.EMBEDDING_STARTED)
+    texts = _texts(crosswalk, upgrade, _chosen(context, crosswalk, upgrade))
+    ids = list(texts)
+    registered = crosswalk.models.get(upgrade.target)
+    assert registered.embedder is not None, "the upgrade was refused without one"
+    done = embed_texts(
+        context.settings,
+        context.database,
+        crosswalk.embedders.of(registered.embedder, registered.dimension),
+        "document",
+        list(texts.values()),
+        subject=upgrade.id,
+        budget=upgrade.forward.budget,
+        progress=partial(context.progress, total=len(set(texts.values())), step="embed"),
+    )
+    if done.has.sum() < FEWEST_PAIRS:
+        raise StepFailed(
+            f"The budget was enough to embed {done.has.sum()} items, and at least {FEWEST_PAIRS} pairs are needed, "
+            "some hundreds to do well. Start the upgrade anew with a larger budget: what was embedded is kept."
+        )
+    named = [item for item, has in zip(ids, done.has, strict=True) if has]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(done.vectors[done.has].ravel()), registered.dimension)
+    schema = pa.schema({"id": pa.string(), f"embedding.{upgrade.target}": vector_type(registered.dimension)})
+    rows = pa.RecordBatch.from_arrays([pa.array(named, pa.string()), vectors.cast(schema.field(1).type)], schema=schema)
+    crosswalk.datasets.store(upgrade.asked.dataset).put(schema, lambda: iter([rows]))
+
+    def apply(session: Session) -> None:
+        crosswalk.upgrade_steps.advance(session, upgrade.id, Event.PAIRS_EMBEDDED, "train")
+
+    context.finish(apply)
+
+
+def _chosen(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo) -> list[tuple[str, list[str]]]:
+    """The items chosen of each gallery: those of the first attempt, whatever was written since."""
+    if "wanted" not in context.lease.checkpoint:
+        wanted = _wanted(crosswalk, upgrade.galleries, upgrade.forward.pairs or 0)
+        context.checkpoint({"wanted": [asdict(one) for one in wanted]})
+    else:
+        wanted = [SampleRequest(**one) for one in context.lease.checkpoint["wanted"]]
+    return [
+        (one.gallery, (crosswalk.samples.find(one) or choose_sample(crosswalk, one, context.progress)).ids)
+        for one in wanted
+    ]
+
+
+def _wanted(crosswalk: Crosswalk, galleries: Sequence[str], pairs: int) -> list[SampleRequest]:
+    """The sample of each gallery: of so many pairs the share that its items are of all, one at the least."""
+    items = {name: crosswalk.galleries.items(crosswalk.galleries.info(name)).count() for name in galleries}
+    total = sum(items.values())
+    return [
+        crosswalk.samples.wanted(name, min(many, max(1, round(pairs * many / total))))
+        for name, many in items.items()
+        if many
+    ]
+
+
+def _texts(crosswalk: Crosswalk, upgrade: UpgradeInfo, chosen: Sequence[tuple[str, list[str]]]) -> dict[str, str]:
+    """The texts of the chosen items, by id; items without one are passed over. Raises StepFailed where too few have
+    one."""
+    field = upgrade.forward.text
+    texts: dict[str, str] = {}
+    for gallery, ids in chosen:
+        found = crosswalk.texts.of(gallery, ids, field)
+        texts |= {item: found[item] for item in ids if item in found and item not in texts}
+    if len(texts) < FEWEST_PAIRS:
+        raise StepFailed(
+            f"Of {sum(len(ids) for _, ids in chosen)} items that were chosen, {len(texts)} have a text in the field "
+            f"{field!r} of their payloads; at least {FEWEST_PAIRS} are needed."
+        )
+    return texts
