@@ -35,13 +35,13 @@ class Client:
         if answer.content:
             show(_json(answer))
 
-    def ids(self, path: str) -> list[str]:
-        """The ids of everything that is listed at a path, page by page."""
-        found: list[str] = []
+    def listed(self, path: str) -> list[dict[str, Any]]:
+        """Everything that is listed at a path, page by page."""
+        found: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
             page = self.ask("GET", path, params={"cursor": cursor} if cursor else {})
-            found += [one["id"] for one in page["items"]]
+            found += page["items"]
             if (cursor := page["next_cursor"]) is None:
                 return found
 

@@ -372,13 +372,14 @@ def cancel(id: Id, url: Url = None) -> None:
 
 
 def doctor(
-    gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all]")] = None,
+    gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all that lie here]")] = None,
     url: Url = None,
 ) -> None:
     """Looks for vectors that are not of the model that they are stamped with; status 1 where there are some. What could
     not be judged is named on standard error."""
     client = Client(url)
-    reports = [client.ask("GET", path_to("galleries", id, "doctor")) for id in gallery or client.ids("/galleries")]
+    here = gallery or [one["id"] for one in client.listed("/galleries") if one["store"] is None]
+    reports = [client.ask("GET", path_to("galleries", id, "doctor")) for id in here]
     typer.echo(json.dumps(reports, indent=2, ensure_ascii=False))
     for report in reports:
         for one in report["models"]:
