@@ -90,9 +90,9 @@ def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int, keep: Coll
 
 def drawn_items(crosswalk: Crosswalk, info: GalleryInfo, share: float, seed: int) -> Items:
     """A uniform random sample of a gallery's items; share: of them, all of them from 1 on."""
-    store, rng, none = crosswalk.galleries.store(info), np.random.default_rng(seed), pa.array([], pa.string())
+    rng, none = np.random.default_rng(seed), pa.array([], pa.string())
     lineage = crosswalk.galleries.lineage(info, info.active)
-    batches = store.items.scan(_columns(crosswalk, info, lineage))
+    batches = crosswalk.galleries.items(info).scan(_columns(crosswalk, info, lineage))
     return _collected((_drawn(batch, share, rng, none) for batch in batches), lineage)
 
 

@@ -82,7 +82,7 @@ class DrawnItems:
 def draw_from_galleries(crosswalk: Crosswalk, upgrade: UpgradeInfo) -> DrawnItems:
     """About `ITEMS` items of an upgrade's galleries, of each as its size is."""
     infos = [crosswalk.galleries.info(name) for name in upgrade.galleries]
-    counts = [crosswalk.galleries.store(info).items.count() for info in infos]
+    counts = [crosswalk.galleries.items(info).count() for info in infos]
     parts = [drawn_items(crosswalk, info, ITEMS / max(sum(counts), 1), SEED) for info in infos]
     return DrawnItems(
         [str(id) for part in parts for id in part.id],
