@@ -43,7 +43,11 @@ class ListedKind:
     extra: str
 
 
-STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType({})
+STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
+    {
+        "qdrant": ListedKind("app.stores.qdrant", needs=("qdrant_client",), extra="qdrant"),
+    }
+)
 """By the word that `kind` has in the file of connections."""
 
 
