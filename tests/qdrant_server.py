@@ -90,7 +90,7 @@ class Collections:
         params: Any = _params(vectors) if one else {key: _params(value) for key, value in vectors.items()}
         sparse = {key: engine.EdgeSparseVectorParams() for key in asked.get("sparse_vectors") or {}}
         path = tempfile.mkdtemp(dir=self._folder)
-        config = engine.EdgeConfig(vectors=params, sparse_vectors=sparse)
+        config = engine.EdgeConfig(vectors=params, sparse_vectors=sparse, wal_enabled=False)
         self.shards[name] = engine.EdgeShard.create(path, config)
         self.created[name] = asked
         self.indexes[name] = {}

@@ -7,7 +7,7 @@ StoreAway
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from app.stores.protocol import StoreAway
 
@@ -28,7 +28,7 @@ def made_again(call: Callable[[], Answer]) -> Answer:
     attempts = Retrying(
         retry=retry_if_exception_type(PassingOutage),
         stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.1, max=_LONGEST_WAIT),
+        wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT),
         reraise=True,
     )
     return attempts(call)

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from tests.app.stores.contract import (
     vectors_by_id,
 )
 from tests.app.stores.qdrant_world import COSINE, QdrantWorld, connection
-from tests.app.stores.world import StoreWorld, UserItem, opened
+from tests.app.stores.world import opened
 from tests.qdrant_server import qdrant_server
 
 
@@ -53,18 +52,6 @@ class TestAnUnnamedVectorFoundByAnAlias(StoreContract):
         world = QdrantWorld(server, named=False)
         yield world
         world.client.close()
-
-    def test_a_mark_is_another_one_whenever_the_vector_is_and_only_then(
-        self, world: StoreWorld, store: Store, items: list[UserItem]
-    ) -> None:
-        """Points are copied whole, so that it is another one for whatever else of a point is, too."""
-        before = marks_of(scanned(store, ["id", "mark"]))
-        world.change(replace(items[0], vector=unit_rows(1, world.dimension, seed=9)[0]))
-        world.change(replace(items[1], text="another text"))
-        after = marks_of(scanned(store, ["id", "mark"]))
-        assert {id for id in before if before[id] != after[id]} == {items[0].id, items[1].id}
-        world.insert(items[:2])
-        assert marks_of(scanned(store, ["id", "mark"])) == before
 
     def test_readers_by_the_alias_find_whole_points_and_payload_indexes(self, world: QdrantWorld, store: Store) -> None:
         payloads = {point.id: point.payload for point in world.client.scroll("faq", limit=1000)[0]}
@@ -130,12 +117,12 @@ def test_the_local_mode_of_the_client_is_read_and_written(tmp_path: Path) -> Non
         [models.PointStruct(id=n, vector={"old": row.tolist()}, payload={"q": f"{n}"}) for n, row in enumerate(rows)],
     )
     local = ConfiguredConnection("notebook", "qdrant", {"path": str(tmp_path)})
-    with pytest.raises(StoreAway, match="'notebook'.*another process") as raised:
+    with pytest.raises(StoreAway, match=r"'notebook'.*another process") as raised:
         opened(local, Place("faq"))
     assert str(tmp_path) not in str(raised.value)
     user.close()
     for seed in (1, 2):
-        store = opened(local, Place("faq", text="q"))
+        store = opened(local, Place("faq", vector="old", text="q"))
         store.make_target(TARGET)
         items = scanned(store, ["id", "vector", "mark", "text"])
         assert items.column("text").to_pylist() == [str(n) for n in range(9)]
@@ -153,9 +140,9 @@ def test_what_the_kind_cannot_do_is_refused_by_name(named: QdrantWorld) -> None:
     )
     named.client.create_collection("late", vectors_config={"words": params})
     for place, said in (
-        (Place("faq items"), "several vectors"),
+        (Place("faq items"), "have names"),
+        (Place("late", vector="words"), "multivector"),
         (Place("faq items", id="uuid", vector="old"), "leave out `id`"),
-        (Place("late"), "multivector"),
     ):
         with pytest.raises(WrongPlace, match=said):
             opened(named.connection, place)
@@ -163,7 +150,7 @@ def test_what_the_kind_cannot_do_is_refused_by_name(named: QdrantWorld) -> None:
 
 def test_another_key_is_told_as_one(named: QdrantWorld, server: str) -> None:
     wrong = ConfiguredConnection("faq", "qdrant", {"url": server, "api_key": "another"})
-    with pytest.raises(StoreAway, match="'faq'.*refuses the connection's credentials") as raised:
+    with pytest.raises(StoreAway, match=r"'faq'.*refuses the connection's credentials") as raised:
         opened(wrong, named.place)
     assert "another" not in str(raised.value)
 

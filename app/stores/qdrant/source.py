@@ -8,7 +8,7 @@ from uuid import UUID
 from qdrant_client import models
 
 from app.stores.protocol import Place, WrongPlace
-from app.stores.qdrant_calls import NotThere, QdrantCalls
+from app.stores.qdrant.calls import NotThere, QdrantCalls
 from models.portable import Distance
 
 UNNAMED = ""
@@ -38,7 +38,7 @@ class QdrantSource:
         return self.dense[self.vector]
 
 
-def find_source(calls: QdrantCalls, place: Place) -> QdrantSource:
+def find_points(calls: QdrantCalls, place: Place) -> QdrantSource:
     """Raises WrongPlace where there is no such collection or vector."""
     if place.id is not None:
         raise WrongPlace("Qdrant knows points by their own ids alone: leave out `id`")
@@ -96,14 +96,11 @@ def dense_vector(record: models.Record, name: str) -> list[float] | None:
 
 def _vector(place: Place, dense: dict[str, models.VectorParams]) -> str:
     names = [name or "(unnamed: leave out `vector`)" for name in dense]
-    if place.vector is not None:
-        name = place.vector
-    elif UNNAMED in dense:
-        name = UNNAMED
-    elif len(dense) == 1:
-        (name,) = dense
-    else:
-        raise WrongPlace(f"{place.collection!r} has several vectors, so `vector` has to name one; {told('are', names)}")
+    name = place.vector or UNNAMED
+    if name not in dense and place.vector is None:
+        raise WrongPlace(
+            f"the vectors of {place.collection!r} have names, so `vector` has to be one; {told('there are', names)}"
+        )
     if name not in dense:
         raise WrongPlace(f"{place.collection!r} has no dense vector {name!r}; {told('there are', names)}")
     if dense[name].multivector_config is not None:

@@ -16,10 +16,9 @@ from pydantic import Field, model_validator
 
 from app.connections.options import ConnectionOptions
 from app.stores.batches import item_batch, vector_array, vector_marks, vectors_of
-from app.stores.elasticsearch_calls import ElasticsearchCalls, NoSuchIndex, reason
-from app.stores.elasticsearch_source import METRICS, SIMILARITIES, ElasticsearchSource, find_source
+from app.stores.elasticsearch.calls import ElasticsearchCalls, NoSuchIndex, reason
+from app.stores.elasticsearch.source import METRICS, SIMILARITIES, ElasticsearchSource, find_documents
 from app.stores.items import Document, document_batch, field_at, fields_read, rows_of
-from app.stores.kinds import StoreKind
 from app.stores.protocol import (
     Abilities,
     CannotSwitch,
@@ -85,7 +84,7 @@ class ElasticsearchStore:
         client = _client(options)
         try:
             calls = ElasticsearchCalls(client, f"Elasticsearch (connection {connection!r})", options.timeout_s)
-            return cls(calls, place, find_source(calls, place))
+            return cls(calls, place, find_documents(calls, place))
         except BaseException:
             client.close()
             raise
@@ -152,7 +151,7 @@ class ElasticsearchStore:
         script = {"source": _REMOVE, "params": {"field": target.name}}
         wanted = iter(ids)
         while some := list(islice(wanted, _PAGE)):
-            answers = self._bulk([({"_id": id}, {"script": script}) for id in some])
+            answers = self._bulk([({"_id": id, "retry_on_conflict": _ROUNDS}, {"script": script}) for id in some])
             self._refuse_failures(answers, but=(404, 409))
             changed = [id for id, answer in zip(some, answers, strict=True) if answer["status"] == 409]
             if changed:
@@ -166,7 +165,9 @@ class ElasticsearchStore:
         return Switched(f'search the index {self._place.collection!r} with "knn": {{"field": "{target.name}", …}}')
 
     def switch_back(self, target: Target) -> Switched:
-        return Switched(f'search the index {self._place.collection!r} with "knn": {{"field": "{self._source.field}", …}}')
+        return Switched(
+            f'search the index {self._place.collection!r} with "knn": {{"field": "{self._source.field}", …}}'
+        )
 
     def drop(self, target: Target) -> None:
         """Empties the target. The field itself stays in the index's mapping, from which no field can be removed."""
@@ -307,9 +308,6 @@ class _PointInTime:
         while hits := self.search(rows, sort=[{"_shard_doc": "asc"}], **named, **following):
             yield hits
             following = {"search_after": hits[-1]["sort"]}
-
-
-KIND = StoreKind(ElasticsearchOptions, ElasticsearchStore.open)
 
 
 def _client(options: ElasticsearchOptions) -> Any:

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -17,7 +17,6 @@ from qdrant_client import QdrantClient, models
 from app.connections.options import ConnectionOptions
 from app.stores.batches import item_batch, vector_array, vectors_of
 from app.stores.items import Document, document_batch, fields_read, rows_of
-from app.stores.kinds import StoreKind
 from app.stores.protocol import (
     Abilities,
     Column,
@@ -29,9 +28,9 @@ from app.stores.protocol import (
     Target,
     WrongPlace,
 )
-from app.stores.qdrant_calls import NotThere, QdrantCalls
-from app.stores.qdrant_source import METRICS, QdrantSource, dense_vector, find_source, is_point_id, point_id
-from app.stores.qdrant_targets import NamedVector, NewCollection, QdrantTarget
+from app.stores.qdrant.calls import NotThere, QdrantCalls
+from app.stores.qdrant.source import METRICS, QdrantSource, dense_vector, find_points, is_point_id, point_id
+from app.stores.qdrant.targets import NamedVector, NewCollection, QdrantTarget
 
 _REQUEST_BYTES = 12 * 2**20
 """Of JSON in one write: a server takes 32 MiB unless told otherwise."""
@@ -73,7 +72,7 @@ class QdrantStore:
         client = _client(store, options)
         try:
             calls = QdrantCalls(client, store, options.timeout_s)
-            source = find_source(calls, place)
+            source = find_points(calls, place)
             made_of = NewCollection if options.new_collection or not _takes_vectors(calls, source) else NamedVector
             return cls(calls, place, source, made_of(calls, source))
         except BaseException:
@@ -83,7 +82,8 @@ class QdrantStore:
     def describe(self) -> StoreDescription:
         params = self._source.params
         rows = self._here(self._client.count, self._source.collection, exact=True).count
-        abilities = Abilities(snapshot="batch", switching=self._target.switching, conditional_write=False)
+        marks: Literal["vector", "item"] = "item" if self._target.whole_points else "vector"
+        abilities = Abilities(snapshot="batch", switching=self._target.switching, conditional_write=False, marks=marks)
         return StoreDescription(rows, params.size, METRICS.get(params.distance), abilities)
 
     def scan(self, columns: Sequence[Column], *, batch_rows: int, after: str | None = None) -> Iterator[pa.RecordBatch]:
@@ -210,9 +210,6 @@ class QdrantStore:
             return self._calls.ask(method, collection, *arguments, **named)
         except NotThere:
             raise WrongPlace(f"Qdrant has no collection {collection!r} any more") from None
-
-
-KIND = StoreKind(QdrantOptions, QdrantStore.open)
 
 
 def _client(store: str, options: QdrantOptions) -> QdrantClient:

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from qdrant_client import models
 
 from app.stores.protocol import CannotSwitch, StoreAway, Switched, Switching, Target, WrongPlace
-from app.stores.qdrant_calls import NotThere, QdrantCalls
-from app.stores.qdrant_source import DISTANCES, METRICS, UNNAMED, QdrantSource, dense_vectors, point_id, source_alias
+from app.stores.qdrant.calls import NotThere, QdrantCalls
+from app.stores.qdrant.source import DISTANCES, METRICS, UNNAMED, QdrantSource, dense_vectors, point_id, source_alias
 
 _KEPT_DATATYPES = (None, models.Datatype.FLOAT32, models.Datatype.FLOAT16)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.stores.elasticsearch_calls import ElasticsearchCalls, NoSuchIndex
+from app.stores.elasticsearch.calls import ElasticsearchCalls, NoSuchIndex
 from app.stores.protocol import Place, WrongPlace
 from models.portable import Distance
 
@@ -37,7 +37,7 @@ class ElasticsearchSource:
         return METRICS.get(self.mapping.get("similarity", "")) if self.mapping.get("index", True) else None
 
 
-def find_source(calls: ElasticsearchCalls, place: Place) -> ElasticsearchSource:
+def find_documents(calls: ElasticsearchCalls, place: Place) -> ElasticsearchSource:
     """Raises WrongPlace where there is no such index or field."""
     if place.id not in (None, "_id"):
         raise WrongPlace("Elasticsearch knows documents by their _id alone: leave out `id`")
@@ -52,12 +52,15 @@ def find_source(calls: ElasticsearchCalls, place: Place) -> ElasticsearchSource:
     ((index, held),) = found.items()
     mappings = held["mappings"]
     if mappings.get("_routing", {}).get("required"):
-        raise WrongPlace(f"the documents of {place.collection!r} are routed by keys of their own, which is not known here")
+        raise WrongPlace(
+            f"the documents of {place.collection!r} are routed by keys of their own, which is not known here"
+        )
     vectors = dense_fields(mappings)
-    field = place.vector if place.vector is not None else next(iter(vectors), None) if len(vectors) == 1 else None
+    field = place.vector
+    if field is None:
+        raise WrongPlace(f"`vector` has to name a field of {place.collection!r} of type dense_vector; {_told(vectors)}")
     if field not in vectors:
-        asked = "has several vectors, so `vector` has to name one" if place.vector is None else f"has no {field!r}"
-        raise WrongPlace(f"{place.collection!r} {asked} of type dense_vector; {_told(vectors)}")
+        raise WrongPlace(f"{place.collection!r} has no field {field!r} of type dense_vector; {_told(vectors)}")
     mapping = vectors[field]
     if mapping.get("element_type", "float") not in ("float", "bfloat16") or "dims" not in mapping:
         raise WrongPlace(f"{field!r} of {place.collection!r} holds no floating-point numbers of a known dimension")
