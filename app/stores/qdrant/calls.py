@@ -39,12 +39,6 @@ class QdrantCalls:
             raise answered_with(self.store, 429) from None
         except ResponseHandlingException as error:
             raise self._unanswered(error.source) from None
-        except KeyError:  # the client's local mode, for a point
-            raise NotThere from None
-        except ValueError as error:  # the client's local mode, for all else
-            if "not found" in str(error):
-                raise NotThere from None
-            raise StoreAway(f"{self.store} refused the request: {str(error)[:200]}") from None
 
     def _unanswered(self, cause: Exception) -> StoreAway:
         if isinstance(cause, httpx.TimeoutException):
