@@ -79,7 +79,9 @@ def pgvector(rows: int, dimension: int, folder: Path) -> Iterator[FilledStore]:
             connection.execute("ALTER TABLE items DROP n, DROP mark")
             connection.execute("VACUUM ANALYZE items")
         yield FilledStore(
-            ConfiguredConnection("bench", "pgvector", {"url": uri}), Place("items"), partial(bare_pgvector, uri, dimension)
+            ConfiguredConnection("bench", "pgvector", {"url": uri}),
+            Place("items"),
+            partial(bare_pgvector, uri, dimension),
         )
 
 

@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from app.stores.outages import Answer, answered_with, broken, made_again, refused, timed_out
+from app.stores.outages import Answered, answered_with, broken, made_again, refused, timed_out
 from app.stores.protocol import StoreAway
 
 
@@ -24,11 +24,11 @@ class QdrantCalls:
         self.client, self.store = client, store
         self._timeout = timeout
 
-    def ask(self, method: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
+    def ask(self, method: Callable[..., Answered], *arguments: Any, **named: Any) -> Answered:
         """The answer of one of the client's methods, each of which does nothing twice. Raises NotThere, StoreAway."""
         return made_again(lambda: self._asked(method, *arguments, **named))
 
-    def _asked(self, method: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
+    def _asked(self, method: Callable[..., Answered], *arguments: Any, **named: Any) -> Answered:
         try:
             return method(*arguments, **named)
         except UnexpectedResponse as error:
