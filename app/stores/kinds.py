@@ -45,6 +45,9 @@ class ListedKind:
 
 STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
     {
+        "chroma": ListedKind("app.stores.chroma", needs=("chromadb",), extra="chroma"),
+        "elasticsearch": ListedKind("app.stores.elasticsearch", needs=("elasticsearch",), extra="elasticsearch"),
+        "qdrant": ListedKind("app.stores.qdrant", needs=("qdrant_client",), extra="qdrant"),
         "pgvector": ListedKind("app.stores.pgvector", needs=("psycopg",), extra="pgvector"),
     }
 )
