@@ -25,11 +25,12 @@ class UnknownConnection(Exception):
 class StoreKind(Generic[Options]):
     """What the module of a kind defines as `KIND`.
 
-    open: a place of a connection, ready to be used. Raises StoreAway and WrongPlace as `Store` does.
+    open: from the connection's name, which errors show, its options and a place, that place ready to be used. Raises
+    StoreAway and WrongPlace as `Store` does.
     """
 
     options: type[Options]
-    open: Callable[[Options, Place], Store]
+    open: Callable[[str, Options, Place], Store]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class ConfiguredStores:
         except KeyError:
             there = ", ".join(self.names) or "none, as the setting `connections` names no file with one"
             raise UnknownConnection(f"no connection to a store is named {connection!r}; there are: {there}") from None
-        return kind.open(options, place)
+        return kind.open(connection, options, place)
 
 
 def _kind(connection: ConfiguredConnection) -> StoreKind[Any]:

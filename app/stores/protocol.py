@@ -10,7 +10,7 @@ Items travel as Arrow record batches with these columns:
 |---|---|---|
 | `id` | string, never null | the store's own key, written as text from which the key can be read back |
 | `vector` | fixed-size list of float32, null where the item has none | |
-| `mark` | uint64 | another one whenever the item's vector is: a hash of its bytes |
+| `mark` | uint64 | another one whenever the item's vector is: a hash of its bytes (`Abilities.marks`) |
 | `text` | string, null | what a model embeds |
 | `image` | binary, null | the same, encoded |
 | `label` | string, null | |
@@ -70,6 +70,9 @@ class Abilities:
     switching: Switching
     conditional_write: bool
     """Whether a write is left out where the item's vector has changed since it was read."""
+    marks: Literal["vector", "item"] = "vector"
+    """When a mark is another one: with the item's vector alone, or with anything of the item, where a target holds the
+    whole of each item."""
 
 
 @dataclass(frozen=True)
