@@ -43,7 +43,11 @@ class ListedKind:
     extra: str
 
 
-STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType({})
+STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
+    {
+        "files": ListedKind("app.stores.files", needs=(), extra=""),
+    }
+)
 """By the word that `kind` has in the file of connections."""
 
 

@@ -6,6 +6,8 @@ opened, since a file that another has taken the place of can be read to its end.
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from contextlib import closing as closing_file
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePosixPath
@@ -21,13 +23,13 @@ from app.stores.arrow_items import (
     source_columns,
     texts_of_ids,
 )
-from app.stores.folder import Folder, Identity, identity
-from app.stores.key_index import NOWHERE, KeyIndex, hashes_of
+from app.stores.files.folder import Folder, Identity, identity
+from app.stores.files.key_index import NOWHERE, KeyIndex, hashes_of
 from app.stores.protocol import Column, Place, StoreAway, WrongPlace
-from app.stores.vector_files import VectorFile, open_vector_file
+from app.stores.files.formats import open_vector_file
 
 _ENDINGS = (".parquet", ".arrow")
-_BY_ID_ROWS = 4096
+_FEW_ROWS, _BY_ID_ROWS, _IDS_ROWS = 2**8, 2**12, 2**16
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class SourceFiles:
     """place.collection: a file, or a folder of files that all have the same columns. Without place.id, an item's id is
     the number of its row, from 0."""
 
-    def __init__(self, folder: Folder, place: Place) -> None:
-        self._folder, self._place = folder, place
+    def __init__(self, folder: Folder, place: Place, vector: str) -> None:
+        """vector: place.vector."""
+        self._folder, self._place, self._vector = folder, place, vector
         self._seen: dict[str, Identity] = {}
         self._parts: list[_Part] = []
         self._index: KeyIndex | None = None
@@ -76,20 +79,15 @@ class SourceFiles:
         dimension = self.dimension
         start = 0 if after is None else max(0, int(self._located([after])[0]))
         passed = after is None or self._located([after])[0] == NOWHERE
-        for path, parts in _of_files(self._parts[start:]):
-            first = parts[0].first
-            for batch in self._read(path, parts, [*columns, "id"], batch_rows):
-                ids = self._ids(batch, first)
-                first += batch.num_rows
-                skipped = 0
-                if not passed:
-                    at = pc.index(ids, after).as_py()
-                    if at < 0:
-                        continue
-                    skipped, passed = at + 1, True
-                if skipped < batch.num_rows:
-                    rest = batch.slice(skipped)
-                    yield items_of(rest, columns, self._place, dimension, ids.slice(skipped))
+        for batch, ids in self._read(self._parts[start:], [*columns, "id"], batch_rows):
+            skipped = 0
+            if not passed:
+                at = pc.index(ids, after).as_py()
+                if at < 0:
+                    continue
+                skipped, passed = at + 1, True
+            if skipped < batch.num_rows:
+                yield items_of(batch.slice(skipped), columns, self._place, dimension, ids.slice(skipped))
 
     def by_id(self, ids: Sequence[str], columns: Sequence[Column]) -> pa.RecordBatch:
         self._look()
@@ -97,17 +95,11 @@ class SourceFiles:
         wanted = pa.array(dict.fromkeys(ids), pa.string())
         held = np.unique(self._located(wanted.to_pylist()))
         found: list[pa.RecordBatch] = []
-        for path, parts in _of_files([self._parts[part] for part in held if part != NOWHERE]):
-            for part in parts:
-                first = part.first
-                for batch in self._read(path, [part], [*columns, "id"], _BY_ID_ROWS):
-                    texts = self._ids(batch, first)
-                    first += batch.num_rows
-                    chosen = pc.is_in(texts, wanted)
-                    if chosen.true_count:
-                        found.append(
-                            items_of(batch.filter(chosen), columns, self._place, dimension, texts.filter(chosen))
-                        )
+        parts = [self._parts[part] for part in held if part != NOWHERE]
+        for batch, texts in self._read(parts, [*columns, "id"], _BY_ID_ROWS):
+            chosen = pc.is_in(texts, wanted)
+            if chosen.true_count:
+                found.append(items_of(batch.filter(chosen), columns, self._place, dimension, texts.filter(chosen)))
         if not found:
             nothing = pa.RecordBatch.from_pylist([], self.schema)
             return items_of(nothing, columns, self._place, dimension, pa.array([], pa.string()))
@@ -126,18 +118,14 @@ class SourceFiles:
             numbers = np.array([_row_number(id_, total) for id_ in ids], np.int64)
             return np.where(numbers < 0, NOWHERE, np.searchsorted(firsts, numbers, side="right") - 1)
         if self._index is None:
-            self._index = self._indexed(self._place.id)
+            self._index = self._indexed()
         return self._index.find(hashes_of(ids, len(ids)))
 
-    def _indexed(self, id_column: str) -> KeyIndex:
+    def _indexed(self) -> KeyIndex:
         """Reads all ids. Raises WrongPlace for one that two rows have."""
         index = KeyIndex()
         for number, part in enumerate(self._parts):
-            read = [
-                texts_of_ids(batch.column(id_column), id_column)
-                for batch in self._read(part.path, [part], ["id"], 2**16)
-            ]
-            ids = pa.chunked_array(read, pa.string())
+            ids = pa.chunked_array([texts for _, texts in self._read([part], ["id"], _IDS_ROWS)], pa.string())
             keys = hashes_of(ids.to_pylist(), len(ids))
             known = index.find(keys) != NOWHERE
             counted = np.unique(keys, return_counts=True)
@@ -147,27 +135,34 @@ class SourceFiles:
             index.put(keys, number)
         return index
 
+    def _read(
+        self, parts: Sequence[_Part], columns: Sequence[Column], batch_rows: int
+    ) -> Iterator[tuple[pa.RecordBatch, pa.StringArray]]:
+        """Rows of parts with the place's own columns that these are made of, and their ids. All files are opened before
+        one is read, so that what is read is of one moment."""
+        names = source_columns(columns, self._place) or [self._vector]
+        with ExitStack() as closing:
+            descriptors = {path: self._opened(path, closing) for path, _ in _of_files(parts)}
+            for path, those in _of_files(parts):
+                with closing_file(open_vector_file(path, os.dup(descriptors[path]))) as file:
+                    for run in _neighbours(those):
+                        first = run[0].first
+                        for batch in file.batches([part.number for part in run], names, batch_rows):
+                            yield batch, self._ids(batch, first)
+                            first += batch.num_rows
+
     def _ids(self, batch: pa.RecordBatch, first: int) -> pa.StringArray:
         if self._place.id is not None:
             return texts_of_ids(batch.column(self._place.id), self._place.id)
         return pa.array(np.arange(first, first + batch.num_rows)).cast(pa.string())
 
-    def _read(
-        self, path: str, parts: Sequence[_Part], columns: Sequence[Column], batch_rows: int
-    ) -> Iterator[pa.RecordBatch]:
-        """The place's own columns of some parts of one file; of all its columns' first where it needs none of them."""
-        names = source_columns(columns, self._place) or [self._place.vector or self.schema.names[0]]
-        file = self._opened(path)
-        try:
-            yield from file.batches([part.number for part in parts], names, batch_rows)
-        finally:
-            file.close()
-
-    def _opened(self, path: str) -> VectorFile:
+    def _opened(self, path: str, closing: ExitStack) -> int:
         """Raises StoreAway where another file has taken its place since it was looked at."""
-        if self._identity(path) != self._seen[path]:
+        descriptor = self._folder.open(path)
+        closing.callback(os.close, descriptor)
+        if identity(os.fstat(descriptor)) != self._seen[path]:
             raise StoreAway(f"{path!r} was replaced meanwhile; read again")
-        return open_vector_file(self._folder, path)
+        return descriptor
 
     def _look(self) -> None:
         """Takes note of the files that there are, if they are others than before."""
@@ -179,8 +174,7 @@ class SourceFiles:
         schemas: dict[str, pa.Schema] = {}
         first = 0
         for path in paths:
-            file = open_vector_file(self._folder, path)
-            try:
+            with closing_file(open_vector_file(path, self._folder.open(path))) as file:
                 check_columns(file.schema, self._place, repr(path))
                 self.format = file.what
                 schemas[path] = file.schema.remove_metadata()
@@ -188,8 +182,6 @@ class SourceFiles:
                     if rows:
                         parts.append(_Part(path, number, rows, first))
                     first += rows
-            finally:
-                file.close()
         self.schema = schemas[paths[0]]
         self._seen, self._parts, self._index, self._dimension = seen, parts, None, None
 
@@ -218,20 +210,25 @@ class SourceFiles:
             os.close(descriptor)
 
     def _found_dimension(self) -> int:
-        fixed = fixed_dimension(self.schema.field(self._place.vector).type)
+        fixed = fixed_dimension(self.schema.field(self._vector).type)
         if fixed is not None:
             return fixed
-        for path, parts in _of_files(self._parts):
-            for batch in self._read(path, parts, ["vector"], 256):
-                lengths = pc.drop_null(pc.list_value_length(batch.column(self._place.vector)))
-                if len(lengths):
-                    return int(lengths[0].as_py())
+        for batch, _ in self._read(self._parts, ["vector"], _FEW_ROWS):
+            lengths = pc.drop_null(pc.list_value_length(batch.column(self._vector)))
+            if len(lengths):
+                return int(lengths[0].as_py())
         raise WrongPlace(f"no row of {self._place.collection!r} has a vector, so that their dimension is not known")
 
 
 def _of_files(parts: Sequence[_Part]) -> Iterator[tuple[str, list[_Part]]]:
     """Parts by their files, in the order given."""
     return ((path, list(those)) for path, those in groupby(parts, lambda part: part.path))
+
+
+def _neighbours(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
+    """Parts of one file, in runs of which each goes on where the one before ends."""
+    runs = groupby(enumerate(parts), lambda numbered: numbered[1].number - numbered[0])
+    return ([part for _, part in run] for _, run in runs)
 
 
 def _row_number(text: str, rows: int) -> int:

@@ -1,8 +1,4 @@
-"""Parquet files, Arrow files, and datasets that Hugging Face's `save_to_disk` wrote, below a folder of the operator's.
-
-Transformed vectors go to a folder of Parquet files beside. Which of the two is read, the user's application decides:
-nothing tells readers of files.
-"""
+"""A dataset in files as one place of a connection."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,11 +8,10 @@ import pyarrow as pa
 from pydantic import AfterValidator
 
 from app.connections.options import ConnectionOptions
-from app.stores.folder import Folder
-from app.stores.kinds import StoreKind
-from app.stores.parquet_target import ParquetTarget, TargetColumns
+from app.stores.files.folder import Folder
+from app.stores.files.target import ParquetTarget, TargetColumns
 from app.stores.protocol import Abilities, Column, Place, StoreDescription, Switched, Target, WrongPlace
-from app.stores.source_files import SourceFiles
+from app.stores.files.source import SourceFiles
 
 _ENDINGS = (".parquet", ".arrow", ".feather")
 _ROW = "file_row_number"
@@ -42,7 +37,7 @@ class FileStore:
         if place.vector is None:
             raise WrongPlace("say which column holds the vectors: `vector`")
         self._folder, self._place, self._vector = folder, place, place.vector
-        self._source = SourceFiles(folder, place)
+        self._source = SourceFiles(folder, place, place.vector)
         self._opened: dict[str, ParquetTarget] = {}
 
     @classmethod
@@ -109,7 +104,7 @@ class FileStore:
         """In DuckDB's SQL, which reads Parquet where it lies."""
         old, new = self._place.collection, self._target_path(target)
         join, vector = _quoted(self._place.id or _ROW), _quoted(self._vector)
-        if self._source.format != "parquet":
+        if self._source.format != "Parquet":
             return f"-- read {join} and {vector} from the Parquet files in {new!r}, in place of {vector} in {old!r}"
         read = _literal(old if old.endswith(".parquet") else f"{old}/*.parquet")
         rows = read if self._place.id else f"read_parquet({read}, file_row_number = true)"
@@ -123,6 +118,3 @@ def _quoted(name: str) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-KIND = StoreKind(FilesOptions, FileStore.open)

@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.stores.arrow_items import float_vectors, ids_from_texts, texts_of_ids
-from app.stores.folder import Folder, Identity, identity
-from app.stores.folder_files import clear_unfinished, replaced, writing_to
-from app.stores.key_index import NOWHERE, KeyIndex, Parts, hashes_of
+from app.stores.files.folder import Folder, Identity, identity
+from app.stores.files.durable import clear_unfinished, replaced, writing_to
+from app.stores.files.key_index import NOWHERE, KeyIndex, Parts, hashes_of
 from app.stores.protocol import Target, WrongPlace
-from app.stores.vector_files import open_vector_file
+from app.stores.files.formats import open_vector_file
 
 _ABOUT = "_crosswalk.json"  # what begins with _ or . is no part of the data to those who read such folders
 _ENDING = ".parquet"
@@ -182,7 +182,8 @@ class ParquetTarget:
 
     def _read(self, name: str, batch_rows: int, vectors: bool) -> Iterator[pa.RecordBatch]:
         """What a file holds: `id` as text, and `vector`."""
-        file = open_vector_file(self._folder, f"{self._path}/{name}")
+        path = f"{self._path}/{name}"
+        file = open_vector_file(path, self._folder.open(path))
         try:
             columns = [self._columns.id, *([self._columns.vector] if vectors else [])]
             for batch in file.batches(range(len(file.part_rows)), columns, batch_rows):

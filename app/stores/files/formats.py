@@ -13,7 +13,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.stores.folder import Folder, identity
+from app.stores.files.folder import identity
 from app.stores.protocol import StoreAway, WrongPlace
 
 _PARQUET, _ARROW_FILE = b"PAR1", b"ARROW1"
@@ -44,9 +44,10 @@ class VectorFile(Protocol):
     def close(self) -> None: ...
 
 
-def open_vector_file(folder: Folder, path: str) -> VectorFile:
-    """Opens the file at a resolved path, in the format that its first bytes say."""
-    watched = _WatchedFile(path, folder.open(path))
+def open_vector_file(path: str, descriptor: int) -> VectorFile:
+    """The file of an open descriptor, which is its from now on, in the format that its first bytes say. path: for
+    errors."""
+    watched = _WatchedFile(path, descriptor)
     try:
         magic = watched.start(len(_ARROW_FILE))
         if magic.startswith(_PARQUET):
