@@ -45,7 +45,10 @@ class ListedKind:
 
 STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
     {
+        "elasticsearch": ListedKind("app.stores.elasticsearch", needs=("elasticsearch",), extra="elasticsearch"),
         "files": ListedKind("app.stores.files", needs=(), extra=""),
+        "milvus": ListedKind("app.stores.milvus", needs=("pymilvus",), extra="milvus"),
+        "qdrant": ListedKind("app.stores.qdrant", needs=("qdrant_client",), extra="qdrant"),
     }
 )
 """By the word that `kind` has in the file of connections."""
