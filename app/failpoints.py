@@ -80,6 +80,10 @@ class Failpoint(StrEnum):
     QUERIES_SAVED = "artifact.queries-saved"
     SAMPLE_SAVED = "artifact.sample-saved"
 
+    STORE_BATCH_BEGUN = "store.batch-begun"
+    STORE_BATCH_WRITTEN = "store.batch-written"
+    STORE_BATCH_NOTED = "store.batch-noted"
+
     GENERATION_BUILT = "generation.row-written"
     UNITS_PLANNED = "transform.units-planned"
     UNIT_CLAIMED = "transform.unit-claimed"

@@ -158,7 +158,7 @@ def _payloads(batch: pa.RecordBatch, names: Sequence[str]) -> pa.StringArray:
 
 def _values(array: pa.Array) -> list[Any]:
     """Cells as Python values; those of Arrow's type of JSON as what they say."""
-    cells = array.to_pylist()
+    cells: list[Any] = array.to_pylist()
     if isinstance(array.type, pa.JsonType):
         return [None if cell is None else json.loads(cell) for cell in cells]
     return cells

@@ -1,6 +1,6 @@
 """Items as Arrow record batches: how the columns that `protocol` lists are made and read.
 
-Vectors are (n, d) float32 arrays in memory, one row an item, with a mask of the items that have one.
+FloatRows are (n, d) float32 arrays in memory, one row an item, with a mask of the items that have one.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from app.stores.protocol import Column
 
-Vectors = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+FloatRows = npt.NDArray[np.float32]
+RowFlags = npt.NDArray[np.bool_]
 
 _TYPES: Mapping[str, pa.DataType] = {
     "id": pa.string(),
@@ -25,7 +25,7 @@ _TYPES: Mapping[str, pa.DataType] = {
 }
 
 
-def vector_array(vectors: Vectors, there: Mask | None = None) -> pa.FixedSizeListArray:
+def vector_array(vectors: FloatRows, there: RowFlags | None = None) -> pa.FixedSizeListArray:
     """The `vector` column. vectors: (n, d) float32, of which nothing is copied where it lies in one piece. there: (n,),
     False for items that have no vector; left out, all have one."""
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
@@ -41,7 +41,7 @@ def item_batch(columns: Sequence[Column], values: Mapping[Column, pa.Array | Seq
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
-def vectors_of(items: pa.RecordBatch) -> tuple[Vectors, Mask]:
+def vectors_of(items: pa.RecordBatch) -> tuple[FloatRows, RowFlags]:
     """The `vector` column as (n, d) float32, with (n,) whether each item has one; rows of those without are of no
     meaning. Nothing of the vectors is copied."""
     column = items.column("vector")
@@ -51,7 +51,7 @@ def vectors_of(items: pa.RecordBatch) -> tuple[Vectors, Mask]:
     return flat.to_numpy(zero_copy_only=False).reshape(len(column), width), there
 
 
-def vector_marks(vectors: Vectors, there: Mask | None = None) -> pa.UInt64Array:
+def vector_marks(vectors: FloatRows, there: RowFlags | None = None) -> pa.UInt64Array:
     """The `mark` column for stores that have none of their own: (n,) uint64, a hash of each vector's bytes; 0 where
     there is none."""
     rows = np.ascontiguousarray(vectors).reshape(-1).view(np.uint8).data

@@ -126,6 +126,9 @@ class Store(Protocol):
     def written(self, target: Target, *, batch_rows: int, vectors: bool = False) -> Iterator[pa.RecordBatch]:
         """The ids (and vectors) that the target holds."""
 
+    def written_by_id(self, target: Target, ids: Sequence[str]) -> pa.RecordBatch:
+        """`id` and `vector` of what the target holds of these items, in any order; others are left out."""
+
     def erase(self, target: Target, ids: Sequence[str]) -> None:
         """Takes transformed vectors of items that are gone out of the target."""
 

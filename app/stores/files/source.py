@@ -24,9 +24,9 @@ from app.stores.arrow_items import (
     texts_of_ids,
 )
 from app.stores.files.folder import Folder, Identity, identity
+from app.stores.files.formats import open_vector_file
 from app.stores.files.key_index import NOWHERE, KeyIndex, hashes_of
 from app.stores.protocol import Column, Place, StoreAway, WrongPlace
-from app.stores.files.formats import open_vector_file
 
 _ENDINGS = (".parquet", ".arrow")
 _FEW_ROWS, _BY_ID_ROWS, _IDS_ROWS = 2**8, 2**12, 2**16
@@ -198,9 +198,7 @@ class SourceFiles:
                 f"{'files of more than one kind' if endings else 'no file that ends in .parquet or .arrow'}: "
                 f"{', '.join(names[:20]) or 'nothing'}"
             )
-        return [
-            self._folder.resolved(f"{resolved}/{name}") for name in names if PurePosixPath(name).suffix in endings
-        ]
+        return [self._folder.resolved(f"{resolved}/{name}") for name in names if PurePosixPath(name).suffix in endings]
 
     def _identity(self, path: str) -> Identity:
         descriptor = self._folder.open(path)
@@ -213,7 +211,7 @@ class SourceFiles:
         fixed = fixed_dimension(self.schema.field(self._vector).type)
         if fixed is not None:
             return fixed
-        for batch, _ in self._read(self._parts, ["vector"], _FEW_ROWS):
+        for batch, _ in self._read(self._parts, ["vector", "id"], _FEW_ROWS):
             lengths = pc.drop_null(pc.list_value_length(batch.column(self._vector)))
             if len(lengths):
                 return int(lengths[0].as_py())

@@ -9,9 +9,9 @@ from pydantic import AfterValidator
 
 from app.connections.options import ConnectionOptions
 from app.stores.files.folder import Folder
+from app.stores.files.source import SourceFiles
 from app.stores.files.target import ParquetTarget, TargetColumns
 from app.stores.protocol import Abilities, Column, Place, StoreDescription, Switched, Target, WrongPlace
-from app.stores.files.source import SourceFiles
 
 _ENDINGS = (".parquet", ".arrow", ".feather")
 _ROW = "file_row_number"

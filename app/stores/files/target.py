@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.stores.arrow_items import float_vectors, ids_from_texts, texts_of_ids
-from app.stores.files.folder import Folder, Identity, identity
 from app.stores.files.durable import clear_unfinished, replaced, writing_to
+from app.stores.files.folder import Folder, Identity, identity
+from app.stores.files.formats import open_vector_file
 from app.stores.files.key_index import NOWHERE, KeyIndex, Parts, hashes_of
 from app.stores.protocol import Target, WrongPlace
-from app.stores.files.formats import open_vector_file
 
 _ABOUT = "_crosswalk.json"  # what begins with _ or . is no part of the data to those who read such folders
 _ENDING = ".parquet"

@@ -32,7 +32,7 @@ _OF_TARGET = "crosswalk.target"
 
 
 class MilvusStore:
-    """place.collection: a collection's name, or an alias. place.vector: the field; left out where there is one alone."""
+    """place.collection: a collection's name, or an alias. place.vector: the field; None where there is one alone."""
 
     def __init__(self, calls: MilvusCalls, place: Place) -> None:
         self._calls, self._place = calls, place

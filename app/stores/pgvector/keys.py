@@ -16,7 +16,7 @@ class KeyColumn:
 
 
 @dataclass(frozen=True)
-class Key:
+class PrimaryKey:
     """The key's columns. An `id` is the text of the one, or a JSON array of the texts of several."""
 
     columns: tuple[KeyColumn, ...]
@@ -45,16 +45,17 @@ class Key:
         return [[several[place] for several in texts] for place in range(len(self.columns))]
 
     @property
-    def names(self) -> list[sql.Identifier]:
-        return [sql.Identifier(column.name) for column in self.columns]
-
-    @property
     def order(self) -> sql.Composed:
-        return sql.SQL(", ").join(self.names)
+        """The columns of the table `t`, as a list."""
+        return sql.SQL(", ").join(sql.Identifier("t", column.name) for column in self.columns)
 
     @property
-    def as_texts(self) -> list[sql.Composed]:
-        return [sql.SQL("{}::text").format(name) for name in self.names]
+    def as_texts(self) -> sql.Composed:
+        """The texts of the columns of the table `t`, as a list of columns k1, k2, ..."""
+        return sql.SQL(", ").join(
+            sql.SQL("{}::text AS {}").format(sql.Identifier("t", column.name), sql.Identifier(f"k{place}"))
+            for place, column in enumerate(self.columns, 1)
+        )
 
     def behind(self) -> sql.Composed:
         """A condition with a placeholder a column, from $1: keys behind one, in the key's order."""
@@ -63,12 +64,12 @@ class Key:
         )
         return sql.SQL("({}) > ({})").format(self.order, values)
 
-    def equals(self, table: str, texts: str) -> sql.Composed:
-        """A condition: `table`'s key is what the columns k1, k2, ... of `texts` say."""
+    def equals(self, texts: str, *, as_text: bool = False) -> sql.Composed:
+        """A condition: the key of the table `t` is what the columns k1, k2, ... of `texts` say. as_text: its text is,
+        which no text is wrong for, and which no index helps to find."""
+        form = sql.SQL("{0}::text = {1}" if as_text else "{0} = {1}::{2}")
         return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}::{}").format(
-                sql.Identifier(table, column.name), sql.Identifier(texts, f"k{place}"), sql.SQL(column.sql_type)
-            )
+            form.format(sql.Identifier("t", column.name), sql.Identifier(texts, f"k{place}"), sql.SQL(column.sql_type))
             for place, column in enumerate(self.columns, 1)
         )
 

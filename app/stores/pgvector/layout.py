@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from psycopg import Connection, errors, sql
 
-from app.stores.pgvector.keys import Key, KeyColumn
+from app.stores.pgvector.keys import KeyColumn, PrimaryKey
 from app.stores.protocol import Place, WrongPlace
 
 VectorType = Literal["vector", "halfvec"]
@@ -51,13 +51,13 @@ class Layout:
     schema: str
     table: str
     columns: tuple[TableColumn, ...]
-    key: Key
+    key: PrimaryKey
     vector: TableColumn
     extension: str
 
     @property
-    def name(self) -> sql.Composed:
-        return sql.Identifier(self.schema, self.table) + sql.SQL("")
+    def name(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.table)
 
     @property
     def vector_type(self) -> VectorType:
@@ -118,17 +118,24 @@ def _tables_with_vectors(connection: Connection[Any]) -> list[str]:
 def _columns(connection: Connection[Any], oid: int) -> tuple[TableColumn, ...]:
     return tuple(
         TableColumn(
-            name, type_, sql_type, number, not_null, is_vector, comment, modifier if is_vector and modifier > 0 else None
+            name,
+            type_,
+            sql_type,
+            number,
+            not_null,
+            is_vector,
+            comment,
+            dimension if is_vector and dimension > 0 else None,
         )
-        for name, type_, sql_type, modifier, number, not_null, is_vector, comment in connection.execute(
+        for name, type_, sql_type, dimension, number, not_null, is_vector, comment in connection.execute(
             _COLUMNS, (oid,)
         )
     )
 
 
 def _vector(table: str, columns: Sequence[TableColumn], name: str | None) -> TableColumn:
-    # Columns that an upgrade has added are none of the user's.
-    vectors = [column for column in columns if column.is_vector and not is_ours(column)]
+    # A column that an upgrade has added is none of the user's, until the user names it as one to go on from.
+    vectors = [column for column in columns if column.is_vector and (column.name == name or not is_ours(column))]
     there = _listed(column.name for column in vectors)
     if name is None:
         if len(vectors) != 1:
@@ -142,16 +149,16 @@ def _vector(table: str, columns: Sequence[TableColumn], name: str | None) -> Tab
 
 def _key(
     connection: Connection[Any], oid: int, table: str, columns: Sequence[TableColumn], name: str | None
-) -> Key:
+) -> PrimaryKey:
     keys = [(primary, tuple(names)) for primary, names in connection.execute(_KEYS, (oid,))]
     if name is not None:
         column = _named(table, columns, name)
         if (name,) not in [names for _, names in keys] or not column.not_null:
             raise WrongPlace(f"column {name!r} of {table!r} is no key: it needs a unique index and NOT NULL")
-        return Key((KeyColumn(name, column.sql_type),))
+        return PrimaryKey((KeyColumn(name, column.sql_type),))
     for primary, names in keys:
         if primary:
-            return Key(tuple(KeyColumn(name, _named(table, columns, name).sql_type) for name in names))
+            return PrimaryKey(tuple(KeyColumn(name, _named(table, columns, name).sql_type) for name in names))
     raise WrongPlace(f"table {table!r} has no primary key; say by `id` which unique column is its key")
 
 
@@ -162,12 +169,22 @@ def _named(table: str, columns: Sequence[TableColumn], name: str) -> TableColumn
     raise WrongPlace(f"{table!r} has no column {name!r}; there are: {_listed(column.name for column in columns)}")
 
 
-MADE_BY_US = "Vectors of another model, written by Crosswalk"
-"""The comment of a column that an upgrade added."""
+_MADE_BY_US = "Written by Crosswalk, in place of: "
 
 
 def is_ours(column: TableColumn) -> bool:
-    return column.comment == MADE_BY_US
+    """Whether an upgrade has added the column."""
+    return column.comment.startswith(_MADE_BY_US)
+
+
+def comment_of_ours(layout: Layout) -> str:
+    """The comment of a column that an upgrade adds for a place: what it is known by, and the user's column."""
+    return _MADE_BY_US + name_for_readers(layout)
+
+
+def name_for_readers(layout: Layout) -> str:
+    """The name by which readers know the vectors: that of the user's column from which the upgrades began."""
+    return layout.vector.comment.removeprefix(_MADE_BY_US) if is_ours(layout.vector) else layout.vector.name
 
 
 def _listed(names: Any) -> str:

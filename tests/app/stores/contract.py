@@ -20,12 +20,13 @@ from tests.app.stores.world import StoreWorld, UserItem, Vector, opened
 ITEMS, BATCH_ROWS = 23, 5
 TARGET = Target("faq-g2", dimension=6, metric="cosine")
 ALL: tuple[Column, ...] = ("id", "vector", "mark", "text", "label", "payload")
-SHOPS = [None, "Bäckerei \"Ümit\" & Söhne", "it's; DROP TABLE x --", "書店\n\t\\", ""]
+SHOPS = [None, 'Bäckerei "Ümit" & Söhne', "it's; DROP TABLE x --", "書店\n\t\\", ""]
 
 
 def unit_rows(count: int, dimension: int, seed: int = 0) -> npt.NDArray[np.float32]:
     rows = np.random.default_rng(seed).normal(size=(count, dimension))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    unit: npt.NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def user_items(world: StoreWorld, count: int = ITEMS) -> list[UserItem]:
@@ -129,7 +130,8 @@ class StoreContract:
         assert list(store.scan(["id"], batch_rows=BATCH_ROWS, after=order[-1])) == []
 
     def test_batches_are_as_large_as_asked_for_at_most_and_have_the_columns_asked_for(self, store: Store) -> None:
-        for columns in (["id"], ["id", "mark"], ["vector", "id"], list(ALL)):
+        wanted: list[list[Column]] = [["id"], ["id", "mark"], ["vector", "id"], list(ALL)]
+        for columns in wanted:
             batches = list(store.scan(columns, batch_rows=BATCH_ROWS))
             assert all(0 < batch.num_rows <= BATCH_ROWS for batch in batches)
             assert all(batch.schema.names == columns for batch in batches)
@@ -150,9 +152,7 @@ class StoreContract:
         assert sorted(ids_of(found)) == sorted(wanted)
         everything = scanned(store)
         assert marks_of(found) == {id_: marks_of(everything)[id_] for id_ in wanted}
-        assert_same(
-            vectors_by_id(found), {id_: vectors_by_id(everything)[id_] for id_ in wanted}, tolerance=0
-        )
+        assert_same(vectors_by_id(found), {id_: vectors_by_id(everything)[id_] for id_ in wanted}, tolerance=0)
         assert store.by_id([unknown], ["id", "vector"]).num_rows == 0
 
     def test_a_mark_is_another_one_whenever_the_vector_is_and_only_then(
@@ -196,6 +196,9 @@ class StoreContract:
         other = opened(world.connection, world.place)
         try:
             assert_same(held(other), vectors_by_id(written), world.tolerance)
+            some = ids_of(written)[3:6]
+            found = vectors_by_id(other.written_by_id(TARGET, [*some, world.ids(ITEMS + 1)[-1]]))
+            assert_same(found, {id_: vectors_by_id(written)[id_] for id_ in some}, world.tolerance)
             assert sorted(id_ for batch in other.written(TARGET, batch_rows=4) for id_ in ids_of(batch)) == sorted(
                 ids_of(written)
             )
@@ -215,7 +218,7 @@ class StoreContract:
         assert store.write(TARGET, again) == []
         assert store.write(TARGET, again) == []
         assert_same(held(store), vectors_by_id(again), world.tolerance)
-        assert len(list(store.written(TARGET, batch_rows=1000))[0]) == again.num_rows
+        assert len(next(store.written(TARGET, batch_rows=1000))) == again.num_rows
 
     def test_an_item_that_is_gone_is_not_written_and_named(self, world: StoreWorld, store: Store) -> None:
         store.make_target(TARGET)

@@ -1,19 +1,22 @@
 """Parquet, Arrow's file format, its streams, and folders of either, each through the whole contract."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from app.connections.file import ConfiguredConnection
+from app.stores.batches import vector_array
+from app.stores.files.folder import Folder
+from app.stores.files.store import FileStore
 from app.stores.protocol import Place, Target
-from tests.app.stores.contract import StoreContract
+from tests.app.stores.contract import StoreContract, held, ids_of, items_to_write, scanned, unit_rows, vectors_by_id
 from tests.app.stores.world import UserItem, Vector
 
 PLACE = Place("faq", "key", "vector", text="text", label="label", payload=("shop", "tags"))
@@ -66,8 +69,8 @@ class FilesWorld:
         ]
 
     def ids(self, count: int) -> list[str]:
-        odd = ["it's \"odd\"", "a/b\\c", "書店", " ", "007", "-", "%", "x" * 300]
-        return [odd[number] if number < len(odd) else f"item-{count - number}" for number in range(count)]
+        odd = ['it\'s "odd"', "a/b\\c", "書店", " ", "007", "-", "%", "x" * 300]
+        return [odd[number] if number < len(odd) else f"item-{1000 - number}" for number in range(count)]
 
     def insert(self, items: Sequence[UserItem]) -> None:
         self._items |= {item.id: item for item in items}
@@ -144,3 +147,72 @@ class TestHuggingFaceDataset(StoreContract):
     @pytest.fixture
     def world(self, tmp_path: Path) -> FilesWorld:
         return FilesWorld(tmp_path, "faq", [f"faq/data-{n:05}-of-00002.arrow" for n in range(2)])
+
+
+NUMBERED = Target("faq_g2", dimension=6, metric="cosine")
+
+
+def numbered(folder: Path, id_column: str | None) -> FileStore:
+    """A file of 9 rows whose ids are whole numbers, or that has none."""
+    vectors = vector_array(unit_rows(9, 4))
+    keys = pa.array([5, -7, 2**62, 0, 1, 2, 3, 4, 9], pa.int64())
+    write_file(folder / "numbered.parquet", pa.table({"key": keys, "vector": vectors}))
+    return FileStore(Folder(folder, "shelf"), Place("numbered.parquet", id_column, "vector"))
+
+
+@pytest.mark.parametrize("id_column", ["key", None])
+def test_old_and_new_vectors_are_joined_by_the_statement_that_a_switch_answers_with(
+    tmp_path: Path, id_column: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = numbered(tmp_path, id_column)
+    store.make_target(NUMBERED)
+    items = scanned(store, ["id", "vector", "mark"])
+    written = items_to_write(items, target=NUMBERED)
+    assert store.write(NUMBERED, written) == []
+    statement = store.switch(NUMBERED).statement
+    assert statement is not None
+    monkeypatch.chdir(tmp_path)
+    joined = duckdb.sql(statement).to_arrow_table()
+    keys = pq.read_table(tmp_path / "numbered.parquet")["key"].to_pylist()
+    new = dict(zip(joined["key"].to_pylist(), joined["vector"].to_pylist(), strict=True))
+    wanted = vectors_by_id(written)
+    assert len(new) == 9
+    for id_, key in zip(ids_of(items), keys, strict=True):
+        np.testing.assert_array_equal(np.array(new[key], np.float32), wanted[id_])
+
+
+def test_an_item_without_an_id_of_its_own_is_found_by_the_number_of_its_row(tmp_path: Path) -> None:
+    store = numbered(tmp_path, None)
+    assert ids_of(scanned(store, ["id"])) == [str(number) for number in range(9)]
+    assert sorted(ids_of(store.by_id(["8", "3", "9", "-1", "03", "x"], ["id"]))) == ["3", "8"]
+    assert ids_of(scanned(store, ["id"], after="6")) == ["7", "8"]
+
+
+def test_images_of_hugging_face_are_their_bytes_and_no_path_is_followed(tmp_path: Path) -> None:
+    images = [{"bytes": b"\x89PNG", "path": "/etc/hostname"}, {"bytes": None, "path": "/etc/hostname"}]
+    table = pa.table({"key": ["a", "b"], "vector": vector_array(unit_rows(2, 4)), "image": images})
+    write_file(tmp_path / "pictures.parquet", table)
+    store = FileStore(Folder(tmp_path, "shelf"), Place("pictures.parquet", "key", "vector", image="image"))
+    assert scanned(store, ["image"]).column("image").to_pylist() == [b"\x89PNG", None]
+
+
+def test_rows_that_a_killed_writer_left_in_two_files_count_once(tmp_path: Path) -> None:
+    store = numbered(tmp_path, "key")
+    store.make_target(NUMBERED)
+    items = scanned(store, ["id", "vector", "mark"])
+    first, second = (items_to_write(items, seed=seed, target=NUMBERED) for seed in (1, 2))
+    store.write(NUMBERED, first)
+    folder = tmp_path / "numbered.faq_g2.parquet"
+    older = (folder / "part-00000000.parquet").read_bytes()
+    store.write(NUMBERED, second)
+    (folder / "part-00000000.parquet").write_bytes(older)  # as if killed before these were taken out
+    (folder / ".0123.writing").write_bytes(b"half")
+
+    other = numbered(tmp_path, "key")
+    assert vectors_by_id(second).keys() == held(other, NUMBERED).keys()
+    erased = ids_of(first)[:2]
+    other.erase(NUMBERED, erased)
+    assert held(other, NUMBERED).keys() == vectors_by_id(second).keys() - set(erased)
+    other.build_index(NUMBERED)
+    assert pq.read_table(folder).num_rows == 7
+    assert sorted(path.name for path in folder.iterdir()) == ["_crosswalk.json", "part-00000001.parquet"]

@@ -1,0 +1,93 @@
+"""What an upgrade has written to a target: by a hash of each item's id, the mark that its old vector had.
+
+A file that only grows, 16 bytes a line: what is about to be written is noted before, what was written after. A process
+that is killed at any time leaves a file that says no more than was done, and names all that may have been done.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.portable import publish
+
+Hashes = npt.NDArray[np.uint64]
+
+NOTHING, BEGUN = np.uint64(0), np.uint64(2**64 - 1)
+"""In place of a mark: of an item that has nothing in the target, and of one whose write may or may not be done."""
+
+_LINE = np.dtype([("id", "<u8"), ("mark", "<u8")])
+
+
+def id_hashes(ids: Sequence[str]) -> Hashes:
+    """(n,) uint64: of 10 million ids, two have the same one with a probability of 3 in a million."""
+    digests = b"".join(hashlib.blake2b(id_.encode(), digest_size=8).digest() for id_ in ids)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+
+
+class Ledger:
+    """Of one target. Held in memory as two arrays, 16 bytes an item; `noted` is kept, and counts for what is asked once
+    `gather` has brought it in."""
+
+    def __init__(self, file: Path) -> None:
+        """Opens or makes it."""
+        self._file = file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = np.fromfile(file, _LINE) if file.exists() else np.empty(0, _LINE)
+        self._ids, self._marks = _newest(lines["id"].astype(np.uint64), lines["mark"].astype(np.uint64))
+        self._noted: list[tuple[Hashes, Hashes]] = []
+        self._write_compact()
+        self._handle = os.open(file, os.O_WRONLY | os.O_APPEND)
+
+    def __len__(self) -> int:
+        """How many items have their vector in the target."""
+        return int(np.count_nonzero((self._marks != NOTHING) & (self._marks != BEGUN)))
+
+    def marks(self, ids: Hashes) -> Hashes:
+        """(n,) what is known of these items; NOTHING for those of which nothing is."""
+        if len(self._ids) == 0:
+            return np.zeros(len(ids), np.uint64)
+        places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        marks: Hashes = np.where(self._ids[places] == ids, self._marks[places], NOTHING)
+        return marks
+
+    def known(self) -> Hashes:
+        """The items that have, or may have, something in the target; in ascending order."""
+        known: Hashes = self._ids[self._marks != NOTHING]
+        return known
+
+    def note(self, ids: Hashes, marks: Hashes | np.uint64) -> None:
+        """Keeps lines for good: durable when it returns."""
+        lines = np.empty(len(ids), _LINE)
+        lines["id"], lines["mark"] = ids, marks
+        data = lines.tobytes()
+        while data:
+            data = data[os.write(self._handle, data) :]
+        os.fdatasync(self._handle)
+        self._noted.append((ids, lines["mark"].astype(np.uint64)))
+
+    def gather(self) -> None:
+        """Brings what was noted since into what is known."""
+        ids = np.concatenate([self._ids, *(ids for ids, _ in self._noted)])
+        marks = np.concatenate([self._marks, *(marks for _, marks in self._noted)])
+        self._ids, self._marks = _newest(ids, marks)
+        self._noted.clear()
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    def _write_compact(self) -> None:
+        """The file with one line an item, in place of all that was noted of it; whole lines, where one broke off."""
+        lines = np.empty(len(self._ids), _LINE)
+        lines["id"], lines["mark"] = self._ids, self._marks
+        if not self._file.exists() or self._file.stat().st_size != lines.nbytes:
+            publish(self._file, lines.tobytes())
+
+
+def _newest(ids: Hashes, marks: Hashes) -> tuple[Hashes, Hashes]:
+    """Of each id the last mark, in ascending order of the ids."""
+    found, last = np.unique(ids[::-1], return_index=True)
+    return found, marks[::-1][last]

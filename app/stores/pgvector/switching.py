@@ -1,0 +1,99 @@
+"""The view by which readers see one column of vectors or another: replaced in one transaction, whatever the dimensions.
+
+The user's table keeps its columns and their names. The view has all of them but those that upgrades added, with the
+vectors' column taken from wherever readers are to look.
+"""
+
+from typing import Any
+
+from psycopg import Connection, errors, sql
+
+from app.stores.pgvector.columns import briefly_locked
+from app.stores.pgvector.layout import Layout, TableColumn, is_ours, name_for_readers
+from app.stores.protocol import CannotSwitch, WrongPlace
+
+_MADE_BY_US = "What readers see, kept by Crosswalk"
+_INVOKER_SINCE = 150_000
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+_OBJECT = """
+SELECT c.oid, coalesce(obj_description(c.oid, 'pg_class'), '') FROM pg_class c JOIN pg_namespace n
+  ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2
+"""
+_GRANTS = """
+SELECT a.privilege_type, coalesce(quote_ident(r.rolname), 'PUBLIC'), a.is_grantable
+FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+WHERE c.oid = $1 AND a.grantee <> c.relowner AND (a.grantee = 0 OR r.rolname IS NOT NULL)
+"""
+
+
+def view_of(layout: Layout) -> str:
+    """The view's name, in the table's schema."""
+    return f"{layout.table}_current"
+
+
+def view_is_there(connection: Connection[Any], layout: Layout) -> bool:
+    """Raises WrongPlace where something else has its name."""
+    return _view(connection, layout) is not None
+
+
+def show(connection: Connection[Any], layout: Layout, column: TableColumn) -> str:
+    """Has the view show a column as the vectors', in one step for whoever reads. Returns what names the view in SQL.
+
+    Who may read or write the table may do so through the view; what is granted on the view stays.
+    """
+    view = sql.Identifier(layout.schema, view_of(layout))
+    there = _view(connection, layout)
+
+    def replace() -> None:
+        grants = connection.execute(_GRANTS, (layout.oid if there is None else there,)).fetchall()
+        connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
+        connection.execute(_definition(connection, layout, column))
+        connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(view, sql.Literal(_MADE_BY_US)))
+        for right, grantee, grantable in grants:
+            if right in _RIGHTS:
+                more = " WITH GRANT OPTION" if grantable else ""
+                connection.execute(
+                    sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(right), view, sql.SQL(grantee + more))
+                )
+
+    try:
+        briefly_locked(connection, view_of(layout), replace)
+    except errors.DependentObjectsStillExist:
+        raise CannotSwitch(
+            f"other views read {view_of(layout)!r}, and would have to be made anew: have them read the table, or drop "
+            "them for the switch"
+        ) from None
+    return view.as_string(connection)
+
+
+def _view(connection: Connection[Any], layout: Layout) -> int | None:
+    found = connection.execute(_OBJECT, (layout.schema, view_of(layout))).fetchone()
+    if found is None:
+        return None
+    oid, comment = found
+    if comment != _MADE_BY_US:
+        raise WrongPlace(
+            f"the view that readers are switched by would be {view_of(layout)!r}, and there is something else of that "
+            f"name in the schema {layout.schema!r}: rename it"
+        )
+    return int(oid)
+
+
+def _definition(connection: Connection[Any], layout: Layout, column: TableColumn) -> sql.Composed:
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(
+            sql.Identifier(column.name if each.name == name_for_readers(layout) else each.name),
+            sql.Identifier(each.name),
+        )
+        for each in layout.columns
+        if not is_ours(each)
+    )
+    # Readers' own rights and policies count, not those of whoever made the view.
+    invoker = connection.info.server_version >= _INVOKER_SINCE
+    return sql.SQL("CREATE VIEW {}{} AS SELECT {} FROM {}").format(
+        sql.Identifier(layout.schema, view_of(layout)),
+        sql.SQL(" WITH (security_invoker = true)" if invoker else ""),
+        columns,
+        layout.name,
+    )
