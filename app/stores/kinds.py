@@ -45,14 +45,11 @@ class ListedKind:
 
 STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
     {
-<<<<<<< HEAD
         "elasticsearch": ListedKind("app.stores.elasticsearch", needs=("elasticsearch",), extra="elasticsearch"),
         "files": ListedKind("app.stores.files", needs=(), extra=""),
         "milvus": ListedKind("app.stores.milvus", needs=("pymilvus",), extra="milvus"),
         "qdrant": ListedKind("app.stores.qdrant", needs=("qdrant_client",), extra="qdrant"),
-=======
         "pgvector": ListedKind("app.stores.pgvector", needs=("psycopg",), extra="pgvector"),
->>>>>>> pg
     }
 )
 """By the word that `kind` has in the file of connections."""
