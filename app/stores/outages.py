@@ -31,7 +31,8 @@ def made_again(call: Callable[[], Answer]) -> Answer:
         wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT),
         reraise=True,
     )
-    return attempts(call)
+    answer: Answer = attempts(call)
+    return answer
 
 
 def refused(store: str) -> PassingOutage:

@@ -183,8 +183,7 @@ class ElasticsearchStore:
         """All ids behind `after`, in the order of their characters' code points."""
         parts = []
         for hits in moment.pages(_PAGE, source=False):
-            if routed := next((hit["_id"] for hit in hits if "_routing" in hit), None):
-                raise WrongPlace(f"the document {routed!r} is routed by a key of its own, which is not known here")
+            _refuse_routed(hits)
             parts.append(pa.array([hit["_id"] for hit in hits], pa.string()))
         ids = pa.concat_arrays(parts) if parts else pa.array([], pa.string())
         ids = ids.take(pc.sort_indices(ids))
@@ -229,6 +228,7 @@ class ElasticsearchStore:
             asked: dict[str, Any] = {"ids": some, "source_includes": list(fields)} if fields else {"ids": some}
             docs = self._here(self._client.mget, index=self._source.index, **asked, **self._whole_source)["docs"]
             found += [doc for doc in docs if doc.get("found")]
+        _refuse_routed(found)
         return found
 
     def _fields(self, columns: Sequence[Column]) -> list[str]:
@@ -322,6 +322,12 @@ def _client(options: ElasticsearchOptions) -> Any:
         return Elasticsearch(options.url, request_timeout=options.timeout_s, max_retries=0, **given)
     except ValueError:  # its words show the address
         raise StoreAway("the connection's `url` has to be like https://host:9200") from None
+
+
+def _refuse_routed(hits: Sequence[dict[str, Any]]) -> None:
+    """Raises WrongPlace for a document that is not where its id leads: it would be taken for one that is gone."""
+    if routed := [hit["_id"] for hit in hits if "_routing" in hit]:
+        raise WrongPlace(f"the document {routed[0]!r} is routed by a key of its own, which is not known here")
 
 
 def _as_read(hit: dict[str, Any]) -> dict[str, Any]:

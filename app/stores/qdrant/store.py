@@ -202,7 +202,8 @@ class QdrantStore:
                 return
 
     def _retrieved(self, ids: list[int | str], **selection: Any) -> list[models.Record]:
-        return self._here(self._client.retrieve, self._source.collection, ids, **selection)
+        records: list[models.Record] = self._here(self._client.retrieve, self._source.collection, ids, **selection)
+        return records
 
     def _here(self, method: Callable[..., Any], collection: str, *arguments: Any, **named: Any) -> Any:
         """The answer of a method for a collection. Raises WrongPlace where it is gone."""

@@ -23,6 +23,8 @@ class QdrantWorld:
 
     dimension = 5
     without_vectors = True
+    secrets: Sequence[str]
+    wrong_places: Sequence[tuple[Place, str]]
     tolerance = 1e-6
 
     def __init__(self, url: str, named: bool) -> None:
