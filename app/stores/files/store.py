@@ -66,6 +66,9 @@ class FileStore:
     def written(self, target: Target, *, batch_rows: int, vectors: bool = False) -> Iterator[pa.RecordBatch]:
         return self._target(target).written(batch_rows, vectors)
 
+    def written_by_id(self, target: Target, ids: Sequence[str]) -> pa.RecordBatch:
+        return self._target(target).by_id(pa.array(ids, pa.string()))
+
     def erase(self, target: Target, ids: Sequence[str]) -> None:
         self._target(target).erase(pa.array(ids, pa.string()))
 

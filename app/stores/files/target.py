@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.stores.arrow_items import float_vectors, ids_from_texts, texts_of_ids
+from app.stores.batches import vector_array
 from app.stores.files.durable import clear_unfinished, replaced, writing_to
 from app.stores.files.folder import Folder, Identity, identity
 from app.stores.files.formats import open_vector_file
@@ -103,6 +104,21 @@ class ParquetTarget:
         index = self._index
         for name in self._seen:
             yield from (batch for batch in self._current(name, index, batch_rows, vectors) if batch.num_rows)
+
+    def by_id(self, ids: pa.StringArray) -> pa.RecordBatch:
+        """`id` and `vector` of those of the ids that there are."""
+        self._look()
+        parts = self._index.find(hashes_of(ids.to_pylist(), len(ids)))
+        batches = [
+            batch.filter(pc.is_in(batch.column("id"), ids))
+            for part in np.unique(parts[parts != NOWHERE])
+            for batch in self._current(_name(part), self._index, _READ_ROWS, vectors=True)
+        ]
+        nothing = vector_array(np.empty((0, self._target.dimension), np.float32))
+        held = pa.Table.from_batches(
+            [pa.RecordBatch.from_arrays([pa.array([], pa.string()), nothing], ["id", "vector"]), *batches]
+        )
+        return held.combine_chunks().to_batches()[0] if held.num_rows else held.to_batches()[0]
 
     def settle(self) -> None:
         """Clears what processes that were killed have left, so that whoever reads the files sees each id once."""

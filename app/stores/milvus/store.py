@@ -114,8 +114,12 @@ class MilvusStore:
         fields = [layout.key, layout.vector] if vectors else [layout.key]
         name = _target_name(layout, target)
         for rows in self._pages(layout, name, fields, batch_rows, target.dimension, None):
-            documents = [Document(str(row[layout.key]), row.get(layout.vector), {}) for row in rows]
-            yield document_batch(documents, columns, self._place, target.dimension)
+            yield document_batch(self._documents(layout, rows), columns, self._place, target.dimension)
+
+    def written_by_id(self, target: Target, ids: Sequence[str]) -> pa.RecordBatch:
+        layout = self._layout()
+        rows = self._rows(layout, ids, [layout.key, layout.vector], _target_name(layout, target))
+        return document_batch(self._documents(layout, rows), ["id", "vector"], self._place, target.dimension)
 
     def erase(self, target: Target, ids: Sequence[str]) -> None:
         layout = self._layout()
@@ -180,14 +184,20 @@ class MilvusStore:
         ]
         return document_batch(documents, columns, self._place, layout.dimension)
 
-    def _rows(self, layout: Layout, ids: Sequence[str], fields: list[str]) -> list[Mapping[str, Any]]:
+    def _documents(self, layout: Layout, rows: Sequence[Mapping[str, Any]]) -> list[Document]:
+        return [Document(str(row[layout.key]), row.get(layout.vector), {}) for row in rows]
+
+    def _rows(
+        self, layout: Layout, ids: Sequence[str], fields: list[str], collection: str | None = None
+    ) -> list[Mapping[str, Any]]:
+        """The rows with these ids; of the old collection where no other is named."""
         keys = [key for id_ in dict.fromkeys(ids) if (key := layout.key_of(id_)) is not None]
         step = _step(_MOST_ROWS, layout.dimension)
         return [
             row
             for start in range(0, len(keys), step)
             for row in self._query(
-                layout.collection, among(layout.key, keys[start : start + step]), output_fields=fields
+                collection or layout.collection, among(layout.key, keys[start : start + step]), output_fields=fields
             )
         ]
 
