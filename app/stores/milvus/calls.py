@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grpc import FutureTimeoutError, RpcError
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException, ParamError
 
@@ -32,10 +32,17 @@ class MilvusOptions(ConnectionOptions):
     """uri: http(s)://host:port. token: an API key, or user:password. timeout_s: seconds within which each call has to
     be answered."""
 
-    uri: SecretStr = Field(pattern="^https?://")
+    uri: SecretStr
     token: SecretStr | None = None
     database: str = ""
     timeout_s: float = Field(30.0, gt=0)
+
+    @field_validator("uri")
+    @classmethod
+    def _is_a_server(cls, uri: SecretStr) -> SecretStr:
+        if not uri.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("write http(s)://host:port")
+        return uri
 
 
 class NoCollection(Exception):
