@@ -26,7 +26,7 @@ def noida_server() -> Iterator[str]:
             [*command, "--elasticsearch-port", str(port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_end_with_the_parent,
+            preexec_fn=end_with_the_parent,
         )
         try:
             url = f"http://127.0.0.1:{port}"
@@ -39,5 +39,5 @@ def noida_server() -> Iterator[str]:
             process.wait()
 
 
-def _end_with_the_parent() -> None:
+def end_with_the_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -45,6 +45,7 @@ class ListedKind:
 
 STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
     {
+        "chroma": ListedKind("app.stores.chroma", needs=("chromadb",), extra="chroma"),
         "elasticsearch": ListedKind("app.stores.elasticsearch", needs=("elasticsearch",), extra="elasticsearch"),
         "files": ListedKind("app.stores.files", needs=(), extra=""),
         "milvus": ListedKind("app.stores.milvus", needs=("pymilvus",), extra="milvus"),

@@ -9,11 +9,12 @@ import pytest
 
 from app.connections.file import ConfiguredConnection
 from app.stores.protocol import Place, StoreAway
+from tests.app.stores.chroma_world import chroma_connection
 from tests.app.stores.elasticsearch_world import elasticsearch_connection
 from tests.app.stores.qdrant_world import connection
 from tests.app.stores.world import opened
 
-KINDS = {"qdrant": connection, "elasticsearch": elasticsearch_connection}
+KINDS = {"qdrant": connection, "elasticsearch": elasticsearch_connection, "chroma": chroma_connection}
 
 
 @contextmanager
