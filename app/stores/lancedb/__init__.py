@@ -1,5 +1,7 @@
-"""Tables of LanceDB, on local disk or in object storage. An upgrade's vectors go to a table of their own, with copies of
-all columns: a column added to the user's table is lost to whoever writes to it meanwhile, and filling it rewrites rows.
+"""Tables of LanceDB, on local disk or in object storage.
+
+An upgrade's vectors go to a table of their own, with copies of all columns. Adding a column to the user's table fails
+whenever somebody writes to it meanwhile, and filling one rewrites the rows, of which the index is lost.
 """
 
 from app.stores.kinds import StoreKind

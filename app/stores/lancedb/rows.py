@@ -44,7 +44,8 @@ class LanceRows:
             if last.is_valid:
                 behind = pc.greater(ids, last)
                 ids, rows = ids.filter(behind), rows[behind.to_numpy(zero_copy_only=False)]
-        return rows[pc.sort_indices(ids).to_numpy()]
+        ordered: RowNumbers = rows[pc.sort_indices(ids).to_numpy()]
+        return ordered
 
     def take(self, rows: RowNumbers, columns: Sequence[str] | None) -> pa.RecordBatch:
         """These rows, in this order. columns: None for all."""

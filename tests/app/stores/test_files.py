@@ -172,7 +172,7 @@ def test_old_and_new_vectors_are_joined_by_the_statement_that_a_switch_answers_w
     statement = store.switch(NUMBERED).statement
     assert statement is not None
     monkeypatch.chdir(tmp_path)
-    joined = duckdb.connect().execute(statement).to_arrow_table()
+    joined: pa.Table = duckdb.connect().execute(statement).to_arrow_table()
     keys = pq.read_table(tmp_path / "numbered.parquet")["key"].to_pylist()
     new = dict(zip(joined["key"].to_pylist(), joined["vector"].to_pylist(), strict=True))
     wanted = vectors_by_id(written)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ class MilvusWorld:
         rows = self._rows(self.place.collection)
         return {row["key"]: np.array(row["vector"], np.float32) for row in rows}
 
-    def _rows(self, name: str) -> list[dict[str, object]]:
+    def _rows(self, name: str) -> list[dict[str, Any]]:
         return list(self._client.query(name, 'key >= ""', output_fields=list(_FIELDS), consistency_level="Strong"))
 
 
