@@ -1,6 +1,6 @@
 """Items as Arrow record batches: how the columns that `protocol` lists are made and read.
 
-FloatRows are (n, d) float32 arrays in memory, one row an item, with a mask of the items that have one.
+Vectors are (n, d) float32 arrays in memory, a row an item, with flags of the items that have one.
 """
 
 import hashlib

@@ -83,9 +83,10 @@ def copy_vectors(copying: Copying) -> Copied:
     with closing(Ledger(_ledger_file(copying))) as ledger, closing(copying.open()) as store:
         copy = _Copy(copying, ledger, store)
         rounds, found = 0, 1
-        while found and rounds < _MOST_ROUNDS:
-            found = copy.round(write=True)
-            rounds += 1
+        with copy.writing() as writing:
+            while found and rounds < _MOST_ROUNDS:
+                found = copy.round(writing)
+                rounds += 1
         copy.check_sample()
         return Copied(len(ledger), copy.without_vector, copy.written, copy.erased, rounds, found)
 
@@ -93,7 +94,7 @@ def copy_vectors(copying: Copying) -> Copied:
 def items_behind(copying: Copying) -> int:
     """How many items the next call of `copy_vectors` would write or erase; nothing is written."""
     with closing(Ledger(_ledger_file(copying))) as ledger, closing(copying.open()) as store:
-        return _Copy(copying, ledger, store).round(write=False)
+        return _Copy(copying, ledger, store).round(None)
 
 
 def _ledger_file(copying: Copying) -> Path:
@@ -112,21 +113,23 @@ class _Copy:
         self._draw = np.random.default_rng(0)
         self.written = self.erased = self.without_vector = 0
 
-    def round(self, *, write: bool) -> int:
-        """How many items were found to differ from the target; write: and were written or erased."""
+    def round(self, writing: Behind[pa.RecordBatch] | None) -> int:
+        """How many items were found to differ from the target, and are now written or erased; left as they are where
+        nothing is given that writes."""
         ledger = self._ledger
         held = self._held()
         self._sample, self.without_vector = {}, 0
         seen: list[Hashes] = []
         found = 0
-        with self._writing() as writing:
-            for batch in self._differing(held, seen):
-                found += batch.num_rows
-                if write:
-                    writing.do(self._transformed(batch))
+        for batch in self._differing(held, seen):
+            found += batch.num_rows
+            if writing is not None:
+                writing.do(self._transformed(batch))
+        if writing is not None:
+            writing.wait()
         ledger.gather()
         gone = np.setdiff1d(ledger.known(), np.concatenate(seen) if seen else np.empty(0, np.uint64))
-        if write and len(gone):
+        if writing is not None and len(gone):
             self._erase(gone)
             ledger.gather()
         self._tell(len(ledger))
@@ -209,7 +212,7 @@ class _Copy:
         )
 
     @contextmanager
-    def _writing(self) -> Iterator[Behind[pa.RecordBatch]]:
+    def writing(self) -> Iterator[Behind[pa.RecordBatch]]:
         """What writes in a thread of its own, through a store of its own."""
         with (
             closing(self._copying.open()) as store,
