@@ -12,6 +12,7 @@ from app.redaction import redacted
 _CHATTY = {
     "alembic": logging.WARNING,
     "celery": logging.WARNING,
+    "elastic_transport": logging.ERROR,  # shows the addresses of stores that do not answer
     "httpx": logging.WARNING,
     "kombu": logging.ERROR,  # warns that memory:// names no host
     "uvicorn": logging.WARNING,

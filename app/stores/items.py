@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.stores.batches import Mask, Vectors, item_batch, vector_array, vector_marks
+from app.stores.batches import FloatRows, RowFlags, item_batch, vector_array, vector_marks
 from app.stores.protocol import Column, Place, WrongPlace
 
 Fields = Mapping[str, Any]
@@ -55,13 +55,20 @@ def document_batch(
     return item_batch(columns, made)
 
 
-def rows_of(vectors: Sequence[Numbers | None], dimension: int) -> tuple[Vectors, Mask]:
+def rows_of(vectors: Sequence[Numbers | None], dimension: int) -> tuple[FloatRows, RowFlags]:
     """Vectors as (n, d) float32, with (n,) whether each is there; the rows of those that are not are zeros."""
     there = np.fromiter((vector is not None for vector in vectors), np.bool_, len(vectors))
     rows = np.zeros((len(vectors), dimension), np.float32)
     if there.any():
         rows[there] = [vector for vector in vectors if vector is not None]
     return rows, there
+
+
+def held_batch(vectors: Mapping[str, Numbers | None], dimension: int) -> pa.RecordBatch:
+    """Transformed vectors by their items' ids as a batch of `id` and `vector`; None is left out."""
+    held = {id: vector for id, vector in vectors.items() if vector is not None}
+    rows, _ = rows_of(list(held.values()), dimension)
+    return item_batch(["id", "vector"], {"id": list(held), "vector": vector_array(rows)})
 
 
 def fields_read(place: Place, columns: Iterable[Column]) -> list[str]:
@@ -87,7 +94,7 @@ def field_at(fields: Fields, path: str) -> Any:
     return found
 
 
-def _marks(vectors: Vectors, there: Mask, documents: Sequence[Document]) -> pa.UInt64Array:
+def _marks(vectors: FloatRows, there: RowFlags, documents: Sequence[Document]) -> pa.UInt64Array:
     marks = vector_marks(vectors, there)
     if not any(document.copied for document in documents):
         return marks

@@ -3,15 +3,13 @@
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from chromadb.errors import AuthorizationError, ChromaAuthError, ChromaError, NotFoundError
 
-from app.stores.outages import answered_with, broken, made_again, refused, timed_out
+from app.stores.outages import Answer, answered_with, broken, made_again, refused, timed_out
 from app.stores.protocol import StoreAway
-
-Answer = TypeVar("Answer")
 
 
 class NoSuchCollection(Exception):

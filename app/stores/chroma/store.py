@@ -20,9 +20,9 @@ from chromadb.config import Settings
 from pydantic import Field, model_validator
 
 from app.connections.options import ConnectionOptions
-from app.stores.batches import item_batch, vector_array, vectors_of
+from app.stores.batches import item_batch, vectors_of
 from app.stores.chroma.calls import ChromaCalls, NoSuchCollection
-from app.stores.items import Document, document_batch, rows_of
+from app.stores.items import Document, document_batch, held_batch
 from app.stores.protocol import (
     Abilities,
     CannotSwitch,
@@ -112,7 +112,7 @@ class ChromaStore:
 
     def by_id(self, ids: Sequence[str], columns: Sequence[Column]) -> pa.RecordBatch:
         parts = [self._batch(some, columns) for some in self._parts(list(ids), self._most)]
-        return pa.Table.from_batches(parts).combine_chunks().to_batches()[0] if len(parts) > 1 else parts[0]
+        return pa.concat_batches(parts) if parts else document_batch([], columns, self._place, self._dimension)
 
     def make_target(self, target: Target) -> None:
         if (there := self._target(target)) is not None:
@@ -144,12 +144,12 @@ class ChromaStore:
     def written(self, target: Target, *, batch_rows: int, vectors: bool = False) -> Iterator[pa.RecordBatch]:
         made = self._made(target)
         for some in self._parts(self._ids(made), batch_rows):
-            if vectors:
-                found = self._got(made, some, ["embeddings"])
-                held = rows_of([item["embedding"] for item in found.values()], target.dimension)
-                yield item_batch(["id", "vector"], {"id": list(found), "vector": vector_array(*held)})
-            else:
-                yield item_batch(["id"], {"id": some})
+            yield self._held(made, some, target) if vectors else item_batch(["id"], {"id": some})
+
+    def written_by_id(self, target: Target, ids: Sequence[str]) -> pa.RecordBatch:
+        made = self._made(target)
+        parts = [self._held(made, some, target) for some in self._parts(list(ids), self._most)]
+        return pa.concat_batches(parts) if parts else held_batch({}, target.dimension)
 
     def erase(self, target: Target, ids: Sequence[str]) -> None:
         made = self._made(target)
@@ -222,7 +222,12 @@ class ChromaStore:
             return {}
         answer = self._here(collection.get, ids=list(ids), include=list(include))
         names = [(name, name.removesuffix("s")) for name in include]
-        return {id: {one: answer[many][row] for many, one in names} for row, id in enumerate(answer["ids"])}
+        rows = {id: row for row, id in enumerate(answer["ids"])}
+        return {id: {one: answer[many][rows[id]] for many, one in names} for id in ids if id in rows}
+
+    def _held(self, made: Any, ids: Sequence[str], target: Target) -> pa.RecordBatch:
+        found = self._got(made, ids, ["embeddings"])
+        return held_batch({id: item["embedding"] for id, item in found.items()}, target.dimension)
 
     def _parts(self, ids: list[str], rows: int) -> Iterator[list[str]]:
         rows = min(rows, self._most)

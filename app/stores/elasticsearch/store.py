@@ -15,10 +15,10 @@ from elasticsearch import Elasticsearch
 from pydantic import Field, model_validator
 
 from app.connections.options import ConnectionOptions
-from app.stores.batches import item_batch, vector_array, vector_marks, vectors_of
+from app.stores.batches import item_batch, vector_marks, vectors_of
 from app.stores.elasticsearch.calls import ElasticsearchCalls, NoSuchIndex, reason
 from app.stores.elasticsearch.source import METRICS, SIMILARITIES, ElasticsearchSource, find_documents
-from app.stores.items import Document, document_batch, field_at, fields_read, rows_of
+from app.stores.items import Document, document_batch, field_at, fields_read, held_batch, rows_of
 from app.stores.protocol import (
     Abilities,
     CannotSwitch,
@@ -140,12 +140,13 @@ class ElasticsearchStore:
         source: Any = [target.name] if vectors else False
         with _PointInTime(self._calls, self._source.index) as moment:
             for hits in moment.pages(min(batch_rows, _PAGE), query=holds, source=source, **self._whole_source):
-                ids = [hit["_id"] for hit in hits]
                 if vectors:
-                    held = rows_of([hit["_source"][target.name] for hit in hits], target.dimension)
-                    yield item_batch(["id", "vector"], {"id": ids, "vector": vector_array(*held)})
+                    yield _held(hits, target)
                 else:
-                    yield item_batch(["id"], {"id": ids})
+                    yield item_batch(["id"], {"id": [hit["_id"] for hit in hits]})
+
+    def written_by_id(self, target: Target, ids: Sequence[str]) -> pa.RecordBatch:
+        return _held(self._found(ids, [target.name]), target)
 
     def erase(self, target: Target, ids: Sequence[str]) -> None:
         script = {"source": _REMOVE, "params": {"field": target.name}}
@@ -322,6 +323,10 @@ def _client(options: ElasticsearchOptions) -> Any:
         return Elasticsearch(options.url, request_timeout=options.timeout_s, max_retries=0, **given)
     except ValueError:  # its words show the address
         raise StoreAway("the connection's `url` has to be like https://host:9200") from None
+
+
+def _held(hits: Sequence[dict[str, Any]], target: Target) -> pa.RecordBatch:
+    return held_batch({hit["_id"]: hit.get("_source", {}).get(target.name) for hit in hits}, target.dimension)
 
 
 def _refuse_routed(hits: Sequence[dict[str, Any]]) -> None:

@@ -2,17 +2,15 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from app.stores.outages import answered_with, broken, made_again, refused, timed_out
+from app.stores.outages import Answer, answered_with, broken, made_again, refused, timed_out
 from app.stores.protocol import StoreAway
-
-Answer = TypeVar("Answer")
 
 
 class NotThere(Exception):

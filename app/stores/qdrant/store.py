@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 from qdrant_client import QdrantClient, models
 
 from app.connections.options import ConnectionOptions
-from app.stores.batches import item_batch, vector_array, vectors_of
-from app.stores.items import Document, document_batch, fields_read, rows_of
+from app.stores.batches import item_batch, vectors_of
+from app.stores.items import Document, document_batch, fields_read, held_batch
 from app.stores.protocol import (
     Abilities,
     Column,
@@ -113,12 +113,16 @@ class QdrantStore:
         collection, name, holds = self._target.place(target)
         wanted = [name] if vectors else False
         for records in self._pages(collection, batch_rows, None, holds, with_payload=False, with_vectors=wanted):
-            ids = [str(record.id) for record in records]
             if vectors:
-                held = rows_of([dense_vector(record, name) for record in records], target.dimension)
-                yield item_batch(["id", "vector"], {"id": ids, "vector": vector_array(*held)})
+                yield _held(records, name, target)
             else:
-                yield item_batch(["id"], {"id": ids})
+                yield item_batch(["id"], {"id": [str(record.id) for record in records]})
+
+    def written_by_id(self, target: Target, ids: Sequence[str]) -> pa.RecordBatch:
+        collection, name, _ = self._target.place(target)
+        known = [point_id(id) for id in ids if is_point_id(id)]
+        records = self._here(self._client.retrieve, collection, known, with_vectors=[name]) if known else []
+        return _held(records, name, target)
 
     def erase(self, target: Target, ids: Sequence[str]) -> None:
         self._target.erase(target, [id for id in ids if is_point_id(id)])
@@ -224,6 +228,10 @@ def _client(store: str, options: QdrantOptions) -> QdrantClient:
     return QdrantClient(
         url=options.url, api_key=options.api_key, timeout=_whole(options.timeout_s), check_compatibility=False
     )
+
+
+def _held(records: Sequence[models.Record], name: str, target: Target) -> pa.RecordBatch:
+    return held_batch({str(record.id): dense_vector(record, name) for record in records}, target.dimension)
 
 
 def _whole(seconds: float) -> int:

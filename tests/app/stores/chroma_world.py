@@ -54,7 +54,7 @@ class ChromaWorld:
             given: dict[str, Any] = {name: value for name, value in metadata.items() if value is not None}
             documents = None if item.text is None else [item.text]
             assert item.vector is not None
-            self.collection.add(ids=[item.id], embeddings=[item.vector], documents=documents, metadatas=[given])
+            self.collection.add(ids=[item.id], embeddings=[item.vector], documents=documents, metadatas=[given or None])
 
     def change(self, item: UserItem) -> None:
         self.delete([item.id])
