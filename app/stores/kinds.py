@@ -47,6 +47,7 @@ STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
     {
         "chroma": ListedKind("app.stores.chroma", needs=("chromadb",), extra="chroma"),
         "elasticsearch": ListedKind("app.stores.elasticsearch", needs=("elasticsearch",), extra="elasticsearch"),
+        "faiss": ListedKind("app.stores.faiss_file", needs=("faiss",), extra="cpu"),
         "files": ListedKind("app.stores.files", needs=(), extra=""),
         "lancedb": ListedKind("app.stores.lancedb", needs=("lancedb",), extra="lancedb"),
         "milvus": ListedKind("app.stores.milvus", needs=("pymilvus",), extra="milvus"),

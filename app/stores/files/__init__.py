@@ -4,7 +4,8 @@ Transformed vectors go to a folder of Parquet files beside. Which of the two is 
 nothing tells readers of files.
 """
 
-from app.stores.files.store import FilesOptions, FileStore
+from app.stores.files.folder import FilesOptions
+from app.stores.files.store import FileStore
 from app.stores.kinds import StoreKind
 
 KIND = StoreKind(FilesOptions, FileStore.open)

@@ -11,7 +11,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
+from pydantic import AfterValidator
+
+from app.connections.options import ConnectionOptions
 from app.stores.protocol import StoreAway, WrongPlace
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -20,13 +24,26 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe would keep who opens it waiting
 
 
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("write an absolute path")
+    return path
+
+
+class FilesOptions(ConnectionOptions):
+    """folder: the one below which files are read and written."""
+
+    folder: Annotated[Path, AfterValidator(_absolute)]
+
+
 class Folder:
     """A folder that the operator configured. What is raised shows its connection's name, and paths within it alone."""
 
     def __init__(self, root: Path, connection: str) -> None:
+        self.connection = connection
         self._called = f"the folder of the connection {connection!r}"
         try:
-            self._root = root.resolve(strict=True)
+            self.root = root.resolve(strict=True)
         except OSError as error:
             raise StoreAway(f"{self._called} cannot be reached: {error.strerror}") from None
 
@@ -36,12 +53,17 @@ class Folder:
         if not path or "\0" in path or within.is_absolute() or ".." in within.parts or within == PurePosixPath("."):
             raise WrongPlace(f"{path!r} is no path within {self._called}")
         try:
-            found = (self._root / within).resolve(strict=True)
+            found = (self.root / within).resolve(strict=True)
         except (OSError, RuntimeError):  # a ring of links
             raise self._nothing_at(within) from None
-        if not found.is_relative_to(self._root):
+        if not found.is_relative_to(self.root):
             raise WrongPlace(f"{path!r} leads out of {self._called}")
-        return found.relative_to(self._root).as_posix()
+        return found.relative_to(self.root).as_posix()
+
+    def beside(self, path: str, name: str) -> str:
+        """The resolved path of another name beside a path, wherever the path itself leads to."""
+        parent = PurePosixPath(path).parent
+        return str((PurePosixPath("." if parent == PurePosixPath(".") else self.resolved(str(parent)))) / name)
 
     def is_directory(self, resolved: str) -> bool:
         """Whether a resolved path is a directory's."""
@@ -73,7 +95,7 @@ class Folder:
     @contextmanager
     def directory(self, resolved: str) -> Iterator[int]:
         """A descriptor of a directory, by which names in it are opened, made and moved whatever becomes of its path."""
-        descriptor = os.open(self._root, _DIRECTORY)
+        descriptor = os.open(self.root, _DIRECTORY)
         try:
             for name in PurePosixPath(resolved).parts:
                 try:
@@ -95,7 +117,7 @@ class Folder:
         """There is no such file; says what there is in the deepest directory on its way."""
         there = PurePosixPath(".")
         for part in path.parts[:-1]:
-            if not (self._root / there / part).is_dir() or (self._root / there / part).is_symlink():
+            if not (self.root / there / part).is_dir() or (self.root / there / part).is_symlink():
                 break
             there /= part
         names = self.names(str(there))

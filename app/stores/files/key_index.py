@@ -51,6 +51,26 @@ class KeyIndex:
         self._runs[-2:] = [(hashes[order], parts[order])]
 
 
+class KeyPlaces:
+    """Keys by their hashes, each at the place that it was given at: 16 bytes a key."""
+
+    def __init__(self, keys: Hashes) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        self._hashes = keys[self._order]
+
+    def find(self, keys: Hashes) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The place of each key, NOWHERE for one that is not there."""
+        if not len(self._hashes):
+            return np.full(len(keys), NOWHERE, np.int64)
+        places, there = _places(self._hashes, keys)
+        return np.where(there, self._order[places], NOWHERE)
+
+    def twice(self) -> int | None:
+        """The place of a key that was given before; None where each is there once."""
+        same = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
+        return int(self._order[same[0] + 1]) if len(same) else None
+
+
 def _places(hashes: Hashes, keys: Hashes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Where among sorted hashes each key is, and whether it is."""
     places = np.searchsorted(hashes, keys)

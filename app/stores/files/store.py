@@ -1,14 +1,11 @@
 """A dataset in files as one place of a connection."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Annotated
+from pathlib import PurePosixPath
 
 import pyarrow as pa
-from pydantic import AfterValidator
 
-from app.connections.options import ConnectionOptions
-from app.stores.files.folder import Folder
+from app.stores.files.folder import FilesOptions, Folder
 from app.stores.files.source import SourceFiles
 from app.stores.files.target import ParquetTarget, TargetColumns
 from app.stores.protocol import Abilities, Column, Place, StoreDescription, Switched, Target, WrongPlace
@@ -16,18 +13,6 @@ from app.stores.protocol import Abilities, Column, Place, StoreDescription, Swit
 _ENDINGS = (".parquet", ".arrow", ".feather")
 _ROW = "file_row_number"
 """What a target's column of ids is called where the place has none: as DuckDB calls it when it reads the old file."""
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("write an absolute path")
-    return path
-
-
-class FilesOptions(ConnectionOptions):
-    """folder: the one below which files are read and written."""
-
-    folder: Annotated[Path, AfterValidator(_absolute)]
 
 
 class FileStore:
@@ -99,9 +84,8 @@ class FileStore:
     def _target_path(self, target: Target) -> str:
         """Beside the file or folder, wherever a link of that name leads to."""
         collection = PurePosixPath(self._place.collection)
-        parent = "." if collection.parent == PurePosixPath(".") else self._folder.resolved(str(collection.parent))
         stem = collection.stem if collection.suffix in _ENDINGS else collection.name
-        return str(PurePosixPath(parent) / f"{stem}.{target.name}.parquet")
+        return self._folder.beside(self._place.collection, f"{stem}.{target.name}.parquet")
 
     def _statement(self, target: Target) -> str:
         """In DuckDB's SQL, which reads Parquet where it lies."""

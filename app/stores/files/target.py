@@ -120,6 +120,11 @@ class ParquetTarget:
         )
         return held.combine_chunks().to_batches()[0] if held.num_rows else held.to_batches()[0]
 
+    def contents(self) -> str:
+        """What is another whenever a file of it is."""
+        self._look()
+        return json.dumps(self._seen)
+
     def settle(self) -> None:
         """Clears what processes that were killed have left, so that whoever reads the files sees each id once."""
         self._look()

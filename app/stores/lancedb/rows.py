@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.stores.arrow_items import ids_from_texts, texts_of_ids
-from app.stores.files.key_index import hashes_of
+from app.stores.files.key_index import NOWHERE, KeyPlaces, hashes_of
 from app.stores.protocol import WrongPlace
 
 RowNumbers = npt.NDArray[np.uint64]
@@ -18,23 +18,20 @@ _READ_ROWS = 2**16
 
 
 class LanceRows:
-    """One version of a table, 16 bytes a row. table: at that version, to stay there."""
+    """One version of a table, 24 bytes a row. table: at that version, to stay there."""
 
     def __init__(self, table: Any, key: str) -> None:
         self._table, self._key = table, key
         ids, rows = self._all()
-        hashes = hashes_of(texts_of_ids(ids, key).to_pylist(), len(ids))
-        order = np.argsort(hashes, kind="stable")
-        self._hashes, self._rows = hashes[order], rows[order]
-        same = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
-        if len(same):
-            raise WrongPlace(f"the id {ids[int(order[same[0]])].as_py()!r} is there twice")
+        self._rows = rows
+        self._places = KeyPlaces(hashes_of(texts_of_ids(ids, key).to_pylist(), len(ids)))
+        if (again := self._places.twice()) is not None:
+            raise WrongPlace(f"the id {ids[again].as_py()!r} is there twice")
 
     def find(self, ids: Sequence[str]) -> RowNumbers:
         """The rows with these ids, in the order of the ids; unknown ones are left out."""
-        keys = hashes_of(ids, len(ids))
-        places = np.minimum(np.searchsorted(self._hashes, keys), len(self._hashes) - 1)
-        return self._rows[places[self._hashes[places] == keys]] if len(self._hashes) else self._rows
+        places = self._places.find(hashes_of(ids, len(ids)))
+        return self._rows[places[places != NOWHERE]]
 
     def in_order(self, after: str | None) -> RowNumbers:
         """All rows in the order of their ids, those behind `after` alone."""
