@@ -31,7 +31,8 @@ class LanceRows:
     def find(self, ids: Sequence[str]) -> RowNumbers:
         """The rows with these ids, in the order of the ids; unknown ones are left out."""
         places = self._places.find(hashes_of(ids, len(ids)))
-        return self._rows[places[places != NOWHERE]]
+        found: RowNumbers = self._rows[places[places != NOWHERE]]
+        return found
 
     def in_order(self, after: str | None) -> RowNumbers:
         """All rows in the order of their ids, those behind `after` alone."""

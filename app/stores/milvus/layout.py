@@ -18,7 +18,7 @@ BEFORE = "_before_crosswalk"
 
 
 @dataclass(frozen=True)
-class Layout:
+class CollectionLayout:
     """The old collection. alias: the name that it is read by, where that is one and may lead elsewhere."""
 
     collection: str
@@ -53,7 +53,7 @@ class Layout:
         return CollectionSchema(made, enable_dynamic_field=self.dynamic, auto_id=False)
 
 
-def layout_of(calls: MilvusCalls, place: Place) -> Layout:
+def layout_of(calls: MilvusCalls, place: Place) -> CollectionLayout:
     """Raises WrongPlace for what is not there or of a type that cannot be read."""
     collection, alias = _collection(calls, place.collection)
     about = calls.ask("describe_collection", collection)
@@ -68,7 +68,7 @@ def layout_of(calls: MilvusCalls, place: Place) -> Layout:
             f"the collection {place.collection!r} has functions that make fields of others, which cannot be copied"
         )
     index = _index(calls, collection, vector["name"])
-    return Layout(
+    return CollectionLayout(
         collection,
         alias,
         key["name"],

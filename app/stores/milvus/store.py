@@ -11,7 +11,7 @@ from pymilvus import MilvusClient
 from app.stores.batches import vectors_of
 from app.stores.items import Document, document_batch
 from app.stores.milvus.calls import MilvusCalls, MilvusOptions, NoCollection, NotLoaded, among, behind
-from app.stores.milvus.layout import BEFORE, METRIC_NAMES, Layout, layout_of
+from app.stores.milvus.layout import BEFORE, METRIC_NAMES, CollectionLayout, layout_of
 from app.stores.protocol import (
     Abilities,
     CannotSwitch,
@@ -164,19 +164,19 @@ class MilvusStore:
     def close(self) -> None:
         self._calls.close()
 
-    def _layout(self) -> Layout:
+    def _layout(self) -> CollectionLayout:
         return layout_of(self._calls, self._place)
 
     def _leads_to(self, alias: str) -> str:
         return str(self._calls.ask("describe_alias", alias)["collection_name"])
 
-    def _fields(self, layout: Layout, columns: Sequence[Column]) -> list[str]:
+    def _fields(self, layout: CollectionLayout, columns: Sequence[Column]) -> list[str]:
         """The fields of the collection that columns are made of; the mark is of all of them."""
         if set(columns) <= {"id"}:
             return [layout.key]
         return [layout.key, layout.vector] if set(columns) <= {"id", "vector"} else ["*"]
 
-    def _batch(self, layout: Layout, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pa.RecordBatch:
+    def _batch(self, layout: CollectionLayout, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pa.RecordBatch:
         marked = "mark" in columns
         documents = [
             Document(str(row[layout.key]), row.get(layout.vector), row, _copied(layout, row) if marked else b"")
@@ -184,11 +184,11 @@ class MilvusStore:
         ]
         return document_batch(documents, columns, self._place, layout.dimension)
 
-    def _documents(self, layout: Layout, rows: Sequence[Mapping[str, Any]]) -> list[Document]:
+    def _documents(self, layout: CollectionLayout, rows: Sequence[Mapping[str, Any]]) -> list[Document]:
         return [Document(str(row[layout.key]), row.get(layout.vector), {}) for row in rows]
 
     def _rows(
-        self, layout: Layout, ids: Sequence[str], fields: list[str], collection: str | None = None
+        self, layout: CollectionLayout, ids: Sequence[str], fields: list[str], collection: str | None = None
     ) -> list[Mapping[str, Any]]:
         """The rows with these ids; of the old collection where no other is named."""
         keys = [key for id_ in dict.fromkeys(ids) if (key := layout.key_of(id_)) is not None]
@@ -202,7 +202,7 @@ class MilvusStore:
         ]
 
     def _pages(
-        self, layout: Layout, collection: str, fields: list[str], batch_rows: int, dimension: int, after: str | None
+        self, layout: CollectionLayout, collection: str, fields: list[str], batch_rows: int, dimension: int, after: str | None
     ) -> Iterator[list[Mapping[str, Any]]]:
         """All rows behind a key, page by page."""
         last = None if after is None else layout.key_of(after)
@@ -228,11 +228,11 @@ class MilvusStore:
             raise WrongPlace(f"there is no collection {collection!r}") from None
 
 
-def _target_name(layout: Layout, target: Target) -> str:
+def _target_name(layout: CollectionLayout, target: Target) -> str:
     return f"{layout.collection}_{re.sub('[^A-Za-z0-9_]', '_', target.name)}"
 
 
-def _copied(layout: Layout, row: Mapping[str, Any]) -> bytes:
+def _copied(layout: CollectionLayout, row: Mapping[str, Any]) -> bytes:
     """All of a row that a target's copy has of it, in a form that changes with it."""
     others = {name: value for name, value in row.items() if name not in (layout.vector, layout.key)}
     return json.dumps(others, sort_keys=True, default=repr).encode()
