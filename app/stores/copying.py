@@ -8,6 +8,7 @@ that is found by the next call, so the caller calls once more when a switch is d
 Nothing is done twice but what a killed process had begun: that is written again, to the same effect.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,11 @@ from app.stores.protocol import Column, Store, Target
 CopyProgress = Callable[[int, int], None]
 """Told now and then: how many items have their vector in the target, and of how many that the store has."""
 
-BATCH_ROWS = 2048
+_BATCH_BYTES, _MOST_ROWS, _FEWEST_ROWS = 12 * 2**20, 8192, 64
+"""How large a batch is: its new vectors, and its rows."""
+_WRITE_SECONDS = 1.0
+"""How long a write is to take at most, as stores keep rows locked for its duration: those that are slow, because each
+row is brought into an index at once, are given fewer."""
 _MOST_ROUNDS = 20
 _ID_ROWS = 16_384  # of a batch without vectors
 _CHECKED = 256  # items whose vectors are read back
@@ -62,7 +67,8 @@ class Copying:
 
     open: opens the store; called several times, as one reads in a thread while another writes. transform: (n, d)
     float32 old vectors to (n, d') float32 new ones. folder: where the ledger is kept, the same whenever this target is
-    written to, and by one process at a time. max_writes_per_second: items.
+    written to, and by one process at a time. max_writes_per_second: items. batch_rows: how many are written at once;
+    left out, as many as 12 MiB of vectors are.
     """
 
     open: Callable[[], Store]
@@ -70,7 +76,7 @@ class Copying:
     transform: Callable[[FloatRows], FloatRows]
     folder: Path
     max_writes_per_second: float | None = None
-    batch_rows: int = BATCH_ROWS
+    batch_rows: int | None = None
     progress: CopyProgress | None = None
 
 
@@ -108,7 +114,9 @@ class _Copy:
         self._copying, self._ledger, self._store = copying, ledger, store
         self._rows = store.describe().rows
         self._pace = WritePace(copying.max_writes_per_second)
-        self._batch_rows = self._pace.most_at_once(copying.batch_rows)
+        by_size = max(1, min(_MOST_ROWS, _BATCH_BYTES // (4 * copying.target.dimension)))
+        self._batch_rows = self._pace.most_at_once(copying.batch_rows or by_size)
+        self._at_once = self._batch_rows
         self._sample: dict[str, int] = {}
         self._draw = np.random.default_rng(0)
         self.written = self.erased = self.without_vector = 0
@@ -216,13 +224,22 @@ class _Copy:
         """What writes in a thread of its own, through a store of its own."""
         with (
             closing(self._copying.open()) as store,
-            Behind[pa.RecordBatch](lambda batch: self._write(store, batch)) as one,
+            Behind[pa.RecordBatch](lambda batch: self._write_in_time(store, batch)) as one,
         ):
             yield one
 
+    def _write_in_time(self, store: Store, batch: pa.RecordBatch) -> None:
+        while batch.num_rows:
+            rows = min(batch.num_rows, self._at_once)
+            self._pace.wait(rows)
+            began = time.monotonic()
+            self._write(store, batch.slice(0, rows))
+            batch = batch.slice(rows)
+            fitting = int(rows * _WRITE_SECONDS / max(1e-3, time.monotonic() - began))
+            self._at_once = max(_FEWEST_ROWS, min(self._batch_rows, fitting, 2 * self._at_once))
+
     def _write(self, store: Store, batch: pa.RecordBatch) -> None:
         hashes = id_hashes(batch.column("id").to_pylist())
-        self._pace.wait(batch.num_rows)
         self._ledger.note(hashes, BEGUN)
         reached(Failpoint.STORE_BATCH_BEGUN)
         refused = id_hashes(store.write(self._copying.target, batch))

@@ -45,6 +45,10 @@ def test_a_relative_folder_is_taken_from_where_the_service_was_started(
         ({"CROSSWALK_DATA_DIR": "/proc/none"}, "Cannot use the data directory /proc/none: "),
         ({"CROSSWALK_DATA_DIR": "{tmp}/d", "CROSSWALK_DATABASE_URL": "nonsense"}, "CROSSWALK_DATABASE_URL is no URL"),
         ({"CROSSWALK_DATA_DIR": "{tmp}/d", "CROSSWALK_LOG_FORMAT": "loud"}, "CROSSWALK_LOG_FORMAT: "),
+        (
+            {"CROSSWALK_DATA_DIR": "{tmp}/d", "CROSSWALK_CONNECTIONS": "{tmp}/none.toml"},
+            "The connections cannot be used: the file of connections {tmp}/none.toml cannot be read",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, variables: dict[str, str], told: str) -> None:
