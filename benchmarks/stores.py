@@ -20,31 +20,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import psycopg
 from rich.console import Console
 from rich.table import Table
 
 from app.connections.file import ConfiguredConnection
 from app.stores.copying import Copying, copy_vectors
-from app.stores.kinds import ConfiguredStores
 from app.stores.pgvector.wire import copied_rows
-from app.stores.protocol import Place, Store, Target
+from app.stores.protocol import Place, Target
+from benchmarks.document_stores import chroma, elasticsearch, qdrant
+from benchmarks.filled_store import FilledStore, chunks
 from tests.services import postgres_server
-
-Chunks = Iterator[tuple[int, npt.NDArray[np.float32]]]
-
-
-@dataclass(frozen=True)
-class FilledStore:
-    """A store with the rows in it. bare: reads all vectors and writes them beside, by the store's client alone."""
-
-    connection: ConfiguredConnection
-    place: Place
-    bare: Callable[[], None]
-
-    def open(self) -> Store:
-        return ConfiguredStores({self.connection.name: self.connection}).open(self.connection.name, self.place)
 
 
 @dataclass(frozen=True)
@@ -55,13 +41,6 @@ class Measured:
     first: float
     copied: float
     peak: float
-
-
-def chunks(rows: int, dimension: int) -> Chunks:
-    """Random vectors, and the number of the first row of each."""
-    draw = np.random.default_rng(0)
-    for begin in range(0, rows, 10_000):
-        yield begin, draw.normal(size=(min(10_000, rows - begin), dimension)).astype(np.float32)
 
 
 @contextmanager
@@ -100,6 +79,9 @@ def bare_pgvector(uri: str, dimension: int) -> None:
 
 STORES: Mapping[str, Callable[[int, int, Path], AbstractContextManager[FilledStore]]] = {
     "pgvector": pgvector,
+    "qdrant": qdrant,
+    "elasticsearch": elasticsearch,
+    "chroma": chroma,
 }
 """By kind, what makes a store and fills it with so many rows of a dimension, in a folder of its own."""
 

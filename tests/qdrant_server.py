@@ -1,4 +1,4 @@
-"""Qdrant's engine behind the part of its REST interface that we use: python -m tests.qdrant_server FOLDER PORT PARENT.
+"""Qdrant's engine behind the part of its REST interface that we use: -m tests.qdrant_server FOLDER LISTENER PARENT.
 
 The engine (`qdrant_edge`) is the one of the server, without its network, collections' list and aliases, which are here.
 It listens on loopback alone, forgets all when it ends, and ends with the process whose id it is given. It refuses
@@ -8,6 +8,7 @@ no vector can be added to a collection.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,6 @@ import uvicorn
 from fastapi import Body, FastAPI, HTTPException, Request, Response
 from qdrant_client import QdrantClient
 
-from tests.services import free_port
 from tests.waiting import wait_until
 
 API_KEY = "never-to-be-logged"
@@ -35,13 +35,12 @@ Json = Annotated[Any, Body()]
 @contextmanager
 def qdrant_server(api_key: str = API_KEY, version: str = VERSION) -> Iterator[str]:
     """The address of a server that runs while the context is open."""
-    port = free_port()
     environment = os.environ | {"QDRANT_TEST_API_KEY": api_key, "QDRANT_TEST_VERSION": version}
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tests.qdrant_server", folder, str(port), str(os.getpid())]
-        process = subprocess.Popen(command, env=environment)
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, "-m", "tests.qdrant_server", folder, str(listener.fileno()), str(os.getpid())]
+        process = subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()])
         try:
-            url = f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             wait_until(lambda: _answers(url, api_key) or process.poll() is not None, "Qdrant's engine to answer or end")
             assert process.poll() is None
             yield url
@@ -321,10 +320,10 @@ def _end_with(parent: int) -> None:
     os._exit(0)
 
 
-def main(folder: str, port: int, parent: int) -> None:
+def main(folder: str, listener: int, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     app = application(Path(folder), os.environ["QDRANT_TEST_API_KEY"], os.environ["QDRANT_TEST_VERSION"])
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    uvicorn.run(app, fd=listener, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -102,7 +102,9 @@ def _marks(vectors: FloatRows, there: RowFlags, documents: Sequence[Document]) -
         hashlib.blake2b(mark.to_bytes(8, "little") + document.copied, digest_size=8).digest()
         for mark, document in zip(marks.to_pylist(), documents, strict=True)
     )
-    return pa.array([int.from_bytes(digest, "little") for digest in both], pa.uint64())
+    hashed = np.fromiter((int.from_bytes(digest, "little") for digest in both), np.uint64, len(documents))
+    hashed[~there] = 0
+    return pa.array(hashed)
 
 
 def _text(document: Document, field: str | None) -> str | None:

@@ -15,14 +15,14 @@ _ATTEMPTS = 4
 _LONGEST_WAIT = 5.0
 """Seconds."""
 
-Answer = TypeVar("Answer")
+Answered = TypeVar("Answered")
 
 
 class PassingOutage(StoreAway):
     """The store does not answer now; the same call may succeed later."""
 
 
-def made_again(call: Callable[[], Answer]) -> Answer:
+def made_again(call: Callable[[], Answered]) -> Answered:
     """The answer of a call that does nothing twice, made again after each PassingOutage, a few times and each time
     later. Raises the last one."""
     attempts = Retrying(
@@ -31,7 +31,7 @@ def made_again(call: Callable[[], Answer]) -> Answer:
         wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT),
         reraise=True,
     )
-    answer: Answer = attempts(call)
+    answer: Answered = attempts(call)
     return answer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from chromadb.errors import AuthorizationError, ChromaAuthError, ChromaError, NotFoundError
 
-from app.stores.outages import Answer, answered_with, broken, made_again, refused, timed_out
+from app.stores.outages import Answered, answered_with, broken, made_again, refused, timed_out
 from app.stores.protocol import StoreAway
 
 
@@ -22,18 +22,18 @@ class ChromaCalls:
     def __init__(self, store: str, timeout: float) -> None:
         self.store, self._timeout = store, timeout
 
-    def ask(self, method: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
+    def ask(self, method: Callable[..., Answered], *arguments: Any, **named: Any) -> Answered:
         """The answer of one of the client's methods, each of which does nothing twice. Raises NoSuchCollection,
         StoreAway."""
         return made_again(lambda: self._asked(lambda: method(*arguments, **named)))
 
-    def connected(self, connect: Callable[[], Answer]) -> Answer:
+    def connected(self, connect: Callable[[], Answered]) -> Answered:
         """What `connect` makes. The client asks its server for several things then, and waits for ever: here it is
         left alone after the timeout, in a thread that ends when the server closes the connection."""
         return made_again(lambda: self._asked(lambda: self._in_time(connect)))
 
-    def _in_time(self, connect: Callable[[], Answer]) -> Answer:
-        made: SimpleQueue[tuple[Answer | None, BaseException | None]] = SimpleQueue()
+    def _in_time(self, connect: Callable[[], Answered]) -> Answered:
+        made: SimpleQueue[tuple[Answered | None, BaseException | None]] = SimpleQueue()
 
         def run() -> None:
             try:
@@ -50,7 +50,7 @@ class ChromaCalls:
             raise error
         return answer  # type: ignore[return-value]  # there is one where there is no error
 
-    def _asked(self, call: Callable[[], Answer]) -> Answer:
+    def _asked(self, call: Callable[[], Answered]) -> Answered:
         try:
             return call()
         except StoreAway:

@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from app.stores.outages import Answer, answered_with, broken, made_again, refused, timed_out
+from app.stores.outages import Answered, answered_with, broken, made_again, refused, timed_out
 from app.stores.protocol import StoreAway
 
 
@@ -24,11 +24,11 @@ class QdrantCalls:
         self.client, self.store = client, store
         self._timeout = timeout
 
-    def ask(self, method: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
+    def ask(self, method: Callable[..., Answered], *arguments: Any, **named: Any) -> Answered:
         """The answer of one of the client's methods, each of which does nothing twice. Raises NotThere, StoreAway."""
         return made_again(lambda: self._asked(method, *arguments, **named))
 
-    def _asked(self, method: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
+    def _asked(self, method: Callable[..., Answered], *arguments: Any, **named: Any) -> Answered:
         try:
             return method(*arguments, **named)
         except UnexpectedResponse as error:
@@ -39,12 +39,6 @@ class QdrantCalls:
             raise answered_with(self.store, 429) from None
         except ResponseHandlingException as error:
             raise self._unanswered(error.source) from None
-        except KeyError:  # the client's local mode, for a point
-            raise NotThere from None
-        except ValueError as error:  # the client's local mode, for all else
-            if "not found" in str(error):
-                raise NotThere from None
-            raise StoreAway(f"{self.store} refused the request: {str(error)[:200]}") from None
 
     def _unanswered(self, cause: Exception) -> StoreAway:
         if isinstance(cause, httpx.TimeoutException):

@@ -1,4 +1,4 @@
-"""Galleries in Qdrant (https://qdrant.tech): a server, or a folder in the local mode of its client.
+"""Galleries in Qdrant (https://qdrant.tech).
 
 Points are read in the order of their ids, batch by batch, each as of the moment it was read. Qdrant scales the vectors
 of a collection with cosine distance to unit length when they are written: those are the old vectors that are read.
@@ -7,11 +7,10 @@ of a collection with cosine distance to unit length when they are written: those
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field
 from qdrant_client import QdrantClient, models
 
 from app.connections.options import ConnectionOptions
@@ -43,20 +42,13 @@ _VECTORS_ADDED_FROM = (1, 18)
 
 
 class QdrantOptions(ConnectionOptions):
-    """A server by `url` and `api_key`, or a folder by `path`, which one process at a time can open."""
+    """A server. new_collection: write to a new collection even where a vector could be added, so that an alias is
+    switched in one step."""
 
-    url: str | None = None
+    url: str = Field(pattern="^https?://")
     api_key: str | None = None
-    path: Path | None = None
     timeout_s: float = Field(60, gt=0)
     new_collection: bool = False
-    """Write to a new collection even where a vector could be added, so that an alias is switched in one step."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> "QdrantOptions":
-        if (self.url is None) == (self.path is None):
-            raise ValueError("either url or path has to be given")
-        return self
 
 
 class QdrantStore:
@@ -69,7 +61,7 @@ class QdrantStore:
     @classmethod
     def open(cls, connection: str, options: QdrantOptions, place: Place) -> Store:
         store = f"Qdrant (connection {connection!r})"
-        client = _client(store, options)
+        client = _client(options)
         try:
             calls = QdrantCalls(client, store, options.timeout_s)
             source = find_points(calls, place)
@@ -217,25 +209,13 @@ class QdrantStore:
             raise WrongPlace(f"Qdrant has no collection {collection!r} any more") from None
 
 
-def _client(store: str, options: QdrantOptions) -> QdrantClient:
-    if options.path is not None:
-        try:
-            return QdrantClient(path=str(options.path))
-        except RuntimeError:
-            raise StoreAway(f"{store} is a folder that another process has opened") from None
-        except (OSError, ValueError):
-            raise StoreAway(f"{store} is a folder that cannot be read") from None
-    return QdrantClient(
-        url=options.url, api_key=options.api_key, timeout=_whole(options.timeout_s), check_compatibility=False
-    )
+def _client(options: QdrantOptions) -> QdrantClient:
+    seconds = max(1, round(options.timeout_s))
+    return QdrantClient(url=options.url, api_key=options.api_key, timeout=seconds, check_compatibility=False)
 
 
 def _held(records: Sequence[models.Record], name: str, target: Target) -> pa.RecordBatch:
     return held_batch({str(record.id): dense_vector(record, name) for record in records}, target.dimension)
-
-
-def _whole(seconds: float) -> int:
-    return max(1, round(seconds))
 
 
 def _takes_vectors(calls: QdrantCalls, source: QdrantSource) -> bool:

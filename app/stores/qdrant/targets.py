@@ -20,6 +20,9 @@ from app.stores.qdrant.source import DISTANCES, METRICS, UNNAMED, QdrantSource, 
 
 _KEPT_DATATYPES = (None, models.Datatype.FLOAT32, models.Datatype.FLOAT16)
 
+_ROUNDS = 20
+"""How often a write in which a point was missing is made again without it."""
+
 NewVectors = dict[int | str, list[float]]
 """By the point's id."""
 
@@ -71,16 +74,18 @@ class NamedVector:
 
     def write(self, target: Target, vectors: NewVectors) -> set[int | str]:
         left = dict(vectors)
-        while left:
+        for _ in range(_ROUNDS):
+            if not left:
+                break
             points = [models.PointVectors(id=id, vector={target.name: vector}) for id, vector in left.items()]
             try:
                 completed(self._calls, self._calls.ask(self._client.update_vectors, self._source.collection, points))
                 break
-            except NotThere:
-                missing = left.keys() - {record.id for record in self._there(left)}
-                if not missing:
-                    raise StoreAway(f"{self._calls.store} misses points that it has") from None
-                left = {id: vector for id, vector in left.items() if id not in missing}
+            except NotThere:  # one of them is gone, and may be back by now
+                there = {record.id for record in self._there(left)}
+                left = {id: vector for id, vector in left.items() if id in there}
+        else:
+            raise StoreAway(f"the points of {self._calls.store} come and go while they are written")
         return vectors.keys() - left.keys()
 
     def erase(self, target: Target, ids: Sequence[str]) -> None:

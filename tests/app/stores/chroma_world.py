@@ -49,12 +49,14 @@ class ChromaWorld:
         return [*odd, *(f"item {n * 37 % 101}" for n in range(count))][:count]
 
     def insert(self, items: Sequence[UserItem]) -> None:
-        for item in items:  # one by one, as some have no document
-            metadata = {"label": item.label, **item.payload}
-            given: dict[str, Any] = {name: value for name, value in metadata.items() if value is not None}
-            documents = None if item.text is None else [item.text]
-            assert item.vector is not None
-            self.collection.add(ids=[item.id], embeddings=[item.vector], documents=documents, metadatas=[given or None])
+        for some in ([item for item in items if item.text is None], [item for item in items if item.text is not None]):
+            if some:
+                self.collection.add(
+                    ids=[item.id for item in some],
+                    embeddings=[item.vector for item in some if item.vector is not None],
+                    documents=[item.text for item in some] if some[0].text is not None else None,
+                    metadatas=[_metadata(item) for item in some],
+                )
 
     def change(self, item: UserItem) -> None:
         self.delete([item.id])
@@ -76,6 +78,10 @@ class ChromaWorld:
 
     def seen(self) -> dict[str, Vector]:
         raise AssertionError("readers are switched by a statement")
+
+
+def _metadata(item: UserItem) -> dict[str, Any] | None:
+    return {name: value for name, value in {"label": item.label, **item.payload}.items() if value is not None} or None
 
 
 def chroma_connection(name: str, url: str) -> ConfiguredConnection:

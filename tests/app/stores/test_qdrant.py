@@ -2,11 +2,10 @@
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from app.connections.file import ConfiguredConnection, WrongConnections
 from app.stores.kinds import ConfiguredStores
@@ -18,7 +17,6 @@ from tests.app.stores.contract import (
     items_to_write,
     marks_of,
     scanned,
-    unit_rows,
     user_items,
     vectors_by_id,
 )
@@ -108,30 +106,6 @@ def test_a_point_written_anew_by_its_user_is_out_of_the_target(named: QdrantWorl
     store.close()
 
 
-def test_the_local_mode_of_the_client_is_read_and_written(tmp_path: Path) -> None:
-    user = QdrantClient(path=str(tmp_path))
-    user.create_collection("faq", vectors_config={"old": models.VectorParams(size=4, distance=COSINE)})
-    rows = unit_rows(9, 4)
-    user.upsert(
-        "faq",
-        [models.PointStruct(id=n, vector={"old": row.tolist()}, payload={"q": f"{n}"}) for n, row in enumerate(rows)],
-    )
-    local = ConfiguredConnection("notebook", "qdrant", {"path": str(tmp_path)})
-    with pytest.raises(StoreAway, match=r"'notebook'.*another process") as raised:
-        opened(local, Place("faq"))
-    assert str(tmp_path) not in str(raised.value)
-    user.close()
-    for seed in (1, 2):
-        store = opened(local, Place("faq", vector="old", text="q"))
-        store.make_target(TARGET)
-        items = scanned(store, ["id", "vector", "mark", "text"])
-        assert items.column("text").to_pylist() == [str(n) for n in range(9)]
-        written = items_to_write(items, seed)
-        assert store.write(TARGET, written) == []
-        np.testing.assert_allclose(held(store)["8"], vectors_by_id(written)["8"], atol=1e-6)
-        store.close()
-
-
 def test_what_the_kind_cannot_do_is_refused_by_name(named: QdrantWorld) -> None:
     params = models.VectorParams(
         size=4,
@@ -164,7 +138,7 @@ def test_a_server_that_never_answers_is_given_up() -> None:
     assert url not in str(raised.value)
 
 
-@pytest.mark.parametrize("options", [{}, {"url": "http://127.0.0.1:1", "path": "/tmp"}, {"url": "x", "timeout_s": 0}])
+@pytest.mark.parametrize("options", [{}, {"url": "http://127.0.0.1:1", "api_key": 7}, {"url": "x", "timeout_s": 0}])
 def test_options_that_lead_nowhere_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(WrongConnections, match=r"\[faq\]"):
         ConfiguredStores({"faq": ConfiguredConnection("faq", "qdrant", options)})
