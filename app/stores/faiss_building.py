@@ -15,8 +15,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-Numbers = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.float32]
+VectorNumbers = npt.NDArray[np.int64]
+MadeVectors = npt.NDArray[np.float32]
 
 _TRAINED_ON = 256  # vectors a list: FAISS uses no more
 
@@ -44,7 +44,7 @@ def main(descriptor: int) -> None:
     faiss.write_index(made_index(order, numbers, vectors), f"/dev/fd/{descriptor}")
 
 
-def made_index(order: IndexOrder, numbers: Numbers, vectors: Rows) -> Any:
+def made_index(order: IndexOrder, numbers: VectorNumbers, vectors: MadeVectors) -> Any:
     """numbers: (n,) ids where the index keeps them."""
     metric = faiss.METRIC_L2 if order.metric == "l2" else faiss.METRIC_INNER_PRODUCT
     index: Any = faiss.IndexFlat(order.dimension, metric)
@@ -64,7 +64,7 @@ def made_index(order: IndexOrder, numbers: Numbers, vectors: Rows) -> Any:
     return index
 
 
-def _gathered(order: IndexOrder, received: BinaryIO) -> tuple[Numbers, Rows]:
+def _gathered(order: IndexOrder, received: BinaryIO) -> tuple[VectorNumbers, MadeVectors]:
     """All ids and vectors."""
     numbers = np.empty(order.count, np.int64)
     vectors = np.empty((order.count, order.dimension), np.float32)
@@ -82,7 +82,7 @@ def _gathered(order: IndexOrder, received: BinaryIO) -> tuple[Numbers, Rows]:
     return numbers, vectors
 
 
-def _batches(order: IndexOrder, received: BinaryIO) -> Iterator[tuple[Numbers, Rows]]:
+def _batches(order: IndexOrder, received: BinaryIO) -> Iterator[tuple[VectorNumbers, MadeVectors]]:
     while count := int.from_bytes(received.read(8), "little"):
         ids = np.frombuffer(received.read(8 * count), np.int64)
         rows = np.frombuffer(received.read(4 * count * order.dimension), np.float32)

@@ -17,8 +17,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-Ids = npt.NDArray[np.int64]
-Vectors = npt.NDArray[np.float32]
+ReadIds = npt.NDArray[np.int64]
+ReadVectors = npt.NDArray[np.float32]
 
 
 class Unreadable(Exception):
@@ -60,12 +60,12 @@ class IndexVectors:
         """Raises Unreadable."""
         self._kept = [index]  # what is downcast belongs to what it is a part of
         inner = self._downcast(index)
-        self._given: Ids | None = None
+        self._given: ReadIds | None = None
         if isinstance(inner, faiss.IndexIDMap):
             self._given = faiss.vector_to_array(inner.id_map).astype(np.int64)
             inner = self._downcast(inner.index)
         self._index = inner
-        self._lists: Ids | None = None
+        self._lists: ReadIds | None = None
         if isinstance(inner, faiss.IndexHNSWFlat):
             self.type, self._flat = "HNSW", self._flat_of(self._downcast(inner.storage))
         elif isinstance(inner, faiss.IndexFlat):
@@ -84,7 +84,7 @@ class IndexVectors:
             raise Unreadable("it has not as many ids as vectors")
 
     @property
-    def ids(self) -> Ids:
+    def ids(self) -> ReadIds:
         return np.arange(self._index.ntotal) if self._given is None else self._given
 
     def about(self) -> dict[str, Any]:
@@ -104,10 +104,10 @@ class IndexVectors:
             "built": built,
         }
 
-    def vectors(self, rows: Ids) -> Vectors:
+    def vectors(self, rows: ReadIds) -> ReadVectors:
         """(n, d) float32 of the numbers (n,)."""
         if self._lists is None:
-            found: Vectors = self._flat[rows]
+            found: ReadVectors = self._flat[rows]
             return found
         lists, offsets = self._lists[rows], self._offsets[rows]
         vectors = np.empty((len(rows), self._index.d), np.float32)
@@ -121,12 +121,12 @@ class IndexVectors:
         self._kept.append(found)
         return found
 
-    def _flat_of(self, storage: Any) -> Vectors:
+    def _flat_of(self, storage: Any) -> ReadVectors:
         if not isinstance(storage, faiss.IndexFlat) or storage.codes.size() != 4 * storage.ntotal * storage.d:
             raise Unreadable("its vectors are not those of an IndexFlat")
         if storage.ntotal != self._index.ntotal or storage.d != self._index.d:
             raise Unreadable("it contradicts itself on how many vectors it has")
-        found: Vectors = faiss.rev_swig_ptr(storage.get_xb(), storage.ntotal * storage.d).reshape(-1, storage.d)
+        found: ReadVectors = faiss.rev_swig_ptr(storage.get_xb(), storage.ntotal * storage.d).reshape(-1, storage.d)
         return found
 
     def _find_in_lists(self, index: Any) -> None:
@@ -149,11 +149,11 @@ class IndexVectors:
         elif self._given is not None:  # a map's own ids are by the numbers that the inverted file has as ids
             self._given = self._given[ids]
 
-    def _list(self, number: int) -> Vectors:
+    def _list(self, number: int) -> ReadVectors:
         inverted = self._index.invlists
         size = inverted.list_size(number)
         codes = faiss.rev_swig_ptr(inverted.get_codes(number), size * inverted.code_size)
-        found: Vectors = codes.view(np.float32).reshape(size, self._index.d)
+        found: ReadVectors = codes.view(np.float32).reshape(size, self._index.d)
         return found
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-Hashes = np.ndarray[Any, np.dtype[np.int64]]
-Parts = np.ndarray[Any, np.dtype[np.int32]]
+KeyHashes = np.ndarray[Any, np.dtype[np.int64]]
+KeyParts = np.ndarray[Any, np.dtype[np.int32]]
 NOWHERE = -1
 
 
-def hashes_of(keys: Iterable[str], count: int) -> Hashes:
+def hashes_of(keys: Iterable[str], count: int) -> KeyHashes:
     """64 bits of each key, others in each process: nobody can choose keys that have the same."""
     return np.fromiter(map(hash, keys), np.int64, count)
 
@@ -20,9 +20,9 @@ class KeyIndex:
     of similar sizes are merged, so that n keys are added in O(n log² n), in any number of calls."""
 
     def __init__(self) -> None:
-        self._runs: list[tuple[Hashes, Parts]] = []
+        self._runs: list[tuple[KeyHashes, KeyParts]] = []
 
-    def find(self, keys: Hashes) -> Parts:
+    def find(self, keys: KeyHashes) -> KeyParts:
         """The part of each key, NOWHERE for one that is in none."""
         found = np.full(len(keys), NOWHERE, np.int32)
         for hashes, parts in self._runs:
@@ -30,7 +30,7 @@ class KeyIndex:
             found[there] = parts[places[there]]
         return found
 
-    def put(self, keys: Hashes, part: int) -> None:
+    def put(self, keys: KeyHashes, part: int) -> None:
         """Has keys, each given once, be in a part, wherever they were before."""
         new = np.ones(len(keys), bool)
         for hashes, parts in self._runs:
@@ -54,11 +54,11 @@ class KeyIndex:
 class KeyPlaces:
     """Keys by their hashes, each at the place that it was given at: 16 bytes a key."""
 
-    def __init__(self, keys: Hashes) -> None:
+    def __init__(self, keys: KeyHashes) -> None:
         self._order = np.argsort(keys, kind="stable")
         self._hashes = keys[self._order]
 
-    def find(self, keys: Hashes) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def find(self, keys: KeyHashes) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The place of each key, NOWHERE for one that is not there."""
         if not len(self._hashes):
             return np.full(len(keys), NOWHERE, np.int64)
@@ -71,7 +71,7 @@ class KeyPlaces:
         return int(self._order[same[0] + 1]) if len(same) else None
 
 
-def _places(hashes: Hashes, keys: Hashes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _places(hashes: KeyHashes, keys: KeyHashes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Where among sorted hashes each key is, and whether it is."""
     places = np.searchsorted(hashes, keys)
     np.minimum(places, len(hashes) - 1, out=places)

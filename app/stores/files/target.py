@@ -24,7 +24,7 @@ from app.stores.batches import vector_array
 from app.stores.files.durable import clear_unfinished, replaced, writing_to
 from app.stores.files.folder import Folder, Identity, identity
 from app.stores.files.formats import open_vector_file
-from app.stores.files.key_index import NOWHERE, KeyIndex, Parts, hashes_of
+from app.stores.files.key_index import NOWHERE, KeyIndex, KeyParts, hashes_of
 from app.stores.protocol import Target, WrongPlace
 
 _ABOUT = "_crosswalk.json"  # what begins with _ or . is no part of the data to those who read such folders
@@ -178,7 +178,7 @@ class ParquetTarget:
                 self._put(directory, _number(name), pa.Table.from_batches(batches))
         self._seen, self._doubled = self._files(), False
 
-    def _take_out(self, directory: int, parts: Parts, ids: pa.StringArray) -> None:
+    def _take_out(self, directory: int, parts: KeyParts, ids: pa.StringArray) -> None:
         """Removes rows from the files that they are in. parts: where each id is."""
         for part in np.unique(parts[parts != NOWHERE]):
             rows = pa.Table.from_batches(self._read(_name(part), _READ_ROWS, vectors=True))

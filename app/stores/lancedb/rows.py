@@ -12,7 +12,7 @@ from app.stores.arrow_items import ids_from_texts, texts_of_ids
 from app.stores.files.key_index import NOWHERE, KeyPlaces, hashes_of
 from app.stores.protocol import WrongPlace
 
-RowNumbers = npt.NDArray[np.uint64]
+LanceRowIds = npt.NDArray[np.uint64]
 _ROW = "_rowid"
 _READ_ROWS = 2**16
 
@@ -28,13 +28,13 @@ class LanceRows:
         if (again := self._places.twice()) is not None:
             raise WrongPlace(f"the id {ids[again].as_py()!r} is there twice")
 
-    def find(self, ids: Sequence[str]) -> RowNumbers:
+    def find(self, ids: Sequence[str]) -> LanceRowIds:
         """The rows with these ids, in the order of the ids; unknown ones are left out."""
         places = self._places.find(hashes_of(ids, len(ids)))
-        found: RowNumbers = self._rows[places[places != NOWHERE]]
+        found: LanceRowIds = self._rows[places[places != NOWHERE]]
         return found
 
-    def in_order(self, after: str | None) -> RowNumbers:
+    def in_order(self, after: str | None) -> LanceRowIds:
         """All rows in the order of their ids, those behind `after` alone."""
         ids, rows = self._all()
         if after is not None:
@@ -42,10 +42,10 @@ class LanceRows:
             if last.is_valid:
                 behind = pc.greater(ids, last)
                 ids, rows = ids.filter(behind), rows[behind.to_numpy(zero_copy_only=False)]
-        ordered: RowNumbers = rows[pc.sort_indices(ids).to_numpy()]
+        ordered: LanceRowIds = rows[pc.sort_indices(ids).to_numpy()]
         return ordered
 
-    def take(self, rows: RowNumbers, columns: Sequence[str] | None) -> pa.RecordBatch:
+    def take(self, rows: LanceRowIds, columns: Sequence[str] | None) -> pa.RecordBatch:
         """These rows, in this order. columns: None for all."""
         wanted = [*columns, _ROW] if columns is not None else [*self._table.schema.names, _ROW]
         found = self._table.take_row_ids(rows.tolist()).select(wanted).to_arrow()
@@ -54,7 +54,7 @@ class LanceRows:
         batch = found.drop_columns([_ROW]).take(pa.array(order)).combine_chunks()
         return batch.to_batches()[0] if batch.num_rows else pa.RecordBatch.from_pylist([], batch.schema)
 
-    def _all(self) -> tuple[pa.Array, RowNumbers]:
+    def _all(self) -> tuple[pa.Array, LanceRowIds]:
         read = self._table.search().with_row_id(True).select([self._key]).to_batches(_READ_ROWS)
         table = pa.Table.from_batches(read, read.schema)
         ids = table.column(self._key).combine_chunks()

@@ -15,7 +15,7 @@ from app.stores.arrow_items import (
     source_columns,
     texts_of_ids,
 )
-from app.stores.files.key_index import NOWHERE, Hashes, KeyIndex, hashes_of
+from app.stores.files.key_index import NOWHERE, KeyHashes, KeyIndex, hashes_of
 from app.stores.lancedb.database import LanceDatabase, LanceOptions, column_in_sql, literal_in_sql
 from app.stores.lancedb.marks import item_marks
 from app.stores.lancedb.rows import LanceRows
@@ -248,5 +248,5 @@ class LanceStore:
             index.put(self._keys(batch), 0)
         return version, index
 
-    def _keys(self, batch: pa.RecordBatch) -> Hashes:
+    def _keys(self, batch: pa.RecordBatch) -> KeyHashes:
         return hashes_of(texts_of_ids(batch.column(self._id), self._id).to_pylist(), batch.num_rows)

@@ -176,7 +176,9 @@ class MilvusStore:
             return [layout.key]
         return [layout.key, layout.vector] if set(columns) <= {"id", "vector"} else ["*"]
 
-    def _batch(self, layout: CollectionLayout, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pa.RecordBatch:
+    def _batch(
+        self, layout: CollectionLayout, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]
+    ) -> pa.RecordBatch:
         marked = "mark" in columns
         documents = [
             Document(str(row[layout.key]), row.get(layout.vector), row, _copied(layout, row) if marked else b"")
@@ -202,7 +204,13 @@ class MilvusStore:
         ]
 
     def _pages(
-        self, layout: CollectionLayout, collection: str, fields: list[str], batch_rows: int, dimension: int, after: str | None
+        self,
+        layout: CollectionLayout,
+        collection: str,
+        fields: list[str],
+        batch_rows: int,
+        dimension: int,
+        after: str | None,
     ) -> Iterator[list[Mapping[str, Any]]]:
         """All rows behind a key, page by page."""
         last = None if after is None else layout.key_of(after)
