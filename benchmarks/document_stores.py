@@ -1,13 +1,14 @@
-"""Qdrant, Elasticsearch's protocol and Chroma, filled for `benchmarks.stores`, and copied within by their clients alone.
+"""Qdrant, Elasticsearch and Chroma, filled for `benchmarks.stores`, and copied within by their clients alone.
 
-Qdrant is its engine behind the REST interface of `tests.qdrant_server`, which is written in Python and takes most of the
-time; Elasticsearch is noida-db; Chroma is its own server.
+Qdrant is its engine behind the interface of `tests.qdrant_server`, which is in Python and takes most of the time;
+Elasticsearch is noida-db; Chroma is its own server.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import chromadb
 from chromadb.config import Settings
@@ -33,10 +34,8 @@ def qdrant(rows: int, dimension: int, folder: Path) -> Iterator[FilledStore]:
         params = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
         client.create_collection("items", vectors_config={"old": params})
         for begin, vectors in chunks(rows, dimension, ROWS):
-            points = [
-                models.PointStruct(id=begin + row, vector={"old": vector})
-                for row, vector in enumerate(vectors.tolist())
-            ]
+            numbered = enumerate(vectors.tolist(), begin)
+            points = [models.PointStruct(id=id, vector={"old": vector}) for id, vector in numbered]
             client.upsert("items", points)
         options = {"url": url, "api_key": API_KEY}
         connection = ConfiguredConnection("bench", "qdrant", options)
@@ -88,7 +87,7 @@ def bare_elasticsearch(url: str) -> None:
         pit = {"id": client.open_point_in_time(index="items", keep_alive="10m")["id"]}
         after = None
         while True:
-            asked = {"search_after": after} if after is not None else {}
+            asked: dict[str, Any] = {"search_after": after} if after is not None else {}
             hits = client.search(pit=pit, size=ROWS, sort=[{"_shard_doc": "asc"}], track_total_hits=False, **asked)[
                 "hits"
             ]

@@ -20,7 +20,8 @@ MATRIX = np.random.default_rng(5).normal(size=(5, TARGET.dimension)).astype(np.f
 
 def crossed_over(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     new: npt.NDArray[np.float32] = vectors @ MATRIX
-    return new / np.linalg.norm(new, axis=1, keepdims=True)
+    new /= np.linalg.norm(new, axis=1, keepdims=True)
+    return new
 
 
 def told(world: StoreWorld) -> str:

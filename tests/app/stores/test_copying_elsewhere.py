@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[Callable[[], Any], Callable[[str], StoreWorld]]] = {
 ITEMS = 60
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
+@pytest.fixture(params=KINDS.values(), ids=list(KINDS))
 def world(request: pytest.FixtureRequest) -> Iterator[StoreWorld]:
     server, make = request.param
     with server() as url:

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from app.connections.file import ConfiguredConnection
+from app.connections.file import ConfiguredConnection, WrongConnections
+from app.stores.kinds import ConfiguredStores
 from app.stores.protocol import Place, StoreAway
 from tests.app.stores.chroma_world import chroma_connection
 from tests.app.stores.elasticsearch_world import elasticsearch_connection
@@ -70,3 +71,24 @@ def test_trouble_is_told_as_what_it_is(
     told = str(raised.value)
     assert "'faq'" in told
     assert not [secret for secret in ("never-to-be-logged", "127.0.0.1", "inner.example") if secret in told]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("qdrant", {}, "url is missing"),
+        ("qdrant", {"url": "sesame:6333"}, "url"),
+        ("qdrant", {"url": "http://sesame", "api_key": 7}, "api_key"),
+        ("qdrant", {"url": "http://sesame", "timeout_s": 0}, "timeout_s"),
+        ("elasticsearch", {"url": "http://sesame", "user": "me"}, "user and password go together"),
+        ("elasticsearch", {"url": "http://sesame", "user": "me", "password": "x", "api_key": "y"}, "either api_key"),
+        ("chroma", {}, "either url or path"),
+        ("chroma", {"url": "http://sesame", "path": "/sesame"}, "either url or path"),
+        ("chroma", {"url": "sesame:8000"}, "url has to be like"),
+    ],
+)
+def test_options_that_lead_nowhere_are_refused(kind: str, options: dict[str, object], said: str) -> None:
+    with pytest.raises(WrongConnections, match=said) as raised:
+        ConfiguredStores({"faq": ConfiguredConnection("faq", kind, options)})
+    assert "[faq]" in str(raised.value)
+    assert "sesame" not in str(raised.value)

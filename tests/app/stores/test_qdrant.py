@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from app.connections.file import ConfiguredConnection, WrongConnections
-from app.stores.kinds import ConfiguredStores
+from app.connections.file import ConfiguredConnection
 from app.stores.protocol import Place, Store, StoreAway, WrongPlace
 from tests.app.stores.contract import (
     TARGET,
@@ -136,9 +135,3 @@ def test_a_server_that_never_answers_is_given_up() -> None:
         with pytest.raises(StoreAway, match="did not answer within 1 seconds") as raised:
             opened(stalled, Place("faq"))
     assert url not in str(raised.value)
-
-
-@pytest.mark.parametrize("options", [{}, {"url": "http://127.0.0.1:1", "api_key": 7}, {"url": "x", "timeout_s": 0}])
-def test_options_that_lead_nowhere_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(WrongConnections, match=r"\[faq\]"):
-        ConfiguredStores({"faq": ConfiguredConnection("faq", "qdrant", options)})
