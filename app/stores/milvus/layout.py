@@ -13,6 +13,7 @@ from models.portable import Distance
 
 _METRICS: Mapping[str, Distance] = {"COSINE": "cosine", "L2": "l2", "IP": "ip"}
 METRIC_NAMES: Mapping[Distance, str] = {distance: name for name, distance in _METRICS.items()}
+_BUILT_BY = ("M", "efConstruction", "nlist", "m", "nbits")
 BEFORE = "_before_crosswalk"
 """What an alias's name ends in that keeps a switched alias's old collection."""
 
@@ -27,8 +28,6 @@ class CollectionLayout:
     text_keys: bool
     vector: str
     dimension: int
-    metric: Distance | None
-    index: Mapping[str, Any]
     fields: tuple[Mapping[str, Any], ...]
     dynamic: bool
 
@@ -67,7 +66,6 @@ def layout_of(calls: MilvusCalls, place: Place) -> CollectionLayout:
         raise WrongPlace(
             f"the collection {place.collection!r} has functions that make fields of others, which cannot be copied"
         )
-    index = _index(calls, collection, vector["name"])
     return CollectionLayout(
         collection,
         alias,
@@ -75,8 +73,6 @@ def layout_of(calls: MilvusCalls, place: Place) -> CollectionLayout:
         key["type"] == DataType.VARCHAR,
         vector["name"],
         int(vector["params"]["dim"]),
-        _METRICS.get(str(index.get("metric_type"))),
-        index,
         fields,
         bool(about.get("enable_dynamic_field")),
     )
@@ -120,7 +116,21 @@ def _check_fields(about: Mapping[str, Any], place: Place) -> None:
             raise WrongPlace(f"the collection {place.collection!r} has no field {name!r}; it has {', '.join(names)}")
 
 
-def _index(calls: MilvusCalls, collection: str, vector: str) -> Mapping[str, Any]:
-    """The index over the vectors; nothing where there is none."""
-    names = calls.ask("list_indexes", collection, field_name=vector)
-    return dict(calls.ask("describe_index", collection, names[0])) if names else {}
+@dataclass(frozen=True)
+class MilvusIndex:
+    """The index over a collection's vectors. parameters: those of how it is built, by Milvus's names."""
+
+    type: str
+    metric: Distance | None
+    parameters: Mapping[str, int]
+
+
+def index_of(calls: MilvusCalls, layout: CollectionLayout) -> MilvusIndex:
+    """The old vectors' index; what Milvus takes by itself where there is none."""
+    names = calls.ask("list_indexes", layout.collection, field_name=layout.vector)
+    about = dict(calls.ask("describe_index", layout.collection, names[0])) if names else {}
+    return MilvusIndex(
+        about.get("index_type", "AUTOINDEX"),
+        _METRICS.get(str(about.get("metric_type"))),
+        {name: int(about[name]) for name in _BUILT_BY if name in about},
+    )

@@ -11,7 +11,7 @@ from pymilvus import MilvusClient
 from app.stores.batches import vectors_of
 from app.stores.items import Document, document_batch
 from app.stores.milvus.calls import MilvusCalls, MilvusOptions, NoCollection, NotLoaded, among, behind
-from app.stores.milvus.layout import BEFORE, METRIC_NAMES, CollectionLayout, layout_of
+from app.stores.milvus.layout import BEFORE, METRIC_NAMES, CollectionLayout, index_of, layout_of
 from app.stores.protocol import (
     Abilities,
     CannotSwitch,
@@ -50,7 +50,7 @@ class MilvusStore:
             conditional_write=True,
             marks="item",
         )
-        return StoreDescription(int(counted["count(*)"]), layout.dimension, layout.metric, able)
+        return StoreDescription(int(counted["count(*)"]), layout.dimension, index_of(self._calls, layout).metric, able)
 
     def scan(self, columns: Sequence[Column], *, batch_rows: int, after: str | None = None) -> Iterator[pa.RecordBatch]:
         """In Milvus's order of keys."""
@@ -67,12 +67,12 @@ class MilvusStore:
         layout = self._layout()
         name = _target_name(layout, target)
         if not self._calls.ask("has_collection", name):
-            index = MilvusClient.prepare_index_params()
+            old, index = index_of(self._calls, layout), MilvusClient.prepare_index_params()
             index.add_index(
                 layout.vector,
-                index_type=layout.index.get("index_type", "AUTOINDEX"),
+                index_type=old.type,
                 metric_type=METRIC_NAMES[target.metric],
-                params=_index_parameters(layout.index),
+                params=dict(old.parameters),
             )
             self._calls.ask(
                 "create_collection",
@@ -248,8 +248,3 @@ def _copied(layout: CollectionLayout, row: Mapping[str, Any]) -> bytes:
 
 def _step(rows: int, dimension: int) -> int:
     return max(1, min(rows, _MOST_ROWS, _MESSAGE_BYTES // (4 * dimension + _FIELD_BYTES)))
-
-
-def _index_parameters(index: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of how an index is built, of all that its description says."""
-    return {name: int(index[name]) for name in ("M", "efConstruction", "nlist", "m", "nbits") if name in index}

@@ -59,9 +59,9 @@ class FilesWorld:
         self.place = Place(collection, PLACE.id, PLACE.vector, text="text", label="label", payload=PLACE.payload)
         self.connection = ConfiguredConnection("shelf", "files", {"folder": str(root)})
         self.unreachable = ConfiguredConnection("no-shelf", "files", {"folder": str(base / "operators-lost")})
-        self.secrets = ["operators-", str(base)]
+        self.secrets: Sequence[str] = ["operators-", str(base)]
         name = collection.split("/")[0]
-        self.wrong_places = [
+        self.wrong_places: Sequence[tuple[Place, str]] = [
             (Place("no-such-file", "key", "vector"), name),
             (Place("../outside", "key", "vector"), "shelf"),
             (Place(collection, "nokey", "vector"), "key"),
