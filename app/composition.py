@@ -14,12 +14,14 @@ from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.filters import FilteredRows
 from app.galleries.backfill import Backfills
+from app.galleries.following import Following
 from app.galleries.items import GalleryItems
 from app.galleries.listing import ItemListing
 from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
 from app.galleries.service import Galleries
+from app.galleries.targets import StoreTargets
 from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
@@ -44,6 +46,7 @@ from app.storage.commits import CommitWatch
 from app.storage.database import Database
 from app.stores.kinds import ConfiguredStores
 from app.upgrades.accepted_crossings import AcceptedCrossings
+from app.upgrades.crossing_downloads import CrossingDownloads
 from app.upgrades.findings import UpgradeFindings
 from app.upgrades.removal import UpgradeRemoval
 from app.upgrades.report_pages import ReportPages
@@ -65,6 +68,8 @@ class Crosswalk:
     datasets: Datasets
     stores: ConfiguredStores
     galleries: Galleries
+    store_targets: StoreTargets
+    following: Following
     items: GalleryItems
     listing: ItemListing
     export_threads: CapacityLimiter
@@ -77,6 +82,7 @@ class Crosswalk:
     transform_units: TransformUnits
     upgrade_removal: UpgradeRemoval
     downloads: Downloads
+    crossing_downloads: CrossingDownloads
     report_pages: ReportPages
     encoders: Encoders
     accepted_crossings: AcceptedCrossings
@@ -127,10 +133,11 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     jobs = Jobs(doorbell.ring)
     models = Models(database, usages, leaves)
     datasets = Datasets(settings, database, models)
-    galleries = Galleries(settings, database, models)
+    galleries = Galleries(settings, database, models, connections.stores)
     retirement = Retirement(database, galleries)
     units = TransformUnits(jobs)
-    upgrades = Upgrades(database, models, galleries, datasets, jobs, units)
+    targets = StoreTargets(database, galleries, connections.stores)
+    upgrades = Upgrades(database, models, galleries, datasets, jobs, units, targets)
     accepted_crossings = AcceptedCrossings(database)
     evaluations = Evaluations(database, EvaluationChecks(models, galleries, datasets, accepted_crossings), jobs)
     live = LiveIndexes(galleries, Rebuilds(database, jobs).ask)
@@ -154,6 +161,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         datasets=datasets,
         stores=connections.stores,
         galleries=galleries,
+        store_targets=targets,
+        following=Following(database, galleries, jobs),
         items=GalleryItems(models, galleries, filtered),
         listing=ItemListing(galleries, filtered),
         export_threads=export_threads(),
@@ -166,6 +175,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         transform_units=units,
         upgrade_removal=UpgradeRemoval(settings, database, models, galleries, jobs, [evaluations.using_upgrade]),
         downloads=Downloads(settings, models, upgrades, encoders),
+        crossing_downloads=CrossingDownloads(settings, upgrades),
         report_pages=ReportPages(settings),
         encoders=encoders,
         accepted_crossings=accepted_crossings,

@@ -66,12 +66,14 @@ def sweep_leftovers(crosswalk: Crosswalk) -> None:
 
 
 def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:
-    """Uploads, folders of galleries, datasets and runs (upgrades and trainings of encoders), and unfinished files."""
+    """Uploads, downloads, folders of galleries, datasets and runs (upgrades and trainings of encoders), and what is not
+    whole."""
     settings = crosswalk.settings
     galleries, datasets = crosswalk.galleries, crosswalk.datasets
     unfinished = chain.from_iterable(settings.data_dir.glob(pattern) for pattern in _UNFINISHED)
     parts: tuple[tuple[Iterable[Path], Callable[[], Collection[str]]], ...] = (
         (settings.uploads_dir.glob("upload-*"), tuple),
+        (settings.downloads_dir.glob("*"), tuple),
         (settings.working_dir.glob("*"), lambda: _jobs(crosswalk)),
         ((settings.data_dir / FETCHING).glob("*"), tuple),
         (settings.galleries_dir.glob("*"), lambda: {info.folder for info in galleries.every()}),

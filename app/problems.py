@@ -10,7 +10,9 @@ Problem
 ├── Conflict 409              it clashes with what is there
 │   ├── IdTaken               registered before, with another body
 │   ├── InUse                 something still needs it
+│   ├── ItemsElsewhere        the gallery's items lie in a store of the user's own
 │   ├── NoRoute               no way from the query's model to the gallery's generation
+│   ├── StoreChanged          a store of the user's own is not as the gallery says
 │   └── WrongState            the operation is not possible in this state
 ├── TooLarge 413, UriTooLong 414, UnsupportedMediaType 415
 ├── UnknownHost 421           asked by a name that is not the service's
@@ -25,6 +27,7 @@ Problem
 └── Unavailable 503           try again later
     ├── DiskFull              nothing more can be written
     ├── DiskFailing           the disk refuses to write, or to read
+    ├── GalleryStoreAway      the store of a gallery's items does not answer
     ├── IndexEngineAway       the server that keeps the indexes does not answer
     ├── IndexEngineRefuses    that server answers, with an error
     ├── IndexLost             that server answers, and has not the index
@@ -128,6 +131,19 @@ class IdTaken(Conflict):
 class InUse(Conflict):
     slug, title = "in-use", "Something still uses this resource"
     remedy = "`used_by` names what needs it. Delete or finish that first."
+
+
+class ItemsElsewhere(Conflict):
+    slug, title = "items-elsewhere", "The items of this gallery lie in a store of your own"
+    remedy = (
+        "`detail` names the connection and the place. Items are written, changed, listed and searched there; Crosswalk "
+        "samples them, learns from them, and writes transformed vectors beside theirs."
+    )
+
+
+class StoreChanged(Conflict):
+    slug, title = "store-changed", "The gallery's own store is not as the gallery says"
+    remedy = "`detail` says what is missing or in the way there. Set that right in the store, and try again."
 
 
 class NoRoute(Conflict):
@@ -277,6 +293,15 @@ class IndexEngineAway(Unavailable):
 class IndexEngineRefuses(Unavailable):
     slug, title = "index-engine-refuses", "The server that keeps the indexes answers with an error"
     remedy = "The log of the service has what Milvus says. It may pass; if not, whoever runs Milvus looks there."
+
+
+class GalleryStoreAway(Unavailable):
+    slug, title = "gallery-store-away", "The store in which the gallery's items lie does not answer"
+    retry_after = 5
+    remedy = (
+        "Whoever runs the service looks whether that store runs, and whether its connection in the file of the setting "
+        "`connections` is right. Nothing has to be restarted here once it answers."
+    )
 
 
 class IndexLost(Unavailable):

@@ -308,3 +308,8 @@ class Settings(BaseSettings):
     @property
     def uploads_dir(self) -> Path:
         return self.data_dir / "uploads"
+
+    @property
+    def downloads_dir(self) -> Path:
+        """Where files that were made to be downloaded are kept for a while, a folder for each upgrade."""
+        return self.data_dir / "downloads"

@@ -45,7 +45,7 @@ class Measured:
 
 
 @contextmanager
-def pgvector(rows: int, dimension: int, folder: Path) -> Iterator[FilledStore]:
+def pgvector(rows: int, dimension: int, folder: Path, beside: str = "column") -> Iterator[FilledStore]:
     """A table of ids and vectors in a PostgreSQL server of its own, as it is configured when it is installed, but that
     no commit waits for a disk."""
     with postgres_server() as uri:
@@ -59,7 +59,7 @@ def pgvector(rows: int, dimension: int, folder: Path) -> Iterator[FilledStore]:
             connection.execute("ALTER TABLE items DROP n, DROP mark")
             connection.execute("VACUUM ANALYZE items")
         yield FilledStore(
-            ConfiguredConnection("bench", "pgvector", {"url": uri}),
+            ConfiguredConnection("bench", "pgvector", {"url": uri, "beside": beside}),
             Place("items"),
             partial(bare_pgvector, uri, dimension),
         )
@@ -80,6 +80,7 @@ def bare_pgvector(uri: str, dimension: int) -> None:
 
 STORES: Mapping[str, Callable[[int, int, Path], AbstractContextManager[FilledStore]]] = {
     "pgvector": pgvector,
+    "pgvector, table beside": partial(pgvector, beside="table"),
     "qdrant": qdrant,
     "elasticsearch": elasticsearch,
     "chroma": chroma,

@@ -128,8 +128,9 @@ def _copied(settings: Settings, part: Path) -> BackupManifest | None:
     finally:
         database.close()
     files: list[CopiedFile] = []
+    passing = (settings.uploads_dir, settings.downloads_dir)
     for entry in sorted(settings.data_dir.iterdir()):
-        if entry == settings.uploads_dir or entry.name.startswith(settings.database_file.name):
+        if entry in passing or entry.name.startswith(settings.database_file.name):
             continue
         if entry.is_dir():
             files += copy_tree(entry, part / _DATA / entry.name, part)
@@ -145,7 +146,8 @@ def _is_whole(part: Path) -> bool:
     database = opened(part / _DATABASE)
     try:
         with database.read() as session:
-            tables = [Path("galleries") / name / "items.lance" for name in session.scalars(select(GalleryRow.folder))]
+            here = select(GalleryRow.folder).where(GalleryRow.store.is_(None))
+            tables = [Path("galleries") / name / "items.lance" for name in session.scalars(here)]
             tables += [Path("datasets") / name / "rows.lance" for name in session.scalars(select(DatasetRow.folder))]
     finally:
         database.close()

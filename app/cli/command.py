@@ -114,8 +114,15 @@ def verify(
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service up at the end, until Ctrl+C.")] = False,
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of its service; any free one.")] = None,
+    pgvector: Annotated[
+        bool, typer.Option("--pgvector", help="Upgrade a table in a PostgreSQL of the demonstration's own.")
+    ] = False,
 ) -> None:
     """Drives a whole upgrade over HTTP, on real data and a service of its own, and prints what was gained."""
+    if pgvector:
+        from app.demo.in_store import run_in_store
+
+        raise typer.Exit(run_in_store(keep=keep, port=port))
     from app.demo.run import run
 
     raise typer.Exit(run(keep=keep, port=port))
@@ -151,6 +158,36 @@ def export(
     from app.cli.embed import export
 
     export(artifact, out)
+
+
+@commands.command()
+def apply(
+    artifact: Annotated[
+        Path,
+        typer.Argument(help="What `crosswalk upgrades artifact` wrote: a crossing.", exists=True, dir_okay=False),
+    ],
+    vectors: Annotated[
+        Path,
+        typer.Argument(
+            help="A Parquet file with a column `embedding.<model>`, or `embedding`; others are carried along.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.", dir_okay=False)],
+    made_by: Annotated[
+        str | None, typer.Option(help="The model that made the vectors, where the file does not say.")
+    ] = None,
+    push: Annotated[
+        bool, typer.Option("--push", help="The vectors are queries of the new model, for an index of old vectors.")
+    ] = False,
+    column: Annotated[str | None, typer.Option(help="The column of the vectors.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Takes a file of old vectors into the new model's space, or new queries to an old index, without a service."""
+    from app.cli.apply import apply_crossing
+
+    apply_crossing(artifact, vectors, out, made_by, column, push=push, force=force)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import typer
 from app.cli.client import Client
 from app.cli.evaluations import evaluations
 from app.cli.files import FileType
+from app.cli.galleries import register_galleries
 from app.cli.items import register_items
 from app.cli.options import json_object
 from app.cli.paths import path_to
@@ -44,6 +45,7 @@ def register(commands: typer.Typer) -> None:
     for name, group in (groups | {"evaluations": evaluations}).items():
         _listing(group, name)
         commands.add_typer(group, name=name)
+    register_galleries(galleries)
     register_items(galleries)
     commands.command("search", context_settings=_AS_ARGUMENTS)(search_once)
     commands.command()(doctor)
@@ -122,17 +124,6 @@ def list_side_information(id: Id, url: Url = None) -> None:
 def cancel_training(id: Id, url: Url = None) -> None:
     """Stops the training of an encoder of side-information."""
     Client(url).show("POST", path_to("models", id, "cancel"))
-
-
-@galleries.command("register")
-def register_gallery(
-    id: Id,
-    model: Annotated[str, typer.Option(help="The model whose vectors it is filled with.")],
-    side: Side = None,
-    url: Url = None,
-) -> None:
-    """Registers a gallery."""
-    Client(url).show("POST", "/galleries", json={"id": id, "model": model, **_side(side)})
 
 
 @galleries.command("put")
@@ -297,6 +288,19 @@ def rows(
 ) -> None:
     """Lists the rows that training a compatible model found suspicious."""
     Client(url).show("GET", path_to("upgrades", id, "rows"), params={"order": order, "limit": limit})
+
+
+@upgrades.command("artifact")
+def crossing(
+    id: Id,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it.", dir_okay=False)],
+    format: Annotated[str, typer.Option(help="safetensors, with the card inside; card, as JSON; or onnx.")] = (
+        "safetensors"
+    ),
+    url: Url = None,
+) -> None:
+    """Downloads the crossing of an upgrade that was accepted; `crosswalk apply` uses it without the service."""
+    Client(url).download(path_to("upgrades", id, "artifact"), out, params={"format": format})
 
 
 @upgrades.command("follow")

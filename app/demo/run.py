@@ -3,6 +3,7 @@
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _upgrade(console: Console, driver: Driver) -> str | None:
     pairs = driver.embed_sample()
     console.print(f"Embedded {pairs} chosen items with the new model; starting the upgrade.")
     upgrade = driver.upgrade()
-    last = _followed(console, driver, upgrade)
+    last = followed(console, driver.follow(upgrade))
     if last["state"] != "active":
         for recommended in ((last["report"] or {}).get("recommendation") or {}).values():
             console.print(recommended["sentence"], highlight=False)
@@ -93,11 +94,11 @@ def _upgrade(console: Console, driver: Driver) -> str | None:
     return upgrade
 
 
-def _followed(console: Console, driver: Driver, upgrade: str) -> dict[str, Any]:
-    """Prints each state that the upgrade comes to, beside a running clock on a terminal; returns it as it ended."""
+def followed(console: Console, states: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """Prints each state that an upgrade comes to, beside a running clock on a terminal; returns it as it ended."""
     began, last = time.monotonic(), dict[str, Any]()
     with console.status("") as clock:
-        for now in driver.follow(upgrade):
+        for now in states:
             seconds = f"{time.monotonic() - began:5.1f} s"
             if now["state"] != last.get("state"):
                 console.print(f"  {seconds}  {now['state']}", highlight=False)

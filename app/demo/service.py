@@ -6,17 +6,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import httpx
 
 _START_SECONDS = 120
 _STOP_SECONDS = 30
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_OF_ANOTHER = ("CROSSWALK_ADMIN_KEY", "CROSSWALK_STORAGE_URL")
+_OF_ANOTHER = ("CROSSWALK_ADMIN_KEY", "CROSSWALK_STORAGE_URL", "CROSSWALK_CONNECTIONS")
 
 
 @contextmanager
@@ -42,8 +42,9 @@ def ended_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def running_service(folder: Path, port: int | None) -> Iterator[str]:
-    """Starts `crosswalk serve` with its data in the folder; yields its URL once it is ready; stops it at the end.
+def running_service(folder: Path, port: int | None, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+    """Starts `crosswalk serve` with its data in the folder; yields its URL once it is ready; stops it at the end. more:
+    variables of its environment.
 
     It listens to a pipe that this process alone holds open: where this process is killed outright, the pipe is closed,
     and the service stops by itself.
@@ -57,7 +58,7 @@ def running_service(folder: Path, port: int | None) -> Iterator[str]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env={**_without_keys(), "CROSSWALK_DATA_DIR": str(folder / "data")},
+            env={**_without_keys(), "CROSSWALK_DATA_DIR": str(folder / "data"), **more},
             start_new_session=True,  # A signal to the terminal's group is ours; we stop the service in good order.
         )
         with starting as process:
@@ -70,7 +71,7 @@ def running_service(folder: Path, port: int | None) -> Iterator[str]:
 
 def _without_keys() -> dict[str, str]:
     """Our environment without the key of another service, which the demonstration does not send, and without its
-    object store, into which it does not write."""
+    object store and connections, into which it does not write."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_OF_ANOTHER)}
 
 

@@ -11,7 +11,7 @@ from app.galleries.samples import SampleRequest, Samples
 from app.galleries.schemas import Backfill, Sample
 from app.http.openapi import problems
 from app.ids import GalleryId
-from app.problems import NotFound, Unprocessable, WrongState
+from app.problems import ItemsElsewhere, NotFound, Unprocessable, WrongState
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 
@@ -56,7 +56,11 @@ def _chosen_soon(samples: Samples, wanted: SampleRequest) -> bool:
     return True
 
 
-@router.get("/{gallery}/backfill", summary="Choose items to re-embed next", responses=problems(NotFound, WrongState))
+@router.get(
+    "/{gallery}/backfill",
+    summary="Choose items to re-embed next",
+    responses=problems(NotFound, ItemsElsewhere, WrongState),
+)
 def backfill(
     gallery: GalleryId,
     parts: Parts,

@@ -4,17 +4,38 @@ Everything happens inside the caller's transaction, so that a generation and the
 `Galleries.info` reads what is written here.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.failpoints import Failpoint, reached
-from app.galleries.info import ABANDONED, BUILDING, READY
+from app.galleries.info import ABANDONED, BUILDING, READY, InStore, target_of
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.problems import Conflict, NotFound, WrongState
 from app.storage.database import utc_now
+from app.stores.protocol import Target
 from models.portable import Space
+
+
+@dataclass(frozen=True)
+class TargetOrder:
+    """What an upgrade has written into a store of the user's own. store: the place, as its gallery was registered."""
+
+    upgrade: str
+    store: dict[str, Any]
+    target: Target
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> TargetOrder:
+        return cls(kept["upgrade"], kept["store"], Target(**kept["target"]))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def lock(session: Session, galleries: Sequence[str]) -> None:
@@ -59,6 +80,8 @@ def build(session: Session, gallery: str, space: Space, upgrade: str) -> int:
         transformation=upgrade,
         state=BUILDING,
     )
+    if row.store is not None:
+        generation.in_store = InStore(target_of(row.folder, generation.number, space)).to_json()
     session.add(generation)
     return generation.number
 
@@ -78,23 +101,63 @@ def published(session: Session, gallery: str, number: int, version: int, index_n
     generation.ready_at = generation.ready_at or utc_now()
 
 
+def note_in_store(session: Session, gallery: str, number: int, change: Callable[[InStore], InStore]) -> None:
+    """Notes what was done about a generation's vectors in the user's own store. Raises Conflict."""
+    session.get(GenerationRow, (gallery, number), with_for_update=True)
+    row = _generation(session, gallery, number)
+    if row.in_store is not None:
+        row.in_store = change(InStore.from_json(row.in_store)).to_json()
+
+
+def ready_in_store(session: Session, gallery: str, number: int) -> None:
+    """Notes that a generation's vectors are in the user's own store, indexed there. From now on the gallery can be
+    pointed at it. Raises Conflict."""
+    generation = _generation(session, gallery, number)
+    generation.state = READY
+    generation.ready_at = generation.ready_at or utc_now()
+
+
+def statements(session: Session, upgrade: str) -> dict[str, str]:
+    """By gallery in a store of the user's own: what the user's application has to do there, as it was last switched."""
+    made = select(GenerationRow).where(GenerationRow.upgrade == upgrade, GenerationRow.in_store.is_not(None))
+    kept = {row.gallery: InStore.from_json(row.in_store or {}).statement for row in session.scalars(made)}
+    return {gallery: statement for gallery, statement in sorted(kept.items()) if statement is not None}
+
+
+def forget_dropped(session: Session, gallery: str, number: int) -> None:
+    """Forgets a generation whose vectors are in the user's own store no more. Its number is not given again."""
+    row = session.get(GenerationRow, (gallery, number), with_for_update=True)
+    if row is not None:
+        _abandon(row, session.get_one(GalleryRow, gallery))
+
+
 def galleries_of(session: Session, upgrade: str) -> list[str]:
     """The galleries in which an upgrade made a generation."""
     made = select(GenerationRow.gallery).where(GenerationRow.upgrade == upgrade).order_by(GenerationRow.gallery)
     return list(session.scalars(made))
 
 
-def abandon(session: Session, upgrade: str) -> None:
-    """Forgets the generations of an upgrade that will never be switched to. Their files go with the gallery.
+def abandon(session: Session, upgrade: str) -> list[TargetOrder]:
+    """Forgets the generations of an upgrade that will never be switched to. Their files go with the gallery; what they
+    have in stores of the users' own is returned, to be dropped there.
 
     Their numbers are not given again: a step of the upgrade that was asleep, and does not know yet that it has lost its
     job, may still write the files of its generation, and must not write those of another.
     """
     made = select(GenerationRow, GalleryRow).join(GalleryRow, GalleryRow.id == GenerationRow.gallery)
+    left = []
     for row, gallery in session.execute(made.where(GenerationRow.upgrade == upgrade)):
-        row.state = ABANDONED
-        row.model = gallery.model  # the upgrade's is not held by it any more
+        if gallery.store is not None and row.in_store is not None:
+            left.append(TargetOrder(upgrade, gallery.store, InStore.from_json(row.in_store).target))
+        _abandon(row, gallery)
         reached(Failpoint.GENERATIONS_ABANDONED)
+    return left
+
+
+def _abandon(row: GenerationRow, gallery: GalleryRow) -> None:
+    row.state = ABANDONED
+    row.in_store = None
+    row.model = gallery.model  # the upgrade's is not held by it any more
 
 
 def _generation(session: Session, gallery: str, number: int) -> GenerationRow:

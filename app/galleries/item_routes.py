@@ -22,6 +22,7 @@ from app.galleries.schemas import (
     SideInformationStored,
     UpsertedItems,
 )
+from app.galleries.service import require_here
 from app.http.afterwards import afterwards
 from app.http.body_limit import BulkBody
 from app.http.openapi import problems
@@ -33,6 +34,7 @@ from app.problems import (
     BadRequest,
     InvalidRows,
     InvalidUpload,
+    ItemsElsewhere,
     NotFound,
     Problem,
     TooLarge,
@@ -53,7 +55,15 @@ router = APIRouter(prefix="/galleries", tags=["galleries"])
     summary="Upsert items in bulk",
     response_model_exclude_defaults=True,
     responses=problems(
-        NotFound, WrongState, Unprocessable, WrongSpace, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType
+        NotFound,
+        WrongState,
+        ItemsElsewhere,
+        Unprocessable,
+        WrongSpace,
+        InvalidUpload,
+        InvalidRows,
+        TooLarge,
+        UnsupportedMediaType,
     ),
     openapi_extra=bulk_body(
         "Columns: `id` and `embedding`; optionally `side_information`, `label`, `payload` (a JSON object).",
@@ -112,7 +122,9 @@ async def put_items(
 @router.patch(
     "/{gallery}/items",
     summary="Change labels and payloads in bulk",
-    responses=problems(NotFound, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    responses=problems(
+        NotFound, ItemsElsewhere, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType
+    ),
     openapi_extra=bulk_body(
         "Columns: `id` of an item that is there, and `label`, or `payload` (a JSON object), or both.",
         {
@@ -130,6 +142,7 @@ async def patch_items(
     keeps its value, `null` clears it, and a payload takes the place of the whole payload, all as in PUT. All of it, or
     nothing: an id that no item has refuses the request. Every search after the answer sees it."""
     info = await run_sync(parts.galleries.info, gallery)
+    require_here(info)
     async with parts.uploads.rows(body, request.headers, Expected.changes()) as rows:
         updated = await run_sync(parts.items.change, info, rows)
     afterwards(background, parts.search.warm, gallery)
@@ -139,7 +152,7 @@ async def patch_items(
 @router.patch(
     "/{gallery}/items/{item:path}",
     summary="Change an item's label or payload",
-    responses=problems(NotFound, Unprocessable),
+    responses=problems(NotFound, ItemsElsewhere, Unprocessable),
 )
 async def patch_item(
     gallery: GalleryId,
@@ -150,6 +163,7 @@ async def patch_item(
 ) -> Item:
     """Changes what is given, and leaves the rest, vectors above all. A payload takes the place of the whole payload."""
     info = await run_sync(parts.galleries.info, gallery)
+    require_here(info)
     if not change.model_fields_set:
         raise Unprocessable.at("Nothing is to change: send `label`, or `payload`, or both.", pointer="")
     try:
@@ -164,7 +178,9 @@ async def patch_item(
 @router.put(
     "/{gallery}/side-information",
     summary="Store side-information with items in bulk",
-    responses=problems(NotFound, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType),
+    responses=problems(
+        NotFound, ItemsElsewhere, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType
+    ),
     openapi_extra=bulk_body(
         "Columns: `id` of an item that is there, and `side_information`.",
         {"items": [{"id": "q-1", "side_information": [0.5, 0.1]}, {"id": "q-2", "side_information": [0.2, 0.9]}]},
@@ -196,7 +212,7 @@ async def put_side_information(
     response_model=Page[ListedItem],
     responses={
         200: {"content": {media_types.ARROW: {"schema": {"type": "string", "format": "binary"}}}},
-        **problems(BadRequest, NotFound, Unprocessable),
+        **problems(BadRequest, NotFound, ItemsElsewhere, Unprocessable),
     },
 )
 def list_items(
@@ -263,7 +279,7 @@ def item(
 @router.post(
     "/{gallery}/items/delete",
     summary="Delete items",
-    responses=problems(NotFound, Unprocessable),
+    responses=problems(NotFound, ItemsElsewhere, Unprocessable),
     openapi_extra={
         "requestBody": {
             "content": {

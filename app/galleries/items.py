@@ -11,7 +11,7 @@ from app.filters import Filter, FilteredRows, has_empty_part
 from app.galleries import schemas
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
-from app.galleries.service import Galleries
+from app.galleries.service import Galleries, require_here
 from app.kept_cells import given_columns
 from app.problems import NotFound, Unprocessable
 from app.registry.service import Models
@@ -29,7 +29,9 @@ class GalleryItems:
         self._filtered = filtered
 
     def expected(self, info: GalleryInfo, model: str) -> Expected:
-        """What a bulk body of items stamped with `model` must look like. Raises Unprocessable for a wrong stamp."""
+        """What a bulk body of items stamped with `model` must look like. Raises Unprocessable for a wrong stamp, and
+        ItemsElsewhere where items are not put here."""
+        require_here(info)
         lineage = [generation.space for generation in info.ancestry(info.active)]
         for space in lineage:
             if space.model == model:
@@ -97,7 +99,7 @@ class GalleryItems:
 
     def get(self, gallery: str, item: str) -> schemas.Item:
         """Raises NotFound for the gallery and for the item."""
-        rows = self._galleries.store(self._galleries.info(gallery)).items.by_id([item]).to_pylist()
+        rows = self._galleries.items(self._galleries.info(gallery)).by_id([item]).to_pylist()
         if not rows:
             raise NotFound(f"Gallery {gallery!r} has no item {item!r}.")
         return _item(rows[0])

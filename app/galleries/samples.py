@@ -59,16 +59,16 @@ class Samples:
     def wanted(self, gallery: str, n: int) -> SampleRequest:
         """The sample that a request means. Raises NotFound, and Unprocessable for an empty gallery."""
         info = self._galleries.info(gallery)
-        items = self._galleries.store(info).items
+        items = self._galleries.items(info)
         if not items.count():
-            raise Unprocessable(f"Gallery {gallery!r} is empty. PUT /galleries/{gallery}/items first.")
+            raise Unprocessable(f"Gallery {gallery!r} is empty. {info.how_to_fill}")
         return SampleRequest(gallery, info.folder, items.version, n)
 
     def find(self, wanted: SampleRequest) -> Sample | None:
         """The sample, where it was chosen already."""
-        store = self._galleries.store(self._galleries.info(wanted.gallery))
-        path = wanted.path(store.folder)
-        store.shared.fetch(path)
+        files = self._galleries.folder(self._galleries.info(wanted.gallery))
+        path = wanted.path(files.folder)
+        files.shared.fetch(path)
         return Sample.model_validate_json(path.read_text()) if path.exists() else None
 
     def ask(self, wanted: SampleRequest) -> None:
@@ -101,9 +101,9 @@ class Samples:
         """
         wanted = set(ids)
         best, weights = (0, 0, 0), None
-        store = self._galleries.store(info)
-        store.shared.fetch_files(store.folder / "samples")
-        for path in (store.folder / "samples").glob("[0-9]*.json"):
+        files = self._galleries.folder(info)
+        files.shared.fetch_files(files.folder / "samples")
+        for path in (files.folder / "samples").glob("[0-9]*.json"):
             sample = Sample.model_validate_json(path.read_text())
             common = wanted.intersection(sample.ids)
             version, n = map(int, path.stem.split("-"))

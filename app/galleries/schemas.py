@@ -1,13 +1,16 @@
 """Wire shapes of the galleries resource."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.galleries.orders import Order
 from app.ids import ResourceId
 from app.index import AskedKind, Kind
+from app.jobs.schemas import Progress
+from app.stores.protocol import Snapshot, Switching
+from app.validation import wrong
 
 
 class SideInformation(BaseModel):
@@ -61,6 +64,65 @@ class PublishedIndex(BaseModel):
     created_at: datetime
 
 
+PlaceName = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class StoreChoice(BaseModel):
+    """A place in a store of your own, by that store's own names: the items stay there. `table` or `collection` names
+    it, whichever word the store uses."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    connection: Annotated[ResourceId, Field(description="A connection that the service's operator configured.")]
+    table: PlaceName | None = None
+    collection: PlaceName | None = None
+    id: Annotated[PlaceName | None, Field(description="Left out: the key, where the store knows it.")] = None
+    vector: Annotated[PlaceName | None, Field(description="Left out: the only one, where there is one alone.")] = None
+    text: Annotated[PlaceName | None, Field(description="What a model embeds.")] = None
+    image: Annotated[PlaceName | None, Field(description="The same, as encoded images.")] = None
+    label: PlaceName | None = None
+    payload: Annotated[list[PlaceName] | None, Field(max_length=64, description="Further columns or fields.")] = None
+    max_writes_per_second: Annotated[
+        int | None, Field(ge=1, description="Vectors that an upgrade writes there, at most. Left out: no limit.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _names_one_place(self) -> Self:
+        if (self.table is None) == (self.collection is None):
+            raise wrong("name the place by `table` or by `collection`, and by one of them alone", "table")
+        if self.text is not None and self.image is not None:
+            raise wrong("items have a `text` or an `image`, not both", "image")
+        return self
+
+
+class StoreAbilities(BaseModel):
+    """What a store can do, and so what is guaranteed of an upgrade there."""
+
+    snapshot: Annotated[
+        Snapshot, Field(description="What one reading sees: `all` items as of one moment, or each `batch` of them.")
+    ]
+    switching: Annotated[
+        Switching,
+        Field(description="`atomic`: readers are switched in one step. `statement`: your application switches them."),
+    ]
+    conditional_write: Annotated[
+        bool, Field(description="Whether a vector is left out whose item has changed since it was read.")
+    ]
+
+
+class StoreState(BaseModel):
+    """What the store in which a gallery's items lie says now."""
+
+    rows: int | None = None
+    metric: Annotated[str | None, Field(description="By which the store itself ranks, where it says so.")] = None
+    abilities: StoreAbilities | None = None
+    statement: Annotated[
+        str | None,
+        Field(description="What your application has to do to read what the gallery points at; null for nothing."),
+    ] = None
+    unavailable: Annotated[str | None, Field(description="Why the store cannot be asked now, if it cannot.")] = None
+
+
 class NewGallery(BaseModel):
     """What registers a gallery."""
 
@@ -75,6 +137,17 @@ class NewGallery(BaseModel):
     model: Annotated[ResourceId, Field(description="The model whose vectors the gallery is filled with.")]
     side_information: SideInformation | None = None
     index: IndexChoice = IndexChoice()
+    store: Annotated[
+        StoreChoice | None, Field(description="Where the items lie, if in a store of your own. Left out: here.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.store is not None and self.side_information is not None:
+            raise wrong("items in a store of your own have no side-information", "side_information")
+        if self.store is not None and self.index != IndexChoice():
+            raise wrong("a store of your own has indexes of its own", "index")
+        return self
 
 
 class Gallery(NewGallery):
@@ -84,12 +157,40 @@ class Gallery(NewGallery):
 
     active_generation: Annotated[int, Field(description="The generation that searches are answered from.")]
     active_model: Annotated[str, Field(description="The model whose space that generation is in.")]
-    items: Annotated[int, Field(description="How many items there are.")]
+    items: Annotated[
+        int | None, Field(description="How many items there are; null while a store of your own is not asked.")
+    ]
     published_index: Annotated[
         PublishedIndex | None,
         Field(description="The active generation's index; null until one is published, while every item is looked at."),
     ]
+    store_state: Annotated[
+        StoreState | None,
+        Field(description="What the store of your own says, where this gallery alone is asked for; null otherwise."),
+    ]
     created_at: datetime
+
+
+class GenerationInStore(BaseModel):
+    """Vectors that an upgrade writes into a store of your own."""
+
+    target: Annotated[str, Field(description="What they are called there.")]
+    caught_up_at: Annotated[
+        datetime | None, Field(description="When every item that there was had its vector; null before the first time.")
+    ]
+    behind: Annotated[
+        int, Field(description="Items that differed even then, since they change all the time; the next time has them.")
+    ]
+    statement: Annotated[str | None, Field(description="What your application has to do once it is switched to.")]
+
+
+class Followed(BaseModel):
+    """Transformed vectors are catching up with the items of a store of your own."""
+
+    progress: Annotated[
+        Progress | None,
+        Field(description="How far it is; `caught_up_at` of GET /galleries/{id}/generations tells when it is done."),
+    ]
 
 
 class Generation(BaseModel):
@@ -112,6 +213,9 @@ class Generation(BaseModel):
         datetime | None,
         Field(description="Since when all its items are native, so that the transformation is needed no longer."),
     ]
+    in_store: Annotated[
+        GenerationInStore | None, Field(description="Where its vectors were written into a store of your own.")
+    ] = None
 
 
 class GenerationList(BaseModel):
@@ -176,7 +280,9 @@ class SideInformationStored(BaseModel):
     """What storing side-information later did. It is durable, and the next search sees what follows from it."""
 
     updated: Annotated[int, Field(description="Items that have it now as given.")]
-    items: Annotated[int, Field(description="How many items there are.")]
+    items: Annotated[
+        int | None, Field(description="How many items there are; null while a store of your own is not asked.")
+    ]
     items_without: Annotated[int, Field(description="Those that have no side-information still.")]
 
 

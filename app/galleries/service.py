@@ -15,25 +15,30 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.shared import SharedArtifacts
 from app.failpoints import Failpoint, reached
 from app.galleries import generations, schemas
-from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo
+from app.galleries.elsewhere import Elsewhere, opened
+from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo, InStore
 from app.galleries.lineage import Lineage
-from app.galleries.store import GalleryStore
+from app.galleries.reading import ItemsInStore, ReadableItems
+from app.galleries.store import Counts, GalleryFolder, GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
 from app.index import CorruptIndex, IndexEngine, IndexOptions, Manifest
-from app.problems import IdTaken, InUse, NotFound
+from app.problems import IdTaken, InUse, ItemsElsewhere, NotFound, Problem, StoreChanged, Unprocessable
 from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database, once_committed, utc_now
 from app.storage.lance_table import embedding_column
 from app.storage.shared_files import shared_files
+from app.stores.kinds import ConfiguredStores
 from models.portable import Space
 
 
 class Galleries:
     """The galleries resource."""
 
-    def __init__(self, settings: Settings, database: Database, models: Models) -> None:
+    def __init__(self, settings: Settings, database: Database, models: Models, stores: ConfiguredStores) -> None:
+        """stores: those of the users' own in which galleries may lie."""
         self._settings = settings
+        self._stores = stores
         self._shared = shared_files(settings)
         self._artifacts = SharedArtifacts(settings)
         self._database = database
@@ -43,16 +48,15 @@ class Galleries:
     def create(self, new: schemas.NewGallery) -> tuple[schemas.Gallery, bool]:
         """Registers a gallery; the same body again changes nothing. Returns the gallery, and whether it is new.
 
-        Raises NotFound for an unknown model and IdTaken where the id has another body.
+        Raises NotFound for an unknown model and IdTaken where the id has another body; and, for one whose items lie in
+        a store of the user's own, Unprocessable where they are not there as the body says, and GalleryStoreAway.
         """
         model = self._models.get(new.model)
         if (registered := self._find(new.id)) is not None:
             return self._unless_other(registered, new), False
         side = new.side_information.dimension if new.side_information else None
         folder = f"{new.id}-{secrets.token_hex(4)}"
-        store = GalleryStore.create(
-            self._settings.galleries_dir / folder, new.model, model.dimension, side, self._shared
-        )
+        store = self._laid_out(folder, new, model.dimension, side)
         reached(Failpoint.GALLERY_LAID_OUT)
         try:
             with self._database.session() as session:
@@ -63,6 +67,7 @@ class Galleries:
                         model=new.model,
                         side_dimension=side,
                         index_options=new.index.model_dump(),
+                        store=None if new.store is None else new.store.model_dump(exclude_none=True),
                     )
                 )
                 session.flush()
@@ -80,8 +85,9 @@ class Galleries:
         return self.get(new.id), True
 
     def get(self, gallery: str) -> schemas.Gallery:
-        """Raises NotFound."""
-        return self._wire(self.info(gallery))
+        """With what its store of the user's own says, if its items lie in one. Raises NotFound."""
+        info = self.info(gallery)
+        return self._wire(info, None if info.elsewhere is None else self._store_now(info, info.elsewhere))
 
     def rows_after(self, cursor: str | None, limit: int, among: Collection[str] | None = None) -> list[schemas.Gallery]:
         """Up to `limit` galleries in order of their ids, after the one named by the cursor; of these `among` alone,
@@ -103,9 +109,9 @@ class Galleries:
             if row is not None:
                 session.delete(row)
         reached(Failpoint.GALLERY_UNREGISTERED)
-        store = self.store(info)
-        if self.index_engine.release(store.folder):
-            store.destroy()
+        files = self.folder(info)
+        if self.index_engine.release(files.folder):
+            files.destroy()
         reached(Failpoint.GALLERY_DESTROYED)
 
     def generations(self, gallery: str) -> list[schemas.Generation]:
@@ -127,9 +133,21 @@ class Galleries:
         """All galleries, in order of their ids, as the database describes them: no file of theirs is touched."""
         return self._infos(true())
 
+    def folder(self, info: GalleryInfo) -> GalleryFolder:
+        """What a gallery has here, wherever its items lie."""
+        return GalleryFolder(self._settings.galleries_dir / info.folder, self._shared)
+
     def store(self, info: GalleryInfo) -> GalleryStore:
-        """The Lance store of a gallery's items and generations."""
+        """The Lance store of a gallery's items and generations. Raises ItemsElsewhere where the items lie in a store of
+        the user's own: whatever needs this one is not done there."""
+        require_here(info)
         return GalleryStore(self._settings.galleries_dir / info.folder, self._shared)
+
+    def items(self, info: GalleryInfo) -> ReadableItems:
+        """What can be read of a gallery's items, wherever they lie."""
+        if info.elsewhere is None:
+            return self.store(info).items
+        return ItemsInStore(self._stores, info.elsewhere, info.model)
 
     def index_options(self, info: GalleryInfo) -> IndexOptions:
         """How a gallery's generations are indexed."""
@@ -178,7 +196,7 @@ class Galleries:
     def show_active(self, info: GalleryInfo, number: int) -> None:
         """Tells the engine of indexes which generation answers, for those who look there by themselves."""
         name = info.generations[number].index_name
-        directory = None if name is None else self.store(info).index_folder(number) / name
+        directory = None if name is None else self.folder(info).index_folder(number) / name
         self.index_engine.show_active(info.id, directory)
 
     def using_model(self, session: Session, model: str) -> list[str]:
@@ -196,10 +214,11 @@ class Galleries:
             return list(session.scalars(query.order_by(GalleryRow.id)))
 
     def _holds(self, row: GalleryRow, model: str) -> bool:
-        """Whether items have vectors of a model, which may be in the space of no generation any more."""
-        return GalleryStore(self._settings.galleries_dir / row.folder, self._shared).items.has_value(
-            embedding_column(model)
-        )
+        """Whether items have vectors of a model, which may be in the space of no generation any more. Those in a store
+        of the user's own are told of by their generations alone."""
+        return row.store is None and GalleryStore(
+            self._settings.galleries_dir / row.folder, self._shared
+        ).items.has_value(embedding_column(model))
 
     def _find(self, gallery: str, within: Session | None = None) -> GalleryInfo | None:
         infos = self._infos(GalleryRow.id == gallery, within)
@@ -239,7 +258,51 @@ class Galleries:
             )
         return gallery
 
-    def _wire(self, info: GalleryInfo) -> schemas.Gallery:
+    def _laid_out(self, folder: str, new: schemas.NewGallery, dimension: int, side: int | None) -> GalleryFolder:
+        """A folder for a gallery, empty where its items lie in a store of the user's own, which is looked at."""
+        path = self._settings.galleries_dir / folder
+        if new.store is None:
+            return GalleryStore.create(path, new.model, dimension, side, self._shared)
+        self._check_store(new, new.store, dimension)
+        path.mkdir(parents=True)
+        return GalleryFolder(path, self._shared)
+
+    def _check_store(self, new: schemas.NewGallery, choice: schemas.StoreChoice, dimension: int) -> None:
+        elsewhere = Elsewhere.from_json(choice.model_dump())
+        try:
+            with opened(self._stores, elsewhere) as store:
+                found = store.describe()
+        except StoreChanged as problem:
+            raise Unprocessable.at(problem.detail, pointer="/store") from problem
+        if found.dimension != dimension:
+            raise Unprocessable.at(
+                f"The vectors in {elsewhere} have {found.dimension} dimensions, and those of model {new.model!r} have "
+                f"{dimension}. Name another column, or the model that really made them.",
+                pointer="/store",
+            )
+
+    def _store_now(self, info: GalleryInfo, elsewhere: Elsewhere) -> schemas.StoreState:
+        """What a store of the user's own says now, or why it says nothing."""
+        in_store = info.current.in_store
+        statement = None if in_store is None else in_store.statement
+        try:
+            with opened(self._stores, elsewhere) as store:
+                found = store.describe()
+        except Problem as problem:
+            return schemas.StoreState(unavailable=problem.detail, statement=statement)
+        return schemas.StoreState(
+            rows=found.rows,
+            metric=found.metric,
+            abilities=schemas.StoreAbilities(
+                snapshot=found.abilities.snapshot,
+                switching=found.abilities.switching,
+                conditional_write=found.abilities.conditional_write,
+            ),
+            statement=statement,
+        )
+
+    def _wire(self, info: GalleryInfo, store_state: schemas.StoreState | None = None) -> schemas.Gallery:
+        here = self.store(info) if info.elsewhere is None else None
         side = schemas.SideInformation(dimension=info.side_dimension) if info.side_dimension else None
         return schemas.Gallery(
             id=info.id,
@@ -248,8 +311,10 @@ class Galleries:
             index=schemas.IndexChoice(**info.index_options),
             active_generation=info.active,
             active_model=info.current.space.model,
-            items=self.store(info).items.count(),
-            published_index=self._published_index(self.store(info), info.current),
+            items=_rows(store_state) if here is None else here.items.count(),
+            published_index=None if here is None else self._published_index(here, info.current),
+            store=None if info.store is None else schemas.StoreChoice(**info.store),
+            store_state=store_state,
             created_at=info.created_at,
         )
 
@@ -272,8 +337,16 @@ class Galleries:
             created_at=datetime.fromisoformat(manifest.created_at),
         )
 
+    def _counts(self, info: GalleryInfo, generation: GenerationInfo) -> Counts:
+        """Of a generation in a store of the user's own: what was written there, without asking the store."""
+        if info.elsewhere is None:
+            return self.store(info).counts([earlier.space.model for earlier in info.ancestry(generation.number)])
+        if generation.parent is None:
+            return Counts(self.items(info).count(), 0, 0)
+        return Counts(0, 0 if generation.in_store is None else generation.in_store.items, 0)
+
     def _wire_generation(self, info: GalleryInfo, generation: GenerationInfo) -> schemas.Generation:
-        counts = self.store(info).counts([earlier.space.model for earlier in info.ancestry(generation.number)])
+        counts = self._counts(info, generation)
         return schemas.Generation(
             number=generation.number,
             model=generation.space.model,
@@ -287,7 +360,27 @@ class Galleries:
             created_at=generation.created_at,
             ready_at=generation.ready_at,
             retired_at=generation.retired_at,
+            in_store=None if generation.in_store is None else _in_store(generation.in_store),
         )
+
+
+def require_here(info: GalleryInfo) -> None:
+    """Raises ItemsElsewhere where a gallery's items lie in a store of the user's own."""
+    if info.elsewhere is not None:
+        raise ItemsElsewhere(
+            f"The items of gallery {info.id!r} lie in {info.elsewhere}: write, list and search them there. Here they "
+            "are sampled, learned from, and given the vectors of a new model by an upgrade."
+        )
+
+
+def _in_store(kept: InStore) -> schemas.GenerationInStore:
+    return schemas.GenerationInStore(
+        target=kept.target.name, caught_up_at=kept.caught_up_at, behind=kept.behind, statement=kept.statement
+    )
+
+
+def _rows(store_state: schemas.StoreState | None) -> int | None:
+    return None if store_state is None else store_state.rows
 
 
 def _trial(manifest: Manifest) -> schemas.IndexTrial | None:
@@ -312,6 +405,7 @@ def _info(row: GalleryRow, generations: Sequence[GenerationRow], spaces: Mapping
         generations={
             generation.number: _generation(generation, spaces[generation.model]) for generation in generations
         },
+        store=row.store,
     )
 
 
@@ -328,4 +422,5 @@ def _generation(row: GenerationRow, space: Space) -> GenerationInfo:
         created_at=row.created_at,
         ready_at=row.ready_at,
         retired_at=row.retired_at,
+        in_store=None if row.in_store is None else InStore.from_json(row.in_store),
     )

@@ -47,13 +47,27 @@ class WrittenItems:
     dropped: dict[str, int]
 
 
-class GalleryStore:
-    """The files of one gallery. folder: where they lie below the data directory; shared: what other machines have of
-    them, left out where there is none but this one."""
+class GalleryFolder:
+    """What any gallery has, wherever its items lie. folder: where it is below the data directory; shared: what other
+    machines have of it, left out where there is none but this one."""
 
     def __init__(self, folder: Path, shared: SharedFiles | None = None) -> None:
         self.folder = folder
         self.shared = shared or SharedFiles(folder, None)
+
+    def index_folder(self, number: int) -> Path:
+        return self.folder / "indexes" / str(number)
+
+    def destroy(self) -> None:
+        self.shared.remove(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class GalleryStore(GalleryFolder):
+    """The files of one gallery whose items lie here."""
+
+    def __init__(self, folder: Path, shared: SharedFiles | None = None) -> None:
+        super().__init__(folder, shared)
         self._tables = self.shared.location(folder)
         self.items = Table(self._tables / "items.lance")
 
@@ -74,10 +88,6 @@ class GalleryStore:
         where = folder if shared is None else shared.location(folder)
         Table.create(where / "items.lance", columns)
         return cls(folder, shared)
-
-    def destroy(self) -> None:
-        self.shared.remove(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def put(
         self,
@@ -142,9 +152,6 @@ class GalleryStore:
 
     def generation(self, number: int, dimension: int) -> GenerationStore:
         return GenerationStore(self._tables / "generations" / f"{number}.lance", dimension)
-
-    def index_folder(self, number: int) -> Path:
-        return self.folder / "indexes" / str(number)
 
     def project(self, lineage: Lineage, *, version: int | None = None) -> Iterator[Projected]:
         """Streams every item in a generation's space, computed from the items."""

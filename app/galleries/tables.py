@@ -3,14 +3,15 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, text
+from sqlalchemy import JSON, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.database import Base, utc_now
 
 
 class GalleryRow(Base):
-    """A gallery and the generation that it points at."""
+    """A gallery and the generation that it points at. `store`: where its items lie, if in a store of the user's own, as
+    the request said it; None where they lie here."""
 
     __tablename__ = "galleries"
 
@@ -19,6 +20,7 @@ class GalleryRow(Base):
     model: Mapped[str] = mapped_column(ForeignKey("models.id"))
     side_dimension: Mapped[int | None]
     index_options: Mapped[dict[str, Any]]
+    store: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     active: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -27,7 +29,8 @@ class GenerationRow(Base):
     """One searchable state of a gallery: a space, and how to get its vectors from the items.
 
     `parent` and `transformation` say where the vectors come from: generation 1 holds the vectors as they were given;
-    every other holds the parent's, transformed. Everything else is derived and can be made again.
+    every other holds the parent's, transformed. Everything else is derived and can be made again. `in_store`: of a
+    generation whose vectors lie in a store of the user's own, how far they were written there.
     """
 
     __tablename__ = "generations"
@@ -41,6 +44,7 @@ class GenerationRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     store_version: Mapped[int | None]
     index_name: Mapped[str | None] = mapped_column(String(64))
+    in_store: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     ready_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]

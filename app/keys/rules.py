@@ -149,6 +149,8 @@ RULES = Rules(
         *_rules(
             (KeyScope.UPGRADE,),
             "POST /galleries/{gallery}/activate",
+            "POST /galleries/{gallery}/follow",
+            "DELETE /galleries/{gallery}/generations/{generation}",
             "GET /galleries/{gallery}/sample",
             "GET /galleries/{gallery}/backfill",
             "POST /models/{model}/upgrade",
@@ -157,6 +159,7 @@ RULES = Rules(
             "GET /upgrades/{upgrade}/events",
             "GET /upgrades/{upgrade}/report",
             "GET /upgrades/{upgrade}/rows",
+            "GET /upgrades/{upgrade}/artifact",
             "POST /upgrades/{upgrade}/activate",
             "POST /upgrades/{upgrade}/rollback",
             "POST /upgrades/{upgrade}/cancel",

@@ -20,6 +20,9 @@ from models.portable import ArtifactError
 def gallery_findings(crosswalk: Crosswalk, info: GalleryInfo) -> Iterator[Finding]:
     """What is wrong with a gallery as the database describes it."""
     subject, folder = f"gallery {info.id}", crosswalk.settings.galleries_dir / info.folder
+    if info.elsewhere is not None:  # items and vectors are the user's own store's
+        yield from damaged_files(subject, folder / "samples")
+        return
     findings = list(table_findings(subject, folder / "items.lance"))
     yield from findings
     if any(finding.fault for finding in findings):

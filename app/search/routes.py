@@ -16,7 +16,7 @@ from app.http.openapi import problems
 from app.ids import ResourceId
 from app.json_text import check_json, utf8
 from app.keys.access import Access, Caller
-from app.problems import InvalidUpload, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
+from app.problems import InvalidUpload, ItemsElsewhere, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.old_vectors import BodyRoutes, route_with_old_vectors
 from app.search.options import Asking, GroupBy, LikeItems, SearchOptions, refuse_unless_one
 from app.search.plain_query import DEFAULT_K, PlainQuery
@@ -70,7 +70,7 @@ _STRINGS_AND_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|\[[0-9\s.,eE+-]*\]', re.D
     "",
     summary="Search with one query",
     response_model=SearchAnswer | GroupedAnswer,
-    responses=problems(NotFound, NoRoute, Unprocessable),
+    responses=problems(NotFound, NoRoute, ItemsElsewhere, Unprocessable),
 )
 async def search_one(
     gallery: _GALLERY,
@@ -124,7 +124,7 @@ async def search_one(
     "",
     summary="Search with many queries",
     response_model=SearchAnswers | GroupedAnswers,
-    responses=problems(NotFound, NoRoute, Unprocessable, InvalidUpload, TooLarge, UnsupportedMediaType),
+    responses=problems(NotFound, NoRoute, ItemsElsewhere, Unprocessable, InvalidUpload, TooLarge, UnsupportedMediaType),
     openapi_extra={
         "requestBody": {
             "required": True,

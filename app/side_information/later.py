@@ -16,7 +16,7 @@ from app.failpoints import Failpoint, reached
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import SideInformationStored
-from app.galleries.service import Galleries
+from app.galleries.service import Galleries, require_here
 from app.galleries.tables import GalleryRow
 from app.problems import NotFound, Unprocessable
 from app.registry.service import Models
@@ -41,10 +41,11 @@ class LaterSideInformation:
     def expected(self, gallery: str, dimension: int | None) -> Expected:
         """What a bulk body must look like; `dimension`: what the request says.
 
-        Raises NotFound, and Unprocessable where the dimension is needed or another.
+        Raises NotFound, ItemsElsewhere, and Unprocessable where the dimension is needed or another.
         """
         with self._database.read() as session:
             info = self._galleries.info(gallery, session)
+            require_here(info)
             pushed = crossable(session, info)
             spaces = self._models.spaces([model for model, _ in pushed], session)
         agreed = _agreed(gallery, info.side_dimension, dimension)

@@ -29,7 +29,8 @@ class StoredSpaces:
 
     def _tables(self) -> Iterator[Table]:
         for info in self._galleries.every():
-            yield self._galleries.store(info).items
+            if info.elsewhere is None:  # nothing comes to a user's own store through here, so nothing is compared
+                yield self._galleries.store(info).items
         for dataset in self._datasets.every():
             with suppress(NotFound):  # deleted meanwhile
                 yield self._datasets.store(dataset.id).rows

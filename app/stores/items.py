@@ -15,6 +15,12 @@ import pyarrow as pa
 from app.stores.batches import FloatRows, RowFlags, item_batch, vector_array, vector_marks
 from app.stores.protocol import Column, Place, WrongPlace
 
+_REQUEST_BYTES = 8 * 2**20
+"""Of vectors as JSON in one request or answer: servers take 10 MiB and more, and Python holds it several times over."""
+
+_NUMBER_BYTES = 22
+"""Of one number in JSON, at the most."""
+
 Fields = Mapping[str, Any]
 Numbers = Sequence[float] | npt.NDArray[np.float32]
 
@@ -53,6 +59,11 @@ def document_batch(
             case "payload":
                 made[column] = [_payload(document, place.payload) for document in documents]
     return item_batch(columns, made)
+
+
+def rows_at_once(dimension: int) -> int:
+    """How many vectors may go in one request or answer."""
+    return max(1, _REQUEST_BYTES // (_NUMBER_BYTES * dimension))
 
 
 def rows_of(vectors: Sequence[Numbers | None], dimension: int) -> tuple[FloatRows, RowFlags]:

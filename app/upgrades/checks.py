@@ -115,7 +115,13 @@ class UpgradeChecks:
     def in_space(self, session: Session, source: str, galleries: Sequence[str]) -> None:
         """Raises NotFound, and Unprocessable for a gallery in the space of another model."""
         for name in galleries:
-            space = self._galleries.info(name, session).current.space
+            info = self._galleries.info(name, session)
+            space = info.current.space
+            if info.elsewhere is not None and info.current.parent is not None:
+                raise Unprocessable(
+                    f"Gallery {name!r} was switched to vectors that an upgrade wrote into {info.elsewhere}. To upgrade "
+                    f"these, register a gallery of model {space.model!r} whose `vector` they are."
+                )
             if space.model != source:
                 raise Unprocessable(
                     f"Gallery {name!r} is in the space of model {space.model!r}, not of {source!r}. "
@@ -133,6 +139,11 @@ class UpgradeChecks:
         Raises WrongState where one is under way.
         """
         for name, row in _working_on(session, galleries, states.RUNNING):
+            raise WrongState(_under_way(name, row, caller), state=row.state, **_member(row, caller))
+
+    def settled(self, session: Session, galleries: Sequence[str], caller: Access) -> None:
+        """Raises WrongState where an upgrade is under way or can be switched to: cancelling drops what it made."""
+        for name, row in _working_on(session, galleries, states.RUNNING | {UpgradeState.READY}):
             raise WrongState(_under_way(name, row, caller), state=row.state, **_member(row, caller))
 
     def may_train(self, session: Session, source: str, new: NewModel) -> None:

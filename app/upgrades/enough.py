@@ -6,6 +6,7 @@ import pyarrow as pa
 from sqlalchemy.orm import Session
 
 from app.datasets.service import Datasets
+from app.galleries.info import GalleryInfo
 from app.galleries.service import Galleries
 from app.problems import Unprocessable
 from app.storage.lance_table import Table, embedding_column
@@ -20,8 +21,9 @@ _LOOKS = 10
 
 def with_items(galleries: Galleries, session: Session, names: Sequence[str], *, named: bool) -> list[str]:
     """Those of the galleries that hold an item. Raises Unprocessable where none does, or where one that was `named` in
-    the request does not."""
-    empty = [name for name in names if not galleries.store(galleries.info(name, session)).items.count()]
+    the request does not. A store of the user's own, which may not answer, is not asked: the step finds out."""
+    here = _lying_here(galleries, session, names)
+    empty = [info.id for info in here if not galleries.store(info).items.count()]
     if empty and (named or len(empty) == len(names)):
         raise Unprocessable(
             f"Gallery {empty[0]!r} is empty: there is nothing to upgrade. PUT /galleries/{empty[0]}/items first."
@@ -38,8 +40,12 @@ def refuse_too_few_pairs(
     names: Sequence[str],
 ) -> None:
     """Raises Unprocessable for a dataset that is sure to have fewer than `FEWEST_PAIRS` rows with a vector of the new
-    model and one of the old: their own, or that of the item of the same id in one of the galleries."""
-    items = [galleries.store(galleries.info(name, session)).items for name in names]
+    model and one of the old: their own, or that of the item of the same id in one of the galleries. Where some items
+    lie in a store of the user's own, the step finds out."""
+    here = _lying_here(galleries, session, names)
+    if len(here) < len(names):
+        return
+    items = [galleries.store(info).items for info in here]
     for field, dataset in (("dataset", request.dataset), ("evaluation", request.evaluation)):
         if dataset is None or (
             field == "evaluation" and of_queries_alone(datasets, dataset, source, request.to, session)
@@ -52,6 +58,11 @@ def refuse_too_few_pairs(
             raise Unprocessable.at(
                 too_few_pairs(dataset, request.to, with_new, source, pairs, names), pointer=f"/{field}"
             )
+
+
+def _lying_here(galleries: Galleries, session: Session, names: Sequence[str]) -> list[GalleryInfo]:
+    """Those of the galleries whose items lie in no store of the user's own."""
+    return [info for name in names if (info := galleries.info(name, session)).elsewhere is None]
 
 
 def too_few_pairs(dataset: str, target: str, rows: int, source: str, pairs: int, galleries: Sequence[str]) -> str:

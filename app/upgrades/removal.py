@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.removal import remove_once_committed
 from app.galleries import generations
+from app.galleries.abandoning import abandon
 from app.galleries.service import Galleries
 from app.jobs.service import Jobs
 from app.problems import InUse, WrongState
@@ -36,6 +37,7 @@ class UpgradeRemoval:
         usages: Sequence[UpgradeUsages],
     ) -> None:
         self._artifacts = settings.artifacts_dir
+        self._downloads = settings.downloads_dir
         self._shared = shared_files(settings)
         self._database = database
         self._models = models
@@ -44,7 +46,8 @@ class UpgradeRemoval:
         self._usages = usages
 
     def delete(self, upgrade: str) -> None:
-        """Removes an upgrade with its artifacts and the generations that it made.
+        """Removes an upgrade with its artifacts and the generations that it made, and with what it wrote into stores of
+        the users' own.
 
         A model that it trained stays registered, without its weights. Raises NotFound; WrongState while it is under way
         or waits to be switched to; and InUse where something is searched through it or is measuring it.
@@ -62,11 +65,12 @@ class UpgradeRemoval:
             ]:
                 back = f" POST /upgrades/{row.id}/rollback goes back." if row.state == UpgradeState.ACTIVE else ""
                 raise InUse(f"Upgrade {row.id} is in use by {', '.join(used_by)}.{back}", used_by=used_by)
-            generations.abandon(session, row.id)
+            abandon(session, self._jobs, row.id)
             self._models.untrained(session, row.target, row.id)
             self._jobs.forget(session, row.id)
             session.delete(row)
             remove_once_committed(session, self._artifacts / row.id, self._shared)
+            remove_once_committed(session, self._downloads / row.id)
 
     def _served_through(self, session: Session, row: UpgradeRow) -> list[str]:
         """What is searched through an upgrade's crossing, or can be by switching to a generation built on it."""

@@ -6,10 +6,12 @@ from typing import Annotated
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.composition import Parts
+from app.http.etag import etag
 from app.http.openapi import problems
 from app.http.pagination import Page, Paging
 from app.http.problem_answers import prefix
@@ -21,15 +23,18 @@ from app.problems import (
     BadRequest,
     Conflict,
     Forbidden,
+    GalleryStoreAway,
     IdTaken,
     InUse,
     KeyReused,
     NotFound,
+    StoreChanged,
     Unprocessable,
     WrongState,
 )
 from app.upgrades import states
 from app.upgrades.compatible_request import CompatibleUpgrade
+from app.upgrades.crossing_downloads import CrossingFormat
 from app.upgrades.schemas import EXAMPLES, NewUpgrade, RowOrder, TrainingRow, Upgrade
 from app.upgrades.states import UpgradeState
 from app.upgrades.training_rows import as_csv
@@ -152,14 +157,56 @@ def rows(
     return rows
 
 
-@router.post("/{upgrade}/activate", summary="Switch to the new model", responses=problems(NotFound, WrongState))
+@router.get(
+    "/{upgrade}/artifact",
+    summary="Take the crossing away",
+    response_class=FileResponse,
+    responses={
+        200: {
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                "application/json": {"schema": {"type": "object"}},
+            }
+        },
+        **problems(NotFound, WrongState),
+    },
+)
+def artifact(
+    upgrade: UpgradeId,
+    parts: Parts,
+    format: Annotated[
+        CrossingFormat,
+        Query(
+            description="`safetensors`: the transformation, what is pushed into the query, what predicts its error, "
+            "and the card inside. `card`: the card alone, as JSON: from and to which model, and what was proved. "
+            "`onnx`: the transformation as a graph."
+        ),
+    ] = CrossingFormat.SAFETENSORS,
+) -> FileResponse:
+    """The crossing of an upgrade that a gate accepted, as one file: `crosswalk apply` and the package
+    `crosswalk-portable` use it without the service. Ranges can be asked for, and `ETag` is the file's SHA-256."""
+    file = parts.crossing_downloads.file(upgrade, format)
+    headers = {"ETag": etag(file.path)}
+    return FileResponse(file.path, filename=file.name, media_type=file.media_type, headers=headers)
+
+
+@router.post(
+    "/{upgrade}/activate",
+    summary="Switch to the new model",
+    responses=problems(NotFound, WrongState, StoreChanged, GalleryStoreAway),
+)
 def activate(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
     """Points every gallery of the upgrade at its new generation, in one transaction; one of strategy `compatible` lets
-    its model's queries search the galleries as they are. Doing it twice is harmless."""
+    its model's queries search the galleries as they are. Doing it twice is harmless.
+
+    A store of your own is caught up with once more, and its readers are switched in one step where it can do that;
+    where it cannot, `statements` says what your application has to do."""
     return parts.upgrades.activate(upgrade, caller)
 
 
-@router.post("/{upgrade}/rollback", summary="Roll back", responses=problems(NotFound, WrongState))
+@router.post(
+    "/{upgrade}/rollback", summary="Roll back", responses=problems(NotFound, WrongState, StoreChanged, GalleryStoreAway)
+)
 def roll_back(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
     """Points every gallery at the generation before, at once. What was written since is kept. The queries of a
     compatible model have no route any more; no gallery changes."""

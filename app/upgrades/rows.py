@@ -21,8 +21,13 @@ def lock(session: Session, upgrade: str) -> UpgradeRow:
 
 def move(row: UpgradeRow, event: Event) -> None:
     """Takes an upgrade into the state that the event leads to. Raises WrongState where it leads to none."""
+    row.state = after(row, event)
+
+
+def after(row: UpgradeRow, event: Event) -> UpgradeState:
+    """The state that the event would lead to. Raises WrongState where it leads to none."""
     try:
-        row.state = states.after(UpgradeState(row.state), event)
+        return states.after(UpgradeState(row.state), event)
     except ImpossibleTransition as error:
         raise WrongState(f"Upgrade {row.id}: {error}.", state=row.state) from None
 

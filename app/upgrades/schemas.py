@@ -116,6 +116,13 @@ class Upgrade(BaseModel):
             "`sentence` that says what to do, and where that cannot be told yet, what would decide."
         ),
     ]
+    statements: Annotated[
+        dict[str, str],
+        Field(
+            description="By gallery in a store of your own: what your application has to do there, in the store's own "
+            "language, to read what the gallery now points at; none where the store was switched in one step."
+        ),
+    ]
     created_at: datetime
     updated_at: datetime
 

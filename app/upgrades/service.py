@@ -5,7 +5,10 @@ from sqlalchemy.orm import Session, defer
 
 from app.datasets.service import Datasets
 from app.galleries import generations
+from app.galleries.abandoning import abandon
+from app.galleries.info import READY, GalleryInfo
 from app.galleries.service import Galleries
+from app.galleries.targets import StoreTargets
 from app.http.pagination import rows_seen
 from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
@@ -26,6 +29,7 @@ from app.upgrades.states import Event, UpgradeState
 from app.upgrades.tables import UpgradeRow
 from app.upgrades.transform_units import TransformUnits
 
+_GOALS = {Event.ACTIVATED: UpgradeState.ACTIVE, Event.ROLLED_BACK: UpgradeState.ROLLED_BACK}
 FIRST_STEP = {FORWARD: "train", COMPATIBLE: "train_compatible"}
 
 
@@ -40,12 +44,14 @@ class Upgrades:
         datasets: Datasets,
         jobs: Jobs,
         units: TransformUnits,
+        targets: StoreTargets,
     ) -> None:
         self._database = database
         self._models = models
         self._galleries = galleries
         self._jobs = jobs
         self._units = units
+        self._targets = targets
         self._checks = UpgradeChecks(models, galleries, datasets)
 
     def start(
@@ -110,9 +116,13 @@ class Upgrades:
     def activate(self, upgrade: str, caller: Access) -> Upgrade:
         """Points every gallery of the upgrade that is not there yet at the generation that it made, in one transaction.
 
+        The readers of stores of the users' own, in which some galleries lie, are switched just before.
+
         Raises NotFound, and WrongState unless it is ready, active or was rolled back and no other upgrade is under way
-        in those galleries.
+        in those galleries; GalleryStoreAway and StoreChanged where such a store cannot be switched.
         """
+        for info, number in self._in_stores(upgrade, Event.ACTIVATED, caller):
+            self._targets.switch(info, number)
         with self._database.session() as session:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.ACTIVE:
@@ -127,8 +137,11 @@ class Upgrades:
         """Points every gallery of the upgrade that is not there yet at the generation before it. What was written since
         is kept.
 
-        Raises NotFound, and WrongState unless it is active and nothing was built on it since.
+        Raises NotFound, and WrongState unless it is active and nothing was built on it since; GalleryStoreAway and
+        StoreChanged as `activate`.
         """
+        for info, number in self._in_stores(upgrade, Event.ROLLED_BACK, caller):
+            self._targets.switch_back(info, number)
         with self._database.session() as session:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.ROLLED_BACK:
@@ -148,12 +161,25 @@ class Upgrades:
     def switch(self, gallery: str, number: int, caller: Access) -> None:
         """Points one gallery at one of its generations, and brings the upgrades that made them into line.
 
-        Raises NotFound, and WrongState for a generation that is not ready or while an upgrade is under way.
+        Raises NotFound, and WrongState for a generation that is not ready or while an upgrade is under way;
+        GalleryStoreAway and StoreChanged as `activate`.
         """
+        self._switch_store(gallery, number, caller)
         with self._database.session() as session:
             self._galleries.info(gallery, session)
             self._checks.at_rest(session, [gallery], caller)
             self._point(session, gallery, number)
+
+    def drop(self, gallery: str, number: int, caller: Access) -> None:
+        """Removes the vectors that an upgrade wrote into a store of the user's own, and that lost.
+
+        Raises NotFound, Unprocessable for what no upgrade wrote there, InUse where the gallery points at them, and
+        WrongState where the upgrade is under way or waits to be switched to.
+        """
+        info = self._galleries.info(gallery)
+        with self._database.read() as session:
+            self._checks.settled(session, [gallery], caller)
+        self._targets.drop(info, number)
 
     def cancel(self, upgrade: str) -> Upgrade:
         """Stops an upgrade; every gallery is as it was.
@@ -170,7 +196,7 @@ class Upgrades:
                             f"Gallery {name!r} is searched through upgrade {row.id}. Switch it back first: POST "
                             f"/galleries/{name}/activate with generation {parent}."
                         )
-                generations.abandon(session, row.id)
+                abandon(session, self._jobs, row.id)
                 self._jobs.request_cancel(session, row.id)
                 self._units.forget(session, row.id)
             return self._wire(session, row)
@@ -203,6 +229,38 @@ class Upgrades:
         named = (UpgradeRow.source == model) | (UpgradeRow.target == model)
         needing = session.scalars(select(UpgradeRow).where(named, UpgradeRow.state.not_in(states.ENDED)))
         return [f"upgrade {row.id}" for row in needing]
+
+    def _in_stores(self, upgrade: str, event: Event, caller: Access) -> list[tuple[GalleryInfo, int]]:
+        """The galleries of an upgrade that lie in stores of the users' own, each with the generation made there.
+
+        Raises NotFound, and WrongState where the event cannot happen.
+        """
+        with self._database.read() as session:
+            row = rows.find(session, upgrade)
+            made = [(self._galleries.info(name, session), number) for name, number, _ in self._made(session, row)]
+            if event == Event.ACTIVATED and not made and generations.galleries_of(session, row.id):
+                raise WrongState(
+                    f"What upgrade {row.id} made has been dropped from the stores that it was in. Start another "
+                    "upgrade.",
+                    state=row.state,
+                )
+            there = [(info, number) for info, number in made if info.elsewhere is not None]
+            if there and row.state != _GOALS[event]:
+                rows.after(row, event)
+                self._checks.at_rest(session, [info.id for info, _ in there], caller)
+            return there
+
+    def _switch_store(self, gallery: str, number: int, caller: Access) -> None:
+        """Switches the readers of a gallery's store of the user's own, if it lies in one, to a generation."""
+        with self._database.read() as session:
+            info = self._galleries.info(gallery, session)
+            if info.elsewhere is None or number not in info.generations:
+                return
+            self._checks.at_rest(session, [gallery], caller)
+        if info.generations[number].parent is not None and info.generations[number].state == READY:
+            self._targets.switch(info, number)
+        elif info.current.parent is not None and number == info.current.parent:
+            self._targets.switch_back(info, info.active)
 
     def _point(self, session: Session, gallery: str, number: int) -> None:
         """Points a gallery at a generation, and brings the states of all its upgrades into line.
@@ -265,6 +323,7 @@ class Upgrades:
             reason=row.reason,
             progress=Progress(**progress) if progress else None,
             report=report_of(row.learned, row.proofs),
+            statements=generations.statements(session, row.id),
             created_at=row.created_at,
             updated_at=row.updated_at,
         )

@@ -1,11 +1,13 @@
 """What the workers' steps do with upgrades: begin, read, move on, end."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.galleries import generations
+from app.galleries.abandoning import abandon
 from app.jobs.service import Jobs
 from app.registry.service import Models
 from app.storage.database import Database
@@ -67,17 +69,27 @@ class UpgradeSteps:
         if next_step is not None:
             self._jobs.enqueue(session, next_step, upgrade)
 
-    def finish(self, session: Session, upgrade: str, indexes: Mapping[str, tuple[int, int, str]]) -> None:
+    def finish(
+        self,
+        session: Session,
+        upgrade: str,
+        indexes: Mapping[str, tuple[int, int, str]],
+        in_stores: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         """The indexes are published: ready, and switched at once where that was asked for.
 
         indexes: by gallery, the generation, the version of the items that its index holds, and the index's name.
+        in_stores: by gallery whose items lie in a store of the user's own, the generation, which is indexed there, and
+        which that store's readers were switched to where that was asked for.
         """
         row = rows.lock(session, upgrade)
         rows.move(row, Event.INDEXED)
         for name, (number, version, index) in indexes.items():
             generations.published(session, name, number, version, index)
+        for name, number in in_stores.items():
+            generations.ready_in_store(session, name, number)
         if _activate_if_asked(row):
-            for name, (number, _, _) in indexes.items():
+            for name, number in [*((name, made[0]) for name, made in indexes.items()), *in_stores.items()]:
                 generations.point(session, name, number)
 
     def finish_compatible(self, session: Session, upgrade: str, proofs: Mapping[str, Any]) -> None:
@@ -109,7 +121,7 @@ class UpgradeSteps:
             return
         rows.move(row, Event.FAILED)
         row.reason = reason
-        generations.abandon(session, subject)
+        abandon(session, self._jobs, subject)
         self._units.forget(session, subject)
 
 

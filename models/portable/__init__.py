@@ -10,19 +10,22 @@ Nothing is ever unpickled: an artifact is one safetensors file and one JSON card
     └── NotPushable              (also a ValueError) this transformation cannot be pushed into the query
 """
 
-from models.portable.architectures import Architecture
-from models.portable.artifact import load_transformation, save_transformation
-from models.portable.card import Card, Distance, Space
-from models.portable.checksummed import CARD, read_sealed
-from models.portable.errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
-from models.portable.fusion import Alphas, Fusion, PushedFusion, load_fusion, save_fusion
-from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
-from models.portable.moments import Linear, Moments
-from models.portable.padding import zero_padding
-from models.portable.publishing import check_seal, digest, publish, replacing, seal, seal_path, sync
-from models.portable.pushing import PushedQueries
-from models.portable.space_mixture import find_mixture
-from models.portable.space_signature import (
+from .architectures import Architecture
+from .artifact import load_transformation, save_transformation
+from .card import Card, Distance, Space
+from .checksummed import CARD, read_sealed
+from .crossing import Crossing
+from .crossing_card import CrossingCard
+from .crossing_file import PortableCrossing, check_crossing, crossing_bytes, load_crossing, parse_crossing
+from .errors import ArtifactError, CorruptArtifact, NotPushable, PortableError, WrongDirection
+from .fusion import Alphas, Fusion, PushedFusion, load_fusion, save_fusion
+from .layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
+from .moments import Linear, Moments
+from .padding import zero_padding
+from .publishing import check_seal, digest, publish, replacing, seal, seal_path, sync
+from .pushing import PushedQueries
+from .space_mixture import find_mixture
+from .space_signature import (
     ADVANTAGE,
     AT_HOME,
     ROWS_LOOKED_AT,
@@ -33,9 +36,9 @@ from models.portable.space_signature import (
     spread_out,
     unit_rows,
 )
-from models.portable.space_sketch import SpaceSketch
-from models.portable.transformation import Transformation
-from models.portable.uncertainty import (
+from .space_sketch import SpaceSketch
+from .transformation import Transformation
+from .uncertainty import (
     Calibration,
     Head,
     Nearest,
@@ -58,6 +61,8 @@ __all__ = [
     "Calibration",
     "Card",
     "CorruptArtifact",
+    "Crossing",
+    "CrossingCard",
     "Dense",
     "Distance",
     "Fusion",
@@ -69,6 +74,7 @@ __all__ = [
     "Nearest",
     "Network",
     "NotPushable",
+    "PortableCrossing",
     "PortableError",
     "PushedFusion",
     "PushedQueries",
@@ -80,12 +86,16 @@ __all__ = [
     "Uncertainty",
     "WrongDirection",
     "as_indexed",
+    "check_crossing",
     "check_seal",
+    "crossing_bytes",
     "digest",
     "find_mixture",
+    "load_crossing",
     "load_fusion",
     "load_transformation",
     "load_uncertainty",
+    "parse_crossing",
     "publish",
     "read_sealed",
     "replacing",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from models.portable.card import Card, Space
-from models.portable.checksummed import check_direction, read_sealed, write_sealed
-from models.portable.errors import CorruptArtifact
-from models.portable.layers import Affine, Array, Dense, Kernel, Lengths, Network
-from models.portable.transformation import Transformation
+from .card import Card, Space
+from .checksummed import check_direction, read_sealed, write_sealed
+from .errors import CorruptArtifact
+from .layers import Affine, Array, Dense, Kernel, Lengths, Network
+from .tensor_file import Arrays
+from .transformation import Transformation
 
 
 def save_transformation(transformation: Transformation, directory: Path) -> Card:
@@ -19,20 +20,28 @@ def save_transformation(transformation: Transformation, directory: Path) -> Card
 
     Raises OSError.
     """
-    return write_sealed(transformation.card, dict(_named(transformation)), directory)
+    return write_sealed(transformation.card, transformation_arrays(transformation), directory)
 
 
 def load_transformation(directory: Path, *, source: Space, target: Space) -> Transformation:
     """Reads the transformation from `source` to `target`; raises CorruptArtifact or WrongDirection."""
     card, arrays = read_sealed(directory)
-    try:
-        transformation = Transformation(
-            card, _affine(arrays), _network(arrays), _kernel(arrays), _affine(arrays, "stand_in")
-        )
-    except (ValueError, KeyError) as error:
-        raise CorruptArtifact(f"weights do not fit the card: {error}") from error
+    transformation = transformation_of(card, arrays)
     check_direction(card, source, target)
     return transformation
+
+
+def transformation_arrays(transformation: Transformation) -> Arrays:
+    """The arrays of a transformation by name, from which `transformation_of` makes it again."""
+    return dict(_named(transformation))
+
+
+def transformation_of(card: Card, arrays: Arrays) -> Transformation:
+    """The transformation that a card describes, of its arrays by name. Raises CorruptArtifact where they do not fit."""
+    try:
+        return Transformation(card, _affine(arrays), _network(arrays), _kernel(arrays), _affine(arrays, "stand_in"))
+    except (ValueError, KeyError) as error:
+        raise CorruptArtifact(f"weights do not fit the card: {error}") from error
 
 
 def _named(transformation: Transformation) -> Iterator[tuple[str, Array]]:
@@ -62,7 +71,7 @@ def _branches(network: Network | None) -> list[tuple[str, tuple[Dense, ...]]]:
     return [] if network is None else [("old", network.old), ("side", network.side), ("trunk", network.trunk)]
 
 
-def _affine(arrays: Mapping[str, Array], name: str = "affine") -> Affine | None:
+def _affine(arrays: Arrays, name: str = "affine") -> Affine | None:
     if f"{name}.weight" not in arrays:
         return None
     lengths = None
@@ -72,7 +81,7 @@ def _affine(arrays: Mapping[str, Array], name: str = "affine") -> Affine | None:
     return Affine(arrays[f"{name}.weight"], arrays[f"{name}.bias"], arrays.get(f"{name}.side_weight"), lengths)
 
 
-def _network(arrays: Mapping[str, Array]) -> Network | None:
+def _network(arrays: Arrays) -> Network | None:
     def layers(name: str) -> tuple[Dense, ...]:
         count = sum(key.startswith(f"{name}.") and key.endswith(".weight") for key in arrays)
         return tuple(Dense(arrays[f"{name}.{n}.weight"], arrays[f"{name}.{n}.bias"]) for n in range(count))
@@ -80,7 +89,7 @@ def _network(arrays: Mapping[str, Array]) -> Network | None:
     return Network(layers("old"), layers("side"), layers("trunk")) if "trunk.0.weight" in arrays else None
 
 
-def _kernel(arrays: Mapping[str, Array]) -> Kernel | None:
+def _kernel(arrays: Arrays) -> Kernel | None:
     if "kernel.centres" not in arrays:
         return None
     return Kernel(arrays["kernel.centres"], arrays["kernel.coefficients"], arrays["kernel.scales"])

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from models.portable.errors import CorruptArtifact
+from .errors import CorruptArtifact
 
 Distance = Literal["cosine", "l2", "ip"]
 """How vectors are compared: by cosine, Euclidean distance or inner product."""

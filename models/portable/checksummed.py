@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
-
-from models.portable.card import Card, Space
-from models.portable.errors import CorruptArtifact, WrongDirection
-from models.portable.publishing import publish
+from .card import Card, Space
+from .errors import CorruptArtifact, WrongDirection
+from .publishing import publish
+from .tensor_file import Arrays, parse_tensors, tensor_bytes
 
 CARD = "card.json"
-
-Arrays = Mapping[str, NDArray[Any]]
-"""The arrays of an artifact by name."""
 
 
 def write_sealed(card: Card, arrays: Arrays, directory: Path) -> Card:
@@ -31,7 +21,7 @@ def write_sealed(card: Card, arrays: Arrays, directory: Path) -> Card:
     """
     directory.mkdir(parents=True, exist_ok=True)
     card = dataclasses.replace(card, sha256="")
-    weights = save_arrays(dict(arrays), metadata={"card": card.to_json()})
+    weights = tensor_bytes(arrays, {"card": card.to_json()})
     card = dataclasses.replace(card, sha256=hashlib.sha256(weights).hexdigest())
     publish(directory / _weights_name(card), weights)
     publish(directory / CARD, card.to_json().encode())
@@ -50,10 +40,9 @@ def read_sealed(directory: Path) -> tuple[Card, Arrays]:
     if hashlib.sha256(weights).hexdigest() != card.sha256:
         raise CorruptArtifact(f"{_weights_name(card)} does not have the checksum that its card names")
     try:
-        header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-        stamped = Card.from_json(header["__metadata__"]["card"])
-        arrays = load_arrays(weights)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        metadata, arrays = parse_tensors(weights)
+        stamped = Card.from_json(metadata["card"])
+    except (ValueError, KeyError) as error:
         raise CorruptArtifact(f"weights are unreadable: {error}") from error
     if dataclasses.replace(stamped, sha256=card.sha256) != card:
         raise CorruptArtifact("the card is not the one that the weights were saved with")

@@ -18,13 +18,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portable.card import Card, Space
-from models.portable.checksummed import Arrays, check_direction, read_sealed, write_sealed
-from models.portable.errors import CorruptArtifact
-from models.portable.layers import Array, checked
-from models.portable.moments import Linear, Moments
-from models.portable.pushing import FARTHEST
-from models.portable.transformation import Transformation
+from .card import Card, Space
+from .checksummed import check_direction, read_sealed, write_sealed
+from .errors import CorruptArtifact
+from .layers import Array, checked
+from .moments import Linear, Moments
+from .pushing import FARTHEST
+from .tensor_file import Arrays
+from .transformation import Transformation
 
 ItemScores = NDArray[np.float32] | NDArray[np.float64]
 """Scores of items, higher is nearer."""

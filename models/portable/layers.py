@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portable.card import Distance
+from .card import Distance
 
 Array = NDArray[np.float32]
 """Vectors or weights in single precision."""

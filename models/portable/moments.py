@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portable.card import Distance
-from models.portable.layers import Array, as_indexed
+from .card import Distance
+from .layers import Array, as_indexed
 
 _CHUNK = 8192  # rows per matrix product
 _ROUNDING = 2.0**-24  # of a float32: the share of it that rounding may have added

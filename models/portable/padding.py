@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.portable.card import Card, Space
-from models.portable.layers import Affine
-from models.portable.transformation import Transformation
+from .card import Card, Space
+from .layers import Affine
+from .transformation import Transformation
 
 
 def zero_padding(source: Space, target: Space, *, created_at: str) -> Transformation:

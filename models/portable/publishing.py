@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.portable.errors import CorruptArtifact
+from .errors import CorruptArtifact
 
 
 def publish(path: Path, content: bytes, *, sealed: bool = False) -> None:

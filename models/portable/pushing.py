@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portable.card import Distance
-from models.portable.layers import TOLERANCE, Affine, Array, Lengths, as_indexed
+from .card import Distance
+from .layers import TOLERANCE, Affine, Array, Lengths, as_indexed
 
 _FAR = 1e12  # beyond it, and below its inverse, the lengths of queries are brought to one
 FARTHEST = 9e17  # a query's length that an index of vectors in float32 takes, with some room to round

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.portable.space_signature import (
+from .space_signature import (
     STRANGER,
     SpaceScale,
     SpaceSignature,
     signature_of_directions,
     unit_rows,
 )
-from models.portable.space_sketch import AnyArray
+from .space_sketch import AnyArray
 
 _FEWEST = 32
 _STEPS = 4

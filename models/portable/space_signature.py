@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from models.portable.space_sketch import AnyArray, SpaceSketch, sketch_rows
+from .space_sketch import AnyArray, SpaceSketch, sketch_rows
 
 ROWS_TO_LEARN = 1_000
 ROWS_TO_JUDGE = 64

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portable.card import Card
-from models.portable.errors import NotPushable
-from models.portable.layers import Affine, Array, Dense, Kernel, Network, as_indexed, checked
-from models.portable.pushing import PushedQueries, push
+from .card import Card
+from .errors import NotPushable
+from .layers import Affine, Array, Dense, Kernel, Network, as_indexed, checked
+from .pushing import PushedQueries, push
 
 CHUNK = 8192  # rows per matrix product: large enough for full speed, small enough for the caches
 

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portable.card import Card, Space
-from models.portable.checksummed import Arrays, check_direction, read_sealed, write_sealed
-from models.portable.errors import CorruptArtifact
-from models.portable.layers import Array, Dense, as_indexed, checked, squared_norms
+from .card import Card, Space
+from .checksummed import check_direction, read_sealed, write_sealed
+from .errors import CorruptArtifact
+from .layers import Array, Dense, as_indexed, checked, squared_norms
+from .tensor_file import Arrays
 
 Reads = Literal["inputs", "moved"]
 
@@ -153,6 +154,19 @@ def save_uncertainty(uncertainty: Uncertainty, directory: Path) -> Card:
 
     Raises OSError.
     """
+    return write_sealed(uncertainty.card, uncertainty_arrays(uncertainty), directory)
+
+
+def load_uncertainty(directory: Path, *, source: Space, target: Space) -> Uncertainty:
+    """Reads the uncertainty of a transformation from `source` to `target`; raises CorruptArtifact or WrongDirection."""
+    card, arrays = read_sealed(directory)
+    uncertainty = uncertainty_of(card, arrays)
+    check_direction(card, source, target)
+    return uncertainty
+
+
+def uncertainty_arrays(uncertainty: Uncertainty) -> Arrays:
+    """The arrays of an uncertainty by name, from which `uncertainty_of` makes it again."""
     arrays: dict[str, NDArray[Any]] = {
         "calibration.at": uncertainty.calibration.at,
         "calibration.log_error": uncertainty.calibration.log_error,
@@ -164,20 +178,16 @@ def save_uncertainty(uncertainty: Uncertainty, directory: Path) -> Card:
             arrays |= {f"nearest.{reads}": points, "nearest.columns": columns, "nearest.k": np.array([k])}
             if values is not None:
                 arrays["nearest.values"] = values
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return write_sealed(uncertainty.card, contiguous, directory)
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def load_uncertainty(directory: Path, *, source: Space, target: Space) -> Uncertainty:
-    """Reads the uncertainty of a transformation from `source` to `target`; raises CorruptArtifact or WrongDirection."""
-    card, arrays = read_sealed(directory)
+def uncertainty_of(card: Card, arrays: Arrays) -> Uncertainty:
+    """The uncertainty that a card describes, of its arrays by name. Raises CorruptArtifact where they do not fit."""
     try:
         calibration = Calibration(arrays["calibration.at"], arrays["calibration.log_error"])
-        uncertainty = Uncertainty(card, _score(arrays), calibration)
+        return Uncertainty(card, _score(arrays), calibration)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptArtifact(f"weights do not fit the card: {error}") from error
-    check_direction(card, source, target)
-    return uncertainty
 
 
 def _score(arrays: Arrays) -> Head | Nearest:

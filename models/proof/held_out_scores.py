@@ -6,6 +6,7 @@ Their own entry, and what was written with it (`models.proof.writing_order`), is
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,10 +28,12 @@ from models.evaluation.score_blocks import Searched
 from models.portable import Array, Distance, Space, Transformation, as_indexed
 from models.proof.fused_scores import FusedSearch, ScoresByAlpha, alphas_for
 from models.proof.inputs import ProofGallery
+from models.side_by_side import fits_at_once, side_by_side
 from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs, Refit
 
 _RECALL = METRICS.index("recall@10")
+_TRANSFORMED_BYTES = 2**29
 
 RefitMover = Callable[[Pairs], Mover]
 
@@ -59,6 +62,12 @@ class ProofBench:
     def indexed_old(self) -> Array:
         """The gallery's old vectors as an index holds them: (N, d_old) float32."""
         return as_indexed(self.gallery.old, self.source.metric)
+
+    @property
+    def folds_at_once(self) -> int:
+        """How many folds may be held out side by side: so many transformed galleries are in memory."""
+        in_memory = _TRANSFORMED_BYTES // max(1, 4 * len(self.gallery) * self.target.dimension)
+        return max(1, min(in_memory, fits_at_once() or in_memory))
 
     def transformed_gallery(self, h: Mover) -> Array:
         """The gallery as `h` transforms it: (N, d_new) float32."""
@@ -153,7 +162,8 @@ def cross_val_scores(
     by_alpha, pushed = _empty_by_alpha(bench, fused), _empty_pushed(bench, fused) if push else None
     vectors = np.zeros((len(bench.judged), bench.target.dimension), np.float32) if learned is None else learned.copy()
     judged_fold, metric = fold[bench.judged], bench.target.metric
-    for k in range(folds):
+
+    def hold_out(k: int) -> None:
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
         queries = np.flatnonzero(judged_fold == k)
         rows = bench.judged[queries]
@@ -164,8 +174,11 @@ def cross_val_scores(
             by_alpha[queries] = bench.fused_by_label(rows, Searched(bench.pairs.new[rows], gallery, metric), fused)
         if pushed is not None and isinstance(h, Transformation):
             _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
-        if progress is not None:
-            progress(k + 1, folds)
+
+    with side_by_side(bench.folds_at_once) as threads:
+        for done, _ in enumerate(threads.map(hold_out, range(folds)), start=1):
+            if progress is not None:
+                progress(done, folds)
     truth = _true_neighbours(bench)
     for queries in _batches(judged_fold, learned is None):
         gallery = vectors if learned is None else learned.copy()
@@ -185,10 +198,14 @@ def cross_val_pushed_scores(bench: ProofBench, fold: Codes, refit: Refit, fused:
     """
     pushed = _empty_pushed(bench, fused)
     judged_fold = fold[bench.judged]
-    for k in range(int(fold.max()) + 1):
+
+    def hold_out(k: int) -> None:
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
         queries = np.flatnonzero(judged_fold == k)
         _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
+
+    with side_by_side(bench.folds_at_once) as threads:
+        deque(threads.map(hold_out, range(int(fold.max()) + 1)), maxlen=0)
     return pushed
 
 

@@ -90,10 +90,11 @@ class CandidateTrials:
             recipe = replace(recipe, settings=whole.card.settings)
         folds = len(self.held_out.folds)
         refit = self.refit(recipe, Rounds(progress, folds))
-        models: list[Transformation] = []
-        for fold in range(folds):
+        one_after_another = recipe.method in NETWORKS
+        models = [] if one_after_another else list(self.held_out.fit(refit))
+        for fold in range(len(models), folds):
             models.append(self.held_out.fit_fold(refit, fold))
-            if rival is None or recipe.method not in NETWORKS or fold + 1 == folds:
+            if rival is None or fold + 1 == folds:
                 continue
             if self._lags(models, rival):
                 why = f"given up after {fold + 1} of {folds} folds, where it was behind {rival.recipe.name} by more "

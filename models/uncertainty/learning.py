@@ -24,6 +24,7 @@ from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
 from models.portable.uncertainty import LEAST_SQUARED_DISTANCE, stacked_inputs
 from models.re_embedding.backfill_curve import values_along
+from models.side_by_side import fits_at_once, side_by_side
 from models.spread import unit_of
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
@@ -92,12 +93,17 @@ def cross_val_transform(
     Raises NothingToLearn for fewer than `FEWEST_PAIRS`.
     """
     fold = _folds(len(pairs), folds, seed)
-    parts = []
-    for k in range(folds):
+
+    def held_out(k: int) -> tuple[Codes, Array]:
         rows = np.flatnonzero(fold == k)
         h = refit(pairs.subset(np.flatnonzero(fold != k)))
-        parts.append((rows, transform(h, pairs.old[rows], None if pairs.side is None else pairs.side[rows])))
-        progress(k + 1, folds)
+        return rows, transform(h, pairs.old[rows], None if pairs.side is None else pairs.side[rows])
+
+    parts = []
+    with side_by_side(fits_at_once()) as threads:
+        for of_fold in threads.map(held_out, range(folds)):
+            parts.append(of_fold)
+            progress(len(parts), folds)
     transformed = np.empty((len(pairs), parts[0][1].shape[1]), np.float32)
     for rows, part in parts:
         transformed[rows] = part

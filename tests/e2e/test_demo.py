@@ -99,3 +99,16 @@ def test_kept_service_ends_with_the_demonstration_whose_screen_holds_no_warning(
     assert list((tmp_path / "tmp").glob("crosswalk-demo-*")) == []
     assert "warning" not in screen.lower()
     assert re.search(r"of \d+ items were not re-embedded", screen)
+
+
+def test_table_of_the_users_own_is_upgraded_and_what_was_in_it_stays_to_the_bit(tmp_path: Path) -> None:
+    with demonstration(tmp_path, "--pgvector") as process:
+        screen = printed(tmp_path, process, "What was in the table before is", _WHOLE_SECONDS)
+        started = descendants(process.pid)
+        assert process.wait(PATIENCE_SECONDS) == 0
+        wait_until(lambda: gone(started), "all that it started to be gone")
+    assert "the same to the bit" in screen
+    assert "embedding vector(64)" in screen
+    assert "vector(384)" in screen
+    assert "saw vectors of 384 numbers; rolled back, 64; activated again, 384" in screen
+    assert list((tmp_path / "tmp").iterdir()) == []

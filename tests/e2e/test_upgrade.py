@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from models.portable import Space, Transformation, load_transformation
+from models.portable import Space, Transformation, load_transformation, parse_crossing
 from tests.e2e.conftest import NewScene, in_both_arrangements
 from tests.e2e.service import Service
 from tests.e2e.user import NPZ, Answer, Scene, cosine_ranking, npz
@@ -144,6 +145,23 @@ def test_after_the_switch_new_queries_get_the_exact_ranking_of_the_transformed_g
     vectors = [chosen.apply(transformed.old, transformed.side), plain.apply(journey.bare.old), journey.native.new]
     assert (journey.after.route, journey.after.generation, journey.after.exact) == ("transformed", 2, True)
     assert journey.after.ids == cosine_ranking(ids, np.concatenate(vectors), s.world.queries.new, 10)
+
+
+def test_the_crossing_is_taken_away_as_it_serves(journey: UpgradeJourney, service: Service) -> None:
+    s, url = journey.scene, f"/upgrades/{journey.id}/artifact"
+    taken = parse_crossing(s.client.get(url).content)
+    first = s.world.gallery.take(slice(0, 580))
+    transformed = taken.apply(first.old, first.side, made_by=s.old)
+    np.testing.assert_array_equal(transformed, journey.artifact(service.data, "chosen").apply(first.old, first.side))
+    known = np.arange(len(first.old)) % 2 > 0
+    fed = {f"vectors.{s.old}": first.old, "side_information": first.side, "has_side_information": known}
+    graph = onnxruntime.InferenceSession(s.client.get(url, params={"format": "onnx"}).content)
+    (computed,) = graph.run(None, fed)
+    expected = taken.apply(first.old, first.side, known, made_by=s.old)
+    assert np.abs(computed - expected).max() <= 1e-5 * np.abs(expected).max()
+    proof = taken.card.proof[s.gallery]
+    assert journey.ready["created_at"] < proof["proved_at"] <= journey.active["updated_at"]
+    assert proof["metrics"] == journey.ready["report"]["galleries"][s.gallery]["metrics"]
 
 
 def test_prediction_before_the_switch_holds_what_is_measured_after_it(journey: UpgradeJourney) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.vectors import MODEL_KEY
 from models.arrays import Progress
 from models.device import resolve
 from models.embedding_model import EmbeddingModel, ModelCard, NotExported, export_onnx, load
@@ -101,6 +102,8 @@ def _write(path: Path, source: Source, parts: Iterator[Array], card: ModelCard) 
         "side_information" if beside else "embedding", pa.list_(pa.float32(), dimension), nullable=False
     )
     schema = given.insert(1, embedding)
+    if not beside:  # what `crosswalk apply` asks of a column that is not named after its model
+        schema = schema.with_metadata({**(given.metadata or {}), MODEL_KEY: card.id.encode()})
     rows = max(1, min(2**17, _GROUP_BYTES // (4 * dimension)))
     carried = _tables(source, rows)
     texts = [name for name in given.names if name != "id"]

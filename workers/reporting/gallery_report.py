@@ -11,6 +11,7 @@ from app.artifacts.crossings import Crossing
 from app.artifacts.tuning import Tuning
 from app.composition import Crosswalk
 from app.galleries.lineage import SIDE_INFORMATION
+from app.storage.database import utc_now
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
 from models.proof.report import ProofReport, Recommendation, Rung
@@ -29,7 +30,7 @@ class GalleryReport:
     and those that serving and backfilling add, each with its cost. The rest is None where there is nothing to report:
     backfill: curves predicted from held-out pairs; cascade: the candidates that answering without rewriting takes;
     index: what its index finds of the new queries; items_without_side_information: how many lack what the crossing
-    reads.
+    reads; proved_at: when that was, ISO 8601 in UTC.
     """
 
     proof: ProofReport
@@ -39,6 +40,7 @@ class GalleryReport:
     cascade: Cascade | None = None
     index: Tuning | None = None
     items_without_side_information: int | None = None
+    proved_at: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The proof's JSON with this advice in place of its own, and what else is reported; None is left out."""
@@ -47,6 +49,7 @@ class GalleryReport:
             "cascade": None if self.cascade is None else self.cascade.to_json(),
             "index": None if self.index is None else self.index.to_json(),
             "items_without_side_information": self.items_without_side_information,
+            "proved_at": self.proved_at,
         }
         advice = {
             "recommendation": self.recommendation.to_json(),
@@ -81,6 +84,7 @@ def report_galleries(
             cascade,
             index,
             _items_without_side_information(crosswalk, name, crossing),
+            utc_now().isoformat(),
         )
     return reports
 
@@ -89,7 +93,7 @@ def _items_without_side_information(crosswalk: Crosswalk, gallery: str, crossing
     """How many items lack the side-information that the crossing reads; None where it reads none."""
     if crossing.chosen.card.side_dimension is None:
         return None
-    items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
+    items = crosswalk.galleries.items(crosswalk.galleries.info(gallery))
     return items.count(f"{SIDE_INFORMATION} IS NULL") if items.has(SIDE_INFORMATION) else items.count()
 
 

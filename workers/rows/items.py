@@ -62,12 +62,12 @@ def rows_that_fit(crosswalk: Crosswalk, info: GalleryInfo) -> int:
 
 def all_fit(crosswalk: Crosswalk, info: GalleryInfo) -> bool:
     """Whether all of a gallery's items fit into the memory of a proof."""
-    return crosswalk.galleries.store(info).items.count() <= rows_that_fit(crosswalk, info)
+    return crosswalk.galleries.items(info).count() <= rows_that_fit(crosswalk, info)
 
 
 def known_ids(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str]) -> set[str]:
     """Those of the ids that a gallery's items have."""
-    items = crosswalk.galleries.store(info).items
+    items = crosswalk.galleries.items(info)
     parts = (items.by_id(ids[start : start + _IDS_AT_ONCE], ["id"]) for start in range(0, len(ids), _IDS_AT_ONCE))
     return {id for part in parts for id in part.column("id").to_pylist()}
 
@@ -75,16 +75,16 @@ def known_ids(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str]) -> se
 def whole_gallery(crosswalk: Crosswalk, info: GalleryInfo, seed: int, keep: Collection[str] = ()) -> Items:
     """Every item, or if all do not fit in memory, those with the ids in `keep`, which do, and a uniform random sample
     of the others. Raises StepFailed for an empty gallery."""
-    store = crosswalk.galleries.store(info)
+    stored = crosswalk.galleries.items(info)
     lineage = crosswalk.galleries.lineage(info, info.active)
-    batches: Iterable[pa.RecordBatch] = store.items.scan(_columns(crosswalk, info, lineage))
+    batches: Iterable[pa.RecordBatch] = stored.scan(_columns(crosswalk, info, lineage))
     if not all_fit(crosswalk, info):
-        share = max(1, rows_that_fit(crosswalk, info) - len(keep)) / store.items.count()
+        share = max(1, rows_that_fit(crosswalk, info) - len(keep)) / stored.count()
         rng, kept = np.random.default_rng(seed), pa.array(list(keep), pa.string())
         batches = (_drawn(batch, share, rng, kept) for batch in batches)
     items = _collected(batches, lineage)
     if not len(items.id):
-        raise StepFailed(f"Gallery {info.id!r} is empty: there is nothing to upgrade. PUT /galleries/{info.id}/items.")
+        raise StepFailed(f"Gallery {info.id!r} holds no vectors: there is nothing to upgrade. {info.how_to_fill}")
     return items
 
 
@@ -93,7 +93,7 @@ def items_by_id(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str], lin
     ignored."""
     lineage = lineage or crosswalk.galleries.lineage(info, info.active)
     columns = _columns(crosswalk, info, lineage)
-    table = crosswalk.galleries.store(info).items
+    table = crosswalk.galleries.items(info)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for start in range(0, len(ids), _IDS_AT_ONCE):
@@ -103,7 +103,7 @@ def items_by_id(crosswalk: Crosswalk, info: GalleryInfo, ids: Sequence[str], lin
 
 
 def _columns(crosswalk: Crosswalk, info: GalleryInfo, lineage: Lineage) -> list[str]:
-    items = crosswalk.galleries.store(info).items
+    items = crosswalk.galleries.items(info)
     read = [name for name in [*lineage.columns, SIDE_INFORMATION] if items.has(name)]
     return list(dict.fromkeys(["id", "label", *read]))
 

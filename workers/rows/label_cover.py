@@ -35,5 +35,5 @@ def show_labels(pairs: Pairs, labels: Iterable[pa.Array]) -> bool:
 
 
 def _labels(crosswalk: Crosswalk, gallery: str) -> Iterator[pa.Array]:
-    items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
+    items = crosswalk.galleries.items(crosswalk.galleries.info(gallery))
     return (batch.column("label") for batch in items.scan(["label"]))

@@ -46,5 +46,5 @@ def read_split(path: Path) -> Split:
 
 
 def _labels(crosswalk: Crosswalk, gallery: str) -> set[str]:
-    items = crosswalk.galleries.store(crosswalk.galleries.info(gallery)).items
+    items = crosswalk.galleries.items(crosswalk.galleries.info(gallery))
     return {label for batch in items.scan(["label"]) for label in batch.column("label").unique().to_pylist() if label}

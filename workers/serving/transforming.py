@@ -11,8 +11,8 @@ from app.failpoints import Failpoint, reached
 from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
 from app.upgrades.transform_units import RowSlice, TransformUnit
+from models.side_by_side import SideBySide, side_by_side
 from workers.context import StepContext
-from workers.parallel import SideBySide, side_by_side
 
 log = structlog.get_logger(__name__)
 

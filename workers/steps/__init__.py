@@ -12,6 +12,8 @@ STEPS: Mapping[str, str] = {
     "index": "workers.steps.index",
     "sample": "workers.steps.sample",
     "reindex": "workers.steps.reindex",
+    "drop_target": "workers.steps.drop_target",
+    "follow": "workers.steps.follow",
     "evaluate_models": "workers.steps.evaluate_models",
     "train_side_information": "workers.steps.train_side_information",
 }

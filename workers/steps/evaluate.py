@@ -113,6 +113,9 @@ def _prove(
     everywhere = items.side.has.all() and all(rows.has_side.all() for rows in parts)
     served = chosen if everywhere or not side else mixture
     gallery, placed = items.as_gallery(side=side, guess=guess), learned_from.located(items, weights, side=side)
+    # Readers of a store of the user's own see one vector of an item or the other: only where it is left as it is can
+    # queries still be of both models.
+    may_fuse = upgrade.forward.fused and (info.elsewhere is None or not upgrade.forward.rewrite)
     limits = ProofLimits.of(context.settings.evaluation_gallery_limit, linear=crossing.chosen.linear)
     try:
         if judged.queries is not None:
@@ -125,7 +128,7 @@ def _prove(
                 target=target,
                 gate=gate,
                 instant=instant,
-                may_fuse=upgrade.forward.fused,
+                may_fuse=may_fuse,
                 limits=limits,
                 seed=SEED,
                 progress=context.progress,
@@ -140,7 +143,7 @@ def _prove(
                 gate=gate,
                 instant=instant,
                 evaluation=None if judged_on is None else judged_on.located(items, None, side=side),
-                may_fuse=upgrade.forward.fused,
+                may_fuse=may_fuse,
                 limits=limits,
                 seed=SEED,
                 progress=context.progress,

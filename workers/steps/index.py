@@ -6,28 +6,45 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.composition import compose
+from app.galleries.info import GalleryInfo
 from workers.context import StepContext
 from workers.serving.indexing import Built, build_index, settle
 
 
 def run(context: StepContext) -> None:
-    """Indexes the generation that the upgrade made in every gallery; then it is switched to, or stays ready."""
+    """Indexes the generation that the upgrade made in every gallery; then it is switched to, or stays ready. A store of
+    the user's own indexes what was written there; its readers are switched just before it is said that they are."""
     crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     state: dict[str, Any] = dict(context.lease.checkpoint)
-    for name in upgrade.galleries:
-        if name not in state:
-            info = crosswalk.galleries.info(name)
-            number = next(made.number for made in info.generations.values() if made.upgrade == upgrade.id)
+    infos = [crosswalk.galleries.info(name) for name in upgrade.galleries]
+    numbers = {info.id: _made(info, upgrade.id) for info in infos}
+    in_stores = [info for info in infos if info.elsewhere is not None]
+    for info in infos:
+        name, number = info.id, numbers[info.id]
+        if name not in state and info not in in_stores:
             state[name] = asdict(build_index(crosswalk, info, number, context.progress))
             context.checkpoint(state)
+    targets = crosswalk.store_targets
+    for info in in_stores:
+        targets.index(info, numbers[info.id])
+    finish = targets.switch if upgrade.asked.activate == "when_accepted" else targets.catch_up
+    for info in in_stores:
+        finish(info, numbers[info.id], context.progress)
     built = {name: Built(**made) for name, made in state.items()}
 
     def apply(session: Session) -> None:
         crosswalk.upgrade_steps.finish(
-            session, upgrade.id, {name: (b.generation, b.version, b.index) for name, b in built.items()}
+            session,
+            upgrade.id,
+            {name: (b.generation, b.version, b.index) for name, b in built.items()},
+            {info.id: numbers[info.id] for info in in_stores},
         )
 
     context.finish(apply)
     for name, made in built.items():
         settle(crosswalk, name, made)
+
+
+def _made(info: GalleryInfo, upgrade: str) -> int:
+    return next(made.number for made in info.generations.values() if made.upgrade == upgrade)

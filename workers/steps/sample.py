@@ -24,11 +24,11 @@ def run(context: StepContext) -> None:
     crosswalk = compose(context.settings, context.database)
     wanted = SampleRequest(**context.lease.arguments)
     info = crosswalk.galleries.info(wanted.gallery)
-    store = crosswalk.galleries.store(info)
+    files = crosswalk.galleries.folder(info)
     rows: list[np.ndarray[Any, np.dtype[np.int64]]] = []
     chosen = choose(_features(context, crosswalk, info, rows), wanted.n, metric=info.current.space.metric, seed=SEED)
     picked = np.concatenate(rows)[chosen.indices]
-    table = store.items.by_row(picked, ["id"])
+    table = crosswalk.galleries.items(info).by_row(picked, ["id"])
     names = dict(zip(table.column("_rowid").to_pylist(), table.column("id").to_pylist(), strict=True))
     kept = [
         (names[row], weight)
@@ -36,10 +36,10 @@ def run(context: StepContext) -> None:
         if row in names
     ]
     sample = Sample(ids=[item for item, _ in kept], weights=[weight for _, weight in kept])
-    path = wanted.path(store.folder)
+    path = wanted.path(files.folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     publish(path, sample.model_dump_json().encode(), sealed=True)
-    store.shared.publish(path)
+    files.shared.publish(path)
     reached(Failpoint.SAMPLE_SAVED)
     context.finish(lambda _session: None)
 
@@ -48,7 +48,7 @@ def _features(
     context: StepContext, crosswalk: Crosswalk, info: GalleryInfo, rows: list[Any]
 ) -> Iterator[tuple[Array, Array | None]]:
     """Old vectors and, where every item has it, side-information; the row ids streamed by are added to `rows`."""
-    items = crosswalk.galleries.store(info).items
+    items = crosswalk.galleries.items(info)
     lineage = crosswalk.galleries.lineage(info, info.active)
     side = items.has(SIDE_INFORMATION) and not items.count(f"{SIDE_INFORMATION} IS NULL")
     columns = [name for name in [*lineage.columns, SIDE_INFORMATION] if items.has(name)]

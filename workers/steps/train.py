@@ -104,7 +104,7 @@ def _served_by(
 
 def _items_without_side(crosswalk: Crosswalk, upgrade: UpgradeInfo) -> float:
     """The share of the upgrade's items that have no side-information."""
-    tables = [crosswalk.galleries.store(crosswalk.galleries.info(name)).items for name in upgrade.galleries]
+    tables = [crosswalk.galleries.items(crosswalk.galleries.info(name)) for name in upgrade.galleries]
     having = sum(table.count(f"{SIDE_INFORMATION} IS NOT NULL") for table in tables if table.has(SIDE_INFORMATION))
     total = sum(table.count() for table in tables)
     return 1 - having / total if total else 0.0

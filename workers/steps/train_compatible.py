@@ -93,7 +93,7 @@ def _check(rows: LabelledRows, labels: NDArray[Any], upgrade: UpgradeInfo) -> No
 def _check_proof(crosswalk: Crosswalk, upgrade: UpgradeInfo, rows: LabelledRows, split: Split) -> None:
     """Raises StepFailed where nothing will be there to prove the model on, which training would be in vain for."""
     for name in upgrade.galleries:
-        if not crosswalk.galleries.store(crosswalk.galleries.info(name)).items.count():
+        if not crosswalk.galleries.items(crosswalk.galleries.info(name)).count():
             raise StepFailed(f"Gallery {name!r} is empty: there is nothing to upgrade. PUT /galleries/{name}/items.")
     evaluation = upgrade.asked.evaluation
     if evaluation is None:

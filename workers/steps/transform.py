@@ -23,21 +23,27 @@ _LOOK_SECONDS = 0.2
 
 
 def run(context: StepContext) -> None:
-    """Transforms every gallery of the upgrade; the checkpoint says which are committed, and as of which version."""
+    """Transforms every gallery of the upgrade; the checkpoint says which are committed, and as of which version. Where
+    items lie in a store of the user's own, it is written there, and nothing is kept here."""
     crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     state = {name: kept for name, kept in context.lease.checkpoint.items() if kept.get("committed")}
-    waiting = [name for name in upgrade.galleries if name not in state]
+    in_stores = galleries_in_stores(crosswalk, upgrade)
+    here = [name for name in upgrade.galleries if name not in in_stores]
+    waiting = [name for name in here if name not in state]
     planned = {name: plan_units(context, crosswalk, upgrade, name) for name in waiting}
     _do_all(context, crosswalk, upgrade.id)
     for name, (number, version) in planned.items():
         _commit(context, crosswalk, upgrade.id, name, number)
         state[name] = {"generation": number, "version": version, "committed": True}
         context.checkpoint(state)
+    for name in in_stores:
+        number = build_generation(crosswalk, upgrade, name)
+        crosswalk.store_targets.copy(crosswalk.galleries.info(name), number, context.progress)
 
     def apply(session: Any) -> None:
         crosswalk.upgrade_steps.advance(session, upgrade.id, Event.TRANSFORMED, "index")
-        for name in upgrade.galleries:
+        for name in here:
             generations.stored(session, name, state[name]["generation"], state[name]["version"])
         crosswalk.transform_units.forget(session, upgrade.id)
 
@@ -46,10 +52,7 @@ def run(context: StepContext) -> None:
 
 def plan_units(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo, name: str) -> tuple[int, int]:
     """Divides a gallery into units, unless an attempt before has; its new generation, and the version of the items."""
-    space = crosswalk.models.space(upgrade.target)
-    with crosswalk.database.session() as session:
-        number = generations.build(session, name, space, upgrade.id)
-    reached(Failpoint.GENERATION_BUILT)
+    number = build_generation(crosswalk, upgrade, name)
     with crosswalk.database.read() as session:
         version = crosswalk.transform_units.version(session, upgrade.id, name)
     store = crosswalk.galleries.store(crosswalk.galleries.info(name))
@@ -65,6 +68,20 @@ def plan_units(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo,
             crosswalk.transform_units.plan(session, units)
         reached(Failpoint.UNITS_PLANNED)
     return number, version
+
+
+def build_generation(crosswalk: Crosswalk, upgrade: UpgradeInfo, name: str) -> int:
+    """The number of the generation of a gallery that the upgrade makes; the same one however often it is asked for."""
+    space = crosswalk.models.space(upgrade.target)
+    with crosswalk.database.session() as session:
+        number = generations.build(session, name, space, upgrade.id)
+    reached(Failpoint.GENERATION_BUILT)
+    return number
+
+
+def galleries_in_stores(crosswalk: Crosswalk, upgrade: UpgradeInfo) -> list[str]:
+    """The upgrade's galleries whose items lie in stores of the users' own."""
+    return [name for name in upgrade.galleries if crosswalk.galleries.info(name).elsewhere is not None]
 
 
 def _units(

@@ -179,7 +179,7 @@ def _newest(crosswalk: Crosswalk, name: str, model: str) -> int:
     """How many items of a gallery have a vector of this model, and none of a later one."""
     info = crosswalk.galleries.info(name)
     models = [generation.space.model for generation in info.ancestry(info.active)]
-    items = crosswalk.galleries.store(info).items
+    items = crosswalk.galleries.items(info)
     if model not in models or not items.has(embedding_column(model)):
         return 0
     later = [embedding_column(one) for one in models[models.index(model) + 1 :]]

@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from app.connections.options import ConnectionOptions
 from app.stores.batches import item_batch, vectors_of
 from app.stores.chroma.calls import ChromaCalls, NoSuchCollection
-from app.stores.items import Document, document_batch, held_batch
+from app.stores.items import Document, document_batch, held_batch, rows_at_once
 from app.stores.protocol import (
     Abilities,
     CannotSwitch,
@@ -45,10 +45,6 @@ _MADE_FROM = "crosswalk:made_from"
 
 _COPIED = ("documents", "metadatas", "uris")
 _METRICS: dict[str, Distance] = {"cosine": "cosine", "l2": "l2", "ip": "ip"}
-_REQUEST_BYTES = 12 * 2**20
-_NUMBER_BYTES = 22
-"""Of one number in JSON, at the most."""
-
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
 
 Got = dict[str, dict[str, Any]]
@@ -87,6 +83,7 @@ class ChromaStore:
         self._source = self._collection(place.collection)
         self._most = calls.ask(client.get_max_batch_size)
         self._dimension = self._found_dimension()
+        self._rows = min(self._most, rows_at_once(self._dimension))
 
     @classmethod
     def open(cls, connection: str, options: ChromaOptions, place: Place) -> Store:
@@ -105,13 +102,14 @@ class ChromaStore:
 
     def scan(self, columns: Sequence[Column], *, batch_rows: int, after: str | None = None) -> Iterator[pa.RecordBatch]:
         ids = [id for id in self._ids(self._source) if after is None or id > after]
-        for some in self._parts(ids, batch_rows):
+        rows = batch_rows if {"vector", "mark"}.isdisjoint(columns) else min(batch_rows, self._rows)
+        for some in self._parts(ids, rows):
             batch = self._batch(some, columns)
             if batch.num_rows:
                 yield batch
 
     def by_id(self, ids: Sequence[str], columns: Sequence[Column]) -> pa.RecordBatch:
-        parts = [self._batch(some, columns) for some in self._parts(list(ids), self._most)]
+        parts = [self._batch(some, columns) for some in self._parts(list(ids), self._rows)]
         return pa.concat_batches(parts) if parts else document_batch([], columns, self._place, self._dimension)
 
     def make_target(self, target: Target) -> None:
@@ -135,7 +133,7 @@ class ChromaStore:
 
     def write(self, target: Target, items: pa.RecordBatch) -> list[str]:
         made = self._made(target)
-        rows = min(self._most, max(1, _REQUEST_BYTES // (_NUMBER_BYTES * target.dimension)))
+        rows = min(self._most, rows_at_once(target.dimension))
         left_out: list[str] = []
         for start in range(0, items.num_rows, rows):
             left_out += self._written(made, items.slice(start, rows))
@@ -143,12 +141,13 @@ class ChromaStore:
 
     def written(self, target: Target, *, batch_rows: int, vectors: bool = False) -> Iterator[pa.RecordBatch]:
         made = self._made(target)
-        for some in self._parts(self._ids(made), batch_rows):
+        rows = min(batch_rows, rows_at_once(target.dimension)) if vectors else batch_rows
+        for some in self._parts(self._ids(made), rows):
             yield self._held(made, some, target) if vectors else item_batch(["id"], {"id": some})
 
     def written_by_id(self, target: Target, ids: Sequence[str]) -> pa.RecordBatch:
         made = self._made(target)
-        parts = [self._held(made, some, target) for some in self._parts(list(ids), self._most)]
+        parts = [self._held(made, some, target) for some in self._parts(list(ids), rows_at_once(target.dimension))]
         return pa.concat_batches(parts) if parts else held_batch({}, target.dimension)
 
     def erase(self, target: Target, ids: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from app.connections.options import ConnectionOptions
 from app.stores.batches import item_batch, vector_marks, vectors_of
 from app.stores.elasticsearch.calls import ElasticsearchCalls, NoSuchIndex, reason
 from app.stores.elasticsearch.source import METRICS, SIMILARITIES, ElasticsearchSource, find_documents
-from app.stores.items import Document, document_batch, field_at, fields_read, held_batch, rows_of
+from app.stores.items import Document, document_batch, field_at, fields_read, held_batch, rows_at_once, rows_of
 from app.stores.protocol import (
     Abilities,
     CannotSwitch,
@@ -37,10 +37,6 @@ _PAGE = 10_000
 
 _KEPT = "10m"
 """How long a point in time is kept after each page of it."""
-
-_REQUEST_BYTES = 10 * 2**20
-_NUMBER_BYTES = 22
-"""Of one number in JSON, at the most."""
 
 _ROUNDS = 5
 """How often a document that changes under a write is looked at again."""
@@ -99,7 +95,7 @@ class ElasticsearchStore:
         fields = self._fields(columns)
         with _PointInTime(self._calls, self._source.index) as moment:
             ids = self._sorted_ids(moment, after)
-            rows = min(batch_rows, _PAGE)
+            rows = min(batch_rows, self._rows(fields))
             for start in range(0, len(ids), rows):
                 wanted = ids.slice(start, rows).to_pylist()
                 query = {"ids": {"values": wanted}}
@@ -129,7 +125,7 @@ class ElasticsearchStore:
         self._here(self._client.indices.put_mapping, index=index, properties={target.name: made})
 
     def write(self, target: Target, items: pa.RecordBatch) -> list[str]:
-        rows = max(1, _REQUEST_BYTES // (_NUMBER_BYTES * target.dimension))
+        rows = rows_at_once(max(target.dimension, self._source.dimension))
         left_out: list[str] = []
         for start in range(0, items.num_rows, rows):
             left_out += self._written(target, items.slice(start, rows))
@@ -139,7 +135,8 @@ class ElasticsearchStore:
         holds = {"exists": {"field": target.name}}
         source: Any = [target.name] if vectors else False
         with _PointInTime(self._calls, self._source.index) as moment:
-            for hits in moment.pages(min(batch_rows, _PAGE), query=holds, source=source, **self._whole_source):
+            rows = min(batch_rows, rows_at_once(target.dimension) if vectors else _PAGE)
+            for hits in moment.pages(rows, query=holds, source=source, **self._whole_source):
                 if vectors:
                     yield _held(hits, target)
                 else:
@@ -223,9 +220,9 @@ class ElasticsearchStore:
 
     def _found(self, ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
         """The documents of these ids that there are, as of now."""
-        wanted = iter(ids)
+        wanted, rows = iter(ids), self._rows(fields)
         found: list[dict[str, Any]] = []
-        while some := list(islice(wanted, _PAGE)):
+        while some := list(islice(wanted, rows)):
             asked: dict[str, Any] = {"ids": some, "source_includes": list(fields)} if fields else {"ids": some}
             docs = self._here(self._client.mget, index=self._source.index, **asked, **self._whole_source)["docs"]
             found += [doc for doc in docs if doc.get("found")]
@@ -235,6 +232,10 @@ class ElasticsearchStore:
     def _fields(self, columns: Sequence[Column]) -> list[str]:
         vectors = [self._source.field] if {"vector", "mark"} & set(columns) else []
         return [*fields_read(self._place, columns), *vectors]
+
+    def _rows(self, fields: Sequence[str]) -> int:
+        """How many documents may be asked for at once with these fields."""
+        return min(_PAGE, rows_at_once(self._source.dimension)) if self._source.field in fields else _PAGE
 
     def _batch(self, hits: Sequence[dict[str, Any]], columns: Sequence[Column]) -> pa.RecordBatch:
         documents = [Document(hit["_id"], self._vector(hit), hit.get("_source", {})) for hit in hits]

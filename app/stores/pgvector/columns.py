@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 from psycopg import Connection, errors, sql
 
-from app.stores.pgvector.layout import Layout, comment_of_ours, is_ours
+from app.stores.pgvector.layout import Layout, TableColumn, comment_of_ours, is_ours
 from app.stores.protocol import CannotSwitch, StoreAway, Target, WrongPlace
 
-_LONGEST_NAME = 63  # bytes, of what PostgreSQL keeps of a name
+LONGEST_NAME = 63  # bytes, of what PostgreSQL keeps of a name
 _LOCK_TIMEOUT, _TRIES, _PAUSE_SECONDS = "500ms", 60, 0.5
 
 _READERS = """
@@ -39,10 +39,10 @@ def briefly_locked(connection: Connection[Any], table: str, do: Callable[[], Don
 
 def add_column(connection: Connection[Any], layout: Layout, target: Target) -> None:
     """Adds the target's column, empty; nothing where it is there."""
-    if len(target.name.encode()) > _LONGEST_NAME:
-        raise WrongPlace(f"a column's name has at most {_LONGEST_NAME} bytes, and {target.name!r} has more")
+    if len(target.name.encode()) > LONGEST_NAME:
+        raise WrongPlace(f"a column's name has at most {LONGEST_NAME} bytes, and {target.name!r} has more")
     if layout.column(target.name) is not None:
-        check_column(layout, target)
+        target_column(layout, target)
         return
     type_ = sql.Identifier(layout.extension, layout.vector_type)
     column = sql.Identifier(target.name)
@@ -65,7 +65,7 @@ def add_column(connection: Connection[Any], layout: Layout, target: Target) -> N
         ) from None
 
 
-def check_column(layout: Layout, target: Target) -> None:
+def target_column(layout: Layout, target: Target) -> TableColumn:
     """Raises WrongPlace where the target's name is that of a column of the user's, or of another dimension, or of
     none."""
     column = layout.column(target.name)
@@ -77,6 +77,7 @@ def check_column(layout: Layout, target: Target) -> None:
         raise WrongPlace(
             f"column {target.name!r} of {layout.table!r} is for {column.dimension} dimensions, not {target.dimension}"
         )
+    return column
 
 
 def drop_column(connection: Connection[Any], layout: Layout, target: Target) -> None:

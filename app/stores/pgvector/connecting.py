@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import errors
@@ -30,14 +30,16 @@ _SESSION = (
     "SET row_security = off;"
     # A long upgrade is no forgotten session; what is held while we wait for others is bounded where it is held.
     "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0;"
-    "SET temp_buffers = '64MB'; SET jit = off"
+    "SET temp_buffers = '64MB'; SET work_mem = '64MB'; SET jit = off"  # a batch in memory
 )
 
 
 class PgvectorOptions(ConnectionOptions):
-    """url: libpq's URI or its keywords, as psql takes them."""
+    """url: libpq's URI or its keywords, as psql takes them. beside: where transformed vectors go, to a column of the
+    user's table or to a table of their own, which leaves the user's rows and their indexes alone."""
 
     url: SecretStr
+    beside: Literal["column", "table"] = "column"
 
     @field_validator("url")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from app.stores.pgvector.layout import Layout
+from app.stores.pgvector.layout import Layout, TableColumn
 from app.stores.protocol import Target, WrongPlace
 from models.portable import Distance
 
@@ -52,15 +52,18 @@ def vector_indexes(connection: Connection[Any], layout: Layout, column_number: i
     ]
 
 
-def build_like_the_old(connection: Connection[Any], layout: Layout, target: Target) -> None:
+def build_like_the_old(
+    connection: Connection[Any], layout: Layout, source: Layout, column: TableColumn, target: Target
+) -> None:
     """Builds what the old column has; where it has none, HNSW for the target's metric as far as pgvector has it.
+
+    source, column: where the target is, in the user's table or in one beside it, where no condition of a partial index
+    can be kept.
 
     The table is read and written meanwhile. Half an index, left by a build that was killed, is built anew.
     """
-    column = layout.column(target.name)
-    assert column is not None
     name = _index_name(layout, target)
-    for index in vector_indexes(connection, layout, column.number):
+    for index in vector_indexes(connection, source, column.number):
         if index.valid:
             return
         connection.execute(
@@ -79,12 +82,14 @@ def build_like_the_old(connection: Connection[Any], layout: Layout, target: Targ
     connection.execute(
         sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} USING {} ({} {}){}{}").format(
             sql.Identifier(name),
-            layout.name,
+            source.name,
             sql.Identifier(like.method if like is not None else "hnsw"),
-            sql.Identifier(target.name),
+            sql.Identifier(column.name),
             sql.Identifier(layout.extension, operators),
             sql.SQL(f" WITH ({', '.join(like.options)})" if like is not None and like.options else ""),
-            sql.SQL(f" WHERE {like.condition}" if like is not None and like.condition else ""),
+            sql.SQL(
+                f" WHERE {like.condition}" if like is not None and like.condition and source.oid == layout.oid else ""
+            ),
         )
     )
 

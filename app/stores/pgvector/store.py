@@ -8,12 +8,13 @@ import psycopg
 import pyarrow as pa
 from psycopg import Connection, IsolationLevel, sql
 
-from app.stores.pgvector.columns import add_column, check_column, drop_column
+from app.stores.pgvector.columns import add_column, drop_column, target_column
 from app.stores.pgvector.connecting import PgvectorOptions, connected, told_plainly
 from app.stores.pgvector.indexing import build_like_the_old, vector_indexes
 from app.stores.pgvector.layout import Layout, TableColumn, read_layout
 from app.stores.pgvector.reading import Reading, found_by_id, in_order
 from app.stores.pgvector.switching import show, view_is_there
+from app.stores.pgvector.tables import add_table, drop_table, target_table
 from app.stores.pgvector.writing import Writer, erase_rows
 from app.stores.protocol import (
     Abilities,
@@ -55,7 +56,7 @@ class PgvectorStore:
 
     def make_target(self, target: Target) -> None:
         with told_plainly(self._name):
-            add_column(*self._laid_out(), target)
+            (add_table if self._apart else add_column)(*self._laid_out(), target)
 
     def write(self, target: Target, items: pa.RecordBatch) -> list[str]:
         with told_plainly(self._name):
@@ -72,32 +73,34 @@ class PgvectorStore:
 
     def erase(self, target: Target, ids: Sequence[str]) -> None:
         with told_plainly(self._name):
-            erase_rows(*self._checked(target), target, list(ids))
+            connection, layout = self._laid_out()
+            source, _ = self._where(connection, layout, target)
+            erase_rows(connection, layout, source, target, list(ids))
 
     def build_index(self, target: Target) -> None:
         with told_plainly(self._name):
-            build_like_the_old(*self._checked(target), target)
+            connection, layout = self._laid_out()
+            build_like_the_old(connection, layout, *self._where(connection, layout, target), target)
 
     def switch(self, target: Target) -> Switched:
         with told_plainly(self._name):
-            connection, layout = self._checked(target)
-            column = layout.column(target.name)
-            assert column is not None
+            connection, layout = self._laid_out()
+            source, column = self._where(connection, layout, target)
             first = not view_is_there(connection, layout)
-            view = show(connection, layout, column)
+            view = show(connection, layout, source, column)
         return Switched(f"-- From now on, read the vectors from here:\nSELECT * FROM {view};" if first else None)
 
     def switch_back(self, target: Target) -> Switched:
         with told_plainly(self._name):
             connection, layout = self._laid_out()
             if view_is_there(connection, layout):
-                show(connection, layout, layout.vector)
+                show(connection, layout, layout, layout.vector)
         return Switched(None)
 
     def drop(self, target: Target) -> None:
         with told_plainly(self._name):
             self._writers.pop(target, None)
-            drop_column(*self._laid_out(), target)
+            (drop_table if self._apart else drop_column)(*self._laid_out(), target)
 
     def close(self) -> None:
         if self._kept is not None:
@@ -122,22 +125,27 @@ class PgvectorStore:
         if target is None:
             dimension = _dimension(connection, layout, layout.vector)
             return Reading(layout, self._place, with_id, layout.vector, dimension)
-        check_column(layout, target)
-        column = layout.column(target.name)
-        assert column is not None
-        return Reading(layout, self._place, with_id, column, target.dimension)
+        source, column = self._where(connection, layout, target)
+        return Reading(source, self._place, with_id, column, target.dimension)
 
     def _writer(self, target: Target) -> Writer:
         connection = self._connection()
         if target not in self._writers:
-            self._writers[target] = Writer(*self._checked(target), target)
-        assert not connection.closed
+            layout = read_layout(connection, self._place)
+            source, _ = self._where(connection, layout, target)
+            self._writers[target] = Writer(connection, layout, source, target)
         return self._writers[target]
 
-    def _checked(self, target: Target) -> tuple[Connection[Any], Layout]:
-        connection, layout = self._laid_out()
-        check_column(layout, target)
-        return connection, layout
+    @property
+    def _apart(self) -> bool:
+        return self._options.beside == "table"
+
+    def _where(self, connection: Connection[Any], layout: Layout, target: Target) -> tuple[Layout, TableColumn]:
+        """The table and the column that a target is in."""
+        if self._apart:
+            table = target_table(connection, layout, target)
+            return table, table.vector
+        return layout, target_column(layout, target)
 
     def _laid_out(self) -> tuple[Connection[Any], Layout]:
         """The place as it is now."""

@@ -10,6 +10,7 @@ from psycopg import Connection, errors, sql
 
 from app.stores.pgvector.columns import briefly_locked
 from app.stores.pgvector.layout import Layout, TableColumn, is_ours, name_for_readers
+from app.stores.pgvector.rights import grant_like, grants_on
 from app.stores.protocol import CannotSwitch, WrongPlace
 
 _MADE_BY_US = "What readers see, kept by Crosswalk"
@@ -19,11 +20,6 @@ _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _OBJECT = """
 SELECT c.oid, coalesce(obj_description(c.oid, 'pg_class'), '') FROM pg_class c JOIN pg_namespace n
   ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2
-"""
-_GRANTS = """
-SELECT a.privilege_type, coalesce(quote_ident(r.rolname), 'PUBLIC'), a.is_grantable
-FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-WHERE c.oid = $1 AND a.grantee <> c.relowner AND (a.grantee = 0 OR r.rolname IS NOT NULL)
 """
 
 
@@ -37,8 +33,10 @@ def view_is_there(connection: Connection[Any], layout: Layout) -> bool:
     return _view(connection, layout) is not None
 
 
-def show(connection: Connection[Any], layout: Layout, column: TableColumn) -> str:
+def show(connection: Connection[Any], layout: Layout, source: Layout, column: TableColumn) -> str:
     """Has the view show a column as the vectors', in one step for whoever reads. Returns what names the view in SQL.
+
+    source: the table that the column is of, the user's or one beside it: then the view has the rows that are in both.
 
     Who may read or write the table may do so through the view; what is granted on the view stays.
     """
@@ -46,16 +44,11 @@ def show(connection: Connection[Any], layout: Layout, column: TableColumn) -> st
     there = _view(connection, layout)
 
     def replace() -> None:
-        grants = connection.execute(_GRANTS, (layout.oid if there is None else there,)).fetchall()
+        grants = grants_on(connection, layout.oid if there is None else there)
         connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
-        connection.execute(_definition(connection, layout, column))
+        connection.execute(_definition(connection, layout, source, column))
         connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(view, sql.Literal(_MADE_BY_US)))
-        for right, grantee, grantable in grants:
-            if right in _RIGHTS:
-                more = " WITH GRANT OPTION" if grantable else ""
-                connection.execute(
-                    sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(right), view, sql.SQL(grantee + more))
-                )
+        grant_like(connection, grants, view, _RIGHTS)
 
     try:
         briefly_locked(connection, view_of(layout), replace)
@@ -80,20 +73,24 @@ def _view(connection: Connection[Any], layout: Layout) -> int | None:
     return int(oid)
 
 
-def _definition(connection: Connection[Any], layout: Layout, column: TableColumn) -> sql.Composed:
+def _definition(connection: Connection[Any], layout: Layout, source: Layout, column: TableColumn) -> sql.Composed:
+    apart = source.oid != layout.oid
+    vector = sql.Identifier("v" if apart else "t", column.name)
     columns = sql.SQL(", ").join(
         sql.SQL("{} AS {}").format(
-            sql.Identifier(column.name if each.name == name_for_readers(layout) else each.name),
+            vector if each.name == name_for_readers(layout) else sql.Identifier("t", each.name),
             sql.Identifier(each.name),
         )
         for each in layout.columns
         if not is_ours(each)
     )
+    keys = sql.SQL(", ").join(sql.Identifier(each.name) for each in layout.key.columns)
     # Readers' own rights and policies count, not those of whoever made the view.
     invoker = connection.info.server_version >= _INVOKER_SINCE
-    return sql.SQL("CREATE VIEW {}{} AS SELECT {} FROM {}").format(
+    return sql.SQL("CREATE VIEW {}{} AS SELECT {} FROM {} AS t{}").format(
         sql.Identifier(layout.schema, view_of(layout)),
         sql.SQL(" WITH (security_invoker = true)" if invoker else ""),
         columns,
         layout.name,
+        sql.SQL(" JOIN {} AS v USING ({})").format(source.name, keys) if apart else sql.SQL(""),
     )

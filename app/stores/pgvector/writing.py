@@ -29,11 +29,12 @@ WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype &
 class Writer:
     """Writes batches to one target over one connection, by way of a temporary table."""
 
-    def __init__(self, connection: Connection[Any], layout: Layout, target: Target) -> None:
-        """Raises WrongPlace where writing would fire the user's triggers and the role may not keep them from it."""
-        self._connection, self._layout, self._target = connection, layout, target
+    def __init__(self, connection: Connection[Any], layout: Layout, source: Layout, target: Target) -> None:
+        """source: the table that the target is in. Raises WrongPlace where writing would fire the user's triggers and
+        the role may not keep them from it."""
+        self._connection, self._layout, self._source, self._target = connection, layout, source, target
         self._staged = sql.Identifier("pg_temp", f"crosswalk_staged_{target.dimension}")
-        self._quiet = sql.SQL(_quiet(connection, layout))
+        self._quiet = sql.SQL(_quiet(connection, source))
         self._make_staged()
 
     def write(self, items: pa.RecordBatch) -> list[str]:
@@ -66,10 +67,28 @@ class Writer:
         return done
 
     def _update(self) -> sql.Composed:
+        if self._source.oid != self._layout.oid:
+            return self._insert()
         return sql.SQL(
             "WITH done AS (UPDATE {table} AS t SET {column} = s.vector FROM {staged} AS s WHERE {same} RETURNING s.n) "
             "SELECT array_agg(n) FROM done"
         ).format(**self._parts())
+
+    def _insert(self) -> sql.Composed:
+        """The same for a table of the target's own."""
+        key = self._layout.key
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in key.columns)
+        return sql.SQL(
+            "WITH same AS MATERIALIZED (SELECT s.n, s.vector, {keys} FROM {staged} AS s JOIN {table} AS t ON {same}), "
+            "done AS (INSERT INTO {target} ({names}, {vector}) SELECT {names}, vector FROM same "
+            "ON CONFLICT ({names}) DO UPDATE SET {vector} = excluded.{vector}) SELECT array_agg(n) FROM same"
+        ).format(
+            **self._parts(),
+            keys=key.order,
+            names=names,
+            target=self._source.name,
+            vector=sql.Identifier(self._source.vector.name),
+        )
 
     def _update_unlocked(self) -> sql.Composed:
         """The same for the rows that nobody else is changing."""
@@ -108,18 +127,22 @@ class Writer:
         )
 
 
-def erase_rows(connection: Connection[Any], layout: Layout, target: Target, ids: list[str]) -> None:
-    """Empties the target's column of these rows. Raises StoreAway where somebody else keeps one locked."""
-    statement = sql.SQL("UPDATE {} AS t SET {} = NULL FROM {} WHERE {} AND {} IS NOT NULL").format(
-        layout.name,
-        sql.Identifier(target.name),
-        layout.key.unnested("u"),
-        layout.key.equals("u"),
-        sql.Identifier("t", target.name),
+def erase_rows(connection: Connection[Any], layout: Layout, source: Layout, target: Target, ids: list[str]) -> None:
+    """Takes out what the target has of these rows. source: the table that the target is in. Raises StoreAway where
+    somebody else keeps one locked."""
+    if source.oid != layout.oid:
+        form = "DELETE FROM {table} AS t USING {keys} WHERE {same}"
+    else:
+        form = "UPDATE {table} AS t SET {column} = NULL FROM {keys} WHERE {same} AND t.{column} IS NOT NULL"
+    statement = sql.SQL(form).format(
+        table=source.name,
+        column=sql.Identifier(target.name),
+        keys=layout.key.unnested("u"),
+        same=layout.key.equals("u"),
     )
     try:
         with connection.transaction():
-            connection.execute(sql.SQL(_quiet(connection, layout)))
+            connection.execute(sql.SQL(_quiet(connection, source)))
             connection.execute(statement, layout.key.columns_of(ids))
     except errors.LockNotAvailable:
         raise StoreAway(f"rows of {layout.table!r} are locked by another transaction; try again later") from None

@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 
 from app.connections.options import ConnectionOptions
 from app.stores.batches import item_batch, vectors_of
-from app.stores.items import Document, document_batch, fields_read, held_batch
+from app.stores.items import Document, document_batch, fields_read, held_batch, rows_at_once
 from app.stores.protocol import (
     Abilities,
     Column,
@@ -30,12 +30,6 @@ from app.stores.protocol import (
 from app.stores.qdrant.calls import NotThere, QdrantCalls
 from app.stores.qdrant.source import METRICS, QdrantSource, dense_vector, find_points, is_point_id, point_id
 from app.stores.qdrant.targets import NamedVector, NewCollection, QdrantTarget
-
-_REQUEST_BYTES = 12 * 2**20
-"""Of JSON in one write: a server takes 32 MiB unless told otherwise."""
-
-_NUMBER_BYTES = 22
-"""Of one number in JSON, at the most."""
 
 _VECTORS_ADDED_FROM = (1, 18)
 """The version from which a collection can be given a further named vector."""
@@ -57,6 +51,7 @@ class QdrantStore:
     def __init__(self, calls: QdrantCalls, place: Place, source: QdrantSource, target: QdrantTarget) -> None:
         self._calls, self._client, self._place = calls, calls.client, place
         self._source, self._target = source, target
+        self._rows = rows_at_once(source.params.size)
 
     @classmethod
     def open(cls, connection: str, options: QdrantOptions, place: Place) -> Store:
@@ -80,7 +75,9 @@ class QdrantStore:
 
     def scan(self, columns: Sequence[Column], *, batch_rows: int, after: str | None = None) -> Iterator[pa.RecordBatch]:
         first = None if after is None else point_id(after)
-        pages = self._pages(self._source.collection, batch_rows, first, **self._selection(columns))
+        selection = self._selection(columns)
+        rows = min(batch_rows, self._rows) if selection["with_vectors"] else batch_rows
+        pages = self._pages(self._source.collection, rows, first, **selection)
         for records in pages:  # a page begins at the id that it is asked from
             behind = [record for record in records if record.id != first]
             if behind:
@@ -88,14 +85,14 @@ class QdrantStore:
 
     def by_id(self, ids: Sequence[str], columns: Sequence[Column]) -> pa.RecordBatch:
         known = [point_id(id) for id in ids if is_point_id(id)]
-        records = self._retrieved(known, **self._selection(columns)) if known else []
+        records = self._retrieved(known, **self._selection(columns))
         return self._batch(records, columns)
 
     def make_target(self, target: Target) -> None:
         self._target.make(target)
 
     def write(self, target: Target, items: pa.RecordBatch) -> list[str]:
-        rows = max(1, _REQUEST_BYTES // (_NUMBER_BYTES * target.dimension))
+        rows = rows_at_once(target.dimension)
         left_out: list[str] = []
         for start in range(0, items.num_rows, rows):
             left_out += self._written(target, items.slice(start, rows))
@@ -104,7 +101,8 @@ class QdrantStore:
     def written(self, target: Target, *, batch_rows: int, vectors: bool = False) -> Iterator[pa.RecordBatch]:
         collection, name, holds = self._target.place(target)
         wanted = [name] if vectors else False
-        for records in self._pages(collection, batch_rows, None, holds, with_payload=False, with_vectors=wanted):
+        rows = min(batch_rows, rows_at_once(target.dimension)) if vectors else batch_rows
+        for records in self._pages(collection, rows, None, holds, with_payload=False, with_vectors=wanted):
             if vectors:
                 yield _held(records, name, target)
             else:
@@ -198,7 +196,10 @@ class QdrantStore:
                 return
 
     def _retrieved(self, ids: list[int | str], **selection: Any) -> list[models.Record]:
-        records: list[models.Record] = self._here(self._client.retrieve, self._source.collection, ids, **selection)
+        records: list[models.Record] = []
+        for begin in range(0, len(ids), self._rows):
+            some = ids[begin : begin + self._rows]
+            records += self._here(self._client.retrieve, self._source.collection, some, **selection)
         return records
 
     def _here(self, method: Callable[..., Any], collection: str, *arguments: Any, **named: Any) -> Any:

@@ -244,6 +244,12 @@ def test_keys_are_never_written_to_the_log(
     assert ADMIN not in written
 
 
+def test_a_vector_whose_base64_looks_like_the_beginning_of_a_key_is_searched_with(keyed: httpx.Client) -> None:
+    vector = "".join(["cwk_", "A" * 7])  # two numbers
+    answer = keyed.get(f"/search?gallery=none&model=none&vector={vector}", headers=SENT)
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+
+
 def test_what_is_redacted_keeps_what_names_the_key() -> None:
     secret = new_secret()
     assert redacted(f"key {secret.key}.") == f"key cwk_{secret.id}_[secret]."

@@ -26,6 +26,7 @@ class TableSort:
     vector: str = "embedding"
     text: str = "text"
     label: str = "label"
+    beside: str = "column"
 
 
 SORTS = {
@@ -41,6 +42,15 @@ SORTS = {
         label="k1",
     ),
     "vector, composite": TableSort("vector", [("tenant", "text"), ("no.", "int"), ("day", "date")], table="Many"),
+    "table beside, uuid": TableSort("vector", [("id", "uuid")], beside="table"),
+    "table beside, hostile names and composite": TableSort(
+        "halfvec",
+        [('ten"ant %s', "text"), ("no.", "int"), ("day", "date")],
+        schema='Sché "ma".x%',
+        table='ta"b;le %(s)s {x}',
+        vector="vec {0} %",
+        beside="table",
+    ),
 }
 
 
@@ -51,7 +61,7 @@ class PgvectorWorld:
 
     def __init__(self, url: str, sort: TableSort) -> None:
         self.sort, self._url = sort, url
-        self.connection = ConfiguredConnection("faq-database", "pgvector", {"url": url})
+        self.connection = ConfiguredConnection("faq-database", "pgvector", {"url": url, "beside": sort.beside})
         nobody = "postgresql://reader:sesame@127.0.0.1:1/faq"
         self.unreachable = ConfiguredConnection("gone-database", "pgvector", {"url": nobody})
         self.secrets = ["sesame", "127.0.0.1", url]
@@ -164,7 +174,11 @@ class PgvectorWorld:
         return {str(id_): repr((sent, row)).encode() for id_, sent, row in rows}
 
     def take_name(self, target: Target) -> None:
-        self.run(sql.SQL("ALTER TABLE {} ADD COLUMN {} text").format(self.table, sql.Identifier(target.name)))
+        name = sql.Identifier(target.name)
+        if self.sort.beside == "table":
+            self.run(sql.SQL("CREATE TABLE {} (one int)").format(sql.Identifier(self.sort.schema, target.name)))
+        else:
+            self.run(sql.SQL("ALTER TABLE {} ADD COLUMN {} text").format(self.table, name))
 
     def seen(self) -> dict[str, Vector]:
         view = sql.Identifier(self.sort.schema, f"{self.sort.table}_current")

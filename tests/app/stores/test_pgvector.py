@@ -31,8 +31,9 @@ class Faq:
             self.run("INSERT INTO faq VALUES (%s, 'text', %s)", number, str(row.tolist()))
         self.store = self.opened()
 
-    def opened(self, url: str | None = None, **place: str) -> Store:
-        connection = ConfiguredConnection("faq-database", "pgvector", {"url": url or self.url})
+    def opened(self, url: str | None = None, beside: str = "column", **place: str) -> Store:
+        options = {"url": url or self.url, "beside": beside}
+        connection = ConfiguredConnection("faq-database", "pgvector", options)
         return opened(connection, Place("faq", **place))  # type: ignore[arg-type]  # names alone
 
     def run(self, statement: str, *values: object) -> list[tuple[object, ...]]:
@@ -157,6 +158,24 @@ def test_readers_of_the_view_use_the_index_and_keep_their_rights(faq: Faq) -> No
     faq.run("REVOKE SELECT ON faq_current FROM plain_reader")
     faq.store.switch_back(TARGET)
     assert faq.run(rights) == [(False,)]
+
+
+def test_a_table_beside_leaves_the_rows_alone_and_is_found_in_by_its_index(faq: Faq) -> None:
+    as_role(faq, "plain_reader", owns=False)
+    rows = faq.run("SELECT id, xmin::text, ctid::text FROM faq ORDER BY id")
+    faq.run("CREATE INDEX ON faq USING hnsw (embedding vector_l2_ops)")
+    faq.store = faq.opened(beside="table")
+    assert faq.copy() == []
+    faq.store.build_index(TARGET)
+    faq.store.switch(TARGET)
+    assert faq.run("SELECT id, xmin::text, ctid::text FROM faq ORDER BY id") == rows
+    plan = faq.run(
+        "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
+        "EXPLAIN SELECT id, text FROM faq_current ORDER BY embedding <-> '[1,2,3,4,5,6]' LIMIT 3"
+    )
+    assert any("Index Scan using crosswalk_" in str(line) for (line,) in plan), plan
+    seen = "SET ROLE plain_reader; SELECT count(*) FROM faq_current"
+    assert faq.run(seen) == [(10,)]
 
 
 def test_a_view_of_the_users_own_is_not_replaced(faq: Faq) -> None:

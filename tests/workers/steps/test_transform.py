@@ -10,8 +10,8 @@ from app.galleries.lineage import Lineage
 from app.galleries.store import GalleryStore
 from app.storage.lance_table import vector_type
 from app.upgrades.transform_units import TransformUnit, divided
+from models.side_by_side import side_by_side
 from tests.app.crossings import affine, space
-from workers.parallel import side_by_side
 from workers.serving.transforming import _projected
 
 H = affine(space("a", 2), space("b", 3))

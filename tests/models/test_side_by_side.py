@@ -3,17 +3,29 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from models.side_by_side import side_by_side
 from tests.waiting import PATIENCE_SECONDS
-from workers.parallel import side_by_side
 
 
 def _blas_threads() -> set[int]:
     return {int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_results_come_in_the_order_of_their_items() -> None:
@@ -26,7 +38,7 @@ def test_results_come_in_the_order_of_their_items() -> None:
             later_done.set()
         return item * item
 
-    with threadpool_limits(2, "blas"), side_by_side() as threads:
+    with torch_threads(2), side_by_side() as threads:
         assert list(threads.map(done, range(50))) == [item * item for item in range(50)]
 
 
@@ -39,7 +51,7 @@ def test_no_more_is_read_ahead_than_there_are_threads() -> None:
             read += 1
             yield read
 
-    with threadpool_limits(3, "blas"), side_by_side() as threads:
+    with torch_threads(3), side_by_side() as threads:
         for taken, item in enumerate(threads.map(lambda item: item, items()), start=1):
             assert item == taken
             assert read <= taken + 3
@@ -76,3 +88,18 @@ def test_a_stream_that_another_thread_left_half_read_leaves_blas_as_it_was() -> 
         assert _blas_threads() == before
     with threadpool_limits(1, "blas"):
         assert _blas_threads() == {1}
+
+
+def test_pytorch_takes_one_thread_in_each_and_its_own_again_afterwards() -> None:
+    with torch_threads(2):
+        with side_by_side() as threads:
+            assert list(threads.map(lambda _: torch.get_num_threads(), range(4))) == [1] * 4
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(torch.get_num_threads).result() == 2
+
+
+def test_no_more_threads_work_than_are_allowed() -> None:
+    with torch_threads(2), side_by_side(most=1) as threads:
+        assert threads.threads == 1
+        assert len(set(threads.map(lambda _: threading.get_ident(), range(20)))) == 1

