@@ -29,6 +29,7 @@ from app.stores.copying import Copying, copy_vectors
 from app.stores.pgvector.wire import copied_rows
 from app.stores.protocol import Place, Target
 from benchmarks.document_stores import chroma, elasticsearch, qdrant
+from benchmarks.file_stores import faiss_file, files, lance, milvus
 from benchmarks.filled_store import FilledStore, chunks
 from tests.services import postgres_server
 
@@ -83,6 +84,10 @@ STORES: Mapping[str, Callable[[int, int, Path], AbstractContextManager[FilledSto
     "qdrant": qdrant,
     "elasticsearch": elasticsearch,
     "chroma": chroma,
+    "files": files,
+    "lancedb": lance,
+    "faiss": faiss_file,
+    "milvus": milvus,
 }
 """By kind, what makes a store and fills it with so many rows of a dimension, in a folder of its own."""
 

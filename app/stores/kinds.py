@@ -47,6 +47,10 @@ STORE_KINDS: Mapping[str, ListedKind] = MappingProxyType(
     {
         "chroma": ListedKind("app.stores.chroma", needs=("chromadb",), extra="chroma"),
         "elasticsearch": ListedKind("app.stores.elasticsearch", needs=("elasticsearch",), extra="elasticsearch"),
+        "faiss": ListedKind("app.stores.faiss_file", needs=("faiss",), extra="cpu"),
+        "files": ListedKind("app.stores.files", needs=(), extra=""),
+        "lancedb": ListedKind("app.stores.lancedb", needs=("lancedb",), extra="lancedb"),
+        "milvus": ListedKind("app.stores.milvus", needs=("pymilvus",), extra="milvus"),
         "qdrant": ListedKind("app.stores.qdrant", needs=("qdrant_client",), extra="qdrant"),
         "pgvector": ListedKind("app.stores.pgvector", needs=("psycopg",), extra="pgvector"),
     }

@@ -61,4 +61,4 @@ def test_every_kind_is_defined_where_it_is_listed() -> None:
     for name, listed in STORE_KINDS.items():
         with pytest.raises(WrongConnections, match=r"\[faq\]"):
             ConfiguredStores({"faq": ConfiguredConnection("faq", name, {"no such key": 1})})
-        assert listed.extra
+        assert bool(listed.extra) == bool(listed.needs)
