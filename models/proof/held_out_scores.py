@@ -117,6 +117,10 @@ class PushedScores:
     scores: Scores
     fused: ScoresByAlpha
 
+    def take(self, kept: NDArray[np.bool_]) -> PushedScores:
+        """Of some of the judged pairs, where `kept`, (m,) bool."""
+        return PushedScores(self.scores[kept], self.fused[kept])
+
 
 @dataclass(frozen=True)
 class HeldOutScores:
@@ -131,6 +135,11 @@ class HeldOutScores:
     vectors: Array
     fused: ScoresByAlpha
     pushed: PushedScores | None = None
+
+    def take(self, kept: NDArray[np.bool_]) -> HeldOutScores:
+        """Of some of the judged pairs, where `kept`, (m,) bool."""
+        pushed = None if self.pushed is None else self.pushed.take(kept)
+        return HeldOutScores(self.scores[kept], self.vectors[kept], self.fused[kept], pushed)
 
 
 def cross_val_scores(

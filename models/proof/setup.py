@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,11 @@ class ProofSetup:
     cell_fold: Codes
     weight: NDArray[np.float64]
     notes: tuple[str, ...]
+
+    def asking(self, kept: NDArray[np.bool_], note: str) -> ProofSetup:
+        """The same with some of the judged pairs alone, where `kept`, (m,) bool; note: why, for the report."""
+        bench = replace(self.bench, judged=self.bench.judged[kept])
+        return replace(self, bench=bench, notes=(*self.notes, note))
 
     def runs(self, rows: Codes) -> Codes:
         """Which rows depend on each other: (m,) int64 cluster codes; rows: (m,) int64 gallery rows, -1 for none.
