@@ -8,14 +8,14 @@ the judged items among all rows, however far down they are. ir-measures, with tr
 given the first `--depth` answers to the first `--reference` queries, found by the same product and
 `numpy.argpartition`. Its milliseconds are of calculating alone; those of finding the answers and of writing them as
 dictionaries are shown beside. Values of nDCG@10 and recall@100, which so many answers settle, are compared. Memory is
-the most that the process held at once, beside what it held before.
+the most that ranking held at once beside the vectors, of one process.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import time
+import tracemalloc
 from dataclasses import dataclass
 
 import ir_measures
@@ -92,11 +92,6 @@ def reference(search: Search, queries: int, depth: int) -> ReferenceRun:
     return ReferenceRun(values, found - start, written - found, time.perf_counter() - written)
 
 
-def _most_memory() -> float:
-    """MiB that the process held at once, at most, so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=10_000)
@@ -108,11 +103,14 @@ def main() -> None:
     options = parser.parse_args()
     console = Console(width=140, highlight=False)
     search = made(options.queries, options.gallery, options.dimension, options.judged)
-    before, start, cpu = _most_memory(), time.perf_counter(), time.process_time()
+    tracemalloc.start()
+    start, cpu = time.perf_counter(), time.process_time()
     ranks = judged_ranks(search.queries, search.gallery, "ip", search.judgements)
     ranked = time.process_time() - cpu
     values = {str(metric): ranks.values(metric) for metric in METRICS}
-    seconds, cpu, more = time.perf_counter() - start, time.process_time() - cpu, _most_memory() - before
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    more = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
     many = options.queries
     console.print(
         f"{many:,} queries × {options.gallery:,} rows × {options.dimension}, {options.judged} judged items each: "
@@ -120,7 +118,7 @@ def main() -> None:
     )
     console.print(
         f"ours: {seconds:.1f} s, {cpu:.1f} s of the processor, {1e3 * cpu / many:.2f} ms a query, of which metrics"
-        f" {1e6 * (cpu - ranked) / many:.1f} µs; {more:,.0f} MiB beside the {before:,.0f} before"
+        f" {1e6 * (cpu - ranked) / many:.1f} µs; {more:,.0f} MiB beside the vectors"
     )
     theirs = reference(search, options.reference, options.depth)
     per = 1e3 / options.reference

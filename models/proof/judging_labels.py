@@ -74,8 +74,8 @@ def contradicted(labels: Labels, row: Codes, gallery: Labels) -> NDArray[np.bool
     labels: (m,) and gallery: (N,), None for none; row: (m,) int64 gallery rows, -1 for none. Which of the two labels is
     right nobody knows, so such a row is no query.
     """
-    held = np.append(gallery, None)[row]
-    pairs = zip(labels.tolist(), held.tolist(), strict=True)
+    held = [None if place < 0 else gallery[place] for place in row.tolist()]
+    pairs = zip(labels.tolist(), held, strict=True)
     return np.array([None not in (own, other) and own != other for own, other in pairs], bool)
 
 

@@ -79,4 +79,5 @@ def spread_evenly(nearer: Floats) -> NDArray[np.bool_]:
         return none
     beyond = np.count_nonzero(nearer[:, None] > _STEPS, axis=0)
     few_enough = beyond <= _SLACK * evenly * (1 - _STEPS)  # as the last step is
-    return nearer > _STEPS[few_enough.argmax()]
+    found: NDArray[np.bool_] = nearer > _STEPS[few_enough.argmax()]
+    return found
