@@ -7,6 +7,7 @@ Starts the service in a temporary folder, uploads a gallery of CLINC150 and rand
 `dry_run` and the method `auto`. A step is timed from the beginning of its process; *start* is until its own code runs.
 Processor seconds are of all threads, and are what to compare on a machine that others use as well. Functions are shown
 with what they call included. --plain: without the profile, which costs a little: wall time and the candidates alone.
+--rows beyond the 18,000 that there are: the same items over and over, each time moved a little at random.
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ from benchmarks.crossing import Task
 from benchmarks.real_migrations import migrations
 from benchmarks.timed_step import FOLDER
 from models.portable import Array
+from models.transformations.pairs import Pairs
 from workers.runtime.celery import EmbeddedWorker
 from workers.runtime.program import CROSSWALK
 
 _POLL_SECONDS = 0.5
+_NOISE = 0.3
 _PARQUET = {"content-type": "application/vnd.apache.parquet"}
 _TIMED = replace(CROSSWALK, entry="benchmarks.timed_step")
 _OVER = (UpgradeState.EVALUATED, UpgradeState.FAILED)
@@ -90,6 +93,24 @@ def upload(client: httpx.Client, task: Task, rows: int, pairs: int, seed: int) -
         f"embedding.{task.target.model}": _vectors(gallery.new[some]),
     }
     _put(client, "/datasets/pairs/rows", {**of_pairs, **known})
+
+
+def enlarged(task: Task, rows: int) -> Task:
+    """The task with a gallery of so many items, in all its vectors: its own over and over, each copy but the first with
+    noise of `_NOISE` times what a component varies."""
+    gallery, rng = task.gallery, np.random.default_rng(0)
+    place = np.arange(rows) % len(gallery)
+    copies = np.arange(rows) >= len(gallery)
+
+    def moved(vectors: Array) -> Array:
+        noise = rng.standard_normal((int(copies.sum()), vectors.shape[1]), np.float32)
+        found = vectors[place]
+        found[copies] += np.float32(_NOISE) * vectors.std(axis=0) * noise
+        return found
+
+    label = None if gallery.label is None else gallery.label[place]
+    side = None if gallery.side is None else moved(gallery.side)
+    return replace(task, gallery=Pairs(moved(gallery.old), moved(gallery.new), side, label))
 
 
 def _columns(task: Task, rows: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, pa.Array]:
@@ -177,7 +198,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="without the profile")
     options = parser.parse_args()
     console = Console(width=160)
-    task = migrations(options.data)[options.migration]()
+    task = enlarged(migrations(options.data)[options.migration](), options.rows)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ[FOLDER] = name

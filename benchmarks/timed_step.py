@@ -8,6 +8,7 @@ import cProfile
 import json
 import os
 import pstats
+import resource
 import sys
 import time
 from pathlib import Path
@@ -48,7 +49,7 @@ def _measured(arguments: list[str]) -> int:
         "ended": time.time(),
         "cpu_before": cpu,
         "cpu": time.process_time(),
-        "peak_mib": process.memory_info().rss / 2**20,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
         "functions": functions,
     }
     (Path(os.environ[FOLDER]) / f"{arguments[0]}.json").write_text(json.dumps(found))

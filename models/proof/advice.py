@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from models.proof.evidence_needed import POWER, in_words
 from models.proof.gate import VerdictInputs, figures_of
@@ -13,6 +14,7 @@ _SWITCH: dict[RungName, str] = {
     "compatible": "Switch to the new model, whose queries search the stored vectors as they are",
     "instant": "Switch to the new model at once, with every stored vector left as it is",
     "fused": "Search by the queries of both models together, with every stored vector left as it is",
+    "cascade": "Switch to the new model, ranking a few candidates anew in each search, with no stored vector rewritten",
     "transform": "Switch to the new model by rewriting the stored vectors, without embedding any item again",
 }
 _COMPARED: dict[str, str] = {
@@ -54,6 +56,17 @@ def advise(inputs: VerdictInputs, accepted: bool) -> tuple[Rung, ...]:
     """The rungs of an upgrade that are on offer, cheapest first. What was accepted is recommended, else to stay."""
     best = _accepted(inputs) if accepted else "stay"
     return tuple(_rungs(inputs, best))
+
+
+def unrewritten(said: Recommendation, rungs: Sequence[Rung]) -> tuple[Recommendation, tuple[Rung, ...]]:
+    """The same advice where no vector is to be rewritten: what would serve by transforming the gallery does so by its
+    cascade, or at once where none is on offer, since queries are pushed exactly."""
+    if said.action != "transform":
+        return said, tuple(rungs)
+    best: RungName = "cascade" if any(rung.name == "cascade" for rung in rungs) else "instant"
+    sentence = said.sentence.replace(_SWITCH["transform"], _SWITCH[best])
+    chosen = tuple(replace(rung, recommended=rung.name == best) for rung in rungs)
+    return replace(said, action=best, sentence=sentence), chosen
 
 
 def _accepted(inputs: VerdictInputs) -> RungName:

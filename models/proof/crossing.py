@@ -27,6 +27,7 @@ from models.proof.held_out_scores import (
     scores_without_refit,
 )
 from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
+from models.proof.mismatched_pairs import mismatched
 from models.proof.report import ProofReport
 from models.proof.setup import ProofSetup, prepare
 from models.proof.strata import Part, strata
@@ -73,7 +74,7 @@ def prove(
     setup = prepare(gallery, learned_from, evaluation, source, target, limits, seed)
     gate = gate or AcceptanceGate()
     metric = gate.judged_in(labelled=setup.bench.labelled)
-    measured = _measure(setup, chosen, instant, metric, limits.queries, seed, progress)
+    setup, measured = _measure(setup, chosen, instant, metric, limits.queries, seed, progress)
     return write_report(setup, measured, gate, seed, may_fuse=may_fuse)
 
 
@@ -85,17 +86,19 @@ def _measure(
     queries: int,
     seed: int,
     progress: Progress | None,
-) -> ProofMeasurements:
+) -> tuple[ProofSetup, ProofMeasurements]:
+    """What was measured, and the setup without the pairs that turned out to be paired wrongly."""
     needs_cells = setup.coverage.share < 1 and bool((setup.cell_fold >= 0).any())
     folds = [int(fold.max()) + 1 for fold in (setup.row_fold, *([setup.cell_fold] if needs_cells else []))]
     parts_done = _shares_of(progress, folds)
-    known, old = setup.gallery_known(queries, seed), old_scores(setup.bench)
+    known = setup.gallery_known(queries, seed)
     if instant is not None and not instant.transformation.pushable:
         instant = None
     # What is pushed is as a rule what is chosen, which is then not learned again.
     same = instant is not None and instant.transformation.card == _card(chosen)
     rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, fused=metric, push=same, progress=parts_done[0])
-    cells = None
+    setup, rows = _rightly_paired(setup, rows)
+    old, cells = old_scores(setup.bench), None
     if needs_cells:
         cells = cross_val_scores(
             setup.bench,
@@ -125,7 +128,7 @@ def _measure(
 
     pushed = None if instant is None else _pushed(setup, instant, rows, cells, metric)
     exact = choose_alpha(setup, HeldOutByAlpha(rows.fused, None if cells is None else cells.fused), metric)
-    return ProofMeasurements(
+    measured = ProofMeasurements(
         parts=cut(rows.scores, None if cells is None else cells.scores, None if direct is None else direct.scores),
         instant=None if pushed is None else cut(pushed.rows, pushed.cells, pushed.evaluated),
         instant_note="no transformation that can be pushed into the query" if pushed is None else pushed.note,
@@ -138,6 +141,21 @@ def _measure(
             pushed=None if pushed is None else pushed.alpha,
         ),
     )
+    return setup, measured
+
+
+def _rightly_paired(setup: ProofSetup, rows: HeldOutScores) -> tuple[ProofSetup, HeldOutScores]:
+    """The setup and the scores with rows held out, without pairs that seem to have the new vector of another item."""
+    judged = setup.bench.judged
+    wrong = mismatched(setup.bench.pairs.new[judged], rows.vectors, setup.bench.target.metric)
+    if not wrong.any():
+        return setup, rows
+    note = (
+        f"{wrong.sum()} of {len(judged)} pairs seem to have another item's new vector: it is no nearer to their own old"
+        " vector, transformed, than to any other pair's. As queries they can find nothing by any crossing: they are not"
+        " counted, though they were learned from. See whether rows slipped where the pairs were put together."
+    )
+    return setup.asking(~wrong, note), rows.take(~wrong)
 
 
 @dataclass(frozen=True)

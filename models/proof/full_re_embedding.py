@@ -9,7 +9,7 @@ import numpy as np
 from models.arrays import Floats
 from models.evaluation.bootstrap import Interval, group_sums, percentile_interval, resampled_sums
 from models.evaluation.retrieval_metrics import BY_LABEL, METRICS, RetrievalMetric
-from models.proof.held_out_scores import HeldOutScores, among_pairs
+from models.proof.held_out_scores import HeldOutScores, among_pairs, answerable_among_pairs
 from models.proof.report import FullReEmbedding, Quantity, quantity
 from models.proof.setup import ProofSetup
 from models.proof.stratum_estimate import RESAMPLES, Draws
@@ -29,19 +29,24 @@ def full_re_embedding(
 ) -> tuple[FullReEmbedding | None, ErrorsLeft | None]:
     """What re-embedding the pairs would give, M(new, new), and the errors that it would leave.
 
-    rows: the pairs as transformed with their rows held out. Both are None for a metric that takes the new model's own
-    answers for the truth.
+    rows: the pairs as transformed with their rows held out. Pairs whose label no other has are not counted: no vectors
+    could answer them right. Both are None where none is left, and for a metric that takes the new model's own answers
+    for the truth.
     """
     if metric not in BY_LABEL:
         return None, None
     bench, column = setup.bench, METRICS.index(metric)
+    counted = answerable_among_pairs(bench)
+    if not counted.any():
+        return None, None
     new, old = bench.pairs.new[bench.judged], bench.pairs.old[bench.judged]
     target = bench.target.metric
-    by_old = among_pairs(bench, old, bench.source.metric, old)[:, column]
-    by_cross = among_pairs(bench, rows.vectors, target, new)[:, column]
-    by_new = among_pairs(bench, new, target, new)[:, column]
-    weight, runs = setup.weight[bench.judged], setup.runs(setup.pair_row[bench.judged])
-    basis = f"{len(new)} pairs as queries and gallery"
+    by_old = among_pairs(bench, old, bench.source.metric, old)[counted, column]
+    by_cross = among_pairs(bench, rows.vectors, target, new)[counted, column]
+    by_new = among_pairs(bench, new, target, new)[counted, column]
+    asked = bench.judged[counted]
+    weight, runs = setup.weight[asked], setup.runs(setup.pair_row[asked])
+    basis = f"{len(asked)} pairs as queries, {len(new)} as gallery"
 
     def ratio(top: Floats, bottom: Floats) -> tuple[float, Floats]:
         return ratio_of_sums(group_sums(np.column_stack([weight * top, weight * bottom]), runs), seed)

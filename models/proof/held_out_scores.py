@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.arrays import Codes, Floats, Known, Progress, Scores
 from models.evaluation.retrieval_metrics import (
@@ -28,6 +29,7 @@ from models.evaluation.score_blocks import Searched
 from models.portable import Array, Distance, Space, Transformation, as_indexed
 from models.proof.fused_scores import FusedSearch, ScoresByAlpha, alphas_for
 from models.proof.inputs import ProofGallery
+from models.proof.judging_labels import answerable
 from models.side_by_side import fits_at_once, side_by_side
 from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs, Refit
@@ -124,6 +126,10 @@ class PushedScores:
     scores: Scores
     fused: ScoresByAlpha
 
+    def take(self, kept: NDArray[np.bool_]) -> PushedScores:
+        """Of some of the judged pairs, where `kept`, (m,) bool."""
+        return PushedScores(self.scores[kept], self.fused[kept])
+
 
 @dataclass(frozen=True)
 class HeldOutScores:
@@ -138,6 +144,11 @@ class HeldOutScores:
     vectors: Array
     fused: ScoresByAlpha
     pushed: PushedScores | None = None
+
+    def take(self, kept: NDArray[np.bool_]) -> HeldOutScores:
+        """Of some of the judged pairs, where `kept`, (m,) bool."""
+        pushed = None if self.pushed is None else self.pushed.take(kept)
+        return HeldOutScores(self.scores[kept], self.vectors[kept], self.fused[kept], pushed)
 
 
 def cross_val_scores(
@@ -266,13 +277,26 @@ def old_scores(bench: ProofBench) -> Scores:
 
 def among_pairs(bench: ProofBench, vectors: Array, metric: Distance, queries: Array) -> Scores:
     """By label, the judged pairs alone as queries (m, d) and gallery (m, d), as if nothing else were stored; (m, 4)."""
+    codes, exclude = _pairs_alone(bench)
+    return label_scores(queries, codes, vectors, codes, metric, exclude)
+
+
+def answerable_among_pairs(bench: ProofBench) -> NDArray[np.bool_]:
+    """Which judged pairs others of their label could answer, were nothing else stored: (m,) bool."""
+    codes, exclude = _pairs_alone(bench)
+    return answerable(codes, exclude, codes)
+
+
+def _pairs_alone(bench: ProofBench) -> tuple[Codes, Codes]:
+    """Label codes of the judged pairs, (m,), and the places among them that each must not find, (m, e), -1 for none."""
     place = np.full(len(bench.gallery) + 1, -1, np.int64)
     rows = bench.near[bench.judged]
     own = rows[:, rows.shape[1] // 2]
     place[own[own >= 0]] = np.flatnonzero(own >= 0)
-    exclude = np.column_stack([np.arange(len(bench.judged)), place[rows]])
-    codes = bench.pair_code[bench.judged]
-    return label_scores(queries, codes, vectors, codes, metric, exclude)
+    every = np.arange(len(bench.judged))
+    near = place[rows]
+    near[near == every[:, None]] = -1
+    return bench.pair_code[bench.judged], np.column_stack([every, near])
 
 
 def _empty_pushed(bench: ProofBench, fused: RetrievalMetric) -> PushedScores:

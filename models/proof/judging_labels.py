@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.arrays import Codes, Labels
 from models.portable import Array
+from models.proof.inputs import PlacedPairs, ProofGallery
 
 
 def judging_labels(gallery: Labels, queries: Labels, row: Codes) -> Labels:
@@ -33,6 +34,49 @@ def judging_labels(gallery: Labels, queries: Labels, row: Codes) -> Labels:
     places = [place for place, label in enumerate(gallery.tolist()) if label in judging]
     kept[places] = gallery[places]
     return kept
+
+
+def completed_labels(
+    gallery: ProofGallery, learned_from: PlacedPairs, evaluation: PlacedPairs | None, notes: list[str]
+) -> tuple[Labels, Labels, Labels]:
+    """Labels of gallery, pairs and evaluation set as objects; the same item's labels fill each other's gaps, and where
+    they contradict each other, the pair has none.
+
+    Returns those of the gallery (N,), of the pairs (n,) and of the evaluation set (e,). notes: for the report; one is
+    added where labels contradict each other.
+    """
+    labels = np.full(len(gallery), None, object) if gallery.label is None else gallery.label.astype(object)
+    filled = []
+    for e in (learned_from, evaluation):
+        if e is None:
+            filled.append(np.empty(0, object))
+            continue
+        own = np.full(len(e.pairs), None, object) if e.pairs.label is None else e.pairs.label.astype(object)
+        stored = e.row >= 0
+        missing = stored & np.array([label is None for label in own], bool)
+        own[missing] = labels[e.row[missing]]
+        if (doubtful := contradicted(own, e.row, labels)).any():
+            own[doubtful] = None
+            notes.append(
+                f"{doubtful.sum()} of {len(own)} pairs have another label than the gallery's item of the same id. Which"
+                " is right is not known: what these find is not counted."
+            )
+        untold = np.flatnonzero(stored)
+        untold = untold[[labels[row] is None for row in e.row[untold]]]
+        labels[e.row[untold]] = own[untold]
+        filled.append(own)
+    return labels, filled[0], filled[1]
+
+
+def contradicted(labels: Labels, row: Codes, gallery: Labels) -> NDArray[np.bool_]:
+    """Which rows have another label than the gallery item that they are: (m,) bool.
+
+    labels: (m,) and gallery: (N,), None for none; row: (m,) int64 gallery rows, -1 for none. Which of the two labels is
+    right nobody knows, so such a row is no query.
+    """
+    held = [None if place < 0 else gallery[place] for place in row.tolist()]
+    pairs = zip(labels.tolist(), held, strict=True)
+    return np.array([None not in (own, other) and own != other for own, other in pairs], bool)
 
 
 def answerable(codes: Codes, near: Codes, gallery: Codes) -> NDArray[np.bool_]:

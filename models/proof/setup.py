@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,13 @@ from models.proof.coverage import Coverage, cover_by_density, cover_by_label
 from models.proof.distance_to_pairs import Allowed, distance_to_pairs, features
 from models.proof.held_out_scores import ProofBench, label_scores
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
-from models.proof.judging_labels import answerable, first_copies, judging_labels, why_labels_cannot_judge
+from models.proof.judging_labels import (
+    answerable,
+    completed_labels,
+    first_copies,
+    judging_labels,
+    why_labels_cannot_judge,
+)
 from models.proof.strata import GalleryKnown, Judged
 from models.proof.writing_order import WritingOrder, dependence_range, writing_order
 
@@ -50,6 +56,11 @@ class ProofSetup:
     cell_fold: Codes
     weight: NDArray[np.float64]
     notes: tuple[str, ...]
+
+    def asking(self, kept: NDArray[np.bool_], note: str) -> ProofSetup:
+        """The same with some of the judged pairs alone, where `kept`, (m,) bool; note: why, for the report."""
+        bench = replace(self.bench, judged=self.bench.judged[kept])
+        return replace(self, bench=bench, notes=(*self.notes, note))
 
     def runs(self, rows: Codes) -> Codes:
         """Which rows depend on each other: (m,) int64 cluster codes; rows: (m,) int64 gallery rows, -1 for none.
@@ -176,7 +187,7 @@ def prepare(
     if evaluation is not None:
         evaluation = _unlearned(evaluation, learned_from, notes)
     pairs, pair_row = learned_from.pairs, learned_from.row
-    labels, pair_labels, query_labels = _labels(gallery, learned_from, evaluation)
+    labels, pair_labels, query_labels = completed_labels(gallery, learned_from, evaluation, notes)
     everyone, outside = np.concatenate([pair_labels, query_labels]), pair_row
     if evaluation is not None:
         outside = np.concatenate([pair_row, evaluation.row])
@@ -296,27 +307,6 @@ def _mixture(weight: NDArray[np.float64], cells: Literal["label", "density"]) ->
         " pair of either kind stands for as many on the average, and those of the sample for more or fewer by the"
         " shares that the sample gives them."
     )
-
-
-def _labels(
-    gallery: ProofGallery, learned_from: PlacedPairs, evaluation: PlacedPairs | None
-) -> tuple[Labels, Labels, Labels]:
-    """Labels of gallery, pairs and evaluation set as objects; the same item's labels fill each other's gaps."""
-    labels = np.full(len(gallery), None, object) if gallery.label is None else gallery.label.astype(object)
-    filled = []
-    for e in (learned_from, evaluation):
-        if e is None:
-            filled.append(np.empty(0, object))
-            continue
-        own = np.full(len(e.pairs), None, object) if e.pairs.label is None else e.pairs.label.astype(object)
-        stored = e.row >= 0
-        missing = stored & np.array([label is None for label in own], bool)
-        own[missing] = labels[e.row[missing]]
-        untold = np.flatnonzero(stored)
-        untold = untold[[labels[row] is None for row in e.row[untold]]]
-        labels[e.row[untold]] = own[untold]
-        filled.append(own)
-    return labels, filled[0], filled[1]
 
 
 def _unlearned(evaluation: PlacedPairs, learned_from: PlacedPairs, notes: list[str]) -> PlacedPairs | None:

@@ -14,6 +14,7 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.storage.database import utc_now
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
+from models.proof.advice import unrewritten
 from models.proof.report import ProofReport, Recommendation, Rung
 from workers.reporting.backfill_curves import BackfillCurves, predict_backfills
 from workers.reporting.priced_advice import priced, priced_recommendation, timed
@@ -76,10 +77,15 @@ def report_galleries(
     for name, proof in proofs.items():
         backfill, served = backfills.get(name), serving.get(name)
         cascade, index = (None, None) if served is None else (served.cascade, served.index)
+        recommendation = priced_recommendation(proof, rate.dimension, crosswalk.settings)
+        advice = priced(proof, rate, crosswalk.settings, backfill=backfill, cascade=cascade)
+        can_serve = served is not None and (cascade is None or cascade.finds_enough)
+        if can_serve and not upgrade.forward.rewrite:
+            recommendation, advice = unrewritten(recommendation, advice)
         reports[name] = GalleryReport(
             replace(proof, notes=(*proof.notes, *judged_by_composition(crosswalk, upgrade, name))),
-            priced_recommendation(proof, rate.dimension, crosswalk.settings),
-            priced(proof, rate, crosswalk.settings, backfill=backfill, cascade=cascade),
+            recommendation,
+            advice,
             backfill,
             cascade,
             index,

@@ -35,7 +35,6 @@ from workers.rows.split import not_trained_on, read_split
 from workers.steps.train_compatible import FEWEST_JUDGED
 
 SEED = 0
-MOST_QUERIES = 10_000
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ def run(context: StepContext) -> None:
 def _embedded(
     context: StepContext, model: EmbeddingModel, rows: LabelledRows, places: NDArray[np.int64], dataset: str
 ) -> _Embedded:
-    """Up to `MOST_QUERIES` of these rows, drawn at random."""
-    drawn = np.sort(np.random.default_rng(SEED).permutation(places)[:MOST_QUERIES])
+    """As many of these rows as a proof asks, drawn at random."""
+    drawn = np.sort(np.random.default_rng(SEED).permutation(places)[: ProofLimits.queries])
     try:
         new = model.embed(
             InputSubset(rows.inputs, drawn),

@@ -10,6 +10,7 @@ from app.evaluations.schemas import ChainEvaluation, JudgedEvaluation, PairEvalu
 from app.problems import NotFound
 from app.upgrades.accepted_crossings import UpgradeCrossing
 from models.portable import ArtifactError
+from models.proof.inputs import ProofLimits
 from workers.context import StepContext, StepFailed
 from workers.evaluations.chain import evaluate_chain
 from workers.evaluations.judged import evaluate_judged
@@ -18,8 +19,6 @@ from workers.evaluations.searches import SEED, SearchBench
 from workers.rows.evaluation_rows import Evaluated, read
 from workers.rows.items import FLOAT32_BYTES
 from workers.rows.judgements import grades_of, judged_rows
-
-MOST_QUERIES = 10_000
 
 
 def run(context: StepContext) -> None:
@@ -51,7 +50,7 @@ def _pair(context: StepContext, crosswalk: Crosswalk, evaluation: PairEvaluation
     by_gallery = [old, *unconstrained, *([against.gallery] if against else [])]
     reached = [searched.reached(model) for model in by_gallery]
     embedded = searched.count(*reached) == searched.count(*reached, searched.native(new))
-    queries = read(crosswalk, dataset, by_queries, most=MOST_QUERIES, seed=SEED)
+    queries = read(crosswalk, dataset, by_queries, most=ProofLimits.queries, seed=SEED)
     gallery = read(
         crosswalk,
         searched,
@@ -86,7 +85,7 @@ def _judged(context: StepContext, crosswalk: Crosswalk, evaluation: JudgedEvalua
             f"{searched.name} has {held} rows to search, of which {most} fit into CROSSWALK_EVALUATION_MEMORY_BYTES. "
             "Set it higher; judged queries search every row."
         )
-    queries = read(crosswalk, asked, by_queries, where=[asked.given(RELEVANT)], most=MOST_QUERIES, seed=SEED)
+    queries = read(crosswalk, asked, by_queries, where=[asked.given(RELEVANT)], most=ProofLimits.queries, seed=SEED)
     gallery = read(crosswalk, searched, by_gallery, most=most, seed=SEED)
     for rows, of in ((queries, asked), (gallery, searched)):
         _check_some(rows, of)
@@ -109,7 +108,7 @@ def _chain(context: StepContext, crosswalk: Crosswalk, evaluation: ChainEvaluati
     rows = read(crosswalk, dataset, evaluation.models, most=_most(crosswalk, evaluation.models), seed=SEED)
     _check_some(rows, dataset)
     cells = len(evaluation.models) * (len(evaluation.models) + 1) // 2
-    queries = rows.drawn(MOST_QUERIES, SEED)
+    queries = rows.drawn(ProofLimits.queries, SEED)
     bench = SearchBench(crosswalk, queries, rows, evaluation.metrics, _counter(context, cells))
     return evaluate_chain(bench, evaluation, crosswalk.accepted_crossings.accepted)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.proof.advice import advise, recommend
+from models.proof.advice import advise, recommend, unrewritten
 from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
 from models.proof.report import EvidenceNeeded, FusedResult, Quantity, WantedPairs
 
@@ -222,6 +222,21 @@ def test_accepted_crossing_is_recommended_in_a_sentence_with_what_it_brings() ->
     action, sentence = said(LOST_TO_FUSED)
     assert action == "fused"
     assert "in 83.0% of searches instead of 75.0%" in sentence
+
+
+def test_what_is_not_to_be_rewritten_is_recommended_as_it_would_be_served() -> None:
+    given = recommend(GOOD, accepted=True), advise(GOOD, accepted=True)
+    at_once, rungs = unrewritten(*given)
+    assert at_once.action == "instant"
+    assert "at once, with every stored vector left as it is: the first answer is right in 85.0%" in at_once.sentence
+    assert [rung.name for rung in rungs if rung.recommended] == ["instant"]
+    cascade = replace(given[1][-1], name="cascade")
+    by_candidates, rungs = unrewritten(given[0], (*given[1], cascade))
+    assert by_candidates.action == "cascade"
+    assert "rewriting" not in by_candidates.sentence
+    assert [rung.name for rung in rungs if rung.recommended] == ["cascade"]
+    stays = recommend(LOST, accepted=False), advise(LOST, accepted=False)
+    assert unrewritten(*stays) == stays
 
 
 LOST_TO_FUSED = replace(LOST, re_embed=None)

@@ -42,8 +42,9 @@ def test_a_query_from_outside_may_find_the_only_item_of_its_label() -> None:
     assert answerable(codes, near, np.array([0, 1, -1])).tolist() == [True, False, True, False]
 
 
-def _proof(label: Labels | None, copies: int = 1) -> ProofReport:
-    """Of a crossing from noisy old vectors to new ones that know the 12 groups of 5 rows, each there so many times."""
+def _proof(label: Labels | None, copies: int = 1, pair_label: Labels | None = None) -> ProofReport:
+    """Of a crossing from noisy old vectors to new ones that know the 12 groups of 5 rows, each there so many times;
+    pair_label: of the pairs, where they have others than the items."""
     rng = np.random.default_rng(5)
     centre = np.repeat(rng.standard_normal((12, OLD)), 5, 0) + 0.15 * rng.standard_normal((ROWS, OLD))
     old = (centre + 1.5 * rng.standard_normal((ROWS, OLD))).astype(np.float32)
@@ -51,7 +52,7 @@ def _proof(label: Labels | None, copies: int = 1) -> ProofReport:
     old, new = np.tile(old, (copies, 1)), np.tile(new, (copies, 1))
     label = None if label is None else np.tile(label, copies)
     source, target = Space("o", OLD, "cosine"), Space("n", NEW, "cosine")
-    pairs = Pairs(old, new, label=label)
+    pairs = Pairs(old, new, label=label if pair_label is None else pair_label)
     refit = partial(
         learn, Recipe(method_named("orthogonal")), source=source, target=target, device=torch.device("cpu"), seed=0
     )
@@ -107,3 +108,13 @@ def test_a_gallery_of_copies_of_one_item_is_nothing_to_judge_by() -> None:
     old = np.ones((ROWS, OLD), np.float32)
     assert first_copies(old, _labels(*["a"] * 30, *["b"] * 30)).tolist() == [0] * 30 + [30] * 30
     assert first_copies(old, _labels(*[None] * ROWS)).tolist() == [0] * ROWS
+
+
+def test_a_pair_labelled_otherwise_than_its_item_judges_nothing_and_is_counted() -> None:
+    labels = _labels(*(f"g{group}" for group in GROUPS))
+    others = _labels(*(f"g{(group + (row % 5 == 0)) % 12}" for row, group in enumerate(GROUPS)))
+    right, doubtful = _proof(labels), _proof(labels, pair_label=others)
+    assert (right.basis.queries, doubtful.basis.queries) == (ROWS, ROWS - 12)
+    assert doubtful.metrics[0].cross.mean == pytest.approx(right.metrics[0].cross.mean, abs=0.1)
+    assert any("12 of 60 pairs have another label" in note for note in doubtful.notes)
+    assert not any("another label" in note for note in right.notes)

@@ -1,0 +1,97 @@
+"""Pairs put together wrongly are found by what was learned from the others, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from models.portable import Array, Space
+from models.proof.crossing import Refittable, prove
+from models.proof.inputs import PlacedPairs, ProofGallery
+from models.proof.mismatched_pairs import mismatched, share_nearer, spread_evenly
+from models.proof.report import ProofReport
+from models.transformations.methods import Recipe, learn, method_named
+from models.transformations.pairs import Pairs
+
+PAIRS, DIMENSION = 400, 12
+WRONG = np.arange(0, PAIRS, 10)  # a tenth
+
+
+def crossed(noise: float) -> tuple[Array, Array]:
+    """New vectors in 20 clusters, and old ones as transformed to beside them."""
+    rng = np.random.default_rng(0)
+    centre = np.repeat(rng.standard_normal((20, DIMENSION)), PAIRS // 20, axis=0)
+    new = centre + 0.5 * rng.standard_normal(centre.shape)
+    return new.astype(np.float32), (new + noise * rng.standard_normal(new.shape)).astype(np.float32)
+
+
+def slipped(new: Array) -> Array:
+    new = new.copy()
+    new[WRONG] = np.roll(new[WRONG], 3, axis=0)  # to another cluster
+    return new
+
+
+def test_share_nearer_counts_the_other_pairs_whose_transformed_vector_is_nearer() -> None:
+    new = np.array([[0.0], [1.0], [5.0]], np.float32)
+    transformed = np.array([[0.1], [4.9], [0.9]], np.float32)
+    assert share_nearer(new, transformed, "l2").tolist() == [0, 1, 0.5]
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_pairs_with_anothers_new_vector_are_found_and_hardly_any_other(noise: float) -> None:
+    new, transformed = crossed(noise)
+    found = np.flatnonzero(mismatched(slipped(new), transformed, "cosine"))
+    assert np.isin(WRONG, found).mean() > 0.75
+    assert np.isin(found, WRONG).mean() > 0.75
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0, 2.0, 4.0, 50.0])
+def test_a_transformation_that_misses_is_not_taken_for_pairs_that_slipped(noise: float) -> None:
+    assert mismatched(*crossed(noise), "cosine").mean() < 0.01
+
+
+def test_an_item_whose_old_vector_says_nothing_counts_as_one_that_is_not_found() -> None:
+    new, transformed = crossed(0.3)
+    transformed[::5] = transformed.mean(axis=0)
+    assert (share_nearer(new, transformed, "cosine")[::5] > 0.5).any()
+    assert not mismatched(new, transformed, "cosine").any()
+
+
+def test_the_far_half_tells_how_many_are_spread_evenly() -> None:
+    near, evenly = np.full(900, 0.001), np.linspace(0, 1, 100)
+    found = spread_evenly(np.concatenate([near, evenly]))
+    assert not found[:900].any()
+    assert found[900:].mean() > 0.95
+    assert not spread_evenly(np.linspace(0, 1, 500)).any(), "nothing is known by then"
+    missed = 1 - np.linspace(0, 1, 900) ** 0.25
+    assert (missed > 0.5).sum() > 50
+    assert not spread_evenly(np.concatenate([near, missed])).any(), "they thin out"
+
+
+def _proof(new: Array) -> ProofReport:
+    """Of pairs with these new vectors, the first 400 of 800 items."""
+    rng = np.random.default_rng(1)
+    truth, _ = crossed(0.0)
+    turn = np.linalg.qr(rng.standard_normal((DIMENSION, DIMENSION)))[0]
+    old = np.concatenate([truth, truth + 0.3 * rng.standard_normal(truth.shape)]) @ turn
+    old = (old + 0.8 * rng.standard_normal(old.shape)).astype(np.float32)
+    label = np.tile(np.repeat(np.arange(20), PAIRS // 20).astype(str).astype(object), 2)
+    source, target = Space("o", DIMENSION, "cosine"), Space("n", DIMENSION, "cosine")
+    recipe = Recipe(method_named("orthogonal"))
+    refit = partial(learn, recipe, source=source, target=target, device=torch.device("cpu"), seed=0)
+    pairs = Pairs(old[:PAIRS], new, label=label[:PAIRS])
+    chosen = Refittable(refit(pairs), refit)
+    placed = PlacedPairs(pairs, np.arange(PAIRS))
+    return prove(ProofGallery(old, label=label), placed, chosen, source=source, target=target)
+
+
+def test_a_crossing_is_predicted_by_the_pairs_that_are_right() -> None:
+    right, _ = crossed(0.0)
+    clean, mixed = _proof(right), _proof(slipped(right))
+    assert clean.basis.queries == PAIRS
+    assert PAIRS - 1.5 * len(WRONG) <= mixed.basis.queries <= PAIRS - 0.75 * len(WRONG)
+    assert mixed.metrics[0].cross.mean == pytest.approx(clean.metrics[0].cross.mean, abs=0.03)
+    assert any("another item's new vector" in note for note in mixed.notes)
