@@ -21,6 +21,9 @@ FAR_HALF = 0.5
 """A pair that is paired rightly does not have its own among the farther half of all, unless its old vector says nothing
 of it; pairs beyond tell how many are paired wrongly."""
 
+NEAREST = 0.15
+"""Rightly paired items have their own among so many of all, or a little beyond, where it can be told who is not."""
+
 FEWEST_FAR = 5
 """Fewer pairs so far out are taken for rightly paired items that the transformation misses."""
 
@@ -69,13 +72,16 @@ def spread_evenly(nearer: Floats) -> NDArray[np.bool_]:
 
     The pairs in the far half tell how many there are in all. Taken are the pairs beyond the least share beyond which
     hardly more lie than that. None are where pairs grow fewer from the third quarter to the last, as do rightly paired
-    items that the transformation misses.
+    items that the transformation misses; nor where the rightly paired reach far beyond the nearest, as under a new
+    model whose vectors say little of an item: the end of one group is then no other group.
     """
     none, far = np.zeros(len(nearer), bool), int((nearer > FAR_HALF).sum())
     farthest = int((nearer > (1 + FAR_HALF) / 2).sum())
     evenly = far / (1 - FAR_HALF)
     thinning = far - farthest > farthest + 2 * np.sqrt(far)
-    if far < FEWEST_FAR or thinning or evenly > MOST * len(nearer):
+    between = evenly * (FAR_HALF - NEAREST)  # are expected there, were the rightly paired all among the nearest
+    one_group = np.count_nonzero((nearer > NEAREST) & (nearer <= FAR_HALF)) > 2 * (between + np.sqrt(between))
+    if far < FEWEST_FAR or thinning or one_group or evenly > MOST * len(nearer):
         return none
     beyond = np.count_nonzero(nearer[:, None] > _STEPS, axis=0)
     few_enough = beyond <= _SLACK * evenly * (1 - _STEPS)  # as the last step is

@@ -53,6 +53,15 @@ def test_a_transformation_that_misses_is_not_taken_for_pairs_that_slipped(noise:
     assert mismatched(*crossed(noise), "cosine").mean() < 0.01
 
 
+def test_a_new_model_whose_vectors_say_little_is_not_taken_for_pairs_that_slipped() -> None:
+    rng = np.random.default_rng(0)
+    new, transformed = crossed(0.3)
+    noisy = (new + 3.0 * rng.standard_normal(new.shape)).astype(np.float32)
+    shares = share_nearer(noisy, transformed, "cosine")
+    assert (shares > 0.5).sum() > 20
+    assert mismatched(noisy, transformed, "cosine").mean() < 0.01
+
+
 def test_an_item_whose_old_vector_says_nothing_counts_as_one_that_is_not_found() -> None:
     new, transformed = crossed(0.3)
     transformed[::5] = transformed.mean(axis=0)

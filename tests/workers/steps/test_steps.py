@@ -8,7 +8,17 @@ from tests.waiting import PATIENCE_SECONDS
 from workers.steps import STEPS
 
 ROOT = Path(__file__).parents[3]
-WITHOUT_TORCH = {"sample", "transform", "transform_part", "index", "reindex", "drop_target", "follow"}
+WITHOUT_TORCH = {
+    "embed_pairs",
+    "backfill",
+    "sample",
+    "transform",
+    "transform_part",
+    "index",
+    "reindex",
+    "drop_target",
+    "follow",
+}
 """What they would wait for torch is longer than many of them take."""
 
 LOADING = """
