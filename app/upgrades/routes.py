@@ -7,7 +7,6 @@ import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import FiniteFloat
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -202,8 +201,8 @@ def artifact(
 def scores(
     upgrade: UpgradeId,
     parts: Parts,
-    old: Annotated[FiniteFloat | None, Query(description="A score of the old model's search.")] = None,
-    new: Annotated[FiniteFloat | None, Query(description="Or one of the new model's search.")] = None,
+    old: Annotated[float | None, Query(allow_inf_nan=False, description="A score of the old model's search.")] = None,
+    new: Annotated[float | None, Query(allow_inf_nan=False, description="Or one of the new model's search.")] = None,
     route: Annotated[
         ScoreRoute | None, Query(description="How the new search is answered; left out, as this upgrade is served.")
     ] = None,
