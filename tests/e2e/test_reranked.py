@@ -85,6 +85,10 @@ def test_candidates_are_ranked_by_their_real_vectors_which_are_kept_and_paid_for
     vector = scene.item(candidates[-1])["embeddings"][scene.new]
     np.testing.assert_allclose(vector, scene.world.gallery.new[place], rtol=1e-6)
     assert ask(scene, 0).ids == answer.ids
+    vector = ",".join(map(str, scene.world.queries.new[0].tolist()))
+    query = {"gallery": scene.gallery, "model": scene.new, "k": K, "vector": vector, "route": "reranked"}
+    alone = scene.get("/search", **query)
+    assert (alone["route"], [hit["id"] for hit in alone["results"]]) == ("reranked", answer.ids[0])
     assert town.server.charged == paid
     assert proposed(scene, 0).ids == [candidates]  # by an index that goes on holding the old vectors
 
