@@ -12,6 +12,7 @@ from app.connections.configured import configured_connections
 from app.datasets.service import Datasets
 from app.downloads import Downloads
 from app.embedders.configured import ConfiguredEmbedders
+from app.embedders.gateway import GatewayEmbedders
 from app.evaluations.checks import EvaluationChecks
 from app.evaluations.service import Evaluations
 from app.filters import FilteredRows
@@ -36,9 +37,12 @@ from app.readiness import Readiness
 from app.registry.service import Leaves, Models, Usages
 from app.search.kept_resolutions import KeptResolutions
 from app.search.live import LiveIndexes
+from app.search.real_vectors import RealVectors
+from app.search.reranked import RerankedSearch
 from app.search.resolution import SearchResolver
 from app.search.service import Search
 from app.search.single_queries import SingleQueries
+from app.search.vector_keeper import VectorKeeper
 from app.settings import Settings
 from app.side_information.later import LaterSideInformation
 from app.side_information.service import Encoders
@@ -104,6 +108,9 @@ class Crosswalk:
     search: Search
     single_queries: SingleQueries
     old_space: OldSpaceEmbeddings
+    asked_embedders: GatewayEmbedders
+    vector_keeper: VectorKeeper
+    real_vectors: RealVectors
     uploads: Uploads
     keys: Keys
     key_ring: KeyRing
@@ -121,7 +128,13 @@ class Crosswalk:
         for resource in (self.upgrade_steps, self.evaluations, self.encoders, self.backfill_runs):
             resource.step_failed(session, subject, reason)
 
+    async def close_embedders(self) -> None:
+        """Ends what embedders are asked; called in the event loop that asked, and before `close`."""
+        await self.real_vectors.close()
+        await self.asked_embedders.close()
+
     def close(self) -> None:
+        self.vector_keeper.close()
         self.key_ring.note_last_use()
         self.uploads.close()
         self.streams.close()
@@ -159,9 +172,13 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     encoders = Encoders(settings, database, models, galleries, datasets, jobs)
     keys = Keys(database)
     commits = database.watch_commits()
-    resolver = KeptResolutions(SearchResolver(settings, database, models, galleries), commits)
+    resolver = KeptResolutions(SearchResolver(settings, database, models, galleries, connections.embedders), commits)
     filtered = FilteredRows(settings.filter_memory_bytes)
-    search = Search(settings, galleries, live, filtered)
+    items = GalleryItems(models, galleries, filtered)
+    asked = GatewayEmbedders()
+    keeper = VectorKeeper(database, galleries, items, retirement, settings.reranked_text)
+    real = RealVectors(settings, database, asked, keeper)
+    search = Search(settings, galleries, live, filtered, RerankedSearch(settings, galleries, real))
     sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
     spaces = SpaceGuard(settings, models, sketches)
     streams = StreamWatch(spaces, off=settings.space_guard == "off")
@@ -179,7 +196,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         galleries=galleries,
         store_targets=targets,
         following=Following(database, galleries, jobs),
-        items=GalleryItems(models, galleries, filtered),
+        items=items,
         texts=texts,
         listing=ItemListing(galleries, filtered),
         export_threads=export_threads(),
@@ -206,7 +223,12 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         single_queries=SingleQueries(
             resolver, search, streams, settings.search_queries_limit, settings.search_answer_numbers
         ),
-        old_space=OldSpaceEmbeddings(OldSpaceResolver(settings, database, models, connections.embedders, commits)),
+        old_space=OldSpaceEmbeddings(
+            OldSpaceResolver(settings, database, models, connections.embedders, commits), asked
+        ),
+        asked_embedders=asked,
+        vector_keeper=keeper,
+        real_vectors=real,
         uploads=Uploads(settings),
         keys=keys,
         key_ring=KeyRing(settings, Keys(apart)),

@@ -61,7 +61,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
             app.state.crosswalk.streams.count_in(foreign)
             yield
-            await app.state.crosswalk.old_space.close()
+            await app.state.crosswalk.close_embedders()
             await run_in_threadpool(stack.close)
 
     metrics = Metrics()

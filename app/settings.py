@@ -231,6 +231,26 @@ class Settings(BaseSettings):
     cascade_memory_bytes: int = Field(
         default=2**28, ge=0, description="Most memory for the transformed rows of one cascade, kept for later queries."
     )
+    reranked_candidates: int = Field(
+        default=50, gt=0, le=10_000, description="Candidates that route `reranked` ranks by their real vectors."
+    )
+    reranked_items_per_minute: int = Field(
+        default=1_200,
+        gt=0,
+        description="Most items that one gateway has embedded for `reranked` in a minute; a search that needs more is "
+        "answered by the route that proposed its candidates.",
+    )
+    reranked_seconds: float = Field(
+        default=2.0, gt=0, description="Longest that `reranked` waits for an embedder; then likewise."
+    )
+    reranked_at_once: int = Field(
+        default=16,
+        gt=0,
+        description="Most searches that wait for embedders at one time; one more likewise.",
+    )
+    reranked_text: str = Field(
+        default="text", min_length=1, description="The field of payloads whose text `reranked` has embedded."
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 
     _artifacts_copy: Path | None = PrivateAttr(default=None)

@@ -84,7 +84,9 @@ def parts(crosswalk: Crosswalk, vector: np.ndarray) -> dict[str, Callable[[], ob
     resolved = crosswalk.search_resolver.resolve("g", "m", None, EVERYTHING)
     answers = crosswalk.search.search(resolved, K, vector[None, :])
     index = crosswalk.live.index(resolved.gallery, 1)
-    reader = SearchResolver(crosswalk.settings, crosswalk.database, crosswalk.models, crosswalk.galleries)
+    reader = SearchResolver(
+        crosswalk.settings, crosswalk.database, crosswalk.models, crosswalk.galleries, crosswalk.embedders
+    )
     asked = {"headers": [], "query_string": query}
     return {
         "reading the parameters": lambda: plain_query(asked),

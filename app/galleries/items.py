@@ -64,10 +64,16 @@ class GalleryItems:
         now = self._as_it_is(info)
 
         def newer() -> list[str]:
-            """The models after `model`, with those of the generations that upgrades have made since."""
+            """The models after `model`, with those of the generations that upgrades have made since, and those of none,
+            whose vectors were kept for a generation to come."""
             nonlocal now
             now = self._as_it_is(info)
-            return sorted({later for number in now.generations for later in _models_after(now, number, model)})
+            stored = map(embedding_model, self._galleries.store(now).items.columns())
+            of_none = {one for one in stored if one is not None} - {
+                generation.space.model for generation in now.generations.values()
+            }
+            after = {later for number in now.generations for later in _models_after(now, number, model)}
+            return sorted(after | of_none)
 
         dimension = self._models.space(model).dimension
         written = self._galleries.store(now).put(model, dimension, newer, rows.schema, rows.batches)

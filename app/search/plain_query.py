@@ -21,7 +21,7 @@ DEFAULT_K = 10
 _ID = re.compile(ID_PATTERN)
 _K = re.compile("[1-9][0-9]{0,5}")
 _VECTOR = re.compile(r"[A-Za-z0-9_=.,\[\]-]+")
-_ROUTES = frozenset(get_args(AskedRoute))
+_ROUTES = frozenset(get_args(AskedRoute)) - {"reranked"}  # which waits for an embedder
 _BODY = {b"content-length", b"transfer-encoding"}
 _FILTER = re.compile(r"[ -*,-~]+")  # without a plus, which stands for a blank in URLs
 _NEEDED, _TAKEN = {"gallery", "model", "vector"}, {"gallery", "model", "vector", "k", "route", "filter"}

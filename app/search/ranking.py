@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from app.index import PADDING, Hits, RowIds
 from app.index.protocol import WORST
+from app.search.routing import RouteName
 from models.portable import Distance
 
 QueryPlaces = npt.NDArray[np.int64]
@@ -18,11 +19,13 @@ QueryPlaces = npt.NDArray[np.int64]
 @dataclass(frozen=True)
 class Ranking:
     """The rows and scores nearest to each query. exact: whether the ranking is the route's own in full; note: what the
-    answer tells users of it, where there is something to tell."""
+    answer tells users of it, where there is something to tell; route: by which it came about, where that is not the one
+    resolved."""
 
     hits: Hits
     exact: bool
     note: str | None
+    route: RouteName | None = None
 
 
 Rank = Callable[[QueryPlaces, int, RowIds | None], Ranking]

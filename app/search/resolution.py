@@ -9,8 +9,10 @@ from app.artifacts.cascade import has_cascade
 from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.fusions import has_fusion
 from app.artifacts.shared import SharedArtifacts
+from app.embedders.configured import ConfiguredEmbedders, ModelEmbedder
+from app.embedders.options import OpenAIOptions
 from app.galleries.info import GalleryInfo, GenerationInfo
-from app.galleries.service import Galleries
+from app.galleries.service import Galleries, require_here
 from app.keys.access import Access
 from app.problems import NoRoute
 from app.registry.service import Models
@@ -27,13 +29,15 @@ class ResolvedSearch:
     """Where queries of a model are searched, and by which route. No session is needed to search from here on.
 
     gallery: as it was when this was read. queries: the space that the queries' vectors are in. old_queries: the space
-    of the old model's vectors beside them, on the fused route alone.
+    of the old model's vectors beside them, on the fused route alone. embedder: of the queries' model, where what
+    the route finds is to be reranked.
     """
 
     gallery: GalleryInfo
     queries: Space
     route: Route
     old_queries: Space | None = None
+    embedder: ModelEmbedder | None = None
 
     @property
     def dimension(self) -> int:
@@ -57,12 +61,20 @@ class SearchResolver:
     """Resolves searches, each in one session and in as many statements as its route takes, whatever the number of
     generations of its gallery."""
 
-    def __init__(self, settings: Settings, database: Database, models: Models, galleries: Galleries) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        models: Models,
+        galleries: Galleries,
+        embedders: ConfiguredEmbedders,
+    ) -> None:
         self._settings = settings
         self._shared = SharedArtifacts(settings)
         self._database = database
         self._models = models
         self._galleries = galleries
+        self._embedders = embedders
 
     def resolve(
         self, gallery: str, model: str, wanted: AskedRoute | None, caller: Access, *, like: bool = False
@@ -71,9 +83,10 @@ class SearchResolver:
         where its queries come with the old model's vectors. caller: who asks, and is told of nothing that it may not
         see. like: whether the queries are items of the gallery, which have vectors of their own.
 
-        Raises NotFound for the gallery and for the model, and NoRoute where no route leads there, or not the one
-        wanted.
+        Raises NotFound for the gallery and for the model, NoRoute where no route leads there, or not the one wanted,
+        and, where `reranked` is, ItemsElsewhere, and EmbedderWrong for an embedder that is configured no longer.
         """
+        embedder = None
         with self._database.read() as session:
             info = self._galleries.info(gallery, session)
             spaces = {generation.space.model: generation.space for generation in info.generations.values()}
@@ -82,6 +95,8 @@ class SearchResolver:
                 route = self._fused(session, info, model, caller, like)
             else:
                 route = self._route(session, info, model, caller, wanted)
+                if wanted == "reranked" and route.name != "direct":  # where every vector is a real one already
+                    embedder = self._embedder(session, info, model, route)
         # What follows may wait for an object store, and holds no connection to the database meanwhile.
         if route.pushed is not None or any(one.upgrade is not None for one in info.generations.values()):
             self._shared.refresh()  # searches look for artifacts here alone
@@ -91,7 +106,9 @@ class SearchResolver:
             return ResolvedSearch(info, queries, route, old)
         if route.name == "instant" and has_cascade(self._artifacts(route)):
             route = replace(route, name="cascade")
-        return ResolvedSearch(info, queries, _as_wanted(info, model, route, wanted))
+        if wanted != "reranked":
+            route = _as_wanted(info, model, route, wanted)
+        return ResolvedSearch(info, queries, route, embedder=embedder)
 
     def _route(
         self, session: Session, info: GalleryInfo, model: str, caller: Access, wanted: AskedRoute | None
@@ -130,6 +147,29 @@ class SearchResolver:
                 )
             raise NoRoute(accepted_crossings.missing(session, info, model, caller), **about)
         return route
+
+    def _embedder(self, session: Session, info: GalleryInfo, model: str, route: Route) -> ModelEmbedder:
+        """What embeds candidates. Raises NoRoute where a model has no embedder that the gateway can ask, and as
+        `resolve`."""
+        require_here(info)
+        registered = self._models.get(model, session)
+        how = None if registered.embedder is None else self._embedders.of(registered.embedder, registered.dimension)
+        why = None
+        if route.name == "compatible":
+            why = f"Model {model!r} was trained to search vectors of another, and items are not embedded with it."
+        elif how is None:
+            why = f"Model {model!r} names no embedder. Name it: PUT /models/{model}/embedder."
+        elif not isinstance(how.options, OpenAIOptions):
+            why = f"The embedder of {model!r} is a folder, which workers load, and not the gateway."
+        if how is None or why is not None:
+            raise NoRoute(
+                f"{why} Or leave `route` out: gallery {info.id!r} answers by `{route.name}`.",
+                gallery=info.id,
+                generation=route.generation,
+                model=model,
+                route=route.name,
+            )
+        return how
 
     def _check_fusion(self, info: GalleryInfo, model: str, route: Route, like: bool) -> None:
         """Raises NoRoute where the upgrade of a fused route did not learn how to fuse."""

@@ -109,7 +109,7 @@ async def search_one(
         group_size=group_size,
     )
     query = PlainQuery(gallery, model, vector or "", k, route, filter)
-    if like is None and old_vector is None and options == SearchOptions.of(asking):
+    if like is None and old_vector is None and route != "reranked" and options == SearchOptions.of(asking):
         return await _answer_one(parts, caller, query)
     caller.require_gallery(gallery)
     wanted = filter_of_url(filter)

@@ -6,6 +6,7 @@ compatible    the query's model was trained to be searched against the old model
 instant       the generation is in the old space; a linear h is pushed into the query
 cascade       as instant, for candidates alone, which the h that cannot be pushed exactly then re-ranks
 fused         the query comes with a vector of the old model too, and items are scored by both: `fused_routing`
+reranked      as transformed, instant or cascade, for candidates alone, which the new model's embedder makes vectors of
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,8 @@ from typing import Literal
 
 from app.galleries.info import GalleryInfo, GenerationInfo
 
-RouteName = Literal["direct", "compatible", "instant", "cascade", "transformed", "fused"]
-AskedRoute = Literal["instant", "cascade", "fused"]
+RouteName = Literal["direct", "compatible", "instant", "cascade", "transformed", "fused", "reranked"]
+AskedRoute = Literal["instant", "cascade", "fused", "reranked"]
 
 
 @dataclass(frozen=True)

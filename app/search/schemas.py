@@ -13,7 +13,9 @@ EXAMPLE: dict[str, Any] = {"gallery": "faq", "model": "tfidf-v1", "k": 2, "vecto
 
 ROUTE = (
     "How to answer queries that a crossing leads to a gallery in the old space: `instant` or `cascade`; left out, the "
-    "better of the two. `fused` is taken wherever the old model's vectors come along, and needs them."
+    "better of the two. `fused` is taken wherever the old model's vectors come along, and needs them. "
+    "`reranked` has the new model's embedder read the texts of candidates, and keeps the vectors; where it cannot, "
+    "another route answers, which the answer names."
 )
 OLD_VECTOR = (
     "The same query as the old model sees it, from which an upgrade leads to the new model: items are then scored by "
@@ -76,7 +78,8 @@ class Hit(BaseModel):
         Field(
             description="cosine: cosine similarity, higher is nearer. ip: inner product, higher is nearer. l2: "
             "Euclidean distance, lower is nearer. On an inexact `instant` route, an approximation of it; on "
-            "`cascade`, that of the transformed item. On `fused`, whatever the metric: how many standard deviations "
+            "`cascade`, that of the transformed item; on `reranked`, that of the item's real vector. On `fused`, "
+            "whatever the metric: how many standard deviations "
             "of the query's own scores over the gallery the item lies above their mean, by both models together; "
             "higher is nearer, and it is comparable within one answer only."
         ),

@@ -25,6 +25,7 @@ from app.search.like import ExampleRows
 from app.search.live import LiveIndexes, LivePair
 from app.search.options import NO_OPTIONS, LikeItems, SearchOptions
 from app.search.ranking import QueryPlaces, Rank, Ranking, near_enough, without_own
+from app.search.reranked import RerankedSearch
 from app.search.reranking import CascadeSource, Reranking
 from app.search.resolution import ResolvedSearch
 from app.settings import Settings
@@ -48,7 +49,14 @@ class _Opened:
 class Search:
     """Search over every gallery."""
 
-    def __init__(self, settings: Settings, galleries: Galleries, live: LiveIndexes, filtered: FilteredRows) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        galleries: Galleries,
+        live: LiveIndexes,
+        filtered: FilteredRows,
+        reranked: RerankedSearch,
+    ) -> None:
         self._settings = settings
         self._galleries = galleries
         self._live = live
@@ -56,6 +64,7 @@ class Search:
         self._fused = SearchByBoth(galleries, self._reranking)
         self._found = FoundItems(settings.search_memory_bytes)
         self._filtered = filtered
+        self._reranked = reranked
 
     def search(
         self,
@@ -125,6 +134,8 @@ class Search:
             raise Unprocessable(
                 f"{queries} queries in one request; this service takes up to {self._settings.search_queries_limit}."
             )
+        if resolved.embedder is not None:
+            self._reranked.check(queries, k, options)
         options.check_scores(resolved.queries, resolved.route.name)
         options.check_size(self._settings, queries, k, resolved.generation.space.dimension)
 
@@ -181,7 +192,7 @@ class Search:
             gallery=info.id,
             model=resolved.queries.model,
             generation=route.generation,
-            route=route.name,
+            route=ranking.route or route.name,
             exact=ranking.exact,
             note=ranking.note,
             hits=hits,
@@ -196,7 +207,11 @@ class Search:
             return self._rank_by_both(resolved, opened, FusedQueries(old_vectors, vectors))
         if resolved.old_queries is not None:
             raise ValueError("the fused route takes vectors of an old model")
-        return lambda which, k, allowed: self._ranked(resolved, opened.index, vectors[which], k, allowed)
+
+        def rank(which: QueryPlaces, k: int, allowed: RowIds | None) -> Ranking:
+            return self._ranked(resolved, opened.index, vectors[which], k, allowed)
+
+        return rank if resolved.embedder is None else self._reranked.rank(rank, resolved, opened.index, vectors)
 
     def _ranked(
         self, resolved: ResolvedSearch, index: VectorIndex, vectors: Vectors, k: int, allowed: RowIds | None

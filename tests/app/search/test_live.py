@@ -25,6 +25,7 @@ from app.maintenance.gallery_checks import gallery_findings
 from app.problems import IndexLost
 from app.registry.schemas import NewModel
 from app.search.live import LiveIndexes, LoadLimits
+from app.search.reranked import RerankedSearch
 from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
@@ -150,7 +151,9 @@ class _WrittenMeanwhile(LiveIndexes):
 
 def test_no_answer_mixes_what_an_item_was_before_a_write_with_what_it_is_after(bench: LiveBench) -> None:
     bench.put_labelled("before", x=1, y=2, z=3)
-    search = Search(bench.crosswalk.settings, bench.crosswalk.galleries, _WrittenMeanwhile(bench), FilteredRows(0))
+    crosswalk = bench.crosswalk
+    reranked = RerankedSearch(crosswalk.settings, crosswalk.galleries, crosswalk.real_vectors)
+    search = Search(crosswalk.settings, crosswalk.galleries, _WrittenMeanwhile(bench), FilteredRows(0), reranked)
     resolved = bench.crosswalk.search_resolver.resolve("g", "m", None, EVERYTHING)
     query = np.array([[1.0, 0.0]], np.float32)
     (hits,) = json.loads(search.search(resolved, 3, query, Filter.of({"label": {"eq": "before"}})).to_json())["results"]

@@ -38,7 +38,7 @@ VALUES = {
     "model": IDS,
     "vector": [*VECTORS, "", "%ff", "1,0%00", "1,%F0%9F%98%80"],
     "k": ["1", "2", "10", "0", "-1", "007", "1e1", "2.0", "", "1000000", "99999999999999999999", "%31"],
-    "route": ["instant", "cascade", "fused", "direct", "", "Instant"],
+    "route": ["instant", "cascade", "fused", "reranked", "direct", "", "Instant"],
     "old_vector": ["1,0", "x", ""],
     "filter": [
         '{"id":{"eq":"a"}}',

@@ -32,7 +32,7 @@ def test_no_session_is_open_while_artifacts_are_brought_from_the_store(
         crosswalk.models.create(NewModel(id=name, dimension=2, metric="l2"))
     crosswalk.galleries.create(NewGallery(id="g", model="old"))
     store_upgrade(database, "u", UpgradeState.READY, ["g"])
-    resolver = SearchResolver(crosswalk.settings, database, crosswalk.models, crosswalk.galleries)
+    resolver = SearchResolver(crosswalk.settings, database, crosswalk.models, crosswalk.galleries, crosswalk.embedders)
     given_back: list[str] = []
     event.listen(database.engine, "checkin", lambda *_: given_back.append(threading.current_thread().name))
     with ThreadPoolExecutor(1, "resolving") as threads:
