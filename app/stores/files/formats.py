@@ -23,7 +23,7 @@ _PART_BYTES = 2**30  # of a record batch, which is read whole
 _SAID = 200
 
 
-class VectorFile(Protocol):
+class ItemFile(Protocol):
     """An opened file. Its calls raise WrongPlace where its bytes are not what its format says, and StoreAway where it
     was written to since it was opened."""
 
@@ -44,7 +44,7 @@ class VectorFile(Protocol):
     def close(self) -> None: ...
 
 
-def open_vector_file(path: str, descriptor: int) -> VectorFile:
+def open_vector_file(path: str, descriptor: int) -> ItemFile:
     """The file of an open descriptor, which is its from now on, in the format that its first bytes say. path: for
     errors."""
     watched = _WatchedFile(path, descriptor)
