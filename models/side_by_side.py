@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -21,9 +20,9 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Threads to work in."""
+    """Threads to work in. pool: None for one alone, which is the caller's own."""
 
-    pool: Executor
+    pool: Executor | None
     threads: int
 
     def map(self, function: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
@@ -31,6 +30,9 @@ class SideBySide:
 
         Reads ahead by one item a thread, so memory stays bounded. Whatever the function raises is raised in its place.
         """
+        if self.pool is None:
+            yield from map(function, items)
+            return
         waiting: deque[Future[Made]] = deque()
         for item in items:
             waiting.append(self.pool.submit(function, item))
@@ -41,24 +43,25 @@ class SideBySide:
 
 
 @contextmanager
-def side_by_side(most: int | None = None) -> Iterator[SideBySide]:
-    """As many threads as PyTorch would take, and no more than `most`; PyTorch takes one in each, and BLAS one in all.
+def side_by_side(threads: int, begin: Callable[[], object] | None = None) -> Iterator[SideBySide]:
+    """So many threads, in which BLAS takes one meanwhile; one alone has BLAS to itself. begin: called in each at first.
 
     To be entered by whoever waits for the whole, and not within a stream: another thread may draw from that (Lance's
-    writer does), and OpenBLAS heeds one thread alone until that one gives its limit up again (threadpoolctl).
+    writer does), and OpenBLAS heeds one thread alone until that one gives its limit up again (threadpoolctl). What
+    waits to be begun is given up where the block is left by an exception.
     """
-    before = torch.get_num_threads()
-    threads = before if most is None else max(1, min(most, before))
-    try:
-        with (
-            threadpool_limits(1, "blas"),
-            ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        ):
+    if threads <= 1:
+        yield SideBySide(None, 1)
+        return
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, initializer=begin) as pool:
+        try:
             yield SideBySide(pool, threads)
-    finally:
-        torch.set_num_threads(before)  # which is what threads begin with that do not say it themselves
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def fits_at_once() -> int | None:
-    """As many transformations as may be learned side by side: one where a GPU learns them; None for any number."""
-    return 1 if torch.cuda.is_available() else None
+def blas_threads() -> int:
+    """How many threads BLAS takes for one product."""
+    blas = (library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+    return max(map(int, blas), default=1)

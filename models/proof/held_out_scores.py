@@ -30,7 +30,7 @@ from models.portable import Array, Distance, Space, Transformation, as_indexed
 from models.proof.fused_scores import FusedSearch, ScoresByAlpha, alphas_for
 from models.proof.inputs import ProofGallery
 from models.proof.judging_labels import answerable
-from models.side_by_side import fits_at_once, side_by_side
+from models.training.threads import fits_side_by_side
 from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs, Refit
 
@@ -68,8 +68,7 @@ class ProofBench:
     @property
     def folds_at_once(self) -> int:
         """How many folds may be held out side by side: so many transformed galleries are in memory."""
-        in_memory = _TRANSFORMED_BYTES // max(1, 4 * len(self.gallery) * self.target.dimension)
-        return max(1, min(in_memory, fits_at_once() or in_memory))
+        return max(1, _TRANSFORMED_BYTES // max(1, 4 * len(self.gallery) * self.target.dimension))
 
     def transformed_gallery(self, h: Mover) -> Array:
         """The gallery as `h` transforms it: (N, d_new) float32."""
@@ -186,7 +185,9 @@ def cross_val_scores(
         if pushed is not None and isinstance(h, Transformation):
             _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
 
-    with side_by_side(bench.folds_at_once) as threads:
+    if pushed is not None:
+        _ = bench.indexed_old  # made once, and not by each thread
+    with fits_side_by_side(bench.folds_at_once) as threads:
         for done, _ in enumerate(threads.map(hold_out, range(folds)), start=1):
             if progress is not None:
                 progress(done, folds)
@@ -215,7 +216,8 @@ def cross_val_pushed_scores(bench: ProofBench, fold: Codes, refit: Refit, fused:
         queries = np.flatnonzero(judged_fold == k)
         _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
 
-    with side_by_side(bench.folds_at_once) as threads:
+    _ = bench.indexed_old  # made once, and not by each thread
+    with fits_side_by_side(bench.folds_at_once) as threads:
         deque(threads.map(hold_out, range(int(fold.max()) + 1)), maxlen=0)
     return pushed
 

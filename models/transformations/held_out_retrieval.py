@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.arrays import Floats, RowNumbers
 from models.evaluation.retrieval_metrics import NEIGHBOURS, cmc, ranks_of_first_match, recall_at_k, top_k
 from models.portable import Array, Space, Transformation, as_indexed
-from models.side_by_side import fits_at_once, side_by_side
+from models.training.threads import fits_side_by_side
 from models.transformations.labels import codes_of
 from models.transformations.pairs import Pairs, Refit
 
@@ -70,7 +70,7 @@ class HeldOutRetrieval:
 
     def fit(self, refit: Refit, share: float = 1.0) -> tuple[Transformation, ...]:
         """One transformation per fold, learned from the first `share` of the pairs outside the fold."""
-        with side_by_side(fits_at_once()) as threads:
+        with fits_side_by_side() as threads:
             return tuple(threads.map(lambda fold: self.fit_fold(refit, fold, share), range(len(self.folds))))
 
     def fit_fold(self, refit: Refit, fold: int, share: float = 1.0) -> Transformation:

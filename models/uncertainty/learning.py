@@ -24,8 +24,8 @@ from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Array, Card, Head, Nearest, Transformation, Uncertainty, as_indexed
 from models.portable.uncertainty import LEAST_SQUARED_DISTANCE, stacked_inputs
 from models.re_embedding.backfill_curve import values_along
-from models.side_by_side import fits_at_once, side_by_side
 from models.spread import unit_of
+from models.training.threads import fits_side_by_side
 from models.transformations.labels import codes_of
 from models.transformations.mixture import transform
 from models.transformations.pairs import Pairs, side_factor
@@ -39,6 +39,7 @@ METHODS_BY_LABEL: tuple[UncertaintyMethod, ...] = ("fastfill", "class_mean")
 FEWEST_PAIRS = 10
 EXACT = 1e-6  # of the length of the new vectors: a distance that is float32's rounding, and no error
 FOLDS = 5
+_COPIED_BYTES = 2**29
 POINTS = 4096
 NEIGHBOURS = 10
 JUDGED_BY: RetrievalMetric = "map"
@@ -94,7 +95,8 @@ def cross_val_fits(
     """
     fold = held_out_folds(len(pairs), folds, seed)
     fits: list[Transformation] = []
-    with side_by_side(fits_at_once()) as threads:
+    copied = 4 * len(pairs) * (pairs.old.shape[1] + pairs.new.shape[1])  # by each fold: nearly all pairs
+    with fits_side_by_side(max(1, _COPIED_BYTES // copied)) as threads:
         for fit in threads.map(lambda k: refit(pairs.subset(np.flatnonzero(fold != k))), range(folds)):
             fits.append(fit)
             progress(len(fits), folds)

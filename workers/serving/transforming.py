@@ -11,7 +11,7 @@ from app.failpoints import Failpoint, reached
 from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
 from app.upgrades.transform_units import RowSlice, TransformUnit
-from models.side_by_side import SideBySide, side_by_side
+from models.side_by_side import SideBySide, blas_threads, side_by_side
 from workers.context import StepContext
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ class UnitWork:
         store, lineage = self._of(unit)
         generation = store.generation(unit.generation, lineage.dimension)
         try:
-            with side_by_side() as threads:
+            with side_by_side(blas_threads()) as threads:
                 projected = _projected(store, lineage, unit, threads)
                 pieces = generation.write_fragment(_told(projected, unit, progress))
         except OSError:

@@ -35,7 +35,7 @@ def test_first_vector_of_a_model_written_while_the_gallery_is_transformed_waits_
     fragments = [(fragment.fragment_id, fragment.count_rows()) for fragment in store.items.fragments(version)]
     (slices,) = divided(fragments, 10)
     put(store, "b", 3, 9.0)
-    with side_by_side() as threads:
+    with side_by_side(2) as threads:
         (part,) = _projected(store, LINEAGE, TransformUnit("u", "g", 0, 2, version, slices), threads)
     np.testing.assert_array_equal(part.vectors, H.apply(np.ones((1, 2), np.float32)))
     assert not part.native.any()
