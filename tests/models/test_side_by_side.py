@@ -2,14 +2,14 @@
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from models.side_by_side import side_by_side
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 def _blas_threads() -> set[int]:
@@ -85,7 +85,7 @@ def test_one_thread_alone_is_the_callers_own_and_has_blas_to_itself() -> None:
 
 
 def test_what_waits_is_given_up_where_the_block_is_left_by_an_exception() -> None:
-    begun, go_on = [], threading.Event()
+    begun, go_on, asked = [], threading.Event(), list[Future[None]]()
 
     def work(item: int) -> None:
         begun.append(item)
@@ -94,11 +94,16 @@ def test_what_waits_is_given_up_where_the_block_is_left_by_an_exception() -> Non
     def interrupted() -> None:
         with side_by_side(2) as threads:
             assert threads.pool is not None
-            for item in range(50):
-                threads.pool.submit(work, item)
-            go_on.set()
+            asked.extend(threads.pool.submit(work, item) for item in range(50))
             raise InterruptedError
 
+    def end_what_runs() -> None:
+        wait_until(lambda: len(asked) == 50 and asked[-1].cancelled(), "what waits to be given up")
+        go_on.set()
+
+    other = threading.Thread(target=end_what_runs)
+    other.start()
     with pytest.raises(InterruptedError):
         interrupted()
-    assert len(begun) < 50
+    other.join()
+    assert len(begun) <= 2
