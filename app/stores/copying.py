@@ -36,6 +36,7 @@ row is brought into an index at once, are given fewer."""
 _MOST_ROUNDS = 20
 _ID_ROWS = 16_384  # of a batch without vectors
 _CHECKED = 256  # items whose vectors are read back
+_TINY = 1e-30
 _PRECISION = 0.02  # of a vector's length: what stores lose that keep half precision, or a byte a number
 _WITH_VECTORS: tuple[Column, ...] = ("id", "vector", "mark")
 
@@ -97,12 +98,6 @@ def copy_vectors(copying: Copying) -> Copied:
         return Copied(len(ledger), copy.without_vector, copy.written, copy.erased, rounds, found)
 
 
-def items_behind(copying: Copying) -> int:
-    """How many items the next call of `copy_vectors` would write or erase; nothing is written."""
-    with closing(Ledger(_ledger_file(copying))) as ledger, closing(copying.open()) as store:
-        return _Copy(copying, ledger, store).round(None)
-
-
 def _ledger_file(copying: Copying) -> Path:
     return copying.folder / f"{copying.target.name}.ledger"
 
@@ -121,9 +116,8 @@ class _Copy:
         self._draw = np.random.default_rng(0)
         self.written = self.erased = self.without_vector = 0
 
-    def round(self, writing: Behind[pa.RecordBatch] | None) -> int:
-        """How many items were found to differ from the target, and are now written or erased; left as they are where
-        nothing is given that writes."""
+    def round(self, writing: Behind[pa.RecordBatch]) -> int:
+        """How many items were found to differ from the target, and are now written or erased."""
         ledger = self._ledger
         held = self._held()
         self._sample, self.without_vector = {}, 0
@@ -131,13 +125,11 @@ class _Copy:
         found = 0
         for batch in self._differing(held, seen):
             found += batch.num_rows
-            if writing is not None:
-                writing.do(self._transformed(batch))
-        if writing is not None:
-            writing.wait()
+            writing.do(self._transformed(batch))
+        writing.wait()
         ledger.gather()
         gone = np.setdiff1d(ledger.known(), np.concatenate(seen) if seen else np.empty(0, np.uint64))
-        if writing is not None and len(gone):
+        if len(gone):
             self._erase(gone)
             ledger.gather()
         self._tell(len(ledger))
@@ -281,5 +273,6 @@ def _alike(found: FloatRows, wanted: FloatRows, target: Target) -> bool:
     """Whether a vector read back is the one written, but for the store's own precision; where lengths do not count, the
     store may have made it a unit vector."""
     if target.metric == "cosine":
-        found, wanted = found / np.linalg.norm(found), wanted / np.linalg.norm(wanted)
+        # A vector without a direction stays what it is.
+        found, wanted = (vector / max(float(np.linalg.norm(vector)), _TINY) for vector in (found, wanted))
     return bool(np.linalg.norm(found - wanted) <= _PRECISION * np.linalg.norm(wanted))

@@ -95,7 +95,10 @@ class Folder:
     @contextmanager
     def directory(self, resolved: str) -> Iterator[int]:
         """A descriptor of a directory, by which names in it are opened, made and moved whatever becomes of its path."""
-        descriptor = os.open(self.root, _DIRECTORY)
+        try:
+            descriptor = os.open(self.root, _DIRECTORY)
+        except OSError as error:
+            raise StoreAway(f"{self._called} cannot be reached: {error.strerror}") from None
         try:
             for name in PurePosixPath(resolved).parts:
                 try:

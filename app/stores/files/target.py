@@ -7,6 +7,7 @@ count, and the next write begins with clearing the older.
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from app.stores.protocol import Target, WrongPlace
 _ABOUT = "_crosswalk.json"  # what begins with _ or . is no part of the data to those who read such folders
 _ENDING = ".parquet"
 _READ_ROWS = 2**14
+_UNFINISHED = ".crosswalk-unfinished"
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class ParquetTarget:
         if self.there():
             return
         parent, name = _split(self._path)
-        hidden = f".{secrets.token_hex(8)}.making"
+        hidden = self._hidden()
         with self._folder.directory(parent) as directory, writing_to(self._path):
+            self._sweep(directory)
             os.mkdir(hidden, dir_fd=directory)
             with self._folder.directory(f"{parent}/{hidden}") as made, replaced(made, _ABOUT) as file:
                 file.write(json.dumps(self._about()).encode())
@@ -127,20 +130,29 @@ class ParquetTarget:
 
     def settle(self) -> None:
         """Clears what processes that were killed have left, so that whoever reads the files sees each id once."""
-        self._look()
-        self._doubled = True
+        with self._folder.directory(self._path) as directory, writing_to(self._path):
+            clear_unfinished(directory)
         self._clear()
 
     def drop(self) -> None:
         """Nothing where it is not there."""
-        if not self.there():
-            return
+        there = self.there()
         parent, name = _split(self._path)
-        hidden = f".{secrets.token_hex(8)}.dropped"
         with self._folder.directory(parent) as directory, writing_to(self._path):
-            os.rename(name, hidden, src_dir_fd=directory, dst_dir_fd=directory)
-            shutil.rmtree(hidden, dir_fd=directory)
+            if there:
+                os.rename(name, self._hidden(), src_dir_fd=directory, dst_dir_fd=directory)
+            self._sweep(directory)
         self._seen, self._index = {}, KeyIndex()
+
+    def _hidden(self) -> str:
+        """A name of its own for a folder that is being made or removed, by which it is known what it was to be."""
+        return f".{_split(self._path)[1]}.{secrets.token_hex(8)}{_UNFINISHED}"
+
+    def _sweep(self, directory: int) -> None:
+        """Removes folders of this target that were being made or removed."""
+        ours = re.compile(re.escape(f".{_split(self._path)[1]}.") + "[0-9a-f]{16}" + re.escape(_UNFINISHED))
+        for left in filter(ours.fullmatch, os.listdir(directory)):
+            shutil.rmtree(left, dir_fd=directory)
 
     def _about(self) -> dict[str, Any]:
         return {"target": self._target.name, "dimension": self._target.dimension, "metric": self._target.metric}
@@ -172,7 +184,6 @@ class ParquetTarget:
         if not self._doubled:
             return
         with self._folder.directory(self._path) as directory, writing_to(self._path):
-            clear_unfinished(directory)
             for name in self._seen:
                 batches = list(self._current(name, self._index, _READ_ROWS, vectors=True))
                 self._put(directory, _number(name), pa.Table.from_batches(batches))

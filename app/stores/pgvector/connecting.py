@@ -1,7 +1,7 @@
 """How the database is reached, and how its errors are told: what a server says of itself shows no address here."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import psycopg
@@ -33,6 +33,12 @@ _SESSION = (
     "SET temp_buffers = '64MB'; SET work_mem = '64MB'; SET jit = off"  # a batch in memory
 )
 
+_NOTICES_THAT_WE_ARE_GONE = """
+SELECT set_config(name, '10000', false) FROM pg_settings WHERE name = 'client_connection_check_interval'
+"""
+"""From PostgreSQL 14 on: a statement of a process that was killed, such as the build of an index, ends within ten
+seconds, and its locks with it."""
+
 
 class PgvectorOptions(ConnectionOptions):
     """url: libpq's URI or its keywords, as psql takes them. beside: where transformed vectors go, to a column of the
@@ -60,6 +66,8 @@ def connected(options: PgvectorOptions) -> psycopg.Connection[Any]:
     conninfo = make_conninfo("", **{**_DEFAULTS, **given})
     connection = psycopg.connect(conninfo, autocommit=True, cursor_factory=psycopg.RawCursor)
     connection.execute(_SESSION.encode())
+    with suppress(errors.InvalidParameterValue):  # not on every system that a server runs on
+        connection.execute(_NOTICES_THAT_WE_ARE_GONE)
     return connection
 
 

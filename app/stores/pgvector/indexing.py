@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import Connection, sql
@@ -55,46 +55,70 @@ def vector_indexes(connection: Connection[Any], layout: Layout, column_number: i
 def build_like_the_old(
     connection: Connection[Any], layout: Layout, source: Layout, column: TableColumn, target: Target
 ) -> None:
-    """Builds what the old column has; where it has none, HNSW for the target's metric as far as pgvector has it.
+    """Builds all that the old column has; where it has none, HNSW for the target's metric as far as pgvector has it.
 
     source, column: where the target is, in the user's table or in one beside it, where no condition of a partial index
     can be kept.
 
     The table is read and written meanwhile. Half an index, left by a build that was killed, is built anew.
     """
-    name = _index_name(layout, target)
+    there: list[_Kind] = []
     for index in vector_indexes(connection, source, column.number):
         if index.valid:
-            return
+            there.append(_kind(index))
+            continue
         connection.execute(
             sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(layout.schema, index.name))
         )
-    like = next((index for index in vector_indexes(connection, layout, layout.vector.number) if index.valid), None)
+    old = [_kind(index) for index in vector_indexes(connection, layout, layout.vector.number) if index.valid]
+    if source.oid != layout.oid:
+        old = [replace(kind, condition="") for kind in old]
     most = _MOST_DIMENSIONS[layout.vector_type]
     if target.dimension > most:
-        if like is None:
+        if not old:
             return
         raise WrongPlace(
             f"pgvector indexes at most {most} dimensions of {layout.vector_type}, and {target.name!r} has "
             f"{target.dimension}: index it by an expression of your own, such as {target.name}::halfvec"
         )
-    operators = like.operators if like is not None else f"{layout.vector_type}_{_CLASS_OF[target.metric]}"
+    if not old and not there:
+        old = [_Kind("hnsw", f"{layout.vector_type}_{_CLASS_OF[target.metric]}", (), "")]
+    for number, kind in enumerate(dict.fromkeys(old)):
+        if kind not in there:
+            _build(connection, layout, source, column, _index_name(layout, target, number), kind)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What an index is, but for its name and column; as `ColumnIndex`."""
+
+    method: str
+    operators: str
+    options: tuple[str, ...]
+    condition: str
+
+
+def _kind(index: ColumnIndex) -> _Kind:
+    return _Kind(index.method, index.operators, index.options, index.condition)
+
+
+def _build(
+    connection: Connection[Any], layout: Layout, source: Layout, column: TableColumn, name: str, kind: _Kind
+) -> None:
     connection.execute(
         sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} USING {} ({} {}){}{}").format(
             sql.Identifier(name),
             source.name,
-            sql.Identifier(like.method if like is not None else "hnsw"),
+            sql.Identifier(kind.method),
             sql.Identifier(column.name),
-            sql.Identifier(layout.extension, operators),
-            sql.SQL(f" WITH ({', '.join(like.options)})" if like is not None and like.options else ""),
-            sql.SQL(
-                f" WHERE {like.condition}" if like is not None and like.condition and source.oid == layout.oid else ""
-            ),
+            sql.Identifier(layout.extension, kind.operators),
+            sql.SQL(f" WITH ({', '.join(kind.options)})" if kind.options else ""),
+            sql.SQL(f" WHERE {kind.condition}" if kind.condition else ""),
         )
     )
 
 
-def _index_name(layout: Layout, target: Target) -> str:
-    """One of its own in the schema, of at most 63 bytes."""
+def _index_name(layout: Layout, target: Target, number: int) -> str:
+    """One of its own in the schema, of at most 63 bytes. number: of the target's indexes, from 0 on."""
     digest = hashlib.sha256(f"{layout.table}\0{target.name}".encode()).hexdigest()[:12]
-    return f"crosswalk_{digest}_idx"
+    return f"crosswalk_{digest}_idx{number or ''}"

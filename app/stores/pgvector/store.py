@@ -13,7 +13,7 @@ from app.stores.pgvector.connecting import PgvectorOptions, connected, told_plai
 from app.stores.pgvector.indexing import build_like_the_old, vector_indexes
 from app.stores.pgvector.layout import Layout, TableColumn, read_layout
 from app.stores.pgvector.reading import Reading, found_by_id, in_order
-from app.stores.pgvector.switching import show, view_is_there
+from app.stores.pgvector.switching import show, shows, view_is_there
 from app.stores.pgvector.tables import add_table, drop_table, target_table
 from app.stores.pgvector.writing import Writer, erase_rows
 from app.stores.protocol import (
@@ -93,7 +93,8 @@ class PgvectorStore:
     def switch_back(self, target: Target) -> Switched:
         with told_plainly(self._name):
             connection, layout = self._laid_out()
-            if view_is_there(connection, layout):
+            where = self._where_if_there(connection, layout, target)
+            if where is not None and shows(connection, layout, *where):
                 show(connection, layout, layout, layout.vector)
         return Switched(None)
 
@@ -146,6 +147,14 @@ class PgvectorStore:
             table = target_table(connection, layout, target)
             return table, table.vector
         return layout, target_column(layout, target)
+
+    def _where_if_there(
+        self, connection: Connection[Any], layout: Layout, target: Target
+    ) -> tuple[Layout, TableColumn] | None:
+        try:
+            return self._where(connection, layout, target)
+        except WrongPlace:
+            return None
 
     def _laid_out(self) -> tuple[Connection[Any], Layout]:
         """The place as it is now."""

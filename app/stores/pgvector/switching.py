@@ -8,9 +8,9 @@ from typing import Any
 
 from psycopg import Connection, errors, sql
 
-from app.stores.pgvector.columns import briefly_locked
+from app.stores.pgvector.columns import LONGEST_NAME, briefly_locked
 from app.stores.pgvector.layout import Layout, TableColumn, is_ours, name_for_readers
-from app.stores.pgvector.rights import grant_like, grants_on
+from app.stores.pgvector.rights import grant_like, grants_on, own_like
 from app.stores.protocol import CannotSwitch, WrongPlace
 
 _MADE_BY_US = "What readers see, kept by Crosswalk"
@@ -22,15 +22,35 @@ SELECT c.oid, coalesce(obj_description(c.oid, 'pg_class'), '') FROM pg_class c J
   ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2
 """
 
+_READS = """
+SELECT 1 FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND r.ev_class = $1
+  AND d.refobjid = $2 AND d.refobjsubid = $3
+LIMIT 1
+"""
+
 
 def view_of(layout: Layout) -> str:
-    """The view's name, in the table's schema."""
-    return f"{layout.table}_current"
+    """The view's name, in the table's schema. Raises WrongPlace where PostgreSQL would cut it off."""
+    name = f"{layout.table}_current"
+    if len(name.encode()) > LONGEST_NAME:
+        raise WrongPlace(
+            f"the view that readers are switched by would be {name!r}, and a name has at most {LONGEST_NAME} bytes: "
+            "give the table a shorter one"
+        )
+    return name
 
 
 def view_is_there(connection: Connection[Any], layout: Layout) -> bool:
     """Raises WrongPlace where something else has its name."""
     return _view(connection, layout) is not None
+
+
+def shows(connection: Connection[Any], layout: Layout, source: Layout, column: TableColumn) -> bool:
+    """Whether the view takes its vectors from this column, of the user's table or of one beside it (source)."""
+    there = _view(connection, layout)
+    found = connection.execute(_READS, (there, source.oid, column.number)).fetchone() if there is not None else None
+    return found is not None
 
 
 def show(connection: Connection[Any], layout: Layout, source: Layout, column: TableColumn) -> str:
@@ -49,6 +69,7 @@ def show(connection: Connection[Any], layout: Layout, source: Layout, column: Ta
         connection.execute(_definition(connection, layout, source, column))
         connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(view, sql.Literal(_MADE_BY_US)))
         grant_like(connection, grants, view, _RIGHTS)
+        own_like(connection, layout.oid, view)
 
     try:
         briefly_locked(connection, view_of(layout), replace)

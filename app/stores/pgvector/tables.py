@@ -6,7 +6,7 @@ from psycopg import Connection, errors, sql
 
 from app.stores.pgvector.columns import LONGEST_NAME, briefly_locked
 from app.stores.pgvector.layout import Layout, read_layout
-from app.stores.pgvector.rights import grant_like, grants_on
+from app.stores.pgvector.rights import grant_like, grants_on, own_like
 from app.stores.protocol import CannotSwitch, Place, Target, WrongPlace
 
 _MADE_BY_US = "Written by Crosswalk, beside: "
@@ -23,12 +23,13 @@ WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
 
 def add_table(connection: Connection[Any], layout: Layout, target: Target) -> None:
     """Makes the target's table, empty, beside the user's; nothing where it is there. Who may read one may read the
-    other."""
+    other. Raises WrongPlace where who may read which of the user's rows is decided row by row."""
     if len(target.name.encode()) > LONGEST_NAME:
         raise WrongPlace(f"a table's name has at most {LONGEST_NAME} bytes, and {target.name!r} has more")
     if _comment(connection, layout, target) is not None:
         target_table(connection, layout, target)
         return
+    _refuse_row_security(connection, layout)
     name = sql.Identifier(layout.schema, target.name)
     keys = sql.SQL(", ").join(sql.Identifier(column.name) for column in layout.key.columns)
     type_ = sql.Identifier(layout.extension, layout.vector_type)
@@ -46,10 +47,22 @@ def add_table(connection: Connection[Any], layout: Layout, target: Target) -> No
                 sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MADE_BY_US + layout.table))
             )
             grant_like(connection, grants_on(connection, layout.oid), name, ("SELECT",))
+            own_like(connection, layout.oid, name)
     except (errors.ProgramLimitExceeded, errors.InvalidParameterValue) as error:
         raise WrongPlace(
             f"{layout.vector_type} takes no {target.dimension} dimensions: {error.diag.message_primary}"
         ) from None
+
+
+def _refuse_row_security(connection: Connection[Any], layout: Layout) -> None:
+    (secured,) = connection.execute("SELECT relrowsecurity FROM pg_class WHERE oid = $1", (layout.oid,)).fetchone() or (
+        False,
+    )
+    if secured:
+        raise WrongPlace(
+            f"{layout.table!r} has row security, whose policies a table beside it would not have: leave out "
+            'beside = "table" for this connection, so that a column of the table itself is written'
+        )
 
 
 def target_table(connection: Connection[Any], layout: Layout, target: Target) -> Layout:

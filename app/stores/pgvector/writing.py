@@ -44,6 +44,8 @@ class Writer:
         try:
             done = self._written(rows, self._update())
         except errors.LockNotAvailable:
+            if self._source.oid != self._layout.oid:  # no row of the user's is locked by us: it is the whole table
+                raise
             done = self._written(rows, self._update_unlocked())
         return ids if done is None else [ids[row] for row in sorted(set(range(len(ids))).difference(done))]
 

@@ -321,6 +321,29 @@ class StoreContract:
         assert world.everything() == before
         assert scanned(store, ["id", "vector", "mark"]).equals(items)
 
+    def test_switching_back_from_a_target_that_readers_do_not_see_changes_nothing(
+        self, world: StoreWorld, store: Store
+    ) -> None:
+        if store.describe().abilities.switching == "statement":
+            pytest.skip("the store does not know what its readers see")
+        other = Target("faq-g3", dimension=9, metric="cosine")
+        items = scanned(store, ["id", "vector", "mark"])
+        for target in (TARGET, other):
+            store.make_target(target)
+            store.write(target, items_to_write(items, target=target))
+            store.build_index(target)
+        store.switch(TARGET)
+        store.switch_back(TARGET)
+        store.switch(other)
+        seen = vectors_by_id(items_to_write(items, target=other))
+        store.switch_back(TARGET)
+        assert_same(world.seen(), seen, world.tolerance)
+        store.drop(TARGET)
+        store.switch_back(TARGET)
+        assert_same(world.seen(), seen, world.tolerance)
+        store.switch_back(other)
+        assert_same(world.seen(), vectors_by_id(items), world.tolerance)
+
     def test_what_readers_see_is_not_dropped(self, world: StoreWorld, store: Store) -> None:
         store.make_target(TARGET)
         written = items_to_write(scanned(store, ["id", "vector", "mark"]))

@@ -207,6 +207,7 @@ def test_rows_that_a_killed_writer_left_in_two_files_count_once(tmp_path: Path) 
     store.write(NUMBERED, second)
     (folder / "part-00000000.parquet").write_bytes(older)  # as if killed before these were taken out
     (folder / ".0123.writing").write_bytes(b"half")
+    (tmp_path / f".numbered.faq_g2.parquet.{'0a' * 8}.crosswalk-unfinished").mkdir()
 
     other = numbered(tmp_path, "key")
     assert vectors_by_id(second).keys() == held(other, NUMBERED).keys()
@@ -216,3 +217,8 @@ def test_rows_that_a_killed_writer_left_in_two_files_count_once(tmp_path: Path) 
     other.build_index(NUMBERED)
     assert pq.read_table(folder).num_rows == 7
     assert sorted(path.name for path in folder.iterdir()) == ["_crosswalk.json", "part-00000001.parquet"]
+    settled = (folder / "part-00000001.parquet").stat()
+    other.build_index(NUMBERED)
+    assert (folder / "part-00000001.parquet").stat() == settled
+    other.drop(NUMBERED)
+    assert [path.name for path in tmp_path.iterdir()] == ["numbered.parquet"]

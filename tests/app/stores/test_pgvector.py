@@ -133,6 +133,20 @@ def test_the_index_is_like_that_of_the_old_vectors(faq: Faq) -> None:
     assert "(id > 2)" in str(made)
 
 
+def test_all_indexes_of_the_old_vectors_are_built_once(faq: Faq) -> None:
+    faq.run(
+        "CREATE INDEX ON faq USING hnsw (embedding vector_l2_ops); CREATE INDEX ON faq USING hnsw (embedding "
+        "vector_cosine_ops) WHERE id > 2"
+    )
+    faq.copy()
+    for _ in range(2):
+        faq.store.build_index(TARGET)
+        made = faq.run("SELECT indexdef FROM pg_indexes WHERE indexdef LIKE '%%faq-g2%%' ORDER BY indexname")
+        assert len(made) == 2
+        assert "vector_l2_ops" in str(made[0])
+        assert "vector_cosine_ops) WHERE (id > 2)" in str(made[1])
+
+
 def test_half_an_index_is_built_anew(faq: Faq) -> None:
     faq.copy()
     faq.store.build_index(TARGET)
@@ -176,6 +190,44 @@ def test_a_table_beside_leaves_the_rows_alone_and_is_found_in_by_its_index(faq: 
     assert any("Index Scan using crosswalk_" in str(line) for (line,) in plan), plan
     seen = "SET ROLE plain_reader; SELECT count(*) FROM faq_current"
     assert faq.run(seen) == [(10,)]
+
+
+def test_a_table_that_is_locked_is_told_where_the_target_is_one_beside_it(faq: Faq) -> None:
+    faq.store = faq.opened(beside="table")
+    faq.store.make_target(TARGET)
+    items = items_to_write(scanned(faq.store, ["id", "vector", "mark"]), target=TARGET)
+    with psycopg.connect(faq.url) as other:
+        other.execute("LOCK TABLE faq IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreAway, match="lock timeout"):
+            faq.store.write(TARGET, items)
+    assert faq.store.write(TARGET, items) == []
+
+
+def test_no_table_is_made_beside_one_with_row_security(faq: Faq) -> None:
+    faq.run("ALTER TABLE faq ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(WrongPlace, match="'faq' has row security"):
+        faq.opened(beside="table").make_target(TARGET)
+
+
+def test_a_view_whose_name_would_be_cut_off_is_refused(faq: Faq) -> None:
+    name = "f" * 60
+    faq.run(f"ALTER TABLE faq RENAME TO {name}")
+    connection = ConfiguredConnection("faq-database", "pgvector", {"url": faq.url})
+    store = opened(connection, Place(name))
+    store.make_target(TARGET)
+    with pytest.raises(WrongPlace, match="at most 63 bytes"):
+        store.switch(TARGET)
+    store.close()
+
+
+def test_what_is_made_belongs_to_the_owner_of_the_table(faq: Faq) -> None:
+    as_role(faq, "plain_owner", owns=True)
+    faq.store = faq.opened(beside="table")
+    assert faq.copy() == []
+    faq.store.switch(TARGET)
+    faq.store.switch(TARGET)
+    owners = "SELECT relowner::regrole::text FROM pg_class WHERE relname IN ('faq_current', 'faq-g2')"
+    assert faq.run(owners) == [("plain_owner",), ("plain_owner",)]
 
 
 def test_a_view_of_the_users_own_is_not_replaced(faq: Faq) -> None:
