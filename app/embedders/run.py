@@ -14,6 +14,7 @@ from app.embedders.kept_vectors import KeptVectors
 from app.embedders.patience import retrying
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall, EmbedderPace, TextEmbedder
 from app.embedders.spending import SetAside, Spending
+from app.failpoints import Failpoint, reached
 from app.problems import EmbedderAway, EmbedderWrong
 
 
@@ -105,6 +106,7 @@ class _Work:
         aside = await self._set_aside(texts)
         if not aside.items:
             return 0
+        reached(Failpoint.EMBEDDING_SET_ASIDE)
         try:
             return await self._asked(texts[: aside.items], aside)
         finally:
@@ -123,7 +125,9 @@ class _Work:
             raise
         except EmbedderWrong:
             raise  # whoever answers what cannot be used may charge for it
+        reached(Failpoint.EMBEDDING_ANSWERED)
         await asyncio.to_thread(self._keep, texts, answer, aside)
+        reached(Failpoint.EMBEDDING_KEPT)
         return len(texts)
 
     def _keep(self, texts: Sequence[str], answer: EmbeddedBatch, aside: SetAside) -> None:

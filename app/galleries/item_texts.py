@@ -50,6 +50,13 @@ class ItemTexts:
             payloads = next(rows.scan(["payload"], where="payload IS NOT NULL", batch_rows=_LOOKED_AT), None)
         return payloads is not None and any(_text(one, field) for one in payloads.column("payload").to_pylist())
 
+    def place(self, gallery: str, field: str, within: Session | None = None) -> str:
+        """Where the texts of a gallery's items are looked for, as a sentence names it. Raises NotFound."""
+        elsewhere = self._galleries.info(gallery, within).elsewhere
+        if elsewhere is None or elsewhere.place.text is None:
+            return f"in the field {field!r} of their payloads"
+        return f"in {elsewhere.place.text!r} of their store, which the gallery names as their `text`"
+
 
 def _text(stored: str | None, field: str | None) -> str | None:
     """What is stored, or where a field is named the text in that field of the payload stored; None where there is

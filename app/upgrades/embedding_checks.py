@@ -53,7 +53,8 @@ class EmbeddingChecks:
         """Raises NotFound, and Unprocessable where no item of a gallery seems to have a text."""
         if not self._texts.any_in(gallery, field, session):
             raise Unprocessable.at(
-                f"Items of gallery {gallery!r} have no text in the field {field!r} of their payloads, so there is "
-                "nothing to embed. Name the field that has it in `text`.",
+                f"Items of gallery {gallery!r} have no text {self._texts.place(gallery, field, session)}, so there is "
+                "nothing to embed. Name the field that has it in `text`, or, where the items lie in a store of your "
+                "own, register a gallery whose `store` names its `text`.",
                 pointer="/text",
             )

@@ -107,8 +107,10 @@ def test_table_of_the_users_own_is_upgraded_and_what_was_in_it_stays_to_the_bit(
         started = descendants(process.pid)
         assert process.wait(PATIENCE_SECONDS) == 0
         wait_until(lambda: gone(started), "all that it started to be gone")
+    assert "The embedder was asked for 500 texts" in screen
     assert "the same to the bit" in screen
     assert "embedding vector(64)" in screen
     assert "vector(384)" in screen
     assert "saw vectors of 384 numbers; rolled back, 64; activated again, 384" in screen
+    assert "warning" not in screen.lower()
     assert list((tmp_path / "tmp").glob("crosswalk-demo-*")) == []

@@ -85,12 +85,14 @@ def _texts(crosswalk: Crosswalk, upgrade: UpgradeInfo, chosen: Sequence[tuple[st
     one."""
     field = upgrade.forward.text
     texts: dict[str, str] = {}
+    places: list[str] = []
     for gallery, ids in chosen:
+        places.append(crosswalk.texts.place(gallery, field))
         found = crosswalk.texts.of(gallery, ids, field)
         texts |= {item: found[item] for item in ids if item in found and item not in texts}
     if len(texts) < FEWEST_PAIRS:
         raise StepFailed(
-            f"Of {sum(len(ids) for _, ids in chosen)} items that were chosen, {len(texts)} have a text in the field "
-            f"{field!r} of their payloads; at least {FEWEST_PAIRS} are needed."
+            f"Of {sum(len(ids) for _, ids in chosen)} items that were chosen, {len(texts)} have a text "
+            f"{' or '.join(dict.fromkeys(places))}; at least {FEWEST_PAIRS} are needed."
         )
     return texts
