@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy.orm import Session
-
 from app.galleries.reading import TEXT
 from app.galleries.service import Galleries
 
@@ -36,9 +34,9 @@ class ItemTexts:
                     found[row["id"]] = text
         return found
 
-    def any_in(self, gallery: str, field: str, within: Session | None = None) -> bool:
+    def any_in(self, gallery: str, field: str) -> bool:
         """Whether one of the first items that may have a text has one. Raises as `of` does."""
-        info = self._galleries.info(gallery, within)
+        info = self._galleries.info(gallery)
         items = self._galleries.items(info)
         if items.has(TEXT):
             firsts = next(items.scan([TEXT]), None)
