@@ -286,10 +286,11 @@ class EmbedderAway(Unavailable):
 
     def __init__(self, detail: str, *, after: float | None = None, maybe_paid: bool = False, **members: Any) -> None:
         """after: seconds that the embedder asked to be left alone. maybe_paid: whether it may have done, and charged
-        for, what its answer did not come of."""
+        for, what its answer did not come of. in_vain: set once a request was tried as often as its connection says."""
         super().__init__(detail, **members)
         self.after = after
         self.maybe_paid = maybe_paid
+        self.in_vain = False
         if after is not None:
             self.headers = retry_after_header(math.ceil(after))
 

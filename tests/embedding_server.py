@@ -23,7 +23,7 @@ Fault = str
 """What one request is answered with in place of vectors: a status, such as `500` or `429 Retry-After: 1`; `drop`;
 `stall`; or vectors with something wrong: `few`, `dimension`, `nan`, `order`, `other model`, `no json`."""
 
-REFUSED = ("4", "5", "3")
+REFUSED = ("4", "503", "3")
 """How faults begin that no embedder charges for."""
 
 

@@ -28,7 +28,7 @@ def re_embed_items(gallery: GalleryId, request: NewBackfillRun, parts: Parts, on
     """Embeds transformed items with the new model's embedder, the most useful first, and stores their real vectors as
     they come, until the budget is spent or none is left. An item that changes meanwhile is left as it was written.
     Long work: `Location` names what to follow."""
-    parts.backfill_runs.require_order(gallery, request)
+    parts.backfill_runs.require_work(gallery, request)
 
     def work(session: Session) -> StoredAnswer:
         run = parts.backfill_runs.start(session, gallery, request)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.backfills.schemas import UNENDED, BackfillRun, BackfillState, NewBackfillRun
 from app.backfills.tables import BackfillRunRow
 from app.embedders.spending import spent_by
+from app.galleries import generations
 from app.galleries.backfill import Backfills, transformed_generation
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
@@ -48,13 +49,13 @@ class BackfillRuns:
     def start(self, session: Session, gallery: str, request: NewBackfillRun) -> BackfillRun:
         """Starts one inside the caller's transaction; its job is rung after the commit.
 
-        Raises NotFound; WrongState where the active generation is not transformed, or its items cannot be ordered so;
-        Conflict where another run is under way; and Unprocessable where there is no embedder, no text, or no price.
+        Raises NotFound; WrongState where the active generation is not transformed; Conflict where another run is under
+        way; and Unprocessable where there is no embedder, or no price.
         """
         info = self._galleries.info(gallery, session)
         generation = transformed_generation(info)
         self._checks.embeddable(session, generation.space.model, request.budget, "")
-        self._checks.has_texts(session, gallery, request.text)
+        generations.lock(session, [gallery])  # Two that start at the same moment take turns.
         running = select(BackfillRunRow).where(BackfillRunRow.gallery == gallery, BackfillRunRow.state.in_(UNENDED))
         if (other := session.scalars(running).first()) is not None:
             raise Conflict(
@@ -73,10 +74,11 @@ class BackfillRuns:
         self._jobs.enqueue(session, STEP, row.id)
         return self._wire(session, row)
 
-    def require_order(self, gallery: str, request: NewBackfillRun) -> None:
-        """Raises NotFound, and WrongState where the items of a gallery cannot be put into the order that is asked for:
-        what takes too long for a transaction."""
+    def require_work(self, gallery: str, request: NewBackfillRun) -> None:
+        """What takes too long for a transaction: raises NotFound, WrongState where the items of a gallery cannot be put
+        into the order that is asked for, and Unprocessable where they have no texts."""
         self._backfills.next(gallery, request.order, 1)
+        self._checks.have_texts([gallery], request.text)
 
     def get(self, gallery: str, run: str) -> BackfillRun:
         """Raises NotFound."""
@@ -109,9 +111,9 @@ class BackfillRuns:
         row.state, row.reason = BackfillState.DONE, reason
 
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
-        """Ends a run whose step failed for good. A subject that is none is passed over."""
+        """Ends a run whose step failed for good. A subject that is none, or has ended, is passed over."""
         row = session.get(BackfillRunRow, subject, with_for_update=True)
-        if row is not None:
+        if row is not None and row.state in UNENDED:
             row.state, row.reason = BackfillState.FAILED, reason
 
     def _wire(self, session: Session, row: BackfillRunRow) -> BackfillRun:

@@ -78,7 +78,9 @@ class OpenAIEmbedder:
         if answer.is_redirect:
             raise self._wrong(f"answered {status}, a redirect, which is not followed: the operator corrects `url`.")
         if status in _TRY_AGAIN or status >= 500:
-            raise self._away(f"answered {status}", after=seconds_to_wait(answer.headers.get("retry-after")))
+            after = seconds_to_wait(answer.headers.get("retry-after"))
+            # A proxy's 500, 502 or 504 may follow work that was done, and charged for; 503 says that none was.
+            raise self._away(f"answered {status}", after=after, maybe_paid=status >= 500 and status != 503)
         if status in (401, 403):
             raise self._wrong(f"answered {status}: it does not take the key that the operator gave the connection.")
         raise self._wrong(f"answered {status}{self._saying(bytes(content))}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, NoReturn
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from tenacity.wait import wait_base
@@ -31,11 +31,21 @@ class _AsAsked(wait_base):  # type: ignore[misc]  # tenacity is not looked into 
 
 def retrying(pace: EmbedderPace) -> AsyncRetrying:
     """Tries again what raised EmbedderAway, as often as the pace says, and raises the last of them. A pause that the
-    embedder asks for and that is longer than anybody waits here is raised at once."""
+    embedder asks for and that is longer than anybody waits here is raised at once; the last of all attempts says that
+    they were `in_vain`."""
 
     def worth_it(error: BaseException) -> bool:
         return isinstance(error, EmbedderAway) and (error.after or 0.0) <= pace.longest_wait
 
     return AsyncRetrying(
-        retry=retry_if_exception(worth_it), wait=_AsAsked(), stop=stop_after_attempt(pace.attempts), reraise=True
+        retry=retry_if_exception(worth_it),
+        wait=_AsAsked(),
+        stop=stop_after_attempt(pace.attempts),
+        retry_error_callback=_in_vain,
     )
+
+
+def _in_vain(retry_state: Any) -> NoReturn:
+    error: EmbedderAway = retry_state.outcome.exception()
+    error.in_vain = True
+    raise error

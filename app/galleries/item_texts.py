@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy.orm import Session
-
 from app.galleries.reading import TEXT
 from app.galleries.service import Galleries
 
@@ -36,9 +34,9 @@ class ItemTexts:
                     found[row["id"]] = text
         return found
 
-    def any_in(self, gallery: str, field: str, within: Session | None = None) -> bool:
+    def any_in(self, gallery: str, field: str) -> bool:
         """Whether one of the first items that may have a text has one. Raises as `of` does."""
-        info = self._galleries.info(gallery, within)
+        info = self._galleries.info(gallery)
         items = self._galleries.items(info)
         if items.has(TEXT):
             firsts = next(items.scan([TEXT]), None)
@@ -50,9 +48,9 @@ class ItemTexts:
             payloads = next(rows.scan(["payload"], where="payload IS NOT NULL", batch_rows=_LOOKED_AT), None)
         return payloads is not None and any(_text(one, field) for one in payloads.column("payload").to_pylist())
 
-    def place(self, gallery: str, field: str, within: Session | None = None) -> str:
+    def place(self, gallery: str, field: str) -> str:
         """Where the texts of a gallery's items are looked for, as a sentence names it. Raises NotFound."""
-        elsewhere = self._galleries.info(gallery, within).elsewhere
+        elsewhere = self._galleries.info(gallery).elsewhere
         if elsewhere is None or elsewhere.place.text is None:
             return f"in the field {field!r} of their payloads"
         return f"in {elsewhere.place.text!r} of their store, which the gallery names as their `text`"

@@ -154,8 +154,9 @@ class Leases:
         reached(Failpoint.JOB_FAILED)
         return state
 
-    def release(self, lease: Lease, reason: str, *, most_attempts: int | None = None) -> JobState:
-        """Lets a job go that its process could not finish: tried again after a while, or failed with `reason`.
+    def release(self, lease: Lease, reason: str, *, most_attempts: int | None = None, after: float = 0.0) -> JobState:
+        """Lets a job go that its process could not finish: tried again after a while, of `after` seconds at least, or
+        failed with `reason`.
 
         `most_attempts`: how often it is worth trying at most, where that is less than the settings allow.
         """
@@ -165,7 +166,7 @@ class Leases:
         with self._database.session() as session:
             row = self._held(session, lease)
             back_off = min(self._back_off * 2 ** (lease.attempt - 1), _LONGEST_BACK_OFF)
-            _requeue(row, database_now(session) + back_off)
+            _requeue(row, database_now(session) + max(back_off, timedelta(seconds=after)))
             row.error = reason
         reached(Failpoint.LEASE_RELEASED)
         return JobState.QUEUED

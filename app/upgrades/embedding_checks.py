@@ -22,13 +22,24 @@ class EmbeddingChecks:
         self._embedders = embedders
         self._texts = texts
 
-    def pairs(self, session: Session, request: ForwardUpgrade, galleries: Sequence[str]) -> None:
-        """Raises Unprocessable where the pairs that an upgrade asks for, if it does, cannot be embedded."""
-        if request.pairs is None:
-            return
-        self.embeddable(session, request.to, request.budget, "/pairs")
+    def pairs(self, session: Session, request: ForwardUpgrade) -> None:
+        """Raises Unprocessable where the pairs that an upgrade asks for, if it does, cannot be embedded; whether there
+        are texts, `have_texts` says."""
+        if request.pairs is not None:
+            self.embeddable(session, request.to, request.budget, "/pairs")
+
+    def have_texts(self, galleries: Sequence[str], field: str) -> None:
+        """Raises NotFound, and Unprocessable where no item of one of the galleries seems to have a text; and
+        GalleryStoreAway or StoreChanged where its items lie in a store that cannot be read. To be called outside of any
+        transaction, since such a store is asked over the network."""
         for gallery in galleries:
-            self.has_texts(session, gallery, request.text)
+            if not self._texts.any_in(gallery, field):
+                raise Unprocessable.at(
+                    f"Items of gallery {gallery!r} have no text {self._texts.place(gallery, field)}, so there is "
+                    "nothing to embed. Name the field that has it in `text`, or, where the items lie in a store of your "
+                    "own, register a gallery whose `store` names its `text`.",
+                    pointer="/text",
+                )
 
     def embeddable(self, session: Session, model: str, budget: EmbeddingBudget | None, pointer: str) -> ModelEmbedder:
         """The embedder of a model. Raises NotFound; Unprocessable where it has none, at `pointer`, or where the budget
@@ -48,13 +59,3 @@ class EmbeddingChecks:
                 pointer="/budget/money",
             )
         return how
-
-    def has_texts(self, session: Session, gallery: str, field: str) -> None:
-        """Raises NotFound, and Unprocessable where no item of a gallery seems to have a text."""
-        if not self._texts.any_in(gallery, field, session):
-            raise Unprocessable.at(
-                f"Items of gallery {gallery!r} have no text {self._texts.place(gallery, field, session)}, so there is "
-                "nothing to embed. Name the field that has it in `text`, or, where the items lie in a store of your "
-                "own, register a gallery whose `store` names its `text`.",
-                pointer="/text",
-            )

@@ -276,6 +276,7 @@ def start(
     by the new model's embedder. Long work: `Location` names what to follow."""
 
     _require_asked(request, caller)
+    parts.upgrades.require_texts(model, request)
 
     def work(session: Session) -> StoredAnswer:
         upgrade = parts.upgrades.start(session, model, request, caller)

@@ -89,13 +89,25 @@ class Upgrades:
         self._checks.free(session, row.galleries, caller)
         if isinstance(request, ForwardUpgrade):
             self._checks.pairs(session, source, request, row.galleries)
-            self._embedding.pairs(session, request, row.galleries)
+            self._embedding.pairs(session, request)
             request = self._with_dataset(session, row.id, request)
         row.request = request.model_dump(mode="json")
         session.add(row)
         session.flush()
         self._jobs.enqueue(session, _first_step(request), row.id)
         return self._wire(session, row)
+
+    def require_texts(self, source: str, request: ForwardUpgrade | CompatibleUpgrade) -> None:
+        """Raises Unprocessable where pairs are to be embedded and a gallery has no texts, and what reading a gallery
+        raises whose items lie elsewhere: what may take too long for the transaction that `start` is called in."""
+        if not isinstance(request, ForwardUpgrade) or request.pairs is None:
+            return
+        with self._database.read() as session:
+            self._checks.forward(session, source, request)
+            galleries = self._checks.galleries(session, source, request)
+            self._checks.in_space(session, source, galleries)
+            self._embedding.pairs(session, request)
+        self._embedding.have_texts(galleries, request.text)
 
     def get(self, upgrade: str) -> Upgrade:
         """Raises NotFound."""

@@ -55,6 +55,11 @@ class JobBench:
         with self.database.read() as session:
             return session.scalars(select(JobRow.lease_expires_at)).one()
 
+    def available_at(self) -> datetime:
+        """Before when nobody claims the one job."""
+        with self.database.read() as session:
+            return session.scalars(select(JobRow.available_at)).one()
+
     def all_jobs(self) -> list[Job]:
         with self.database.read() as session:
             return self.jobs.of(session, "s")

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.leases import Failed
 from app.jobs.service import Jobs
+from app.problems import EmbedderAway
 from app.settings import Settings
 from workers.context import StepContext, StepFailed
 from workers.runtime import step
@@ -90,6 +91,10 @@ def _crash(context: StepContext) -> None:
             raise ZeroDivisionError("division by zero")
         case "return":
             return
+        case "embedder asks":
+            raise EmbedderAway("Embedder 'e5' answered 429.", after=3600.0)
+        case "embedder in vain":
+            raise EmbedderAway("Embedder 'e5' answered 500.", after=3600.0, maybe_paid=True)
         case name:
             os.kill(os.getpid(), signal.Signals[name])
             time.sleep(60)  # A signal may take a moment.

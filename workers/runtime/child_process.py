@@ -24,6 +24,9 @@ _GRACE_SECONDS = 1.0
 BEGUN = "The step has begun."
 """What a step's process prints once it keeps its lease itself."""
 
+ASKED_TO_WAIT = "Not to be tried again before so many seconds: "
+"""How the line begins by which a step's process says so."""
+
 _LAST_LINES = 3
 _LONGEST_LINE = 2_000
 _LONGEST_REASON = 1_000
@@ -95,6 +98,7 @@ class Child:
             os.close(into)
         self._lease = lease
         self._begun = threading.Event()
+        self._asked_to_wait = 0.0
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._listener = threading.Thread(
             target=self._listen, args=(output,), name=f"output of {lease.job_id}", daemon=True
@@ -110,6 +114,11 @@ class Child:
     def begun(self) -> bool:
         """Whether the process has started to renew its lease."""
         return self._begun.is_set()
+
+    @property
+    def asked_to_wait(self) -> float:
+        """Seconds before which the step is not to be tried again, as it said when it ended."""
+        return self._asked_to_wait
 
     def wait(self, timeout: float) -> int | None:
         """The exit status (negative: the signal that killed it); None while it runs."""
@@ -153,6 +162,9 @@ class Child:
                 text = line.decode(errors="replace").replace("\0", "").rstrip()
                 if text == BEGUN:
                     self._begun.set()
+                    continue
+                if text.startswith(ASKED_TO_WAIT):
+                    self._asked_to_wait = float(text.removeprefix(ASKED_TO_WAIT))
                     continue
                 if not text:
                     continue

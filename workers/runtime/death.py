@@ -26,6 +26,9 @@ DISK_FULL = 74
 """The exit status of a step that found no space on a disk (sysexits' EX_IOERR)."""
 SERVER_AWAY = 69
 """The exit status of a step that found a server away that keeps indexes, or objects (sysexits' EX_UNAVAILABLE)."""
+EMBEDDER_IN_VAIN = 76
+"""The exit status of a step that asked an embedder in vain, as often as it may, or for what may have been charged
+(sysexits' EX_PROTOCOL)."""
 _UNEXPECTED = "Nobody foresaw this: the log of the worker says where it happened."
 _ATTEMPTS_OF_FAULTS = 2
 _ATTEMPTS_OF_KILLED = 3
@@ -57,6 +60,8 @@ def explain(status: int | None) -> Death:
         return Death("found no space on a disk", "It is tried again until there is.", None, waits=True)
     if status == SERVER_AWAY:
         return Death("found a server away that it needs", "It is tried again until that answers.", None, waits=True)
+    if status == EMBEDDER_IN_VAIN:
+        return Death("asked an embedder in vain", "Whoever runs the service looks whether it works.", None)
     if status == UNLIKELY_TO_HEAL:
         return Death("failed", _UNEXPECTED, _ATTEMPTS_OF_FAULTS)
     if status is None or status >= 0:

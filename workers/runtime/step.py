@@ -23,12 +23,15 @@ from app.storage.object_store import store_problem
 from models.portable import ArtifactError
 from workers.context import StepContext, StepFailed
 from workers.heartbeat import LEASE_LOST, Heartbeat
-from workers.runtime.child_process import BEGUN
-from workers.runtime.death import DISK_FULL, SERVER_AWAY
+from workers.runtime.child_process import ASKED_TO_WAIT, BEGUN
+from workers.runtime.death import DISK_FULL, EMBEDDER_IN_VAIN, SERVER_AWAY
 from workers.runtime.failure import UNLIKELY_TO_HEAL, may_heal, reason_of_data
 from workers.runtime.program import CROSSWALK, Program
 
 _PR_SET_PDEATHSIG = 1
+
+_LONGEST_WAIT_SECONDS = 86_400.0
+"""What an embedder asks for beyond that is not believed."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +67,9 @@ def main(program: Program, arguments: list[str]) -> int:
             logging.exception("the disk is full")
             sys.stdout.write(f"{problem.detail}\n")  # the last line is the reason that the supervisor gives
             return DISK_FULL
-        away = error if isinstance(error, IndexEngineAway | EmbedderAway) else store_problem(error)
+        if isinstance(error, EmbedderAway):
+            return _embedder_away(error)
+        away = error if isinstance(error, IndexEngineAway) else store_problem(error)
         if away is not None:
             logging.exception("a server that the step needs does not answer")
             sys.stdout.write(f"{away.detail}\n")
@@ -98,6 +103,15 @@ def do(program: Program, context: StepContext) -> None:
     else:
         if not context.finished:
             raise RuntimeError(f"step {context.lease.step!r} returned without finishing its job")
+
+
+def _embedder_away(error: EmbedderAway) -> int:
+    """Waits at no cost where the embedder asked for a long pause; else an attempt was made, and they come to an end."""
+    logging.error("an embedder does not answer", exc_info=error)
+    if error.after is not None:
+        sys.stdout.write(f"{ASKED_TO_WAIT}{min(error.after, _LONGEST_WAIT_SECONDS)}\n")
+    sys.stdout.write(f"{error.detail}\n")
+    return EMBEDDER_IN_VAIN if error.in_vain or error.maybe_paid else SERVER_AWAY
 
 
 def _die_with(supervisor: int) -> None:

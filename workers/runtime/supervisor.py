@@ -92,10 +92,10 @@ class Supervisor:
                 self._stopping.wait(_LINGER_SECONDS)  # Whoever asked it to end, as a shutdown does, may be asking us.
         finally:
             child.stop()
-        death, reason = child.death(), child.reason()
+        death, reason, asked = child.death(), child.reason(), child.asked_to_wait
         while True:
             try:
-                self._let_go(lease, death, reason)
+                self._let_go(lease, death, reason, asked)
             except LeaseLost:
                 # The usual end: the step finished its job, or failed it for good, and with that gave up the lease.
                 log.info("step ended", job=lease.job_id, step=lease.step, subject=lease.subject)
@@ -106,15 +106,17 @@ class Supervisor:
                     continue
             return
 
-    def _let_go(self, lease: Lease, death: Death, reason: str) -> None:
-        """Releases a job whose process is gone. Raises LeaseLost where the step had ended the job, as it should."""
+    def _let_go(self, lease: Lease, death: Death, reason: str, asked: float) -> None:
+        """Releases a job whose process is gone, to be tried again after `asked` seconds at the earliest. Raises
+        LeaseLost where the step had ended the job, as it should."""
         if self._stopping.is_set():
             self._leases.hand_back(lease)
         elif death.waits:
-            self._leases.hand_back(lease, after=_SWEEPS_UNTIL_SPACE * self._settings.sweep_seconds, reason=reason)
+            after = max(asked, _SWEEPS_UNTIL_SPACE * self._settings.sweep_seconds)
+            self._leases.hand_back(lease, after=after, reason=reason)
             log.warning("step waits for what it lacks", job=lease.job_id, why=reason)
         else:
-            state = self._leases.release(lease, reason, most_attempts=death.attempts)
+            state = self._leases.release(lease, reason, most_attempts=death.attempts, after=asked)
             log.warning("step did not finish", job=lease.job_id, state=state, why=reason)
 
     def _watch(self, lease: Lease, child: Child) -> None:

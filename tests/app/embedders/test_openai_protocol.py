@@ -83,7 +83,10 @@ def test_a_model_may_answer_by_the_name_that_the_operator_gave_it(server: Embedd
     [
         ("429 Retry-After: 7", 7.0, False),
         ("429", None, False),
-        ("500", None, False),
+        ("500", None, True),
+        ("502 Retry-After: 2", 2.0, True),
+        ("504", None, True),
+        ("503", None, False),
         ("503 Retry-After: 2", 2.0, False),
         ("drop", None, True),
         ("stall", None, True),

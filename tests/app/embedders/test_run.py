@@ -143,7 +143,7 @@ def test_a_pause_that_is_asked_for_is_kept(desk: Desk, server: EmbeddingServer) 
 def test_what_fails_for_a_while_is_tried_again(desk: Desk, server: EmbeddingServer) -> None:
     server.then("500", "drop", "429")
     assert desk.embed(TEXTS[:3]).has.all()
-    assert desk.spent.items == 6  # the answer that was lost may have been paid for
+    assert desk.spent.items == 9  # what the failure and the lost answer were for may have been paid
 
 
 def test_a_pause_that_nobody_waits_for_ends_the_run(desk: Desk, server: EmbeddingServer) -> None:
@@ -153,10 +153,12 @@ def test_a_pause_that_nobody_waits_for_ends_the_run(desk: Desk, server: Embeddin
     assert raised.value.headers == {"Retry-After": "3600"}
     assert len(server.received) == 1
     assert desk.spent.items == 0
+    assert not raised.value.in_vain
 
 
 def test_attempts_end(desk: Desk, server: EmbeddingServer) -> None:
     server.then("500", "500", "500")
-    with pytest.raises(EmbedderAway):
+    with pytest.raises(EmbedderAway) as raised:
         desk.embed(TEXTS[:3], attempts=2)
     assert len(server.received) == 2
+    assert raised.value.in_vain

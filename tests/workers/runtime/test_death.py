@@ -3,7 +3,7 @@ import signal
 import pytest
 
 from workers.heartbeat import LEASE_LOST
-from workers.runtime.death import DISK_FULL, SERVER_AWAY, explain
+from workers.runtime.death import DISK_FULL, EMBEDDER_IN_VAIN, SERVER_AWAY, explain
 from workers.runtime.failure import UNLIKELY_TO_HEAL
 
 
@@ -35,6 +35,11 @@ def test_step_that_lacks_space_or_a_server_waits_for_it(status: int) -> None:
     assert status not in (LEASE_LOST, UNLIKELY_TO_HEAL)
     assert explain(status).waits
     assert explain(status).attempts is None
+
+
+def test_an_embedder_asked_in_vain_costs_an_attempt() -> None:
+    assert EMBEDDER_IN_VAIN not in (LEASE_LOST, UNLIKELY_TO_HEAL, DISK_FULL, SERVER_AWAY)
+    assert not explain(EMBEDDER_IN_VAIN).waits
 
 
 @pytest.mark.parametrize("status", [0, 1, 75])

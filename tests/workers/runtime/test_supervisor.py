@@ -87,6 +87,18 @@ def test_step_that_always_crashes_is_repeated_as_often_as_may_help_and_fails_wit
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(("how", "attempts"), [("embedder asks", 0), ("embedder in vain", 1)])
+def test_a_pause_that_an_embedder_asks_for_is_kept_by_the_next_attempt(
+    bench: JobBench, how: str, attempts: int
+) -> None:
+    began = utc_now()
+    bench.enqueue("crash", how=how)
+    wait_until(lambda: bench.job().error is not None, "the step to be let go")
+    assert (bench.job().state, bench.job().attempts) == (JobState.QUEUED, attempts)
+    assert (bench.available_at() - began).total_seconds() > 3_500
+
+
+@pytest.mark.usefixtures("worker")
 def test_step_that_cannot_succeed_fails_at_once_with_its_reason(bench: JobBench) -> None:
     bench.enqueue("fail")
     bench.reaches(JobState.FAILED)
