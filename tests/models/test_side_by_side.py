@@ -73,7 +73,7 @@ def test_what_the_function_raises_comes_in_the_place_of_its_item() -> None:
 def test_blas_takes_one_thread_meanwhile_and_its_own_again_afterwards() -> None:
     with threadpool_limits(2, "blas"):
         before = _blas_threads()
-        with side_by_side() as threads:
+        with torch_threads(2), side_by_side() as threads:
             squares = threads.map(lambda item: np.full((2, 2), item) @ np.eye(2), range(4))
             assert [(int(square[0, 0]), _blas_threads()) for square in squares] == [(item, {1}) for item in range(4)]
         assert _blas_threads() == before
@@ -99,7 +99,29 @@ def test_pytorch_takes_one_thread_in_each_and_its_own_again_afterwards() -> None
             assert other.submit(torch.get_num_threads).result() == 2
 
 
-def test_no_more_threads_work_than_are_allowed() -> None:
-    with torch_threads(2), side_by_side(most=1) as threads:
-        assert threads.threads == 1
-        assert len(set(threads.map(lambda _: threading.get_ident(), range(20)))) == 1
+def test_one_thread_alone_is_the_callers_and_its_libraries_take_as_many_as_ever() -> None:
+    with torch_threads(2), threadpool_limits(2, "blas"):
+        before = _blas_threads()
+        with side_by_side(most=1) as threads:
+            seen = set(threads.map(lambda _: (threading.get_ident(), torch.get_num_threads()), range(20)))
+            assert seen == {(threading.get_ident(), 2)}
+            assert _blas_threads() == before
+
+
+def test_what_has_not_begun_is_dropped_where_the_consumer_gives_up() -> None:
+    begun, go_on = [], threading.Event()
+
+    def work(item: int) -> None:
+        begun.append(item)
+        if item:
+            assert go_on.wait(PATIENCE_SECONDS)
+
+    def give_up() -> None:
+        with torch_threads(2), side_by_side() as threads:
+            next(threads.map(work, range(100)))
+            threading.Timer(0.1, go_on.set).start()
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        give_up()
+    assert set(begun) <= {0, 1, 2}
