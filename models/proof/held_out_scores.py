@@ -170,10 +170,12 @@ def cross_val_scores(
     """The judged pairs' scores by cross-validation: each fold by a transformation fitted on the others.
 
     Recall is not among them, NaN: it is of the judged pairs among each other, and `with_recall` adds it once it is
-    known which of them are judged. fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
+    known which of them are judged.
+
+    fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
     vectors as transformed where their fold is *not* the one held out; None takes each from its own fold. fused: the
-    metric in which the search by both models is measured as well. push: whether what `refit` learns can
-    be pushed into queries, and this is measured too.
+    metric in which the search by both models is measured as well. push: whether what `refit` learns can be pushed into
+    queries, and this is measured too.
     """
     folds = int(fold.max()) + 1
     scores = np.full((len(bench.judged), len(METRICS)), np.nan)
