@@ -36,8 +36,8 @@ class EmbeddingChecks:
             if not self._texts.any_in(gallery, field):
                 raise Unprocessable.at(
                     f"Items of gallery {gallery!r} have no text {self._texts.place(gallery, field)}, so there is "
-                    "nothing to embed. Name the field that has it in `text`, or, where the items lie in a store of your "
-                    "own, register a gallery whose `store` names its `text`.",
+                    "nothing to embed. Name the field that has it in `text`, or, where the items lie in a store of "
+                    "your own, register a gallery whose `store` names its `text`.",
                     pointer="/text",
                 )
 

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
-
 from models.arrays import Progress, Scores
 from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Card, Space, Transformation
@@ -25,6 +23,7 @@ from models.proof.held_out_scores import (
     old_scores,
     pushed_scores,
     scores_without_refit,
+    with_recall,
 )
 from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.mismatched_pairs import mismatched
@@ -98,6 +97,7 @@ def _measure(
     same = instant is not None and instant.transformation.card == _card(chosen)
     rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, fused=metric, push=same, progress=parts_done[0])
     setup, rows = _rightly_paired(setup, rows)
+    rows = with_recall(setup.bench, rows, setup.row_fold, metric)
     old, cells = old_scores(setup.bench), None
     if needs_cells:
         cells = cross_val_scores(
@@ -109,6 +109,7 @@ def _measure(
             push=same,
             progress=parts_done[1],
         )
+        cells = with_recall(setup.bench, cells, setup.cell_fold, metric, learned=rows.vectors)
     direct, direct_old = None, None
     if setup.evaluation is not None:
         direct = scores_without_refit(setup.evaluation, chosen.transformation, metric)
@@ -185,8 +186,7 @@ def _pushed(
             by_cell = cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit, metric)
     evaluated = None
     if setup.evaluation is not None:
-        everyone = np.arange(len(setup.evaluation.judged))
-        evaluated = pushed_scores(setup.evaluation, instant.transformation, everyone, metric).scores
+        evaluated = pushed_scores(setup.evaluation, instant.transformation, metric).scores
     reason = instant.transformation.push(setup.bench.pairs.new[:1]).reason
     return _Pushed(
         by_row.scores,

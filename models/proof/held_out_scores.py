@@ -120,14 +120,20 @@ def label_scores(
 
 @dataclass(frozen=True)
 class PushedScores:
-    """The judged pairs, by transformations pushed into their queries; scores: (m, 4), fused: as of HeldOutScores."""
+    """The judged pairs, by transformations pushed into their queries.
 
+    queries: (m, d_old) float32, what the new vectors became as queries of the old gallery; score: (m,) of texts, "ip"
+    or "l2", which score each of them is searched by. scores: (m, 4); fused: as of HeldOutScores.
+    """
+
+    queries: Array
+    score: NDArray[np.str_]
     scores: Scores
     fused: ScoresByAlpha
 
     def take(self, kept: NDArray[np.bool_]) -> PushedScores:
         """Of some of the judged pairs, where `kept`, (m,) bool."""
-        return PushedScores(self.scores[kept], self.fused[kept])
+        return PushedScores(self.queries[kept], self.score[kept], self.scores[kept], self.fused[kept])
 
 
 @dataclass(frozen=True)
@@ -162,16 +168,21 @@ def cross_val_scores(
 ) -> HeldOutScores:
     """The judged pairs' scores by cross-validation: each fold by a transformation fitted on the others.
 
+    Recall is not among them, NaN: it is of the judged pairs among each other, and `with_recall` adds it once it is
+    known which of them are judged.
+
     fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
     vectors as transformed where their fold is *not* the one held out; None takes each from its own fold. fused: the
-    metric in which the search by both models is measured as well. push: whether what `refit` learns can
-    be pushed into queries, and this is measured too.
+    metric in which the search by both models is measured as well. push: whether what `refit` learns can be pushed into
+    queries, and this is measured too.
     """
     folds = int(fold.max()) + 1
     scores = np.full((len(bench.judged), len(METRICS)), np.nan)
     by_alpha, pushed = _empty_by_alpha(bench, fused), _empty_pushed(bench, fused) if push else None
     vectors = np.zeros((len(bench.judged), bench.target.dimension), np.float32) if learned is None else learned.copy()
     judged_fold, metric = fold[bench.judged], bench.target.metric
+    if push and bench.labelled:
+        _ = bench.indexed_old  # made here, once: threads that all find it lacking would each make one
 
     def hold_out(k: int) -> None:
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
@@ -183,24 +194,35 @@ def cross_val_scores(
             scores[queries] = bench.scores_by_label(bench.pairs.new[rows], rows, gallery, metric)
             by_alpha[queries] = bench.fused_by_label(rows, Searched(bench.pairs.new[rows], gallery, metric), fused)
         if pushed is not None and isinstance(h, Transformation):
-            _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
+            _fill(pushed, queries, _pushed_by_label(bench, h, queries, fused))
 
-    if pushed is not None:
-        _ = bench.indexed_old  # made once, and not by each thread
     with fits_side_by_side(bench.folds_at_once) as threads:
         for done, _ in enumerate(threads.map(hold_out, range(folds)), start=1):
             if progress is not None:
                 progress(done, folds)
-    truth = _true_neighbours(bench)
-    for queries in _batches(judged_fold, learned is None):
-        gallery = vectors if learned is None else learned.copy()
-        gallery[queries] = vectors[queries]
+    return HeldOutScores(scores, vectors, by_alpha, pushed)
+
+
+def with_recall(
+    bench: ProofBench, measured: HeldOutScores, fold: Codes, fused: RetrievalMetric, learned: Array | None = None
+) -> HeldOutScores:
+    """What `cross_val_scores` measured, with recall@10 besides: of the judged pairs of `bench`, which are those that
+    were measured, among each other.
+
+    fold, fused and learned, (m, d_new) of these judged pairs: as for `cross_val_scores`.
+    """
+    scores, by_alpha = measured.scores.copy(), measured.fused.copy()
+    truth, metric = _true_neighbours(bench), bench.target.metric
+    for queries in _batches(fold[bench.judged], learned is None):
+        gallery = measured.vectors if learned is None else learned.copy()
+        gallery[queries] = measured.vectors[queries]
         new = bench.pairs.new[bench.judged[queries]]
         answers = top_k(new, gallery, NEIGHBOURS, metric, queries)
         scores[queries, _RECALL] = recall_at_k(answers, truth[queries])
         if fused == "recall@10":
             by_alpha[queries, :, _RECALL] = bench.fused_neighbours(queries, Searched(new, gallery, metric), fused)
-    return HeldOutScores(scores, vectors, by_alpha, pushed)
+    pushed = None if measured.pushed is None else _pushed_with_recall(bench, measured.pushed, fused)
+    return HeldOutScores(scores, measured.vectors, by_alpha, pushed)
 
 
 def cross_val_pushed_scores(bench: ProofBench, fold: Codes, refit: Refit, fused: RetrievalMetric) -> PushedScores:
@@ -210,23 +232,27 @@ def cross_val_pushed_scores(bench: ProofBench, fold: Codes, refit: Refit, fused:
     """
     pushed = _empty_pushed(bench, fused)
     judged_fold = fold[bench.judged]
+    if bench.labelled:
+        _ = bench.indexed_old  # made here, once
 
     def hold_out(k: int) -> None:
         h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
         queries = np.flatnonzero(judged_fold == k)
-        _fill(pushed, queries, pushed_scores(bench, h, queries, fused))
+        _fill(pushed, queries, _pushed_by_label(bench, h, queries, fused))
 
-    _ = bench.indexed_old  # made once, and not by each thread
     with fits_side_by_side(bench.folds_at_once) as threads:
         deque(threads.map(hold_out, range(int(fold.max()) + 1)), maxlen=0)
-    return pushed
+    return _pushed_with_recall(bench, pushed, fused)
 
 
-def pushed_scores(bench: ProofBench, h: Transformation, queries: Codes, fused: RetrievalMetric) -> PushedScores:
-    """The scores of some judged pairs (k,), whose new vectors `h` turns into queries of the old gallery.
+def pushed_scores(bench: ProofBench, h: Transformation, fused: RetrievalMetric) -> PushedScores:
+    """The scores of all judged pairs, whose new vectors `h`, which has not learned from them, turns into queries of the
+    old gallery. fused: as for `cross_val_scores`."""
+    return _pushed_with_recall(bench, _pushed_by_label(bench, h, np.arange(len(bench.judged)), fused), fused)
 
-    fused: as for `cross_val_scores`.
-    """
+
+def _pushed_by_label(bench: ProofBench, h: Transformation, queries: Codes, fused: RetrievalMetric) -> PushedScores:
+    """Some judged pairs (k,), by their places among these, pushed by `h`; recall is not measured, NaN."""
     rows = bench.judged[queries]
     pushed = h.push(bench.pairs.new[rows])
     scores = np.full((len(rows), len(METRICS)), np.nan)
@@ -235,12 +261,22 @@ def pushed_scores(bench: ProofBench, h: Transformation, queries: Codes, fused: R
         gallery = bench.indexed_old
         scores = bench.scores_by_label(pushed.queries, rows, gallery, pushed.score)
         by_alpha = bench.fused_by_label(rows, Searched(pushed.queries, gallery, pushed.score), fused)
+    return PushedScores(pushed.queries, np.full(len(rows), pushed.score), scores, by_alpha)
+
+
+def _pushed_with_recall(bench: ProofBench, pushed: PushedScores, fused: RetrievalMetric) -> PushedScores:
+    """The same with recall@10 besides: of the judged pairs of `bench`, which are those pushed, among each other."""
+    scores, by_alpha = pushed.scores.copy(), pushed.fused.copy()
     old = as_indexed(bench.pairs.old[bench.judged], bench.source.metric)
-    answers = top_k(pushed.queries, old, NEIGHBOURS, pushed.score, queries)
-    scores[:, _RECALL] = recall_at_k(answers, _true_neighbours(bench, queries))
-    if fused == "recall@10":
-        by_alpha[:, :, _RECALL] = bench.fused_neighbours(queries, Searched(pushed.queries, old, pushed.score), fused)
-    return PushedScores(scores, by_alpha)
+    by: Distance
+    for by in ("ip", "l2"):
+        queries = np.flatnonzero(pushed.score == by)
+        asked = pushed.queries[queries]
+        answers = top_k(asked, old, NEIGHBOURS, by, queries)
+        scores[queries, _RECALL] = recall_at_k(answers, _true_neighbours(bench, queries))
+        if fused == "recall@10":
+            by_alpha[queries, :, _RECALL] = bench.fused_neighbours(queries, Searched(asked, old, by), fused)
+    return PushedScores(pushed.queries, pushed.score, scores, by_alpha)
 
 
 def scores_without_refit(bench: ProofBench, h: Mover, fused: RetrievalMetric | None = None) -> HeldOutScores:
@@ -302,10 +338,13 @@ def _pairs_alone(bench: ProofBench) -> tuple[Codes, Codes]:
 
 
 def _empty_pushed(bench: ProofBench, fused: RetrievalMetric) -> PushedScores:
-    return PushedScores(np.full((len(bench.judged), len(METRICS)), np.nan), _empty_by_alpha(bench, fused))
+    judged = len(bench.judged)
+    queries, score = np.zeros((judged, bench.source.dimension), np.float32), np.full(judged, "", "<U2")
+    return PushedScores(queries, score, np.full((judged, len(METRICS)), np.nan), _empty_by_alpha(bench, fused))
 
 
 def _fill(whole: PushedScores, queries: Codes, part: PushedScores) -> None:
+    whole.queries[queries], whole.score[queries] = part.queries, part.score
     whole.scores[queries], whole.fused[queries] = part.scores, part.fused
 
 

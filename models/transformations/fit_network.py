@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,9 @@ from models.training.threads import threads_worth_it
 from models.transformations.labels import supervised_contrastive
 from models.transformations.networks import BranchedNetwork
 from models.transformations.pairs import Design
+
+_SEEDING = threading.Lock()
+"""Held while weights are drawn: their generator is the process's, and networks are made in several threads."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +71,16 @@ def fit_network(
     """
     if len(outputs) < 4:
         raise ValueError(f"a network needs at least 4 pairs, not {len(outputs)}")
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _SEEDING, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = build().to(device)
-        shift, scale = outputs.mean(axis=0, dtype=np.float64).astype(np.float32), mean_spread(outputs)
-        labels = _Labels.of(outputs, base, scale, codes, schedule.labels)
-        data = _Data.on(device, d, (outputs - shift) / np.float32(scale), labels, schedule.held_out, seed)
-        rows = len(outputs) - data.held_out
-        products = 6 * sum(p.numel() for p in network.parameters()) * rows / _steps(rows, schedule)
-        with threads_worth_it(products):
-            _descend(network, data, schedule, seed, progress)
+    shift, scale = outputs.mean(axis=0, dtype=np.float64).astype(np.float32), mean_spread(outputs)
+    labels = _Labels.of(outputs, base, scale, codes, schedule.labels)
+    data = _Data.on(device, d, (outputs - shift) / np.float32(scale), labels, schedule.held_out, seed)
+    rows = len(outputs) - data.held_out
+    products = 6 * sum(p.numel() for p in network.parameters()) * rows / _steps(rows, schedule)
+    with threads_worth_it(products):
+        _descend(network, data, schedule, seed, progress)
     return network.eval().exported(*d.reading, scale * d.output_unit, shift * np.float32(d.output_unit))
 
 

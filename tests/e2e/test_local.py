@@ -130,6 +130,18 @@ def test_judged_queries_judge(files: tuple[Path, Path], tmp_path: Path, digits: 
     assert verdict.report["galleries"]["gallery"]["judged"]["queries_counted"] == len(queries.id)
 
 
+def test_a_file_that_is_read_is_not_written_over(files: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    old, report = files[0].rename(out / "transformed.parquet"), out / "report.json"
+    report.write_text("of an earlier run")
+    before = old.read_bytes()
+    asked = LocalUpgrade(old, files[1], None, ("cosine", "cosine"), "ridge", {})
+    with pytest.raises(WrongFile, match="would be written over"):
+        run(asked, out, lambda line: None)
+    assert (old.read_bytes(), report.read_text()) == (before, "of an earlier run")
+
+
 def test_files_that_cannot_be_used_are_named_with_what_is_wrong(files: tuple[Path, Path], tmp_path: Path) -> None:
     old, sample = files
     table, wrong = pq.read_table(sample), tmp_path / "wrong.parquet"

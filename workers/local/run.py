@@ -32,7 +32,7 @@ from app.upgrades.schemas import Upgrade
 from app.upgrades.states import UpgradeState
 from app.uploads import Expected, UploadedRows, UploadLimits, media_types
 from app.uploads.decoding import decode
-from models.portable import Distance
+from models.portable import Distance, replacing
 from workers.local.files import VECTOR, QueryFile, VectorFile, WrongFile, refuse_too_few_in_common
 from workers.local.output import write_transformed
 from workers.runtime.in_process import do_waiting_steps
@@ -83,6 +83,7 @@ def run(asked: LocalUpgrade, out: Path, tell: Callable[[str], None]) -> LocalVer
     for file in (old, sample):
         file.refuse_repeated_ids()
     refuse_too_few_in_common(old, sample)
+    _refuse_outputs_as_inputs(asked, out)
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="crosswalk-local-") as folder, _parts(Path(folder)) as crosswalk:
         tell(f"Reading {old.rows} old vectors and {sample.rows} new ones…")
@@ -94,6 +95,14 @@ def run(asked: LocalUpgrade, out: Path, tell: Callable[[str], None]) -> LocalVer
         if ended.state != UpgradeState.EVALUATED or ended.report is None:
             raise RunFailed(ended.reason or f"The run ended as {ended.state}.")
         return _written(crosswalk, ended, ended.report, old, out, tell)
+
+
+def _refuse_outputs_as_inputs(asked: LocalUpgrade, out: Path) -> None:
+    """Raises WrongFile where a file that is read is one of those that are written, which would be lost."""
+    for name in (TRANSFORMED, ARTIFACT, REPORT_PAGE, REPORT):
+        for given in (asked.old, asked.sample, asked.queries):
+            if given is not None and (out / name).exists() and given.samefile(out / name):
+                raise WrongFile(f"{given} is read, and would be written over by what is learned. Name another --out.")
 
 
 @contextmanager
@@ -190,15 +199,18 @@ def _written(
     artifacts = UpgradeArtifacts(crosswalk.settings.artifacts_dir, ended.id)
     written = {name: out / name for name in (REPORT_PAGE, REPORT)}
     page = page_of(ended, report, "", open_drawings(artifacts.charts))
-    written[REPORT_PAGE].write_text(page, encoding="utf-8")
-    written[REPORT].write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
-    for earlier in (TRANSFORMED, ARTIFACT):
+    for earlier in (TRANSFORMED, ARTIFACT, REPORT_PAGE, REPORT):
         (out / earlier).unlink(missing_ok=True)
     if proof["accepted"]:
         tell("Transforming…")
         written |= {name: out / name for name in (TRANSFORMED, ARTIFACT)}
-        shutil.copyfile(crosswalk.crossing_downloads.file(ended.id, CrossingFormat.SAFETENSORS).path, out / ARTIFACT)
         write_transformed(old, _crossing(crosswalk, artifacts), out / TRANSFORMED)
+        with replacing(out / ARTIFACT) as partial:
+            shutil.copyfile(crosswalk.crossing_downloads.file(ended.id, CrossingFormat.SAFETENSORS).path, partial)
+    # Last, so that what a report speaks of is there.
+    for name, text in ((REPORT_PAGE, page), (REPORT, json.dumps(report, indent=2, ensure_ascii=False))):
+        with replacing(out / name) as partial:
+            partial.write_text(text, encoding="utf-8")
     return LocalVerdict(proof["accepted"], proof["reason"], report, written)
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.portable import Array, Space
+from models.portable import Array, Space, Transformation
 from models.proof.crossing import Refittable, prove
+from models.proof.gate import AcceptanceGate
 from models.proof.inputs import PlacedPairs, ProofGallery
 from models.proof.mismatched_pairs import mismatched, share_nearer, spread_evenly
 from models.proof.report import ProofReport
-from models.transformations.methods import Recipe, learn, method_named
+from models.transformations.methods import MethodName, Recipe, learn
 from models.transformations.pairs import Pairs
 
 PAIRS, DIMENSION = 400, 12
@@ -80,8 +81,9 @@ def test_the_far_half_tells_how_many_are_spread_evenly() -> None:
     assert not spread_evenly(np.concatenate([near, missed])).any(), "they thin out"
 
 
-def _proof(new: Array) -> ProofReport:
-    """Of pairs with these new vectors, the first 400 of 800 items."""
+def _proof(new: Array, gate: AcceptanceGate | None = None, *, pushed: MethodName = "orthogonal") -> ProofReport:
+    """Of pairs with these new vectors, the first 400 of 800 items; pushed: what the instant crossing is learned by,
+    which is what is chosen itself where it is of the same method."""
     rng = np.random.default_rng(1)
     truth, _ = crossed(0.0)
     turn = np.linalg.qr(rng.standard_normal((DIMENSION, DIMENSION)))[0]
@@ -89,12 +91,17 @@ def _proof(new: Array) -> ProofReport:
     old = (old + 0.8 * rng.standard_normal(old.shape)).astype(np.float32)
     label = np.tile(np.repeat(np.arange(20), PAIRS // 20).astype(str).astype(object), 2)
     source, target = Space("o", DIMENSION, "cosine"), Space("n", DIMENSION, "cosine")
-    recipe = Recipe(method_named("orthogonal"))
-    refit = partial(learn, recipe, source=source, target=target, device=torch.device("cpu"), seed=0)
     pairs = Pairs(old[:PAIRS], new, label=label[:PAIRS])
-    chosen = Refittable(refit(pairs), refit)
-    placed = PlacedPairs(pairs, np.arange(PAIRS))
-    return prove(ProofGallery(old, label=label), placed, chosen, source=source, target=target)
+
+    def learned(method: MethodName) -> Refittable[Transformation]:
+        recipe = Recipe(method)
+        refit = partial(learn, recipe, source=source, target=target, device=torch.device("cpu"), seed=0)
+        return Refittable(refit(pairs), refit)
+
+    chosen = learned("orthogonal")
+    placed, gallery = PlacedPairs(pairs, np.arange(PAIRS)), ProofGallery(old, label=label)
+    instant = chosen if pushed == "orthogonal" else learned(pushed)
+    return prove(gallery, placed, chosen, source=source, target=target, gate=gate, instant=instant)
 
 
 def test_a_crossing_is_predicted_by_the_pairs_that_are_right() -> None:
@@ -104,3 +111,25 @@ def test_a_crossing_is_predicted_by_the_pairs_that_are_right() -> None:
     assert PAIRS - 1.5 * len(WRONG) <= mixed.basis.queries <= PAIRS - 0.75 * len(WRONG)
     assert mixed.metrics[0].cross.mean == pytest.approx(clean.metrics[0].cross.mean, abs=0.03)
     assert any("another item's new vector" in note for note in mixed.notes)
+
+
+@pytest.mark.parametrize("pushed", ["orthogonal", "ridge"])
+def test_neighbours_are_those_of_the_pairs_that_are_right(pushed: MethodName) -> None:
+    right, _ = crossed(0.0)
+    gate = AcceptanceGate("recall@10")
+    clean, mixed = (_gains(_proof(new, gate, pushed=pushed)) for new in (right, slipped(right)))
+    assert min(clean) > 0.1
+    assert mixed == pytest.approx(clean, abs=0.015)
+
+
+def _gains(report: ProofReport) -> list[float]:
+    """By how much the crossing, both queries together and the pushed query find more neighbours than the old search."""
+    assert report.fused is not None
+    stay, instant = (one.quality for name in ("stay", "instant") for one in report.advice if one.name == name)
+    assert stay is not None
+    assert instant is not None
+    return [
+        next(one.difference.mean for one in report.metrics if one.metric == "recall@10"),
+        report.fused.difference.mean,
+        instant.mean - stay.mean,
+    ]
