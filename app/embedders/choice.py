@@ -15,7 +15,11 @@ EmbeddingSide = Literal["query", "document"]
 class EmbedderChoice(BaseModel):
     """What a model says of its embedder. The address and the key are the operator's, and never said here."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"connection": "embeddings", "model": "e5-small"}]},
+    )
 
     connection: Annotated[ResourceId, Field(description="A connection that the operator configured.")]
     model: Annotated[

@@ -269,6 +269,13 @@ class Galleries:
 
     def _check_store(self, new: schemas.NewGallery, choice: schemas.StoreChoice, dimension: int) -> None:
         elsewhere = Elsewhere.from_json(choice.model_dump())
+        if self._settings.storage_url is not None:
+            raise Unprocessable.at(
+                "What was copied into a store of your own is noted on one machine alone, and this service keeps its "
+                "data in an object store, which several share: it takes no galleries in stores of your own. Run "
+                "another, with its own data_dir, for these.",
+                pointer="/store",
+            )
         try:
             with opened(self._stores, elsewhere) as store:
                 found = store.describe()

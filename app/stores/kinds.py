@@ -14,7 +14,7 @@ from typing import Any, Generic
 
 from app.connections.file import ConfiguredConnection, WrongConnections
 from app.connections.options import Options, checked_options
-from app.stores.protocol import Place, Store
+from app.stores.protocol import CannotSwitch, Place, Store, StoreAway, WrongPlace
 
 
 class UnknownConnection(Exception):
@@ -82,7 +82,15 @@ class ConfiguredStores:
         except KeyError:
             there = ", ".join(self.names) or "none, as the setting `connections` names no file with one"
             raise UnknownConnection(f"no connection to a store is named {connection!r}; there are: {there}") from None
-        return kind.open(connection, options, place)
+        try:
+            return kind.open(connection, options, place)
+        except (StoreAway, WrongPlace, CannotSwitch):
+            raise
+        except Exception as error:  # of a client library, which may show what it was given: an address, or a secret
+            raise StoreAway(
+                f"what opens connection {connection!r} failed ({type(error).__name__}): see whether its address and "
+                "its other keys in the file of connections are right"
+            ) from None
 
 
 def _kind(connection: ConfiguredConnection) -> StoreKind[Any]:
