@@ -28,7 +28,14 @@ Texts = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1,
 class EmbeddingsRequest(BaseModel):
     """What to embed. Fields of OpenAI's that change nothing here, such as `user`, are passed over."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {"model": "upg-0193a1b2c3d4e5f60718293a4b5c6d7e-query", "input": ["Where is my parcel?"]},
+            ]
+        },
+    )
 
     model: Annotated[
         str,
