@@ -181,7 +181,7 @@ def test_a_client_that_goes_away_ends_its_export(
     items = items_of(crosswalk)
     with client.stream("GET", ITEMS, headers={"accept": ARROW}) as answer:
         next(answer.iter_raw(1_000))
-        assert len(items.tags()) == 1
+        wait_until(lambda: len(items.tags()) == 1, "the export to hold its version")
     wait_until(lambda: not items.tags(), "the export to end")
     assert client.head(ITEMS, headers={"accept": ARROW}).status_code == 200
     wait_until(lambda: not items.tags(), "the export of a HEAD request to end")
