@@ -1,5 +1,6 @@
 """Transformed vectors written to a column of their own, of the rows whose old vector is still what was read."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ so that it is never somebody else's transaction that is ended for our sake."""
 _BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 """Rows are looked up one by one: the planner, who knows nothing of a temporary table, would read the whole of the
 user's for each batch."""
+_STAGED_IN_MEMORY = "SET temp_buffers = '32MB'"
+"""A batch of 12 MiB does not fit into PostgreSQL's 8, and would go through temporary files."""
 _INLINE_BYTES = 7500  # what a page of 8 kB holds beside a row's key
 
 _TRIGGERS = """
@@ -114,6 +117,8 @@ class Writer:
     def _make_staged(self) -> None:
         keys = sql.SQL(", ").join(sql.SQL(f"k{n} text") for n in range(1, len(self._layout.key.columns) + 1))
         type_ = sql.Identifier(self._layout.extension, self._layout.vector_type)
+        with suppress(errors.InvalidParameterValue):  # of a pooled session, fixed by its first temporary table
+            self._connection.execute(_STAGED_IN_MEMORY)
         inline = self._target.dimension * (2 if self._layout.vector_type == "halfvec" else 4) < _INLINE_BYTES
         self._connection.execute(
             sql.SQL(
