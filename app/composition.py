@@ -25,6 +25,7 @@ from app.galleries.rebuilds import Rebuilds
 from app.galleries.retirement import Retirement
 from app.galleries.samples import Samples
 from app.galleries.service import Galleries
+from app.galleries.settling import StoreSettling
 from app.galleries.targets import StoreTargets
 from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
@@ -81,6 +82,7 @@ class Crosswalk:
     embedders: ConfiguredEmbedders
     galleries: Galleries
     store_targets: StoreTargets
+    store_settling: StoreSettling
     following: Following
     items: GalleryItems
     texts: ItemTexts
@@ -195,6 +197,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         embedders=connections.embedders,
         galleries=galleries,
         store_targets=targets,
+        store_settling=StoreSettling(database, jobs, targets),
         following=Following(database, galleries, jobs),
         items=items,
         texts=texts,

@@ -83,6 +83,7 @@ class Failpoint(StrEnum):
     STORE_BATCH_BEGUN = "store.batch-begun"
     STORE_BATCH_WRITTEN = "store.batch-written"
     STORE_BATCH_NOTED = "store.batch-noted"
+    STORE_SWITCHED = "store.switched"
 
     EMBEDDING_SET_ASIDE = "embedding.set-aside"
     EMBEDDING_ANSWERED = "embedding.answered"

@@ -126,6 +126,7 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     stack.callback(crosswalk.close)
     migrate(crosswalk.database)
     sweep_leftovers(crosswalk)
+    crosswalk.store_settling.ask_where_needed()
     crosswalk.key_ring.read()
     if worker is not None:
         stack.enter_context(worker(settings))

@@ -149,6 +149,11 @@ class StoreChanged(Conflict):
     remedy = "`detail` says what is missing or in the way there. Set that right in the store, and try again."
 
 
+class StoreBusy(Conflict):
+    slug, title = "store-busy", "Something else is at work in the gallery's own store"
+    remedy = "`detail` says what is waited for. Nothing was done: send the request again once that has ended."
+
+
 class NoRoute(Conflict):
     slug, title = "no-route", "No route leads from the query's model to this gallery"
     remedy = "Vectors of different models are never compared. `detail` names the upgrade that would make a route."

@@ -4,7 +4,7 @@ from app.galleries.info import READY
 from app.galleries.schemas import Followed
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
-from app.jobs.service import UNFINISHED, Jobs
+from app.jobs.service import Jobs
 from app.problems import WrongState
 from app.storage.database import Database
 
@@ -35,8 +35,7 @@ class Following:
                     else f"No upgrade has written its vectors into {info.elsewhere} yet: there is nothing to follow."
                 )
             subject = f"{STEP} {info.folder}"
-            waiting = [job for job in self._jobs.of(session, subject) if job.state == UNFINISHED[0]]
-            if not waiting:  # one that runs may have read already what was written since
+            if not self._jobs.waiting(session, subject):  # one that runs may have read already what was written since
                 self._jobs.enqueue(session, STEP, subject, {"gallery": gallery})
             progress = self._jobs.progress(session, subject)
         return Followed(progress=None if progress is None else Progress(**progress))

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.failpoints import Failpoint, reached
 from app.galleries.info import ABANDONED, BUILDING, READY, InStore, target_of
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.problems import Conflict, NotFound, WrongState
+from app.problems import Conflict, InUse, NotFound, Unprocessable, WrongState
 from app.storage.database import utc_now
 from app.stores.protocol import Target
 from models.portable import Space
@@ -24,15 +24,16 @@ from models.portable import Space
 
 @dataclass(frozen=True)
 class TargetOrder:
-    """What an upgrade has written into a store of the user's own. store: the place, as its gallery was registered."""
+    """What an upgrade has written into a store of the user's own, to be dropped there. folder: its gallery's; store:
+    the place, as that gallery was registered."""
 
-    upgrade: str
+    folder: str
     store: dict[str, Any]
     target: Target
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> TargetOrder:
-        return cls(kept["upgrade"], kept["store"], Target(**kept["target"]))
+        return cls(kept["folder"], kept["store"], Target(**kept["target"]))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,7 +51,8 @@ def point(session: Session, gallery: str, number: int) -> None:
     Raises NotFound, and WrongState where the generation is not ready.
     """
     row = session.get(GalleryRow, gallery, with_for_update=True)
-    generation = session.get(GenerationRow, (gallery, number))
+    # Read anew: it may have been forgotten since the session read it first.
+    generation = session.get(GenerationRow, (gallery, number), with_for_update=True, populate_existing=True)
     if row is None or generation is None or generation.state == ABANDONED:
         raise NotFound(f"Gallery {gallery!r} has no generation {number}.")
     if generation.state != READY:
@@ -124,11 +126,28 @@ def statements(session: Session, upgrade: str) -> dict[str, str]:
     return {gallery: statement for gallery, statement in sorted(kept.items()) if statement is not None}
 
 
-def forget_dropped(session: Session, gallery: str, number: int) -> None:
-    """Forgets a generation whose vectors are in the user's own store no more. Its number is not given again."""
-    row = session.get(GenerationRow, (gallery, number), with_for_update=True)
-    if row is not None:
-        _abandon(row, session.get_one(GalleryRow, gallery))
+def give_up(session: Session, gallery: str, number: int) -> TargetOrder:
+    """Forgets a generation whose vectors an upgrade wrote into the user's own store, and returns what is to be dropped
+    there. Its number is not given again.
+
+    Raises NotFound, Unprocessable for what no upgrade wrote there, and InUse where the gallery points at it.
+    """
+    row = session.get(GalleryRow, gallery, with_for_update=True, populate_existing=True)
+    generation = session.get(GenerationRow, (gallery, number), with_for_update=True, populate_existing=True)
+    if row is None or generation is None or generation.state == ABANDONED:
+        raise NotFound(f"Gallery {gallery!r} has no generation {number}.")
+    if row.store is None or generation.in_store is None:
+        raise Unprocessable(
+            f"No upgrade wrote generation {number} of gallery {gallery!r} into a store of your own: what was there "
+            "before is yours to remove, and what is kept here goes with DELETE /upgrades/{upgrade}."
+        )
+    if row.active == number:
+        raise InUse(
+            f"Gallery {gallery!r} points at generation {number}. Roll back first.", used_by=[f"gallery {row.id}"]
+        )
+    order = _order(row.folder, row.store, generation.in_store)
+    _abandon(generation, row)
+    return order
 
 
 def galleries_of(session: Session, upgrade: str) -> list[str]:
@@ -148,10 +167,14 @@ def abandon(session: Session, upgrade: str) -> list[TargetOrder]:
     left = []
     for row, gallery in session.execute(made.where(GenerationRow.upgrade == upgrade)):
         if gallery.store is not None and row.in_store is not None:
-            left.append(TargetOrder(upgrade, gallery.store, InStore.from_json(row.in_store).target))
+            left.append(_order(gallery.folder, gallery.store, row.in_store))
         _abandon(row, gallery)
         reached(Failpoint.GENERATIONS_ABANDONED)
     return left
+
+
+def _order(folder: str, store: dict[str, Any], in_store: dict[str, Any]) -> TargetOrder:
+    return TargetOrder(folder, store, InStore.from_json(in_store).target)
 
 
 def _abandon(row: GenerationRow, gallery: GalleryRow) -> None:

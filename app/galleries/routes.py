@@ -17,6 +17,7 @@ from app.problems import (
     InUse,
     ItemsElsewhere,
     NotFound,
+    StoreBusy,
     StoreChanged,
     Unprocessable,
     WrongState,
@@ -84,7 +85,7 @@ def generations(gallery: GalleryId, parts: Parts) -> GenerationList:
 @router.post(
     "/{gallery}/activate",
     summary="Switch to a generation",
-    responses=problems(NotFound, WrongState, StoreChanged, GalleryStoreAway),
+    responses=problems(NotFound, WrongState, StoreChanged, StoreBusy, GalleryStoreAway),
 )
 def activate(gallery: GalleryId, which: Activation, caller: Caller, parts: Parts) -> Gallery:
     """Points the gallery at a generation, forward or back, in one transaction. What was written since is kept."""
@@ -109,7 +110,7 @@ def follow(gallery: GalleryId, parts: Parts) -> Followed:
     "/{gallery}/generations/{generation}",
     summary="Drop vectors from a store of your own",
     status_code=204,
-    responses=problems(NotFound, InUse, WrongState, Unprocessable, StoreChanged, GalleryStoreAway),
+    responses=problems(NotFound, InUse, WrongState, Unprocessable),
 )
 def drop(
     gallery: GalleryId,
@@ -117,8 +118,9 @@ def drop(
     caller: Caller,
     parts: Parts,
 ) -> None:
-    """Removes the vectors that an upgrade wrote into a store of your own, after it was rolled back. Never done unasked,
-    and never to the vectors that were there before: those are yours."""
+    """Removes the vectors that an upgrade wrote into a store of your own, after it was rolled back: they are forgotten
+    at once, and gone from the store soon after. Never done unasked, and never to the vectors that were there before:
+    those are yours."""
     parts.upgrades.drop(gallery, generation, caller)
 
 

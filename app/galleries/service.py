@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.exc import IntegrityError
@@ -136,6 +137,11 @@ class Galleries:
     def folder(self, info: GalleryInfo) -> GalleryFolder:
         """What a gallery has here, wherever its items lie."""
         return GalleryFolder(self._settings.galleries_dir / info.folder, self._shared)
+
+    def targets_folder(self, folder: str) -> Path:
+        """Where it is noted what upgrades write into the store of a user's own that a gallery lies in. folder: that
+        gallery's, which may be gone."""
+        return self._settings.galleries_dir / folder / "targets"
 
     def store(self, info: GalleryInfo) -> GalleryStore:
         """The Lance store of a gallery's items and generations. Raises ItemsElsewhere where the items lie in a store of

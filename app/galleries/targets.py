@@ -2,26 +2,33 @@
 items, switched to and back, and dropped.
 
 Each step may be done again, and is done outside any transaction, since a store may be slow to answer: what it did is
-noted afterwards. Whatever is called raises GalleryStoreAway and StoreChanged as `elsewhere.opened` does.
+noted afterwards. Whatever is called raises GalleryStoreAway and StoreChanged as `elsewhere.opened` does, NotFound for a
+generation that was forgotten meanwhile, and StoreBusy where others are at work for longer than the caller's patience.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from filelock import FileLock
+import structlog
 
+from app.failpoints import Failpoint, reached
 from app.galleries import generations
 from app.galleries.elsewhere import Elsewhere, opened, told_as_problems
+from app.galleries.generations import TargetOrder
 from app.galleries.info import GalleryInfo, InStore
 from app.galleries.service import Galleries
-from app.problems import InUse, NotFound, StoreChanged, Unprocessable
+from app.galleries.store_locks import FOREVER, Patience, StoreLocks
+from app.problems import NotFound, StoreChanged
 from app.storage.database import Database, utc_now
 from app.stores.copying import Copying, CopyProgress, WrittenWrong, copy_vectors
 from app.stores.kinds import ConfiguredStores
 from app.stores.protocol import Store, Target
 from models.portable import Array
+
+log = structlog.get_logger(__name__)
 
 
 class StoreTargets:
@@ -34,81 +41,143 @@ class StoreTargets:
 
     def copy(self, info: GalleryInfo, number: int, tick: CopyProgress | None = None) -> None:
         """Writes the transformed vectors of all items. One that was cut off is gone on with."""
-        with self._opened(info) as store:
-            store.make_target(self._target(info, number))
-        self._copied(info, number, tick)
+        with self._held(info, number) as target:
+            with self._opened(info) as store:
+                store.make_target(target)
+            self._copied(info, number, target, tick)
 
     def index(self, info: GalleryInfo, number: int) -> None:
-        """Has the store index a generation's vectors, without keeping anybody waiting."""
-        with self._opened(info) as store:
-            store.build_index(self._target(info, number))
+        """Has the store index a generation's vectors, without keeping its readers or writers waiting."""
+        with self._held(info, number) as target, self._opened(info) as store:
+            store.build_index(target)
 
-    def catch_up(self, info: GalleryInfo, number: int, tick: CopyProgress | None = None) -> None:
-        """Writes the vectors of what was written or changed since, and takes out those of what is gone."""
-        self._copied(info, number, tick)
+    def catch_up(
+        self, info: GalleryInfo, number: int, tick: CopyProgress | None = None, patience: Patience = FOREVER
+    ) -> None:
+        """Writes the vectors of what was written or changed since, takes out those of what is gone, and has the store
+        index them."""
+        with self._held(info, number, patience) as target:
+            self._caught_up(info, number, target, tick)
 
-    def switch(self, info: GalleryInfo, number: int, tick: CopyProgress | None = None) -> None:
-        """Catches up, has the store's readers see the generation's vectors, or notes what the user's application has to
-        do about it, and catches up with what was written between the two."""
-        self._copied(info, number, tick)
-        with self._opened(info) as store:
-            statement = store.switch(self._target(info, number)).statement
-        self._note(info, number, lambda before: replace(before, statement=statement))
-        self._copied(info, number, tick)
+    @contextmanager
+    def alone(self, infos: Sequence[GalleryInfo], patience: Patience = FOREVER) -> Iterator[None]:
+        """Keeps others from switching these galleries, in their stores and in the database, until the block ends. Those
+        whose items lie here are passed over.
 
-    def switch_back(self, info: GalleryInfo, number: int) -> None:
-        """Has the store's readers see the old vectors again."""
-        with self._opened(info) as store:
-            statement = store.switch_back(self._target(info, number)).statement
-        self._note(info, number, lambda before: replace(before, statement=statement))
+        A store is first brought to what the database says, where whoever was switching it died in between; and again
+        at the end of a block that raises. Where that cannot be done then, it is done before the next switch, or once
+        the service starts.
+        """
+        theirs = sorted((info for info in infos if info.elsewhere is not None), key=lambda info: info.folder)
+        with ExitStack() as turns:
+            for info in theirs:
+                turns.enter_context(self._locks(info).switching(patience))
+            for info in theirs:
+                self._settle(info)
+            try:
+                yield
+            except Exception:
+                for info in theirs:
+                    try:
+                        self._settle(info)
+                    except Exception:  # what was raised before tells more
+                        log.exception("a store's readers may see what the gallery does not point at", gallery=info.id)
+                raise
+            for info in theirs:
+                self._locks(info).unmark()
 
-    def drop(self, info: GalleryInfo, number: int) -> None:
-        """Removes a generation's vectors from the store. Raises Unprocessable for those that are not an upgrade's, and
-        InUse for those that the gallery points at."""
-        target = self._target(info, number)
-        if info.active == number:
-            raise InUse(
-                f"Gallery {info.id!r} points at generation {number}. Roll back first.", used_by=[f"gallery {info.id}"]
-            )
+    def switch(
+        self, info: GalleryInfo, number: int, tick: CopyProgress | None = None, patience: Patience = FOREVER
+    ) -> None:
+        """Has the store's readers see a generation's vectors, or notes what the user's application has to do about it;
+        then catches up with what was written until that moment. Called while the gallery is held `alone`, after
+        `catch_up`; the database is to say the same before that ends."""
+        with self._held(info, number, patience) as target:
+            self._locks(info).mark()
+            with self._opened(info) as store:
+                statement = store.switch(target).statement
+            reached(Failpoint.STORE_SWITCHED)
+            self._note(info, number, partial(_with_statement, statement))
+            self._caught_up(info, number, target, tick)
+
+    def switch_back(self, info: GalleryInfo) -> None:
+        """Has the store's readers see the vectors again that were there before any upgrade's. Called as `switch`."""
+        self._locks(info).mark()
         with self._opened(info) as store:
-            store.drop(target)
-        with self._database.session() as session:
-            generations.forget_dropped(session, info.id, number)
+            made = {number: one.in_store.target for number, one in info.generations.items() if one.in_store is not None}
+            told = {number: store.switch_back(target).statement for number, target in made.items()}
+        reached(Failpoint.STORE_SWITCHED)
+        for number, statement in told.items():
+            self._note(info, number, partial(_with_statement, statement))
+
+    def left_between(self) -> list[GalleryInfo]:
+        """The galleries whose stores may show something else than the database says, since whoever was switching them
+        died in between. No store is asked."""
+        return [one for one in self._galleries.every() if one.elsewhere is not None and self._locks(one).left_marked]
+
+    def drop(self, order: TargetOrder) -> None:
+        """Removes from the store what an upgrade wrote there, once nobody works at it; readers that see it are switched
+        back before. Nothing where it is gone."""
+        locks = StoreLocks(self._galleries.targets_folder(order.folder))
+        with locks.switching(FOREVER), locks.writing(order.target, FOREVER):
+            with opened(self._stores, Elsewhere.from_json(order.store)) as store:
+                store.switch_back(order.target)
+                store.drop(order.target)
+            locks.forget(order.target)
+
+    def _settle(self, info: GalleryInfo) -> None:
+        """Brings a store that is marked to what the database says by now."""
+        locks = self._locks(info)
+        if not locks.marked:
+            return
+        try:
+            now = self._galleries.info(info.id)
+        except NotFound:  # the mark goes with the gallery's folder
+            return
+        if (active := now.current.in_store) is None:
+            self.switch_back(now)
+        else:
+            with self._opened(now) as store:
+                statement = store.switch(active.target).statement
+            self._note(now, now.active, partial(_with_statement, statement))
+        locks.unmark()
+
+    def _locks(self, info: GalleryInfo) -> StoreLocks:
+        return StoreLocks(self._galleries.targets_folder(info.folder))
+
+    @contextmanager
+    def _held(self, info: GalleryInfo, number: int, patience: Patience = FOREVER) -> Iterator[Target]:
+        """Where a generation's vectors go, kept from others until the block ends. Raises NotFound where it has none."""
+        target = _target(info, number)
+        with self._locks(info).writing(target, patience):
+            yield _target(self._galleries.info(info.id), number)  # it may have been forgotten before our turn came
 
     def _opened(self, info: GalleryInfo) -> AbstractContextManager[Store]:
         return opened(self._stores, _elsewhere(info))
 
-    def _target(self, info: GalleryInfo, number: int) -> Target:
-        """Raises NotFound, and Unprocessable for what no upgrade wrote into a store."""
-        if number not in info.generations:
-            raise NotFound(f"Gallery {info.id!r} has no generation {number}.")
-        if (made := info.generations[number].in_store) is None:
-            raise Unprocessable(
-                f"No upgrade wrote generation {number} of gallery {info.id!r} into a store of your own: what was there "
-                "before is yours to remove, and what is kept here goes with DELETE /upgrades/{upgrade}."
-            )
-        return made.target
+    def _caught_up(self, info: GalleryInfo, number: int, target: Target, tick: CopyProgress | None) -> None:
+        self._copied(info, number, target, tick)
+        with self._opened(info) as store:
+            store.build_index(target)
 
-    def _copied(self, info: GalleryInfo, number: int, tick: CopyProgress | None) -> None:
-        """Notes how far the store is up to date once it is. One process at a time: another waits for it."""
+    def _copied(self, info: GalleryInfo, number: int, target: Target, tick: CopyProgress | None) -> None:
+        """Notes how far the store is up to date once it is. target: held by the caller."""
         elsewhere = _elsewhere(info)
         crossing = self._galleries.lineage(info, number).crossings[-1]
 
         def transform(old: Array) -> Array:
             return crossing.apply(old, None, np.zeros(len(old), bool))
 
-        target, folder = self._target(info, number), self._galleries.folder(info).folder / "targets"
-        folder.mkdir(parents=True, exist_ok=True)
         copying = Copying(
             open=lambda: self._stores.open(elsewhere.connection, elsewhere.place),
             target=target,
             transform=transform,
-            folder=folder,
+            folder=self._galleries.targets_folder(info.folder),
             max_writes_per_second=elsewhere.max_writes_per_second,
             progress=tick,
         )
         try:
-            with told_as_problems(elsewhere), FileLock(folder / f"{target.name}.lock"):
+            with told_as_problems(elsewhere):
                 done = copy_vectors(copying)
         except WrittenWrong as error:
             raise StoreChanged(f"In {elsewhere}: {error}. Look what else writes there, and start anew.") from None
@@ -125,3 +194,15 @@ def _elsewhere(info: GalleryInfo) -> Elsewhere:
     if info.elsewhere is None:
         raise ValueError(f"the items of gallery {info.id!r} lie here")
     return info.elsewhere
+
+
+def _target(info: GalleryInfo, number: int) -> Target:
+    """Raises NotFound."""
+    made = info.generations.get(number)
+    if made is None or made.in_store is None:
+        raise NotFound(f"Gallery {info.id!r} has no generation {number} that an upgrade wrote into its store.")
+    return made.in_store.target
+
+
+def _with_statement(statement: str | None, before: InStore) -> InStore:
+    return replace(before, statement=statement)

@@ -66,6 +66,11 @@ class Jobs:
         )
         return session.scalars(due.limit(1)).first() is not None
 
+    def waiting(self, session: Session, subject: str) -> bool:
+        """Whether a job of a subject is still to be begun."""
+        queued = select(JobRow.id).where(JobRow.subject == subject, JobRow.state == JobState.QUEUED)
+        return session.scalars(queued.limit(1)).first() is not None
+
     def unended(self, session: Session) -> set[str]:
         """The ids of all jobs that wait or run."""
         return set(session.scalars(select(JobRow.id).where(JobRow.state.in_(UNFINISHED))))

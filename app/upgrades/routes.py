@@ -29,6 +29,7 @@ from app.problems import (
     InUse,
     KeyReused,
     NotFound,
+    StoreBusy,
     StoreChanged,
     Unprocessable,
     WrongState,
@@ -220,7 +221,7 @@ def scores(
 @router.post(
     "/{upgrade}/activate",
     summary="Switch to the new model",
-    responses=problems(NotFound, WrongState, StoreChanged, GalleryStoreAway),
+    responses=problems(NotFound, WrongState, StoreChanged, StoreBusy, GalleryStoreAway),
 )
 def activate(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
     """Points every gallery of the upgrade at its new generation, in one transaction; one of strategy `compatible` lets
@@ -232,7 +233,9 @@ def activate(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
 
 
 @router.post(
-    "/{upgrade}/rollback", summary="Roll back", responses=problems(NotFound, WrongState, StoreChanged, GalleryStoreAway)
+    "/{upgrade}/rollback",
+    summary="Roll back",
+    responses=problems(NotFound, WrongState, StoreChanged, StoreBusy, GalleryStoreAway),
 )
 def roll_back(upgrade: UpgradeId, caller: Caller, parts: Parts) -> Upgrade:
     """Points every gallery at the generation before, at once. What was written since is kept. The queries of a

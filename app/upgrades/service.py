@@ -8,7 +8,6 @@ from app.datasets.service import Datasets
 from app.embedders.spending import spent_by
 from app.galleries import generations
 from app.galleries.abandoning import abandon
-from app.galleries.info import READY, GalleryInfo
 from app.galleries.service import Galleries
 from app.galleries.targets import StoreTargets
 from app.http.pagination import rows_seen
@@ -25,14 +24,15 @@ from app.upgrades.checks import UpgradeChecks
 from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.embedding_checks import EmbeddingChecks
 from app.upgrades.forward_request import ForwardUpgrade
+from app.upgrades.made import made_generations
 from app.upgrades.report import report_of
 from app.upgrades.request import COMPATIBLE, FORWARD, FUSED
 from app.upgrades.schemas import EmbeddingSpent, Upgrade, asked_by
 from app.upgrades.states import Event, UpgradeState
+from app.upgrades.switching import UpgradeSwitching
 from app.upgrades.tables import UpgradeRow
 from app.upgrades.transform_units import TransformUnits
 
-_GOALS = {Event.ACTIVATED: UpgradeState.ACTIVE, Event.ROLLED_BACK: UpgradeState.ROLLED_BACK}
 EMBED_PAIRS = "embed_pairs"
 FIRST_STEP = {FORWARD: "train", COMPATIBLE: "train_compatible"}
 
@@ -56,10 +56,10 @@ class Upgrades:
         self._galleries = galleries
         self._jobs = jobs
         self._units = units
-        self._targets = targets
         self._datasets = datasets
         self._embedding = embedding
         self._checks = UpgradeChecks(models, galleries, datasets)
+        self._switching = UpgradeSwitching(database, galleries, jobs, targets, self._checks)
 
     def start(
         self, session: Session, source: str, request: ForwardUpgrade | CompatibleUpgrade, caller: Access
@@ -136,70 +136,42 @@ class Upgrades:
     def activate(self, upgrade: str, caller: Access) -> Upgrade:
         """Points every gallery of the upgrade that is not there yet at the generation that it made, in one transaction.
 
-        The readers of stores of the users' own, in which some galleries lie, are switched just before.
+        The readers of stores of the users' own, in which some galleries lie, are switched just before, and back where
+        the transaction fails.
 
         Raises NotFound, and WrongState unless it is ready, active or was rolled back and no other upgrade is under way
-        in those galleries; GalleryStoreAway and StoreChanged where such a store cannot be switched.
+        in those galleries; GalleryStoreAway and StoreChanged where such a store cannot be switched, and StoreBusy where
+        others have been at work there for too long.
         """
-        for info, number in self._in_stores(upgrade, Event.ACTIVATED, caller):
-            self._targets.switch(info, number)
-        with self._database.session() as session:
-            row = rows.lock(session, upgrade)
-            if row.state != UpgradeState.ACTIVE:
-                rows.move(row, Event.ACTIVATED)
-            behind = [one for one in self._made(session, row) if not self._is_on(session, one[0], row.id)]
-            self._checks.at_rest(session, [name for name, _, _ in behind], caller)
-            for name, number, _ in behind:
-                self._point(session, name, number)
-            return self._wire(session, row)
+        self._switching.activate(upgrade, caller)
+        return self.get(upgrade)
 
     def roll_back(self, upgrade: str, caller: Access) -> Upgrade:
         """Points every gallery of the upgrade that is not there yet at the generation before it. What was written since
         is kept.
 
-        Raises NotFound, and WrongState unless it is active and nothing was built on it since; GalleryStoreAway and
-        StoreChanged as `activate`.
+        Raises NotFound, and WrongState unless it is active and nothing was built on it since; and what `activate`
+        raises of stores.
         """
-        for info, number in self._in_stores(upgrade, Event.ROLLED_BACK, caller):
-            self._targets.switch_back(info, number)
-        with self._database.session() as session:
-            row = rows.lock(session, upgrade)
-            if row.state != UpgradeState.ROLLED_BACK:
-                rows.move(row, Event.ROLLED_BACK)
-            switched = [one for one in self._made(session, row) if self._is_on(session, one[0], row.id)]
-            self._checks.at_rest(session, [name for name, _, _ in switched], caller)
-            for name, number, parent in switched:
-                info = self._galleries.info(name, session)
-                if info.active != number:
-                    raise WrongState(
-                        f"Gallery {name!r} has moved on to generation {info.active}. Roll that back first, or "
-                        f"choose one: POST /galleries/{name}/activate."
-                    )
-                self._galleries.point(session, name, parent)
-            return self._wire(session, row)
+        self._switching.roll_back(upgrade, caller)
+        return self.get(upgrade)
 
     def switch(self, gallery: str, number: int, caller: Access) -> None:
         """Points one gallery at one of its generations, and brings the upgrades that made them into line.
 
-        Raises NotFound, and WrongState for a generation that is not ready or while an upgrade is under way;
-        GalleryStoreAway and StoreChanged as `activate`.
+        Raises NotFound, and WrongState for a generation that is not ready or while an upgrade is under way; and what
+        `activate` raises of stores.
         """
-        self._switch_store(gallery, number, caller)
-        with self._database.session() as session:
-            self._galleries.info(gallery, session)
-            self._checks.at_rest(session, [gallery], caller)
-            self._point(session, gallery, number)
+        self._switching.switch(gallery, number, caller)
 
     def drop(self, gallery: str, number: int, caller: Access) -> None:
-        """Removes the vectors that an upgrade wrote into a store of the user's own, and that lost.
+        """Forgets a generation whose vectors an upgrade wrote into a store of the user's own, and that lost; a job
+        removes them there.
 
         Raises NotFound, Unprocessable for what no upgrade wrote there, InUse where the gallery points at them, and
         WrongState where the upgrade is under way or waits to be switched to.
         """
-        info = self._galleries.info(gallery)
-        with self._database.read() as session:
-            self._checks.settled(session, [gallery], caller)
-        self._targets.drop(info, number)
+        self._switching.drop(gallery, number, caller)
 
     def cancel(self, upgrade: str) -> Upgrade:
         """Stops an upgrade; every gallery is as it was.
@@ -210,11 +182,12 @@ class Upgrades:
             row = rows.lock(session, upgrade)
             if row.state != UpgradeState.CANCELLED:
                 rows.move(row, Event.CANCELLED)
-                for name, _, parent in self._made(session, row):
-                    if self._is_on(session, name, row.id):
+                for one in made_generations(session, self._galleries, row):
+                    if one.serves:
+                        name = one.gallery.id
                         raise WrongState(
                             f"Gallery {name!r} is searched through upgrade {row.id}. Switch it back first: POST "
-                            f"/galleries/{name}/activate with generation {parent}."
+                            f"/galleries/{name}/activate with generation {one.parent}."
                         )
                 abandon(session, self._jobs, row.id)
                 self._jobs.request_cancel(session, row.id)
@@ -250,38 +223,6 @@ class Upgrades:
         needing = session.scalars(select(UpgradeRow).where(named, UpgradeRow.state.not_in(states.ENDED)))
         return [f"upgrade {row.id}" for row in needing]
 
-    def _in_stores(self, upgrade: str, event: Event, caller: Access) -> list[tuple[GalleryInfo, int]]:
-        """The galleries of an upgrade that lie in stores of the users' own, each with the generation made there.
-
-        Raises NotFound, and WrongState where the event cannot happen.
-        """
-        with self._database.read() as session:
-            row = rows.find(session, upgrade)
-            made = [(self._galleries.info(name, session), number) for name, number, _ in self._made(session, row)]
-            if event == Event.ACTIVATED and not made and generations.galleries_of(session, row.id):
-                raise WrongState(
-                    f"What upgrade {row.id} made has been dropped from the stores that it was in. Start another "
-                    "upgrade.",
-                    state=row.state,
-                )
-            there = [(info, number) for info, number in made if info.elsewhere is not None]
-            if there and row.state != _GOALS[event]:
-                rows.after(row, event)
-                self._checks.at_rest(session, [info.id for info, _ in there], caller)
-            return there
-
-    def _switch_store(self, gallery: str, number: int, caller: Access) -> None:
-        """Switches the readers of a gallery's store of the user's own, if it lies in one, to a generation."""
-        with self._database.read() as session:
-            info = self._galleries.info(gallery, session)
-            if info.elsewhere is None or number not in info.generations:
-                return
-            self._checks.at_rest(session, [gallery], caller)
-        if info.generations[number].parent is not None and info.generations[number].state == READY:
-            self._targets.switch(info, number)
-        elif info.current.parent is not None and number == info.current.parent:
-            self._targets.switch_back(info, info.active)
-
     def _with_dataset(self, session: Session, upgrade: str, request: ForwardUpgrade) -> ForwardUpgrade:
         """The request with a dataset of its own, where it names none to put pairs into that are to be embedded."""
         if "dataset" in request.model_fields_set:
@@ -289,41 +230,6 @@ class Upgrades:
         dataset = NewDataset(id=f"{upgrade}-pairs", description=f"Pairs that were embedded for upgrade {upgrade}.")
         self._datasets.add(session, dataset)
         return request.model_copy(update={"dataset": dataset.id})
-
-    def _point(self, session: Session, gallery: str, number: int) -> None:
-        """Points a gallery at a generation, and brings the states of all its upgrades into line.
-
-        An upgrade becomes active with the last of its galleries that is switched to it, and rolled back with the last
-        that is switched away from it. Raises NotFound, and WrongState for a generation that is not ready.
-        """
-        made = self._galleries.info(gallery, session).generations.values()
-        upgrades = sorted({generation.upgrade for generation in made if generation.upgrade is not None})
-        # Upgrades are locked before galleries, as by all who lock both: so nobody waits for one who waits for him.
-        locked = [rows.lock(session, upgrade) for upgrade in upgrades]
-        self._galleries.point(session, gallery, number)
-        for row in locked:
-            switched = [self._is_on(session, name, row.id) for name in generations.galleries_of(session, row.id)]
-            if all(switched) and row.state in (UpgradeState.READY, UpgradeState.ROLLED_BACK):
-                rows.move(row, Event.ACTIVATED)
-            elif not any(switched) and row.state == UpgradeState.ACTIVE:
-                rows.move(row, Event.ROLLED_BACK)
-
-    def _is_on(self, session: Session, gallery: str, upgrade: str) -> bool:
-        """Whether a gallery's active generation is the one that an upgrade made, or was built on it."""
-        info = self._galleries.info(gallery, session)
-        return any(generation.upgrade == upgrade for generation in info.ancestry(info.active))
-
-    def _made(self, session: Session, row: UpgradeRow) -> list[tuple[str, int, int]]:
-        """Gallery, generation and parent generation, for every gallery that the upgrade built a generation of."""
-        if row.strategy == COMPATIBLE:
-            return []
-        infos = [self._galleries.info(name, session) for name in generations.galleries_of(session, row.id)]
-        return [
-            (info.id, generation.number, generation.parent)
-            for info in infos
-            for generation in info.generations.values()
-            if generation.upgrade == row.id and generation.parent is not None
-        ]
 
     def _wire(self, session: Session, row: UpgradeRow) -> Upgrade:
         request = asked_by(row.request)

@@ -15,6 +15,7 @@ STEPS: Mapping[str, str] = {
     "sample": "workers.steps.sample",
     "reindex": "workers.steps.reindex",
     "drop_target": "workers.steps.drop_target",
+    "settle_store": "workers.steps.settle_store",
     "follow": "workers.steps.follow",
     "evaluate_models": "workers.steps.evaluate_models",
     "train_side_information": "workers.steps.train_side_information",

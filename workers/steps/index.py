@@ -28,9 +28,8 @@ def run(context: StepContext) -> None:
     targets = crosswalk.store_targets
     for info in in_stores:
         targets.index(info, numbers[info.id])
-    finish = targets.switch if upgrade.asked.activate == "when_accepted" else targets.catch_up
     for info in in_stores:
-        finish(info, numbers[info.id], context.progress)
+        targets.catch_up(info, numbers[info.id], context.progress)
     built = {name: Built(**made) for name, made in state.items()}
 
     def apply(session: Session) -> None:
@@ -41,7 +40,11 @@ def run(context: StepContext) -> None:
             {info.id: numbers[info.id] for info in in_stores},
         )
 
-    context.finish(apply)
+    switched = in_stores if upgrade.asked.activate == "when_accepted" else []
+    with targets.alone(switched):
+        for info in switched:
+            targets.switch(info, numbers[info.id], context.progress)
+        context.finish(apply)
     for name, made in built.items():
         settle(crosswalk, name, made)
 

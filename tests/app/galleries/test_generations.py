@@ -6,11 +6,14 @@ import pytest
 
 from app.composition import Crosswalk, compose
 from app.galleries import generations
+from app.galleries.info import READY
 from app.galleries.schemas import NewGallery
+from app.galleries.tables import GenerationRow
 from app.problems import Conflict, NotFound
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.migrate import migrate
 
 
 @pytest.fixture
@@ -59,3 +62,25 @@ def test_model_of_an_abandoned_generation_is_in_use_no_more(crosswalk: Crosswalk
     crosswalk.models.delete("new")
     with pytest.raises(NotFound):
         crosswalk.models.get("new")
+
+
+def test_generation_that_was_forgotten_since_a_transaction_read_it_is_not_pointed_at(
+    settings: Settings, postgres_url: str
+) -> None:
+    settings = settings.model_copy(update={"database_url": postgres_url})
+    crosswalk = compose(settings)
+    migrate(crosswalk.database)
+    for model in ("old", "new"):
+        crosswalk.models.create(NewModel(id=model, dimension=2, metric="ip"))
+    crosswalk.galleries.create(NewGallery(id="g", model="old"))
+    number = built(crosswalk, "first")
+    with crosswalk.database.session() as session:
+        generations.published(session, "g", number, 1, "index")
+    with crosswalk.database.session() as session:
+        before = session.get_one(GenerationRow, ("g", number))
+        assert before.state == READY
+        with crosswalk.database.session() as other:
+            generations.abandon(other, "first")
+        with pytest.raises(NotFound):
+            generations.point(session, "g", number)
+    crosswalk.close()

@@ -17,6 +17,7 @@ WITHOUT_TORCH = {
     "index",
     "reindex",
     "drop_target",
+    "settle_store",
     "follow",
 }
 """What they would wait for torch is longer than many of them take."""

@@ -132,7 +132,7 @@ def test_new_vectors_come_beside_the_old_follow_the_table_and_go_when_told(scene
     assert table.added() == [column]
     assert _same(table.vectors(VECTOR, of=f"{TABLE}_current"), table.vectors(VECTOR))
     assert scene.client.delete("/galleries/faq/generations/2").status_code == 204
-    assert table.added() == []
+    wait_until(lambda: table.added() == [], "the vectors to be dropped")
     again = scene.client.post(f"/upgrades/{upgrade['id']}/activate")
     assert (again.status_code, again.json()["state"]) == (409, "rolled_back")
     assert table.originals() == before
