@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from app.vectors import MODEL_KEY
-from models.portable import Array, PortableCrossing, replacing
+from models.portable import Array, BeyondFloat32, PortableCrossing, replacing
 
 _UPGRADE_KEY, _SEARCH_KEY, _INDEX_KEY = b"crosswalk.upgrade", b"crosswalk.search", b"crosswalk.index_of"
 
@@ -42,13 +42,17 @@ class Applied:
 
 @dataclass(frozen=True)
 class _Job:
-    """The crossing of one file: which column is read, and the columns of the file that is written."""
+    """The crossing of one file: which columns are read, and the columns of the file that is written.
+
+    place, side_place: the numbers of the columns of vectors and of side-information, None where that is not read.
+    """
 
     crossing: PortableCrossing
     push: bool
     model: str
     column: str
-    side: bool
+    place: int
+    side_place: int | None
     schema: Any
     dimension: int
 
@@ -91,18 +95,26 @@ def _job(crossing: PortableCrossing, schema: Any, made_by: str | None, column: s
     (card.require_target if push else card.require_source)(model)
     if push:
         crossing.crossing.plain.push(np.zeros((0, space.dimension), np.float32))
-    _check_type(schema.field(name).type, name, space.dimension, str(space))
-    side = not push and card.side_dimension is not None and _SIDE in schema.names
-    if side:
-        _check_type(schema.field(_SIDE).type, _SIDE, card.side_dimension or 0, "the crossing")
-    return _Job(crossing, push, model, name, side, _written_schema(crossing, schema, name, push), space.dimension)
+    _check_type(schema.field(_place(schema, name)).type, name, space.dimension, str(space))
+    side_place = None
+    if not push and card.side_dimension is not None and _SIDE in schema.names:
+        side_place = _place(schema, _SIDE)
+        _check_type(schema.field(side_place).type, _SIDE, card.side_dimension, "the crossing")
+    place = _place(schema, name)
+    written = _written_schema(crossing, schema, place, push)
+    return _Job(crossing, push, model, name, place, side_place, written, space.dimension)
+
+
+def _place(schema: Any, column: str) -> int:
+    """The number of the one column of this name."""
+    if (many := schema.names.count(column)) > 1:
+        raise CannotApply(f"There are {many} columns {column!r}.")
+    return int(schema.names.index(column))
 
 
 def _column(schema: Any, column: str | None, model: str) -> str:
     wanted = (column,) if column else (f"{_EMBEDDING}.{model}", _EMBEDDING)
     for name in wanted:
-        if schema.names.count(name) > 1:
-            raise CannotApply(f"There are {schema.names.count(name)} columns {name!r}.")
         if name in schema.names:
             return name
     there = ", ".join(map(repr, schema.names))
@@ -142,8 +154,8 @@ def _storage(type_: Any) -> Any:
     return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
 
 
-def _written_schema(crossing: PortableCrossing, schema: Any, column: str, push: bool) -> Any:
-    card = crossing.card
+def _written_schema(crossing: PortableCrossing, schema: Any, place: int, push: bool) -> Any:
+    card, column = crossing.card, schema.names[place]
     metadata = dict(schema.metadata or {})
     metadata.pop(b"pandas", None)  # it names columns that are no more
     metadata[_UPGRADE_KEY] = card.upgrade.encode()
@@ -163,7 +175,7 @@ def _written_schema(crossing: PortableCrossing, schema: Any, column: str, push: 
             raise CannotApply(
                 f"There is a column {field.name!r} already, which is what would be written. Leave it out."
             )
-    fields = [vectors if field.name == column else field for field in schema]
+    fields = [vectors if number == place else field for number, field in enumerate(schema)]
     return pa.schema([*fields, *added], metadata=metadata)
 
 
@@ -194,26 +206,35 @@ def _rows_at_a_time(job: _Job, metadata: Any) -> int:
 
 def _piece(job: _Job, batch: Any, start: int) -> tuple[Any, int]:
     """The rows as they are written, and how many lacked side-information."""
-    rows = _vectors(batch.column(job.column), job.column, job.dimension, start)
-    columns = {name: batch.column(name) for name in batch.schema.names}
-    card, lacking = job.crossing.card, 0
-    if job.push:
-        pushed = job.crossing.push(rows, made_by=job.model)
-        columns[job.column] = _lists(pushed.queries)
-        columns[SCALE] = pa.array(np.full(len(rows), pushed.scale))
-        columns[OFFSET] = pa.array(pushed.offset)
-    else:
-        known = np.zeros(len(rows), bool)
-        side = None
-        if job.side:
-            given = batch.column(_SIDE)
-            known = given.is_valid().to_numpy(zero_copy_only=False)
-            side = np.zeros((len(rows), card.side_dimension or 0), np.float32)
-            places = start + np.flatnonzero(known)
-            side[known] = _vectors(given.drop_null(), _SIDE, side.shape[1], places)
-        columns[job.column] = _lists(job.crossing.apply(rows, side, known, made_by=job.model))
-        lacking = 0 if card.side_dimension is None else len(rows) - int(known.sum())
-    return pa.RecordBatch.from_arrays(list(columns.values()), schema=job.schema), lacking
+    rows = _vectors(batch.column(job.place), job.column, job.dimension, start)
+    columns, lacking = list(batch.columns), 0  # by their numbers: of those carried along, two may have one name
+    try:
+        if job.push:
+            pushed = job.crossing.push(rows, made_by=job.model)
+            columns[job.place] = _lists(pushed.queries)
+            columns += [pa.array(np.full(len(rows), pushed.scale)), pa.array(pushed.offset)]
+        else:
+            side, known = _side_of(job, batch, start)
+            columns[job.place] = _lists(job.crossing.apply(rows, side, known, made_by=job.model))
+            lacking = 0 if job.crossing.card.side_dimension is None else len(rows) - int(known.sum())
+    except BeyondFloat32 as error:
+        places = start + np.asarray(error.rows, np.int64)
+        raise CannotApply(
+            f"The crossing takes column {job.column!r} beyond what float32 holds in {len(places)} of {len(rows)} rows: "
+            f"{_named(places)}."
+        ) from error
+    return pa.RecordBatch.from_arrays(columns, schema=job.schema), lacking
+
+
+def _side_of(job: _Job, batch: Any, start: int) -> tuple[Array | None, NDArray[np.bool_]]:
+    """The side-information of each row, (n, d_side), and which rows have some, (n,); None where it is not read."""
+    if job.side_place is None:
+        return None, np.zeros(len(batch), bool)
+    given = batch.column(job.side_place)
+    known = given.is_valid().to_numpy(zero_copy_only=False)
+    side = np.zeros((len(batch), job.crossing.card.side_dimension or 0), np.float32)
+    side[known] = _vectors(given.drop_null(), _SIDE, side.shape[1], start + np.flatnonzero(known))
+    return side, known
 
 
 def _vectors(column: Any, name: str, dimension: int, start: int | NDArray[np.int64]) -> Array:

@@ -8,22 +8,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli.applied_files import CannotApply, apply_to_file
 from app.cli.ending import described, give_up, refuse
+from app.demo.service import ended_by_signals
 from models.portable import ArtifactError, NotPushable, PortableCrossing, load_crossing
 
 
 def apply_crossing(
     artifact: Path, vectors: Path, out: Path, made_by: str | None, column: str | None, *, push: bool, force: bool
 ) -> None:
-    """Writes the file, and says how much. Exits with another status than 0 where anything is wrong; then nothing is
-    written."""
-    if out.exists() and out.samefile(vectors):
-        refuse(f"{out} is the file that is read: its own vectors would be lost. Name another.")
-    if out.exists() and not force:
-        refuse(f"{out} is there already. --force writes over it.")
+    """Writes the file, and says how much. Where anything is wrong, nothing is written, and it exits: with 2 for an
+    artifact, a file or options that are wrong, with 1 where a file cannot be read or written to its end, and with 128
+    and the signal's number where one ends it."""
+    _refuse_losing(artifact, vectors, out, force=force)
     crossing = _loaded(artifact)
     console = Console(stderr=True)
     columns = (TextColumn("crossing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with (
+        ended_by_signals(),
+        Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar,
+    ):
         task = bar.add_task("crossing", total=None)
 
         def advance(done: int, total: int) -> None:
@@ -32,7 +34,7 @@ def apply_crossing(
         try:
             applied = apply_to_file(crossing, vectors, out, made_by=made_by, column=column, push=push, progress=advance)
         except (CannotApply, ArtifactError, NotPushable) as error:
-            give_up(f"{vectors}: {error} Nothing was written.")
+            refuse(f"{vectors}: {error} Nothing was written.")
         except OSError as error:
             give_up(f"{described(error)}. Nothing was written.")
     card = crossing.card
@@ -44,10 +46,24 @@ def apply_crossing(
         typer.echo(f"{applied.without_side:,} of them without side-information, which this crossing reads.", err=True)
 
 
+def _refuse_losing(artifact: Path, vectors: Path, out: Path, *, force: bool) -> None:
+    """Ends the command where what would be written takes the place of what is there and is not to be lost."""
+    if not out.exists():
+        return
+    if out.samefile(vectors):
+        refuse(f"{out} is the file that is read: its own vectors would be lost. Name another.")
+    if out.samefile(artifact):
+        refuse(f"{out} is the crossing, which would be lost. Name another.")
+    if not out.is_file():
+        refuse(f"{out} is no file, such as --force writes over. Name another.")
+    if not force:
+        refuse(f"{out} is there already. --force writes over it.")
+
+
 def _loaded(artifact: Path) -> PortableCrossing:
     try:
         return load_crossing(artifact)
     except ArtifactError as error:
-        refuse(f"{artifact} is no crossing that can be used: {error}.")
+        refuse(f"{artifact} is no crossing that can be used: {described(error)}.")
     except OSError as error:
-        refuse(f"{described(error)}.")
+        give_up(f"{described(error)}.")

@@ -9,6 +9,8 @@ import httpx
 import typer
 
 _REFUSED, _FAILED = 2, 1
+_LONGEST = 500
+"""Characters that are shown of an exception, which may repeat a file."""
 
 
 def refuse(message: str) -> NoReturn:
@@ -35,10 +37,11 @@ def told_in_one_line() -> Iterator[None]:
 
 
 def described(error: Exception) -> str:
-    """An exception as words on one line; its kind where it has none."""
+    """An exception as words on one line, with nothing that a terminal would act on; its kind where it has none."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    line = "".join(character if character.isprintable() else "�" for character in " ".join(str(error).split()))
+    return line[:_LONGEST].rstrip(".") or type(error).__name__
 
 
 def _end(message: str, status: int) -> NoReturn:

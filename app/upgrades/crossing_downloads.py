@@ -13,12 +13,12 @@ import numpy as np
 
 from app.artifacts.crossings import Crossing, open_crossing
 from app.artifacts.folder import UpgradeArtifacts
-from app.artifacts.onnx_graph import onnx_bytes
+from app.artifacts.onnx_graph import GraphDiffers, onnx_bytes
 from app.artifacts.score_translations import has_score_translations, open_score_translations
 from app.artifacts.shared import SharedArtifacts
 from app.problems import WrongState
 from app.settings import Settings
-from app.upgrades.request import FORWARD
+from app.upgrades.request import FORWARD, FUSED
 from app.upgrades.schemas import Upgrade
 from app.upgrades.service import Upgrades
 from app.upgrades.states import ENDED, RUNNING, UpgradeState
@@ -81,8 +81,8 @@ class CrossingDownloads:
         self._upgrades = upgrades
 
     def file(self, upgrade: str, format: CrossingFormat) -> CrossingDownload:
-        """The crossing of an upgrade as a file. Raises NotFound; WrongState where there is none to take away, saying
-        why; CorruptArtifact where what was learned is damaged."""
+        """The crossing of an upgrade as a file. Raises NotFound; WrongState where there is none to take away, or none
+        in this format, saying why; CorruptArtifact where what was learned is damaged."""
         now = self._upgrades.get(upgrade)
         proofs = _proofs(now)
         self._shared.refresh()
@@ -99,11 +99,22 @@ class CrossingDownloads:
                 path = self._made(card, name, lambda: crossing_bytes(PortableCrossing(card, crossing, scores)))
                 return CrossingDownload(path, name, _BYTES)
             case CrossingFormat.ONNX:
-                path = self._made(card, name, lambda: onnx_bytes(crossing, card))
-                return CrossingDownload(path, name, _BYTES)
+                return CrossingDownload(self._graph(now, crossing, card, name), name, _BYTES)
             case CrossingFormat.CARD:
                 name = f"{name}.json"
                 return CrossingDownload(self._made(card, name, card.to_json().encode), name, _JSON)
+
+    def _graph(self, upgrade: Upgrade, crossing: Crossing, card: CrossingCard, name: str) -> Path:
+        """The crossing as a graph. Raises WrongState where ONNX Runtime computes anything else from it than numpy."""
+        try:
+            return self._made(card, name, lambda: onnx_bytes(crossing, card))
+        except GraphDiffers as error:
+            raise WrongState(
+                f"Upgrade {upgrade.id} has no graph to hand out: what ONNX Runtime computes from it {error}. "
+                "`format=safetensors` is the same crossing, and `crosswalk apply` computes it with numpy.",
+                state=upgrade.state,
+                upgrade=upgrade.id,
+            ) from error
 
     def _made(self, card: CrossingCard, name: str, content: Callable[[], bytes]) -> Path:
         """The file of this name, made unless it is there and whole."""
@@ -144,9 +155,16 @@ def _card(
         uncertainty=None if crossing.uncertainty is None else crossing.uncertainty.card,
         scores=None if scores is None else scores.card,
         pushing=pushing,
-        served_as=upgrade.served_as or "crossing",
+        served_as=_served_as(upgrade, proofs),
         proof={name: {key: proof[key] for key in _FIGURES if key in proof} for name, proof in proofs.items()},
     )
+
+
+def _served_as(upgrade: Upgrade, proofs: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the gate accepted. A dry run serves nothing, so that only its proofs say it; of several galleries, one that
+    needs the old model's queries has all of them need it."""
+    fused = upgrade.served_as == FUSED or any(proof.get("served_as") == FUSED for proof in proofs.values())
+    return FUSED if fused else "crossing"
 
 
 def _proofs(upgrade: Upgrade) -> Mapping[str, Mapping[str, Any]]:

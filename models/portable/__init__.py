@@ -7,6 +7,7 @@ Nothing is ever unpickled: an artifact is one safetensors file and one JSON card
     ├── ArtifactError
     │   ├── CorruptArtifact      checksum, shapes, dtypes or card are wrong: learn or copy the artifact again
     │   └── WrongDirection       a sound artifact, but between other spaces than the caller's
+    ├── BeyondFloat32            (also a ValueError) a sound artifact makes of some rows what float32 does not hold
     ├── NotPushable              (also a ValueError) this transformation cannot be pushed into the query
     └── NotTranslated            (also a ValueError) what a score is worth in the other space was not learned
 """
@@ -18,7 +19,15 @@ from .checksummed import CARD, read_sealed
 from .crossing import Crossing
 from .crossing_card import CrossingCard
 from .crossing_file import PortableCrossing, check_crossing, crossing_bytes, load_crossing, parse_crossing
-from .errors import ArtifactError, CorruptArtifact, NotPushable, NotTranslated, PortableError, WrongDirection
+from .errors import (
+    ArtifactError,
+    BeyondFloat32,
+    CorruptArtifact,
+    NotPushable,
+    NotTranslated,
+    PortableError,
+    WrongDirection,
+)
 from .fusion import Alphas, Fusion, PushedFusion, load_fusion, save_fusion
 from .layers import Affine, Array, Dense, Kernel, Lengths, Network, as_indexed
 from .moments import Linear, Moments
@@ -70,6 +79,7 @@ __all__ = [
     "Architecture",
     "Array",
     "ArtifactError",
+    "BeyondFloat32",
     "Calibration",
     "Card",
     "CorruptArtifact",

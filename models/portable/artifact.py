@@ -40,8 +40,10 @@ def transformation_of(card: Card, arrays: Arrays) -> Transformation:
     """The transformation that a card describes, of its arrays by name. Raises CorruptArtifact where they do not fit."""
     try:
         return Transformation(card, _affine(arrays), _network(arrays), _kernel(arrays), _affine(arrays, "stand_in"))
-    except (ValueError, KeyError) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptArtifact(f"weights do not fit the card: {error}") from error
+    except KeyError as error:
+        raise CorruptArtifact(f"weights do not fit the card: there is no {error}") from error
 
 
 def _named(transformation: Transformation) -> Iterator[tuple[str, Array]]:
@@ -76,7 +78,9 @@ def _affine(arrays: Arrays, name: str = "affine") -> Affine | None:
         return None
     lengths = None
     if name == "affine" and "lengths.slope" in arrays:
-        scale, intercept, level = arrays["lengths.scalars"].tolist()
+        if (scalars := arrays["lengths.scalars"]).shape != (3,) or scalars.dtype.kind != "f":
+            raise ValueError(f"the scalars of lengths are {scalars.shape} {scalars.dtype}, not (3,) float64")
+        scale, intercept, level = scalars.tolist()
         lengths = Lengths(arrays["lengths.slope"], scale, intercept, level)
     return Affine(arrays[f"{name}.weight"], arrays[f"{name}.bias"], arrays.get(f"{name}.side_weight"), lengths)
 

@@ -7,10 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .card import Card, Space
+from .card import Card, Space, is_name
 from .errors import CorruptArtifact, WrongDirection
+from .strict_json import shown, strict_json
 
 _KIND, _FORMAT = "crosswalk crossing", 1
+_SERVED_AS = ("crossing", "fused")
+_PARTS = ("chosen", "plain", "uncertainty", "scores")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,31 +102,46 @@ class CrossingCard:
     def from_json(cls, text: str) -> CrossingCard:
         """Reads a saved card; raises CorruptArtifact where anything is missing, or contradicts itself."""
         try:
-            said: dict[str, Any] = json.loads(text)
-            if (said["kind"], said["format"]) != (_KIND, _FORMAT):
-                raise CorruptArtifact(
-                    f"it is a {said['kind']!r} of format {said['format']!r}; read is a {_KIND!r} of format {_FORMAT}"
-                )
+            said = strict_json(text)
+            if not isinstance(said, dict):
+                raise CorruptArtifact("its card is no JSON object")
+            _check_kind(said)
             parts = {
-                name: None if part is None else Card.from_json(json.dumps(part)) for name, part in said["parts"].items()
+                name: None if said["parts"][name] is None else Card.of_fields(said["parts"][name]) for name in _PARTS
             }
             chosen, plain = parts["chosen"], parts["plain"]
             if chosen is None or plain is None:
                 raise CorruptArtifact("its card describes no transformation")
-            card = cls(
-                said["upgrade"],
-                chosen,
-                plain,
-                parts["uncertainty"],
-                parts["scores"],
-                said["pushing"],
-                said["served_as"],
-                said["proof"],
-            )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            told = (said["upgrade"], said["pushing"], said["served_as"], said["proof"])
+        except (ValueError, TypeError, KeyError) as error:
             raise CorruptArtifact(f"its card is unreadable: {error}") from error
+        upgrade, pushing, served_as, proof = told
+        card = cls(upgrade, chosen, plain, parts["uncertainty"], parts["scores"], pushing, served_as, proof)
+        _check_told(card)
         spaces = dataclasses.asdict(card.source), dataclasses.asdict(card.target)
         ways = {(part.source, part.target) for part in parts.values() if part is not None}
         if (said.get("from"), said.get("to")) != spaces or len(ways) > 1:
             raise CorruptArtifact("its card names other models than those that its parts lead between")
         return card
+
+
+def _check_kind(said: Mapping[str, Any]) -> None:
+    """Raises CorruptArtifact unless it is a card that this release reads, and KeyError where it does not say."""
+    kind, format = said["kind"], said["format"]
+    if kind != _KIND:
+        raise CorruptArtifact(f"it is a {shown(kind)}, and no {_KIND!r}")
+    if type(format) is not int or format != _FORMAT:
+        raise CorruptArtifact(f"it is of format {shown(format)}, and this release reads format {_FORMAT}")
+
+
+def _check_told(card: CrossingCard) -> None:
+    """Raises CorruptArtifact where what a card tells besides its parts is of another type than it is written in."""
+    right = {
+        "upgrade": is_name(card.upgrade),
+        "pushing": card.pushing is None or isinstance(card.pushing, str),
+        "served_as": isinstance(card.served_as, str) and card.served_as in _SERVED_AS,
+        "proof": isinstance(card.proof, dict),
+    }
+    for name, is_right in right.items():
+        if not is_right:
+            raise CorruptArtifact(f"its card is unreadable: its {name} is {shown(getattr(card, name))}")

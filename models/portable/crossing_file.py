@@ -17,10 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from .artifact import transformation_arrays, transformation_of
 from .crossing import Crossing
 from .crossing_card import CrossingCard
-from .errors import CorruptArtifact, NotTranslated, WrongDirection
+from .errors import BeyondFloat32, CorruptArtifact, NotTranslated, WrongDirection
 from .layers import Array, checked
 from .pushing import PushedQueries
 from .score_translation import ScoreRoute, ScoreTranslations, TranslatedScores, score_arrays, score_translations_of
+from .strict_json import shown
 from .tensor_file import Arrays, header_end, parse_tensors, tensor_bytes
 from .uncertainty import uncertainty_arrays, uncertainty_of
 
@@ -54,10 +55,14 @@ class PortableCrossing:
 
         embeddings: (n, d_old) float32; side_information: (n, d_side) float32, with has_side (n,) bool for the rows
         where it is known, None for all → (n, d_new) float32. Rows without it are transformed without it. Raises
-        WrongDirection for another model, and ValueError for a wrong dimension, or a NaN or an infinity.
+        WrongDirection for another model, ValueError for a wrong dimension, or a NaN or an infinity, and BeyondFloat32
+        where that, or more, would come out.
         """
         rows, side, known = self._inputs(embeddings, side_information, has_side, made_by)
-        return self.crossing.apply(rows, side, known)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+            transformed = self.crossing.apply(rows, side, known)
+        _refuse_beyond(np.asarray(np.isfinite(transformed).all(axis=1)))
+        return transformed
 
     def expected_error(
         self,
@@ -72,17 +77,27 @@ class PortableCrossing:
         the new model itself would have made; NaN where it was not learned. Raises as `apply`."""
         rows, side, known = self._inputs(embeddings, side_information, has_side, made_by)
         outputs = _finite(transformed, self.card.target.dimension, f"transformed vectors of {self.card.target}")
-        return self.crossing.expected_error(rows, side, known, outputs)
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = self.crossing.expected_error(rows, side, known, outputs)
+        if self.crossing.uncertainty is not None:
+            learned = np.ones(len(rows), bool) if self.card.side_dimension is None else known
+            _refuse_beyond(~np.isnan(errors) | ~learned)
+        return errors
 
     def push(self, queries: Array, *, made_by: str) -> PushedQueries:
         """Turns queries of the new model, `made_by`, (m, d_new) float32, into queries that an index of untouched old
         vectors answers.
 
-        Raises WrongDirection for another model, NotPushable where the crossing cannot be pushed, and ValueError for a
-        wrong dimension, or a NaN or an infinity.
+        Raises WrongDirection for another model, NotPushable where the crossing cannot be pushed, ValueError for a wrong
+        dimension, or a NaN or an infinity, and BeyondFloat32 where that, or more, would come out.
         """
         self.card.require_target(made_by)
-        return self.crossing.plain.push(_finite(queries, self.card.target.dimension, f"queries of {self.card.target}"))
+        rows = _finite(queries, self.card.target.dimension, f"queries of {self.card.target}")
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            pushed = self.crossing.plain.push(rows)
+        finite = np.isfinite(pushed.queries).all(axis=1) & np.isfinite(pushed.offset) & np.isfinite(pushed.scale)
+        _refuse_beyond(np.asarray(finite))
+        return pushed
 
     def translate_score(
         self, scores: ArrayLike, *, made_by: str, route: ScoreRoute = "transformed"
@@ -119,6 +134,14 @@ class PortableCrossing:
 
 def crossing_bytes(taken: PortableCrossing) -> bytes:
     """The file's content; of the same crossing and card, the same."""
+    content = tensor_bytes(_arrays(taken), {_CHECKSUM: _NO_CHECKSUM.decode(), _CARD: taken.card.to_json()})
+    checksum = hashlib.sha256(content).hexdigest()
+    at = content.index(_NO_CHECKSUM)
+    return content[:at] + checksum.encode() + content[at + len(checksum) :]
+
+
+def _arrays(taken: PortableCrossing) -> Arrays:
+    """The arrays of all parts, by the names that they have in the file."""
     crossing = taken.crossing
     chosen, plain = transformation_arrays(crossing.chosen), transformation_arrays(crossing.plain)
     arrays = _prefixed(_CHOSEN, chosen)
@@ -128,32 +151,44 @@ def crossing_bytes(taken: PortableCrossing) -> bytes:
         arrays |= _prefixed(_UNCERTAINTY, uncertainty_arrays(crossing.uncertainty))
     if taken.scores is not None:
         arrays |= _prefixed(_SCORES, score_arrays(taken.scores))
-    content = tensor_bytes(arrays, {_CHECKSUM: _NO_CHECKSUM.decode(), _CARD: taken.card.to_json()})
-    checksum = hashlib.sha256(content).hexdigest()
-    at = content.index(_NO_CHECKSUM)
-    return content[:at] + checksum.encode() + content[at + len(checksum) :]
+    return arrays
 
 
 def parse_crossing(content: bytes) -> PortableCrossing:
-    """The crossing in a file's content. Raises CorruptArtifact where any bit is another than was written."""
+    """The crossing in a file's content. Raises CorruptArtifact where any bit is another than was written, and where
+    what is written is no crossing: a checksum says nothing of who wrote it."""
     try:
         metadata, arrays = parse_tensors(content)
     except ValueError as error:
         raise CorruptArtifact(f"the file cannot be read: {error}") from error
     if not {_CHECKSUM, _CARD} <= metadata.keys():
         raise CorruptArtifact("the file holds arrays, and no card of a crossing")
-    if _checksum(content, metadata[_CHECKSUM].encode()) != metadata[_CHECKSUM]:
+    if not _has_checksum(content, metadata[_CHECKSUM]):
         raise CorruptArtifact("the file does not have the checksum that it names: copy it again")
     card = CrossingCard.from_json(metadata[_CARD])
     chosen = transformation_of(card.chosen, _within(_CHOSEN, arrays))
     apart = _within(_PLAIN, arrays)
-    plain = transformation_of(card.plain, apart) if apart else chosen
+    as_chosen = not apart and card.plain == card.chosen
+    plain = chosen if as_chosen else transformation_of(card.plain, apart or _within(_CHOSEN, arrays))
     uncertainty = scores = None
     if card.uncertainty is not None:
         uncertainty = uncertainty_of(card.uncertainty, _within(_UNCERTAINTY, arrays))
     if card.scores is not None:
         scores = score_translations_of(card.scores, _within(_SCORES, arrays))
-    return PortableCrossing(card, Crossing(chosen, plain, uncertainty), scores)
+    taken = PortableCrossing(card, Crossing(chosen, plain, uncertainty), scores)
+    _check_together(taken, arrays)
+    return taken
+
+
+def _check_together(taken: PortableCrossing, arrays: Arrays) -> None:
+    """Raises CorruptArtifact where parts that are each sound are none of one crossing, or arrays are of no part."""
+    crossing = taken.crossing
+    if crossing.plain.card.side_dimension is not None:
+        raise CorruptArtifact("what transforms rows without side-information reads side-information")
+    if crossing.uncertainty is not None and crossing.uncertainty.side_dimension != taken.card.side_dimension:
+        raise CorruptArtifact("what predicts the error does not read the side-information that the crossing reads")
+    if unknown := sorted(arrays.keys() - _arrays(taken).keys()):
+        raise CorruptArtifact(f"it holds arrays that no part of a crossing reads: {shown(unknown[0])}")
 
 
 def load_crossing(path: str | Path) -> PortableCrossing:
@@ -166,15 +201,15 @@ def check_crossing(path: str | Path) -> CrossingCard:
     return load_crossing(path).card
 
 
-def _checksum(content: bytes, named: bytes) -> str:
-    """The checksum of a file but for the one in its header, which is `named`."""
-    at = content.find(named, 0, header_end(content))
+def _has_checksum(content: bytes, named: str) -> bool:
+    """Whether `named`, which stands in a file's header, is the checksum of all else in the file."""
+    at = content.find(named.encode(errors="replace"), 0, header_end(content))
     if at < 0 or len(named) != len(_NO_CHECKSUM):
-        return ""
+        return False
     whole, digest = memoryview(content), hashlib.sha256()
     for part in (whole[:at], _NO_CHECKSUM, whole[at + len(named) :]):
         digest.update(part)
-    return digest.hexdigest()
+    return digest.hexdigest() == named
 
 
 def _prefixed(part: str, arrays: Arrays) -> dict[str, NDArray[np.generic]]:
@@ -188,6 +223,12 @@ def _same(one: Arrays, other: Arrays) -> bool:
 def _within(part: str, arrays: Arrays) -> Arrays:
     prefix = f"{part}."
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _refuse_beyond(finite: NDArray[np.bool_]) -> None:
+    """Raises BeyondFloat32 where some rows (n,) are not finite."""
+    if not finite.all():
+        raise BeyondFloat32(np.flatnonzero(~finite).tolist())
 
 
 def _finite(values: Array, dimension: int, name: str) -> Array:

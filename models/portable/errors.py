@@ -1,5 +1,7 @@
 """Exceptions about artifacts and their use; the hierarchy is drawn in the docstring of `models.portable`."""
 
+from collections.abc import Sequence
+
 
 class PortableError(Exception):
     """Any error about an artifact or its use."""
@@ -15,6 +17,14 @@ class CorruptArtifact(ArtifactError):
 
 class WrongDirection(ArtifactError):
     """The artifact connects other spaces than the caller's, or in the other direction."""
+
+
+class BeyondFloat32(PortableError, ValueError):
+    """A crossing makes of some rows what float32 does not hold; `rows` are their numbers, from 0."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__(f"the crossing takes {len(rows)} rows beyond what float32 holds, the first is row {rows[0]}")
+        self.rows = rows
 
 
 class NotTranslated(PortableError, ValueError):

@@ -54,6 +54,8 @@ class Affine:
     @cached_property
     def has_orthogonal_columns(self) -> bool:
         """Whether WᵀW = c·I within `TOLERANCE`; worked out once, as it takes as long as pushing many queries."""
+        if self.weight.shape[0] < self.weight.shape[1]:
+            return False  # and WᵀW may be far larger than W
         gram = self.weight.T.astype(np.float64) @ self.weight
         return bool(np.abs(gram / self.squared_column_norm - np.eye(len(gram))).max() <= TOLERANCE)
 

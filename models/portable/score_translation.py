@@ -49,7 +49,7 @@ class ScoreCurve:
 
     at: (k,) float64, k ≥ 1, rising, the scores at its knots. value: (k,) float64, never falling or, between a
     similarity and a distance, never rising. low, high: (k,) float64, the interval around it. error: how far the scores
-    of held-out queries and items lie from it, on average.
+    of held-out queries lie from it, on average over all items of the gallery.
     """
 
     at: _Floats
@@ -65,6 +65,8 @@ class ScoreCurve:
                 raise ValueError(f"a curve has equally many float64 numbers in every part, not {array.shape} {name}")
             if not np.isfinite(array).all():
                 raise ValueError("a curve's numbers are finite")
+        if not 0 <= self.error < np.inf:
+            raise ValueError("a curve's error is finite and not negative")
         steps = np.diff(self.value)
         if not len(self.at) or not (np.diff(self.at) > 0).all() or not ((steps >= 0).all() or (steps <= 0).all()):
             raise ValueError("a curve has knots that rise, and goes one way")
@@ -127,8 +129,12 @@ def score_translations_of(card: Card, arrays: Arrays) -> ScoreTranslations:
             route: ScoreTranslation(_curve(arrays, f"{route}.to_new"), _curve(arrays, f"{route}.to_old"))
             for route in routes
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptArtifact(f"weights do not fit the card: {error}") from error
+    except KeyError as error:
+        raise CorruptArtifact(f"weights do not fit the card: there is no {error}") from error
+    if not by_route:
+        raise CorruptArtifact("weights do not fit the card: there is no curve")
     return ScoreTranslations(card, by_route)
 
 
@@ -142,4 +148,6 @@ def _named(translations: ScoreTranslations) -> Iterator[tuple[str, NDArray[Any]]
 
 def _curve(arrays: Arrays, name: str) -> ScoreCurve:
     at, value, low, high = (arrays[f"{name}.{part}"] for part in _ARRAYS)
-    return ScoreCurve(at, value, low, high, float(arrays[f"{name}.error"][0]))
+    if (error := arrays[f"{name}.error"]).shape != (1,) or error.dtype.kind != "f":
+        raise ValueError(f"the error of a curve is {error.shape} {error.dtype}, not (1,) float64")
+    return ScoreCurve(at, value, low, high, float(error[0]))

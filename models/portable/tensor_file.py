@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .strict_json import shown, strict_json
+
 Arrays = Mapping[str, NDArray[Any]]
 """The arrays of an artifact by name."""
 
@@ -34,6 +36,7 @@ _DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _METADATA, _LENGTH_BYTES, _ALIGNED = "__metadata__", 8, 8
+_MOST_AXES = 8
 _LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
 
 
@@ -64,9 +67,9 @@ def parse_tensors(content: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any
     """
     begins = header_end(content)
     try:
-        header = json.loads(content[_LENGTH_BYTES:begins])
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its header is no JSON: {error}") from error
+        header = strict_json(content[_LENGTH_BYTES:begins])
+    except ValueError as error:
+        raise ValueError(f"its header cannot be read as JSON: {error}") from error
     if not isinstance(header, dict):
         raise ValueError("its header is no JSON object")
     metadata = header.pop(_METADATA, {})
@@ -77,11 +80,11 @@ def parse_tensors(content: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any
     for name, entry in sorted(header.items(), key=lambda named: _range(*named)):
         begin, end = _range(name, entry)
         if begin != expected:
-            raise ValueError(f"the bytes of {name!r} do not begin where those before it end")
+            raise ValueError(f"the bytes of {shown(name)} do not begin where those before it end")
         arrays[name] = _array(name, entry, content, begins + begin, end - begin)
         expected = end
     if begins + expected != len(content):
-        raise ValueError(f"it has {len(content) - begins:,} bytes of arrays, and its header names {expected:,}")
+        raise ValueError(f"it has {len(content) - begins:,} bytes of arrays, and its header names {shown(expected)}")
     return metadata, arrays
 
 
@@ -96,21 +99,23 @@ def header_end(content: bytes) -> int:
 def _range(name: str, entry: object) -> tuple[int, int]:
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     if not (isinstance(offsets, list) and len(offsets) == 2 and all(map(_counts, offsets))):
-        raise ValueError(f"the header does not say where the bytes of {name!r} are")
+        raise ValueError(f"the header does not say where the bytes of {shown(name)} are")
     return offsets[0], offsets[1]
 
 
 def _array(name: str, entry: Mapping[str, Any], content: bytes, begin: int, nbytes: int) -> NDArray[Any]:
     dtype, shape = entry.get("dtype"), entry.get("shape")
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise ValueError(f"{name!r} is of dtype {dtype!r}, which is not read here")
+        raise ValueError(f"{shown(name)} is of dtype {shown(dtype)}, which is not read here")
     if not (isinstance(shape, list) and all(map(_counts, shape))):
-        raise ValueError(f"{name!r} has no shape")
+        raise ValueError(f"{shown(name)} has no shape")
+    if len(shape) > _MOST_AXES or max(shape, default=0) > len(content):  # before anything is reckoned with them
+        raise ValueError(f"{shown(name)} has a shape that no array of this file can have: {shown(shape)}")
     kind, count = np.dtype(_DTYPES[dtype]), math.prod(shape)
     if count * kind.itemsize != nbytes:
-        raise ValueError(f"{name!r} is {dtype} of shape {shape}, and has {nbytes:,} bytes")
+        raise ValueError(f"{shown(name)} is {dtype} of shape {shape}, and has {nbytes} bytes")
     if begin + nbytes > len(content):
-        raise ValueError(f"it is cut off within {name!r}")
+        raise ValueError(f"it is cut off within {shown(name)}")
     if not count:
         return np.empty(shape, kind)
     return np.frombuffer(content, kind, count, begin).reshape(shape)

@@ -104,8 +104,9 @@ def _check_shapes(h: Transformation) -> None:
         _check(h.affine.bias, (new,))
         if h.affine.lengths is not None:
             _check(h.affine.lengths.slope, (old,))
-            if not h.affine.lengths.scale > 0:
-                raise ValueError("the scale of lengths is positive")
+            scalars = (h.affine.lengths.scale, h.affine.lengths.intercept, h.affine.lengths.level)
+            if not h.affine.lengths.scale > 0 or not np.isfinite(scalars).all():
+                raise ValueError("the scalars of lengths are finite, and the scale is positive")
         if h.affine.side_weight is not None:
             if beside is None:
                 raise ValueError("weights for side-information, and a card without it")
@@ -141,5 +142,7 @@ def _check_layers(layers: tuple[Dense, ...], width: int) -> int:
 def _check(array: Array, shape: tuple[int, ...]) -> None:
     if array.shape != shape or array.dtype != np.float32:
         raise ValueError(f"weights are {array.shape} {array.dtype}, not {shape} float32")
+    if not array.size:  # whose shape may name dimensions that nothing in a file vouches for
+        raise ValueError(f"weights are {array.shape}, which holds none")
     if not np.isfinite(array).all():
         raise ValueError("weights are not finite")

@@ -186,29 +186,35 @@ def uncertainty_of(card: Card, arrays: Arrays) -> Uncertainty:
     try:
         calibration = Calibration(arrays["calibration.at"], arrays["calibration.log_error"])
         return Uncertainty(card, _score(arrays), calibration)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptArtifact(f"weights do not fit the card: {error}") from error
+    except KeyError as error:
+        raise CorruptArtifact(f"weights do not fit the card: there is no {error}") from error
 
 
 def _score(arrays: Arrays) -> Head | Nearest:
     if "head.weight" in arrays:
         return Head(Dense(arrays["head.weight"], arrays["head.bias"]))
+    if (k := arrays["nearest.k"]).shape != (1,) or k.dtype.kind not in "iu":
+        raise ValueError(f"the number of nearest points is {k.shape} {k.dtype}, not (1,) int64")
     reads: Reads = "moved" if "nearest.moved" in arrays else "inputs"
     return Nearest(
         reads,
         arrays[f"nearest.{reads}"],
         arrays["nearest.columns"],
         arrays.get("nearest.values"),
-        int(arrays["nearest.k"][0]),
+        int(k[0]),
     )
 
 
 def _check_shapes(u: Uncertainty) -> None:
     """Raises ValueError unless all arrays are finite and their shapes and dtypes fit the card and each other."""
     at, log_error = u.calibration.at, u.calibration.log_error
+    if not len(at):
+        raise ValueError("a calibration has knots")
     _check(at, (len(at),), np.float64)
     _check(log_error, (len(at),), np.float64)
-    if not len(at) or not (np.diff(at) > 0).all() or not (np.diff(log_error) >= 0).all():
+    if not (np.diff(at) > 0).all() or not (np.diff(log_error) >= 0).all():
         raise ValueError("a calibration has knots that rise")
     if isinstance(u.score, Head):
         _check(u.score.layer.weight, (1, u.target.dimension))
@@ -228,5 +234,7 @@ def _check_shapes(u: Uncertainty) -> None:
 def _check(array: NDArray[Any], shape: tuple[int, ...], dtype: type = np.float32) -> None:
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"weights are {array.shape} {array.dtype}, not {shape} {np.dtype(dtype)}")
+    if not array.size:
+        raise ValueError(f"weights are {array.shape}, which holds none")
     if not np.isfinite(array).all():
         raise ValueError("weights are not finite")

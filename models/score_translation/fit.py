@@ -161,7 +161,7 @@ def _curve(whole: _Knots, held_out: Sequence[_HeldOut], source: Distance, target
     if source == "l2":
         at, value, low, high = -at[::-1], value[::-1], low[::-1], high[::-1]
     at, value, low, high = (np.ascontiguousarray(part) for part in (at, value, low, high))
-    return ScoreCurve(at, value, low, high, float(np.abs(off).mean()))
+    return ScoreCurve(at, value, low, high, float(np.average(np.abs(off), weights=weight)))
 
 
 def _window(first: int, last: int, pairs: int) -> slice:

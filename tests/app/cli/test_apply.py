@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +19,9 @@ from typer.testing import CliRunner, Result
 import app
 from app.cli.command import commands
 from app.vectors import MODEL_KEY
-from models.portable import Array, PortableCrossing, crossing_bytes
+from models.portable import Array, Distance, PortableCrossing, crossing_bytes
 from tests.models.portable.crossings_to_take import NEW, OLD, SIDE, crossings, normal, taken
+from tests.models.portable.hostile_crossings import opened, sealed
 from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(app.__file__).parent.parent
@@ -32,8 +35,8 @@ def lists(rows: Array, type_: Any = None) -> Any:
 class Desk:
     """A folder with a crossing, and files of vectors that are written there."""
 
-    def __init__(self, folder: Path, kind: str = "affine") -> None:
-        self.crossing: PortableCrossing = taken(crossings("cosine")[kind])
+    def __init__(self, folder: Path, kind: str = "affine", metric: Distance = "cosine") -> None:
+        self.crossing: PortableCrossing = taken(crossings(metric)[kind])
         self.artifact, self.source, self.out = (
             folder / name for name in ("a.safetensors", "in.parquet", "out.parquet")
         )
@@ -54,8 +57,9 @@ class Desk:
 
     def refused(self, *options: object) -> str:
         answer = self.apply(*options)
-        assert answer.exit_code in (1, 2), answer.output
-        assert "Traceback" not in answer.output
+        assert answer.exit_code == 2, answer.output
+        assert isinstance(answer.exception, SystemExit)
+        assert len(answer.output.splitlines()) == 1
         assert not self.out.exists()
         return " ".join(answer.output.split())
 
@@ -165,10 +169,13 @@ def test_no_file_that_is_there_is_written_over_unasked(desk: Desk) -> None:
     assert "--force writes over it" in answer.output
     assert desk.out.read_bytes() == b"precious"
     desk.write({"embedding.old": lists(normal(1, ROWS, OLD + 1))})
-    assert desk.apply("--force").exit_code == 1
+    assert desk.apply("--force").exit_code == 2
     assert desk.out.read_bytes() == b"precious"
-    desk.out = desk.source
-    assert "is the file that is read" in desk.apply("--force").output
+    for out, why in ((desk.source, "is the file that is read"), (desk.artifact, "is the crossing")):
+        desk.out, before = out, out.read_bytes()
+        answer = desk.apply("--force")
+        assert (answer.exit_code, why in answer.output) == (2, True)
+        assert out.read_bytes() == before
     assert {path.name for path in desk.source.parent.iterdir()} == {"a.safetensors", "in.parquet", "out.parquet"}
 
 
@@ -178,6 +185,70 @@ def test_damaged_files_are_told_from_sound_ones(desk: Desk) -> None:
     desk.write({"embedding.old": lists(desk.old)})
     desk.artifact.write_bytes(desk.artifact.read_bytes()[:-1])
     assert "no crossing that can be used" in desk.refused()
+
+
+def test_what_is_no_file_is_not_written_over(desk: Desk) -> None:
+    """A device would be lost, and every other program that writes to it would fill the disk."""
+    desk.write({"embedding.old": lists(desk.old)})
+    os.mkfifo(desk.out)
+    assert "is no file" in desk.apply("--force").output
+    assert desk.out.is_fifo()
+
+
+def test_a_hostile_crossing_is_refused_in_one_line(desk: Desk) -> None:
+    desk.write({"embedding.old": lists(desk.old)})
+    card, arrays = opened("affine")
+    hostile = {"upgrade": "\x1b[2J\n"}, {"\n\x1b[2J": 1, "format": 2}, {"parts": {"\x1b[2J": {"\x1b[2J": 1}}}
+    for wrong in (*(card | part for part in hostile), "no card"):
+        desk.artifact.write_bytes(sealed(wrong, arrays))
+        told = desk.refused()
+        assert "no crossing that can be used" in told
+        assert told.isprintable()
+    desk.artifact.write_bytes(sealed(card, arrays | {"chosen.affine.bias": np.full(NEW, np.inf, np.float32)}))
+    assert "not finite" in desk.refused()
+
+
+def test_rows_that_the_crossing_takes_beyond_float32_are_named(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, "affine", "l2")
+    desk.old[[3, 44]] = 3e38
+    desk.write({"embedding.old": lists(desk.old)}, row_group_size=20)
+    assert "beyond what float32 holds in 2 of 50 rows: rows 3, 44, from 0" in desk.refused()
+
+
+def test_columns_of_one_name_are_carried_along_and_are_no_vectors(desk: Desk) -> None:
+    columns = [lists(desk.old), pa.array(range(ROWS)), pa.array(["b"] * ROWS)]
+    pq.write_table(pa.Table.from_arrays(columns, names=["embedding.old", "note", "note"]), desk.source)
+    assert desk.apply().exit_code == 0
+    table = pq.ParquetFile(desk.out).read()
+    assert table.schema.names == ["embedding.new", "note", "note"]
+    assert [table.column(number)[2].as_py() for number in (1, 2)] == [2, "b"]
+    pq.write_table(pa.Table.from_arrays(columns[:1] * 2, names=["embedding.old"] * 2), desk.source)
+    assert "2 columns 'embedding.old'" in desk.apply("--force").output
+
+
+def test_a_full_disk_and_a_signal_leave_what_was_there(desk: Desk) -> None:
+    pq.write_table(pa.table({"embedding.old": lists(normal(1, 100_000, OLD))}), desk.source)
+    desk.out.write_bytes(b"precious")
+    before = {path.name for path in desk.out.parent.iterdir()}
+    little_room = ["sh", "-c", 'ulimit -f 2048 && exec "$@"', "sh"]
+    ended_before_it_is_whole = (
+        "import os, signal, sys; from app.cli import main\n"
+        "def hook(event, given):\n"
+        "    if event == 'open' and '.partial' in str(given[0]): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.addaudithook(hook); main()"
+    )
+    arguments = ["apply", desk.artifact, desk.source, desk.out, "--force"]
+    for command, status, told in (
+        ([*little_room, sys.executable, "-m", "app.cli"], 1, "File too large. Nothing was written.\n"),
+        ([sys.executable, "-c", ended_before_it_is_whole], 128 + signal.SIGTERM, ""),
+    ):
+        done = subprocess.run(
+            [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (status, told.count("\n")), done.stderr
+        assert done.stderr.endswith(told)
+        assert desk.out.read_bytes() == b"precious"
+        assert {path.name for path in desk.out.parent.iterdir()} == before
 
 
 def test_a_file_without_rows_becomes_one_without_rows(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from app.keys.access import EVERYTHING
 from app.settings import Settings
 from app.upgrades.states import UpgradeState
 from models.portable import (
+    Affine,
     ScoreCurve,
     ScoreTranslation,
     ScoreTranslations,
@@ -133,6 +135,28 @@ def test_the_card_repeats_what_was_proved_and_which_way_it_leads(client: httpx.C
     assert card["pushing"].startswith("approximate: ")
     assert card["proof"] == {"shop": {key: PROOF[key] for key in PROOF if key not in ("advice", "strata")}}
     assert json.loads(parse_crossing(client.get(url).content).card.to_json()) == card
+
+
+def test_the_card_of_a_dry_run_says_that_it_was_accepted_as_fused(client: httpx.Client, crosswalk: Crosswalk) -> None:
+    """A dry run serves nothing, so that what it would be served as is in its proofs alone."""
+    url = learned(crosswalk, "upg-1", UpgradeState.EVALUATED, {"served_as": "fused"})
+    card = client.get(url, params={"format": "card"}).json()
+    assert (card["served_as"], card["proof"]["shop"]["served_as"]) == ("fused", "fused")
+    assert parse_crossing(client.get(url).content).card.served_as == "fused"
+
+
+def test_a_graph_that_would_compute_something_else_is_a_problem_with_a_way_out(
+    client: httpx.Client, crosswalk: Crosswalk
+) -> None:
+    url = learned(crosswalk, "upg-1")
+    h = affine(OLD, NEW)
+    assert h.affine is not None
+    beyond = replace(h, affine=Affine(np.full_like(h.affine.weight, 3e38), h.affine.bias))
+    save_transformation(beyond, UpgradeArtifacts(crosswalk.settings.artifacts_dir, "upg-1").chosen)
+    answer = client.get(url, params={"format": "onnx"})
+    assert problem(answer, 409, "wrong-state")["state"] == "ready"
+    assert "format=safetensors" in answer.json()["detail"]
+    assert client.get(url).status_code == 200
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(client: httpx.Client, crosswalk: Crosswalk) -> None:

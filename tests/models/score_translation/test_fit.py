@@ -87,6 +87,20 @@ def test_errors_are_of_queries_that_were_left_out() -> None:
     assert fit_score_translation(pairs, "ip", "ip", items=ITEMS).translation.to_new.error > 1
 
 
+def test_the_error_is_the_mean_over_all_items_though_the_nearest_are_drawn_more_often() -> None:
+    """The nearest tenth, all drawn, follows the old scores exactly; the rest, of which few are, does not."""
+    rng = np.random.default_rng(0)
+    old = rng.normal(size=(QUERIES, ITEMS))
+    far = old < np.quantile(old, 0.9, axis=1, keepdims=True)
+    new = old + far * rng.normal(scale=0.5, size=old.shape) * (old < 0)
+    pairs = draw_score_pairs(
+        old, new, np.arange(QUERIES), NOBODY, source="ip", target="ip", seed=0, nearest=100, rest=20
+    )
+    fitted = fit_score_translation(pairs, "ip", "ip", items=ITEMS).translation.to_new
+    over_all = float(np.abs(new - fitted(old.ravel()).value.reshape(new.shape)).mean())
+    assert fitted.error == pytest.approx(over_all, rel=0.1)
+
+
 def test_the_nearest_by_either_score_are_drawn_and_the_rest_counts_for_all() -> None:
     old, new = loosely_related(0, noise=1.0)
     own = [np.array([row, row + 1]) for row in range(QUERIES)]
