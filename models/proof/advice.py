@@ -64,7 +64,7 @@ def unrewritten(said: Recommendation, rungs: Sequence[Rung]) -> tuple[Recommenda
     if said.action != "transform":
         return said, tuple(rungs)
     best: RungName = "cascade" if any(rung.name == "cascade" for rung in rungs) else "instant"
-    sentence = said.sentence.replace(_SWITCH["transform"], _SWITCH[best])
+    sentence = said.sentence.replace(_SWITCH["transform"][1:], _SWITCH[best][1:])  # in lower case after an "if"
     chosen = tuple(replace(rung, recommended=rung.name == best) for rung in rungs)
     return replace(said, action=best, sentence=sentence), chosen
 
@@ -88,7 +88,10 @@ def _switch(inputs: VerdictInputs) -> str:
     elif action == "fused" and inputs.fused is not None:
         quality = inputs.fused.quality
     if not inputs.labelled:
-        what = f"{what}, if you know it to be the better one"
+        what = (
+            "Cannot tell whether the new model is better than the old one, since nothing says which answers are right;"
+            f" if you know that it is, {what[0].lower()}{what[1:]}"
+        )
     return f"{what}: {_compared(inputs, quality)}."
 
 

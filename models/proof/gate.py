@@ -196,7 +196,7 @@ def verdict(inputs: VerdictInputs) -> tuple[bool, str]:
         )
         return True, (
             f"{alone}; fused with the old model's queries it meets the gate ({inputs.gate}). {figures}. No vector"
-            " is rewritten, and every search needs its query's vectors of both models."
+            f" is rewritten, and every search needs its query's vectors of both models.{_untold(inputs)}"
         )
     if inputs.new_is_worse and inputs.gain is not None:
         return False, (
@@ -214,7 +214,7 @@ def verdict(inputs: VerdictInputs) -> tuple[bool, str]:
             if inputs.losing
             else ""
         )
-        return True, f"The crossing meets the gate ({inputs.gate}). {figures}.{losing}"
+        return True, f"The crossing meets the gate ({inputs.gate}). {figures}.{losing}{_untold(inputs)}"
     start = f"The crossing does not meet the gate ({inputs.gate}). {figures}."
     if inputs.uncovered is not None and inputs.covered is not None and inputs.covered_passes:
         return False, (
@@ -234,6 +234,16 @@ def figures_of(inputs: VerdictInputs) -> str:
     if (fused := inputs.fused) is not None:
         figures += f"; both models' queries fused {_span(fused.quality)}, difference {_points(fused.difference)} points"
     return figures
+
+
+def _untold(inputs: VerdictInputs) -> str:
+    """What an acceptance leaves open where nothing says which answers are right."""
+    if inputs.labelled:
+        return ""
+    return (
+        " These figures are agreement with full re-embedding by the new model, which the old one is bound to have less"
+        " of: whether the new model is itself the better one was not measured. Labels or judged queries would tell."
+    )
 
 
 def _next_step(inputs: VerdictInputs) -> str:

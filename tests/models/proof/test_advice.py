@@ -340,5 +340,13 @@ def test_gate_that_asks_for_a_level_is_spoken_of_as_such() -> None:
 
 def test_without_labels_it_is_not_said_that_the_new_model_is_better() -> None:
     unlabelled = replace(GOOD, gate=AcceptanceGate("recall@10"), labelled=False)
-    assert "if you know it to be the better one" in said(unlabelled)[1]
+    accepted, reason = verdict(unlabelled)
+    assert accepted
+    assert "whether the new model is itself the better one was not measured" in reason
+    assert "was not measured" not in verdict(GOOD)[1]
+    first = recommend(unlabelled, accepted)
+    assert first.sentence.startswith("Cannot tell whether the new model is better than the old one")
+    assert "if you know that it is, switch to the new model by rewriting" in first.sentence
+    as_they_are, _ = unrewritten(first, advise(unlabelled, accepted))
+    assert "if you know that it is, switch to the new model at once" in as_they_are.sentence
     assert "the crossing looks" in said(replace(OPEN, gate=AcceptanceGate("recall@10"), labelled=False))[1]

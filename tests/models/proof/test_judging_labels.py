@@ -88,6 +88,8 @@ def test_items_whose_label_stands_alone_are_left_out_of_what_labels_judge_and_co
     label = _labels(*(f"g{GROUPS[row]}" if row < 40 else f"sku-{row}" for row in range(ROWS)))
     report = _proof(label)
     assert (report.basis.judged_by, report.basis.queries) == ("label", 40)
+    without_them = _proof(_labels(*(value if value.startswith("g") else None for value in label.tolist())))
+    assert report.metrics == without_them.metrics
     assert any("20 of 60 labelled items have a label that no other item has" in note for note in report.notes)
 
 
