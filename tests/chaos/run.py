@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.chaos.cluster import ARRANGEMENTS, GATEWAYS, Arrangement, Cluster, cl
 from tests.chaos.crossings import crossings
 from tests.chaos.history import SETTLED, History, Operation, Other
 from tests.chaos.nemesis import Nemesis
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,17 @@ def _all(everything: Cluster, url: str) -> list[dict[str, Any]]:
 
 
 def _get(everything: Cluster, url: str) -> dict[str, Any]:
-    answer = httpx.get(f"{everything.gateways[0].url}{url}", timeout=60)
-    answer.raise_for_status()
-    return dict(answer.json())
+    """What the first gateway answers, which may have been started again a moment ago."""
+
+    def answered() -> httpx.Response | None:
+        with suppress(httpx.TransportError):
+            answer = httpx.get(f"{everything.gateways[0].url}{url}", timeout=PATIENCE_SECONDS)
+            return answer if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR else None
+        return None
+
+    answer = wait_until(answered, f"GET {url} to be answered")
+    assert answer is not None
+    return dict(answer.raise_for_status().json())
 
 
 def main() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -19,6 +18,7 @@ from app.jobs.values import JobState
 from app.storage.database import Database, utc_now
 from tests.crash.arrangements import Arrangement
 from tests.crash.programs import DATABASE_AWAY
+from tests.services import free_port
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.zygote import Zygote
 
@@ -49,7 +49,7 @@ class ForkedService:
             **({} if trigger is None else {FAILPOINT: str(trigger)}),
             **arrangement.environment(folder),
         }
-        self._port = _free_port()
+        self._port = free_port()
         self._gateway: int | None = None
 
     @property
@@ -136,9 +136,3 @@ class ForkedService:
             running = update(JobRow).where(JobRow.state == JobState.RUNNING)
             session.execute(running.values(lease_expires_at=utc_now() - timedelta(hours=1)))
         database.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

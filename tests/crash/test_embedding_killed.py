@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from sqlalchemy import func, select
 
@@ -51,7 +50,8 @@ def test_kept_answers_are_not_paid_again_and_the_budget_holds(
             scene = town.scene()
             gate = {"metric": "cmc@1", "require": {"at_least": 0.2}}
             upgrade = town.start(scene, pairs=PAIRS, budget={"money": PAIRS * 0.01}, gate=gate)
-            step: psutil.Process = wait_until(lambda: stopped(service), "the step to stop between two answers")
+            step = wait_until(service.stopped_step, "the step to stop between two answers")
+            assert step is not None
             service.kill()
             step.kill()
             gone(step)
@@ -69,11 +69,6 @@ def test_kept_answers_are_not_paid_again_and_the_budget_holds(
             assert how_many_kept(service) == len(set(charged)) >= PAIRS - UNDER_WAY
     finally:
         service.kill()
-
-
-def stopped(service: Service) -> psutil.Process | None:
-    step = service.step()
-    return step if step is not None and step.status() == psutil.STATUS_STOPPED else None
 
 
 def how_many_kept(service: Service) -> int:

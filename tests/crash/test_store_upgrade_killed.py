@@ -104,7 +104,8 @@ def test_upgrade_goes_on_and_the_application_loses_nothing(service: Service, tab
         body: dict[str, Any] = {"to": scene.new, "dataset": scene.dataset, "galleries": ["faq"], "method": "ridge"}
         body["gate"] = {"metric": "cmc@1", "require": {"at_least": 0.2}}
         upgrade = checked(client.post(f"/models/{scene.old}/upgrade", json=body), 202)["id"]
-        step = wait_until(lambda: _stopped(service), "a step to stop in the middle of writing")
+        step = wait_until(service.stopped_step, "a step to stop in the middle of writing")
+        assert step is not None
         application.start()
         service.kill()
         step.resume()
@@ -124,11 +125,6 @@ def test_upgrade_goes_on_and_the_application_loses_nothing(service: Service, tab
     assert {one: vector.tobytes() for one, vector in table.vectors(VECTOR).items()} == {
         one: vector.tobytes() for one, vector in application.expected.items()
     }
-
-
-def _stopped(service: Service) -> Any:
-    step = service.step()
-    return step if step is not None and step.status() == "stopped" else None
 
 
 def _same(found: dict[str, Floats], wanted: dict[str, Floats]) -> bool:

@@ -12,8 +12,10 @@ import httpx
 import psutil
 import pytest
 
+from app.failpoints import Failpoint, Trigger
 from tests.e2e.service import Service
 from tests.e2e.user import Scene
+from tests.services import runs
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.worlds import World, world
 
@@ -65,13 +67,14 @@ def test_service_killed_in_the_middle_ends_its_upgrade_when_it_is_back(
 ) -> None:
     scene = filled(Scene(client, lasting))
     upgrade = scene.start(gate=LOOSE)
-    for state in ("evaluating", "transforming"):
-        step = caught(service, scene, upgrade, state)
-        service.kill()
-        with suppress(psutil.NoSuchProcess):
-            step.resume()  # stopped before it asked to die with its parent, it must find out itself
-        gone(step)
-        service.start()
+    killed(service, caught(service, scene, upgrade, "evaluating"))
+    service.arm(Trigger(Failpoint.UNIT_CLAIMED, "step", 1, "stop"))
+    service.start()
+    step = wait_until(service.stopped_step, "a step to stop in the middle of transforming")
+    assert step is not None
+    assert scene.upgrade(upgrade)["state"] == "transforming"
+    killed(service, step)
+    service.start()
     scene.reaches(upgrade, "active")
     same(scene, undisturbed)
 
@@ -92,8 +95,16 @@ def test_corrupt_index_is_noticed_answered_around_and_rebuilt(service: Service, 
     assert scene.ask(scene.new) == before
 
 
+def killed(service: Service, step: psutil.Process) -> None:
+    """Kills the service, whose step has stopped."""
+    service.kill()
+    with suppress(psutil.NoSuchProcess):
+        step.resume()  # stopped before it asked to die with its parent, it must find out itself
+    gone(step)
+
+
 def gone(step: psutil.Process) -> None:
-    wait_until(lambda: not step.is_running() or step.status() == psutil.STATUS_ZOMBIE, "the step to die")
+    wait_until(lambda: not runs(step), "the step to die")
 
 
 def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.Process:

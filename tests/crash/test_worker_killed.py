@@ -11,10 +11,9 @@ from tests.workers.job_bench import JobBench, alive, only_step
 
 @pytest.fixture
 def bench(each_settings: Settings, each_database: Database, request: pytest.FixtureRequest) -> JobBench:
-    changes: dict[str, object] = {"lease_seconds": 3.0}
     if each_settings.database_url is not None:
-        changes["broker_url"] = request.getfixturevalue("redis_url")
-    return JobBench.on(each_settings.model_copy(update=changes), each_database)
+        each_settings = each_settings.model_copy(update={"broker_url": request.getfixturevalue("redis_url")})
+    return JobBench.on(each_settings, each_database)
 
 
 def test_step_dies_with_its_worker_and_another_worker_ends_it_as_if_undisturbed(bench: JobBench) -> None:
@@ -25,6 +24,7 @@ def test_step_dies_with_its_worker_and_another_worker_ends_it_as_if_undisturbed(
         worker.kill()
         wait_until(lambda: not alive(step), "the step to die with its worker")
     bench.open_gate("count")
+    bench.leases_expire()
     with bench.worker_process():
         bench.all_end(2)
     assert [total for total, _ in bench.results()] == [15, 3]

@@ -1,13 +1,16 @@
-"""The service as its users run it: processes of the `crosswalk` command, started, stopped and killed from outside."""
+"""The service as its users run it: processes of the `crosswalk` command, started, stopped and killed from outside.
+
+They are forked from one that has imported what they import, but where the command starts processes itself (its
+`options`), or where the loader is told something: an interpreter takes seconds to start.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,10 +18,13 @@ import httpx
 import psutil
 from sqlalchemy import update
 
+from app.failpoints import FAILPOINT, JOURNAL, Trigger
 from app.jobs.tables import JobRow
 from app.jobs.values import JobState
 from app.storage.database import Database, utc_now
+from tests.services import free_port, runs
 from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.zygote import crosswalk_zygote
 
 IMPATIENT = {
     "CROSSWALK_LEASE_SECONDS": "600",  # a step that is slow to start keeps its job
@@ -42,8 +48,9 @@ class Service:
         self._database_url = variables.get("CROSSWALK_DATABASE_URL") or f"sqlite:///{self.data / 'crosswalk.db'}"
         self._options = options
         self._killed = False
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._port = _free_port()
+        self._interpreters = bool(options) or "LD_PRELOAD" in variables
+        self._processes: list[psutil.Process] = []
+        self._port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -60,6 +67,10 @@ class Service:
             self._run("worker")
         return self
 
+    def arm(self, trigger: Trigger) -> None:
+        """From its next start on, a process that reaches this point dies or stops there."""
+        self._environment |= {FAILPOINT: str(trigger), JOURNAL: str(self.data.parent / "journal")}
+
     def stop(self) -> None:
         """SIGTERM, as an operator would."""
         self._end(signal.SIGTERM)
@@ -71,12 +82,12 @@ class Service:
 
     def gateway(self) -> psutil.Process:
         """The process of `crosswalk serve`; where it was told to use several, the parent of those."""
-        return psutil.Process(self._processes[0].pid)
+        return self._processes[0]
 
     def step(self) -> psutil.Process | None:
         """The process of a running step, if there is one."""
         for process in self._processes:
-            for child in psutil.Process(process.pid).children(recursive=True):
+            for child in process.children(recursive=True):
                 try:
                     if "workers.runtime.step" in child.cmdline():
                         return child
@@ -84,16 +95,28 @@ class Service:
                     continue
         return None
 
+    def stopped_step(self) -> psutil.Process | None:
+        """The process of a step that has stopped at its failpoint, if one has."""
+        step = self.step()
+        with suppress(psutil.NoSuchProcess):
+            return step if step is not None and step.status() == psutil.STATUS_STOPPED else None
+        return None
+
     def _run(self, *command: str) -> None:
+        if not self._interpreters:
+            pid = crosswalk_zygote().start(command, self._environment, self._log)
+            self._processes.append(psutil.Process(pid))
+            return
         with self._log.open("ab") as log:
             whole = [sys.executable, "-m", "app.cli", *command]
-            self._processes.append(subprocess.Popen(whole, stdout=log, stderr=log, env=self._environment))
+            self._processes.append(psutil.Popen(whole, stdout=log, stderr=log, env=self._environment))
 
     def _end(self, how: signal.Signals) -> None:
         for process in self._processes:
-            process.send_signal(how)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(how)
         for process in self._processes:
-            process.wait(timeout=PATIENCE_SECONDS)
+            process.wait(PATIENCE_SECONDS)
         self._processes.clear()
 
     def _last_log(self) -> str:
@@ -109,14 +132,8 @@ class Service:
         self._killed = False
 
     def _ready(self) -> bool:
-        assert self._processes[0].poll() is None, self._last_log()
+        assert runs(self._processes[0]), self._last_log()
         try:
             return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS).is_success
         except httpx.TransportError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -14,9 +14,11 @@ import pytest
 
 from tests.e2e.conftest import NewScene, ServiceInside
 from tests.e2e.user import NPZ, Answer, Scene, checked, cosine_ranking, npz, problem
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.worlds import world
 
+ENOUGH = 20
+"""Searches, of which more than so many are made meanwhile."""
 SHARES = (0.0, 0.1, 0.5, 1.0)
 LOOSE = {"metric": "cmc@1", "require": {"at_least": 0.3}}
 
@@ -61,14 +63,16 @@ def _journey(s: Scene, service: ServiceInside) -> BackfillJourney:
     before = s.client.get(f"/galleries/{s.gallery}/backfill")
     upgrade = s.reaches(s.start(method="orthogonal", gate=LOOSE), "active")
     stages: list[Stage] = []
+    routes: list[str] = []
     done = threading.Event()
     with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client, ThreadPoolExecutor(1) as pool:
-        searching = pool.submit(_search_on, s, client, done)
+        searching = pool.submit(_search_on, s, client, done, routes)
         try:
             stages.extend(_stage(s, share) for share in SHARES)
+            wait_until(lambda: len(routes) > ENOUGH or searching.done(), "searches enough to say anything")
         finally:
             done.set()
-        routes = searching.result(PATIENCE_SECONDS)
+        searching.result(PATIENCE_SECONDS)
     generations = s.generations()
     first = s.world.gallery.take(slice(0, 1))
     url = f"/galleries/{s.gallery}/items"
@@ -110,16 +114,14 @@ def _stage(s: Scene, share: float) -> Stage:
     return Stage(share, _asked(s), answer, s.right(answer))
 
 
-def _search_on(s: Scene, client: httpx.Client, done: threading.Event) -> list[str]:
+def _search_on(s: Scene, client: httpx.Client, done: threading.Event, routes: list[str]) -> None:
     """Asks in the new model without pause; fails where one answer does."""
-    routes = []
     query: dict[str, str | int] = {"gallery": s.gallery, "model": s.new, "k": 5}
     vectors = s.world.queries.new[:4].tolist()
     while not done.is_set():
         answer = checked(client.post("/search", json={**query, "vectors": vectors}), 200)
         assert [len(hits) for hits in answer["results"]] == [5] * 4
         routes.append(answer["route"])
-    return routes
 
 
 def test_quality_rises_with_the_share_and_ends_at_that_of_full_re_embedding(journey: BackfillJourney) -> None:
@@ -156,7 +158,7 @@ def test_what_is_expected_to_miss_most_is_asked_for_first_and_does_miss_more(jou
 def test_searches_never_fail_and_are_transformed_until_the_end_and_direct_from_then_on(
     journey: BackfillJourney,
 ) -> None:
-    assert len(journey.routes) > 20, "too few searches to say anything"
+    assert len(journey.routes) > ENOUGH
     switched = journey.routes.count("transformed")
     assert journey.routes == ["transformed"] * switched + ["direct"] * (len(journey.routes) - switched)
     assert [stage.answer.route for stage in journey.stages] == ["transformed"] * 3 + ["direct"]

@@ -81,10 +81,12 @@ def put(client: httpx.Client, content: bytes) -> httpx.Response:
     )
 
 
-def with_gallery(client: httpx.Client) -> None:
+def with_gallery(client: httpx.Client, settings: Settings) -> None:
+    """Waits for what the service learns of the vectors after it has answered, and writes too."""
     checked(client.post("/models", json={"id": "m", "dimension": DIMENSION, "metric": "cosine"}))
     checked(client.post("/galleries", json={"id": "g", "model": "m"}))
     checked(put(client, body(0)))
+    wait_until(lambda: any((settings.data_dir / "spaces").glob("*.npz")), "the vectors to be learned")
 
 
 def files(folder: Path) -> set[Path]:
@@ -95,7 +97,7 @@ def files(folder: Path) -> set[Path]:
 
 def test_full_disk_is_told_by_every_writer_and_loses_nothing(small_disk: Path, settings: Settings) -> None:
     with serving(settings) as client:
-        with_gallery(client)
+        with_gallery(client, settings)
         checked(client.post("/datasets", json={"id": "d"}))
         fill(small_disk, leaving=2**20 + 2**18)
         before = files(settings.data_dir)
@@ -138,7 +140,7 @@ def test_full_disk_is_told_by_every_writer_and_loses_nothing(small_disk: Path, s
 
 def test_start_on_a_full_disk_is_refused_in_words_and_harms_nothing(small_disk: Path, settings: Settings) -> None:
     with serving(settings) as client:
-        with_gallery(client)
+        with_gallery(client, settings)
     fill(small_disk)
     try:
         with pytest.raises(DiskFull, match=str(settings.data_dir)):
@@ -151,7 +153,7 @@ def test_start_on_a_full_disk_is_refused_in_words_and_harms_nothing(small_disk: 
 
 def test_step_waits_for_space_at_no_attempts_cost(small_disk: Path, settings: Settings) -> None:
     with serving(settings) as client:
-        with_gallery(client)
+        with_gallery(client, settings)
         for part in range(1, 4):
             checked(put(client, body(part * ROWS)))
     crosswalk = compose(settings)
@@ -183,7 +185,7 @@ def test_step_waits_for_space_at_no_attempts_cost(small_disk: Path, settings: Se
 def test_lease_is_neither_renewed_nor_lost_on_a_full_disk(small_disk: Path, settings: Settings) -> None:
     """What the heartbeat and the supervisor write while a step works."""
     with serving(settings) as client:
-        with_gallery(client)
+        with_gallery(client, settings)
     crosswalk = compose(settings)
     Rebuilds(crosswalk.database, Jobs(lambda: None)).ask("g", 1)
     leases = Leases(crosswalk.database, settings, crosswalk.step_failed)

@@ -6,26 +6,29 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 
 import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
 from tests.e2e.service import Service
 from tests.services import RedisServer, postgres_database
 from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.workers.job_bench import command_line
 
 TWO = ("--processes", "2")
 
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    yield from started(Service(tmp_path_factory.mktemp("embedded"), {}, TWO))
+    """Whose first step stops once it has chosen a sample."""
+    folder, stop = tmp_path_factory.mktemp("embedded"), Trigger(Failpoint.SAMPLE_SAVED, "step", 1, "stop")
+    yield from started(Service(folder, {FAILPOINT: str(stop), JOURNAL: str(folder / "journal")}, TWO))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def all_at_work(service: Service) -> None:
 
 def gateways(service: Service) -> list[psutil.Process]:
     """The processes that requests are answered by."""
-    return [one for one in service.gateway().children() if "--multiprocessing-fork" in one.cmdline()]
+    return [one for one in service.gateway().children() if b"--multiprocessing-fork" in command_line(one.pid)]
 
 
 def at_work(service: Service) -> set[int]:
@@ -118,7 +121,7 @@ def test_one_killed_is_replaced_and_meanwhile_every_request_is_answered_by_what_
 
 def counted(service: Service) -> float:
     """The searches and writes that the metrics tell of, whoever answered them, the killed one included."""
-    text = httpx.get(f"{service.url}/metrics").raise_for_status().text
+    text = httpx.get(f"{service.url}/metrics", timeout=PATIENCE_SECONDS).raise_for_status().text
     routes = ("/search", "/galleries/{gallery}/items")
     return sum(
         sample.value
@@ -129,28 +132,17 @@ def counted(service: Service) -> float:
 
 
 def test_steps_are_done_by_one_worker_which_is_in_the_process_that_answers_nothing(embedded: Service) -> None:
-    parents: set[int] = set()
-
-    def look() -> None:
-        while not answered.is_set():
-            step = embedded.step()
-            if step is not None:
-                with suppress(psutil.NoSuchProcess, IndexError):  # it has ended
-                    parents.add(step.parents()[1].pid)  # its parent is what steps are forked from
-
-    answered = threading.Event()
-    looking = threading.Thread(target=look)
-    with httpx.Client(base_url=embedded.url, timeout=PATIENCE_SECONDS) as client:
+    with httpx.Client(base_url=embedded.url, timeout=PATIENCE_SECONDS) as client, ThreadPoolExecutor(1) as pool:
         fill(client)
         items = [{"id": str(number), "embedding": [number, 1]} for number in range(20)]
         client.put("/galleries/g/items?model=m", json={"items": items}).raise_for_status()
-        looking.start()
-        try:
-            assert len(client.get("/galleries/g/sample?n=3").raise_for_status().json()["ids"]) == 3
-        finally:
-            answered.set()
-            looking.join(PATIENCE_SECONDS)
-    assert parents == {embedded.gateway().pid}
+        asked = pool.submit(client.get, "/galleries/g/sample?n=3")
+        step = wait_until(embedded.stopped_step, "the step to stop at its failpoint")
+        assert step is not None
+        above = step.parents()[1].pid  # its parent is what steps are forked from
+        step.resume()
+        assert len(asked.result(PATIENCE_SECONDS).raise_for_status().json()["ids"]) == 3
+    assert above == embedded.gateway().pid
 
 
 def test_processes_need_not_wait_until_the_one_that_starts_them_has_imported_what_they_import() -> None:

@@ -126,14 +126,14 @@ def test_finished_upgrades_are_listed_oldest_first_a_page_at_a_time(ended: Ended
 def test_upgrade_is_cancelled_midway_and_another_can_start(scene: NewScene) -> None:
     s = scene().filled()
     before = s.ask(s.old)
-    upgrade = s.start()
+    upgrade = s.start(activate="manually")  # so that it can be cancelled however far it has come
     refused = _start(s)
     busy = problem(refused, 409, "conflict")
     assert busy["upgrade"] == upgrade
     problem(s.client.delete(f"/galleries/{s.gallery}"), 409, "in-use")
     problem(s.client.delete(f"/datasets/{s.dataset}"), 409, "in-use")
     problem(s.client.delete(f"/models/{s.new}"), 409, "in-use")
-    s.reaches(upgrade, "training", "evaluating")
+    s.reaches(upgrade, "training", "evaluating", "transforming", "indexing", "ready")
     assert s.post(f"/upgrades/{upgrade}/cancel")["state"] == "cancelled"
     assert s.post(f"/upgrades/{upgrade}/cancel")["state"] == "cancelled"
     assert list(s.generations()) == [1]

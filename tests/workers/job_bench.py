@@ -50,6 +50,12 @@ class JobBench:
                 update(JobRow).values(lease_token="another", lease_expires_at=utc_now() + timedelta(hours=1))
             )
 
+    def leases_expire(self) -> None:
+        """What time would do where nobody who holds one is alive."""
+        with self.database.session() as session:
+            held = update(JobRow).where(JobRow.lease_expires_at.is_not(None))
+            session.execute(held.values(lease_expires_at=utc_now() - timedelta(hours=1)))
+
     def lease_ends(self) -> datetime | None:
         """When the lease of the one job runs out; None while nobody has claimed it."""
         with self.database.read() as session:

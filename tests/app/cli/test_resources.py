@@ -81,8 +81,9 @@ def test_the_service_serves_without_torch_or_scipy_in_little_memory_and_keeps_ev
         process.wait(PATIENCE_SECONDS)
     with _running(tmp_path / "log", *arguments) as process:
         address = _address(tmp_path / "log", process)
-        assert [model["id"] for model in httpx.get(f"{address}/models").json()["items"]] == ["m"]
-        assert httpx.get(f"{address}/galleries/g").json()["items"] == 2
+        with httpx.Client(base_url=address, timeout=PATIENCE_SECONDS) as client:
+            assert [model["id"] for model in client.get("/models").json()["items"]] == ["m"]
+            assert client.get("/galleries/g").json()["items"] == 2
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_SECONDS) == 0
 

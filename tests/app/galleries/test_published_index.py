@@ -129,7 +129,7 @@ def test_a_graph_grows_by_what_was_written_since_and_holds_the_items_as_they_are
 def test_an_index_in_milvus_is_told_without_a_size_and_is_always_built_whole(
     settings: Settings, database: Database, milvus: MilvusProcess
 ) -> None:
-    options = {"index_engine": "milvus", "milvus_uri": milvus.uri, "index_exact_rows": 1_000}
+    options = {**milvus.settings, "index_exact_rows": 1_000}
     crosswalk = compose(settings.model_copy(update=options))
     crosswalk.models.create(NewModel(id="m", dimension=DIMENSION, metric="cosine"))
     fill(crosswalk, "g", IndexChoice())

@@ -55,7 +55,7 @@ def stale_half(engine: IndexEngine, metric: Distance, rows: RowIds, vectors: Vec
 
 
 def milvus_engine(server: MilvusProcess) -> IndexEngine:
-    return IndexEngine(Settings(index_engine="milvus", milvus_uri=server.uri))
+    return IndexEngine(Settings(**server.settings))
 
 
 def in_milvus(server: MilvusProcess, options: IndexOptions) -> Make:

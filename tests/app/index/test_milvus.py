@@ -6,7 +6,9 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -22,8 +24,9 @@ from models.portable import Distance
 from tests.app.index.conftest import DIMENSION, gallery, half_in_milvus, half_written_since, milvus_engine, questions
 from tests.app.index.oracle import Oracle, assert_same
 from tests.services import MilvusProcess
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
+Done = TypeVar("Done")
 NewMilvus = Callable[[str], MilvusProcess]
 
 
@@ -67,6 +70,19 @@ def answers(engine: IndexEngine) -> bool:
         return engine.server.answers()
     except IndexEngineAway:
         return False
+
+
+def in_time(do: Callable[[], Done]) -> Done:
+    """What is done, again and again where a busy machine has Milvus answer later than an impatient engine waits."""
+    done: list[Done] = []
+
+    def was_done() -> bool:
+        with suppress(IndexEngineAway):
+            done.append(do())
+        return bool(done)
+
+    wait_until(was_done, "Milvus to answer in time")
+    return done[0]
 
 
 def test_both_engines_answer_alike_to_the_bit(
@@ -163,7 +179,7 @@ def test_superseded_and_half_loaded_collections_go_and_the_others_stay(
     killed = folder / ".partial-of-a-process-that-was-killed"
     killed.mkdir()
     CollectionName(f"{names[0]}x", 0.0).write(killed)
-    server = MilvusServer(MilvusAddress(milvus.uri, None, 10.0))
+    server = MilvusServer(MilvusAddress(milvus.uri, None, PATIENCE_SECONDS))
     server.create(f"{names[0]}x", 3, "half loaded")
     engine.show_active("g", new)
     engine.prune(folder, [new.name])
@@ -182,17 +198,17 @@ def test_search_without_milvus_is_refused_until_it_is_back(
     new_milvus: NewMilvus, random: np.random.Generator, tmp_path: Path
 ) -> None:
     server = new_milvus("")
-    settings = Settings(index_engine="milvus", milvus_uri=server.uri, milvus_timeout_seconds=2.0)
-    engine, (rows, vectors), queries = IndexEngine(settings), gallery(random, 300), questions(random)
-    path = published(engine, tmp_path / "indexes", rows, vectors)
-    index = opened(engine, path)
-    before = index.search(queries, 10)
+    engine = IndexEngine(Settings(**server.settings | {"milvus_timeout_seconds": 2.0}))
+    (rows, vectors), queries = gallery(random, 300), questions(random)
+    path = published(milvus_engine(server), tmp_path / "indexes", rows, vectors)
+    index = in_time(lambda: opened(engine, path))
+    before = in_time(lambda: index.search(queries, 10))
     process = psutil.Process(server.pid)
     process.suspend()  # it takes connections, and never answers
     with pytest.raises(IndexEngineAway, match="CROSSWALK_MILVUS_URI"):
         index.search(queries, 10)
     process.resume()
-    assert_same(index.search(queries, 10), before)
+    assert_same(in_time(lambda: index.search(queries, 10)), before)
     server.kill()
     with pytest.raises(IndexEngineAway) as caught:
         index.search(queries, 10)
@@ -202,9 +218,9 @@ def test_search_without_milvus_is_refused_until_it_is_back(
             call()
     server.start()
     wait_until(lambda: answers(engine), "Milvus to be found again")
-    assert_same(index.search(queries, 10), before)
-    assert_same(opened(engine, path).search(queries, 10), before)
-    assert engine.releasing().release(tmp_path / "more"), "what was to be published is swept"
+    assert_same(in_time(lambda: index.search(queries, 10)), before)
+    assert_same(in_time(lambda: opened(engine, path).search(queries, 10)), before)
+    assert milvus_engine(server).releasing().release(tmp_path / "more"), "what was to be published is swept"
 
 
 def test_wrong_token_is_told_by_the_name_of_its_setting_and_shown_nowhere(
@@ -230,7 +246,7 @@ def test_collection_that_somebody_dropped_is_told_once_and_then_known_to_be_gone
     engine, (rows, vectors) = milvus_engine(milvus), gallery(random, 300)
     path = published(engine, tmp_path, rows, vectors)
     index = opened(engine, path)
-    MilvusServer(MilvusAddress(milvus.uri, None, 10.0)).drop(CollectionName.read(path).name)
+    MilvusServer(MilvusAddress(milvus.uri, None, PATIENCE_SECONDS)).drop(CollectionName.read(path).name)
     with pytest.raises(IndexLost):
         index.search(questions(random), 3)
     assert index.lost

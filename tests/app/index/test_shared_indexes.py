@@ -105,7 +105,7 @@ def test_index_that_is_nowhere_is_corrupt(other: OneOfSeveral) -> None:
 def test_collection_is_dropped_by_a_machine_that_never_opened_it(
     tmp_path: Path, storage_url: str, milvus: MilvusProcess
 ) -> None:
-    milvus_too = {"index_engine": "milvus", "milvus_uri": milvus.uri, "milvus_prefix": "shared"}
+    milvus_too = {**milvus.settings, "milvus_prefix": "shared"}
     one, other = (OneOfSeveral(tmp_path / name, storage_url, **milvus_too) for name in ("one", "other"))
     name = one.publish(1)
     collection = CollectionName.read(one.folder / name).name
@@ -119,7 +119,7 @@ def test_collection_is_dropped_by_a_machine_that_never_opened_it(
 def test_collection_that_cannot_be_dropped_keeps_its_name_and_its_index_can_be_opened(
     tmp_path: Path, storage_url: str, milvus: MilvusProcess
 ) -> None:
-    milvus_too = {"index_engine": "milvus", "milvus_uri": milvus.uri, "milvus_prefix": "kept"}
+    milvus_too = {**milvus.settings, "milvus_prefix": "kept"}
     name = OneOfSeveral(tmp_path / "one", storage_url, **milvus_too).publish(1)
     without = OneOfSeveral(tmp_path / "other", storage_url)
     assert not without.engine.release(without.folder.parents[1]), "nothing says where its collection is"

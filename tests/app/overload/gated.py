@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 import psycopg
@@ -30,7 +31,7 @@ class Gated:
                 ("/models", {"id": "m", "dimension": 2, "metric": "l2"}),
                 ("/galleries", {"id": "g", "model": "m"}),
             ):
-                self.client.post(path, json=body).raise_for_status()
+                wait_until(partial(self._registered, path, body), f"POST {path}")
             yield self
 
     @contextmanager
@@ -55,6 +56,9 @@ class Gated:
             f"{in_turn} {work} in turn and {waiting} waiting",
             last=lambda: self.queue(work),
         )
+
+    def _registered(self, path: str, body: object) -> bool:
+        return self.client.post(path, json=body).is_success
 
     def _told(self, work: Work) -> dict[str, int]:
         return {

@@ -20,6 +20,10 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 QUERY = "/search?gallery=g&model=m&vector=1,0"
 
 
+def _another(client: httpx.Client) -> httpx.Client:
+    return httpx.Client(base_url=client.base_url, timeout=PATIENCE_SECONDS)
+
+
 def _model(name: str) -> dict[str, object]:
     return {"id": name, "dimension": 2, "metric": "l2"}
 
@@ -109,7 +113,7 @@ def test_a_database_whose_connections_are_all_taken_is_told_and_does_not_hide_th
                 assert int(answer.headers["Retry-After"]) >= 1
             assert gated.tells_its_state()
         assert first.result().is_success
-        assert gated.client.get("/models").is_success
+        wait_until(lambda: gated.client.get("/models").is_success, "the connection to be free")
 
 
 def test_writers_that_wait_for_one_another_leave_connections_to_readers(
@@ -160,7 +164,7 @@ def test_a_read_gives_its_turn_back_once_its_answer_begins_and_a_write_when_it_i
 def test_a_search_refused_by_its_first_bytes_leaves_its_connection_to_the_next(
     gated: Gated, threads: ThreadPoolExecutor
 ) -> None:
-    with gated.open(searches_at_once=1, queue_length=0), httpx.Client(base_url=gated.client.base_url) as one:
+    with gated.open(searches_at_once=1, queue_length=0), _another(gated.client) as one:
         with gated.locked("galleries"):
             first = threads.submit(gated.client.get, QUERY)
             gated.until(Work.SEARCHES, 1, 0)

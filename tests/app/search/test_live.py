@@ -31,7 +31,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from tests.services import MilvusProcess, free_port
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 from workers.serving.indexing import Built, build_index, settle
 
 _NAMED = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("label", pa.string())])
@@ -95,7 +95,7 @@ def bench(settings: Settings, database: Database) -> Iterator[LiveBench]:
 
 @pytest.fixture
 def milvus_settings(settings: Settings, milvus: MilvusProcess) -> Settings:
-    return settings.model_copy(update={"index_engine": "milvus", "milvus_uri": milvus.uri})
+    return settings.model_copy(update=milvus.settings)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_every_write_is_seen_by_the_next_search_of_an_index_in_milvus(milvus_ben
 def test_index_that_milvus_has_lost_is_searched_around_and_a_rebuild_is_asked_for(
     milvus_bench: LiveBench, milvus: MilvusProcess
 ) -> None:
-    bench, server = milvus_bench, MilvusServer(MilvusAddress(milvus.uri, None, 10.0))
+    bench, server = milvus_bench, MilvusServer(MilvusAddress(milvus.uri, None, PATIENCE_SECONDS))
     bench.put(x=1, y=2)
     folder = bench.crosswalk.galleries.store(bench.info).index_folder(1) / bench.publish().index
     assert bench.scores() == [2, 1]
@@ -247,7 +247,8 @@ def test_verification_compares_a_collection_with_the_items_unless_milvus_is_away
     milvus_bench.put(x=1, y=2)
     milvus_bench.publish()
     assert list(gallery_findings(milvus_bench.crosswalk, milvus_bench.info)) == []
-    away = compose(milvus_settings.model_copy(update={"milvus_uri": f"http://127.0.0.1:{free_port()}"}))
+    nowhere = {"milvus_uri": f"http://127.0.0.1:{free_port()}", "milvus_timeout_seconds": 1.0}
+    away = compose(milvus_settings.model_copy(update=nowhere))
     (finding,) = gallery_findings(away, milvus_bench.info)
     assert (finding.kind, finding.remedy, finding.fault) == ("unchecked", "retry", True)
     away.close()
@@ -267,7 +268,7 @@ def test_collection_goes_with_its_gallery(milvus_bench: LiveBench, milvus: Milvu
     built = milvus_bench.publish()
     folder = milvus_bench.crosswalk.galleries.store(milvus_bench.info).index_folder(1) / built.index
     name = CollectionName.read(folder).name
-    server = MilvusServer(MilvusAddress(milvus.uri, None, 10.0))
+    server = MilvusServer(MilvusAddress(milvus.uri, None, PATIENCE_SECONDS))
     assert server.count(name) == 1
     milvus_bench.crosswalk.galleries.delete("g")
     assert server.count(name) is None

@@ -26,6 +26,9 @@ from tests.app.stores.contract import (
     vectors_by_id,
 )
 from tests.app.stores.world import StoreWorld, UserItem, Vector
+from tests.services import runs
+from tests.waiting import wait_until
+from tests.workers.job_bench import command_line
 
 DIMENSION = 8
 
@@ -247,7 +250,9 @@ def test_what_reads_an_index_sees_no_variable_of_the_service(tmp_path: Path, mon
     monkeypatch.setenv("FAQ_PASSWORD", "s3cr3t")
     with closing(opened_file(tmp_path, made("Flat", unit_rows(3, DIMENSION), None))) as store:
         store.describe()
-        children = [child for child in psutil.Process().children() if "app.stores.faiss_reading" in child.cmdline()]
+        children = [
+            child for child in psutil.Process().children() if b"app.stores.faiss_reading" in command_line(child.pid)
+        ]
         assert children
         assert not any("s3cr3t" in child.environ().values() for child in children)
-    assert not any(child.is_running() for child in children)
+    wait_until(lambda: not any(runs(child) for child in children), "what read it to end")
