@@ -70,8 +70,11 @@ def _serve(orders: socket.socket) -> _Birth | None:
         if not data:
             listening = False
             continue
-        order, (*stdio, news) = ForkOrder.decoded(data), descriptors
+        order = ForkOrder.decoded(data)
         _import(order.imports)
+        if not descriptors:  # to be ready for what will be ordered: nothing is to be forked yet
+            continue
+        *stdio, news = descriptors
         birth = _Birth(order, (stdio[0], stdio[1], stdio[2]), news, os.getpid())
         gc.freeze()  # what is here already is not looked through, and so not copied, by what is forked
         if pid := _forked():

@@ -131,6 +131,12 @@ class ForkServer:
                 os.close(theirs)
         return forked
 
+    def prepare(self, imports: tuple[str, ...]) -> None:
+        """Has modules imported that what is forked later will need, which then need not wait for them; what is ordered
+        meanwhile does. Returns at once. Raises OSError."""
+        with self._lock:
+            self._order(ForkOrder("", (), imports).encoded(), [])
+
     def renew(self, forked: ForkedProcess) -> None:
         """Has what comes next forked from another process than `forked` was. The former ends when all that it forked
         has ended."""

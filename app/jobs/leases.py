@@ -74,6 +74,12 @@ class Leases:
         reached(Failpoint.LEASE_CLAIMED)
         return lease
 
+    def waiting(self, steps: Collection[str]) -> set[str]:
+        """Those of the steps that a job waits for which may be claimed."""
+        with self._database.read() as session:
+            due = select(JobRow.step).where(JobRow.step.in_(steps), self._due(database_now(session)))
+            return set(session.scalars(due.distinct()))
+
     def taken(self, job_id: str, token: str) -> Lease:
         """The lease as its holder's own process finds it."""
         with self._database.read() as session:

@@ -10,7 +10,8 @@ from workers.steps import STEPS
 
 @dataclass(frozen=True)
 class Program:
-    """`entry` is the module that `python -m` starts for one step; `steps` names the module of each.
+    """`entry` is the module that `python -m` starts for one step; `steps` names the module of each; `first` names those
+    steps that a worker makes ready for as it starts.
 
     Only steps named here are claimed, so that a job of a newer version waits for a worker that knows it, and nothing in
     the database can choose what is imported.
@@ -19,6 +20,7 @@ class Program:
     entry: str
     steps: Mapping[str, str]
     failed: Callable[[Settings], Failed]
+    first: tuple[str, ...] = ()
 
 
 def _tell_subject(settings: Settings) -> Failed:
@@ -27,4 +29,5 @@ def _tell_subject(settings: Settings) -> Failed:
     return compose(settings).step_failed
 
 
-CROSSWALK = Program("workers.runtime.step", STEPS, _tell_subject)
+# Of what needs torch, none: a service that only serves searches is to have its memory.
+CROSSWALK = Program("workers.runtime.step", STEPS, _tell_subject, first=("reindex",))

@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,7 +33,8 @@ class Supervisor:
     """`worker_concurrency` slots, each a thread that runs one step at a time.
 
     A slot looks for work when the doorbell wakes it, when a step ends, and every `sweep_seconds`: that finds jobs whose
-    ring was lost, whose back-off is over, or whose holder vanished, without the broker.
+    ring was lost, whose back-off is over, or whose holder vanished, without the broker. While a step runs, what those
+    that wait will import is imported.
     """
 
     def __init__(self, settings: Settings, program: Program, ring: Callable[[], None]) -> None:
@@ -52,6 +53,7 @@ class Supervisor:
         ]
 
     def start(self) -> None:
+        self._prepare(self._program.first)
         for slot in self._slots:
             slot.start()
         self.wake()
@@ -78,16 +80,16 @@ class Supervisor:
             try:
                 self._leases.bury()
                 while not self._stopping.is_set() and (lease := self._leases.claim(self._program.steps)):
-                    self._see_through(lease)
+                    self._see_through(lease, bell)
                     self._ring()
             except Exception:  # The database may be away; the slot must still be there when it is back.
                 log.exception("could not look for work; looking again soon")
 
-    def _see_through(self, lease: Lease) -> None:
+    def _see_through(self, lease: Lease, bell: threading.Event) -> None:
         log.info("step started", job=lease.job_id, step=lease.step, subject=lease.subject, attempt=lease.attempt)
         child = Child(self._program, self._settings, lease, self._forks)
         try:
-            self._watch(lease, child)
+            self._watch(lease, child, bell)
             if child.wait(0) == -signal.SIGTERM:
                 self._stopping.wait(_LINGER_SECONDS)  # Whoever asked it to end, as a shutdown does, may be asking us.
         finally:
@@ -119,18 +121,32 @@ class Supervisor:
             state = self._leases.release(lease, reason, most_attempts=death.attempts, after=asked)
             log.warning("step did not finish", job=lease.job_id, state=state, why=reason)
 
-    def _watch(self, lease: Lease, child: Child) -> None:
-        """Returns when the process has ended, or is to be stopped.
+    def _prepare(self, steps: Iterable[str]) -> None:
+        """Has imported what these steps will import, where they are forked."""
+        modules = tuple(sorted(self._program.steps[step] for step in steps))
+        if self._forks is None or not modules:
+            return
+        try:
+            self._forks.prepare((self._program.entry, *modules))
+        except OSError as error:
+            log.warning("could not make ready for steps; they will wait for what they import", error=repr(error))
+
+    def _watch(self, lease: Lease, child: Child, bell: threading.Event) -> None:
+        """Returns when the process has ended, or is to be stopped. Makes ready for what waits, at each ring anew.
 
         Until the process has begun, the lease is kept here: on a busy machine an interpreter may take longer to start
         than a lease lasts.
         """
         started = looked = time.monotonic()
+        bell.set()
         while child.wait(_TICK_SECONDS) is None and not self._stopping.is_set():
-            if time.monotonic() - looked < self._settings.heartbeat_seconds:
-                continue
-            looked = time.monotonic()
             try:
+                if bell.is_set():
+                    bell.clear()  # whether it rang or not, the slot looks for work when this step ends
+                    self._prepare(self._leases.waiting(self._program.steps))
+                if time.monotonic() - looked < self._settings.heartbeat_seconds:
+                    continue
+                looked = time.monotonic()
                 starting = not child.begun and looked - started < _LONGEST_START_SECONDS
                 if self._leases.renew(lease) if starting else self._leases.cancel_requested(lease):
                     return

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -94,6 +95,44 @@ def test_what_an_import_started_and_left_behind_ends_nothing(
         (server,) = servers()
         wait_until(lambda: not server.children(), "what was left behind to be buried")
         assert servers() == [server]
+
+
+def leaves_a_trace(name: str, folder: Path) -> Path:
+    """Makes a module that leaves the file returned when it is imported."""
+    trace = folder / f"{name}.txt"
+    (folder / f"{name}.py").write_text(f"open({str(trace)!r}, 'a').write('imported')\n")
+    return trace
+
+
+def test_what_will_be_forked_finds_imported_what_was_prepared(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = leaves_a_trace("imported_once", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with closing(ForkServer(environment(settings))) as forks:
+        forks.prepare(("imported_once",))
+        wait_until(trace.exists, "the module to be imported")
+        ours, theirs = os.pipe()
+        process = forks.fork(ForkOrder("this", (), ("imported_once",)), theirs)
+        os.close(theirs)
+        assert said(ours).startswith("The Zen of Python")
+        assert process.wait(PATIENCE_SECONDS) == 0
+    assert trace.read_text() == "imported"
+
+
+def test_what_a_waiting_step_imports_is_imported_while_another_runs(
+    bench: JobBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace, first = leaves_a_trace("of_a_waiting_step", tmp_path), leaves_a_trace("of_the_first_step", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    more = {"waiting": "of_a_waiting_step", "first": "of_the_first_step"}
+    program = replace(SAMPLE, steps={**SAMPLE.steps, **more}, first=("first",))
+    for step in ("linger", "waiting"):
+        bench.enqueue(step)
+    with EmbeddedWorker(bench.settings, program):
+        wait_until(first.exists, "the worker to make ready")
+        wait_until(trace.exists, "the module to be imported")
+        assert [job.state for job in bench.all_jobs()] == [JobState.RUNNING, JobState.QUEUED]
 
 
 def test_a_step_that_is_born_while_it_is_ended_is_ended(
