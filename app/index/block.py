@@ -55,10 +55,12 @@ class VectorBlock:
 
     def finds(self, positions: Positions) -> npt.NDArray[np.bool_]:
         """Whether the row at each of the positions (p,), -1 for none, can be found."""
-        ranked = np.zeros(len(positions), bool)
         inside = (positions >= 0) & (positions < self.ranked.size)
-        ranked[inside] = self.ranked.has(positions[inside])
-        return ranked | np.isin(positions, self.zeros)
+        ranked = inside
+        if self.ranked.count < self.ranked.size:
+            ranked = np.zeros(len(positions), bool)
+            ranked[inside] = self.ranked.has(positions[inside])
+        return ranked | np.isin(positions, self.zeros) if len(self.zeros) else ranked
 
     def vectors_at(self, positions: Positions) -> Vectors:
         """The vectors at the positions (p,), as they are held: (p, d) float32."""

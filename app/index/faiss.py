@@ -160,6 +160,8 @@ class LiveIndex:
             versions[in_base] = stamps
             if vectors is not None:
                 vectors[in_base] = state.snapshot.vectors_at(places[in_base])
+        if not len(state.slots):
+            return versions
         slots = state.slots.of(rows)
         in_delta = np.flatnonzero(slots >= 0)
         versions[in_delta] = state.versions[slots[in_delta]]

@@ -59,6 +59,8 @@ class NumberedRows:
 
     def over(self, rows: RowIds, numbers: npt.NDArray[np.int64]) -> None:
         """Writes into `numbers` (m,), in place, those of the rows (m,) that are here."""
+        if not len(self.rows):
+            return
         own = self.of(rows)
         here = own >= 0
         numbers[here] = own[here]

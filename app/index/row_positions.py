@@ -46,7 +46,7 @@ class RowPositions:
         """The position of each of the rows, -1 where it is not here; an array of the same shape."""
         if not len(self._rows):
             return np.full(rows.shape, -1, np.int64)
-        at = np.searchsorted(self._rows, rows, sorter=self._order).clip(max=len(self._rows) - 1)
+        at = np.minimum(self._rows.searchsorted(rows, sorter=self._order), len(self._rows) - 1)
         if self._order is not None:
             at = self._order[at]
         return np.where(self._rows[at] == rows, at, -1)

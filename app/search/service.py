@@ -276,7 +276,9 @@ class Search:
 
     def _items(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> dict[int, FoundItem]:
         """What the rows found are, as of the version of the items that was searched; by row."""
-        rows = np.unique(hits.rows[hits.rows != PADDING])
+        rows = hits.rows[hits.rows != PADDING]
+        if len(hits.rows) > 1:  # one query finds no row twice
+            rows = np.unique(rows)
         versions = index.versions(rows)
         return self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions, index.version)
 
