@@ -121,6 +121,10 @@ class StoreState(BaseModel):
         Field(description="What your application has to do to read what the gallery points at; null for nothing."),
     ] = None
     unavailable: Annotated[str | None, Field(description="Why the store cannot be asked now, if it cannot.")] = None
+    follow_failed: Annotated[
+        str | None,
+        Field(description="Why the vectors that the gallery points at could not catch up, until they have again."),
+    ] = None
 
 
 class NewGallery(BaseModel):
@@ -182,6 +186,9 @@ class GenerationInStore(BaseModel):
         int, Field(description="Items that differed even then, since they change all the time; the next time has them.")
     ]
     statement: Annotated[str | None, Field(description="What your application has to do once it is switched to.")]
+    follow_failed: Annotated[
+        str | None, Field(description="Why it was asked to catch up and could not; null once it has again.")
+    ] = None
 
 
 class Followed(BaseModel):
@@ -189,7 +196,10 @@ class Followed(BaseModel):
 
     progress: Annotated[
         Progress | None,
-        Field(description="How far it is; `caught_up_at` of GET /galleries/{id}/generations tells when it is done."),
+        Field(
+            description="How far it is; `caught_up_at` of GET /galleries/{id}/generations tells when it is done, and "
+            "`follow_failed` why it could not be."
+        ),
     ]
 
 

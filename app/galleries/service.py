@@ -297,12 +297,12 @@ class Galleries:
     def _store_now(self, info: GalleryInfo, elsewhere: Elsewhere) -> schemas.StoreState:
         """What a store of the user's own says now, or why it says nothing."""
         in_store = info.current.in_store
-        statement = None if in_store is None else in_store.statement
+        statement, failed = (None, None) if in_store is None else (in_store.statement, in_store.failed)
         try:
             with opened(self._stores, elsewhere) as store:
                 found = store.describe()
         except Problem as problem:
-            return schemas.StoreState(unavailable=problem.detail, statement=statement)
+            return schemas.StoreState(unavailable=problem.detail, statement=statement, follow_failed=failed)
         return schemas.StoreState(
             rows=found.rows,
             metric=found.metric,
@@ -312,6 +312,7 @@ class Galleries:
                 conditional_write=found.abilities.conditional_write,
             ),
             statement=statement,
+            follow_failed=failed,
         )
 
     def _wire(self, info: GalleryInfo, store_state: schemas.StoreState | None = None) -> schemas.Gallery:
@@ -388,7 +389,11 @@ def require_here(info: GalleryInfo) -> None:
 
 def _in_store(kept: InStore) -> schemas.GenerationInStore:
     return schemas.GenerationInStore(
-        target=kept.target.name, caught_up_at=kept.caught_up_at, behind=kept.behind, statement=kept.statement
+        target=kept.target.name,
+        caught_up_at=kept.caught_up_at,
+        behind=kept.behind,
+        statement=kept.statement,
+        follow_failed=kept.failed,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, SecretStr
 from qdrant_client import QdrantClient, models
 
 from app.connections.options import ConnectionOptions
@@ -40,7 +40,7 @@ class QdrantOptions(ConnectionOptions):
     switched in one step."""
 
     url: str = Field(pattern="^https?://")
-    api_key: str | None = None
+    api_key: SecretStr | None = None
     timeout_s: float = Field(60, gt=0)
     new_collection: bool = False
 
@@ -212,7 +212,8 @@ class QdrantStore:
 
 def _client(options: QdrantOptions) -> QdrantClient:
     seconds = max(1, round(options.timeout_s))
-    return QdrantClient(url=options.url, api_key=options.api_key, timeout=seconds, check_compatibility=False)
+    api_key = None if options.api_key is None else options.api_key.get_secret_value()
+    return QdrantClient(url=options.url, api_key=api_key, timeout=seconds, check_compatibility=False)
 
 
 def _held(records: Sequence[models.Record], name: str, target: Target) -> pa.RecordBatch:

@@ -22,6 +22,7 @@ from app.composition import Crosswalk, compose
 from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
 from app.galleries import generations
 from app.galleries.store_locks import FOREVER, Patience, StoreLocks
+from app.jobs.leases import Leases
 from app.keys.access import EVERYTHING
 from app.problems import InUse, NotFound, StoreBusy, Unprocessable, WrongState
 from app.settings import Settings
@@ -286,6 +287,28 @@ def test_readers_of_an_index_file_find_what_the_switched_vectors_caught_up_with(
     assert crosswalk.following.ask("faq").progress is not None
     assert do_step(crosswalk) == "follow"
     assert faiss.read_index(str(folder / "faq.faiss")).ntotal == len(VECTORS) + 2
+
+
+def test_why_a_gallery_could_not_catch_up_is_shown_until_it_has(shop: TableGallery) -> None:
+    crosswalk = shop.crosswalk
+    crosswalk.upgrades.activate("upg", EVERYTHING)
+    crosswalk.following.ask("faq")
+    leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
+    lease = leases.claim(["follow"])
+    assert lease is not None
+    leases.fail(lease, "The table is gone.")
+
+    def told() -> list[str | None]:
+        state = crosswalk.galleries.get("faq").store_state
+        _, made = crosswalk.galleries.generations("faq")
+        assert state is not None
+        assert made.in_store is not None
+        return [state.follow_failed, made.in_store.follow_failed]
+
+    assert told() == ["The table is gone.", "The table is gone."]
+    crosswalk.following.ask("faq")
+    assert do_step(crosswalk) == "follow"
+    assert told() == [None, None]
 
 
 def write_index(path: Path, vectors: Floats) -> None:
