@@ -114,6 +114,10 @@ class StoreState(BaseModel):
     """What the store in which a gallery's items lie says now."""
 
     rows: int | None = None
+    rows_exact: Annotated[
+        bool | None,
+        Field(description="False where `rows` is the store's own estimate, as counting would read all of a large one."),
+    ] = None
     metric: Annotated[str | None, Field(description="By which the store itself ranks, where it says so.")] = None
     abilities: StoreAbilities | None = None
     statement: Annotated[
@@ -162,7 +166,11 @@ class Gallery(NewGallery):
     active_generation: Annotated[int, Field(description="The generation that searches are answered from.")]
     active_model: Annotated[str, Field(description="The model whose space that generation is in.")]
     items: Annotated[
-        int | None, Field(description="How many items there are; null while a store of your own is not asked.")
+        int | None,
+        Field(
+            description="How many items there are; null while a store of your own is not asked, and about how many "
+            "where its `rows_exact` is false."
+        ),
     ]
     published_index: Annotated[
         PublishedIndex | None,

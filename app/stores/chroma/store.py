@@ -95,7 +95,7 @@ class ChromaStore:
             client.close()
             raise
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         rows = self._here(self._source.count)
         abilities = Abilities(snapshot="batch", switching="statement", conditional_write=False, marks="item")
         return StoreDescription(rows, self._dimension, _METRICS.get(_index(self._source)[1]["space"]), abilities)

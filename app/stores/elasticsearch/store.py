@@ -89,7 +89,7 @@ class ElasticsearchStore:
             client.close()
             raise
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         self._refresh()
         rows = self._here(self._client.count, index=self._source.index)["count"]
         abilities = Abilities(snapshot="all", switching="statement", conditional_write=True)

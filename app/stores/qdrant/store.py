@@ -66,12 +66,12 @@ class QdrantStore:
             client.close()
             raise
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         params = self._source.params
-        rows = self._here(self._client.count, self._source.collection, exact=True).count
+        rows = self._here(self._client.count, self._source.collection, exact=not roughly).count
         marks: Literal["vector", "item"] = "item" if self._target.whole_points else "vector"
         abilities = Abilities(snapshot="batch", switching=self._target.switching, conditional_write=False, marks=marks)
-        return StoreDescription(rows, params.size, METRICS.get(params.distance), abilities)
+        return StoreDescription(rows, params.size, METRICS.get(params.distance), abilities, not roughly)
 
     def scan(self, columns: Sequence[Column], *, batch_rows: int, after: str | None = None) -> Iterator[pa.RecordBatch]:
         first = None if after is None else point_id(after)
