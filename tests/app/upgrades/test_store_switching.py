@@ -9,13 +9,14 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
 from app.composition import Crosswalk, compose
@@ -23,10 +24,11 @@ from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
 from app.galleries import generations
 from app.galleries.store_locks import FOREVER, Patience, StoreLocks
 from app.jobs.leases import Leases
+from app.jobs.tables import JobRow
 from app.keys.access import EVERYTHING
 from app.problems import InUse, NotFound, StoreBusy, Unprocessable, WrongState
 from app.settings import Settings
-from app.storage.database import Database
+from app.storage.database import Database, utc_now
 from app.upgrades import switching
 from app.upgrades.states import UpgradeState
 from tests.app.upgrades.store_switching import VECTORS, StoreGallery, TableGallery
@@ -57,8 +59,9 @@ def refuse_to_point(crosswalk: Crosswalk) -> None:
         )
 
 
-def killed_between(shop: TableGallery, folder: Path) -> None:
-    """Activates the upgrade in a process that dies once the store is switched, and before the database is."""
+def killed_between(shop: TableGallery, folder: Path, does: str = "upg") -> None:
+    """Activates the upgrade in a process that dies once the store is switched, and before the database is; does: as
+    `store_switching` is told."""
     settings = shop.crosswalk.settings
     ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
     more = {
@@ -67,9 +70,9 @@ def killed_between(shop: TableGallery, folder: Path) -> None:
         FAILPOINT: str(Trigger(Failpoint.STORE_SWITCHED, "gateway", 1, "kill")),
         JOURNAL: str(folder / "journal"),
     }
-    command = [sys.executable, "-m", "tests.app.upgrades.store_switching", "upg"]
+    command = [sys.executable, "-m", "tests.app.upgrades.store_switching", does]
     assert subprocess.run(command, env=ours | more, check=False).returncode == -signal.SIGKILL
-    assert (shop.now(), shop.seen()) == (("ready", 1), shop.column())
+    assert (shop.info().active, shop.seen()) == (1, shop.column(number=max(shop.info().generations)))
 
 
 def test_a_database_that_refuses_an_activation_leaves_readers_with_what_they_saw(shop: TableGallery) -> None:
@@ -168,6 +171,20 @@ def test_an_index_step_that_loses_its_end_leaves_readers_with_the_old_vectors_an
     do_step(shop.crosswalk, cut_off=True)
     assert (shop.now("next"), shop.seen()) == (("indexing", 1), VECTOR)
     do_step(shop.crosswalk)
+    assert (shop.now("next"), shop.seen()) == (("active", 3), shop.column(number=3))
+
+
+def test_an_index_step_that_is_killed_is_put_right_and_done_again(shop: TableGallery, tmp_path: Path) -> None:
+    shop.upgrade("next", ["faq"], UpgradeState.INDEXING)
+    with shop.crosswalk.database.session() as session:
+        shop.crosswalk.jobs.enqueue(session, "index", "next")
+    killed_between(shop, tmp_path, does="index")
+    shop.crosswalk.store_settling.ask_where_needed()
+    assert do_step(shop.crosswalk) == "settle_store"
+    assert (shop.now("next"), shop.seen()) == (("indexing", 1), VECTOR)
+    with shop.crosswalk.database.session() as session:
+        session.execute(update(JobRow).values(lease_expires_at=utc_now() - timedelta(hours=1)))
+    assert do_step(shop.crosswalk) == "index"
     assert (shop.now("next"), shop.seen()) == (("active", 3), shop.column(number=3))
 
 
