@@ -127,7 +127,7 @@ class Crosswalk:
 
         A subject that no resource knows (a sample, an index) has nothing to end: its job says why.
         """
-        for resource in (self.upgrade_steps, self.evaluations, self.encoders, self.backfill_runs):
+        for resource in (self.upgrade_steps, self.evaluations, self.encoders, self.backfill_runs, self.following):
             resource.step_failed(session, subject, reason)
 
     async def close_embedders(self) -> None:

@@ -1,5 +1,8 @@
 """Keeping what an upgrade wrote into a store of the user's own up with the items there, whenever it is asked for."""
 
+from sqlalchemy.orm import Session
+
+from app.galleries import generations
 from app.galleries.info import READY
 from app.galleries.schemas import Followed
 from app.galleries.service import Galleries
@@ -39,3 +42,9 @@ class Following:
                 self._jobs.enqueue(session, STEP, subject, {"gallery": gallery})
             progress = self._jobs.progress(session, subject)
         return Followed(progress=None if progress is None else Progress(**progress))
+
+    def step_failed(self, session: Session, subject: str, reason: str) -> None:
+        """Notes with the gallery why it has not caught up. A subject that is not to follow a gallery is passed over."""
+        step, _, folder = subject.partition(" ")
+        if step == STEP:
+            generations.note_not_followed(session, folder, reason)

@@ -7,7 +7,7 @@ Everything happens inside the caller's transaction, so that a generation and the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -109,6 +109,14 @@ def note_in_store(session: Session, gallery: str, number: int, change: Callable[
     row = _generation(session, gallery, number)
     if row.in_store is not None:
         row.in_store = change(InStore.from_json(row.in_store)).to_json()
+
+
+def note_not_followed(session: Session, folder: str, reason: str) -> None:
+    """Notes why what upgrades wrote into the user's own store could not catch up. folder: the gallery's."""
+    made = select(GenerationRow).join(GalleryRow, GalleryRow.id == GenerationRow.gallery)
+    for row in session.scalars(made.where(GalleryRow.folder == folder, GenerationRow.state == READY)):
+        if row.in_store is not None:
+            row.in_store = replace(InStore.from_json(row.in_store), failed=reason).to_json()
 
 
 def ready_in_store(session: Session, gallery: str, number: int) -> None:

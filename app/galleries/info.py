@@ -24,7 +24,7 @@ class InStore:
     items: how many have their vector there; behind: how many were found to differ by then,
     as they are changed all the time; caught_up_at: None
     before the first time; statement: what the user's application has to do, as the gallery was last switched; None for
-    nothing.
+    nothing. failed: why it was asked to catch up and could not, unless it has since.
     """
 
     target: Target
@@ -32,6 +32,7 @@ class InStore:
     behind: int = 0
     caught_up_at: datetime | None = None
     statement: str | None = None
+    failed: str | None = None
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> InStore:
@@ -42,6 +43,7 @@ class InStore:
             kept.get("behind", 0),
             None if at is None else datetime.fromisoformat(at),
             kept.get("statement"),
+            kept.get("failed"),
         )
 
     def to_json(self) -> dict[str, Any]:

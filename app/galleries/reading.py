@@ -56,9 +56,10 @@ class ItemsInStore:
         if elsewhere.place.text is not None:
             self._columns[TEXT] = "text"
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
+        """roughly: as `Store.describe`."""
         with opened(self._stores, self._elsewhere) as store:
-            return store.describe()
+            return store.describe(roughly=roughly)
 
     @property
     def version(self) -> int:

@@ -114,6 +114,10 @@ class StoreState(BaseModel):
     """What the store in which a gallery's items lie says now."""
 
     rows: int | None = None
+    rows_exact: Annotated[
+        bool | None,
+        Field(description="False where `rows` is the store's own estimate, as counting would read all of a large one."),
+    ] = None
     metric: Annotated[str | None, Field(description="By which the store itself ranks, where it says so.")] = None
     abilities: StoreAbilities | None = None
     statement: Annotated[
@@ -121,6 +125,10 @@ class StoreState(BaseModel):
         Field(description="What your application has to do to read what the gallery points at; null for nothing."),
     ] = None
     unavailable: Annotated[str | None, Field(description="Why the store cannot be asked now, if it cannot.")] = None
+    follow_failed: Annotated[
+        str | None,
+        Field(description="Why the vectors that the gallery points at could not catch up, until they have again."),
+    ] = None
 
 
 class NewGallery(BaseModel):
@@ -158,7 +166,11 @@ class Gallery(NewGallery):
     active_generation: Annotated[int, Field(description="The generation that searches are answered from.")]
     active_model: Annotated[str, Field(description="The model whose space that generation is in.")]
     items: Annotated[
-        int | None, Field(description="How many items there are; null while a store of your own is not asked.")
+        int | None,
+        Field(
+            description="How many items there are; null while a store of your own is not asked, and about how many "
+            "where its `rows_exact` is false."
+        ),
     ]
     published_index: Annotated[
         PublishedIndex | None,
@@ -182,6 +194,9 @@ class GenerationInStore(BaseModel):
         int, Field(description="Items that differed even then, since they change all the time; the next time has them.")
     ]
     statement: Annotated[str | None, Field(description="What your application has to do once it is switched to.")]
+    follow_failed: Annotated[
+        str | None, Field(description="Why it was asked to catch up and could not; null once it has again.")
+    ] = None
 
 
 class Followed(BaseModel):
@@ -189,7 +204,10 @@ class Followed(BaseModel):
 
     progress: Annotated[
         Progress | None,
-        Field(description="How far it is; `caught_up_at` of GET /galleries/{id}/generations tells when it is done."),
+        Field(
+            description="How far it is; `caught_up_at` of GET /galleries/{id}/generations tells when it is done, and "
+            "`follow_failed` why it could not be."
+        ),
     ]
 
 

@@ -284,7 +284,7 @@ class Galleries:
             )
         try:
             with opened(self._stores, elsewhere) as store:
-                found = store.describe()
+                found = store.describe(roughly=True)
         except StoreChanged as problem:
             raise Unprocessable.at(problem.detail, pointer="/store") from problem
         if found.dimension != dimension:
@@ -297,14 +297,15 @@ class Galleries:
     def _store_now(self, info: GalleryInfo, elsewhere: Elsewhere) -> schemas.StoreState:
         """What a store of the user's own says now, or why it says nothing."""
         in_store = info.current.in_store
-        statement = None if in_store is None else in_store.statement
+        statement, failed = (None, None) if in_store is None else (in_store.statement, in_store.failed)
         try:
             with opened(self._stores, elsewhere) as store:
-                found = store.describe()
+                found = store.describe(roughly=True)
         except Problem as problem:
-            return schemas.StoreState(unavailable=problem.detail, statement=statement)
+            return schemas.StoreState(unavailable=problem.detail, statement=statement, follow_failed=failed)
         return schemas.StoreState(
             rows=found.rows,
+            rows_exact=found.rows_exact,
             metric=found.metric,
             abilities=schemas.StoreAbilities(
                 snapshot=found.abilities.snapshot,
@@ -312,6 +313,7 @@ class Galleries:
                 conditional_write=found.abilities.conditional_write,
             ),
             statement=statement,
+            follow_failed=failed,
         )
 
     def _wire(self, info: GalleryInfo, store_state: schemas.StoreState | None = None) -> schemas.Gallery:
@@ -351,11 +353,13 @@ class Galleries:
         )
 
     def _counts(self, info: GalleryInfo, generation: GenerationInfo) -> Counts:
-        """Of a generation in a store of the user's own: what was written there, without asking the store."""
+        """Of a generation in a store of the user's own: what was written there, without asking the store; of the first
+        one, about how many items the store has."""
         if info.elsewhere is None:
             return self.store(info).counts([earlier.space.model for earlier in info.ancestry(generation.number)])
         if generation.parent is None:
-            return Counts(self.items(info).count(), 0, 0)
+            described = ItemsInStore(self._stores, info.elsewhere, info.model).describe(roughly=True)
+            return Counts(described.rows, 0, 0)
         return Counts(0, 0 if generation.in_store is None else generation.in_store.items, 0)
 
     def _wire_generation(self, info: GalleryInfo, generation: GenerationInfo) -> schemas.Generation:
@@ -388,7 +392,11 @@ def require_here(info: GalleryInfo) -> None:
 
 def _in_store(kept: InStore) -> schemas.GenerationInStore:
     return schemas.GenerationInStore(
-        target=kept.target.name, caught_up_at=kept.caught_up_at, behind=kept.behind, statement=kept.statement
+        target=kept.target.name,
+        caught_up_at=kept.caught_up_at,
+        behind=kept.behind,
+        statement=kept.statement,
+        follow_failed=kept.failed,
     )
 
 

@@ -9,6 +9,7 @@ generation that was forgotten meanwhile, and StoreBusy where others are at work 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 import numpy as np
@@ -23,7 +24,7 @@ from app.galleries.service import Galleries
 from app.galleries.store_locks import FOREVER, Patience, StoreLocks
 from app.problems import NotFound, StoreChanged
 from app.storage.database import Database, utc_now
-from app.stores.copying import Copying, CopyProgress, WrittenWrong, copy_vectors
+from app.stores.copying import Copied, Copying, CopyProgress, WrittenWrong, copy_vectors
 from app.stores.kinds import ConfiguredStores
 from app.stores.protocol import Store, Target
 from models.portable import Array
@@ -182,7 +183,7 @@ class StoreTargets:
         except WrittenWrong as error:
             raise StoreChanged(f"In {elsewhere}: {error}. Look what else writes there, and start anew.") from None
         at = utc_now()
-        self._note(info, number, lambda before: replace(before, items=done.items, behind=done.behind, caught_up_at=at))
+        self._note(info, number, partial(_as_copied, done, at))
 
     def _note(self, info: GalleryInfo, number: int, change: Callable[[InStore], InStore]) -> None:
         with self._database.session() as session:
@@ -206,3 +207,7 @@ def _target(info: GalleryInfo, number: int) -> Target:
 
 def _with_statement(statement: str | None, before: InStore) -> InStore:
     return replace(before, statement=statement)
+
+
+def _as_copied(done: Copied, at: datetime, before: InStore) -> InStore:
+    return replace(before, items=done.items, behind=done.behind, caught_up_at=at, failed=None)

@@ -77,12 +77,14 @@ class Abilities:
 
 @dataclass(frozen=True)
 class StoreDescription:
-    """A place as it is now. metric: by which the store itself ranks; None where it does not say."""
+    """A place as it is now. metric: by which the store itself ranks; None where it does not say. rows_exact: whether
+    `rows` was counted, and is no estimate."""
 
     rows: int
     dimension: int
     metric: Distance | None
     abilities: Abilities
+    rows_exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class Store(Protocol):
     """One place of one connection. Not shared between threads. Every call raises StoreAway or WrongPlace where it
     cannot do its work, and may be repeated: what is done already is not done twice."""
 
-    def describe(self) -> StoreDescription: ...
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
+        """roughly: whether `rows` may be an estimate, where counting takes longer the more there are."""
 
     def scan(self, columns: Sequence[Column], *, batch_rows: int, after: str | None = None) -> Iterator[pa.RecordBatch]:
         """All items, in an order of their ids that is the same each time; after: only those behind this id. No more

@@ -1,7 +1,10 @@
 """Keeps an upgrade's vectors in a store of the user's own up with the items there."""
 
+from contextlib import suppress
+
 from app.composition import compose
 from app.galleries.info import READY
+from app.problems import NotFound
 from workers.context import StepContext
 
 
@@ -12,5 +15,6 @@ def run(context: StepContext) -> None:
     info = crosswalk.galleries.info(gallery)
     for number, generation in info.generations.items():
         if generation.in_store is not None and generation.state == READY:
-            crosswalk.store_targets.catch_up(info, number, context.progress)
+            with suppress(NotFound):  # dropped meanwhile
+                crosswalk.store_targets.catch_up(info, number, context.progress)
     context.finish(lambda _session: None)

@@ -17,7 +17,7 @@ import httpx
 import pyarrow as pa
 from chromadb import HttpClient, PersistentClient
 from chromadb.config import Settings
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from app.connections.options import ConnectionOptions
 from app.stores.batches import item_batch, vectors_of
@@ -55,7 +55,7 @@ class ChromaOptions(ConnectionOptions):
     """A server by `url` and, where it asks for one, a `token`; or a folder by `path`."""
 
     url: str | None = None
-    token: str | None = None
+    token: SecretStr | None = None
     token_header: str = "X-Chroma-Token"
     path: Path | None = None
     tenant: str = "default_tenant"
@@ -95,7 +95,7 @@ class ChromaStore:
             client.close()
             raise
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         rows = self._here(self._source.count)
         abilities = Abilities(snapshot="batch", switching="statement", conditional_write=False, marks="item")
         return StoreDescription(rows, self._dimension, _METRICS.get(_index(self._source)[1]["space"]), abilities)
@@ -274,7 +274,7 @@ def _client(calls: ChromaCalls, options: ChromaOptions) -> Any:
         path = str(options.path)
         return calls.connected(lambda: PersistentClient(path, settings, options.tenant, options.database))
     url = urlsplit(str(options.url))
-    headers = {} if options.token is None else {options.token_header: options.token}
+    headers = {} if options.token is None else {options.token_header: options.token.get_secret_value()}
     secure = url.scheme == "https"
     port = url.port or (443 if secure else 80)
     try:

@@ -12,13 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from elasticsearch import Elasticsearch
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from app.connections.options import ConnectionOptions
 from app.stores.batches import item_batch, vector_marks, vectors_of
 from app.stores.elasticsearch.calls import ElasticsearchCalls, NoSuchIndex, reason
 from app.stores.elasticsearch.source import METRICS, SIMILARITIES, ElasticsearchSource, find_documents
 from app.stores.items import Document, document_batch, field_at, fields_read, held_batch, rows_at_once, rows_of
+from app.stores.outages import answered_with
 from app.stores.protocol import (
     Abilities,
     CannotSwitch,
@@ -44,6 +45,9 @@ _ROUNDS = 5
 _VECTORS_LEFT_OUT_FROM = (9, 2)
 """The version from which a document's source is answered without its vectors unless asked for."""
 
+_OF_THE_SERVER = (401, 403, 429)
+"""Statuses by which it refuses a write for what it is or who asks, not for what is to be written."""
+
 _REMOVE = "if (ctx._source.remove(params.field) == null) { ctx.op = 'none' }"
 
 
@@ -51,9 +55,9 @@ class ElasticsearchOptions(ConnectionOptions):
     """A server by `url`, with `api_key`, or `user` and `password`, where it asks for them."""
 
     url: str
-    api_key: str | None = None
+    api_key: SecretStr | None = None
     user: str | None = None
-    password: str | None = None
+    password: SecretStr | None = None
     ca_certs: Path | None = None
     timeout_s: float = Field(60, gt=0)
 
@@ -85,7 +89,7 @@ class ElasticsearchStore:
             client.close()
             raise
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         self._refresh()
         rows = self._here(self._client.count, index=self._source.index)["count"]
         abilities = Abilities(snapshot="all", switching="statement", conditional_write=True)
@@ -216,7 +220,9 @@ class ElasticsearchStore:
         for answer in answers:
             if answer["status"] >= 300 and answer["status"] not in but:
                 why = reason({"error": {"root_cause": [answer.get("error")]}})
-                raise StoreAway(f"{self._calls.store} refused to write the document {answer['_id']!r}: {why}")
+                if answer["status"] in _OF_THE_SERVER or answer["status"] >= 500:
+                    raise answered_with(self._calls.store, answer["status"], why)
+                raise WrongPlace(f"{self._calls.store} refused to write the document {answer['_id']!r}: {why}")
 
     def _found(self, ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
         """The documents of these ids that there are, as of now."""
@@ -315,9 +321,9 @@ class _PointInTime:
 def _client(options: ElasticsearchOptions) -> Any:
     given: dict[str, Any] = {}
     if options.api_key is not None:
-        given["api_key"] = options.api_key
-    if options.user is not None:
-        given["basic_auth"] = (options.user, options.password)
+        given["api_key"] = options.api_key.get_secret_value()
+    if options.user is not None and options.password is not None:
+        given["basic_auth"] = (options.user, options.password.get_secret_value())
     if options.ca_certs is not None:
         given["ca_certs"] = str(options.ca_certs)
     try:

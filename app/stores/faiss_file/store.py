@@ -53,7 +53,7 @@ class FaissFileStore:
     def open(cls, name: str, options: FilesOptions, place: Place) -> "FaissFileStore":
         return cls(Folder(options.folder, name), place)
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         with self._source.reading(self._old()) as index:
             about = index.file.about
         able = Abilities(

@@ -29,7 +29,7 @@ class FileStore:
     def open(cls, name: str, options: FilesOptions, place: Place) -> "FileStore":
         return cls(Folder(options.folder, name), place)
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         able = Abilities(snapshot="all", switching="statement", conditional_write=False)
         return StoreDescription(self._source.rows, self._source.dimension, metric=None, abilities=able)
 

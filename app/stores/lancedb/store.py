@@ -45,7 +45,7 @@ class LanceStore:
     def open(cls, name: str, options: LanceOptions, place: Place) -> "LanceStore":
         return cls(LanceDatabase(name, options), place)
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         table = self._source()
         index = self._index(table)
         with self._database.asking():

@@ -41,7 +41,7 @@ class MilvusStore:
     def open(cls, name: str, options: MilvusOptions, place: Place) -> "MilvusStore":
         return cls(MilvusCalls(options, f"the Milvus of the connection {name!r}"), place)
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         layout = self._layout()
         (counted,) = self._query(layout.collection, "", output_fields=["count(*)"])
         able = Abilities(

@@ -10,6 +10,7 @@ from psycopg import Connection, IsolationLevel, sql
 
 from app.stores.pgvector.columns import add_column, drop_column, target_column
 from app.stores.pgvector.connecting import PgvectorOptions, connected, told_plainly
+from app.stores.pgvector.counting import rows_counted, rows_roughly
 from app.stores.pgvector.indexing import build_like_the_old, vector_indexes
 from app.stores.pgvector.layout import Layout, TableColumn, read_layout
 from app.stores.pgvector.reading import Reading, found_by_id, in_order
@@ -38,13 +39,13 @@ class PgvectorStore:
         self._kept: Connection[Any] | None = None
         self._writers: dict[Target, Writer] = {}
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         with told_plainly(self._name):
             connection, layout = self._laid_out()
-            (rows,) = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(layout.name)).fetchone() or (0,)
+            rows, exact = (rows_roughly if roughly else rows_counted)(connection, layout)
             indexes = vector_indexes(connection, layout, layout.vector.number)
             metric = next((index.metric for index in indexes if index.metric is not None), None)
-            return StoreDescription(rows, _dimension(connection, layout, layout.vector), metric, _ABILITIES)
+            return StoreDescription(rows, _dimension(connection, layout, layout.vector), metric, _ABILITIES, exact)
 
     def scan(self, columns: Sequence[Column], *, batch_rows: int, after: str | None = None) -> Iterator[pa.RecordBatch]:
         return self._read(columns, batch_rows, after, None)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, SecretStr
 from qdrant_client import QdrantClient, models
 
 from app.connections.options import ConnectionOptions
@@ -40,7 +40,7 @@ class QdrantOptions(ConnectionOptions):
     switched in one step."""
 
     url: str = Field(pattern="^https?://")
-    api_key: str | None = None
+    api_key: SecretStr | None = None
     timeout_s: float = Field(60, gt=0)
     new_collection: bool = False
 
@@ -66,12 +66,12 @@ class QdrantStore:
             client.close()
             raise
 
-    def describe(self) -> StoreDescription:
+    def describe(self, *, roughly: bool = False) -> StoreDescription:
         params = self._source.params
-        rows = self._here(self._client.count, self._source.collection, exact=True).count
+        rows = self._here(self._client.count, self._source.collection, exact=not roughly).count
         marks: Literal["vector", "item"] = "item" if self._target.whole_points else "vector"
         abilities = Abilities(snapshot="batch", switching=self._target.switching, conditional_write=False, marks=marks)
-        return StoreDescription(rows, params.size, METRICS.get(params.distance), abilities)
+        return StoreDescription(rows, params.size, METRICS.get(params.distance), abilities, not roughly)
 
     def scan(self, columns: Sequence[Column], *, batch_rows: int, after: str | None = None) -> Iterator[pa.RecordBatch]:
         first = None if after is None else point_id(after)
@@ -212,7 +212,8 @@ class QdrantStore:
 
 def _client(options: QdrantOptions) -> QdrantClient:
     seconds = max(1, round(options.timeout_s))
-    return QdrantClient(url=options.url, api_key=options.api_key, timeout=seconds, check_compatibility=False)
+    api_key = None if options.api_key is None else options.api_key.get_secret_value()
+    return QdrantClient(url=options.url, api_key=api_key, timeout=seconds, check_compatibility=False)
 
 
 def _held(records: Sequence[models.Record], name: str, target: Target) -> pa.RecordBatch:

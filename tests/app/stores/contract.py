@@ -105,6 +105,7 @@ class StoreContract:
         description = store.describe()
         assert (description.rows, description.dimension) == (ITEMS, world.dimension)
         assert description.metric in (None, "cosine")
+        assert (description.rows_exact, store.describe(roughly=True).rows) == (True, ITEMS)
 
     def test_a_scan_gives_every_item_once_as_its_user_wrote_it(
         self, world: StoreWorld, store: Store, items: list[UserItem]

@@ -1,6 +1,7 @@
 """Galleries in Elasticsearch keep the protocol, against noida-db, which speaks it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,6 +72,17 @@ def test_a_document_that_changes_under_a_write_is_looked_at_again(
         tolerance=0,
     )
     assert b"another text" in index.everything()[items[0].id]
+    store.close()
+
+
+def test_a_document_that_is_refused_for_what_it_holds_is_no_outage(index: ElasticsearchWorld) -> None:
+    index.insert(user_items(index))
+    store = opened(index.connection, index.place)
+    store.make_target(TARGET)
+    longer = replace(TARGET, dimension=TARGET.dimension + 1)
+    written = items_to_write(scanned(store, ["id", "vector", "mark"]), target=longer)
+    with pytest.raises(WrongPlace, match="refused to write the document"):
+        store.write(longer, written)
     store.close()
 
 

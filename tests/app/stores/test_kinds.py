@@ -8,7 +8,7 @@ from app.connections.configured import configured_connections
 from app.connections.file import ConfiguredConnection, WrongConnections
 from app.stores import kinds
 from app.stores.kinds import STORE_KINDS, ConfiguredStores, ListedKind, UnknownConnection
-from app.stores.protocol import Place
+from app.stores.protocol import Place, StoreAway
 
 
 def file(tmp_path: Path, text: str) -> Path:
@@ -48,6 +48,30 @@ def test_options_are_not_shown() -> None:
         {"faq": ConfiguredConnection("faq", "pgvector", {"url": "postgresql://me:sesame@db/faq"})}
     )._kinds["faq"]
     assert "sesame" not in f"{options} {options!r} {kind!r}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("qdrant", {"url": "http://127.0.0.1:1", "api_key": "sesame"}),
+        ("chroma", {"url": "http://127.0.0.1:1", "token": "sesame"}),
+        ("milvus", {"uri": "http://127.0.0.1:1", "token": "sesame"}),
+        ("elasticsearch", {"url": "http://127.0.0.1:1", "api_key": "sesame"}),
+        ("elasticsearch", {"url": "http://127.0.0.1:1", "user": "me", "password": "sesame"}),
+    ],
+)
+def test_secrets_are_shown_neither_whole_nor_by_their_fields(kind: str, options: dict[str, str]) -> None:
+    _, checked = ConfiguredStores({"faq": ConfiguredConnection("faq", kind, options)})._kinds["faq"]
+    assert "sesame" not in f"{checked!r} {checked.model_dump()} {[getattr(checked, name) for name in options]}"
+
+
+def test_what_a_client_says_of_its_address_when_it_is_opened_is_not_passed_on() -> None:
+    address = {"url": "http://qdrant:sesame", "api_key": "open"}
+    stores = ConfiguredStores({"faq": ConfiguredConnection("faq", "qdrant", address)})
+    with pytest.raises(StoreAway, match="'faq' failed") as raised:
+        stores.open("faq", Place("items"))
+    assert "sesame" not in str(raised.value)
+    assert raised.value.__suppress_context__
 
 
 def test_a_kind_whose_client_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

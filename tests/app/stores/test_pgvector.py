@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from app.connections.file import ConfiguredConnection
+from app.stores.pgvector import counting
 from app.stores.protocol import Place, Store, StoreAway, Target, WrongPlace
 from tests.app.stores.contract import StoreContract, held, items_to_write, scanned, unit_rows
 from tests.app.stores.pgvector_world import SORTS, PgvectorWorld
@@ -64,6 +65,18 @@ def test_a_key_may_be_any_unique_column_and_a_table_without_one_is_refused(faq: 
         faq.opened(id="id").describe()
     faq.run("ALTER TABLE faq ALTER id SET NOT NULL")
     assert faq.opened(id="id").describe().rows == 10
+
+
+def test_rows_of_a_large_table_are_estimated_where_that_does(faq: Faq, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (faq.store.describe(roughly=True).rows, faq.store.describe(roughly=True).rows_exact) == (10, True)
+    monkeypatch.setattr(counting, "MOST_COUNTED", 4)
+    faq.run("ANALYZE faq")
+    roughly = faq.store.describe(roughly=True)
+    assert (roughly.rows, roughly.rows_exact) == (10, False)
+    faq.run("DELETE FROM faq WHERE id > 7")
+    assert faq.store.describe(roughly=True).rows == 10
+    counted = faq.store.describe()
+    assert (counted.rows, counted.rows_exact) == (len(faq.run("SELECT id FROM faq")), True)
 
 
 def test_ids_that_cannot_be_keys_are_unknown_ones(faq: Faq) -> None:

@@ -1,6 +1,7 @@
 """A gallery in a store of the user's own whose upgrade is ready, without the steps that would lead there.
 
-`python -m tests.app.upgrades.store_switching <upgrade>` activates one, for tests that have that killed on its way.
+`python -m tests.app.upgrades.store_switching <upgrade>` activates one, and `… index` does the step of that name that
+waits, for tests that have them killed on their way.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from models.portable import Space, save_transformation
 from tests.app.crossings import affine
 from tests.upgrade_rows import store_upgrade
 from tests.vector_table import TABLE, VECTOR, VectorTable, connections_file
+from tests.workers.stepping import do_step
 
 OLD, NEW = 3, 4
 VECTORS = np.random.default_rng(0).normal(size=(20, OLD)).astype(np.float32)
@@ -109,4 +111,7 @@ class TableGallery(StoreGallery):
 
 if __name__ == "__main__":
     arm("gateway")
-    compose(Settings()).upgrades.activate(sys.argv[1], EVERYTHING)
+    if sys.argv[1] == "index":
+        do_step(compose(Settings()), ["index"])
+    else:
+        compose(Settings()).upgrades.activate(sys.argv[1], EVERYTHING)

@@ -9,23 +9,26 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
 from app.composition import Crosswalk, compose
 from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
 from app.galleries import generations
 from app.galleries.store_locks import FOREVER, Patience, StoreLocks
+from app.jobs.leases import Leases
+from app.jobs.tables import JobRow
 from app.keys.access import EVERYTHING
 from app.problems import InUse, NotFound, StoreBusy, Unprocessable, WrongState
 from app.settings import Settings
-from app.storage.database import Database
+from app.storage.database import Database, utc_now
 from app.upgrades import switching
 from app.upgrades.states import UpgradeState
 from tests.app.upgrades.store_switching import VECTORS, StoreGallery, TableGallery
@@ -56,8 +59,9 @@ def refuse_to_point(crosswalk: Crosswalk) -> None:
         )
 
 
-def killed_between(shop: TableGallery, folder: Path) -> None:
-    """Activates the upgrade in a process that dies once the store is switched, and before the database is."""
+def killed_between(shop: TableGallery, folder: Path, does: str = "upg") -> None:
+    """Activates the upgrade in a process that dies once the store is switched, and before the database is; does: as
+    `store_switching` is told."""
     settings = shop.crosswalk.settings
     ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
     more = {
@@ -66,9 +70,9 @@ def killed_between(shop: TableGallery, folder: Path) -> None:
         FAILPOINT: str(Trigger(Failpoint.STORE_SWITCHED, "gateway", 1, "kill")),
         JOURNAL: str(folder / "journal"),
     }
-    command = [sys.executable, "-m", "tests.app.upgrades.store_switching", "upg"]
+    command = [sys.executable, "-m", "tests.app.upgrades.store_switching", does]
     assert subprocess.run(command, env=ours | more, check=False).returncode == -signal.SIGKILL
-    assert (shop.now(), shop.seen()) == (("ready", 1), shop.column())
+    assert (shop.info().active, shop.seen()) == (1, shop.column(number=max(shop.info().generations)))
 
 
 def test_a_database_that_refuses_an_activation_leaves_readers_with_what_they_saw(shop: TableGallery) -> None:
@@ -167,6 +171,20 @@ def test_an_index_step_that_loses_its_end_leaves_readers_with_the_old_vectors_an
     do_step(shop.crosswalk, cut_off=True)
     assert (shop.now("next"), shop.seen()) == (("indexing", 1), VECTOR)
     do_step(shop.crosswalk)
+    assert (shop.now("next"), shop.seen()) == (("active", 3), shop.column(number=3))
+
+
+def test_an_index_step_that_is_killed_is_put_right_and_done_again(shop: TableGallery, tmp_path: Path) -> None:
+    shop.upgrade("next", ["faq"], UpgradeState.INDEXING)
+    with shop.crosswalk.database.session() as session:
+        shop.crosswalk.jobs.enqueue(session, "index", "next")
+    killed_between(shop, tmp_path, does="index")
+    shop.crosswalk.store_settling.ask_where_needed()
+    assert do_step(shop.crosswalk) == "settle_store"
+    assert (shop.now("next"), shop.seen()) == (("indexing", 1), VECTOR)
+    with shop.crosswalk.database.session() as session:
+        session.execute(update(JobRow).values(lease_expires_at=utc_now() - timedelta(hours=1)))
+    assert do_step(shop.crosswalk) == "index"
     assert (shop.now("next"), shop.seen()) == (("active", 3), shop.column(number=3))
 
 
@@ -286,6 +304,28 @@ def test_readers_of_an_index_file_find_what_the_switched_vectors_caught_up_with(
     assert crosswalk.following.ask("faq").progress is not None
     assert do_step(crosswalk) == "follow"
     assert faiss.read_index(str(folder / "faq.faiss")).ntotal == len(VECTORS) + 2
+
+
+def test_why_a_gallery_could_not_catch_up_is_shown_until_it_has(shop: TableGallery) -> None:
+    crosswalk = shop.crosswalk
+    crosswalk.upgrades.activate("upg", EVERYTHING)
+    crosswalk.following.ask("faq")
+    leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
+    lease = leases.claim(["follow"])
+    assert lease is not None
+    leases.fail(lease, "The table is gone.")
+
+    def told() -> list[str | None]:
+        state = crosswalk.galleries.get("faq").store_state
+        _, made = crosswalk.galleries.generations("faq")
+        assert state is not None
+        assert made.in_store is not None
+        return [state.follow_failed, made.in_store.follow_failed]
+
+    assert told() == ["The table is gone.", "The table is gone."]
+    crosswalk.following.ask("faq")
+    assert do_step(crosswalk) == "follow"
+    assert told() == [None, None]
 
 
 def write_index(path: Path, vectors: Floats) -> None:
