@@ -70,7 +70,7 @@ def prove_by_queries(
 
     Arguments as of `models.proof.crossing.prove`; queries: judged on this gallery. A gate on a metric by label is read
     as one on the metric of judged queries that asks the same. Raises NothingToJudge where fewer than `FEWEST_QUERIES`
-    can be answered, and ValueError where shapes do not fit.
+    can be answered or the pairs are all copies of one judged item, and ValueError where shapes do not fit.
     """
     limits = limits or ProofLimits.of(ProofLimits.gallery, linear=chosen.transformation.linear)
     gate = gate or AcceptanceGate()
@@ -85,6 +85,11 @@ def prove_by_queries(
     gate = replace(gate, metric=str(metric))
     asked, searched, learned_from = _limited(asked, gallery, learned_from, limits, seed, notes)
     bench = JudgedBench.of(asked, searched, learned_from, source, target, min(FOLDS, limits.row_folds), seed)
+    if bench.holds_out_every_pair:
+        raise NothingToJudge(
+            f"all {len(bench.pairs)} pairs have one old vector, which judged queries ask for, so that nothing is left "
+            "to learn from where it is held out"
+        )
     if instant is not None and not instant.transformation.pushable:
         instant = None
     same = instant is not None and instant.transformation.card == _card(chosen.transformation)

@@ -119,6 +119,11 @@ class JudgedBench:
         return int(self.fold.max(initial=-1)) + 1
 
     @property
+    def holds_out_every_pair(self) -> bool:
+        """Whether a round would learn from nothing: all pairs are judged, and copies of one item."""
+        return self.folds == 1 and bool((self.fold == 0).all())
+
+    @property
     def judged_fold(self) -> Codes:
         """(p,) the round that each judgement is made in: -1 where its item is no pair."""
         return self.item_fold[self.queries.judgements.row]

@@ -28,8 +28,10 @@ from workers.reporting.gallery_report import GalleryReport, early_end, report_ga
 from workers.reporting.provisional import marked_provisional
 from workers.rows.judged_queries import judged_gallery
 from workers.rows.pairs import DatasetPairs, load_pairs
+from workers.rows.query_pairs import unjudged_queries
 from workers.serving.prepare import ServingMeasurements, prepare_serving
 from workers.training.gallery_fusion import keep_fusion
+from workers.training.query_pairs import learned_from_queries, refit_beside
 
 SEED = 0
 
@@ -106,6 +108,8 @@ def _prove(
         return predict_side(crossing.chosen.stand_in or learned_from.stand_in(source), old, source)
 
     chosen, instant = learner(crossing.chosen), learner(crossing.plain)
+    if learned_from_queries(crossing) and (queries := unjudged_queries(crosswalk, upgrade)) is not None:
+        instant = Refittable(crossing.plain, refit_beside(instant.refit, queries))
     mixture = Refittable(
         crossing,
         lambda pairs: Crossing(replace(chosen.refit(pairs), stand_in=crossing.chosen.stand_in), instant.refit(pairs)),

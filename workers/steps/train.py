@@ -29,6 +29,7 @@ from workers.rows.label_cover import labels_cover
 from workers.rows.pairs import DatasetPairs, load_pairs
 from workers.training.earlier_models import ChainLearning
 from workers.training.held_out_pairs import held_out_fits, learn_from_held_out
+from workers.training.query_pairs import learn_from_queries
 from workers.training.score_translation import draw_from_galleries, learn_scores, queries_of
 
 SEED = 0
@@ -54,11 +55,12 @@ def run(context: StepContext) -> None:
         seed=SEED,
         progress=context.progress,
     )
+    pushing, asked = learn_from_queries(crosswalk, upgrade, selection, known, SEED)
     chosen, tried = _served_by(selection, known, lacking, source, target)
     artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
     card = save_transformation(chosen, artifacts.chosen)
     reached(Failpoint.CROSSING_SAVED)
-    save_transformation(selection.instant, artifacts.plain)
+    save_transformation(pushing.instant, artifacts.plain)
     reached(Failpoint.PLAIN_CROSSING_SAVED)
     uncertainty = partial(context.progress, step="uncertainty")
     fits = held_out_fits(known, chosen, selection.refit, uncertainty)
@@ -71,12 +73,13 @@ def run(context: StepContext) -> None:
         missing[1].save(artifacts.held_out)
         reached(Failpoint.HELD_OUT_SAVED)
     scores = None
-    if (queries := queries_of(crosswalk, upgrade, known, len(fits))) is not None:
+    judged_alone = pushing is not selection
+    if (queries := queries_of(crosswalk, upgrade, known, len(fits), judged_alone=judged_alone)) is not None:
         scores = learn_scores(
             known,
             queries,
             draw_from_galleries(crosswalk, upgrade),
-            selection,
+            pushing,
             chosen.stand_in,
             fits,
             partial(context.progress, step="scores"),
@@ -96,6 +99,7 @@ def run(context: StepContext) -> None:
     learned = _summary(selection) | {
         "pairs_without_side_information": int((~known.has_side).sum()) if chosen.card.side_dimension else None,
         "stand_in": None if tried is None else asdict(tried),
+        "query_pairs": None if asked is None else asdict(asked),
         "uncertainty": None if missing is None else _uncertainty(missing[0]),
         "scores": None if scores is None else scores.to_json(),
         "chain": [link.to_json() for link in chain.links()],

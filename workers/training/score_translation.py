@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from app.artifacts.crossings import Crossing
 from app.composition import Crosswalk
+from app.datasets.store import RELEVANT
 from app.evaluations.holdings import of_queries
 from app.upgrades.info import UpgradeInfo
 from models.arrays import Codes, Floats, Progress
@@ -112,13 +113,17 @@ class ScoreQueries:
         return cls(known.pairs.old[rows], known.pairs.new[rows], fold[rows], known.ids[rows])._without_zeros()
 
     @classmethod
-    def given(cls, crosswalk: Crosswalk, upgrade: UpgradeInfo, folds: int) -> ScoreQueries | None:
+    def given(
+        cls, crosswalk: Crosswalk, upgrade: UpgradeInfo, folds: int, *, judged_alone: bool
+    ) -> ScoreQueries | None:
         """Some of the queries, apart from rows, that the upgrade's datasets hold in vectors of both models; None where
-        there are too few. No crossing has learned from any, so each is put into any fold."""
+        there are too few. No crossing has learned from any, so each is put into any fold. judged_alone: leaves out
+        those that nobody judged, where crossings have learned from them."""
         for dataset in reversed(upgrade.asked.datasets):
             held = of_queries(crosswalk.datasets, dataset)
             if held is not None:
-                found = read(crosswalk, held, [upgrade.source, upgrade.target], most=QUERIES, seed=SEED)
+                where = [held.given(RELEVANT)] if judged_alone else []
+                found = read(crosswalk, held, [upgrade.source, upgrade.target], where=where, most=QUERIES, seed=SEED)
                 old, new = (found.vectors[model].values for model in (upgrade.source, upgrade.target))
                 queries = cls(old, new, np.arange(len(found)) % folds, None)._without_zeros()
                 if queries.enough:
@@ -141,13 +146,16 @@ class ScoreQueries:
         return ScoreQueries(self.old[which], self.new[which], self.fold[which], ids)
 
 
-def queries_of(crosswalk: Crosswalk, upgrade: UpgradeInfo, known: DatasetPairs, folds: int) -> ScoreQueries | None:
+def queries_of(
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, known: DatasetPairs, folds: int, *, judged_alone: bool = False
+) -> ScoreQueries | None:
     """What scores are looked at by: queries of the upgrade's datasets, or else its pairs, unless a model embeds queries
-    apart from items, whose scores are then others. None where there are too few. folds: that crossings were fitted in.
+    apart from items, whose scores are then others. None where there are too few. folds: that crossings were fitted in;
+    judged_alone: as of `given`.
     """
     if not folds:
         return None
-    if (given := ScoreQueries.given(crosswalk, upgrade, folds)) is not None:
+    if (given := ScoreQueries.given(crosswalk, upgrade, folds, judged_alone=judged_alone)) is not None:
         return given
     apart = any(crosswalk.models.get(model).queries == "apart" for model in (upgrade.source, upgrade.target))
     of_pairs = ScoreQueries.of_pairs(known, folds)
