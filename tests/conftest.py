@@ -40,9 +40,9 @@ hypothesis.settings.load_profile("same everywhere")
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """Half as many test processes again as there are cores: a test that starts processes waits for much of its time."""
+    """Two more processes than there are cores: tests that start processes wait for much of their time."""
     cores = yield
-    return cores if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + (cores + 1) // 2
+    return cores if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + 2
 
 
 _LONGEST_FIRST = ("chaos", "crash", "fuzz", "e2e", "workers", "app", "models")

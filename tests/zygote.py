@@ -2,7 +2,7 @@
 
 The forking process is a module of the tests that `python -m` runs, and whose `main` takes orders (`take_orders`). It
 reads one in JSON from each line of its standard input, and answers each with a line:
-{"command": […], "environment": {…}, "log": path} → {"pid": …}
+{"command": […], "environment": {…}, "log": path, "errors": path} → {"pid": …}
 {"poll": pid} → {"status": null while it runs, or its exit status, negative for the signal that killed it}
 """
 
@@ -42,9 +42,16 @@ class Zygote:
         command, pipe = [sys.executable, "-m", module], subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**ours, **_ONE_THREAD}, text=True)
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
-        """The pid of a new process of the service."""
-        order = {"command": list(command), "environment": dict(environment), "log": str(log)}
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, errors: Path | None = None
+    ) -> int:
+        """The pid of a new process of the service. errors: where it writes its errors, if not to its log too."""
+        order = {
+            "command": list(command),
+            "environment": dict(environment),
+            "log": str(log),
+            "errors": str(errors or log),
+        }
         return int(self._ask(order)["pid"])
 
     def status(self, pid: int) -> int | None:
@@ -125,10 +132,10 @@ def _reap(ended: dict[int, int]) -> None:
             ended[found[0]] = os.waitstatus_to_exitcode(found[1])
 
 
-def _begin(become: Become, command: list[str], environment: dict[str, str], log: str) -> int:
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+def _begin(become: Become, command: list[str], environment: dict[str, str], log: str, errors: str) -> int:
+    output, error = (os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) for path in (log, errors))
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+    for source, target in ((nothing, 0), (output, 1), (error, 2)):
         os.dup2(source, target)
     os.environ.update(environment)
     return become(command)

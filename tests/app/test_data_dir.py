@@ -1,18 +1,12 @@
 """The data directory is where it was said to be, whatever its name holds, and one that cannot be is told plainly."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import app
 from app.settings import Settings
+from tests.command import run_command
 from tests.serving import serving
-from tests.waiting import PATIENCE_SECONDS
-
-ROOT = Path(app.__file__).parent.parent
 
 
 @pytest.mark.parametrize("name", ["a b", "a%20b", "a?b=c", "a#b", "a:b", "s3:", "100%", "é 世界", "it's", "x" * 200])
@@ -54,11 +48,7 @@ def test_a_relative_folder_is_taken_from_where_the_service_was_started(
 def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, variables: dict[str, str], told: str) -> None:
     (tmp_path / "file").touch()
     given = {name: value.replace("{tmp}", str(tmp_path)) for name, value in variables.items()}
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "migrate"],
-        cwd=ROOT, env=clean | given, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
-    )  # fmt: skip
+    done = run_command("migrate", **given)
     assert done.returncode == 1
     assert told.replace("{tmp}", str(tmp_path)) in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -54,7 +54,7 @@ class Stage:
 
     name: str
     act: Callable[[PersistentUser, Service], object]
-    before: Callable[[PersistentUser, Service], object] = lambda _user, _service: None
+    before: Callable[[PersistentUser, Service], object] | None = None
 
 
 def rows(items: Items, vectors: Floats, note: str | None = None) -> list[dict[str, Any]]:

@@ -103,20 +103,24 @@ class Verdict:
 def live(zygote: Zygote, arrangement: Arrangement, folder: Path, life: Sequence[Stage] = LIFE) -> list[LivedStage]:
     """Lives undisturbed, and keeps a copy of the data folder as it was before each stage."""
     (folder / "life").mkdir(parents=True)
-    service, ledger, lived = ForkedService(zygote, folder / "life", arrangement), Ledger(), []
+    service, ledger, lived = ForkedService(zygote, folder / "life", arrangement), Ledger(), list[LivedStage]()
+    service.start()
+    service.kill()
     for number, stage in enumerate(life):
-        service.start()
+        before = lived[-1].end.seen["searches"] if lived else {}
         with closing(PersistentUser(service.url, service.revive, ledger)) as user:
-            stage.before(user, service)
-            before = state.seen(service.url) if number else {"resources": {}, "searches": {}}
-            service.kill()
+            if stage.before is not None:
+                service.start()
+                stage.before(user, service)
+                before = state.seen(service.url)["searches"]
+                service.kill()
             begins, ledger_before = folder / f"stage-{number}", deepcopy(ledger)
             arrangement.copy(service.folder, begins)
             service.journal.unlink(missing_ok=True)
             service.start()
             stage.act(user, service)
         end, reached = EndOfStage.of(service), journal(service.journal)
-        lived.append(LivedStage(stage, begins, ledger_before, before["searches"], end, reached))
+        lived.append(LivedStage(stage, begins, ledger_before, before, end, reached))
     assert service.deaths == 0
     return lived
 

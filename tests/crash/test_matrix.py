@@ -1,6 +1,7 @@
 """kill -9 at each failpoint, once, in the embedded arrangement. `python -m tests.crash.matrix` kills far more often."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 
 from app.failpoints import Failpoint
 from tests.crash.arrangements import Embedded
-from tests.crash.matrix import LivedStage, bounded, disturb, live
+from tests.crash.matrix import LivedStage, Verdict, bounded, disturb, live
 from tests.zygote import Zygote
+
+AT_ONCE = 2
+"""Lives that are lived side by side."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ def test_a_life_with_a_death_at_each_failpoint_ends_as_the_undisturbed_one(
 ) -> None:
     """Items and vectors to the bit, searches with their scores, generations, upgrades with their reports, files."""
     cases = bounded(undisturbed.lived)
-    verdicts = [
-        disturb(undisturbed.zygote, Embedded(), tmp_path / str(number), case) for number, case in enumerate(cases)
-    ]
+
+    def lived(number: int) -> Verdict:
+        return disturb(undisturbed.zygote, Embedded(), tmp_path / str(number), cases[number])
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # each waits for processes much of the time
+        verdicts = list(pool.map(lived, range(len(cases))))
     assert {str(verdict.case): verdict.faults for verdict in verdicts if verdict.faults} == {}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,42 +12,34 @@ from pydantic import SecretStr, model_validator
 
 from app.cli.settings import settings_or_end
 from app.settings import Settings
+from tests.command import run_command
 from tests.serving import serving
-from tests.waiting import PATIENCE_SECONDS
 
 ADMIN = "not-a-real-admin-key-0123456789abcdef"
 
 
-def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
-    command = [sys.executable, "-m", "app.cli", *arguments]
-    return subprocess.run(
-        command, env=ours | variables, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
-    )
-
-
 def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
     data = {"CROSSWALK_DATA_DIR": str(tmp_path / "data")}
-    made = _run("keys", "create", "--name", "[/x]", "--scopes", "admin", "--expires", "90d", **data)
+    made = run_command("keys", "create", "--name", "[/x]", "--scopes", "admin", "--expires", "90d", **data)
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
     with serving(Settings(data_dir=tmp_path / "data")) as client:
         service = {"CROSSWALK_URL": str(client.base_url)}
-        refused = _run("models", "list", **service)
+        refused = run_command("models", "list", **service)
         assert refused.returncode == 1
         assert "A key is needed" in refused.stderr
-        assert _run("models", "list", **service, CROSSWALK_KEY=key).returncode == 0
-        rotated = _run("keys", "rotate", key.split("_")[1], **data)
+        assert run_command("models", "list", **service, CROSSWALK_KEY=key).returncode == 0
+        rotated = run_command("keys", "rotate", key.split("_")[1], **data)
         assert rotated.returncode == 0, rotated.stderr
         (tmp_path / "key").write_text(rotated.stdout)
-        assert _run("--key-file", str(tmp_path / "key"), "models", "list", **service).returncode == 0
-        assert _run("models", "list", **service, CROSSWALK_KEY=key).returncode == 1
-    revoked = _run("keys", "revoke", rotated.stdout.split("_")[1], **data)
+        assert run_command("--key-file", str(tmp_path / "key"), "models", "list", **service).returncode == 0
+        assert run_command("models", "list", **service, CROSSWALK_KEY=key).returncode == 1
+    revoked = run_command("keys", "revoke", rotated.stdout.split("_")[1], **data)
     assert revoked.returncode == 0
     assert "no admin's key is left" in revoked.stderr
     shop = ("--scopes", "search", "--galleries", "faq", "--rate", "7/second", "--concurrency", "42")
-    assert _run("keys", "create", "--name", "shop", *shop, **data).returncode == 0
-    listed = _run("keys", "list", **data).stdout
+    assert run_command("keys", "create", "--name", "shop", *shop, **data).returncode == 0
+    listed = run_command("keys", "list", **data).stdout
     assert {"faq", "none", "7/second", "42", "created", "last used"} <= set(re.split(r"  +|\n", listed))
     assert listed.count("revoked") == 2
     assert listed.count("[/x]") == 2
@@ -68,7 +57,7 @@ def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
     ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(tmp_path: Path, options: list[str], told: str) -> None:
-    refused = _run("keys", "create", "--name", "a", *options, "--data-dir", str(tmp_path / "data"))
+    refused = run_command("keys", "create", "--name", "a", *options, "--data-dir", str(tmp_path / "data"))
     assert refused.returncode == 2
     assert told in refused.stderr
     assert not (tmp_path / "data").exists()
@@ -76,11 +65,11 @@ def test_a_key_that_makes_no_sense_is_not_made(tmp_path: Path, options: list[str
 
 def test_a_service_without_keys_does_not_listen_to_other_machines(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::"):
-        refused = _run("serve", "--host", host, "--port", "0", "--data-dir", str(tmp_path))
+        refused = run_command("serve", "--host", host, "--port", "0", "--data-dir", str(tmp_path))
         assert refused.returncode == 1
         assert "crosswalk keys create" in refused.stderr
         assert "listens on" not in refused.stdout
-    refused = _run("serve", "--host", "0.0.0.0", "--data-dir", str(tmp_path), CROSSWALK_ADMIN_KEY="short")
+    refused = run_command("serve", "--host", "0.0.0.0", "--data-dir", str(tmp_path), CROSSWALK_ADMIN_KEY="short")
     assert refused.returncode == 1
     assert "at least 32" in refused.stderr
     assert "short" not in refused.stderr.replace("too short", "")
@@ -88,16 +77,16 @@ def test_a_service_without_keys_does_not_listen_to_other_machines(tmp_path: Path
 
 def test_a_key_that_cannot_be_read_ends_the_command(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("two\nlines")
-    told = _run("models", "list", CROSSWALK_KEY_FILE=str(tmp_path / "key"))
+    told = run_command("models", "list", CROSSWALK_KEY_FILE=str(tmp_path / "key"))
     assert (told.returncode, "Traceback" in told.stderr) == (1, False)
     assert "one line" in told.stderr
-    assert _run("models", "list", CROSSWALK_KEY_FILE=str(tmp_path / "missing")).returncode == 1
+    assert run_command("models", "list", CROSSWALK_KEY_FILE=str(tmp_path / "missing")).returncode == 1
 
 
 def test_a_key_of_the_settings_lets_a_client_in(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", admin_key=SecretStr(ADMIN))
     with serving(settings) as client:
-        assert _run("models", "list", CROSSWALK_URL=str(client.base_url), CROSSWALK_KEY=ADMIN).returncode == 0
+        assert run_command("models", "list", CROSSWALK_URL=str(client.base_url), CROSSWALK_KEY=ADMIN).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -117,7 +106,7 @@ def test_a_key_of_the_settings_lets_a_client_in(tmp_path: Path) -> None:
 def test_a_setting_that_cannot_be_used_is_told_in_one_line_without_secrets(
     tmp_path: Path, command: list[str], variables: dict[str, str], told: str
 ) -> None:
-    ended = _run(*command, "--data-dir", str(tmp_path / "data"), CROSSWALK_ADMIN_KEY=ADMIN, **variables)
+    ended = run_command(*command, "--data-dir", str(tmp_path / "data"), CROSSWALK_ADMIN_KEY=ADMIN, **variables)
     assert ended.returncode == 1
     assert ended.stderr.startswith(told)
     assert ended.stderr.count("\n") == 1
@@ -135,7 +124,7 @@ def test_a_database_that_cannot_be_reached_is_told_in_one_line(tmp_path: Path, c
         port = taken.getsockname()[1]
     url = f"postgresql+psycopg://user:pass-word@127.0.0.1:{port}/none"
     (tmp_path / "data").mkdir()
-    ended = _run(*command, "--data-dir", str(tmp_path / "data"), CROSSWALK_DATABASE_URL=url)
+    ended = run_command(*command, "--data-dir", str(tmp_path / "data"), CROSSWALK_DATABASE_URL=url)
     assert ended.returncode == 1
     assert ended.stderr.startswith("The database cannot be reached: ")
     assert ended.stderr.count("\n") == 1

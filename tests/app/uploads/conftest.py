@@ -32,9 +32,16 @@ def decoded(folder: Path, body: bytes, media_type: str, expected: Expected, limi
     return pa.Table.from_batches(rows.batches(), rows.schema)
 
 
-@pytest.fixture
-def uploads(settings: Settings) -> Iterator[Uploads]:
-    uploads = Uploads(settings)
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Where a module's bodies lie while they are looked at."""
+    return Settings(data_dir=tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def uploads(bodies: Settings) -> Iterator[Uploads]:
+    """One for a module's tests, as one is for a gateway's requests: what decoders are forked from is started once."""
+    uploads = Uploads(bodies)
     yield uploads
     uploads.close()
 
@@ -49,7 +56,7 @@ def forks() -> Iterator[ForkServer | None]:
 
 
 @pytest.fixture
-def take(uploads: Uploads, settings: Settings) -> Take:
+def take(uploads: Uploads, bodies: Settings) -> Take:
     """Takes a body all the way, and checks that nothing of it is left on disk."""
 
     async def taken(body: bytes, media_type: str, expected: Expected) -> pa.Table:
@@ -64,6 +71,6 @@ def take(uploads: Uploads, settings: Settings) -> Take:
         try:
             return asyncio.run(taken(body, media_type, expected))
         finally:
-            assert list(settings.uploads_dir.glob("*")) == []
+            assert list(bodies.uploads_dir.glob("*")) == []
 
     return run

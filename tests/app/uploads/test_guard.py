@@ -78,8 +78,13 @@ def the_decoder(server: Callable[[], psutil.Process | None]) -> psutil.Process:
         children = [] if parent is None else parent.children()
         return [child for child in children if b"app.uploads.guarded_process" in command_line(child.pid)]
 
-    wait_until(lambda: len(decoders()) == 1, "a decoder")
-    return decoders()[0]
+    def only_one() -> psutil.Process | None:
+        found = decoders()
+        return found[0] if len(found) == 1 else None
+
+    decoder = wait_until(only_one, "a decoder")
+    assert decoder is not None
+    return decoder
 
 
 def decoder_of(forks: ForkServer) -> psutil.Process:
@@ -187,11 +192,11 @@ def test_a_crash_leaves_other_decoders_to_finish(forks: ForkServer) -> None:
 def test_a_decoder_that_hangs_is_killed(
     long_body: Path, forks: ForkServer, elsewhere: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "_WALL_PER_CPU", 2 / LONG.base_seconds)
+    monkeypatch.setattr(guard, "_WALL_PER_CPU", 5 / LONG.base_seconds)  # time enough to find and to suspend it
     rows = elsewhere.submit(take_long, long_body, forks)
     decoder = decoder_of(forks)
     decoder.suspend()
-    with pytest.raises(TooLarge, match="more than 2"):
+    with pytest.raises(TooLarge, match="more than 5"):
         rows.result(PATIENCE_SECONDS)
     wait_until(lambda: not alive(decoder.pid), "it to die")
 
