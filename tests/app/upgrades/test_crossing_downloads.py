@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from app.artifacts.folder import UpgradeArtifacts
 from app.cli.command import commands
-from app.cli.resources import upgrades
+from app.cli.upgrades import upgrades
 from app.composition import Crosswalk, compose
 from app.keys.access import EVERYTHING
 from app.settings import Settings
