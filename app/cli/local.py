@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from app.cli.ending import give_up, refuse, told_in_one_line
 from app.cli.settings import settings_or_end
 from app.demo.service import ended_by_signals
+from app.evaluations.schemas import RetrievalMetric
 from app.logs import configure_logging
 from app.problems import Unprocessable
 from app.upgrades.request import Gate
@@ -39,7 +40,7 @@ def run_local(
     settings_or_end(None)
     configure_logging("console")
     logging.disable(logging.WARNING)  # what a service's log is for; what goes wrong here ends the command
-    asked = LocalUpgrade(old, sample, queries, metrics, method, _gate(gate_metric, require))
+    asked = LocalUpgrade(old, sample, queries, metrics, method, _gate(gate_metric, require, queries))
     with told_in_one_line(), ended_by_signals():
         try:
             verdict = run(asked, out, lambda line: typer.echo(line, err=True))
@@ -54,8 +55,9 @@ def run_local(
         raise typer.Exit(REJECTED)
 
 
-def _gate(metric: str, require: str) -> dict[str, Any]:
-    """The gate as upgrades are asked it; one that there is not ends the command."""
+def _gate(metric: str, require: str, queries: Path | None) -> dict[str, Any]:
+    """The gate as upgrades are asked it; one that there is not, or that nothing can tell, ends the command."""
+    by_label = ", ".join(get_args(RetrievalMetric))
     try:
         asked: object = {"at_least": float(require)}
     except ValueError:
@@ -64,9 +66,11 @@ def _gate(metric: str, require: str) -> dict[str, Any]:
     try:
         Gate.model_validate(gate)
     except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        option = "--gate-metric" if wrong["loc"][0] == "metric" else "--require"
-        refuse(f"{option}: {wrong['msg']}. It is {metric if option == '--gate-metric' else require!r}.")
+        if error.errors(include_url=False)[0]["loc"][0] == "metric":
+            refuse(f"--gate-metric is {by_label}, or, of judged queries, ndcg@10 and such; not {metric!r}.")
+        refuse(f"--require is better_than_old, not_worse_than_old, or a share such as 0.85; not {require!r}.")
+    if queries is None and metric not in get_args(RetrievalMetric):
+        refuse(f"--gate-metric {metric} is measured by judged queries, which --queries gives; without, {by_label} are.")
     return gate
 
 

@@ -4,8 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Client
-from app.cli.paths import path_to
+from app.cli.starting import start_upgrade
 
 
 def upgrade_by_embedding(
@@ -28,11 +27,5 @@ def upgrade_by_embedding(
     limits = {"money": budget, "tokens": budget_tokens, "items": budget_items}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     body: dict[str, Any] = {"to": to, "pairs": pairs, "text": text, "dry_run": dry_run}
-    body |= {"galleries": gallery} if gallery else {}
     body |= {"budget": given} if given else {}
-    body |= {"activate": "manually"} if manual else {}
-    client = Client(url)
-    started = client.ask("POST", path_to("models", source, "upgrade"), json=body)
-    typer.echo(started["id"])
-    if follow:
-        client.follow(path_to("upgrades", started["id"]))
+    start_upgrade(source, body, gallery, url, manual=manual, follow=follow)

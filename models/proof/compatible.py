@@ -11,8 +11,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from models.portable import Space, Transformation
+from models.proof.bench import old_scores
 from models.proof.gate import AcceptanceGate
-from models.proof.held_out_scores import old_scores, scores_without_refit
+from models.proof.held_out_scores import scores_without_refit
 from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.report import ProofReport
 from models.proof.setup import ProofSetup, prepare

@@ -14,19 +14,13 @@ from typing import Generic, TypeVar
 from models.arrays import Progress, Scores
 from models.evaluation.retrieval_metrics import RetrievalMetric
 from models.portable import Card, Space, Transformation
+from models.proof.bench import old_scores
 from models.proof.fused_proof import ChosenAlpha, HeldOutByAlpha, choose_alpha
 from models.proof.gate import AcceptanceGate
-from models.proof.held_out_scores import (
-    HeldOutScores,
-    cross_val_pushed_scores,
-    cross_val_scores,
-    old_scores,
-    pushed_scores,
-    scores_without_refit,
-    with_recall,
-)
+from models.proof.held_out_scores import HeldOutScores, cross_val_scores, scores_without_refit, with_recall
 from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.mismatched_pairs import mismatched
+from models.proof.pushed_scores import cross_val_pushed_scores, pushed_scores
 from models.proof.report import ProofReport
 from models.proof.setup import ProofSetup, prepare
 from models.proof.strata import Part, strata

@@ -9,7 +9,8 @@ import numpy as np
 from models.arrays import Floats
 from models.evaluation.bootstrap import Interval, group_sums, percentile_interval, resampled_sums
 from models.evaluation.retrieval_metrics import BY_LABEL, METRICS, RetrievalMetric
-from models.proof.held_out_scores import HeldOutScores, among_pairs, answerable_among_pairs
+from models.proof.bench import among_pairs, answerable_among_pairs
+from models.proof.held_out_scores import HeldOutScores
 from models.proof.report import FullReEmbedding, Quantity, quantity
 from models.proof.setup import ProofSetup
 from models.proof.stratum_estimate import RESAMPLES, Draws

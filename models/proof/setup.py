@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from models.arrays import Codes, Floats, Labels, Scores
 from models.evaluation.retrieval_metrics import METRICS
 from models.portable import Array, Space
+from models.proof.bench import ProofBench, label_scores
 from models.proof.coverage import Coverage, cover_by_density, cover_by_label
 from models.proof.distance_to_pairs import Allowed, distance_to_pairs, features
-from models.proof.held_out_scores import ProofBench, label_scores
 from models.proof.inputs import NothingToJudge, PlacedPairs, ProofGallery, ProofLimits
 from models.proof.judging_labels import (
     answerable,

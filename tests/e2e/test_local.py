@@ -109,12 +109,13 @@ def test_what_is_rejected_ends_with_a_status_of_its_own_and_without_transformed_
     assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.json"]
 
 
-def test_judged_queries_judge(files: tuple[Path, Path], tmp_path: Path, digits: Digits) -> None:
+def judged(digits: Digits) -> pa.Table:
+    """The digits' queries, to each of which every item of its label is relevant."""
     queries, gallery = digits.queries, digits.gallery
     relevant = [
         [id for id, label in zip(gallery.id, gallery.label, strict=True) if label == one] for one in queries.label
     ]
-    table = pa.table(
+    return pa.table(
         {
             "id": queries.id,
             "relevant": pa.array(relevant, pa.list_(pa.string())),
@@ -122,12 +123,39 @@ def test_judged_queries_judge(files: tuple[Path, Path], tmp_path: Path, digits: 
             "embedding.new": lists(digits.new(queries.pixels)),
         }
     )
-    pq.write_table(table, tmp_path / "queries.parquet")
+
+
+def test_judged_queries_judge_where_there_are_no_labels(
+    files: tuple[Path, Path], tmp_path: Path, digits: Digits
+) -> None:
+    pq.write_table(judged(digits), tmp_path / "queries.parquet")
+    pq.write_table(pq.read_table(files[0]).drop_columns(["label"]), files[0])
     gate = {"metric": "ndcg@10", "require": "better_than_old"}
     asked = LocalUpgrade(*files, tmp_path / "queries.parquet", ("cosine", "cosine"), "ridge", gate)
     verdict = run(asked, tmp_path / "out", lambda line: None)
     assert verdict.accepted, verdict.reason
-    assert verdict.report["galleries"]["gallery"]["judged"]["queries_counted"] == len(queries.id)
+    assert verdict.report["galleries"]["gallery"]["judged"]["queries_counted"] == len(digits.queries.id)
+
+
+def test_queries_that_nothing_can_be_judged_by_are_not_passed_over(
+    files: tuple[Path, Path], tmp_path: Path, digits: Digits
+) -> None:
+    """Labels would judge in their place, which was not asked for."""
+    table, path = judged(digits), tmp_path / "queries.parquet"
+    unknown = pa.array([["nobody"]] * len(table), pa.list_(pa.string()))
+    for wrong, expected in (
+        (table.slice(0, 0), "no rows"),
+        (table.slice(0, 5), "5 of its queries are such"),
+        (table.set_column(3, "embedding.new", pa.nulls(len(table), table.schema.field(3).type)), "None of its queries"),
+        (table.append_column("relevant", unknown), "2 columns `relevant`"),
+        (table.set_column(1, "relevant", unknown), "too few queries to judge by. At least"),
+    ):
+        pq.write_table(wrong, path)
+        asked = LocalUpgrade(*files, path, ("cosine", "cosine"), "ridge", {})
+        with pytest.raises(WrongFile, match=expected) as error:
+            run(asked, tmp_path / "out", lambda line: None)
+        assert str(path) in str(error.value)
+        assert not list((tmp_path / "out").glob("*"))
 
 
 def test_a_file_that_is_read_is_not_written_over(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -160,6 +188,7 @@ def test_files_that_cannot_be_used_are_named_with_what_is_wrong(files: tuple[Pat
     refused(table.slice(0, 5), "5 have the `id`")
     ragged = pa.array([[1.0, 2.0], *([[1.0]] * (len(table) - 1))])
     refused(table.set_column(1, "embedding", ragged), r"row 1 .* column `embedding` has 1 number; 2 are expected")
+    refused(table.append_column("embedding", table.column("embedding")), "2 columns `embedding`")
     refused(pa.concat_tables([table, table.slice(7, 1)]), f"the `id` '{table.column('id')[7]}' twice")
     refused(table.set_column(1, "embedding", pa.array([float(row) for row in range(len(table))])), "list of numbers")
     wrong.write_bytes(b"no parquet")
@@ -167,7 +196,20 @@ def test_files_that_cannot_be_used_are_named_with_what_is_wrong(files: tuple[Pat
         VectorFile.old(wrong)
     with pytest.raises(WrongFile, match=r"lacks `relevant`, `embedding\.old`"):
         QueryFile.of(sample)
-    done = crosswalk(wrong, sample, "--out", tmp_path / "out", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "cannot be read as Parquet" in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+def test_the_exit_status_tells_wrong_options_from_what_could_not_be_done(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """0 and 3, of what was accepted and what was not, are tested above."""
+    wrong = tmp_path / "wrong.parquet"
+    wrong.write_bytes(b"no parquet")
+    for arguments, status, told in (
+        ((wrong, files[1]), 2, "cannot be read as Parquet"),
+        ((*files, "--gate-metric", "ndcg@10"), 2, "which --queries gives"),
+        ((*files, "--out", wrong / "out"), 1, "Not a directory"),
+    ):
+        done = crosswalk(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (status, ""), done.stderr
+        assert told in done.stderr
+        assert len(done.stderr.splitlines()) == 1

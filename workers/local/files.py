@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,9 +13,10 @@ import pyarrow.parquet as pq
 
 from app.upgrades.enough import FEWEST_PAIRS
 from app.wording import count_of
+from models.proof.judged_queries import FEWEST_QUERIES
 
 VECTOR = "embedding"
-ROWS_AT_ONCE = 50_000
+_ROWS_AT_ONCE, _BYTES_AT_ONCE, _BYTES_OF_A_NUMBER = 50_000, 2**27, 8
 _OLD_COLUMNS = ("id", VECTOR, "label", "side_information")
 _SAMPLE_COLUMNS = ("id", VECTOR)
 _QUERY_COLUMNS = ("id", "relevant", "embedding.old", "embedding.new")
@@ -50,6 +52,7 @@ class VectorFile:
         for column in ("id", VECTOR):
             if column not in names:
                 raise WrongFile(f"{path} has no column `{column}`. It has {', '.join(f'`{one}`' for one in names)}.")
+        _refuse_repeated_columns(path, names, known)
         if not file.metadata.num_rows:
             raise WrongFile(f"{path} has no rows.")
         return cls(path, tuple(one for one in known if one in names), file.metadata.num_rows, _dimension(path, file))
@@ -57,9 +60,14 @@ class VectorFile:
     def parts(self) -> Iterator[tuple[int, pa.Table]]:
         """What is read of its rows, some at a time, each part with the number of its first row, from 0."""
         first = 0
-        for batch in _opened(self.path).iter_batches(ROWS_AT_ONCE, columns=list(self.columns)):
+        for batch in _opened(self.path).iter_batches(self.rows_at_once, columns=list(self.columns)):
             yield first, pa.Table.from_batches([batch])
             first += batch.num_rows
+
+    @property
+    def rows_at_once(self) -> int:
+        """As many rows as are looked at at a time: of long vectors, fewer."""
+        return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (_BYTES_OF_A_NUMBER * max(1, self.dimension))))
 
     def refuse_repeated_ids(self) -> None:
         """Raises WrongFile where an id is there twice."""
@@ -86,13 +94,26 @@ class QueryFile:
     @classmethod
     def of(cls, path: Path) -> QueryFile:
         """Raises WrongFile where a column is missing."""
-        names = _opened(path).schema_arrow.names
+        file = _opened(path)
+        names = file.schema_arrow.names
         if lacking := [column for column in _QUERY_COLUMNS if column not in names]:
             raise WrongFile(
                 f"{path} lacks {', '.join(f'`{column}`' for column in lacking)}. Queries have `id`, `relevant` (the "
                 "ids of the items that answer it), and their vectors of both models, `embedding.old`, `embedding.new`."
             )
+        _refuse_repeated_columns(path, names, _QUERY_COLUMNS)
+        if not file.metadata.num_rows:
+            raise WrongFile(f"{path} has no rows.")
         return cls(path)
+
+    def refuse_too_few(self, answerable: int | None = None) -> NoReturn:
+        """Raises WrongFile: nothing is judged by the file's queries. answerable: how many have vectors of both models
+        and name a relevant item, where that is what is lacking."""
+        lacking = "" if answerable is None else f"{answerable or 'None'} of its queries are such. "
+        raise WrongFile(
+            f"{self.path} holds too few queries to judge by. {lacking}At least {FEWEST_QUERIES} need both vectors, and "
+            "an item in `relevant` that the gallery's file holds. Without --queries, labels judge, or the new vectors."
+        )
 
     def table(self) -> pa.Table:
         return _opened(self.path).read(list(_QUERY_COLUMNS))
@@ -107,6 +128,13 @@ def refuse_too_few_in_common(old: VectorFile, sample: VectorFile) -> None:
             f"{old.path}. A crossing is learned from items that both files hold: at least {FEWEST_PAIRS}, and some "
             "hundreds to do well."
         )
+
+
+def _refuse_repeated_columns(path: Path, names: Sequence[str], read: Sequence[str]) -> None:
+    """Raises WrongFile where a column that is read is there twice; others are carried along as they are."""
+    for column in read:
+        if names.count(column) > 1:
+            raise WrongFile(f"{path} has {names.count(column)} columns `{column}`.")
 
 
 def _opened(path: Path) -> pq.ParquetFile:

@@ -12,7 +12,7 @@ from app.artifacts.crossings import Crossing
 from app.galleries.lineage import SIDE_INFORMATION
 from app.storage.lance_table import vector_type
 from models.portable import Array, replacing
-from workers.local.files import ROWS_AT_ONCE, VECTOR, VectorFile
+from workers.local.files import VECTOR, VectorFile
 
 
 def write_transformed(old: VectorFile, crossing: Crossing, path: Path) -> None:
@@ -23,7 +23,7 @@ def write_transformed(old: VectorFile, crossing: Crossing, path: Path) -> None:
         place = file.schema_arrow.get_field_index(VECTOR)
         schema = file.schema_arrow.set(place, pa.field(VECTOR, type_)).remove_metadata()
         with pq.ParquetWriter(partial, schema) as writer:
-            for batch in file.iter_batches(ROWS_AT_ONCE):
+            for batch in file.iter_batches(old.rows_at_once):
                 rows = pa.RecordBatch.from_arrays(batch.columns, schema=file.schema_arrow)
                 flat = pa.array(_transformed(rows, crossing).ravel())
                 columns = [*rows.columns]

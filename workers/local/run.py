@@ -27,12 +27,14 @@ from app.settings import Settings
 from app.storage.migrate import migrate
 from app.upgrades.crossing_downloads import CrossingFormat
 from app.upgrades.forward_request import ForwardUpgrade
+from app.upgrades.judged import judged_queries
 from app.upgrades.report_page import page_of
 from app.upgrades.schemas import Upgrade
 from app.upgrades.states import UpgradeState
 from app.uploads import Expected, UploadedRows, UploadLimits, media_types
 from app.uploads.decoding import decode
 from models.portable import Distance, replacing
+from models.proof.judged_queries import FEWEST_QUERIES
 from workers.local.files import VECTOR, QueryFile, VectorFile, WrongFile, refuse_too_few_in_common
 from workers.local.output import write_transformed
 from workers.runtime.in_process import do_waiting_steps
@@ -94,6 +96,8 @@ def run(asked: LocalUpgrade, out: Path, tell: Callable[[str], None]) -> LocalVer
         ended = crosswalk.upgrades.get(upgrade)
         if ended.state != UpgradeState.EVALUATED or ended.report is None:
             raise RunFailed(ended.reason or f"The run ended as {ended.state}.")
+        if queries is not None and ended.report["galleries"][GALLERY].get("judged") is None:
+            queries.refuse_too_few()
         return _written(crosswalk, ended, ended.report, old, out, tell)
 
 
@@ -142,6 +146,9 @@ def _fill(
         expected = crosswalk.datasets.expected_queries(PAIRS)
         with _checked(crosswalk.settings, queries.path, queries.table(), expected) as rows:
             crosswalk.datasets.put_queries(PAIRS, rows)
+        answerable = judged_queries(crosswalk.datasets, PAIRS, (OLD, NEW))
+        if answerable < FEWEST_QUERIES:
+            queries.refuse_too_few(answerable)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-import onnx
+import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from app.artifacts.folder import UpgradeArtifacts
 from app.cli.command import commands
-from app.cli.resources import upgrades
+from app.cli.upgrades import upgrades
 from app.composition import Crosswalk, compose
 from app.keys.access import EVERYTHING
 from app.settings import Settings
@@ -104,7 +104,9 @@ def test_the_file_is_the_crossing_with_its_card(client: httpx.Client, crosswalk:
     )
 
 
-def test_the_command_downloads_what_apply_takes(client: httpx.Client, crosswalk: Crosswalk, tmp_path: Path) -> None:
+def test_the_command_downloads_what_apply_takes_and_a_graph_that_computes_the_same(
+    client: httpx.Client, crosswalk: Crosswalk, tmp_path: Path
+) -> None:
     learned(crosswalk, "upg-1")
     artifact, source, out = (tmp_path / name for name in ("old-to-new.safetensors", "old.parquet", "new.parquet"))
     url = ["--url", str(client.base_url)]
@@ -114,13 +116,15 @@ def test_the_command_downloads_what_apply_takes(client: httpx.Client, crosswalk:
     ):
         done = CliRunner().invoke(upgrades, command)
         assert done.exit_code == 0, done.output
-    assert onnx.load(tmp_path / "graph.onnx").graph.output[0].name == "vectors.new"
     old = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     pq.write_table(pa.table({"embedding.old": old.tolist()}), source)
     done = CliRunner().invoke(commands, ["apply", str(artifact), str(source), str(out)])
     assert done.exit_code == 0, done.output
     written = np.array(pq.read_table(out).column("embedding.new").to_pylist(), np.float32)
     np.testing.assert_array_equal(written, affine(OLD, NEW).apply(old))
+    graph = onnxruntime.InferenceSession(tmp_path / "graph.onnx", providers=["CPUExecutionProvider"])
+    (computed,) = graph.run(["vectors.new"], {"vectors.old": old})
+    np.testing.assert_allclose(computed, written, rtol=0, atol=1e-5 * np.abs(written).max())
 
 
 def test_the_card_repeats_what_was_proved_and_which_way_it_leads(client: httpx.Client, crosswalk: Crosswalk) -> None:

@@ -106,6 +106,18 @@ def test_the_example_of_its_readme_runs(python: Path, tmp_path: Path) -> None:
     assert "old (6-d, cosine) → new (5-d, cosine)" in ran([python, "-X", "utf8", "-c", example], tmp_path)
 
 
+def test_to_import_it_takes_less_than_to_start_python_with_numpy(python: Path, tmp_path: Path) -> None:
+    """In processor time, which other work on the machine lengthens little. Python with numpy takes 0.1 s where this was
+    measured, so that all is there in less than 0.2 s, of the 0.3 s that are promised."""
+    program = (
+        "import time, numpy; before = time.process_time(); import crosswalk_portable; "
+        "print(before, time.process_time() - before)"
+    )
+    times = np.array([ran([python, "-c", program], tmp_path).split() for _ in range(5)], float)
+    numpys, own = times.min(axis=0)
+    assert own < numpys
+
+
 def test_its_modules_import_each_other_whatever_the_package_is_called() -> None:
     for path in PACKAGE.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
