@@ -177,6 +177,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Leftovers, files that nothing names any more, are removed at start and by a repair once this old.",
     )
+    kept_vectors_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="For how long an embedder's answer is kept, so that nobody pays for it again; older ones are "
+        "removed at start, by a repair, and before something is embedded.",
+    )
     job_attempts: int = Field(default=5, gt=0, description="Times a step is tried before its upgrade fails.")
 
     cost_embedding_seconds: float | None = Field(

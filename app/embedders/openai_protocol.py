@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -21,6 +24,12 @@ _NEVER_READ = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 _BYTES_A_NUMBER, _BYTES_BESIDE = 32, 2**16
 _LONGEST_SAYING = 300
+_LONG = 8
+"""Characters of a secret that is looked for within words too."""
+_READ_IN_THREAD = 2**19
+"""Bytes of an answer from which on reading it would keep the event loop from others."""
+_KEPT_OPEN_SECONDS = 60.0
+"""An idle connection is kept for so long, unless the embedder closes it before."""
 
 
 class OpenAIEmbedder:
@@ -33,11 +42,17 @@ class OpenAIEmbedder:
         self._name = name
         self._options = options
         key = options.key
-        self._secrets = tuple(filter(None, (key, options.place)))
+        self._secrets = tuple(_secrets(options))
         self._client = httpx.AsyncClient(
             headers={} if key is None else {"authorization": f"Bearer {key}"},
             timeout=options.timeout_seconds,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=max(8, options.concurrency)),
+            limits=httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=max(8, options.concurrency),
+                keepalive_expiry=_KEPT_OPEN_SECONDS,
+            ),
+            # Loading the authorities that are trusted takes as long as some requests, and is for https alone.
+            verify=options.place.startswith("https:"),
             follow_redirects=False,
             trust_env=False,
         )
@@ -57,9 +72,12 @@ class OpenAIEmbedder:
             raise self._away(f"cannot be reached ({type(error).__name__})") from None
         except httpx.TransportError as error:
             raise self._away(f"broke off ({type(error).__name__})", maybe_paid=True) from None
+        except httpx.DecodingError:
+            raise self._wrong("answered with what is not compressed as its Content-Encoding says.") from None
         except httpx.InvalidURL:
             raise self._wrong("has an address that is none: the operator corrects `url`.") from None
-        return read_answer(content, len(texts), call, self._name, self._options.answers_as)
+        asked = (content, len(texts), call, self._name, self._options.answers_as)
+        return read_answer(*asked) if len(content) < _READ_IN_THREAD else await asyncio.to_thread(read_answer, *asked)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -68,16 +86,20 @@ class OpenAIEmbedder:
         """The body of a good answer, of so many bytes at most. Raises EmbedderAway and EmbedderWrong for others."""
         async with self._client.stream("POST", self._url, json=body) as answer:
             content = bytearray()
+            most = most if answer.is_success else _BYTES_BESIDE
             async for part in answer.aiter_bytes():
                 content += part
                 if len(content) > most:
-                    raise self._wrong(f"answered with more than {most:,} bytes, which so few vectors do not take.")
+                    break
         if answer.is_success:
+            if len(content) > most:
+                raise self._wrong(f"answered with more than {most:,} bytes, which so few vectors do not take.")
             return bytes(content)
         status = answer.status_code
         if answer.is_redirect:
             raise self._wrong(f"answered {status}, a redirect, which is not followed: the operator corrects `url`.")
-        if status in _TRY_AGAIN or status >= 500:
+        never_again = answer.headers.get("x-should-retry") == "false"  # as OpenAI's service says, and its clients heed
+        if (status in _TRY_AGAIN or status >= 500) and not never_again:
             after = seconds_to_wait(answer.headers.get("retry-after"))
             # A proxy's 500, 502 or 504 may follow work that was done, and charged for; 503 says that none was.
             raise self._away(f"answered {status}", after=after, maybe_paid=status >= 500 and status != 503)
@@ -89,7 +111,7 @@ class OpenAIEmbedder:
         """What a refusal says, without what is nobody's business."""
         text = " ".join(content.decode(errors="replace").split())
         for secret in self._secrets:
-            text = text.replace(secret, "[secret]")
+            text = secret.sub("[secret]", text)
         return f": {text[:_LONGEST_SAYING]}" if text else "."
 
     def _away(self, why: str, *, after: float | None = None, maybe_paid: bool = False) -> EmbedderAway:
@@ -99,3 +121,17 @@ class OpenAIEmbedder:
 
     def _wrong(self, why: str) -> EmbedderWrong:
         return EmbedderWrong(f"Embedder {self._name!r} {why}", connection=self._name)
+
+
+def _secrets(options: OpenAIOptions) -> Iterator[re.Pattern[str]]:
+    """What nobody is to be told of a connection, the longest first: its key, its address, the host in that, and the
+    user and password in it, which are sent as `Authorization` too."""
+    place = urlsplit(options.place)
+    told = {options.key, options.place, place.netloc, place.netloc.rpartition("@")[2], place.hostname}
+    given = [part for part in (place.username, place.password) if part is not None]
+    told |= {form for part in given for form in (part, unquote(part))}
+    told.add(b64encode(":".join(map(unquote, given)).encode()).decode() if given else None)
+    for secret in sorted(filter(None, told), key=len, reverse=True):
+        # A user of one letter is not to be found in every other word.
+        before, behind = (r"(?<!\w)", r"(?!\w)") if len(secret) < _LONG else ("", "")
+        yield re.compile(before + re.escape(secret) + behind, re.IGNORECASE)
