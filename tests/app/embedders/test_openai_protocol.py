@@ -29,7 +29,7 @@ def server() -> Iterator[EmbeddingServer]:
 
 def embedded(server: EmbeddingServer, call: EmbedderCall = CALL, **options: Any) -> EmbeddedBatch:
     async def ask() -> EmbeddedBatch:
-        embedder = OpenAIEmbedder("e5", OpenAIOptions(url=f"{server.url}/v1", key=KEY, **options))
+        embedder = OpenAIEmbedder("e5", OpenAIOptions(**{"url": f"{server.url}/v1", "key": KEY, **options}))
         try:
             return await embedder.embed(TEXTS, call)
         finally:
@@ -126,15 +126,21 @@ def test_neither_key_nor_address_is_in_what_is_raised(server: EmbeddingServer, f
     assert server.url not in told
 
 
-@pytest.mark.parametrize("given", ["us:p-w@", "someone:pass%20word@", ""])
-def test_a_refusal_that_says_who_asked_whom_is_told_without_that(server: EmbeddingServer, given: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "key", "kind"),
+    [("us:p-w@", None, "Basic"), ("someone:pass%20word@", None, "Basic"), ("us:p-w@", KEY, "Bearer"), ("", None, "")],
+)
+def test_a_refusal_that_says_who_asked_whom_is_told_without_that(
+    server: EmbeddingServer, given: str, key: str | None, kind: str
+) -> None:
     there = EmbeddingServer(hashed(5), url=server.url.replace("//", f"//{given}"))
     server.then("echo")
     with pytest.raises(EmbedderWrong, match=r"answered 400: .*does not like") as raised:
-        embedded(there)
+        embedded(there, key=key)
     told = raised.value.detail
     sent = server.received[-1].authorization or ""
-    for secret in (KEY, "127.0.0.1", sent.partition(" ")[2], *filter(None, given.strip("@").split(":"))):
+    assert sent.partition(" ")[0] == kind
+    for secret in (KEY, "127.0.0.1", sent.partition(" ")[2] or KEY, *filter(None, given.strip("@").split(":"))):
         assert secret not in told
 
 
