@@ -257,6 +257,12 @@ class Settings(BaseSettings):
     reranked_text: str = Field(
         default="text", min_length=1, description="The field of payloads whose text `reranked` has embedded."
     )
+    traffic_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="How often a gateway writes down which items its searches found, for the order `traffic` of "
+        "backfills; 0: never.",
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 
     _artifacts_copy: Path | None = PrivateAttr(default=None)
