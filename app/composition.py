@@ -27,6 +27,7 @@ from app.galleries.samples import Samples
 from app.galleries.service import Galleries
 from app.galleries.settling import StoreSettling
 from app.galleries.targets import StoreTargets
+from app.galleries.traffic import ItemTraffic
 from app.jobs.doorbell import Doorbell
 from app.jobs.service import Jobs
 from app.keys.ring import KeyRing
@@ -112,6 +113,7 @@ class Crosswalk:
     old_space: OldSpaceEmbeddings
     asked_embedders: GatewayEmbedders
     vector_keeper: VectorKeeper
+    traffic: ItemTraffic
     real_vectors: RealVectors
     uploads: Uploads
     keys: Keys
@@ -137,6 +139,7 @@ class Crosswalk:
 
     def close(self) -> None:
         self.vector_keeper.close()
+        self.traffic.close()
         self.key_ring.note_last_use()
         self.uploads.close()
         self.streams.close()
@@ -164,7 +167,8 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     retirement = Retirement(database, galleries)
     units = TransformUnits(jobs)
     targets = StoreTargets(database, galleries, connections.stores)
-    backfills = Backfills(galleries, retirement, UpgradeFindings(settings, database))
+    traffic = ItemTraffic(database, settings.traffic_seconds)
+    backfills = Backfills(galleries, retirement, UpgradeFindings(settings, database), traffic)
     texts = ItemTexts(galleries)
     embedding = EmbeddingChecks(models, connections.embedders, texts)
     upgrades = Upgrades(database, models, galleries, datasets, jobs, units, targets, embedding)
@@ -178,9 +182,9 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     filtered = FilteredRows(settings.filter_memory_bytes)
     items = GalleryItems(models, galleries, filtered)
     asked = GatewayEmbedders()
-    keeper = VectorKeeper(database, galleries, items, retirement, settings.reranked_text)
+    keeper = VectorKeeper(galleries, items, retirement, settings.reranked_text)
     real = RealVectors(settings, database, asked, keeper)
-    search = Search(settings, galleries, live, filtered, RerankedSearch(settings, galleries, real))
+    search = Search(settings, galleries, live, filtered, RerankedSearch(settings, galleries, real), traffic)
     sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
     spaces = SpaceGuard(settings, models, sketches)
     streams = StreamWatch(spaces, off=settings.space_guard == "off")
@@ -231,6 +235,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
         ),
         asked_embedders=asked,
         vector_keeper=keeper,
+        traffic=traffic,
         real_vectors=real,
         uploads=Uploads(settings),
         keys=keys,

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.composition import Crosswalk
+from app.embedders.kept_vectors import forget_old_vectors
 from app.failpoints import Failpoint, reached
 from app.galleries.generations import lock
 from app.galleries.info import GalleryInfo
@@ -49,7 +50,8 @@ def leftovers(crosswalk: Crosswalk) -> Iterator[Path]:
 
 
 def sweep_leftovers(crosswalk: Crosswalk) -> None:
-    """Removes what nothing names. What cannot be removed is logged, and left to the next sweep."""
+    """Removes what nothing names, and answers of embedders that were kept for long. What cannot be removed is logged,
+    and left to the next sweep."""
     releasing = crosswalk.galleries.index_engine.releasing()
     for path in _untouched_for_long(crosswalk):
         _remove(path, releasing)
@@ -63,6 +65,10 @@ def sweep_leftovers(crosswalk: Crosswalk) -> None:
                         _remove(path, releasing)
         except Exception:  # The service must start all the same.
             log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)
+    try:
+        forget_old_vectors(crosswalk.database, crosswalk.settings.kept_vectors_days)
+    except Exception:
+        log.exception("old answers of embedders stay until the next sweep")
 
 
 def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:

@@ -177,6 +177,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Leftovers, files that nothing names any more, are removed at start and by a repair once this old.",
     )
+    kept_vectors_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="For how long an embedder's answer is kept, so that nobody pays for it again; older ones are "
+        "removed at start, by a repair, and before something is embedded.",
+    )
     job_attempts: int = Field(default=5, gt=0, description="Times a step is tried before its upgrade fails.")
 
     cost_embedding_seconds: float | None = Field(
@@ -250,6 +256,12 @@ class Settings(BaseSettings):
     )
     reranked_text: str = Field(
         default="text", min_length=1, description="The field of payloads whose text `reranked` has embedded."
+    )
+    traffic_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="How often a gateway writes down which items its searches found, for the order `traffic` of "
+        "backfills; 0: never.",
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 

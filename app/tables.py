@@ -4,7 +4,7 @@ from app.backfills.tables import BackfillRunRow
 from app.datasets.tables import DatasetRow
 from app.embedders.tables import EmbeddingSpendingRow, KeptVectorRow
 from app.evaluations.tables import EvaluationRow
-from app.galleries.tables import GalleryRow, GenerationRow
+from app.galleries.tables import GalleryRow, GenerationRow, ItemTrafficRow
 from app.idempotency.tables import IdempotencyKeyRow
 from app.jobs.tables import JobRow
 from app.keys.tables import ApiKeyRow
@@ -24,6 +24,7 @@ __all__ = [
     "GalleryRow",
     "GenerationRow",
     "IdempotencyKeyRow",
+    "ItemTrafficRow",
     "JobRow",
     "KeptVectorRow",
     "ModelRow",

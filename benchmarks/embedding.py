@@ -1,6 +1,6 @@
 """How busy embedding keeps a local server, next to a bare client; and what `POST /v1/embeddings` adds to its answer.
 
-python -m benchmarks.embedding [--texts 4000] [--places 4] [--ms 40] [--calls 300]
+python -m benchmarks.embedding [--texts 4000] [--places 4] [--ms 40] [--rounds 4] [--calls 300]
 """
 
 from __future__ import annotations
@@ -61,21 +61,24 @@ async def hooked(server: RunningEmbedder, texts: Sequence[str], concurrency: int
     await embedder.close()
 
 
-def how_busy(texts: int, places: int, milliseconds: float, folder: Path) -> None:
-    """Prints the share of the server's places that were busy, for each client in turn."""
+def how_busy(texts: int, places: int, milliseconds: float, rounds: int, folder: Path) -> None:
+    """Prints the share of the server's places that were busy, for each client in turn, over all rounds."""
     database = Database(Settings(data_dir=folder / "hook").sqlalchemy_url)
     migrate(database)
     print(f"{texts} texts in batches of {BATCH}, {places} places of {milliseconds:g} ms a batch:")
     with running_embedder(places, milliseconds) as server:
-        shares = {}
-        for name in ("bare", "hook", "bare", "hook"):
+        worked, places_seconds = dict.fromkeys(("bare", "hook"), 0.0), dict.fromkeys(("bare", "hook"), 0.0)
+        for name in ("bare", "hook") * rounds:
             asked = [str(number) for number in range(texts)] if name == "bare" else _unseen(texts)
             server.busy()
             began = time.perf_counter()
             asyncio.run(bare(server, asked, places) if name == "bare" else hooked(server, asked, places, database))
             wall = time.perf_counter() - began
-            shares[name] = server.busy() / (wall * places)
-            print(f"  {name}  {texts / wall:8.0f} texts/s   busy {shares[name]:.3f}")
+            busy = server.busy()
+            worked[name] += busy
+            places_seconds[name] += wall * places
+            print(f"  {name}  {texts / wall:8.0f} texts/s   busy {busy / (wall * places):.3f}")
+    shares = {name: worked[name] / places_seconds[name] for name in worked}
     print(f"  the hook is {shares['hook'] / shares['bare']:.3f} as busy as the bare client")
     database.close()
 
@@ -167,10 +170,11 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=4_000)
     parser.add_argument("--places", type=int, default=4)
     parser.add_argument("--ms", type=float, default=40.0)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--calls", type=int, default=300)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        how_busy(given.texts, given.places, given.ms, Path(folder))
+        how_busy(given.texts, given.places, given.ms, given.rounds, Path(folder))
         what_is_added(given.calls, 5.0, Path(folder))
 
 

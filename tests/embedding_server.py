@@ -21,7 +21,8 @@ from tests.worlds import Floats
 
 Fault = str
 """What one request is answered with in place of vectors: a status, such as `500` or `429 Retry-After: 1`; `drop`;
-`stall`; or vectors with something wrong: `few`, `dimension`, `nan`, `order`, `other model`, `no json`."""
+`stall`; `echo`, which is 400 with more text than an answer has, of what the request said of itself; or vectors with
+something wrong: `few`, `dimension`, `nan`, `zeros`, `huge`, `order`, `other model`, `no json`."""
 
 REFUSED = ("4", "503", "3")
 """How faults begin that no embedder charges for."""
@@ -101,6 +102,8 @@ class EmbeddingServer:
             vectors = [vector[:-1] for vector in vectors]
         if one.fault == "nan":
             vectors[-1] = np.full_like(vectors[-1], np.nan)
+        if one.fault == "zeros":
+            vectors[-1] = np.zeros_like(vectors[-1])
         order = list(range(len(vectors)))[:: -1 if one.fault == "order" else 1]
         binary = one.body.get("encoding_format") == "base64"
         data = [
@@ -111,6 +114,8 @@ class EmbeddingServer:
             }
             for index, vector in zip(order, vectors, strict=True)
         ]
+        if one.fault == "huge":
+            data[-1]["embedding"] = [10**400] * len(vectors[-1])
         tokens = sum(len(text.split()) for text in one.texts)
         answer = {"object": "list", "data": data, "model": one.body.get("model")}
         if one.fault == "other model":
@@ -138,6 +143,10 @@ def embedding_server(embed: Callable[[str], Floats], **more: Any) -> Iterator[Em
             if fault == "stall":
                 server._ending.wait()
                 self.close_connection = True
+                return
+            if fault == "echo":
+                told = f"{self.headers['host']} {one.authorization} does not like {' ' * 2**17} that"
+                self._send(400, told.encode())
                 return
             status, _, header = fault.partition(" ")
             if status.isdecimal():

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.backfills.schemas import UNENDED, BackfillRun, BackfillState, NewBackfillRun
 from app.backfills.tables import BackfillRunRow
-from app.embedders.spending import spent_by
+from app.embedders.spending import forget_spending, spent_by
 from app.galleries import generations
 from app.galleries.backfill import Backfills, transformed_generation
 from app.galleries.service import Galleries
@@ -94,6 +94,15 @@ class BackfillRuns:
             row.state = BackfillState.CANCELLED
             self._jobs.request_cancel(session, run)
             return self._wire(session, row)
+
+    def leave(self, session: Session, gallery: str) -> None:
+        """Stops the runs of a gallery that is being deleted, and forgets what they spent, in the transaction that
+        deletes it and them."""
+        runs = select(BackfillRunRow.id).where(BackfillRunRow.gallery == gallery).with_for_update()
+        for run in session.scalars(runs).all():
+            if not self._jobs.request_cancel(session, run):
+                self._jobs.forget(session, run)
+            forget_spending(session, run)
 
     # What the step of a backfill does.
 

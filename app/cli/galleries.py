@@ -116,7 +116,7 @@ def backfill(
     id: Id,
     limit: Annotated[int, typer.Option(help="How many items, at most.")] = 100,
     order: Annotated[
-        str, typer.Option(help="uncertainty, random, class_mean_distance or old_model_poor.")
+        str, typer.Option(help="uncertainty, traffic, random, class_mean_distance or old_model_poor.")
     ] = "uncertainty",
     url: Url = None,
 ) -> None:

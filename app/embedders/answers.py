@@ -18,7 +18,7 @@ def read_answer(body: bytes, texts: int, call: EmbedderCall, connection: str, an
     """The vectors of so many texts. answers_as: what the answer may call the model, besides what was asked for.
 
     Raises EmbedderWrong for what is no such answer, another model's, too few or too many vectors or in another order
-    than the texts, of another dimension, or with a NaN or an infinity.
+    than the texts, of another dimension, with a NaN or an infinity, or of zeros that are to be compared by cosine.
     """
 
     def refuse(why: str) -> NoReturn:
@@ -50,10 +50,20 @@ def read_answer(body: bytes, texts: int, call: EmbedderCall, connection: str, an
         if vector.shape != (call.dimension,):
             refuse(f"answered with a vector of {len(vector)} dimensions, and the model has {call.dimension}.")
         vectors[place] = vector
-    if not np.isfinite(vectors).all():
-        place = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        refuse(f"answered with a vector for text {place} that holds a NaN or an infinity.")
+    if (fault := wrong_vector(vectors, call)) is not None:
+        refuse(f"answered with {fault}.")
     return EmbeddedBatch(vectors, _tokens(answer.get("usage")))
+
+
+def wrong_vector(vectors: NDArray[np.float32], call: EmbedderCall) -> str | None:
+    """What is wrong with the first of the vectors, (n, d) float32, that cannot be used; None where all can."""
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        return f"a vector for text {int(np.argmin(finite))} that holds a NaN or an infinity"
+    there = vectors.any(axis=1)
+    if call.cosine and not there.all():
+        return f"a vector of zeros for text {int(np.argmin(there))}, and the model's vectors are compared by cosine"
+    return None
 
 
 def _vector(value: Any) -> NDArray[np.float32] | None:
@@ -63,7 +73,7 @@ def _vector(value: Any) -> NDArray[np.float32] | None:
             return np.frombuffer(base64.b64decode(value, validate=True), "<f4")
         with np.errstate(over="ignore"):  # to an infinity, which is refused
             vector = np.array(value, np.float64).astype(np.float32)
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, OverflowError):  # the last for integers beyond any float
         return None
     return vector if vector.ndim == 1 else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.embedders.protocol import EmbedderPrices
 
 _TOKENS_BESIDE = 16
-"""What a tokeniser may put around a text. Within it, none in use makes more tokens than there are bytes of UTF-8."""
+"""What a tokeniser may put around a text. Within it, none in use makes more tokens than there are bytes of UTF-8 in
+what it reads: the text, in lower case or not, or one of its normal forms, of which NFD or NFKD is the longest."""
 
 _ROUNDING = 1e-9
 
@@ -48,7 +50,10 @@ class Spent:
 
 def most_tokens(text: str) -> int:
     """As many tokens as a text can be at most, whatever cuts it into them."""
-    return len(text.encode(errors="surrogatepass")) + _TOKENS_BESIDE
+    read = [text]
+    if not text.isascii():
+        read += [unicodedata.normalize(form, case) for form in ("NFD", "NFKD") for case in (text, text.lower())]
+    return max(len(form.encode(errors="surrogatepass")) for form in read) + _TOKENS_BESIDE
 
 
 def affordable(texts: Sequence[str], spent: Spent, budget: EmbeddingBudget | None, prices: EmbedderPrices) -> int:

@@ -16,6 +16,7 @@ from app.embedders.run import EmbeddingRun
 from app.embedders.spending import Spending
 from app.problems import EmbedderWrong, Unprocessable
 from app.storage.database import Database
+from models.portable import Distance
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class ConfiguredEmbedders:
                 pointer=f"{pointer}/dimensions",
             )
 
-    def of(self, choice: EmbedderChoice, dimension: int) -> ModelEmbedder:
-        """The embedder of a model of so many dimensions. Raises EmbedderWrong where the operator has taken its
-        connection away since the model was registered."""
+    def of(self, choice: EmbedderChoice, dimension: int, metric: Distance) -> ModelEmbedder:
+        """The embedder of a model of so many dimensions, whose vectors are compared by `metric`. Raises EmbedderWrong
+        where the operator has taken its connection away since the model was registered."""
         options = self._options.get(choice.connection)
         if options is None:
             raise EmbedderWrong(
@@ -88,4 +89,5 @@ class ConfiguredEmbedders:
                 connection=choice.connection,
             )
         name = choice.model or options.model or choice.connection
-        return ModelEmbedder(choice.connection, options, choice, EmbedderCall(name, dimension, choice.dimensions))
+        call = EmbedderCall(name, dimension, choice.dimensions, metric == "cosine")
+        return ModelEmbedder(choice.connection, options, choice, call)

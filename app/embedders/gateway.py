@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,17 +14,46 @@ from app.embedders.choice import EmbeddingSide
 from app.embedders.configured import ModelEmbedder
 from app.embedders.openai_protocol import OpenAIEmbedder
 from app.embedders.options import OpenAIOptions
-from app.embedders.patience import retrying
-from app.embedders.protocol import EmbeddedBatch
+from app.embedders.patience import PauseAskedFor, retrying
+from app.embedders.protocol import EmbeddedBatch, EmbedderCall
+from app.problems import EmbedderAway
+
+T = TypeVar("T")
 
 _ATTEMPTS, _LONGEST_WAIT_SECONDS = 2, 1.0
+
+
+class _Opened:
+    """A connection that is open, with the turns at it and the pause that it asked for, which all calls share."""
+
+    def __init__(self, name: str, options: OpenAIOptions) -> None:
+        self.embedder = OpenAIEmbedder(name, options)
+        self._name = name
+        self._turns = asyncio.Semaphore(options.concurrency)
+        self._pause = PauseAskedFor(options.longest_wait_seconds)
+
+    async def ask(self, texts: Sequence[str], call: EmbedderCall, longest_wait: float) -> EmbeddedBatch:
+        """Asks once, unless the embedder wants to be left alone for longer than that: raises EmbedderAway then."""
+        async with self._turns:
+            if (left := self._pause.left) > longest_wait:
+                raise EmbedderAway(
+                    f"Embedder {self._name!r} asked to be left alone, for another {math.ceil(left)} s.",
+                    connection=self._name,
+                    after=left,
+                )
+            await self._pause.over()
+            try:
+                return await self.embedder.embed(texts, call)
+            except EmbedderAway as away:
+                self._pause.heard(away)  # before the turn goes to the next
+                raise
 
 
 class GatewayEmbedders:
     """One open connection for each that was asked. For one event loop."""
 
     def __init__(self) -> None:
-        self._opened: dict[str, OpenAIEmbedder] = {}
+        self._opened: dict[str, _Opened] = {}
 
     async def embedded(
         self, how: ModelEmbedder, side: EmbeddingSide, texts: Sequence[str], *, attempts: int = _ATTEMPTS
@@ -31,33 +62,41 @@ class GatewayEmbedders:
 
         Raises EmbedderAway and EmbedderWrong.
         """
-        embedder = self._embedder(how)
+        opened = self._of(how)
         pace = replace(
             how.options.pace,
             attempts=min(how.options.attempts, attempts),
             longest_wait=min(how.options.longest_wait_seconds, _LONGEST_WAIT_SECONDS),
         )
         prefixed = [how.choice.prefix(side) + text for text in texts]
-        turns = asyncio.Semaphore(pace.concurrency)
 
         async def asked(part: Sequence[str]) -> EmbeddedBatch:
-            async with turns:
-                answer: EmbeddedBatch = await retrying(pace)(embedder.embed, part, how.call)
-                return answer
+            answer: EmbeddedBatch = await retrying(pace)(opened.ask, part, how.call, pace.longest_wait)
+            return answer
 
         parts = [prefixed[start : start + pace.batch] for start in range(0, len(prefixed), pace.batch)]
         if len(parts) == 1:
             return await asked(parts[0])
-        answers = await asyncio.gather(*map(asked, parts))
+        answers = await all_of([asked(part) for part in parts])
         return EmbeddedBatch(np.concatenate([one.vectors for one in answers]), sum(one.tokens or 0 for one in answers))
 
     async def close(self) -> None:
         """Gives back the connections; called in the event loop that asked."""
         while self._opened:
-            await self._opened.popitem()[1].close()
+            await self._opened.popitem()[1].embedder.close()
 
-    def _embedder(self, how: ModelEmbedder) -> OpenAIEmbedder:
+    def _of(self, how: ModelEmbedder) -> _Opened:
         if (known := self._opened.get(how.connection)) is None:
             assert isinstance(how.options, OpenAIOptions), "the gateway asks over HTTP alone"
-            known = self._opened[how.connection] = OpenAIEmbedder(how.connection, how.options)
+            known = self._opened[how.connection] = _Opened(how.connection, how.options)
         return known
+
+
+async def all_of(asked: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """What each comes to, in their order. Where one fails, the others are broken off, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in asked]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]

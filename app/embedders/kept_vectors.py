@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,24 @@ from sqlalchemy.orm import Session
 
 from app.embedders.protocol import EmbedderCall
 from app.embedders.tables import KeptVectorRow
-from app.storage.database import Database
+from app.storage.database import Database, utc_now
 
-_KEYS_AT_ONCE = 500
+LOOKED_UP_AT_ONCE = 500
+"""Texts that one query looks up."""
+_FORGOTTEN_AT_ONCE = 5_000
+
+
+def forget_old_vectors(database: Database, days: float) -> None:
+    """Removes vectors that were kept for longer, a few at a time, so that nobody waits for long."""
+    before = utc_now() - timedelta(days=days)
+    old = select(KeptVectorRow.key).where(KeptVectorRow.created_at < before).limit(_FORGOTTEN_AT_ONCE)
+    while True:
+        with database.session() as session:
+            keys = sorted(session.scalars(old))
+            for part in _parts(keys):
+                session.execute(delete(KeptVectorRow).where(KeptVectorRow.key.in_(part)))
+        if len(keys) < _FORGOTTEN_AT_ONCE:
+            return
 
 
 class KeptVectors:
@@ -27,9 +43,9 @@ class KeptVectors:
 
     def __init__(self, database: Database, connection: str, place: str, call: EmbedderCall, prefix: str) -> None:
         self._database = database
-        told = [connection, hashlib.sha256(place.encode()).hexdigest(), call.model, call.dimensions, prefix]
+        where = hashlib.sha256(place.encode()).hexdigest()
+        told = [connection, where, call.model, call.dimension, call.dimensions, prefix]
         self._of = hashlib.sha256(json.dumps(told).encode())
-        self._dimension = call.dimension
 
     def find(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors of those of the texts that have one."""
@@ -39,24 +55,19 @@ class KeptVectors:
             for keys in _parts(list(text_of)):
                 query = select(KeptVectorRow.key, KeptVectorRow.vector).where(KeptVectorRow.key.in_(keys))
                 for key, vector in session.execute(query):
-                    if len(vector) == 4 * self._dimension:
-                        found[text_of[key]] = np.frombuffer(vector, "<f4")
+                    found[text_of[key]] = np.frombuffer(vector, "<f4")
         return found
 
     def keep(self, session: Session, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Keeps the vectors of texts, in the caller's transaction; those that are there stay."""
-        rows = [
-            {"key": self._key(text), "vector": np.ascontiguousarray(vector, "<f4").tobytes()}
-            for text, vector in vectors.items()
-        ]
+        if not vectors:
+            return
+        by_key = {self._key(text): vector for text, vector in vectors.items()}
+        # In order of the keys: of two transactions that keep the same texts, neither waits for what the other has yet
+        # to insert.
+        rows = [{"key": key, "vector": np.ascontiguousarray(by_key[key], "<f4").tobytes()} for key in sorted(by_key)]
         kind = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
         session.execute(kind.insert(KeptVectorRow).on_conflict_do_nothing(), rows)
-
-    def forget(self, texts: Sequence[str]) -> None:
-        """Removes the vectors of texts, which are kept elsewhere by now."""
-        with self._database.session() as session:
-            for keys in _parts([self._key(text) for text in texts]):
-                session.execute(delete(KeptVectorRow).where(KeptVectorRow.key.in_(keys)))
 
     def _key(self, text: str) -> bytes:
         of = self._of.copy()
@@ -65,5 +76,5 @@ class KeptVectors:
 
 
 def _parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        yield keys[start : start + _KEYS_AT_ONCE]
+    for start in range(0, len(keys), LOOKED_UP_AT_ONCE):
+        yield keys[start : start + LOOKED_UP_AT_ONCE]

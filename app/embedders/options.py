@@ -9,6 +9,7 @@ model = "intfloat/e5-small-v2"
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +24,7 @@ _Count = Annotated[int, Field(gt=0)]
 _Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class EmbedderOptions(ConnectionOptions):
+class EmbedderOptions(ConnectionOptions, ABC):
     """What every kind may say. model: the name asked for where a model here names none; batch: texts in one request;
     concurrency: requests at one time; attempts: how often a request is tried in all; longest_wait_seconds: a pause
     that is longer is not waited for."""
@@ -45,9 +46,9 @@ class EmbedderOptions(ConnectionOptions):
         return EmbedderPrices(self.price_per_item, self.price_per_million_tokens)
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """Where the embedder is, by which it is told from one that had the same name before. It is never shown."""
-        raise NotImplementedError
 
 
 class OpenAIOptions(EmbedderOptions):

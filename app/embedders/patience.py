@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
+import time
 from typing import Any, NoReturn
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -43,6 +46,31 @@ def retrying(pace: EmbedderPace) -> AsyncRetrying:
         stop=stop_after_attempt(pace.attempts),
         retry_error_callback=_in_vain,
     )
+
+
+class PauseAskedFor:
+    """Until when a connection wants to be left alone: said in one answer, and heeded by every request after it. For one
+    event loop."""
+
+    def __init__(self, longest: float) -> None:
+        """longest: seconds; what is asked for beyond them is passed over, since whoever hears it gives up."""
+        self._longest = longest
+        self._until = -math.inf
+
+    def heard(self, away: EmbedderAway) -> None:
+        """Takes note of what an embedder said of when to ask again, if it said so."""
+        if away.after is not None:
+            self._until = max(self._until, time.monotonic() + min(away.after, self._longest))
+
+    @property
+    def left(self) -> float:
+        """Seconds from now on; 0 where nothing is left of it."""
+        return max(0.0, self._until - time.monotonic())
+
+    async def over(self) -> None:
+        """Returns once the connection may be asked."""
+        while self.left:
+            await asyncio.sleep(self.left)
 
 
 def _in_vain(retry_state: Any) -> NoReturn:

@@ -15,12 +15,14 @@ class EmbedderCall:
     """What is asked of an embedder with each batch of texts.
 
     model: the name that it is asked for. dimension: components that each vector must have. dimensions: what is sent as
-    `dimensions`, to an embedder that makes vectors of several lengths; None sends nothing.
+    `dimensions`, to an embedder that makes vectors of several lengths; None sends nothing. cosine: whether the vectors
+    are compared by cosine, which no vector of zeros can be.
     """
 
     model: str
     dimension: int
     dimensions: int | None = None
+    cosine: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.embedders.kept_vectors import KeptVectors
-from app.embedders.patience import retrying
+from app.embedders.bookkeeping import Bookkeeping
+from app.embedders.kept_vectors import LOOKED_UP_AT_ONCE, KeptVectors
+from app.embedders.patience import PauseAskedFor, retrying
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall, EmbedderPace, TextEmbedder
 from app.embedders.spending import SetAside, Spending
 from app.failpoints import Failpoint, reached
@@ -45,10 +46,8 @@ class EmbeddingRun:
         Whatever ends it, requests under way are waited for, and their answers kept. Raises EmbedderAway and
         EmbedderWrong, with what came before them kept.
         """
-        wanted = list(dict.fromkeys(texts))
-        known = await asyncio.to_thread(self.kept.find, wanted)
-        work = _Work(self, known, [text for text in wanted if text not in known], progress)
-        await work.done()
+        work = _Work(self, list(dict.fromkeys(texts)), progress)
+        known = await work.done()
         vectors = np.zeros((len(texts), self.call.dimension), np.float32)
         has = np.array([text in known for text in texts], bool)
         for place in np.flatnonzero(has).tolist():
@@ -57,93 +56,100 @@ class EmbeddingRun:
 
 
 class _Work:
-    """The texts of one call that are still to be embedded, and who does it."""
+    """The different texts of one call, and who embeds them."""
 
-    def __init__(
-        self,
-        run: EmbeddingRun,
-        known: dict[str, NDArray[np.float32]],
-        texts: Sequence[str],
-        progress: Callable[[int], None],
-    ) -> None:
+    def __init__(self, run: EmbeddingRun, texts: Sequence[str], progress: Callable[[int], None]) -> None:
         self._run = run
-        self._known = known
         self._progress = progress
-        batch = run.pace.batch
-        self._waiting = deque(list(texts[start : start + batch]) for start in range(0, len(texts), batch))
+        self._known: dict[str, NDArray[np.float32]] = {}
+        self._unseen = deque(texts)
+        self._lacking: deque[str] = deque()
+        self._looking = asyncio.Lock()
         self._turns = asyncio.Semaphore(run.pace.concurrency)
-        self._under_way = 0
-        self._settled = asyncio.Condition()
+        self._pause = PauseAskedFor(run.pace.longest_wait)
+        self._books = Bookkeeping(run.spending, run.kept)
         self._stopped = False
 
-    async def done(self) -> None:
-        """Returns once all is embedded, or the budget is spent; raises what ended it before."""
-        self._progress(len(self._known))
+    async def done(self) -> dict[str, NDArray[np.float32]]:
+        """The vector of each text, once all are embedded or the budget is spent; raises what ended it before."""
+        batches = -(-len(self._unseen) // self._run.pace.batch)
         # Twice as many as there are requests at one time: while one batch is asked for, another is written down.
-        askers = min(2 * self._run.pace.concurrency, len(self._waiting))
+        askers = min(2 * self._run.pace.concurrency, batches)
         ended = await asyncio.gather(*(self._ask() for _ in range(askers)), return_exceptions=True)
         for error in ended:
             if isinstance(error, BaseException):
                 raise error
+        while self._unseen:  # what lies behind the end of the budget may be known all the same
+            await self._look_up()
+        return self._known
 
     async def _ask(self) -> None:
         """Takes batch after batch, until there is none, or nothing may be spent any more, or another has failed."""
         try:
-            while self._waiting and not self._stopped:
-                texts = self._waiting.popleft()
+            while not self._stopped and (texts := await self._next()):
+                self._progress(len(self._known))
                 while texts and not self._stopped:
                     done = await retrying(self._run.pace)(self._once, texts)
                     if not done:
-                        self._stopped = True
+                        self._stop()
                     texts = texts[done:]
                 self._progress(len(self._known))
         except BaseException:
-            self._stopped = True
+            self._stop()
             raise
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._books.close()
+
+    async def _next(self) -> list[str]:
+        """The next texts that no vector is kept of, a batch of them; fewer at the end, and then none."""
+        async with self._looking:
+            while len(self._lacking) < self._run.pace.batch and self._unseen:
+                await self._look_up()
+        return [self._lacking.popleft() for _ in range(min(self._run.pace.batch, len(self._lacking)))]
+
+    async def _look_up(self) -> None:
+        """Looks which of the next texts are known. A few at a time: the first are asked for while it goes on."""
+        texts = [self._unseen.popleft() for _ in range(min(LOOKED_UP_AT_ONCE, len(self._unseen)))]
+        found = await asyncio.to_thread(self._run.kept.find, texts)
+        self._known.update(found)
+        self._lacking.extend(text for text in texts if text not in found)
 
     async def _once(self, texts: Sequence[str]) -> int:
         """Asks once for the first of these texts, as many as are within the budget; how many, 0 where it is spent."""
-        aside = await self._set_aside(texts)
+        await self._pause.over()
+        aside = await self._books.set_aside([self._run.prefix + text for text in texts])
         if not aside.items:
             return 0
-        reached(Failpoint.EMBEDDING_SET_ASIDE)
         try:
+            reached(Failpoint.EMBEDDING_SET_ASIDE)
             return await self._asked(texts[: aside.items], aside)
         finally:
-            async with self._settled:
-                self._under_way -= 1
-                self._settled.notify_all()
+            await self._books.ended()
 
     async def _asked(self, texts: Sequence[str], aside: SetAside) -> int:
-        run = self._run
         try:
             async with self._turns:
-                answer = await run.embedder.embed([run.prefix + text for text in texts], run.call)
+                answer = await self._answer([self._run.prefix + text for text in texts])
         except EmbedderAway as away:
             if not away.maybe_paid:
-                await asyncio.to_thread(run.spending.give_back, aside)
+                await self._books.give_back(aside)
             raise
         except EmbedderWrong:
             raise  # whoever answers what cannot be used may charge for it
         reached(Failpoint.EMBEDDING_ANSWERED)
-        await asyncio.to_thread(self._keep, texts, answer, aside)
+        vectors = dict(zip(texts, answer.vectors, strict=True))
+        await self._books.keep(aside, answer.tokens, vectors)
         reached(Failpoint.EMBEDDING_KEPT)
+        self._known.update(vectors)
         return len(texts)
 
-    def _keep(self, texts: Sequence[str], answer: EmbeddedBatch, aside: SetAside) -> None:
-        vectors = dict(zip(texts, answer.vectors, strict=True))
-        self._run.spending.settle(aside, answer.tokens, lambda session: self._run.kept.keep(session, vectors))
-        self._known.update(vectors)
-
-    async def _set_aside(self, texts: Sequence[str]) -> SetAside:
-        """What may be spent on the first of these texts. While nothing may, and requests under way may give something
-        back, they are waited for."""
-        prefixed = [self._run.prefix + text for text in texts]
-        async with self._settled:
-            while True:
-                aside = await asyncio.to_thread(self._run.spending.set_aside, prefixed)
-                if aside.items:
-                    self._under_way += 1
-                if aside.items or self._stopped or not self._under_way:
-                    return aside
-                await self._settled.wait()
+    async def _answer(self, texts: Sequence[str]) -> EmbeddedBatch:
+        """Asks the embedder, unless it wants to be left alone."""
+        await self._pause.over()
+        try:
+            return await self._run.embedder.embed(texts, self._run.call)
+        except EmbedderAway as away:
+            self._pause.heard(away)  # before the turn goes to the next
+            raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.galleries import orders
 from app.galleries.generation_now import GenerationNow
@@ -16,6 +17,7 @@ from app.galleries.orders import Order, Urgency
 from app.galleries.retirement import Retirement
 from app.galleries.schemas import Backfill, BackfillItem, BackfillPoint
 from app.galleries.service import Galleries
+from app.galleries.traffic import ItemTraffic
 from app.problems import WrongState
 from app.storage.lance_table import ROW_ID
 
@@ -31,8 +33,11 @@ class BackfillSource(Protocol):
 class Backfills:
     """What to re-embed next."""
 
-    def __init__(self, galleries: Galleries, retirement: Retirement, findings: BackfillSource) -> None:
+    def __init__(
+        self, galleries: Galleries, retirement: Retirement, findings: BackfillSource, traffic: ItemTraffic
+    ) -> None:
         self._galleries = galleries
+        self._traffic = traffic
         self._retirement = retirement
         self._findings = findings
 
@@ -76,7 +81,10 @@ class Backfills:
     ) -> Urgency:
         match order:
             case "uncertainty":
-                return _by_uncertainty(info, generation, waiting)
+                return orders.by_uncertainty(_known_uncertainty(info, generation, waiting))
+            case "traffic":
+                found = self._traffic.counts(info.id, waiting.rows)
+                return orders.by_traffic(_known_uncertainty(info, generation, waiting), found)
             case "random":
                 return orders.by_chance(waiting.rows)
             case "class_mean_distance":
@@ -157,7 +165,8 @@ def transformed_generation(info: GalleryInfo) -> GenerationInfo:
     )
 
 
-def _by_uncertainty(info: GalleryInfo, generation: GenerationInfo, waiting: Standings) -> Urgency:
+def _known_uncertainty(info: GalleryInfo, generation: GenerationInfo, waiting: Standings) -> NDArray[np.float32]:
+    """The expected error of each item, (m,). Raises WrongState where that of none is known."""
     if np.isnan(waiting.uncertainty).all():
         raise WrongState(
             f"Generation {generation.number} of gallery {info.id!r} does not know how far its vectors are off: the "
@@ -165,4 +174,4 @@ def _by_uncertainty(info: GalleryInfo, generation: GenerationInfo, waiting: Stan
             "Choose another order, such as `class_mean_distance` or `random`; or upgrade anew from generation "
             f"{generation.parent}."
         )
-    return orders.by_uncertainty(waiting.uncertainty)
+    return waiting.uncertainty

@@ -68,7 +68,8 @@ def backfill(
     order: Annotated[
         Order,
         Query(
-            description="`uncertainty`: those whose transformed vector is predicted to be farthest off. `random`. "
+            description="`uncertainty`: those whose transformed vector is predicted to be farthest off. `traffic`: the "
+            "same, weighed by how often searches found the item. `random`. "
             "`class_mean_distance`: those farthest from the mean of their label. `old_model_poor`: those on which "
             "compatible training found the old model poor."
         ),

@@ -17,7 +17,7 @@ from app.index import RowIds, RowPositions
 from app.storage.lance_table import ROW_ID
 from models.portable import Distance, as_indexed
 
-Order = Literal["uncertainty", "random", "class_mean_distance", "old_model_poor"]
+Order = Literal["uncertainty", "traffic", "random", "class_mean_distance", "old_model_poor"]
 Urgency = NDArray[np.float64]
 
 LEAST = -np.inf
@@ -35,6 +35,12 @@ def most_urgent(rows: RowIds, urgency: Urgency, limit: int) -> RowIds:
 def by_uncertainty(uncertainty: NDArray[np.float32]) -> Urgency:
     """The expected squared error of each item's vector, (m,); an item whose error is unknown (NaN) goes first."""
     return np.where(np.isnan(uncertainty), np.inf, uncertainty).astype(np.float64)
+
+
+def by_traffic(uncertainty: NDArray[np.float32], found: NDArray[np.int64]) -> Urgency:
+    """The expected squared error of each item's vector, (m,), as often as searches found the item, (m,), and once more:
+    an item that was never found counts as one found once. Unknown errors (NaN) go first."""
+    return by_uncertainty(uncertainty) * (1 + found)
 
 
 def by_chance(rows: RowIds) -> Urgency:

@@ -69,9 +69,10 @@ def get(gallery: GalleryId, parts: Parts) -> Gallery:
 
 @router.delete("/{gallery}", summary="Remove a gallery", status_code=204, responses=problems(NotFound, InUse))
 def delete(gallery: GalleryId, caller: Caller, parts: Parts) -> None:
-    """Removes it with its items. One that is being upgraded stays."""
+    """Removes it with its items, and stops a backfill of it. One that is being upgraded stays."""
     info = parts.galleries.info(gallery)
-    parts.galleries.delete(gallery, used_by=parts.upgrades.working_on(caller, gallery=gallery))
+    used_by = parts.upgrades.working_on(caller, gallery=gallery)
+    parts.galleries.delete(gallery, used_by, parts.backfill_runs.leave)
     parts.live.forget(info)
     parts.streams.forget(lambda stream: stream[0] != "rows" and stream[1] == gallery)
 

@@ -1,7 +1,7 @@
 """Galleries as a resource: registered, listed, described, deleted; and how their generations' vectors come about."""
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -100,14 +100,21 @@ class Galleries:
             page = page.where(GalleryRow.id > cursor)
         return [self._wire(info) for info in self._infos(GalleryRow.id.in_(page))]
 
-    def delete(self, gallery: str, used_by: Sequence[str] = ()) -> None:
-        """Removes a gallery with everything in it. Raises NotFound, and InUse where an upgrade works on it."""
+    def delete(
+        self,
+        gallery: str,
+        used_by: Sequence[str] = (),
+        leaving: Callable[[Session, str], object] = lambda _session, _gallery: None,
+    ) -> None:
+        """Removes a gallery with everything in it. leaving: what else ends with it, in the same transaction. Raises
+        NotFound, and InUse where an upgrade works on it."""
         info = self.info(gallery)
         if used_by:
             raise InUse(f"Gallery {gallery!r} is being upgraded. Cancel that first.", used_by=list(used_by))
         with self._database.session() as session:
             row = session.get(GalleryRow, gallery)
             if row is not None:
+                leaving(session, gallery)
                 session.delete(row)
         reached(Failpoint.GALLERY_UNREGISTERED)
         files = self.folder(info)

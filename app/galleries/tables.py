@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.database import Base, utc_now
@@ -59,3 +59,13 @@ class GenerationRow(Base):
             sqlite_where=text("upgrade IS NOT NULL"),
         ),
     )
+
+
+class ItemTrafficRow(Base):
+    """How often searches found an item, by its row in the gallery's table of items."""
+
+    __tablename__ = "item_traffic"
+
+    gallery: Mapped[str] = mapped_column(String(63), ForeignKey("galleries.id", ondelete="CASCADE"), primary_key=True)
+    row: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    found: Mapped[int] = mapped_column(BigInteger)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
@@ -41,6 +42,19 @@ class OldSpaceRoute:
         return self.upgrade.instant if self.fusion is None else self.upgrade.fused
 
 
+_Asked = tuple[str, frozenset[str] | None]
+"""An upgrade, and the galleries that the caller's key is bound to."""
+
+
+@dataclass(frozen=True)
+class _KeptRoutes:
+    """What was resolved while the database stood at one moment, or after it: used only where that has not passed. One
+    thread may read both while another puts others in their place, so that they are kept together."""
+
+    moment: Moment | None = None
+    routes: dict[_Asked, OldSpaceRoute] = field(default_factory=dict)
+
+
 class OldSpaceResolver:
     """Resolves upgrades, and keeps what was found for as long as nothing is committed to the database."""
 
@@ -58,30 +72,38 @@ class OldSpaceResolver:
         self._models = models
         self._embedders = embedders
         self._commits = commits
-        self._moment: Moment | None = None
-        self._kept: dict[tuple[str, frozenset[str] | None], OldSpaceRoute] = {}
+        self._keeping = threading.Lock()
+        self._kept = _KeptRoutes()
 
     def resolve(self, upgrade: str, caller: Access) -> OldSpaceRoute:
         """Raises NotFound, WrongState and NoRoute where the upgrade cannot answer; and EmbedderWrong where
         its embedder's connection is no longer there."""
+        asked = (upgrade, caller.galleries)
         now = self._commits.now()  # before anything is read: what is committed while it is read makes it old at once
-        if now is None or now != self._moment or len(self._kept) >= _MOST:
-            self._moment, self._kept = now, {}
-        kept, asked = self._kept, (upgrade, caller.galleries)
-        if (known := kept.get(asked)) is None:
-            known = kept[asked] = self._read(upgrade, caller)
+        kept = self._kept
+        known = kept.routes.get(asked) if now is not None and now == kept.moment else None
+        if known is None:
+            known = self._read(upgrade, caller)
+            if now is not None:
+                self._keep(now, asked, known)
         return known
+
+    def _keep(self, moment: Moment, asked: _Asked, route: OldSpaceRoute) -> None:
+        with self._keeping:
+            if self._kept.moment != moment or len(self._kept.routes) >= _MOST:
+                self._kept = _KeptRoutes(moment)
+            self._kept.routes[asked] = route
 
     def _read(self, upgrade: str, caller: Access) -> OldSpaceRoute:
         with self._database.read() as session:
             served = served_upgrade(session, upgrade, caller)
             source, target = self._models.get(served.source, session), self._models.get(served.target, session)
-        new = None if target.embedder is None else self._embedders.of(target.embedder, target.dimension)
+        new = None if target.embedder is None else self._embedders.of(target.embedder, target.dimension, target.metric)
         if new is None:
             raise _none(served, f"Model {target.id!r} names no embedder, so its vectors cannot be made here.")
         if isinstance(new.options, LocalOptions):
             raise _none(served, f"The embedder of {target.id!r} is a folder, which workers load, and not the gateway.")
-        old = None if source.embedder is None else self._embedders.of(source.embedder, source.dimension)
+        old = None if source.embedder is None else self._embedders.of(source.embedder, source.dimension, source.metric)
         if old is not None and isinstance(old.options, LocalOptions):
             old = None
         self._shared.refresh()

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import numpy as np
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
@@ -17,6 +18,9 @@ from app.old_space.service import OldSpaceAnswer
 from app.problems import EmbedderAway, EmbedderWrong, NoRoute, NotFound, Unprocessable, WrongState
 
 router = APIRouter(prefix="/v1", tags=["old-space"])
+
+_NUMBERS_IN_THREAD = 2**14
+"""Components of an answer's vectors from which on writing them would keep the event loop from others."""
 
 
 @router.post(
@@ -32,7 +36,9 @@ async def embeddings(request: EmbeddingsRequest, caller: Caller, parts: Parts) -
     `Crosswalk-Route`, `Crosswalk-Exact`, `Crosswalk-Note` and `Crosswalk-Quality` say how, and what was proved of
     it."""
     answer = await parts.old_space.embed(request.upgrade, request.side, request.texts, request.dimensions, caller)
-    return Response(_body(request, answer), media_type="application/json", headers=_headers(answer))
+    large = answer.vectors.size >= _NUMBERS_IN_THREAD
+    body = await run_sync(_body, request, answer) if large else _body(request, answer)
+    return Response(body, media_type="application/json", headers=_headers(answer))
 
 
 def _body(request: EmbeddingsRequest, answer: OldSpaceAnswer) -> bytes:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from anyio.to_thread import run_sync
 
 from app.embedders.choice import EmbeddingSide
-from app.embedders.gateway import GatewayEmbedders
+from app.embedders.gateway import GatewayEmbedders, all_of
 from app.embedders.protocol import EmbeddedBatch
 from app.keys.access import Access
 from app.old_space.resolution import OldSpaceResolver, OldSpaceRoute
-from app.old_space.vectors import NotSearchable, OldSpaceVectors, pulled_documents, pushed_queries
+from app.old_space.vectors import NotSearchable, OldSpaceVectors, Pull, pushed_queries
 from app.problems import NoRoute, Unprocessable
 from app.upgrades.served_upgrades import ProvedQuality
-from models.portable import Array, NotPushable
+from models.portable import Affine, Array, NotPushable
 
 OldSpaceRouteName = Literal["instant", "fused", "old_model", "pulled"]
 """How a text became a vector of the old space: a query pushed, or fused with the old model's; a document as the old
@@ -25,6 +25,9 @@ model makes it, or pulled back where nothing asks the old model."""
 
 _IN_THREAD = 32
 """Texts from which on arithmetic would keep the event loop from others."""
+
+_PULLS = 8
+"""Most upgrades whose pull, a matrix of megabytes, is kept."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class OldSpaceEmbeddings:
     def __init__(self, resolver: OldSpaceResolver, embedders: GatewayEmbedders) -> None:
         self._resolver = resolver
         self._embedders = embedders
+        self._pulls: dict[str, Pull] = {}
 
     async def embed(
         self, upgrade: str, side: EmbeddingSide, texts: Sequence[str], dimensions: int | None, caller: Access
@@ -62,7 +66,7 @@ class OldSpaceEmbeddings:
         if side == "document":
             return await self._documents(route, texts)
         asked = [route.new] if route.old is None or route.fusion is None else [route.new, route.old]
-        new, *old = await asyncio.gather(*(self._embedders.embedded(how, "query", texts) for how in asked))
+        new, *old = await all_of([self._embedders.embedded(how, "query", texts) for how in asked])
         vectors = await _worked(len(texts), lambda: _queries(route, new.vectors, old[0].vectors if old else None))
         return _answer(route, vectors, [new, *old], "fused" if old else "instant", route.quality)
 
@@ -75,8 +79,19 @@ class OldSpaceEmbeddings:
         if affine is None or not route.crossing.linear:
             raise NoRoute(f"The crossing of upgrade {route.upgrade.id} is not linear.", upgrade=route.upgrade.id)
         made = await self._embedders.embedded(route.new, "document", texts)
-        vectors = await _worked(len(texts), lambda: pulled_documents(made.vectors, affine, *metrics))
+        pull = self._pulls.get(route.upgrade.id)
+        if pull is None:
+            pull = await run_sync(self._solved, route.upgrade.id, affine)
+        vectors = await _worked(len(texts), partial(pull.documents, made.vectors, *metrics))
         return _answer(route, vectors, [made], "pulled", None)
+
+    def _solved(self, upgrade: str, affine: Affine) -> Pull:
+        """How documents are pulled by the crossing of an upgrade, which never changes."""
+        pull = Pull.of(affine)
+        if len(self._pulls) >= _PULLS:
+            self._pulls.clear()
+        self._pulls[upgrade] = pull
+        return pull
 
 
 def _queries(route: OldSpaceRoute, new: Array, old: Array | None) -> OldSpaceVectors:

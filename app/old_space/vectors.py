@@ -52,14 +52,25 @@ def pushed_queries(new: Array, crossing: Transformation, old: Array | None, fusi
     return OldSpaceVectors(queries, exact, reason)
 
 
-def pulled_documents(new: Array, affine: Affine, source: Distance, target: Distance) -> OldSpaceVectors:
-    """The old vectors whose transformation comes nearest to those of the new model: min over p of
-    ‖Wp + b − x‖² + ε·‖p‖², (m, d_new) → (m, d_old) float32; unit rows where the old metric is cosine."""
-    weight = affine.weight.astype(np.float64)
-    gram = weight.T @ weight
-    gram += np.eye(len(gram)) * _RIDGE * np.trace(gram) / len(gram)
-    wanted = as_indexed(new, target).astype(np.float64) - affine.bias
-    pulled = np.linalg.solve(gram, weight.T @ wanted.T).T
-    return OldSpaceVectors(
-        as_indexed(pulled.astype(np.float32), source), False, "the old vector whose transformation comes nearest"
-    )
+@dataclass(frozen=True)
+class Pull:
+    """What brings documents of a new model into the old space: the p that makes ‖Wp + b − x‖² + ε·‖p‖² least, which is
+    (WᵀW + εI)⁻¹Wᵀ(x − b). matrix: (d_old, d_new) float32; bias: b, (d_new,)."""
+
+    matrix: Array
+    bias: Array
+
+    @classmethod
+    def of(cls, affine: Affine) -> Pull:
+        """Solved once for a crossing, in float64: for thousands of dimensions, seconds."""
+        weight = affine.weight.astype(np.float64)
+        gram = weight.T @ weight
+        gram += np.eye(len(gram)) * _RIDGE * np.trace(gram) / len(gram)
+        return cls(np.linalg.solve(gram, weight.T).astype(np.float32), affine.bias)
+
+    def documents(self, new: Array, source: Distance, target: Distance) -> OldSpaceVectors:
+        """Documents of the new model, (m, d_new), as old vectors, (m, d_old) float32; unit rows where the old metric,
+        `source`, is cosine."""
+        pulled = (as_indexed(new, target) - self.bias) @ self.matrix.T
+        note = "the old vector whose transformation comes nearest"
+        return OldSpaceVectors(as_indexed(pulled.astype(np.float32), source), False, note)

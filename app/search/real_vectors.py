@@ -118,7 +118,7 @@ class RealVectors:
 
         def keep(known: Mapping[str, Vectors]) -> None:
             given = {item: MadeVector(text, known[text]) for item, text in fresh.items() if text in known}
-            self._keeper.add(source.kept_for, given, source.how)
+            self._keeper.add(source.kept_for, given)
 
         if lacking:
             embedded = self._embedded(

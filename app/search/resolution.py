@@ -153,7 +153,11 @@ class SearchResolver:
         `resolve`."""
         require_here(info)
         registered = self._models.get(model, session)
-        how = None if registered.embedder is None else self._embedders.of(registered.embedder, registered.dimension)
+        how = (
+            None
+            if registered.embedder is None
+            else self._embedders.of(registered.embedder, registered.dimension, registered.metric)
+        )
         why = None
         if route.name == "compatible":
             why = f"Model {model!r} was trained to search vectors of another, and items are not embedded with it."

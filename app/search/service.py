@@ -15,6 +15,7 @@ from app.artifacts.tuning import tuned_effort
 from app.filters import Filter, FilteredRows
 from app.galleries.info import GalleryInfo, GenerationInfo
 from app.galleries.service import Galleries
+from app.galleries.traffic import ItemTraffic
 from app.index import PADDING, Hits, RowIds, VectorIndex, Vectors
 from app.problems import IndexLost, Unprocessable
 from app.search.answers import Answers, ShownVectors
@@ -56,6 +57,7 @@ class Search:
         live: LiveIndexes,
         filtered: FilteredRows,
         reranked: RerankedSearch,
+        traffic: ItemTraffic,
     ) -> None:
         self._settings = settings
         self._galleries = galleries
@@ -65,6 +67,7 @@ class Search:
         self._found = FoundItems(settings.search_memory_bytes)
         self._filtered = filtered
         self._reranked = reranked
+        self._traffic = traffic
 
     def search(
         self,
@@ -188,6 +191,7 @@ class Search:
             labels = self._filtered.labels(info.folder, lambda: self._galleries.store(info).items, index.version)
             ranking = grouped(rank, queries, labels.among(allowed), k, options.group_size, score)
         hits = near_enough(ranking.hits, options.min_score, options.max_distance, score)
+        self._traffic.found(info, hits.rows)
         return Answers(
             gallery=info.id,
             model=resolved.queries.model,

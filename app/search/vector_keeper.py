@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
-from app.embedders.configured import ModelEmbedder
 from app.galleries.items import GalleryItems
 from app.galleries.retirement import Retirement
 from app.galleries.service import Galleries
 from app.index import Vectors
 from app.problems import NotFound
-from app.storage.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -39,32 +37,23 @@ class MadeVector:
     vector: Vectors
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    made: MadeVector
-    how: ModelEmbedder
-
-
 class VectorKeeper:
     """Vectors on their way to the items. Those that cannot be stored are let go of, and made anew when needed."""
 
-    def __init__(
-        self, database: Database, galleries: Galleries, items: GalleryItems, retirement: Retirement, field: str
-    ) -> None:
+    def __init__(self, galleries: Galleries, items: GalleryItems, retirement: Retirement, field: str) -> None:
         """field: of payloads, whose texts the vectors are made of."""
-        self._database = database
         self._galleries = galleries
         self._items = items
         self._retirement = retirement
         self._field = field
         self._lock = threading.Lock()
-        self._waiting: dict[KeptFor, dict[str, _Waiting]] = defaultdict(dict)
+        self._waiting: dict[KeptFor, dict[str, MadeVector]] = defaultdict(dict)
         self._thread = ThreadPoolExecutor(1, "keep new vectors")
 
-    def add(self, of: KeptFor, made: Mapping[str, MadeVector], how: ModelEmbedder) -> None:
-        """Takes the vectors of items, by id, and returns before they are stored. how: the embedder that made them."""
+    def add(self, of: KeptFor, made: Mapping[str, MadeVector]) -> None:
+        """Takes the vectors of items, by id, and returns before they are stored."""
         with self._lock:
-            self._waiting[of].update({item: _Waiting(one, how) for item, one in made.items()})
+            self._waiting[of].update(made)
         self._thread.submit(self._store_all)
 
     def waiting(self, of: KeptFor, texts: Mapping[str, str]) -> dict[str, Vectors]:
@@ -72,9 +61,7 @@ class VectorKeeper:
         with self._lock:
             there = self._waiting.get(of, {})
             return {
-                item: there[item].made.vector
-                for item, text in texts.items()
-                if item in there and there[item].made.text == text
+                item: there[item].vector for item, text in texts.items() if item in there and there[item].text == text
             }
 
     def close(self) -> None:
@@ -96,13 +83,11 @@ class VectorKeeper:
                 if not left:
                     del self._waiting[of]
 
-    def _store(self, of: KeptFor, waiting: Mapping[str, _Waiting]) -> None:
+    def _store(self, of: KeptFor, waiting: Mapping[str, MadeVector]) -> None:
         info = self._galleries.info(of.gallery)
         if info.folder != of.folder:
             raise NotFound(f"Gallery {of.gallery!r} was deleted, and registered anew.")
-        texts = {item: one.made.text for item, one in waiting.items()}
-        vectors = np.stack([one.made.vector for one in waiting.values()])
+        texts = {item: one.text for item, one in waiting.items()}
+        vectors = np.stack([one.vector for one in waiting.values()])
         self._items.re_embed(of.gallery, of.model, texts, vectors, self._field)
         self._retirement.after_put(info, of.model)
-        how = next(iter(waiting.values())).how
-        how.kept(self._database, "document").forget(list(texts.values()))

@@ -51,7 +51,7 @@ class EmbeddingChecks:
                 "or embed the items yourself and PUT them.",
                 pointer=pointer,
             )
-        how = self._embedders.of(registered.embedder, registered.dimension)
+        how = self._embedders.of(registered.embedder, registered.dimension, registered.metric)
         if budget is not None and budget.money is not None and not how.options.prices.known:
             raise Unprocessable.at(
                 f"Connection {how.connection!r} says no price, so money cannot be counted. Limit `items` or `tokens`, "

@@ -6,13 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from sqlalchemy import update
 
 from app.composition import Crosswalk, compose
+from app.embedders.kept_vectors import KeptVectors
+from app.embedders.protocol import EmbedderCall
+from app.embedders.tables import KeptVectorRow
 from app.galleries.schemas import NewGallery
 from app.galleries.store import GalleryStore
 from app.index.milvus import COLLECTION, CollectionName
@@ -20,6 +25,7 @@ from app.index.milvus_server import MilvusServer
 from app.leftovers import leftovers, sweep_leftovers
 from app.registry.schemas import NewModel
 from app.settings import Settings
+from app.storage.database import utc_now
 from app.storage.migrate import migrate
 from models.portable import check_seal, publish, seal
 from tests.services import free_port
@@ -261,3 +267,14 @@ def gallery(crosswalk: Crosswalk) -> GalleryStore:
     batch = pa.record_batch({"id": ["a"], "embedding": vectors})
     store.put("old", 2, lambda: (), batch.schema, lambda: iter([batch]))
     return store
+
+
+def test_answers_of_embedders_are_removed_once_they_are_old(crosswalk: Crosswalk) -> None:
+    kept = KeptVectors(crosswalk.database, "e5", "http://somewhere/v1", EmbedderCall("test-model", 2), "")
+    for text in ("old", "fresh"):
+        with crosswalk.database.session() as session:
+            kept.keep(session, {text: np.ones(2, np.float32)})
+            if text == "old":
+                session.execute(update(KeptVectorRow).values(created_at=utc_now() - timedelta(days=31)))
+    sweep_leftovers(crosswalk)
+    assert list(kept.find(["old", "fresh"])) == ["fresh"]

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    with embedding_town(tmp_path_factory.mktemp("town")) as town:
+    with embedding_town(tmp_path_factory.mktemp("town"), traffic_seconds=0.2) as town:
         yield town
 
 
@@ -47,6 +47,16 @@ def test_backfill_embeds_the_most_useful_first_stops_at_the_budget_and_goes_on_t
     town: Town, scene: Scene
 ) -> None:
     url = f"/galleries/{scene.gallery}/backfill"
+    (seen,) = scene.search(scene.world.queries.new[:1], scene.new, 20).ids
+    for _ in range(3):
+        scene.search(np.repeat(scene.world.queries.new[:1], 200, axis=0), scene.new, 20)
+    waiting = {one["id"] for one in scene.get(url, limit=10_000)["next"]}
+    often = waiting.intersection(seen)
+    assert often
+    wait_until(
+        lambda: {one["id"] for one in scene.get(url, limit=len(often), order="traffic")["next"]} == often,
+        "what was searched for to be the most useful",
+    )
     before = scene.get(url, limit=100)
     useful = [one["id"] for one in before["next"]]
     town.server.received.clear()

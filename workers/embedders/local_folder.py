@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from app.embedders.answers import wrong_vector
 from app.embedders.options import LocalOptions
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall
 from app.problems import EmbedderWrong
@@ -28,6 +30,8 @@ _POOLINGS: dict[str, Pooling] = {
     "pooling_mode_lasttoken": "lasttoken",
     "pooling_mode_max_tokens": "max",
 }
+_NO_LIMIT = 10**9
+"""Tokenisers that know of no longest text say a number beyond this one."""
 _TAKEN = ("Transformer", "Pooling", "Normalize")
 
 
@@ -54,18 +58,23 @@ class LocalEmbedder:
                 connection=name,
             ) from None
         self._model.to(device).eval()
-        longest = getattr(self._model.config, "max_position_embeddings", None)
-        limits = [options.max_tokens, self._layout.max_tokens, longest]
-        self._longest = min((limit for limit in limits if limit), default=512)
+        limits = [
+            options.max_tokens,
+            self._layout.max_tokens,
+            self._tokenizer.model_max_length,
+            _positions(self._model),
+        ]
+        self._longest = min((limit for limit in limits if limit and limit < _NO_LIMIT), default=512)
 
     async def embed(self, texts: Sequence[str], call: EmbedderCall) -> EmbeddedBatch:
         async with self._turn:
             vectors, tokens = await asyncio.to_thread(self._embedded, list(texts))
         if vectors.shape[1] != call.dimension:
             raise self._wrong(f"makes vectors of {vectors.shape[1]} dimensions, and the model has {call.dimension}.")
-        if not torch.isfinite(vectors).all():
-            raise self._wrong("made a vector that holds a NaN or an infinity.")
-        return EmbeddedBatch(vectors.numpy(), tokens)
+        made = vectors.numpy()
+        if (fault := wrong_vector(made, call)) is not None:
+            raise self._wrong(f"made {fault}.")
+        return EmbeddedBatch(made, tokens)
 
     async def close(self) -> None:
         """Nothing is held open."""
@@ -73,6 +82,8 @@ class LocalEmbedder:
     @torch.inference_mode()
     def _embedded(self, texts: list[str]) -> tuple[torch.Tensor, int]:
         """Vectors (n, d) float32, and how many tokens were read."""
+        if self._layout.lower_case:
+            texts = [text.lower() for text in texts]
         given = self._tokenizer(texts, padding=True, truncation=True, max_length=self._longest, return_tensors="pt")
         given = {key: value.to(self._device) for key, value in given.items()}
         mask = given["attention_mask"]
@@ -90,34 +101,51 @@ class _NotTaken(Exception):
     """The folder has a part that is not taken here; the message names it."""
 
 
+@dataclass(frozen=True)
 class _Layout:
-    """What a folder's own files say of it."""
+    """What a folder's own files say of it. transformer: where the model and its tokeniser are; max_tokens: what is
+    longer is cut; lower_case: whether texts are read in lower case."""
 
-    def __init__(self, transformer: Path, pooling: Pooling, normalised: bool, max_tokens: int | None) -> None:
-        self.transformer = transformer
-        self.pooling = pooling
-        self.normalised = normalised
-        self.max_tokens = max_tokens
+    transformer: Path
+    pooling: Pooling = "mean"
+    normalised: bool = False
+    max_tokens: int | None = None
+    lower_case: bool = False
 
     @classmethod
     def of(cls, folder: Path) -> _Layout:
         """Raises OSError, ValueError or KeyError where its files cannot be read, and _NotTaken."""
         if not (folder / "modules.json").exists():
-            return cls(folder, "mean", False, None)
-        transformer, pooling, normalised = folder, None, False
+            return cls(folder)
+        layout = cls(folder)
         for module in json.loads((folder / "modules.json").read_text()):
-            kind = module["type"].rpartition(".")[2]
+            kind, place = module["type"].rpartition(".")[2], folder / module["path"]
             if kind not in _TAKEN:
                 raise _NotTaken(f"a part of the type {kind!r} is not taken, but {', '.join(_TAKEN)}")
             if kind == "Transformer":
-                transformer = folder / module["path"]
+                said = _said_of_texts(place)
+                longest, lower_case = said.get("max_seq_length"), said.get("do_lower_case") is True
+                layout = replace(layout, transformer=place, max_tokens=longest, lower_case=lower_case)
             elif kind == "Pooling":
-                pooling = _pooling(json.loads((folder / module["path"] / "config.json").read_text()))
+                layout = replace(layout, pooling=_pooling(json.loads((place / "config.json").read_text())))
             else:
-                normalised = True
-        said = folder / "sentence_bert_config.json"
-        longest = json.loads(said.read_text()).get("max_seq_length") if said.exists() else None
-        return cls(transformer, pooling or "mean", normalised, longest)
+                layout = replace(layout, normalised=True)
+        return layout
+
+
+def _said_of_texts(transformer: Path) -> dict[str, Any]:
+    """What sentence-transformers keeps beside a model of how it reads texts, under whichever of its names."""
+    kept = sorted(transformer.glob("sentence_*_config.json"))
+    said = json.loads(kept[0].read_text()) if kept else {}
+    return said if isinstance(said, dict) else {}
+
+
+def _positions(model: Any) -> int | None:
+    """How many tokens a model has positions for. RoBERTa, MPNet and their kin count positions from behind that of the
+    padding on, so that the first ones are never a token's."""
+    there: int | None = getattr(model.config, "max_position_embeddings", None)
+    padding = getattr(getattr(getattr(model, "embeddings", None), "position_embeddings", None), "padding_idx", None)
+    return there if there is None or padding is None else there - padding - 1
 
 
 def _pooling(config: dict[str, Any]) -> Pooling:

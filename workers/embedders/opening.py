@@ -3,47 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from app.embedders.budget import EmbeddingBudget
 from app.embedders.choice import EmbeddingSide
 from app.embedders.configured import ModelEmbedder
+from app.embedders.kept_vectors import forget_old_vectors
 from app.embedders.openai_protocol import OpenAIEmbedder
 from app.embedders.options import LocalOptions
 from app.embedders.protocol import TextEmbedder
-from app.embedders.run import EmbeddedTexts
+from app.embedders.run import EmbeddedTexts, EmbeddingRun
 from app.settings import Settings
 from app.storage.database import Database
 
 
-def embed_texts(
+class OpenedEmbedder:
+    """An embedder that is open: its model is loaded, or its connections are kept, from one call to the next."""
+
+    def __init__(self, runner: asyncio.Runner, run: EmbeddingRun) -> None:
+        self._runner = runner
+        self._run = run
+
+    def embed(self, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None) -> EmbeddedTexts:
+        """The vectors of texts, the first ones first, as many as the budget allows.
+
+        progress: told how many are done; what it raises ends the run. Raises EmbedderAway and EmbedderWrong, with the
+        answers that came before them kept.
+        """
+        return self._runner.run(self._run.embed(texts, progress))
+
+
+@contextmanager
+def opened_embedder(
     settings: Settings,
     database: Database,
     how: ModelEmbedder,
     side: EmbeddingSide,
-    texts: Sequence[str],
     *,
     subject: str,
     budget: EmbeddingBudget | None,
-    progress: Callable[[int], None] = lambda _: None,
-) -> EmbeddedTexts:
-    """The vectors of texts of one side, the first ones first, as many as the budget of the subject allows.
-
-    progress: told how many are done; what it raises ends the run. Raises EmbedderAway and EmbedderWrong, with the
-    answers that came before them kept.
-    """
-
-    async def embedded() -> EmbeddedTexts:
-        embedder = _opened(settings, how)
+) -> Iterator[OpenedEmbedder]:
+    """Embeds texts of one side for as long as the context is open, within the budget of the subject. Raises
+    EmbedderWrong where the embedder cannot be opened."""
+    forget_old_vectors(database, settings.kept_vectors_days)
+    with asyncio.Runner() as runner:
+        embedder = runner.run(_opened(settings, how))
         try:
-            return await how.run(embedder, side, database, subject, budget).embed(texts, progress)
+            yield OpenedEmbedder(runner, how.run(embedder, side, database, subject, budget))
         finally:
-            await embedder.close()
-
-    return asyncio.run(embedded())
+            runner.run(embedder.close())
 
 
-def _opened(settings: Settings, how: ModelEmbedder) -> TextEmbedder:
+async def _opened(settings: Settings, how: ModelEmbedder) -> TextEmbedder:
     if isinstance(how.options, LocalOptions):
         # Imported here, so that only what embeds here loads the model's library.
         from models.device import resolve

@@ -10,7 +10,7 @@ from app.embedders.configured import ModelEmbedder
 from app.galleries.schemas import Backfill
 from app.problems import NotFound
 from workers.context import StepContext, StepFailed
-from workers.embedders.opening import embed_texts
+from workers.embedders.opening import OpenedEmbedder, opened_embedder
 
 _AT_ONCE = 2_048
 """Items that are chosen, embedded and stored at a time: the order is worked out anew for each such part."""
@@ -20,8 +20,11 @@ def run(context: StepContext) -> None:
     """Part after part: what is stored is not embedded again, so that an attempt goes on where the last one stopped."""
     crosswalk = compose(context.settings, context.database)
     order = crosswalk.backfill_runs.begin(context.lease.subject)
-    work = _Backfilling(context, crosswalk, order, _embedder(crosswalk, order))
-    outcome = work.done()
+    how = _embedder(crosswalk, order)
+    with opened_embedder(
+        context.settings, context.database, how, "document", subject=order.id, budget=order.asked.budget
+    ) as embedder:
+        outcome = _Backfilling(context, crosswalk, order, embedder).done()
     context.finish(lambda session: crosswalk.backfill_runs.finish(session, order.id, outcome))
 
 
@@ -31,7 +34,7 @@ def _embedder(crosswalk: Crosswalk, order: BackfillOrder) -> ModelEmbedder:
         raise NotFound(f"Gallery {order.gallery!r} has no generation {order.generation} any more.")
     model = crosswalk.models.get(generation.space.model)
     assert model.embedder is not None, "the backfill was refused without one"
-    return crosswalk.embedders.of(model.embedder, model.dimension)
+    return crosswalk.embedders.of(model.embedder, model.dimension, model.metric)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class _Backfilling:
     context: StepContext
     crosswalk: Crosswalk
     order: BackfillOrder
-    how: ModelEmbedder
+    embedder: OpenedEmbedder
 
     def done(self) -> str:
         """Works until the budget is spent or nothing is left; what it came to, in a sentence."""
@@ -79,15 +82,9 @@ class _Backfilling:
         """Embeds and stores; whether the budget was enough for all of these."""
         before = part.native_items - first
         total = part.items - first
-        done = embed_texts(
-            self.context.settings,
-            self.context.database,
-            self.how,
-            "document",
+        done = self.embedder.embed(
             list(texts.values()),
-            subject=self.order.id,
-            budget=self.order.asked.budget,
-            progress=lambda many: self.context.progress(min(before + many, total), total, step="embed"),
+            lambda many: self.context.progress(min(before + many, total), total, step="embed"),
         )
         embedded = {item: text for (item, text), has in zip(texts.items(), done.has, strict=True) if has}
         if embedded:
@@ -96,7 +93,6 @@ class _Backfilling:
             )
             info = self.crosswalk.galleries.info(self.order.gallery)
             self.crosswalk.retirement.after_put(info, part.model)
-            self.how.kept(self.context.database, "document").forget(list(embedded.values()))
         return bool(done.has.all())
 
     def _told(self, part: Backfill, without: set[str], why: str) -> str:

@@ -16,7 +16,7 @@ from app.upgrades.enough import FEWEST_PAIRS
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
 from workers.context import StepContext, StepFailed
-from workers.embedders.opening import embed_texts
+from workers.embedders.opening import opened_embedder
 from workers.rows.chosen_sample import choose_sample
 
 
@@ -29,16 +29,13 @@ def run(context: StepContext) -> None:
     ids = list(texts)
     registered = crosswalk.models.get(upgrade.target)
     assert registered.embedder is not None, "the upgrade was refused without one"
-    done = embed_texts(
-        context.settings,
-        context.database,
-        crosswalk.embedders.of(registered.embedder, registered.dimension),
-        "document",
-        list(texts.values()),
-        subject=upgrade.id,
-        budget=upgrade.forward.budget,
-        progress=partial(context.progress, total=len(set(texts.values())), step="embed"),
-    )
+    how = crosswalk.embedders.of(registered.embedder, registered.dimension, registered.metric)
+    progress = partial(context.progress, total=len(set(texts.values())), step="embed")
+    budget = upgrade.forward.budget
+    with opened_embedder(
+        context.settings, context.database, how, "document", subject=upgrade.id, budget=budget
+    ) as embedder:
+        done = embedder.embed(list(texts.values()), progress)
     if done.has.sum() < FEWEST_PAIRS:
         raise StepFailed(
             f"The budget was enough to embed {done.has.sum()} items, and at least {FEWEST_PAIRS} pairs are needed, "
@@ -70,14 +67,26 @@ def _chosen(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo) ->
 
 
 def _wanted(crosswalk: Crosswalk, galleries: Sequence[str], pairs: int) -> list[SampleRequest]:
-    """The sample of each gallery: of so many pairs the share that its items are of all, one at the least."""
+    """The sample of each gallery that has items: of so many pairs the share that its items are of all."""
     items = {name: crosswalk.galleries.items(crosswalk.galleries.info(name)).count() for name in galleries}
-    total = sum(items.values())
+    shares = by_largest_remainders(pairs, list(items.values()))
     return [
-        crosswalk.samples.wanted(name, min(many, max(1, round(pairs * many / total))))
-        for name, many in items.items()
-        if many
+        crosswalk.samples.wanted(name, share)
+        for (name, many), share in zip(items.items(), shares, strict=True)
+        if many and share
     ]
+
+
+def by_largest_remainders(total: int, sizes: Sequence[int]) -> list[int]:
+    """A total divided as the sizes are: `total` in all, or all of the sizes where they are less. Each part is its exact
+    share rounded down, and what is left goes to those with the largest remainders (Hamilton's method)."""
+    whole = sum(sizes)
+    if total >= whole:
+        return list(sizes)
+    parts = [total * size // whole for size in sizes]
+    for place in sorted(range(len(sizes)), key=lambda place: -(total * sizes[place] % whole))[: total - sum(parts)]:
+        parts[place] += 1
+    return parts
 
 
 def _texts(crosswalk: Crosswalk, upgrade: UpgradeInfo, chosen: Sequence[tuple[str, list[str]]]) -> dict[str, str]:

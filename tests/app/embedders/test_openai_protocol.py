@@ -29,7 +29,7 @@ def server() -> Iterator[EmbeddingServer]:
 
 def embedded(server: EmbeddingServer, call: EmbedderCall = CALL, **options: Any) -> EmbeddedBatch:
     async def ask() -> EmbeddedBatch:
-        embedder = OpenAIEmbedder("e5", OpenAIOptions(url=f"{server.url}/v1", key=KEY, **options))
+        embedder = OpenAIEmbedder("e5", OpenAIOptions(**{"url": f"{server.url}/v1", "key": KEY, **options}))
         try:
             return await embedder.embed(TEXTS, call)
         finally:
@@ -59,18 +59,27 @@ def test_dimensions_are_sent_along_where_they_are_asked_for(server: EmbeddingSer
         ("few", "2 vectors for 3 texts"),
         ("dimension", "4 dimensions, and the model has 5"),
         ("nan", "text 2 that holds a NaN"),
+        ("huge", "no vector for text 2"),
+        ("zeros", "a vector of zeros for text 2, and the model's vectors are compared by cosine"),
         ("order", "out of order"),
         ("other model", "answered as 'another-model'"),
         ("no json", "no JSON"),
         ("400", "answered 400"),
         ("401", "does not take the key"),
+        ("429 x-should-retry: false", "answered 429: .*as told to"),
+        ("200 Content-Encoding: gzip", "not compressed as its Content-Encoding says"),
         ("302 Location: http://127.0.0.1:1/elsewhere", "a redirect, which is not followed"),
     ],
 )
 def test_an_answer_that_cannot_be_used_is_a_clear_problem(server: EmbeddingServer, fault: str, said: str) -> None:
     server.then(fault)
     with pytest.raises(EmbedderWrong, match=said):
-        embedded(server)
+        embedded(server, EmbedderCall("test-model", 5, cosine=True))
+
+
+def test_a_vector_of_zeros_is_one_where_no_cosine_is_taken(server: EmbeddingServer) -> None:
+    server.then("zeros")
+    assert not embedded(server).vectors[-1].any()
 
 
 def test_a_model_may_answer_by_the_name_that_the_operator_gave_it(server: EmbeddingServer) -> None:
@@ -116,6 +125,24 @@ def test_neither_key_nor_address_is_in_what_is_raised(server: EmbeddingServer, f
     told = "".join(traceback.format_exception(raised.value)) + repr(OpenAIOptions(url=server.url, key=KEY))
     assert KEY not in told
     assert server.url not in told
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "kind"),
+    [("us:p-w@", None, "Basic"), ("someone:pass%20word@", None, "Basic"), ("us:p-w@", KEY, "Bearer"), ("", None, "")],
+)
+def test_a_refusal_that_says_who_asked_whom_is_told_without_that(
+    server: EmbeddingServer, given: str, key: str | None, kind: str
+) -> None:
+    there = EmbeddingServer(hashed(5), url=server.url.replace("//", f"//{given}"))
+    server.then("echo")
+    with pytest.raises(EmbedderWrong, match=r"answered 400: .*does not like") as raised:
+        embedded(there, key=key)
+    told = raised.value.detail
+    sent = server.received[-1].authorization or ""
+    assert sent.partition(" ")[0] == kind
+    for secret in (KEY, "127.0.0.1", sent.partition(" ")[2] or KEY, *filter(None, given.strip("@").split(":"))):
+        assert secret not in told
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.embedders.budget import EmbeddingBudget, Spent, most_tokens
-from app.embedders.kept_vectors import KeptVectors
+from app.embedders.kept_vectors import LOOKED_UP_AT_ONCE, KeptVectors
 from app.embedders.openai_protocol import OpenAIEmbedder
 from app.embedders.options import OpenAIOptions
 from app.embedders.protocol import EmbedderCall
@@ -138,6 +139,28 @@ def test_a_pause_that_is_asked_for_is_kept(desk: Desk, server: EmbeddingServer) 
     assert desk.embed(TEXTS[:3]).has.all()
     first, second = server.received
     assert second.at - first.at >= 1
+
+
+def test_a_pause_that_one_request_is_asked_for_is_kept_by_all(desk: Desk, server: EmbeddingServer) -> None:
+    server.then("429 Retry-After: 1")
+    assert desk.embed(TEXTS, concurrency=1).has.all()
+    first, second, *_ = server.received
+    assert second.at - first.at >= 1
+
+
+def test_what_is_known_behind_the_end_of_a_budget_is_found_all_the_same(desk: Desk) -> None:
+    many = [f"more {number}" for number in range(LOOKED_UP_AT_ONCE)]
+    desk.embed(TEXTS[-3:])
+    result = desk.embed([*TEXTS[:10], *many, *TEXTS[-3:]], EmbeddingBudget(items=5))
+    assert result.has.sum() == 2 + 3
+
+
+@pytest.mark.parametrize("text", ["plain", "ﷺﷺﷺﷺ", "각각각각각각각각", "ẛ̣ẛ̣ẛ̣ẛ̣ẛ̣ẛ̣ẛ̣ẛ̣", "ȺȺȺȺȺȺȺȺȺȺȺȺȺȺȺȺȺȺ"])
+def test_no_text_has_more_tokens_than_are_set_aside_however_it_is_normalised(text: str) -> None:
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        for case in (str, str.lower, str.casefold):
+            read = unicodedata.normalize(form, case(unicodedata.normalize(form, text)))
+            assert len(read.encode()) <= most_tokens(text)
 
 
 def test_what_fails_for_a_while_is_tried_again(desk: Desk, server: EmbeddingServer) -> None:

@@ -153,7 +153,8 @@ def test_no_answer_mixes_what_an_item_was_before_a_write_with_what_it_is_after(b
     bench.put_labelled("before", x=1, y=2, z=3)
     crosswalk = bench.crosswalk
     reranked = RerankedSearch(crosswalk.settings, crosswalk.galleries, crosswalk.real_vectors)
-    search = Search(crosswalk.settings, crosswalk.galleries, _WrittenMeanwhile(bench), FilteredRows(0), reranked)
+    live, traffic = _WrittenMeanwhile(bench), crosswalk.traffic
+    search = Search(crosswalk.settings, crosswalk.galleries, live, FilteredRows(0), reranked, traffic)
     resolved = bench.crosswalk.search_resolver.resolve("g", "m", None, EVERYTHING)
     query = np.array([[1.0, 0.0]], np.float32)
     (hits,) = json.loads(search.search(resolved, 3, query, Filter.of({"label": {"eq": "before"}})).to_json())["results"]

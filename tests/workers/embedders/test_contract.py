@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,19 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
+from app.embedders.choice import EmbedderChoice
+from app.embedders.configured import ModelEmbedder
 from app.embedders.openai_protocol import OpenAIEmbedder
 from app.embedders.options import LocalOptions, OpenAIOptions
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall, TextEmbedder
 from app.problems import EmbedderWrong
+from app.settings import Settings
+from app.storage.database import Database
 from tests.embedding_server import embedding_server
 from workers.embedders.local_folder import LocalEmbedder
+from workers.embedders.opening import opened_embedder
 
 WORDS = ["[PAD]", "[UNK]", "a", "b", "lost", "parcel", "where", "is", "my"]
 DIMENSION = 16
@@ -136,3 +142,44 @@ def test_a_folder_that_is_no_such_model_is_refused_by_name(
 
 def test_what_is_longer_than_a_model_takes_is_cut(folder: Path) -> None:
     assert ask(lambda: local(folder), ["lost " * 500]).tokens == 32
+
+
+def test_what_is_longer_than_roberta_takes_is_cut_where_its_positions_end(tmp_path: Path) -> None:
+    path = folder_of(tmp_path)
+    config = RobertaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=DIMENSION,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=34,  # of which a token has none of the first two
+        pad_token_id=1,
+    )
+    RobertaModel(config).save_pretrained(path)
+    assert ask(lambda: local(path), ["lost " * 500]).tokens == 32
+
+
+def test_what_a_folder_says_of_its_texts_is_read_beside_its_transformer(tmp_path: Path) -> None:
+    path = folder_of(tmp_path, MEAN)
+    inner = path / "0_Transformer"
+    folder_of(inner)
+    parts = json.loads((path / "modules.json").read_text())
+    parts[0]["path"] = inner.name
+    (path / "modules.json").write_text(json.dumps(parts))
+    (inner / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 7, "do_lower_case": True}))
+    answer = ask(lambda: local(path), ["LOST " * 500, "lost " * 500])
+    assert answer.tokens == 14
+    np.testing.assert_allclose(answer.vectors[0], answer.vectors[1], atol=1e-6)
+
+
+def test_a_model_is_loaded_once_for_all_that_one_piece_of_work_embeds(
+    tmp_path: Path, settings: Settings, database: Database
+) -> None:
+    path = folder_of(tmp_path / "model", MEAN)
+    options = LocalOptions(folder=path)
+    how = ModelEmbedder("here", options, EmbedderChoice(connection="here"), EmbedderCall("here", DIMENSION))
+    here = settings.model_copy(update={"device": "cpu"})
+    with opened_embedder(here, database, how, "document", subject="bf-1", budget=None) as embedder:
+        assert embedder.embed(TEXTS[:1]).has.all()
+        shutil.rmtree(path)
+        assert embedder.embed(TEXTS[1:]).has.all()

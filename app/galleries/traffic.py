@@ -1,0 +1,122 @@
+"""How often items were found: counted in memory by each gateway, and added up in the database from time to time.
+
+A search only hands over which rows it found; they are counted later, in a thread. What is counted is at most what was
+found: a gateway that is killed forgets what it counted since it last wrote, and where more is found than memory is kept
+for, or more different items than are written at one time, the rest is passed over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.galleries.info import GalleryInfo
+from app.galleries.tables import GalleryRow, ItemTrafficRow
+from app.index import PADDING, RowIds, RowPositions
+from app.storage.database import Database
+
+_MOST_NUMBERS = 2**20
+"""Rows that wait to be counted, each as often as it was found: 8 MiB."""
+_MOST_ITEMS = 20_000
+"""Items of a gallery whose counts are written at one time, those found most often."""
+_ROWS_AT_ONCE = 1_000
+
+log = structlog.get_logger(__name__)
+
+_Place = tuple[str, str]
+"""A gallery's id and its folder, which tells it from a later one of the same id."""
+
+
+class ItemTraffic:
+    """The counts of every gallery."""
+
+    def __init__(self, database: Database, seconds: float) -> None:
+        """seconds: between two times that counts are written; 0 counts nothing."""
+        self._database = database
+        self._seconds = seconds
+        self._waiting: deque[tuple[_Place, RowIds]] = deque()
+        self._numbers = 0
+        self._starting, self._writing = threading.Lock(), threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def found(self, info: GalleryInfo, rows: RowIds) -> None:
+        """Takes the rows that a search found, of any shape, PADDING among them; not to be changed afterwards. Less than
+        a microsecond, except once in so many seconds."""
+        if self._numbers + rows.size > _MOST_NUMBERS or not self._seconds:
+            return
+        self._numbers += rows.size  # threads that add at one moment may lose some: it bounds memory, and counts nothing
+        self._waiting.append(((info.id, info.folder), rows))
+        if self._timer is None:
+            self._write_soon()
+
+    def counts(self, gallery: str, rows: RowIds) -> NDArray[np.int64]:
+        """How often each of rows (m,) was found, (m,), as far as it is written."""
+        counts = np.zeros(len(rows), np.int64)
+        with self._database.read() as session:
+            query = select(ItemTrafficRow.row, ItemTrafficRow.found).where(ItemTrafficRow.gallery == gallery)
+            known = np.array(session.execute(query).all(), np.int64).reshape(-1, 2)
+        places = RowPositions(rows).located(known[:, 0])
+        counts[places[places >= 0]] = known[places >= 0, 1]
+        return counts
+
+    def close(self) -> None:
+        """Writes what waits."""
+        with self._starting:
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            self._write()
+
+    def _write_soon(self) -> None:
+        with self._starting:
+            if self._timer is None:
+                self._timer = threading.Timer(self._seconds, self._written)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _written(self) -> None:
+        with self._starting:
+            self._timer = None  # first: what is found from now on is written the next time
+        self._write()
+
+    def _write(self) -> None:
+        with self._writing:
+            for place, counted in self._counted():
+                try:
+                    self._add(place, counted)
+                except Exception as error:  # nobody waits for this: such as a full disk, or a gallery deleted just now
+                    log.warning("how often items were found is not counted", gallery=place[0], error=repr(error))
+
+    def _counted(self) -> Iterator[tuple[_Place, Mapping[int, int]]]:
+        """How often each row was found that waits, by gallery."""
+        by_place: dict[_Place, list[RowIds]] = defaultdict(list)
+        for _ in range(len(self._waiting)):
+            place, rows = self._waiting.popleft()
+            self._numbers = max(0, self._numbers - rows.size)
+            by_place[place].append(rows.ravel())
+        for place, found in by_place.items():
+            rows, counts = np.unique(np.concatenate(found), return_counts=True)
+            rows, counts = rows[rows != PADDING], counts[rows != PADDING]
+            most = np.sort(np.argsort(-counts, kind="stable")[:_MOST_ITEMS])
+            yield place, dict(zip(rows[most].tolist(), counts[most].tolist(), strict=True))
+
+    def _add(self, place: _Place, counted: Mapping[int, int]) -> None:
+        gallery, folder = place
+        values = [{"gallery": gallery, "row": row, "found": found} for row, found in counted.items()]
+        for start, end in pairwise([*range(0, len(values), _ROWS_AT_ONCE), len(values)]):
+            with self._database.session() as session:  # short ones, in order of the rows: nobody waits for long
+                if session.scalar(select(GalleryRow.folder).where(GalleryRow.id == gallery)) != folder:
+                    return
+                kind = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+                insert = kind.insert(ItemTrafficRow)
+                more = {"found": ItemTrafficRow.found + insert.excluded.found}
+                keys = [ItemTrafficRow.gallery, ItemTrafficRow.row]
+                session.execute(insert.on_conflict_do_update(index_elements=keys, set_=more), values[start:end])
