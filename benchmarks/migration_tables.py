@@ -9,6 +9,7 @@ from rich.table import Table
 
 from benchmarks.fused_coverage import Predicted
 from benchmarks.migration_row import CheckedMigration
+from benchmarks.perfect_estimate import best_conceivable
 
 HEADS = (
     "migration",
@@ -106,6 +107,8 @@ def summary(rows: Sequence[CheckedMigration]) -> Iterator[str]:
         f"advice, with the better bet where it cannot tell: right in {right} of {len(told)}"
         f" ({right / max(1, len(told)):.0%}); of the bets {sum(row.bet_agrees for row in bets)} of {len(bets)}"
     )
+    if told:
+        yield best_conceivable(rows)
     with_curve = [row.curve for row in rows if row.curve is not None]
     if with_curve:
         error = [np.abs(np.subtract(*curve)).mean() for curve in with_curve]
