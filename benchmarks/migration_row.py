@@ -26,7 +26,7 @@ from workers.rows.pairs import DatasetPairs
 
 Decision = Literal["upgrade", "stay", "cannot tell"]
 
-PREDICTED = frozenset({"old", "cross", "difference", "fused", "fused_difference", "re_embed"})
+PREDICTED = frozenset({"old", "cross", "difference", "fused", "fused_difference", "re_embed", "expected"})
 """The figures of a row that were both predicted and measured."""
 
 WORTH = 0.01
@@ -38,10 +38,12 @@ class CheckedMigration:
     """A row of the table. Figures are from 0 to 1, in `metric`; differences are to the old model.
 
     said: what the report recommends, served_as: what it accepts, empty where it accepts nothing; advice: the rung that
-    it recommends. right: what the full evaluation comes to. gains: by that, over the old model, of the crossing, of
-    both models' queries fused, and of full re-embedding, paired: mean and 95 % interval. scatter: the standard error
-    that the fresh queries themselves leave in what was measured of `difference`. curve: the backfill curve as it was
-    predicted and as it was measured, 22 points each; None where none was predicted.
+    it recommends; leaning: the rung that it calls the better bet where it cannot tell, empty where it calls none;
+    expected: what it then expects both models' queries to gain. right: what the full evaluation comes to. gains: by
+    that, over the old model, of the crossing, of both models' queries fused, and of full re-embedding, paired: mean and
+    95 % interval. scatter: the standard error that the fresh queries themselves leave in what was measured of
+    `difference`. curve: the backfill curve as it was predicted and as it was measured, 22 points each; None where none
+    was predicted.
     """
 
     name: str
@@ -59,6 +61,8 @@ class CheckedMigration:
     said: Decision
     served_as: str
     advice: str
+    leaning: str
+    expected: Predicted | None
     right: Decision
     gains: dict[str, list[float]]
     scatter: float
@@ -83,6 +87,18 @@ class CheckedMigration:
         return self.said == self.right and not worse
 
     @property
+    def advised(self) -> Decision:
+        """What was said, or what was called the better bet where it could not be told."""
+        if self.said != "cannot tell" or not self.leaning:
+            return self.said
+        return "stay" if self.leaning == "stay" else "upgrade"
+
+    @property
+    def bet_agrees(self) -> bool:
+        """Whether what was advised is right."""
+        return self.agrees or (self.said == "cannot tell" and self.advised == self.right)
+
+    @property
     def curve_error(self) -> float | None:
         """The mean absolute error of the predicted curve; None where none was predicted."""
         return None if self.curve is None else float(np.abs(np.subtract(*self.curve)).mean())
@@ -98,10 +114,21 @@ class CheckedMigration:
     @property
     def difference_with_scatter(self) -> Predicted:
         """The interval of the difference, widened by the scatter of the fresh queries that it was measured with."""
-        d, scatter = self.difference, 1.96 * self.scatter
-        return Predicted(
-            d.mean, d.mean - np.hypot(d.mean - d.low, scatter), d.mean + np.hypot(d.high - d.mean, scatter), d.measured
-        )
+        return _widened(self.difference, 1.96 * self.scatter)
+
+    @property
+    def expected_with_scatter(self) -> Predicted | None:
+        """The same of what both models' queries were expected to gain, where the report said so."""
+        _, low, high = self.gains["fused"]
+        return None if self.expected is None else _widened(self.expected, (high - low) / 2)
+
+
+def _widened(figure: Predicted, scatter: float) -> Predicted:
+    """With an interval that holds what was measured with so much scatter, half the width of its own 95 % interval."""
+    low, high = figure.mean - figure.low, figure.high - figure.mean
+    return Predicted(
+        figure.mean, figure.mean - np.hypot(low, scatter), figure.mean + np.hypot(high, scatter), figure.measured
+    )
 
 
 def checked(planned: PlannedMigration, posed: Posed) -> CheckedMigration:
@@ -116,6 +143,7 @@ def checked(planned: PlannedMigration, posed: Posed) -> CheckedMigration:
     found = by_label if proof.fused.metric == "cmc@1" else values_by_neighbours(posed, known)
     old, cross, both = found["old"], found["crossing"], found["fused"]
     at_gate = next(m for m in proof.metrics if m.metric == proof.fused.metric)
+    leaning = proof.recommendation.leaning
     re_embed = next(rung.quality for rung in proof.advice if rung.name == "re_embed")
     used = [card.method, "side" if card.side_dimension else "", "labels" if card.settings.get("labels") else ""]
     return CheckedMigration(
@@ -134,6 +162,8 @@ def checked(planned: PlannedMigration, posed: Posed) -> CheckedMigration:
         said=said(proof),
         served_as=proof.served_as if proof.accepted else "",
         advice=next((rung.name for rung in proof.advice if rung.recommended), ""),
+        leaning="" if leaning is None else leaning.action,
+        expected=None if leaning is None else Predicted.of(leaning.expected, float((both - old).mean())),
         right=right(gains),
         gains={name: [gain.mean, gain.low, gain.high] for name, gain in gains.items()},
         scatter=float((cross - old).std() / np.sqrt(len(old))),

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from benchmarks.fused_coverage import Predicted
 from benchmarks.migration_row import CheckedMigration
+from benchmarks.perfect_estimate import best_conceivable
 
 HEADS = (
     "migration",
@@ -40,7 +41,8 @@ def markdown(rows: Sequence[CheckedMigration]) -> str:
 
 
 def _cells(row: CheckedMigration) -> tuple[str, ...]:
-    missed = "" if row.agrees or not row.beyond_doubt else " ✗"
+    missed = "" if row.bet_agrees or not row.beyond_doubt else " ✗"
+    how = f" ({row.served_as})" if row.served_as else f": rather {row.leaning}" if row.leaning else ""
     gains = " / ".join(f"{100 * row.gains[each][0]:+.1f}" for each in ("crossing", "fused", "re-embedding"))
     return (
         row.name,
@@ -49,7 +51,7 @@ def _cells(row: CheckedMigration) -> tuple[str, ...]:
         f"{100 * row.cross.measured:.1f}{_miss(row.cross)}",
         f"{100 * row.difference.mean:+.1f} ({100 * row.difference.low:+.1f} to {100 * row.difference.high:+.1f})",
         f"{100 * row.difference.measured:+.1f} ± {196 * row.scatter:.1f}{_missed_difference(row)}",
-        f"{row.said}{f' ({row.served_as})' if row.served_as else ''}",
+        f"{row.said}{how}",
         f"{row.right if row.beyond_doubt else 'in doubt'}{missed}",
         gains,
         "" if row.curve_error is None else f"{100 * row.curve_error:.1f}",
@@ -73,6 +75,8 @@ FIGURES: dict[str, Callable[[CheckedMigration], Predicted | None]] = {
     "the same, with the fresh queries' own scatter": lambda row: row.difference_with_scatter,
     "fused": lambda row: row.fused,
     "fused over old": lambda row: row.fused_difference,
+    "fused over old as expected, where it cannot be told": lambda row: row.expected,
+    "the same, with that scatter": lambda row: row.expected_with_scatter,
     "old": lambda row: row.old,
     "full re-embedding": lambda row: row.re_embed,
 }
@@ -94,9 +98,17 @@ def summary(rows: Sequence[CheckedMigration]) -> Iterator[str]:
     agree = sum(row.agrees for row in told)
     silent = sum(row.said == "cannot tell" for row in told)
     yield (
-        f"advice: right in {agree} of {len(told)} that are beyond doubt ({agree / max(1, len(told)):.0%}), could not"
-        f" tell in {silent}, wrong in {len(told) - agree - silent}"
+        f"what the gate tells: right in {agree} of {len(told)} that are beyond doubt ({agree / max(1, len(told)):.0%}),"
+        f" cannot tell in {silent}, wrong in {len(told) - agree - silent}"
     )
+    bets = [row for row in told if row.said == "cannot tell"]
+    right = sum(row.bet_agrees for row in told)
+    yield (
+        f"advice, with the better bet where it cannot tell: right in {right} of {len(told)}"
+        f" ({right / max(1, len(told)):.0%}); of the bets {sum(row.bet_agrees for row in bets)} of {len(bets)}"
+    )
+    if told:
+        yield best_conceivable(rows)
     with_curve = [row.curve for row in rows if row.curve is not None]
     if with_curve:
         error = [np.abs(np.subtract(*curve)).mean() for curve in with_curve]

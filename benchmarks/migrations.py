@@ -11,7 +11,8 @@ model), from pairs and gallery alone. Then queries that nothing has seen search 
 the table is 1.96 standard errors of what the fresh queries measure of it. *right*, beyond doubt: to upgrade, where the
 better of the crossing and of both models' queries fused gains at least a point over the old model and its interval,
 paired over the fresh queries, is above 0; to stay, where that interval is below a point. Elsewhere the full evaluation
-itself cannot tell. Rows are appended to a file as they are measured: a run that was interrupted resumes.
+itself cannot tell. *rather*: the better bet, which a report names where it cannot tell. Rows are appended to a file as
+they are measured: a run that was interrupted resumes.
 """
 
 from __future__ import annotations

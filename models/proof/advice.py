@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from models.proof.evidence_needed import POWER, in_words
+from models.proof.evidence_needed import POWER, SMALLEST_THAT_MATTERS, in_words
 from models.proof.gate import VerdictInputs, figures_of
 from models.proof.judged_queries import compared_by_queries
-from models.proof.report import EvidenceNeeded, Quantity, Recommendation, Rung, RungName
+from models.proof.report import EvidenceNeeded, Leaning, Quantity, Recommendation, Rung, RungName
 
 _SWITCH: dict[RungName, str] = {
     "compatible": "Switch to the new model, whose queries search the stored vectors as they are",
@@ -26,7 +26,12 @@ _COMPARED: dict[str, str] = {
 
 
 def recommend(inputs: VerdictInputs, accepted: bool) -> Recommendation:
-    """The one thing to do, or what has to be known before that can be said."""
+    """The one thing to do, or what has to be known before that can be said, and what to do meanwhile."""
+    said = _recommended(inputs, accepted)
+    return replace(said, leaning=_leaning(inputs)) if said.action == "cannot_tell" else said
+
+
+def _recommended(inputs: VerdictInputs, accepted: bool) -> Recommendation:
     rests_on = f"{figures_of(inputs)}; {inputs.cross.basis}."
     if accepted:
         return Recommendation(_accepted(inputs), _switch(inputs), rests_on)
@@ -122,6 +127,29 @@ def _cannot_tell(inputs: VerdictInputs, needed: EvidenceNeeded) -> str:
             f" and {_wanted(inputs)} come first."
         )
     return f"Cannot tell: {looks}, and {in_words(needed)}."
+
+
+def _leaning(inputs: VerdictInputs) -> Leaning | None:
+    """The better bet while nothing is told: to search by both models' queries, which is undone as easily as it is done,
+    where that is expected to gain as much as matters over the old model; else to stay."""
+    expected = inputs.fused_expected
+    if expected is None or not inputs.fuses or inputs.gate.require != "better_than_old":
+        return None
+    gain = f"be expected to gain {_points(expected.mean)}"
+    if expected.mean < 0:
+        gain = f"be expected to lose {_points(-expected.mean)}"
+    basis = "the figures of the pairs, and what other migrations gained whose crossing did as well"
+    figure = Quantity(expected.mean, expected.low, expected.high, basis)
+    better = f"the probability that it is better at all is {expected.better:.0%}"
+    if expected.mean >= SMALLEST_THAT_MATTERS:
+        sentence = f"Should it have to be decided now: {_lowered(_SWITCH['fused'])}, which may {gain}; {better}."
+        return Leaning("fused", sentence, figure, expected.better)
+    sentence = f"Should it have to be decided now: stay with the old model; both models' queries may {gain}; {better}."
+    return Leaning("stay", sentence, figure, expected.better)
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
 
 
 def _reckoned(inputs: VerdictInputs, needed: EvidenceNeeded) -> str:

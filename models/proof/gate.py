@@ -10,6 +10,7 @@ from models.evaluation.bootstrap import Interval
 from models.evaluation.judged_metrics import JudgedMetric
 from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric
 from models.proof.evidence_needed import Standing, in_words, standing
+from models.proof.expected_gain import ExpectedGain
 from models.proof.report import EvidenceNeeded, FusedResult, LosingGroup, Quantity, WantedPairs
 
 Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]
@@ -141,6 +142,8 @@ class VerdictInputs:
     """The search by both models' queries together, where it was measured."""
     may_fuse: bool = True
     """Whether that may meet the gate where the crossing alone does not."""
+    fused_expected: ExpectedGain | None = None
+    """What it may be expected to gain, where other migrations tell."""
 
     @property
     def crossing_passes(self) -> bool:
@@ -154,8 +157,13 @@ class VerdictInputs:
 
     @property
     def worse_beyond_doubt(self) -> bool:
-        """Whether re-embedding everything would lose as well, and nothing that more evidence decides speaks against."""
-        return self.new_is_worse and self.gain is not None and (self.gain.high < 0 or self.open_evidence is None)
+        """Whether re-embedding everything would lose as well, and nothing that more evidence decides speaks against.
+
+        A model that is worse by itself may still know what the old one does not: the search by both tells.
+        """
+        if not self.new_is_worse or self.gain is None:
+            return False
+        return self.open_evidence is None or (self.gain.high < 0 and not self._fused_is_open)
 
     @property
     def fuses(self) -> bool:
@@ -168,9 +176,14 @@ class VerdictInputs:
         queries together; None where all is decided."""
         if self.standing == "open":
             return self.needed
+        return self.fused_needed if self._fused_is_open else None
+
+    @property
+    def _fused_is_open(self) -> bool:
+        """Whether it is open how the search by both models' queries stands to the gate."""
         if self.fused is None or not self.fuses:
-            return None
-        return self.fused_needed if self.gate.standing(self.fused.quality, self.fused.difference) == "open" else None
+            return False
+        return self.gate.standing(self.fused.quality, self.fused.difference) == "open"
 
     @property
     def fused_passes(self) -> bool:

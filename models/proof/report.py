@@ -152,12 +152,26 @@ Action = Literal[RungName, "cannot_tell"]
 
 
 @dataclass(frozen=True)
+class Leaning:
+    """What to do should it have to be decided before it can be told: the better bet, and no proof.
+
+    action: the rung to take; expected: what searching by both models' queries is expected to gain over the old model,
+    with the interval that holds it with 95 % probability; better: the probability that it gains at all.
+    """
+
+    action: RungName
+    sentence: str
+    expected: Quantity
+    better: float
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """The one thing to know of a proof.
 
     action: the rung to take, or that this cannot be told yet; sentence: the same for who reads nothing else; rests_on:
     the figures behind it; needed: what would decide where it cannot be told; costs: what that costs, in words, empty
-    where that is not known.
+    where that is not known; leaning: what to do meanwhile, None where nothing speaks for anything but the old model.
     """
 
     action: Action
@@ -165,12 +179,15 @@ class Recommendation:
     rests_on: str
     needed: EvidenceNeeded | None = None
     costs: str = ""
+    leaning: Leaning | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, strings and numbers; `needed` and `costs` are left out where there is nothing to say."""
+        """Plain dictionaries, strings and numbers; what there is nothing to say of is left out."""
         said: dict[str, Any] = {"action": self.action, "sentence": self.sentence, "rests_on": self.rests_on}
         if self.needed is not None:
             said["needed"] = self.needed.to_json()
+        if self.leaning is not None:
+            said["leaning"] = plain(self.leaning)
         return said | ({"costs": self.costs} if self.costs else {})
 
 

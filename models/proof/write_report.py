@@ -10,6 +10,7 @@ from models.evaluation.bootstrap import percentile_interval
 from models.evaluation.retrieval_metrics import BY_LABEL, METRICS, RetrievalMetric, flips
 from models.proof.advice import advise, recommend
 from models.proof.evidence_needed import Judges, error_of_cross, error_of_difference, evidence_needed
+from models.proof.expected_gain import expected_gain
 from models.proof.full_re_embedding import full_re_embedding, mixed, new_is_worse, without_errors
 from models.proof.fused_proof import ChosenAlpha
 from models.proof.fused_scores import alphas_for
@@ -97,6 +98,8 @@ def write_report(
     fused, together = measured.fused, None
     if fused is not None:
         together = _overall(setup, fused.parts, judging, seed, few_flips=True)
+    # What other migrations tell was measured by label at rank 1.
+    expected = None if together is None or judging != "cmc@1" else expected_gain(whole, together)
     inputs = VerdictInputs(
         gate=gate,
         old_old=self_test,
@@ -123,6 +126,7 @@ def write_report(
         labelled=setup.bench.labelled,
         trained=measured.trained,
         may_fuse=may_fuse,
+        fused_expected=expected,
         fused=None if fused is None or together is None else _fused(setup, fused, together, whole, judging, basis),
     )
     accepted, reason = verdict(inputs)

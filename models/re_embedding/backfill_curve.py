@@ -26,6 +26,9 @@ STRAIGHT: frozenset[RetrievalMetric] = frozenset({"cmc@1", "cmc@5"})
 """Measures whose curve is predicted as a straight line. Among a few pairs of a class real vectors and transformed ones
 get into each other's way; in a gallery that mostly costs the first answers next to nothing. Where it does cost them,
 the curve departs from the line as that of the pairs does: the intervals reach as far."""
+SOON = 0.05
+"""The share of a gallery whose re-embedding does most (1 − 1/e) of what it does for groups that had no pairs: a few
+real vectors of a group answer its queries."""
 _MOST_CURVED = 2.0  # how much more curved the gallery's curve is taken to be than that of the pairs, at most
 NORMAL_95 = 2 * 1.959964  # width of a 95 % interval in standard deviations
 
@@ -80,6 +83,7 @@ def predicted_curve(
     start: Interval | None = None,
     end: Interval | None = None,
     *,
+    soon: Interval | None = None,
     queries: Array | None = None,
     truth: Codes | None = None,
     name: str = "uncertainty",
@@ -94,6 +98,8 @@ def predicted_curve(
     by how much the curve departs from the straight line between its ends, in proportion to their distance; of a
     measure in `STRAIGHT`, how far its intervals reach. Without `end`, the gallery's errors are taken to shrink and grow
     as the pairs' do. queries: (n, d) of the pairs, where they are not their new vectors; truth: as of `values_along`.
+    soon: the quality with groups that had no pairs re-embedded and no other, where there are such: a straight curve
+    rises by what that gains within the first items (`SOON`), and by the rest evenly.
     Where the gallery is far denser than the pairs (two pairs of a class, say), the curve rises sooner than foretold:
     the intervals tell nothing of that. Raises ValueError for a measure by label without labels.
     """
@@ -124,7 +130,10 @@ def predicted_curve(
         bent = _between(curves, *ends, _MOST_CURVED)
         if depends_on_order(measure):
             return _curve(name, measure, bent)
-        return _curve(name, measure, _between(curves, *ends, 0.0), as_far_as=bent)
+        if soon is None:
+            return _curve(name, measure, _between(curves, *ends, 0.0), as_far_as=bent)
+        first = _drawn_ends(start, soon, seed, resamples)
+        return _curve(name, measure, _rising(*first, ends[1], curves.shape[1]), as_far_as=bent)
     if start is not None:
         curves = _in_proportion(curves, _drawn_ends(start, start, seed, resamples)[0])
     return _curve(name, measure, curves)
@@ -250,6 +259,13 @@ def _between(curves: Floats, start: Floats, end: Floats, steepest: float) -> Flo
     departure = curves - first - share * (last - first)
     wide = np.where(np.abs(last - first) > 1e-9, last - first, 1e-9)
     return np.asarray(start + share * (end - start) + np.clip((end - start) / wide, 0, steepest) * departure)
+
+
+def _rising(start: Floats, soon: Floats, end: Floats, points: int) -> Floats:
+    """Curves (r, points) from start to end, (r, 1) each, that rise by soon − start within the first items."""
+    share = np.linspace(0, 1, points)
+    reached = -np.expm1(-share / SOON) / -np.expm1(-1 / SOON)
+    return np.asarray(start + reached * np.maximum(soon - start, 0) + share * (end - np.maximum(soon, start)))
 
 
 def _in_proportion(curves: Floats, start: Floats) -> Floats:

@@ -102,6 +102,7 @@ def predict_curves(
     measure = gate.judged_in(labelled=proof.basis.judged_by == "label")
     start = next(_interval(result.cross) for result in proof.metrics if result.metric == measure)
     end = next(rung.quality for rung in proof.advice if rung.name == "re_embed")
+    soon = next((rung.quality for rung in proof.advice if rung.name == "backfill"), None)
     if end is None:
         return None
     codes = codes_of(sample.pairs)
@@ -119,6 +120,7 @@ def predict_curves(
             measure,
             start,
             _interval(end),
+            soon=None if soon is None else _interval(soon),
             name=name,
             seed=SEED,
         )

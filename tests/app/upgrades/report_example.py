@@ -89,5 +89,11 @@ GALLERY: dict[str, Any] = FULL.to_json() | {
         "sentence": "Cannot tell yet: the new model looks 2.0 points better, and about 900 more pairs would decide.",
         "rests_on": "cmc@1: old model 80.0%, crossing 82.0%.",
         "costs": "Embedding them with the new model takes about 3 minutes.",
+        "leaning": {
+            "action": "fused",
+            "sentence": "Should it have to be decided now: search by the queries of both models together.",
+            "expected": {"mean": 0.013, "low": -0.002, "high": 0.028, "basis": "other migrations"},
+            "better": 0.93,
+        },
     },
 }

@@ -100,7 +100,9 @@ def test_the_one_thing_to_know_comes_before_everything_else_of_a_gallery(trainin
     report = training.client.get("/upgrades/told/report").json()
     assert report["recommendation"] == {"shop": said}, "an earlier release gave none"
     text = training.client.get("/upgrades/told/report", headers={"Accept": "text/html"}).text
-    places = [text.index(one) for one in ("Gallery shop", said["sentence"], said["costs"], "<table", "Gallery earlier")]
+    bet = said["leaning"]["sentence"]
+    in_order = ("Gallery shop", said["sentence"], bet, said["costs"], "<table", "Gallery earlier")
+    places = [text.index(one) for one in in_order]
     assert places == sorted(places)
     assert text.count(GALLERY["reason"]) == 2, "each gallery's own, and not once more at the top"
     assert text.count("(until it is told)") == text.count("(do this)") == 1

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from models.proof.advice import advise, recommend, unrewritten
+from models.proof.expected_gain import ExpectedGain
 from models.proof.gate import AcceptanceGate, VerdictInputs, verdict
 from models.proof.report import EvidenceNeeded, FusedResult, Quantity, WantedPairs
 
@@ -300,6 +301,44 @@ def test_both_models_queries_that_leave_it_open_are_what_cannot_be_told() -> Non
     assert "both models' queries looks 1.5 points better" in said(doubtful)[1]
     assert recommend(doubtful, False).needed == needed
     assert said(replace(doubtful, may_fuse=False))[0] == "stay"
+
+
+def test_while_it_cannot_be_told_the_better_bet_is_named_and_nothing_is_accepted() -> None:
+    needed = EvidenceNeeded("pairs", 500, 700, 0.008)
+    doubtful = replace(LOST, fused=replace(FUSED, difference=q(0.008)), fused_needed=needed)
+    assert recommend(doubtful, False).leaning is None, "nothing is known of other migrations"
+    likely = replace(doubtful, fused_expected=ExpectedGain(0.013, -0.002, 0.028, 0.93))
+    said = recommend(likely, False)
+    assert said.action == "cannot_tell"
+    assert said.leaning is not None
+    assert said.leaning.action == "fused"
+    assert said.leaning.sentence == (
+        "Should it have to be decided now: search by the queries of both models together, with every stored vector left"
+        " as it is, which may be expected to gain 1.3 points; the probability that it is better at all is 93%."
+    )
+    assert said.to_json()["leaning"]["expected"]["high"] == 0.028
+    assert not verdict(likely)[0], "a bet is no proof"
+    assert recommended(likely) == "stay"
+    little = recommend(replace(likely, fused_expected=ExpectedGain(0.006, -0.01, 0.02, 0.8)), False).leaning
+    assert little is not None
+    assert (little.action, "expected to gain 0.6 points" in little.sentence) == ("stay", True)
+    loses = recommend(replace(likely, fused_expected=ExpectedGain(-0.006, -0.02, 0.01, 0.2)), False).leaning
+    assert loses is not None
+    assert "expected to lose 0.6 points" in loses.sentence
+    assert recommend(replace(likely, may_fuse=False), False).leaning is None
+    assert recommend(replace(likely, fused=FUSED), True).leaning is None, "what is told needs no bet"
+    level = replace(likely, gate=AcceptanceGate("cmc@1", "at_least", 0.84))
+    assert recommend(level, False).leaning is None, "the gate asks for something else than a gain"
+
+
+def test_a_worse_new_model_is_not_given_up_while_it_is_open_what_its_queries_add() -> None:
+    needed = EvidenceNeeded("pairs", 300, 900, 0.004)
+    worse = replace(LOST, new_is_worse=True, gain=q(-0.03), fused_needed=needed)
+    adds = replace(worse, fused=replace(FUSED, difference=q(-0.004)))
+    assert said(adds)[0] == "cannot_tell"
+    assert "about 900 more pairs" in verdict(adds)[1]
+    assert said(replace(adds, may_fuse=False))[0] == "stay"
+    assert said(replace(worse, fused=replace(FUSED, difference=q(-0.03))))[0] == "stay"
 
 
 def test_what_no_number_of_pairs_decides_is_said_to_be_so() -> None:

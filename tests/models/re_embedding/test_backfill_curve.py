@@ -17,6 +17,7 @@ from models.evaluation.retrieval_metrics import (
 )
 from models.portable import Distance
 from models.re_embedding.backfill_curve import (
+    SOON,
     STEPS,
     Curve,
     CurvePoint,
@@ -135,6 +136,25 @@ def test_at_the_first_ranks_the_prediction_is_the_straight_line_between_the_ends
     curve = predicted_curve(transformed, new, codes, farthest_off_first(transformed, new), "l2", measure, *ends)
     assert [point.mean for point in curve.points] == pytest.approx(np.linspace(0.7, 0.9, STEPS + 1).tolist())
     assert all(point.low < point.mean < point.high for point in curve.points)
+
+
+def test_what_groups_without_pairs_gain_is_gained_within_the_first_items() -> None:
+    _, _, new, transformed, codes = world(2)
+    start, soon, end = Interval(0.6, 0.55, 0.65), Interval(0.8, 0.75, 0.85), Interval(0.84, 0.8, 0.88)
+
+    def means_with(soon: Interval | None) -> np.ndarray:
+        order = at_random(len(new), 2)
+        curve = predicted_curve(transformed, new, codes, order, "cosine", "cmc@1", start, end, soon=soon)
+        return np.array([point.mean for point in curve.points])
+
+    means = means_with(soon)
+    assert (means[0], means[-1]) == pytest.approx((0.6, 0.84))
+    assert np.all(np.diff(means) > 0)
+    share = np.linspace(0, 1, STEPS + 1)
+    rest = means - 0.6 - 0.04 * share  # without what all items gain
+    assert rest[1] == pytest.approx(0.2 * (1 - np.exp(-1 / STEPS / SOON)), rel=1e-6)
+    assert rest[5] > 0.98 * 0.2
+    assert means_with(Interval(0.5, 0.45, 0.55)) == pytest.approx(means_with(None)), "never a fall"
 
 
 def test_errors_change_as_the_pairs_do_where_only_the_start_is_given() -> None:

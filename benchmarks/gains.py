@@ -1,0 +1,88 @@
+"""How the gain of both models' queries goes with the crossing's: the relation that `models.proof.expected_gain` uses.
+
+    python -m benchmarks.gains --rows FILE
+
+The file is that of `benchmarks.migrations`. Fitted by maximum likelihood, the fresh queries' own scatter reckoned with;
+then from one half of the migrations (every second row) and tried on the other. Without labels nothing is learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from scipy.optimize import minimize
+
+from benchmarks.migration_row import CheckedMigration
+from benchmarks.migrations import known_rows
+from models.arrays import Floats
+from models.proof.expected_gain import GainRelation
+
+STANDARD_ERRORS = 2 * 1.959964  # that a 95 % interval is wide
+
+
+@dataclass(frozen=True)
+class MeasuredGains:
+    """Of migrations (k,): the gains of crossing and fused search, and the standard error of the latter, as shares of
+    the old model's errors."""
+
+    crossing: Floats
+    fused: Floats
+    error: Floats
+
+    @classmethod
+    def of(cls, rows: Sequence[CheckedMigration]) -> MeasuredGains:
+        def share(row: CheckedMigration, figure: float) -> float:
+            return figure / (1 - row.old.measured)
+
+        def error(row: CheckedMigration) -> float:
+            _, low, high = row.gains["fused"]
+            return (high - low) / STANDARD_ERRORS
+
+        return cls(
+            np.array([share(row, row.gains["crossing"][0]) for row in rows]),
+            np.array([share(row, row.gains["fused"][0]) for row in rows]),
+            np.array([share(row, error(row)) for row in rows]),
+        )
+
+    def fitted(self) -> GainRelation:
+        """The likeliest relation."""
+
+        def unlikely(values: Floats) -> float:
+            relation = _relation(values)
+            variance = relation.spread**2 + np.square(self.error)
+            off = self.fused - relation.mended(self.crossing)
+            return float((np.log(variance) + np.square(off) / variance).sum())
+
+        return _relation(minimize(unlikely, [0.0, 1.0, -2.5], method="Nelder-Mead", options={"maxiter": 10_000}).x)
+
+    def off(self, relation: GainRelation) -> float:
+        """The root mean square of what the fused search gained less what the relation foretells."""
+        return float(np.sqrt(np.square(self.fused - relation.mended(self.crossing)).mean()))
+
+
+def _relation(values: Floats) -> GainRelation:
+    return GainRelation(float(values[0]), float(np.exp(values[1])), float(np.exp(values[2])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, required=True, help="the rows that benchmarks.migrations measured")
+    rows = [row for row in known_rows(parser.parse_args().rows).values() if row.metric == "cmc@1"]
+    console, everything = Console(width=120), MeasuredGains.of(rows)
+    console.print(f"{len(rows)} migrations: {everything.fitted()}, off by {everything.off(everything.fitted()):.3f}")
+    for half in (0, 1):
+        learned, other = MeasuredGains.of(rows[half::2]), MeasuredGains.of(rows[1 - half :: 2])
+        relation, scatter = learned.fitted(), float(np.sqrt(np.square(other.error).mean()))
+        console.print(
+            f"from {len(learned.fused)}: {relation}; off by {other.off(relation):.3f} on the other {len(other.fused)},"
+            f" whose fresh queries scatter by {scatter:.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
