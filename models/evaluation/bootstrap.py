@@ -94,7 +94,7 @@ def resampled_sums(parts: Floats, *, seed: int = 0, resamples: int = 2000, size:
     return np.concatenate(drawn)
 
 
-@lru_cache(maxsize=1)  # figures that are compared are of the same queries, one after the other
+@lru_cache(maxsize=3)  # figures that are compared are of the same queries, and an estimate takes draws of three kinds
 def _draws(n: int, size: int, seed: int, resamples: int) -> Floats:
     """All of `_draw`, which is not to be written to."""
     return np.concatenate(list(_draw(n, size, seed, resamples)))
