@@ -4,7 +4,7 @@ from app.index.block import as_indexed
 from app.index.collection_release import CollectionRelease
 from app.index.effort import tune
 from app.index.engine import IndexEngine
-from app.index.exact import best_of, candidate_scores, ranked
+from app.index.exact import best_of, candidate_scores, one_thread, ranked
 from app.index.faiss import LiveIndex
 from app.index.growth import grow
 from app.index.manifest import Manifest
@@ -53,6 +53,7 @@ __all__ = [
     "best_of",
     "candidate_scores",
     "grow",
+    "one_thread",
     "prune",
     "publish",
     "ranked",

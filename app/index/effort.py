@@ -11,7 +11,7 @@ from app.index.approximate import Approximate
 from app.index.block import VectorBlock, as_indexed
 from app.index.exact import one_thread
 from app.index.manifest import Tuned
-from app.index.protocol import IndexOptions, Kind, Vectors
+from app.index.protocol import IndexOptions, Kind, RowIds, Vectors
 from app.index.snapshot import Snapshot
 from models.portable import Distance
 
@@ -29,7 +29,10 @@ def tune_for_rows(
     efforts = [given] if given else list(approximate.efforts())
     wanted = options.recall_for(block.ranked.count)
     scores: tuple[Literal["ip", "l2"], ...] = ("ip", "l2")
-    return {score: _least(approximate, block, queries, score, _NEIGHBOURS, efforts, wanted) for score in scores}
+    return {
+        score: _least(approximate, block, queries, score, _truth(block, queries, _NEIGHBOURS, score), efforts, wanted)
+        for score in scores
+    }
 
 
 def tune(snapshot: Snapshot, queries: Vectors, score: Distance, neighbours: int) -> tuple[Tuned, Tuned] | None:
@@ -42,12 +45,19 @@ def tune(snapshot: Snapshot, queries: Vectors, score: Distance, neighbours: int)
     if approximate is None or own is None:
         return None
     indexed, block = as_indexed(queries, score)[0], snapshot.block
-    before = _least(approximate, block, indexed, score, neighbours, [own.effort], 0.0)
+    truth = _truth(block, indexed, neighbours, score)
+    before = _least(approximate, block, indexed, score, truth, [own.effort], 0.0)
     wanted = snapshot.manifest.options.recall_for(snapshot.manifest.rows)
     if before.recall >= wanted:
         return before, before
-    harder = (effort for effort in approximate.efforts() if effort > own.effort)
-    return before, _least(approximate, block, indexed, score, neighbours, [own.effort, *harder], wanted)
+    harder = [effort for effort in approximate.efforts() if effort > own.effort]
+    return before, _least(approximate, block, indexed, score, truth, harder, wanted) if harder else before
+
+
+def _truth(block: VectorBlock, queries: Vectors, neighbours: int, score: Distance) -> RowIds:
+    """The nearest rows of every query, (m, neighbours), found by looking at all of them."""
+    with one_thread():
+        return block.search(queries, neighbours, score).rows
 
 
 def _least(
@@ -55,21 +65,20 @@ def _least(
     block: VectorBlock,
     queries: Vectors,
     score: Distance,
-    neighbours: int,
+    truth: RowIds,
     efforts: Iterable[int],
     wanted: float,
 ) -> Tuned:
     """The first of the rising efforts whose recall is above the one wanted by its standard error at least, or else the
-    last, and its recall."""
+    last, and its recall; truth: what is to be found."""
 
     def recall(effort: int) -> tuple[float, float]:
         propose = approximate.propose(score, effort, block.ranked.count)
-        rows = block.search(queries, neighbours, score, propose).rows
+        rows = block.search(queries, truth.shape[1], score, propose).rows
         each = np.array([np.isin(true, one).mean() for true, one in zip(truth, rows, strict=True)])
         return float(each.mean()), float(each.std() / np.sqrt(len(each)))
 
     with one_thread():
-        truth = block.search(queries, neighbours, score).rows
         for effort in efforts:
             measured, error = recall(effort)
             if measured - error >= wanted:

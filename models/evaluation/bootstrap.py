@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from models.arrays import Floats
 
 DRAWS_IN_MEMORY = 4_000_000
+DRAWS_KEPT = 20_000_000  # of a byte each as a rule, for what is compared next
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,23 @@ def resampled_sums(parts: Floats, *, seed: int = 0, resamples: int = 2000, size:
     n, size = len(parts), size or len(parts)
     if resamples * max(n, size) <= DRAWS_IN_MEMORY:
         return np.asarray(_draws(n, size, seed, resamples) @ parts)
-    drawn = [counts @ parts for counts in _draw(n, size, seed, resamples)]
-    return np.concatenate(drawn)
+    few = resamples * n <= DRAWS_KEPT
+    pieces = _kept_draws(n, size, seed, resamples) if few else _draw(n, size, seed, resamples)
+    return np.concatenate([counts.astype(np.float64, copy=False) @ parts for counts in pieces])
 
 
-@lru_cache(maxsize=1)  # figures that are compared are of the same queries, one after the other
+@lru_cache(maxsize=3)  # figures that are compared are of the same queries, and an estimate takes draws of three kinds
 def _draws(n: int, size: int, seed: int, resamples: int) -> Floats:
     """All of `_draw`, which is not to be written to."""
     return np.concatenate(list(_draw(n, size, seed, resamples)))
+
+
+@lru_cache(maxsize=3)
+def _kept_draws(n: int, size: int, seed: int, resamples: int) -> tuple[NDArray[Any], ...]:
+    """The pieces of `_draw`, whole numbers of as few bytes as they need."""
+    return tuple(
+        counts.astype(np.min_scalar_type(int(counts.max(initial=0)))) for counts in _draw(n, size, seed, resamples)
+    )
 
 
 def _draw(n: int, size: int, seed: int, resamples: int) -> Iterator[Floats]:

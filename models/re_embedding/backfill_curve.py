@@ -157,6 +157,7 @@ def values_along(
     *,
     truth: Codes | None = None,
     steps: int = STEPS,
+    ends: tuple[Floats, Floats] | None = None,
 ) -> Floats:
     """Every query's value at the fractions i/steps, i = 0…steps: (steps + 1, m) float64.
 
@@ -164,7 +165,8 @@ def values_along(
     (n,) rows, first re-embedded first; exclude: (m,) or (m, e) gallery rows that a query must not find. "recall@10" is
     of the rows in `truth` (m, 10), by default the neighbours by new vectors. The others go by label: items without one
     are not searched, queries without one count 0. Fraction 0 equals M(new, h) and fraction 1 M(new, new). Between two
-    fractions only a slice of the gallery changes, so the best of every slice are found once, in either form.
+    fractions only a slice of the gallery changes, so the best of every slice are found once, in either form. ends: the
+    average precisions (m,) at fractions 0 and 1, which no order changes, where they are known.
     """
     if measure != "recall@10" and not (gallery_codes >= 0).all():
         labelled = gallery_codes >= 0
@@ -176,7 +178,11 @@ def values_along(
     if measure == "map":
         values = np.empty((steps + 1, len(queries)))
         mixed = np.array(transformed, np.float32)
+        if ends is not None:
+            values[0], values[-1] = ends
         for i, bound in enumerate(bounds):
+            if ends is not None and i in (0, steps):
+                continue
             mixed[order[:bound]] = new[order[:bound]]
             values[i] = np.nan_to_num(average_precision(queries, query_codes, mixed, gallery_codes, metric, exclude))
         return values

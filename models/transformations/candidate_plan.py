@@ -47,6 +47,20 @@ def plan_recipes(method: MethodName | Literal["auto"], *, side: bool, labels: bo
     return [*plain, *_labelled(ridges), *(r for other in others for r in (other, other.with_labels()))]
 
 
+def in_waves(plan: Sequence[Recipe]) -> list[list[Recipe]]:
+    """The plan in its order, cut where a candidate needs to know how earlier ones did: those between two cuts can be
+    learned side by side. A network, which is compared while it learns, is by itself."""
+    waves: list[list[Recipe]] = []
+    before: str | None = None
+    for recipe in plan:
+        kind = "ridge" if recipe.method == "orthogonal" else recipe.method
+        if kind != before or recipe.method in NETWORKS:
+            waves.append([])
+        waves[-1].append(recipe)
+        before = kind
+    return waves
+
+
 def prepare_recipe(
     recipe: Recipe, tried: Sequence[TriedRecipe], trials: CandidateTrials, budget_seconds: float, *, choosing: bool
 ) -> Recipe | str:

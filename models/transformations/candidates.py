@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,8 +13,10 @@ import torch
 from models.arrays import ONE_STANDARD_ERROR, Progress, silent
 from models.evaluation.bootstrap import paired_bootstrap
 from models.portable import Array, Space, Transformation
+from models.side_by_side import SideBySide
+from models.training.threads import fits_side_by_side
 from models.transformations.candidate_progress import Rounds
-from models.transformations.held_out_retrieval import HeldOutRetrieval, RetrievalScores
+from models.transformations.held_out_retrieval import MANY, HeldOutRetrieval, RetrievalScores
 from models.transformations.methods import NETWORKS, Recipe, learn
 from models.transformations.pairs import Pairs, Refit
 
@@ -77,6 +80,11 @@ class CandidateTrials:
             seed=self.seed,
             progress=progress,
         )
+
+    def side_by_side(self, candidates: int) -> AbstractContextManager[SideBySide]:
+        """Threads that so many candidates are learned in: one where each has much to copy; then, as for a single one,
+        what it learns in is shared between threads."""
+        return fits_side_by_side(max(1, candidates) if len(self.pairs) < MANY else 1)
 
     def run(self, recipe: Recipe, progress: Progress, rival: TriedRecipe | None = None) -> TriedRecipe | StoppedRecipe:
         """Learns a recipe once per fold and measures it; one without epochs first from all pairs, for its settings.

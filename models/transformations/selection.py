@@ -10,19 +10,21 @@ orthogonal pushes better.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from models.arrays import Progress, silent
 from models.device import Device, resolve
 from models.evaluation.bootstrap import Interval, bootstrap_mean
 from models.portable import Space, Transformation
-from models.transformations.candidate_plan import WORK, plan_recipes, prepare_recipe
+from models.transformations.candidate_plan import WORK, in_waves, plan_recipes, prepare_recipe
 from models.transformations.candidate_progress import Meter
 from models.transformations.candidates import CandidateTrials, StoppedRecipe, TriedRecipe, last_in_chain
 from models.transformations.held_out_retrieval import HeldOutRetrieval, RetrievalScores
 from models.transformations.labels import has_repeated_label
-from models.transformations.methods import MethodName
+from models.transformations.methods import NETWORKS, MethodName, Recipe
 from models.transformations.pairs import Pairs, Refit
 
 
@@ -32,7 +34,8 @@ class CandidateResult:
 
     uses_side: whether it reads side-information. pushes: whether it can be pushed into queries. held_out: retrieval
     from transformed rows. pushed: retrieval by pushed queries from old vectors, None where it does not push. skipped:
-    why it was not tried, or not to the end, None where it was; fit_seconds: that learning took, until it was given up.
+    why it was not tried, or not to the end, None where it was; fit_seconds: that learning took, beside others, until it
+    was given up.
     """
 
     name: str
@@ -91,17 +94,15 @@ def select(
     meter = Meter(progress, sum(work) + max(work))
     tried: list[TriedRecipe] = []
     results: list[CandidateResult] = []
-    for recipe, share in zip(plan, work, strict=True):
-        prepared = prepare_recipe(recipe, tried, trials, budget_seconds, choosing=method == "auto")
-        if isinstance(prepared, str):
-            results.append(CandidateResult(recipe.name, recipe.uses_side, recipe.pushes, skipped=prepared))
-        else:
-            rival = last_in_chain(tried, seed) if tried and method == "auto" else None
-            outcome = trials.run(prepared, meter.within(share), rival)
-            if isinstance(outcome, TriedRecipe):
-                tried.append(outcome)
-            results.append(_result(outcome, seed))
-        meter.advance(share)
+    for wave in in_waves(plan):
+        prepared = [prepare_recipe(recipe, tried, trials, budget_seconds, choosing=method == "auto") for recipe in wave]
+        with trials.side_by_side(sum(isinstance(recipe, Recipe) for recipe in prepared)) as threads:
+            run = partial(_outcome, trials, tuple(tried), meter, choosing=method == "auto")
+            for recipe, outcome in zip(wave, threads.map(run, prepared), strict=True):
+                if isinstance(outcome, TriedRecipe):
+                    tried.append(outcome)
+                results.append(_result(recipe, outcome, seed))
+                meter.advance(WORK[recipe.method])
     best = last_in_chain([each for each in tried if method in ("auto", each.recipe.method)], seed)
     pushed = last_in_chain([each.as_pushed() for each in tried if each.pushed is not None], seed)
     chosen = trials.fit_all(best, meter.within(max(work)))
@@ -119,7 +120,20 @@ def select(
     )
 
 
-def _result(candidate: TriedRecipe | StoppedRecipe, seed: int) -> CandidateResult:
+def _outcome(
+    trials: CandidateTrials, tried: Sequence[TriedRecipe], meter: Meter, prepared: Recipe | str, *, choosing: bool
+) -> TriedRecipe | StoppedRecipe | str:
+    """What became of a recipe, or why it is not tried; tried: the candidates that were before it began."""
+    if isinstance(prepared, str):
+        return prepared
+    network = prepared.method in NETWORKS
+    rival = last_in_chain(tried, trials.seed) if network and tried and choosing else None
+    return trials.run(prepared, meter.within(WORK[prepared.method]) if network else silent, rival)
+
+
+def _result(asked: Recipe, candidate: TriedRecipe | StoppedRecipe | str, seed: int) -> CandidateResult:
+    if isinstance(candidate, str):
+        return CandidateResult(asked.name, asked.uses_side, asked.pushes, skipped=candidate)
     recipe = candidate.recipe
     if isinstance(candidate, StoppedRecipe):
         return CandidateResult(recipe.name, recipe.uses_side, recipe.pushes, candidate.seconds, skipped=candidate.why)

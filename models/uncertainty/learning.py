@@ -314,8 +314,17 @@ class _Judge:
         return np.asarray(np.mean([self._mean(order) for order in orders], axis=0))
 
     def _mean(self, order: Codes) -> Floats:
+        return np.asarray(self._along(order, JUDGED_STEPS, self._ends).mean(axis=0))
+
+    @cached_property
+    def _ends(self) -> tuple[Floats, Floats]:
+        """Every query's value with nothing re-embedded and with everything, which no order changes: (q,) each."""
+        nothing, everything = self._along(np.arange(len(self.rows)), 1, None)
+        return nothing, everything
+
+    def _along(self, order: Codes, steps: int, ends: tuple[Floats, Floats] | None) -> Floats:
         ground, queries = self.ground, self.rows[self.queries]
-        values = values_along(
+        return values_along(
             ground.new[queries],
             ground.codes[queries],
             ground.transformed[self.rows],
@@ -325,9 +334,9 @@ class _Judge:
             ground.chosen.card.target.metric,
             self.queries,
             JUDGED_BY,
-            steps=JUDGED_STEPS,
+            steps=steps,
+            ends=ends,
         )
-        return np.asarray(values.mean(axis=0))
 
 
 def _class_means(vectors: Array, codes: Codes) -> Array:

@@ -1,7 +1,7 @@
 """Measures how many candidates a cascade must re-rank to find what a search of the transformed gallery finds.
 
-Both the old and the transformed gallery are published as exact indexes in a temporary folder, so that what is measured
-is what would be served, and neither is held in memory.
+The transformed gallery is published as an exact index in a temporary folder, so that what is measured is what would be
+served, and it is not held in memory. What it finds is then ranked among the old vectors, by the scores of their index.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from app.index import IndexOptions, LiveIndex, RowIds, Snapshot, Vectors, publis
 from models.evaluation.bootstrap import bootstrap_mean
 from models.portable import Array, Space
 from workers.rows.items import Items
+from workers.serving.exact_ranks import exact_ranks
 
 QUERIES = 1_000  # measured with, at most
 _AT_ONCE = 8_192  # rows transformed at once
@@ -70,10 +71,7 @@ def measure_cascade(
         new = _exact(folder / "new", target, _transformed(items, crossing, tick))
         wanted = _others(new.search(queries.vectors, MANY + 1).rows, queries.own)
         del new
-        old = _exact(folder / "old", source, _pieces(items))
-        pushed = crossing.plain.push(queries.vectors)
-        proposed = old.search(pushed.queries, min(limit * MANY // FEW, len(items.id)) + 1, score_as=pushed.score)
-        ranks = _ranks(wanted, _others(proposed.rows, queries.own))
+    ranks = exact_ranks(wanted, queries.own, crossing.plain.push(queries.vectors), items.vector, source.metric)
     few, rows = ranks[:, :FEW], len(items.id)
     k = _least(few, overlap, min(limit, rows))
     many = _least(ranks, overlap, min(limit * MANY // FEW, rows)) if rows > 2 * MANY else None
@@ -116,21 +114,6 @@ def _others(rows: RowIds, own: NDArray[np.int64]) -> RowIds:
     kept[kept.all(axis=1), -1] = False
     others: RowIds = rows[kept].reshape(len(rows), -1)
     return others
-
-
-def _ranks(wanted: RowIds, proposed: RowIds) -> NDArray[np.int64]:
-    """The rank, from 1, of each row wanted (m, w) among those proposed (m, f); past every rank where it is not: (m, w).
-
-    Padding among the wanted, of a gallery of few rows, has rank 0: it takes no candidate.
-    """
-    ranks = np.zeros(wanted.shape, np.int64)
-    for query, (rows, others) in enumerate(zip(wanted, proposed, strict=True)):
-        order = np.argsort(others, kind="stable")
-        places = np.searchsorted(others, rows, sorter=order).clip(max=len(others) - 1)
-        here = others[order[places]] == rows
-        ranks[query] = np.where(here, order[places] + 1, np.iinfo(np.int64).max)
-    ranks[wanted < 0] = 0
-    return ranks
 
 
 def _least(ranks: NDArray[np.int64], overlap: float, most: int) -> int:

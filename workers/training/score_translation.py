@@ -41,6 +41,7 @@ from models.score_translation import (
     shown_scores,
     shown_scores_of_pushed,
 )
+from models.training.threads import fits_side_by_side
 from models.transformations.selection import Selection
 from models.uncertainty import held_out_folds
 from workers.rows.evaluation_rows import read
@@ -182,16 +183,22 @@ def learn_scores(
         return None
     fold = held_out_folds(len(known.ids), len(fits), SEED)
     parts: dict[ScoreRoute, list[ScorePairs]] = {"transformed": [], "instant": []}
-    for k, fit in enumerate(fits):
-        asked = queries.of_fold(k)
-        if len(asked.fold):
-            plain_fit = fit
-            if selection.instant.card != selection.chosen.card:
-                plain_fit = selection.refit_instant(known.pairs.subset(np.flatnonzero(fold != k)))
-            crossing = Crossing(fit if stand_in is None else replace(fit, stand_in=stand_in), plain_fit)
-            for route, scored in _scored(asked, k, items, crossing).items():
+
+    def score(k: int) -> dict[ScoreRoute, ScorePairs]:
+        asked, fit = queries.of_fold(k), fits[k]
+        if not len(asked.fold):
+            return {}
+        plain_fit = fit
+        if selection.instant.card != selection.chosen.card:
+            plain_fit = selection.refit_instant(known.pairs.subset(np.flatnonzero(fold != k)))
+        crossing = Crossing(fit if stand_in is None else replace(fit, stand_in=stand_in), plain_fit)
+        return _scored(asked, k, items, crossing)
+
+    with fits_side_by_side() as threads:
+        for done, found in enumerate(threads.map(score, range(len(fits))), start=1):
+            for route, scored in found.items():
                 parts[route].append(scored)
-        progress(k + 1, len(fits))
+            progress(done, len(fits))
     drawn = {route: ScorePairs.stacked(of_folds) for route, of_folds in parts.items()}
     fitted = {
         route: fit_score_translation(pairs, source.metric, target.metric, items=items.of_all, seed=SEED)

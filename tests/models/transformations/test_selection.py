@@ -6,10 +6,10 @@ import pytest
 from models.device import resolve
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Array, Space, Transformation
-from models.transformations.candidate_plan import prepare_recipe
+from models.transformations.candidate_plan import in_waves, plan_recipes, prepare_recipe
 from models.transformations.candidates import CandidateTrials, StoppedRecipe, TriedRecipe
 from models.transformations.held_out_retrieval import HeldOutRetrieval
-from models.transformations.methods import METHODS, Recipe, learn, method_named
+from models.transformations.methods import METHODS, NETWORKS, Recipe, learn, method_named
 from models.transformations.pairs import Pairs
 from models.transformations.selection import Selection, select
 from models.transformations.training_cost import epochs_within
@@ -239,3 +239,12 @@ def test_low_rank_takes_the_strength_that_ridge_has_found_and_would_find_it_itse
     assert prepared.settings["strength"] == ridge.recipe.settings["strength"]
     alone = learn(Recipe("low_rank"), pairs, SOURCE, TARGET, device=CPU)
     assert alone.card.settings["strength"] == prepared.settings["strength"]
+
+
+def test_candidates_are_learned_side_by_side_only_where_none_needs_to_know_of_another() -> None:
+    plan = plan_recipes("auto", side=True, labels=True)
+    waves = in_waves(plan)
+    assert [recipe for wave in waves for recipe in wave] == plan
+    methods = [sorted({recipe.method for recipe in wave}) for wave in waves]
+    assert methods[:3] == [["orthogonal", "ridge"], ["low_rank"], ["kernel_ridge"]]
+    assert all(len(wave) == 1 for wave in waves if wave[0].method in NETWORKS)
