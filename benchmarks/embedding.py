@@ -139,7 +139,7 @@ def _service(folder: Path, server: RunningEmbedder) -> Iterator[tuple[str, int]]
 
 
 def _accepted(url: str) -> str:
-    """The id of an upgrade that was accepted, of a gallery that it left as it is."""
+    """The id of an upgrade that was accepted, and is not switched to."""
     seen = SeenItems.made()
     items = [
         {"id": f"item-{place}", "label": label, "embedding": vector, "payload": {"text": str(place)}}
@@ -156,11 +156,11 @@ def _accepted(url: str) -> str:
                 "/galleries/faq/items?model=old", content=part, headers={"content-type": "application/json"}
             )
             put.raise_for_status()
-        asked = {"to": "new", "pairs": PAIRS, "method": "ridge", "rewrite": False}
+        asked = {"to": "new", "pairs": PAIRS, "method": "ridge", "activate": "manually"}
         upgrade = str(client.post("/models/old/upgrade", json=asked).raise_for_status().json()["id"])
-        while (now := client.get(f"/upgrades/{upgrade}").json())["state"] not in ("active", "rejected", "failed"):
+        while (now := client.get(f"/upgrades/{upgrade}").json())["state"] not in ("ready", "rejected", "failed"):
             time.sleep(0.5)
-    if now["state"] != "active":
+    if now["state"] != "ready":
         raise RuntimeError(now["reason"])
     return upgrade
 
