@@ -56,7 +56,9 @@ class OldSpaceEmbeddings:
     ) -> OldSpaceAnswer:
         """Raises NotFound, WrongState and NoRoute where the upgrade cannot answer, Unprocessable where other dimensions
         are asked for than the old space has, and EmbedderAway and EmbedderWrong."""
-        route = await run_sync(self._resolver.resolve, upgrade, caller)
+        route = self._resolver.known(upgrade, caller)
+        if route is None:  # in a thread, which to go to takes longer than most of what is done here
+            route = await run_sync(self._resolver.resolve, upgrade, caller)
         if dimensions not in (None, route.source.dimension):
             raise Unprocessable.at(
                 f"The old space of upgrade {upgrade} has {route.source.dimension} dimensions, and the old index takes "

@@ -43,6 +43,11 @@ class CommitWatch:
         self._connection: Connection | None = None
         self._connections = 0
 
+    @property
+    def soon(self) -> bool:
+        """Whether `now` takes microseconds, for which an event loop need not be left."""
+        return self._engine.dialect.name == "sqlite"
+
     def now(self) -> Moment | None:
         """The moment of some time between this call and its return; None where the connection was lost meanwhile.
 
