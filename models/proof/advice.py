@@ -140,7 +140,10 @@ def _leaning(inputs: VerdictInputs) -> Leaning | None:
         gain = f"be expected to lose {_points(-expected.mean)}"
     basis = "the figures of the pairs, and what other migrations gained whose crossing did as well"
     figure = Quantity(expected.mean, expected.low, expected.high, basis)
-    better = f"the probability that it is better at all is {expected.better:.0%}"
+    better = (
+        "going by other migrations whose crossing did as well, the probability that it is better at all is"
+        f" {expected.better:.0%}. That is a bet, and proves nothing"
+    )
     if expected.mean >= SMALLEST_THAT_MATTERS:
         sentence = f"Should it have to be decided now: {_lowered(_SWITCH['fused'])}, which may {gain}; {better}."
         return Leaning("fused", sentence, figure, expected.better)

@@ -99,7 +99,7 @@ def in_words(needed: EvidenceNeeded) -> str:
     """What would decide, as the end of a sentence."""
     if needed.more is None:
         unless = ", unless they teach a better crossing" if needed.kind == "pairs" else ""
-        return f"that little is told by no number of {needed.kind} that a proof measures{unless}"
+        return f"no number of {needed.kind} that a proof measures would tell so small a difference{unless}"
     would = "as a rule decide" if needed.decides else "tell it to within a point"
     return f"about {needed.more:,} more {needed.kind} would {would}"
 

@@ -314,7 +314,8 @@ def test_while_it_cannot_be_told_the_better_bet_is_named_and_nothing_is_accepted
     assert said.leaning.action == "fused"
     assert said.leaning.sentence == (
         "Should it have to be decided now: search by the queries of both models together, with every stored vector left"
-        " as it is, which may be expected to gain 1.3 points; the probability that it is better at all is 93%."
+        " as it is, which may be expected to gain 1.3 points; going by other migrations whose crossing did as well, the"
+        " probability that it is better at all is 93%. That is a bet, and proves nothing."
     )
     assert said.to_json()["leaning"]["expected"]["high"] == 0.028
     assert not verdict(likely)[0], "a bet is no proof"
@@ -344,8 +345,8 @@ def test_a_worse_new_model_is_not_given_up_while_it_is_open_what_its_queries_add
 def test_what_no_number_of_pairs_decides_is_said_to_be_so() -> None:
     beyond = replace(OPEN, needed=EvidenceNeeded("pairs", 1000, None, 0.02))
     assert said(beyond)[1] == (
-        "Cannot tell: by 1,000 pairs the new model looks 2.0 points better, and that little is told by no number of"
-        " pairs that a proof measures, unless they teach a better crossing."
+        "Cannot tell: by 1,000 pairs the new model looks 2.0 points better, and no number of pairs that a proof measures"
+        " would tell so small a difference, unless they teach a better crossing."
     )
     few = replace(HALF, covered_passes=False, difference=q(-0.01), needed=beyond.needed)
     assert "about 28 more pairs for the 7 groups without enough come first" in said(few)[1]

@@ -120,7 +120,7 @@ def test_what_more_pairs_cannot_narrow_is_not_asked_of_them() -> None:
     assert evidence_needed(0.02, 0.0, 0.02, 0.01, judges(1000)).more is None
     assert evidence_needed(0.02, 0.0, 0.02, 0.002, judges(1000)).more is not None
     assert evidence_needed(0.02, 0.0, 0.02, 0.0, Judges("pairs", 1000, 1000, 2000)).more is None
-    assert "by no number of pairs" in in_words(evidence_needed(0.02, 0.0, 0.02, 0.01, judges(1000)))
+    assert "no number of pairs" in in_words(evidence_needed(0.02, 0.0, 0.02, 0.01, judges(1000)))
 
 
 def test_difference_too_small_to_be_decided_asks_for_what_tells_it_to_within_a_point() -> None:
