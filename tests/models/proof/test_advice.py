@@ -345,8 +345,8 @@ def test_a_worse_new_model_is_not_given_up_while_it_is_open_what_its_queries_add
 def test_what_no_number_of_pairs_decides_is_said_to_be_so() -> None:
     beyond = replace(OPEN, needed=EvidenceNeeded("pairs", 1000, None, 0.02))
     assert said(beyond)[1] == (
-        "Cannot tell: by 1,000 pairs the new model looks 2.0 points better, and no number of pairs that a proof measures"
-        " would tell so small a difference, unless they teach a better crossing."
+        "Cannot tell: by 1,000 pairs the new model looks 2.0 points better, and no number of pairs that a proof"
+        " measures would tell so small a difference, unless they teach a better crossing."
     )
     few = replace(HALF, covered_passes=False, difference=q(-0.01), needed=beyond.needed)
     assert "about 28 more pairs for the 7 groups without enough come first" in said(few)[1]
