@@ -3,7 +3,8 @@
     python -m benchmarks.gains --rows FILE
 
 The file is that of `benchmarks.migrations`. Fitted by maximum likelihood, the fresh queries' own scatter reckoned with;
-then from one half of the migrations (every second row) and tried on the other. Without labels nothing is learned.
+then from one half of the migrations (every second one of the plan) and tried on the other. Without labels nothing is
+learned.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from scipy.optimize import minimize
 
+from benchmarks.migration_plan import PLAN
 from benchmarks.migration_row import CheckedMigration
 from benchmarks.migrations import known_rows
 from models.arrays import Floats
@@ -72,7 +74,8 @@ def _relation(values: Floats) -> GainRelation:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, required=True, help="the rows that benchmarks.migrations measured")
-    rows = [row for row in known_rows(parser.parse_args().rows).values() if row.metric == "cmc@1"]
+    known = known_rows(parser.parse_args().rows)
+    rows = [known[each.name] for each in PLAN if each.name in known and known[each.name].metric == "cmc@1"]
     console, everything = Console(width=120), MeasuredGains.of(rows)
     console.print(f"{len(rows)} migrations: {everything.fitted()}, off by {everything.off(everything.fitted()):.3f}")
     for half in (0, 1):

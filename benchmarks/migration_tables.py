@@ -35,8 +35,8 @@ def table(rows: Sequence[CheckedMigration]) -> Table:
 
 
 def markdown(rows: Sequence[CheckedMigration]) -> str:
-    """The same as a Markdown table."""
-    lines = [HEADS, ("---",) * len(HEADS), *map(_cells, rows)]
+    """The same as a Markdown table, without the seconds."""
+    lines = [each[:-1] for each in (HEADS, ("---",) * len(HEADS), *map(_cells, rows))]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -7,6 +7,7 @@ artifacts/<upgrade>/scores               what scores of old searches are worth i
 artifacts/<upgrade>/fusion/<gallery>     what fuses the scores of old and new queries in a gallery
 artifacts/<upgrade>/from/<model>/…       the same three from an earlier model, where a crossing straight from it is kept
 artifacts/<upgrade>/held_out.parquet     how far the crossing missed each pair while the pair was held out
+artifacts/<upgrade>/logged.parquet       queries without judgement that `plain` learned from besides, where that helped
 artifacts/<upgrade>/queries.npy          vectors of the new model that indexes are tuned with
 artifacts/<upgrade>/cascade.json         how many candidates a cascade re-ranks
 artifacts/<upgrade>/tuning/<index>.json  how hard a published index must look for the upgrade's queries
@@ -106,6 +107,12 @@ class UpgradeArtifacts(CrossingFiles, TrainedModelFiles):
     def held_out(self) -> Path:
         """How far the crossing missed each pair while the pair was held out of learning."""
         return self.folder / "held_out.parquet"
+
+    @property
+    def logged(self) -> Path:
+        """The queries that nobody judged which `plain` learned from besides pairs; not there where it learned from
+        none."""
+        return self.folder / "logged.parquet"
 
     def fusion(self, gallery: str) -> Path:
         """The folder of what fuses the scores of old and new queries in a gallery, by its id; not there where a release

@@ -26,11 +26,13 @@ _GRACE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class _Running:
-    """A fork server's process, the socket that it takes orders from, and whether it is to get no more of them."""
+    """A fork server's process, the socket that it takes orders from, whether it is to get no more of them, and what it
+    was asked to import ahead."""
 
     process: subprocess.Popen[bytes]
     orders: socket.socket
     dismissed: threading.Event = field(default_factory=threading.Event)
+    prepared: set[str] = field(default_factory=set)
 
     def dismiss(self) -> None:
         """Gives it no more orders; it ends when what it forked has ended."""
@@ -135,7 +137,8 @@ class ForkServer:
         """Has modules imported that what is forked later will need, which then need not wait for them; what is ordered
         meanwhile does. Returns at once. Raises OSError."""
         with self._lock:
-            self._order(ForkOrder("", (), imports).encoded(), [])
+            if self._server is None or not self._server.prepared.issuperset(imports):
+                self._order(ForkOrder("", (), imports).encoded(), []).prepared.update(imports)
 
     def renew(self, forked: ForkedProcess) -> None:
         """Has what comes next forked from another process than `forked` was. The former ends when all that it forked

@@ -106,6 +106,8 @@ class CrossingCard:
             if not isinstance(said, dict):
                 raise CorruptArtifact("its card is no JSON object")
             _check_kind(said)
+            if unknown := set(said["parts"]) - set(_PARTS):
+                raise CorruptArtifact(f"its card names a part {shown(min(unknown))}, which this release does not know")
             parts = {
                 name: None if said["parts"][name] is None else Card.of_fields(said["parts"][name]) for name in _PARTS
             }

@@ -11,6 +11,7 @@ from .card import Card
 from .errors import NotPushable
 from .layers import Affine, Array, Dense, Kernel, Network, as_indexed, checked
 from .pushing import PushedQueries, push
+from .strict_json import shown
 
 CHUNK = 8192  # rows per matrix product: large enough for full speed, small enough for the caches
 
@@ -141,8 +142,8 @@ def _check_layers(layers: tuple[Dense, ...], width: int) -> int:
 
 def _check(array: Array, shape: tuple[int, ...]) -> None:
     if array.shape != shape or array.dtype != np.float32:
-        raise ValueError(f"weights are {array.shape} {array.dtype}, not {shape} float32")
+        raise ValueError(f"weights are {shown(array.shape)} {array.dtype}, not {shown(shape)} float32")
     if not array.size:  # whose shape may name dimensions that nothing in a file vouches for
-        raise ValueError(f"weights are {array.shape}, which holds none")
+        raise ValueError(f"weights are {shown(array.shape)}, which holds none")
     if not np.isfinite(array).all():
         raise ValueError("weights are not finite")

@@ -24,6 +24,9 @@ _COMPARED: dict[str, str] = {
     "recall@10": "{new} of the ten nearest that embedding everything anew would find are found, instead of {old}",
 }
 
+_CERTAIN = 0.99
+_TOO_MANY_TO_BET = 1_000_000  # items: the migrations that a bet goes by have 18,000 at most
+
 
 def recommend(inputs: VerdictInputs, accepted: bool) -> Recommendation:
     """The one thing to do, or what has to be known before that can be said, and what to do meanwhile."""
@@ -135,20 +138,28 @@ def _leaning(inputs: VerdictInputs) -> Leaning | None:
     expected = inputs.fused_expected
     if expected is None or not inputs.fuses or inputs.gate.require != "better_than_old":
         return None
-    gain = f"be expected to gain {_points(expected.mean)}"
-    if expected.mean < 0:
-        gain = f"be expected to lose {_points(-expected.mean)}"
+    if inputs.gallery_rows >= _TOO_MANY_TO_BET:
+        return None
+    within = f"(95%: {100 * expected.low:+.1f} to {100 * expected.high:+.1f})"
+    gain = f"be expected to {'lose' if expected.mean < 0 else 'gain'} {_points(abs(expected.mean))} {within}"
     basis = "the figures of the pairs, and what other migrations gained whose crossing did as well"
     figure = Quantity(expected.mean, expected.low, expected.high, basis)
     better = (
         "going by other migrations whose crossing did as well, the probability that it is better at all is"
-        f" {expected.better:.0%}. That is a bet, and proves nothing"
+        f" {_chance(expected.better)}. That is a bet, and proves nothing"
     )
     if expected.mean >= SMALLEST_THAT_MATTERS:
         sentence = f"Should it have to be decided now: {_lowered(_SWITCH['fused'])}, which may {gain}; {better}."
         return Leaning("fused", sentence, figure, expected.better)
     sentence = f"Should it have to be decided now: stay with the old model; both models' queries may {gain}; {better}."
     return Leaning("stay", sentence, figure, expected.better)
+
+
+def _chance(probability: float) -> str:
+    """In whole percent, and never as certain."""
+    if probability > _CERTAIN:
+        return "more than 99%"
+    return "less than 1%" if probability < 1 - _CERTAIN else f"{probability:.0%}"
 
 
 def _lowered(sentence: str) -> str:

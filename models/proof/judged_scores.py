@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ from models.proof.held_out_scores import RefitMover
 from models.proof.inputs import PlacedPairs, ProofGallery
 from models.proof.judged_queries import JudgedQueries, judgements_of
 from models.transformations.mixture import Mover, transform
-from models.transformations.pairs import Pairs, Refit
+from models.transformations.pairs import Pairs, Refit, row_digest
 
 ALPHAS: Floats = np.arange(11) / 10
 """The weights of the new query that are tried where both models' queries search together: 0 is the old search alone, 1
@@ -94,10 +93,10 @@ class JudgedBench:
         item_of: dict[bytes, int] = {}
         unit = np.full(len(gallery), -1, np.int64)
         for row in np.unique(queries.judgements.row).tolist():
-            unit[row] = item_of.setdefault(_digest(gallery.old[row]), row)
+            unit[row] = item_of.setdefault(row_digest(gallery.old[row]), row)
         held = np.where(learned_from.row >= 0, unit[learned_from.row], -1)
         for place in np.flatnonzero(held < 0).tolist():
-            held[place] = item_of.get(_digest(pairs.old[place]), -1)
+            held[place] = item_of.get(row_digest(pairs.old[place]), -1)
         units = np.unique(held[held >= 0])
         fold_of = np.full(len(gallery) + 1, -1, np.int64)
         fold_of[units] = np.random.default_rng(seed).permutation(len(units)) % max(1, min(folds, len(units)))
@@ -280,7 +279,3 @@ def _learned(
             yield h, None
         else:
             yield h, h if same and isinstance(h, Transformation) else pushed[1](pairs)
-
-
-def _digest(row: Array) -> bytes:
-    return blake2b(np.ascontiguousarray(row, np.float32).tobytes(), digest_size=16).digest()

@@ -82,9 +82,10 @@ class CandidateTrials:
         )
 
     def side_by_side(self, candidates: int) -> AbstractContextManager[SideBySide]:
-        """Threads that so many candidates are learned in: one where each has much to copy; then, as for a single one,
-        what it learns in is shared between threads."""
-        return fits_side_by_side(max(1, candidates) if len(self.pairs) < MANY else 1)
+        """Threads that so many candidates are learned in: one where each has much to copy, or where they are fewer than
+        the threads; then, as for a single one, what it learns in is shared between threads."""
+        each_in_one = len(self.pairs) < MANY and candidates >= torch.get_num_threads()
+        return fits_side_by_side(max(1, candidates) if each_in_one else 1)
 
     def run(self, recipe: Recipe, progress: Progress, rival: TriedRecipe | None = None) -> TriedRecipe | StoppedRecipe:
         """Learns a recipe once per fold and measures it; one without epochs first from all pairs, for its settings.

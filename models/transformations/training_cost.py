@@ -1,4 +1,4 @@
-"""The cost of training a network, estimated from its size alone, so that a machine always decides alike."""
+"""The cost of training a network, estimated from its size alone, so that all machines without a GPU decide alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from models.transformations.methods import MethodName
 
-RATE_PER_CPU_THREAD = 5e10  # floating-point operations per second in training, as of the GPU below, rounded down
+RATE_OF_CPU = 1e11  # floating-point operations per second in training, of two cores and rounded down, as the next
 RATE_OF_GPU = 2e13
 WANTED_EPOCHS: dict[MethodName, int] = {"residual_mlp": 40, "fct": 80}
 
@@ -23,7 +23,7 @@ def epochs_within(
 
     dimensions: (d_old, d_side or 0, d_new). The estimate is six operations per weight, row and epoch.
     """
-    rate = RATE_OF_GPU if device.type == "cuda" else RATE_PER_CPU_THREAD * torch.get_num_threads()
+    rate = RATE_OF_GPU if device.type == "cuda" else RATE_OF_CPU
     seconds = 6.0 * weights(method, *dimensions) * rows * fits / rate
     return min(WANTED_EPOCHS[method], int(budget_seconds / seconds))
 

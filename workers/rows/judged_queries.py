@@ -19,6 +19,7 @@ from workers.context import StepFailed
 from workers.rows.evaluation_rows import Evaluated, read
 from workers.rows.items import Items, all_fit, known_ids, rows_that_fit, whole_gallery
 from workers.rows.judgements import GradeByItem, grades_of, judged_rows
+from workers.rows.query_pairs import LoggedQueries
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,17 @@ class JudgedGallery:
 
 
 def judged_gallery(
-    crosswalk: Crosswalk, upgrade: UpgradeInfo, info: GalleryInfo, gate: AcceptanceGate, seed: int
+    crosswalk: Crosswalk,
+    upgrade: UpgradeInfo,
+    info: GalleryInfo,
+    gate: AcceptanceGate,
+    seed: int,
+    logged: LoggedQueries | None = None,
 ) -> JudgedGallery:
     """The gallery's items with the judged queries of the upgrade's evaluation set, or else of its dataset: the first
     that has enough.
+
+    logged: queries that the crossing learned from before anybody judged them; those do not judge it.
 
     Raises StepFailed for an empty gallery, and where there are too few queries and the gate asks for a figure that
     nothing else can tell.
@@ -47,7 +55,7 @@ def judged_gallery(
     whole = whole_gallery(crosswalk, info, seed) if all_fit(crosswalk, info) else None
     few: list[str] = []
     for dataset in reversed(upgrade.asked.datasets):
-        asked = _read(crosswalk, upgrade, dataset, seed)
+        asked = _read(crosswalk, upgrade, dataset, seed, logged)
         if asked is None:
             continue
         items = whole
@@ -75,21 +83,26 @@ class _Asked:
     """Judged queries of a dataset that have vectors of both an upgrade's models, drawn at random where there are more.
 
     rows: the queries, with vectors of both; grades: of each, in that order; judged: how many the dataset judges, with
-    vectors or without; why: why some were left out, as the end of a sentence.
+    vectors or without; why: why some were left out, as the end of a sentence; learned: how many were left out as the
+    crossing has learned from them.
     """
 
     rows: Evaluated
     grades: list[GradeByItem]
     judged: int
     why: str = ""
+    learned: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
         asked, held = len(self.rows), self.rows.held
+        learned: tuple[str, ...] = ()
+        if self.learned:
+            learned = (f"{self.learned} judged queries are left out: the crossing learned from them as a log.",)
         if asked == held:
-            return ()
+            return learned
         drawn = f"{asked} of {held} judged queries with vectors of both models, drawn at random, were asked"
-        return (f"{drawn}{self.why}.",)
+        return (f"{drawn}{self.why}.", *learned)
 
     def searching(self, items: Items, upgrade: UpgradeInfo) -> JudgedQueries:
         """The queries as judged on these items."""
@@ -100,14 +113,24 @@ class _Asked:
         )
 
 
-def _read(crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, seed: int) -> _Asked | None:
-    """The judged queries of a dataset that have vectors of both models; None where there is none."""
+def _read(
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, dataset: str, seed: int, logged: LoggedQueries | None
+) -> _Asked | None:
+    """The judged queries of a dataset that have vectors of both models and are not `logged`; None where there is
+    none."""
     asked = of_queries(crosswalk.datasets, dataset)
     if asked is None:
         return None
     judged = asked.given(RELEVANT)
     rows = read(crosswalk, asked, [upgrade.source, upgrade.target], where=[judged], most=ProofLimits.queries, seed=seed)
-    return _Asked(rows, grades_of(asked.rows, rows.id.tolist()), asked.count(judged)) if len(rows) else None
+    learned = 0
+    if logged is not None:
+        known = logged.among(rows, upgrade.target)
+        learned = int(known.sum())
+        rows = replace(rows.take(np.flatnonzero(~known)), held=rows.held - learned)
+    if not len(rows):
+        return None
+    return _Asked(rows, grades_of(asked.rows, rows.id.tolist()), asked.count(judged), learned=learned)
 
 
 def _fitting(crosswalk: Crosswalk, info: GalleryInfo, asked: _Asked, seed: int) -> tuple[_Asked, set[str]]:

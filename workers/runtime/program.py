@@ -11,7 +11,7 @@ from workers.steps import STEPS
 @dataclass(frozen=True)
 class Program:
     """`entry` is the module that `python -m` starts for one step; `steps` names the module of each; `first` names those
-    steps that a worker makes ready for as it starts.
+    steps that a worker makes ready for as it starts. After a minute without work that is forgotten.
 
     Only steps named here are claimed, so that a job of a newer version waits for a worker that knows it, and nothing in
     the database can choose what is imported.

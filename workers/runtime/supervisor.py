@@ -80,7 +80,11 @@ class Supervisor:
             try:
                 self._leases.bury()
                 while not self._stopping.is_set() and (lease := self._leases.claim(self._program.steps)):
-                    self._see_through(lease, bell)
+                    try:
+                        self._see_through(lease, bell)
+                    except Exception:
+                        bell.set()  # it may have rung meanwhile
+                        raise
                     self._ring()
             except Exception:  # The database may be away; the slot must still be there when it is back.
                 log.exception("could not look for work; looking again soon")

@@ -28,10 +28,10 @@ from workers.reporting.gallery_report import GalleryReport, early_end, report_ga
 from workers.reporting.provisional import marked_provisional
 from workers.rows.judged_queries import judged_gallery
 from workers.rows.pairs import DatasetPairs, load_pairs
-from workers.rows.query_pairs import unjudged_queries
+from workers.rows.query_pairs import LoggedQueries
 from workers.serving.prepare import ServingMeasurements, prepare_serving
 from workers.training.gallery_fusion import keep_fusion
-from workers.training.query_pairs import learned_from_queries, refit_beside
+from workers.training.query_pairs import refit_beside
 
 SEED = 0
 
@@ -90,7 +90,9 @@ def _prove(
     crossing = _crossing(context, crosswalk, upgrade)
     info = crosswalk.galleries.info(name)
     gate = gate_of(upgrade)
-    judged = judged_gallery(crosswalk, upgrade, info, gate, SEED)
+    artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
+    logged = LoggedQueries.load(artifacts.logged)
+    judged = judged_gallery(crosswalk, upgrade, info, gate, SEED, logged)
     items = judged.items
     weights = crosswalk.samples.weights(info, learned_from.ids)
     reads = crossing.chosen.card.side_dimension
@@ -108,8 +110,8 @@ def _prove(
         return predict_side(crossing.chosen.stand_in or learned_from.stand_in(source), old, source)
 
     chosen, instant = learner(crossing.chosen), learner(crossing.plain)
-    if learned_from_queries(crossing) and (queries := unjudged_queries(crosswalk, upgrade)) is not None:
-        instant = Refittable(crossing.plain, refit_beside(instant.refit, queries))
+    if logged is not None:
+        instant = Refittable(crossing.plain, refit_beside(instant.refit, logged.pairs))
     mixture = Refittable(
         crossing,
         lambda pairs: Crossing(replace(chosen.refit(pairs), stand_in=crossing.chosen.stand_in), instant.refit(pairs)),
@@ -156,7 +158,7 @@ def _prove(
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
     proof = marked_provisional(crosswalk, upgrade, replace(proof, notes=(*proof.notes, *judged.notes)))
     if proof.accepted and not upgrade.asked.dry_run:
-        keep_fusion(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id), name, crossing, proof, items)
+        keep_fusion(artifacts, name, crossing, proof, items)
         reached(Failpoint.FUSION_SAVED)
     return proof
 

@@ -55,11 +55,15 @@ def run(context: StepContext) -> None:
         seed=SEED,
         progress=context.progress,
     )
-    pushing, asked = learn_from_queries(crosswalk, upgrade, selection, known, SEED)
+    pushing, asked, logged = learn_from_queries(crosswalk, upgrade, selection, known, SEED)
     chosen, tried = _served_by(selection, known, lacking, source, target)
     artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
     card = save_transformation(chosen, artifacts.chosen)
     reached(Failpoint.CROSSING_SAVED)
+    if logged is None:
+        artifacts.logged.unlink(missing_ok=True)  # that a try before a crash may have left, from other queries
+    else:
+        logged.save(artifacts.logged)
     save_transformation(pushing.instant, artifacts.plain)
     reached(Failpoint.PLAIN_CROSSING_SAVED)
     uncertainty = partial(context.progress, step="uncertainty")
@@ -73,7 +77,7 @@ def run(context: StepContext) -> None:
         missing[1].save(artifacts.held_out)
         reached(Failpoint.HELD_OUT_SAVED)
     scores = None
-    judged_alone = pushing is not selection
+    judged_alone = logged is not None
     if (queries := queries_of(crosswalk, upgrade, known, len(fits), judged_alone=judged_alone)) is not None:
         scores = learn_scores(
             known,

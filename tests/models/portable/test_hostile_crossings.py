@@ -121,6 +121,7 @@ def told(*path: str, value: object) -> Callable[[Any, Arrays], None]:
         ("affine", told("to", "model", value="old"), "names other models"),
         ("affine", told("parts", "chosen", value=None), "no transformation"),
         ("affine", told("parts", value=[]), "unreadable"),
+        ("affine", told("parts", "soul", value=None), "names a part 'soul'"),
     ],
 )
 def test_what_is_sealed_and_no_crossing_is_refused_with_what_is_wrong(

@@ -314,8 +314,8 @@ def test_while_it_cannot_be_told_the_better_bet_is_named_and_nothing_is_accepted
     assert said.leaning.action == "fused"
     assert said.leaning.sentence == (
         "Should it have to be decided now: search by the queries of both models together, with every stored vector left"
-        " as it is, which may be expected to gain 1.3 points; going by other migrations whose crossing did as well, the"
-        " probability that it is better at all is 93%. That is a bet, and proves nothing."
+        " as it is, which may be expected to gain 1.3 points (95%: -0.2 to +2.8); going by other migrations whose"
+        " crossing did as well, the probability that it is better at all is 93%. That is a bet, and proves nothing."
     )
     assert said.to_json()["leaning"]["expected"]["high"] == 0.028
     assert not verdict(likely)[0], "a bet is no proof"
@@ -325,7 +325,14 @@ def test_while_it_cannot_be_told_the_better_bet_is_named_and_nothing_is_accepted
     assert (little.action, "expected to gain 0.6 points" in little.sentence) == ("stay", True)
     loses = recommend(replace(likely, fused_expected=ExpectedGain(-0.006, -0.02, 0.01, 0.2)), False).leaning
     assert loses is not None
-    assert "expected to lose 0.6 points" in loses.sentence
+    assert "expected to lose 0.6 points (95%: -2.0 to +1.0)" in loses.sentence
+    sure = recommend(replace(likely, fused_expected=ExpectedGain(0.013, 0.002, 0.028, 0.999)), False).leaning
+    assert sure is not None
+    assert "is more than 99%." in sure.sentence
+    hopeless = recommend(replace(likely, fused_expected=ExpectedGain(-0.03, -0.05, -0.01, 0.001)), False).leaning
+    assert hopeless is not None
+    assert "is less than 1%." in hopeless.sentence
+    assert recommend(replace(likely, gallery_rows=1_000_000), False).leaning is None, "no migration known was so large"
     assert recommend(replace(likely, may_fuse=False), False).leaning is None
     assert recommend(replace(likely, fused=FUSED), True).leaning is None, "what is told needs no bet"
     level = replace(likely, gate=AcceptanceGate("cmc@1", "at_least", 0.84))

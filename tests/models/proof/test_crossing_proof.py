@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
 from models.portable import Alphas, Fusion, Moments, Transformation, as_indexed
@@ -341,6 +342,23 @@ def test_flips_add_up_to_the_difference_of_the_queries(half: ProofReport) -> Non
 def test_report_is_plain_json_and_the_same_again(half: ProofReport) -> None:
     again, *_ = prove_share(0.5)
     assert json.dumps(half.to_json(), sort_keys=True, allow_nan=False) == json.dumps(again.to_json(), sort_keys=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_figures_do_not_depend_on_how_many_threads_there_are(half: ProofReport, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        again = prove_share(0.5)[0]
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(half.metrics, again.metrics, strict=True):
+        for figure in ("old_old", "cross", "difference"):
+            first, second = getattr(one, figure), getattr(other, figure)
+            assert (second.mean, second.low, second.high) == pytest.approx(
+                (first.mean, first.low, first.high), abs=1e-4
+            )
+    assert again.recommendation.action == half.recommendation.action
 
 
 def test_progress_counts_every_fold() -> None:

@@ -1,7 +1,10 @@
 """Selection keeps the method that retrieves best, honestly measured, and says what became of the others."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
+import torch
 
 from models.device import resolve
 from models.evaluation.retrieval_metrics import cmc, ranks_of_first_match
@@ -189,6 +192,35 @@ def test_budget_lowers_the_epochs_and_never_exceeds_what_a_network_wants() -> No
     assert plenty == 80
     assert 0 < tight < 80
     assert epochs_within(300.0, "fct", 100_000, (128, 64, 128), 2, CPU) in (tight // 2, tight // 2 + 1)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_what_is_chosen_does_not_depend_on_how_many_threads_there_are(threads: Callable[[int], None]) -> None:
+    pairs = world(160, side=8)
+    found: list[Selection] = []
+    epochs: list[int] = []
+    for many in (1, 2, 3):
+        threads(many)
+        found.append(select(pairs, SOURCE, TARGET, device="cpu"))
+        epochs.append(epochs_within(300.0, "fct", 50_000, (128, 64, 128), 2, CPU))
+    one, *others = found
+    for other in others:
+        assert other.chosen.card.method == one.chosen.card.method
+        assert dict(other.chosen.card.settings) == pytest.approx(dict(one.chosen.card.settings), rel=1e-4)
+        assert [each.name for each in other.candidates] == [each.name for each in one.candidates]
+        figures = [
+            [each.held_out.mean for each in selection.candidates if each.held_out is not None]
+            for selection in (other, one)
+        ]
+        assert figures[0] == pytest.approx(figures[1], abs=1e-4)
+        assert len(figures[0]) > 2
+    assert len(set(epochs)) == 1
 
 
 def test_network_that_is_behind_after_some_folds_is_given_up_with_the_seconds_that_it_took() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from models.proof.gate import AcceptanceGate
 from workers.context import StepFailed
 from workers.rows.items import whole_gallery
 from workers.rows.judged_queries import JudgedGallery, judged_gallery
+from workers.rows.query_pairs import LoggedQueries, unjudged_queries
 
 ITEMS, OLD, NEW = 400, 4, 6
 FITTING = 120
@@ -146,3 +148,66 @@ def test_too_few_queries_leave_the_verdict_to_labels_unless_the_gate_asks_for_th
     assert "0 have a relevant item" in few.notes[0]
     with pytest.raises(StepFailed, match="PUT /datasets/pairs/queries"):
         judged(crosswalk, NDCG)
+
+
+def put_log(crosswalk: Crosswalk, vectors: tuple[np.ndarray, np.ndarray], ids: list[str]) -> None:
+    """Queries of the dataset that nobody judged."""
+    batch = pa.record_batch({"id": ids, "embedding.old": _cells(vectors[0]), "embedding.new": _cells(vectors[1])})
+    crosswalk.datasets.store("pairs").put_queries(batch.schema, lambda: iter([batch]))
+
+
+def vectors_of_put(many: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those that `put` writes."""
+    rng = np.random.default_rng(1)
+    return tuple(rng.normal(size=(many, width)).astype(np.float32) for width in (OLD, NEW))  # type: ignore[return-value]
+
+
+def logged(crosswalk: Crosswalk, evaluation: str | None = None) -> list[str]:
+    found = unjudged_queries(crosswalk, upgrade(evaluation))
+    return [] if found is None else found.ids.tolist()
+
+
+def test_a_query_that_the_evaluation_set_judges_is_not_learned_from_under_whatever_id(crosswalk: Crosswalk) -> None:
+    put(crosswalk, "asked", 30)
+    old, new = vectors_of_put(30)
+    put_log(crosswalk, (old[:20], new[:20]), [f"log-{row}" for row in range(20)])
+    others = np.random.default_rng(2)
+    more = tuple(others.normal(size=(4, width)).astype(np.float32) for width in (OLD, NEW))
+    put_log(crosswalk, (more[0], more[1]), ["q29", "q30", "log-20", "log-21"])
+    assert logged(crosswalk, "asked") == ["q30", "log-20", "log-21"]
+    assert len(logged(crosswalk)) == 24
+
+
+def test_a_pair_is_not_learned_from_as_a_query_besides(crosswalk: Crosswalk) -> None:
+    old, new = vectors_of_put(10)
+    rows = pa.record_batch({"id": ["i3", "i4"], "embedding.old": _cells(old[3:5]), "embedding.new": _cells(new[3:5])})
+    crosswalk.datasets.store("pairs").put(rows.schema, lambda: iter([rows]))
+    put_log(crosswalk, (old, new), [f"log-{row}" for row in range(10)])
+    assert logged(crosswalk) == [f"log-{row}" for row in range(10) if row not in (3, 4)]
+
+
+def test_what_a_log_repeats_is_learned_from_once(crosswalk: Crosswalk) -> None:
+    old, new = vectors_of_put(3)
+    again = [0, 1, 0, 2, 1]
+    put_log(crosswalk, (old[again], new[again]), [f"log-{row}" for row in range(5)])
+    assert logged(crosswalk) == ["log-0", "log-1", "log-3"]
+
+
+def test_queries_that_were_learned_from_before_they_were_judged_do_not_judge(
+    crosswalk: Crosswalk, tmp_path: Path
+) -> None:
+    old, new = vectors_of_put(50)
+    put_log(crosswalk, (old[:20], new[:20]), [f"q{row}" for row in range(20)])
+    learned = unjudged_queries(crosswalk, upgrade())
+    assert learned is not None
+    learned.save(tmp_path / "logged.parquet")
+    learned = LoggedQueries.load(tmp_path / "logged.parquet")
+    assert learned is not None
+    put(crosswalk, "pairs", 50)
+    found = judged_gallery(crosswalk, upgrade(), crosswalk.galleries.info("g"), NDCG, 0, learned)
+    assert found.queries is not None
+    np.testing.assert_array_equal(found.queries.old, old[20:])
+    assert found.notes == ("20 judged queries are left out: the crossing learned from them as a log.",)
+    everything = judged(crosswalk, NDCG).queries
+    assert everything is not None
+    assert len(everything) == 50

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -118,6 +119,28 @@ def test_what_will_be_forked_finds_imported_what_was_prepared(
         assert said(ours).startswith("The Zen of Python")
         assert process.wait(PATIENCE_SECONDS) == 0
     assert trace.read_text() == "imported"
+
+
+def test_what_was_prepared_is_asked_for_once_of_one_server_and_anew_of_the_next(
+    forks: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    send = socket.send_fds
+
+    def counted(to: socket.socket, data: list[bytes], descriptors: list[int]) -> int:
+        sent.extend(data)
+        return send(to, data, descriptors)
+
+    monkeypatch.setattr(socket, "send_fds", counted)
+    forks.prepare(("this",))
+    forks.prepare(("this",))
+    assert len(sent) == 1
+    forks.prepare(("this", "string"))
+    assert len(sent) == 2
+    with open(os.devnull, "w") as nothing:
+        forks.renew(forks.fork(POEM, nothing.fileno()))
+    forks.prepare(("this",))
+    assert len(sent) == 4
 
 
 def test_what_a_waiting_step_imports_is_imported_while_another_runs(

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
 from app.settings import Settings
 from tests.e2e.user import NPZ, Scene, checked, npz
 from tests.serving import serving
 from tests.workers.stepping import do_step
-from workers.training.query_pairs import learned_from_queries
+from workers.rows.query_pairs import LoggedQueries
 
 PAIRS, LOG = 60, 300
 
@@ -27,8 +26,8 @@ class Bench(Scene):
 
     def put_log(self, **more: Any) -> None:
         """Items that are no pairs, as queries; more: further columns."""
-        some = slice(PAIRS, PAIRS + LOG)
-        items = self.world.gallery.take(np.random.default_rng(1).permutation(len(self.world.gallery))[some])
+        items = self.world.pairs(PAIRS + LOG)
+        items = items.take(np.arange(PAIRS, PAIRS + LOG))  # the pairs are the first of the same draw
         vectors = {f"embedding.{self.old}": items.old, f"embedding.{self.new}": items.new}
         body = npz(id=[f"q-{id}" for id in items.id], **vectors, **more)
         url = f"/datasets/{self.dataset}/queries"
@@ -43,8 +42,7 @@ class Bench(Scene):
 
     def learned_from_log(self, upgrade: str) -> bool:
         artifacts = UpgradeArtifacts(self.crosswalk.settings.artifacts_dir, upgrade)
-        spaces = (self.crosswalk.models.space(model) for model in (self.old, self.new))
-        return learned_from_queries(open_crossing(artifacts, *spaces))
+        return LoggedQueries.load(artifacts.logged) is not None
 
 
 @pytest.fixture
