@@ -40,7 +40,7 @@ from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs
 
 RECALL = METRICS.index("recall@10")
-_TRANSFORMED_BYTES = 2**29
+_TRANSFORMED_BYTES = 2**28
 
 
 @dataclass(frozen=True)
