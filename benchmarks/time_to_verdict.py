@@ -1,7 +1,7 @@
 """How long a user waits for a verdict, over HTTP, and where the time goes.
 
     python -m benchmarks.time_to_verdict --data DIR [--rows 18000] [--pairs 1000] [--migration NAME] [--top 40]
-                                         [--json FILE] [--plain]
+                                         [--json FILE] [--plain] [--slots 1]
 
 Starts the service in a temporary folder, uploads a gallery of CLINC150 and random pairs, and asks for an upgrade with
 `dry_run` and the method `auto`. A step is timed from the beginning of its process; *start* is until its own code runs.
@@ -56,10 +56,11 @@ _OVER = (UpgradeState.EVALUATED, UpgradeState.FAILED)
 
 
 @contextmanager
-def service(folder: Path, *, profiled: bool) -> Iterator[httpx.Client]:
-    """A client of the service with its worker, both of this process, while the context is open."""
+def service(folder: Path, *, profiled: bool, slots: int) -> Iterator[httpx.Client]:
+    """A client of the service with its worker of so many slots, both of this process, while the context is open."""
     program = _TIMED if profiled else CROSSWALK
-    application = create_app(Settings(data_dir=folder), lambda settings: EmbeddedWorker(settings, program))
+    settings = Settings(data_dir=folder, worker_concurrency=slots)
+    application = create_app(settings, lambda settings: EmbeddedWorker(settings, program))
     listener = listen("127.0.0.1", 0)
     server = uvicorn.Server(server_config(application))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -196,13 +197,16 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=40, help="functions shown for each step")
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--plain", action="store_true", help="without the profile")
+    parser.add_argument(
+        "--slots", type=int, default=1, help="steps that run at once: training beside the index, with 2"
+    )
     options = parser.parse_args()
     console = Console(width=160)
     task = enlarged(migrations(options.data)[options.migration](), options.rows)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ[FOLDER] = name
-        with service(folder / "data", profiled=not options.plain) as client:
+        with service(folder / "data", profiled=not options.plain, slots=options.slots) as client:
             upload(client, task, options.rows, options.pairs, options.seed)
             ended, asked, seconds = upgrade(client, task)
             report = _ok(client.get(f"/upgrades/{ended['id']}/report"))

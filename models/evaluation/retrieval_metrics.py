@@ -30,6 +30,7 @@ __all__ = [
     "flips",
     "label_metrics",
     "labelled_rows",
+    "metrics_of_ranks",
     "paired_bootstrap",
     "ranks_of_first_match",
     "recall_at_k",
@@ -164,16 +165,21 @@ def label_metrics(
             same = matches.of(rows[start])
             if len(same) == 0:
                 continue
-            ranks = match_ranks(scores[start:stop], same)
-            matched = np.count_nonzero(ranks, axis=1)
-            some = matched > 0
-            hits = np.arange(1, len(same) + 1)
-            precision = np.divide(hits, ranks, out=np.zeros(ranks.shape), where=ranks > 0).sum(1)
-            result.ranks[rows[start:stop][some]] = ranks[some, 0]
-            result.average_precision[rows[start:stop][some]] = precision[some] / matched[some]
+            found = metrics_of_ranks(match_ranks(scores[start:stop], same))
+            result.ranks[rows[start:stop]] = found.ranks
+            result.average_precision[rows[start:stop]] = found.average_precision
 
     for_each_block(take, queries, gallery, metric, exclude, matches.by_label)
     return result
+
+
+def metrics_of_ranks(ranks: NDArray[np.int64]) -> LabelMetrics:
+    """The metrics of b queries from the ranks of the s rows that match them: (b, s), as `match_ranks` gives them."""
+    matched = np.count_nonzero(ranks, axis=1)
+    hits = np.arange(1, ranks.shape[1] + 1)
+    precision = np.divide(hits, ranks, out=np.zeros(ranks.shape), where=ranks > 0).sum(1)
+    mean = np.divide(precision, matched, out=np.full(len(ranks), np.nan), where=matched > 0)
+    return LabelMetrics(np.where(matched > 0, ranks[:, 0], NO_MATCH), mean)
 
 
 def labelled_rows(

@@ -1,8 +1,9 @@
 """Scores of queries against a gallery, a block of queries at a time, so that the whole matrix is never in memory.
 
 Scores are float32, higher is nearer. Blocks run in parallel, one per thread, so that what is done with the scores uses
-all cores, as their product does. All blocks in progress together hold at most `SCORES_IN_MEMORY` scores, or one row
-per thread where the gallery alone has more rows than that.
+all cores, as their product does. A block is no larger than its product needs to be fast, so that what is done
+with it finds it in the processor's caches. All blocks in progress together hold at most `SCORES_IN_MEMORY` scores, or
+one row per thread where the gallery alone has more rows than that.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from models.portable.layers import row_lengths
 
 SCORES_IN_MEMORY = 64_000_000
 QUERIES_PER_BLOCK = 256
+_QUERIES_FOR_A_PRODUCT = 64  # with fewer at once, reading the gallery takes longer than to multiply by it
+_SCORES_IN_CACHE = 4_000_000
 BELOW_EVERY_COSINE = np.float32(-2.0)
 _ROWS_FOR_MIDDLE = 512
 _LARGEST = float(np.finfo(np.float32).max) / 2  # with room for what is added
@@ -131,7 +134,7 @@ def for_each_block(
             scores[0][query, excluded[rows[query], place]] = -np.inf
         take(rows, scores[0])
 
-    _for_each(without_excluded, (Searched(queries, gallery, metric, origin),), order)
+    for_each_block_of_all(without_excluded, (Searched(queries, gallery, metric, origin),), order)
 
 
 def for_each_pair_of_blocks(
@@ -139,17 +142,19 @@ def for_each_pair_of_blocks(
 ) -> None:
     """As `for_each_block`, of two searches at once with equally many queries and rows: `take(rows, scores of the first,
     scores of the second)`. Nothing is excluded."""
-    _for_each(lambda rows, scores: take(rows, scores[0], scores[1]), (first, second), None)
+    for_each_block_of_all(lambda rows, scores: take(rows, scores[0], scores[1]), (first, second))
 
 
-def _for_each(
-    take: Callable[[RowNumbers, Sequence[Array]], None], searches: Sequence[Searched], order: RowNumbers | None
+def for_each_block_of_all(
+    take: Callable[[RowNumbers, Sequence[Array]], None], searches: Sequence[Searched], order: RowNumbers | None = None
 ) -> None:
-    """Calls `take(rows, the scores of each search)` for every block of queries, which all searches have as many of."""
+    """As `for_each_block`, of any number of searches at once with equally many queries and rows: `take(rows, the scores
+    of each search)`. Nothing is excluded."""
     n, queries = len(searches[0].gallery), len(searches[0].queries)
     order = np.arange(queries) if order is None else order
     threads = torch.get_num_threads()
-    step = int(np.clip(SCORES_IN_MEMORY // max(n * threads * len(searches), 1), 1, QUERIES_PER_BLOCK))
+    cached = int(np.clip(_SCORES_IN_CACHE // max(n, 1), _QUERIES_FOR_A_PRODUCT, QUERIES_PER_BLOCK))
+    step = int(np.clip(SCORES_IN_MEMORY // max(n * threads * len(searches), 1), 1, cached))
     blocks = [order[start : start + step] for start in range(0, len(order), step)]
     at_once = min(threads, len(blocks))
     prepared = [search.prepared() for search in searches]

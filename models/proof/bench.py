@@ -6,6 +6,7 @@ Their own entry, and what was written with it (`models.proof.writing_order`), is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,15 +25,22 @@ from models.evaluation.retrieval_metrics import (
     top_k,
 )
 from models.evaluation.score_blocks import Searched
-from models.portable import Array, Distance, Space, as_indexed
-from models.proof.fused_scores import FusedSearch, ScoresByAlpha, alphas_for
+from models.portable import Array, Distance, PushedQueries, Space, as_indexed
+from models.proof.fused_scores import (
+    FusedSearch,
+    LabelScores,
+    LabelsSearched,
+    ScoresByAlpha,
+    alphas_for,
+    scores_by_label,
+)
 from models.proof.inputs import ProofGallery
 from models.proof.judging_labels import answerable
 from models.transformations.mixture import Mover, transform
 from models.transformations.pairs import Pairs
 
 RECALL = METRICS.index("recall@10")
-_TRANSFORMED_BYTES = 2**29
+_TRANSFORMED_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,11 @@ class ProofBench:
         """The gallery's old vectors as an index holds them: (N, d_old) float32."""
         return as_indexed(self.gallery.old, self.source.metric)
 
+    def old_gallery_asked(self, pushed: PushedQueries) -> Searched:
+        """The gallery's old vectors, searched by queries of the new model (k, d_old) that were pushed into their
+        space."""
+        return Searched(pushed.queries, self.indexed_old, pushed.score)
+
     @property
     def folds_at_once(self) -> int:
         """How many folds may be held out side by side: so many transformed galleries are in memory."""
@@ -74,15 +87,15 @@ class ProofBench:
         side = None if self.pairs.side is None else self.pairs.side[rows]
         return transform(h, self.pairs.old[rows], side, None if self.has_side is None else self.has_side[rows])
 
-    def fused_by_label(self, pairs: Codes, new: Searched, metric: RetrievalMetric) -> ScoresByAlpha:
-        """CMC@1 and CMC@5 (and the average precision, where it is the `metric`) of these pairs (k,) by every α.
+    def by_label(self, pairs: Codes, new: Sequence[Searched], metric: RetrievalMetric) -> list[LabelScores]:
+        """What these pairs (k,) find by label in each of several searches, by itself and fused with the old model's.
 
-        new: what the new model's side of the search is: queries of these pairs, and gallery vectors in the order of the
-        gallery's old ones.
+        new: each with queries of these pairs, and gallery vectors in the order of the gallery's old ones. metric: what
+        decides how both are fused; only where it is the average precision, this is measured of them fused.
         """
         old = Searched(self.pairs.old[pairs], self.gallery.old, self.source.metric)
-        search = FusedSearch(old, new, self.near[pairs])
-        return search.label_scores(self.pair_code[pairs], self.gallery_code, alphas_for(metric), metric)
+        labels = LabelsSearched(self.pair_code[pairs], self.gallery_code, self.near[pairs])
+        return scores_by_label(old, new, labels, alphas_for(metric), metric)
 
     def fused_neighbours(self, queries: Codes, new: Searched, metric: RetrievalMetric) -> Floats:
         """Recall@10 of some judged pairs (k,), by their places among these, with the judged pairs as gallery: (k, a).
@@ -92,10 +105,6 @@ class ProofBench:
         old = self.pairs.old[self.judged]
         search = FusedSearch(Searched(old[queries], old, self.source.metric), new, queries[:, None])
         return search.neighbours_found(self.true_neighbours(queries), alphas_for(metric))
-
-    def scores_by_label(self, queries: Array, pairs: Codes, vectors: Array, metric: Distance) -> Scores:
-        """CMC@1, CMC@5 and average precision of these pairs' queries (k, d) against gallery vectors (N, d)."""
-        return label_scores(queries, self.pair_code[pairs], vectors, self.gallery_code, metric, self.near[pairs])
 
     def true_neighbours(self, queries: Codes | None = None) -> Codes:
         """What full re-embedding would find for some judged pairs (k,), by their places among these, None for all: the
@@ -130,7 +139,8 @@ def old_scores(bench: ProofBench) -> Scores:
     scores = np.full((len(rows), len(METRICS)), np.nan)
     old, metric = bench.pairs.old[rows], bench.source.metric
     if bench.labelled:
-        scores = bench.scores_by_label(old, rows, bench.gallery.old, metric)
+        codes, gallery = bench.pair_code[rows], bench.gallery.old
+        scores = label_scores(old, codes, gallery, bench.gallery_code, metric, bench.near[rows])
     answers = top_k(old, old, NEIGHBOURS, metric, np.arange(len(rows)))
     scores[:, RECALL] = recall_at_k(answers, bench.true_neighbours())
     return scores

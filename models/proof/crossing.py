@@ -17,10 +17,10 @@ from models.portable import Card, Space, Transformation
 from models.proof.bench import old_scores
 from models.proof.fused_proof import ChosenAlpha, HeldOutByAlpha, choose_alpha
 from models.proof.gate import AcceptanceGate
-from models.proof.held_out_scores import HeldOutScores, cross_val_scores, scores_without_refit, with_recall
+from models.proof.held_out_scores import HeldOutScores, Pushable, cross_val_scores, scores_without_refit, with_recall
 from models.proof.inputs import PlacedPairs, ProofGallery, ProofLimits
 from models.proof.mismatched_pairs import mismatched
-from models.proof.pushed_scores import cross_val_pushed_scores, pushed_scores
+from models.proof.pushed_scores import PushedScores, pushed_scores
 from models.proof.report import ProofReport
 from models.proof.setup import ProofSetup, prepare
 from models.proof.strata import Part, strata
@@ -88,8 +88,8 @@ def _measure(
     if instant is not None and not instant.transformation.pushable:
         instant = None
     # What is pushed is as a rule what is chosen, which is then not learned again.
-    same = instant is not None and instant.transformation.card == _card(chosen)
-    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, fused=metric, push=same, progress=parts_done[0])
+    push = None if instant is None else _pushing(instant, same=instant.transformation.card == _card(chosen))
+    rows = cross_val_scores(setup.bench, setup.row_fold, chosen.refit, fused=metric, push=push, progress=parts_done[0])
     setup, rows = _rightly_paired(setup, rows)
     rows = with_recall(setup.bench, rows, setup.row_fold, metric)
     old, cells = old_scores(setup.bench), None
@@ -100,7 +100,7 @@ def _measure(
             chosen.refit,
             learned=rows.vectors,
             fused=metric,
-            push=same,
+            push=push,
             progress=parts_done[1],
         )
         cells = with_recall(setup.bench, cells, setup.cell_fold, metric, learned=rows.vectors)
@@ -121,7 +121,9 @@ def _measure(
             )
         )
 
-    pushed = None if instant is None else _pushed(setup, instant, rows, cells, metric)
+    pushed = None
+    if instant is not None and rows.pushed is not None:
+        pushed = _pushed(setup, instant, rows.pushed, None if cells is None else cells.pushed, metric)
     exact = choose_alpha(setup, HeldOutByAlpha(rows.fused, None if cells is None else cells.fused), metric)
     measured = ProofMeasurements(
         parts=cut(rows.scores, None if cells is None else cells.scores, None if direct is None else direct.scores),
@@ -168,16 +170,11 @@ class _Pushed:
 def _pushed(
     setup: ProofSetup,
     instant: Refittable[Transformation],
-    rows: HeldOutScores,
-    cells: HeldOutScores | None,
+    by_row: PushedScores,
+    by_cell: PushedScores | None,
     metric: RetrievalMetric,
 ) -> _Pushed:
-    """rows, cells: of the transformation chosen, which have the pushed scores where it is the one that is pushed."""
-    by_row, by_cell = rows.pushed, None if cells is None else cells.pushed
-    if by_row is None:
-        by_row = cross_val_pushed_scores(setup.bench, setup.row_fold, instant.refit, metric)
-        if cells is not None:
-            by_cell = cross_val_pushed_scores(setup.bench, setup.cell_fold, instant.refit, metric)
+    """by_row, by_cell: with rows and with cells held out, None where no cells were."""
     evaluated = None
     if setup.evaluation is not None:
         evaluated = pushed_scores(setup.evaluation, instant.transformation, metric).scores
@@ -189,6 +186,15 @@ def _pushed(
         choose_alpha(setup, HeldOutByAlpha(by_row.fused, None if by_cell is None else by_cell.fused), metric),
         f"new queries pushed into the old gallery at once, no vector rewritten; {reason}",
     )
+
+
+def _pushing(instant: Refittable[Transformation], *, same: bool) -> Pushable:
+    """What is pushed in each fold; same: whether that is what transforms the gallery."""
+
+    def pushed(h: Mover, learned_from: Pairs) -> Transformation:
+        return h if same and isinstance(h, Transformation) else instant.refit(learned_from)
+
+    return pushed
 
 
 def _card(chosen: Refittable[Mover]) -> Card | None:

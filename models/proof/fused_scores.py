@@ -2,19 +2,21 @@
 
 A query's scores by either model are brought to the same spread over the rows that it searches, as a
 `models.portable.Fusion` does it in closed form. All values of α are measured in one pass, since the scores of both
-models are then at hand.
+models are then at hand; and so is what the new query finds by itself, and by every other form that it is asked in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Codes, Floats, Floats32, RowNumbers
-from models.evaluation.retrieval_metrics import METRICS, NEIGHBOURS, RetrievalMetric, match_ranks
-from models.evaluation.score_blocks import Searched, for_each_pair_of_blocks
+from models.arrays import Codes, Floats, Floats32, RowNumbers, Scores
+from models.evaluation.retrieval_metrics import METRICS, NEIGHBOURS, RetrievalMetric, cmc, match_ranks, metrics_of_ranks
+from models.evaluation.score_blocks import Searched, for_each_block_of_all, for_each_pair_of_blocks
 from models.spread import ROUNDING
 
 ScoresByAlpha = NDArray[np.float64]
@@ -29,6 +31,102 @@ def alphas_for(metric: RetrievalMetric) -> Floats:
     """The values of α that are tried where this metric is to decide: (a,), from 0, the old search, to 1, the new."""
     steps = _COARSE_STEPS if metric == "map" else _STEPS
     return np.arange(steps + 1) / steps
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """What queries find by label. alone: (m, 4) by themselves, fused: (m, a, 4) together with the old model's queries,
+    by every α that is tried; a column for each of the METRICS, NaN where not measured."""
+
+    alone: Scores
+    fused: ScoresByAlpha
+
+
+@dataclass(frozen=True)
+class LabelsSearched:
+    """By which labels answers are right. queries: (m,) and gallery: (n,) label codes, -1 for none.
+
+    exclude: (m, e) rows that each query must not find, -1 for none.
+    """
+
+    queries: Codes
+    gallery: Codes
+    exclude: RowNumbers
+
+    @cached_property
+    def unlabelled(self) -> RowNumbers:
+        """The rows without a label, which are not ranked."""
+        return np.flatnonzero(self.gallery < 0)
+
+    @cached_property
+    def by_code(self) -> tuple[RowNumbers, RowNumbers]:
+        """The rows in the order of their codes, and where among them each code of a query begins, and the last ends."""
+        rows = np.argsort(self.gallery, kind="stable")
+        return rows, np.searchsorted(self.gallery[rows], np.arange(max(self.queries.max(initial=-1), 0) + 2))
+
+    def same(self, query: int) -> RowNumbers:
+        """The rows with the label of a query, ascending: (s,)."""
+        (rows, bounds), code = self.by_code, self.queries[query]
+        return rows[bounds[code] : bounds[code + 1]] if code >= 0 else rows[:0]
+
+    def hidden(self, query: int) -> RowNumbers:
+        """The rows that are not ranked for a query."""
+        excluded = self.exclude[query]
+        return np.concatenate([self.unlabelled, excluded[excluded >= 0]])
+
+
+def scores_by_label(
+    old: Searched, new: Sequence[Searched], labels: LabelsSearched, alphas: Floats, metric: RetrievalMetric
+) -> list[LabelScores]:
+    """What each of several new searches finds by label, alone and fused with the old one at every α; of all in one
+    pass over the gallery, which takes each search's scores once.
+
+    The searches have the same queries and the same rows. Measured are CMC@1, CMC@5 and, alone or where it is the
+    `metric`, the average precision. A query without a match scores 0.
+    """
+    m = len(labels.queries)
+    found = [
+        LabelScores(np.full((m, len(METRICS)), np.nan), np.full((m, len(alphas), len(METRICS)), np.nan)) for _ in new
+    ]
+    measured = METRICS.index("map") + (metric == "map")
+    factors = alphas.astype(np.float32)
+    _ = labels.by_code, labels.unlabelled  # made here, once: threads that find them lacking would each make them
+
+    def take(rows: RowNumbers, scores: Sequence[Floats32]) -> None:
+        for place, query in enumerate(rows.tolist()):
+            same, hidden = labels.same(query), labels.hidden(query)
+            base, *others = (side[place] for side in scores)
+            standardise(base[None])
+            for one, difference in zip(found, others, strict=True):
+                one.alone[query, :3] = _alone(difference, same, hidden)
+                one.fused[query, :, :measured] = 0.0
+                standardise(difference[None])
+                difference -= base
+                difference[hidden] = 0.0
+            base[hidden] = -np.inf
+            if not (base[same] > -np.inf).any():
+                continue
+            for one, difference in zip(found, others, strict=True):
+                ranks = _ranks_of_first(base, difference, same, factors)
+                one.fused[query, :, 0], one.fused[query, :, 1] = ranks <= 1, ranks <= 5
+                if metric == "map":
+                    for i, factor in enumerate(factors):
+                        matched = match_ranks((base + factor * difference)[None], same)
+                        one.fused[query, i, 2] = metrics_of_ranks(matched).average_precision[0]
+
+    for_each_block_of_all(take, (old, *new))
+    return found
+
+
+def _alone(scores: Floats32, same: RowNumbers, hidden: RowNumbers) -> Floats:
+    """CMC@1, CMC@5 and average precision of one query from its scores (n,): (3,)."""
+    if not len(same):
+        return np.zeros(3)
+    ranked = scores.copy()
+    ranked[hidden] = -np.inf
+    found = metrics_of_ranks(match_ranks(ranked[None], same))
+    scored = [cmc(found.ranks, 1)[0], cmc(found.ranks, 5)[0], np.nan_to_num(found.average_precision[0])]
+    return np.array(scored, np.float64)
 
 
 @dataclass(frozen=True)
@@ -47,36 +145,8 @@ class FusedSearch:
     ) -> ScoresByAlpha:
         """CMC@1 and CMC@5 by label codes (m,) and (n,), -1 for none, at every α; the average precision too where it is
         the `metric`. Rows without a label are not ranked; a query without a match scores 0."""
-        found = np.full((len(codes), len(alphas), len(METRICS)), np.nan)
-        unlabelled = np.flatnonzero(gallery_codes < 0)
-        factors = alphas.astype(np.float32)
-        by_code = np.argsort(gallery_codes, kind="stable")
-        bounds = np.searchsorted(gallery_codes[by_code], np.arange(max(codes.max(initial=-1), 0) + 2))
-
-        def take(rows: RowNumbers, old: Floats32, new: Floats32) -> None:
-            standardise(old)
-            standardise(new)
-            new -= old
-            for query, base, difference in zip(rows.tolist(), old, new, strict=True):
-                found[query, :, :3] = 0.0
-                code = codes[query]
-                same = by_code[bounds[code] : bounds[code + 1]] if code >= 0 else by_code[:0]
-                hidden = np.concatenate([unlabelled, self.exclude[query][self.exclude[query] >= 0]])
-                base[hidden], difference[hidden] = -np.inf, 0.0
-                if not len(same) or not (base[same] > -np.inf).any():
-                    continue
-                ranks = _ranks_of_first(base, difference, same, factors)
-                found[query, :, 0], found[query, :, 1] = ranks <= 1, ranks <= 5
-                if metric == "map":
-                    for i, factor in enumerate(factors):
-                        matched = match_ranks((base + factor * difference)[None], same)[0]
-                        matched = matched[matched > 0]
-                        found[query, i, 2] = float((np.arange(1, len(matched) + 1) / matched).mean())
-
-        for_each_pair_of_blocks(take, self.old, self.new)
-        if metric != "map":
-            found[:, :, METRICS.index("map")] = np.nan
-        return found
+        labels = LabelsSearched(codes, gallery_codes, self.exclude)
+        return scores_by_label(self.old, (self.new,), labels, alphas, metric)[0].fused
 
     def neighbours_found(self, truth: RowNumbers, alphas: Floats) -> Floats:
         """The share of the rows in `truth` (m, k), -1 for padding, among the nearest `NEIGHBOURS`: (m, a)."""
@@ -119,7 +189,7 @@ def best_alpha(scores: Floats, weight: Floats) -> int:
 def standardise(scores: Floats32) -> None:
     """Brings each row to mean 0 and standard deviation 1, in place; a row that is all alike, but for float32's
     rounding, to 0."""
-    size = np.abs(scores).max(axis=1, keepdims=True, initial=0)
+    size = np.maximum(scores.max(axis=1, keepdims=True, initial=0), -scores.min(axis=1, keepdims=True, initial=0))
     np.divide(scores, size, out=scores, where=size > 0)  # what is squared is then at most 1, whatever the space's size
     scores -= scores.mean(axis=1, keepdims=True)
     spread = np.sqrt(np.einsum("ij,ij->i", scores, scores) / scores.shape[1])[:, None]

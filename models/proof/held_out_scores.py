@@ -12,14 +12,16 @@ from models.arrays import Codes, Progress, Scores
 from models.evaluation.retrieval_metrics import METRICS, NEIGHBOURS, RetrievalMetric, recall_at_k, top_k
 from models.evaluation.score_blocks import Searched
 from models.portable import Array, Transformation
-from models.proof.bench import RECALL, ProofBench
+from models.proof.bench import RECALL, ProofBench, label_scores
 from models.proof.fused_scores import ScoresByAlpha
-from models.proof.pushed_scores import PushedScores, pushed_by_label, pushed_with_recall
+from models.proof.pushed_scores import PushedScores, pushed_with_recall
 from models.training.threads import fits_side_by_side
 from models.transformations.mixture import Mover
 from models.transformations.pairs import Pairs
 
 RefitMover = Callable[[Pairs], Mover]
+Pushable = Callable[[Mover, Pairs], Transformation]
+"""What is pushed into queries, given what was learned to transform the gallery, and the pairs that it learned from."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def cross_val_scores(
     *,
     fused: RetrievalMetric,
     learned: Array | None = None,
-    push: bool = False,
+    push: Pushable | None = None,
     progress: Progress | None = None,
 ) -> HeldOutScores:
     """The judged pairs' scores by cross-validation: each fold by a transformation fitted on the others.
@@ -59,28 +61,36 @@ def cross_val_scores(
 
     fold: (n,) int64 the fold of each pair, -1 to learn from it always. learned: (m, d_new) the judged pairs' old
     vectors as transformed where their fold is *not* the one held out; None takes each from its own fold. fused: the
-    metric in which the search by both models is measured as well. push: whether what `refit` learns can be pushed into
-    queries, and this is measured too.
+    metric in which the search by both models is measured as well. push: what can be pushed into queries, which is
+    then measured too; in the same pass over the gallery, which computes the old model's scores once for both.
     """
     folds = int(fold.max()) + 1
     scores = np.full((len(bench.judged), len(METRICS)), np.nan)
-    by_alpha, pushed = bench.unmeasured_by_alpha(fused), PushedScores.unmeasured(bench, fused) if push else None
+    by_alpha, pushed = bench.unmeasured_by_alpha(fused), None if push is None else PushedScores.unmeasured(bench, fused)
     vectors = np.zeros((len(bench.judged), bench.target.dimension), np.float32) if learned is None else learned.copy()
     judged_fold, metric = fold[bench.judged], bench.target.metric
-    if push and bench.labelled:
+    if push is not None and bench.labelled:
         _ = bench.indexed_old  # made here, once: threads that all find it lacking would each make one
 
     def hold_out(k: int) -> None:
-        h = refit(bench.pairs.subset(np.flatnonzero(fold != k)))
+        learned_from = bench.pairs.subset(np.flatnonzero(fold != k))
+        h = refit(learned_from)
         queries = np.flatnonzero(judged_fold == k)
         rows = bench.judged[queries]
         vectors[queries] = bench.transformed_pairs(h, rows)
-        if bench.labelled:
-            gallery = bench.transformed_gallery(h)
-            scores[queries] = bench.scores_by_label(bench.pairs.new[rows], rows, gallery, metric)
-            by_alpha[queries] = bench.fused_by_label(rows, Searched(bench.pairs.new[rows], gallery, metric), fused)
-        if pushed is not None and isinstance(h, Transformation):
-            pushed.fill(queries, pushed_by_label(bench, h, queries, fused))
+        into_queries = None
+        if push is not None and pushed is not None:
+            into_queries = push(h, learned_from).push(bench.pairs.new[rows])
+            pushed.ask(queries, into_queries)
+        if not bench.labelled:
+            return
+        searches = [Searched(bench.pairs.new[rows], bench.transformed_gallery(h), metric)]
+        if into_queries is not None:
+            searches.append(bench.old_gallery_asked(into_queries))
+        of_gallery, *of_queries = bench.by_label(rows, searches, fused)
+        scores[queries], by_alpha[queries] = of_gallery.alone, of_gallery.fused
+        if pushed is not None and of_queries:
+            pushed.found(queries, of_queries[0])
 
     with fits_side_by_side(bench.folds_at_once) as threads:
         for done, _ in enumerate(threads.map(hold_out, range(folds)), start=1):
@@ -123,9 +133,12 @@ def scores_without_refit(bench: ProofBench, h: Mover, fused: RetrievalMetric | N
     by_alpha = bench.unmeasured_by_alpha(fused)
     if bench.labelled:
         gallery = bench.transformed_gallery(h)
-        scores = bench.scores_by_label(new, rows, gallery, metric)
-        if fused is not None:
-            by_alpha = bench.fused_by_label(rows, Searched(new, gallery, metric), fused)
+        if fused is None:
+            codes = bench.pair_code[rows]
+            scores = label_scores(new, codes, gallery, bench.gallery_code, metric, bench.near[rows])
+        else:
+            (found,) = bench.by_label(rows, [Searched(new, gallery, metric)], fused)
+            scores, by_alpha = found.alone, found.fused
     answers = top_k(new, vectors, NEIGHBOURS, metric, queries)
     scores[:, RECALL] = recall_at_k(answers, bench.true_neighbours())
     if fused == "recall@10":

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric, label_metrics
+from models.evaluation.retrieval_metrics import METRICS, RetrievalMetric, cmc, label_metrics, labelled_rows
 from models.evaluation.score_blocks import Searched
 from models.portable import Array, Distance
-from models.proof.fused_scores import FusedSearch, alphas_for, best_alpha
+from models.proof.fused_scores import FusedSearch, LabelsSearched, alphas_for, best_alpha, scores_by_label
 from tests.similarity import similarity
 
 ROWS, QUERIES, CLASSES = 60, 25, 6
@@ -63,6 +63,20 @@ def test_ends_of_the_scale_are_the_searches_of_either_model_alone() -> None:
             side.queries, codes, side.gallery, np.maximum(gallery_codes, 0), side.metric, both.exclude
         )
         np.testing.assert_allclose(found[:, place, 2], np.nan_to_num(alone.average_precision))
+
+
+def test_searches_measured_in_one_pass_are_each_measured_as_if_by_itself() -> None:
+    both, codes, gallery_codes = search()
+    another = Searched(both.old.queries[:, ::-1], both.old.gallery, "ip")
+    searches, alphas = (both.new, another), alphas_for("cmc@1")
+    labels = LabelsSearched(codes, gallery_codes, both.exclude)
+    for side, found in zip(searches, scores_by_label(both.old, searches, labels, alphas, "cmc@1"), strict=True):
+        gallery, known, exclude = labelled_rows(gallery_codes >= 0, side.gallery, gallery_codes, both.exclude)
+        alone = label_metrics(side.queries, codes, gallery, known, side.metric, exclude)
+        expected = [cmc(alone.ranks, 1), cmc(alone.ranks, 5), np.nan_to_num(alone.average_precision)]
+        np.testing.assert_allclose(found.alone[:, :3], np.column_stack(expected))
+        fused = FusedSearch(both.old, side, both.exclude).label_scores(codes, gallery_codes, alphas, "cmc@1")
+        np.testing.assert_array_equal(found.fused, fused)
 
 
 def test_neighbours_are_counted_among_the_ten_nearest_by_the_fused_score() -> None:
