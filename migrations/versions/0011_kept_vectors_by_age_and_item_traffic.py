@@ -1,5 +1,4 @@
-"""Kept vectors are found by their age; how often items were found is counted; jobs that drop what an upgrade wrote into a
-store of the user's own name its gallery's folder"""
+"""Kept vectors are found by their age, items that are found are counted, drops name the folder of their gallery"""
 
 import sqlalchemy as sa
 from alembic import op
