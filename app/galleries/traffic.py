@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.galleries.info import GalleryInfo
@@ -87,6 +87,17 @@ class ItemTraffic:
             parts = [np.array(part, np.int64).reshape(-1, 2) for part in read.partitions()]
         known = np.concatenate([np.empty((0, 2), np.int64), *parts])
         return FoundCounts(known[:, 0], known[:, 1])
+
+    def forget_gone(self, gallery: str, there: Callable[[], RowIds]) -> None:
+        """Removes the counts of items that are gone. there: reads the rows of all items that are there; called once the
+        counts are read, and only where there are any."""
+        counted = self.counts(gallery).rows
+        gone = np.setdiff1d(counted, there()) if len(counted) else counted
+        for start in range(0, len(gone), _ROWS_AT_ONCE):
+            rows = gone[start : start + _ROWS_AT_ONCE].tolist()
+            with self._database.session() as session:  # short ones: nobody waits for long
+                here = ItemTrafficRow.gallery == gallery
+                session.execute(delete(ItemTrafficRow).where(here, ItemTrafficRow.row.in_(rows)))
 
     def close(self) -> None:
         """Writes what waits, once a thread that is writing has ended: the database may be closed afterwards."""
