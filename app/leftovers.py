@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import structlog
 from sqlalchemy.orm import Session
 
@@ -23,9 +24,10 @@ from app.galleries.info import GalleryInfo
 from app.galleries.leftovers import unnamed_in
 from app.galleries.listing import EXPORT_TAG
 from app.galleries.rebuilds import rebuild_of
-from app.index import CollectionRelease
+from app.index import CollectionRelease, RowIds
 from app.keys.access import EVERYTHING
 from app.problems import NotFound
+from app.storage.lance_table import ROW_ID
 from app.storage.shared_files import FETCHING
 
 _TABLES = ("datasets/*/*", "galleries/*/*", "galleries/*/generations/*")
@@ -50,8 +52,8 @@ def leftovers(crosswalk: Crosswalk) -> Iterator[Path]:
 
 
 def sweep_leftovers(crosswalk: Crosswalk) -> None:
-    """Removes what nothing names, and answers of embedders that were kept for long. What cannot be removed is logged,
-    and left to the next sweep."""
+    """Removes what nothing names, answers of embedders that were kept for long, and how often items were found that are
+    gone. What cannot be removed is logged, and left to the next sweep."""
     releasing = crosswalk.galleries.index_engine.releasing()
     for path in _untouched_for_long(crosswalk):
         _remove(path, releasing)
@@ -63,6 +65,8 @@ def sweep_leftovers(crosswalk: Crosswalk) -> None:
                     lock(session, [info.id])
                     for path in _of_gallery(crosswalk, info, session):
                         _remove(path, releasing)
+            if crosswalk.settings.storage_url is None:  # else once the service has started (`app.store_leftovers`)
+                forget_counts_of_gone(crosswalk, info)
         except Exception:  # The service must start all the same.
             log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)
     try:
@@ -92,6 +96,19 @@ def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:
         # Names are asked for afterwards, so that what was found and is named by then is kept.
         kept = named() if old else ()
         yield from (path for path in old if path.name not in kept)
+
+
+def forget_counts_of_gone(crosswalk: Crosswalk, info: GalleryInfo) -> None:
+    """Removes how often items of a gallery were found that have been removed from it."""
+    if info.elsewhere is not None:
+        return
+
+    def there() -> RowIds:
+        scanned = crosswalk.galleries.store(info).items.scan([])
+        rows = [batch.column(ROW_ID).to_numpy().astype(np.int64) for batch in scanned]
+        return np.concatenate([np.empty(0, np.int64), *rows])
+
+    crosswalk.traffic.forget_gone(info.id, there)
 
 
 def run_names(crosswalk: Crosswalk) -> set[str]:

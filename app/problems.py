@@ -280,6 +280,11 @@ class EmbedderWrong(Problem):
         "whoever registered the model at its `embedder` and `dimension`."
     )
 
+    def __init__(self, detail: str, *, maybe_paid: bool = True, **members: Any) -> None:
+        """maybe_paid: as of EmbedderAway; whoever answers what cannot be used may charge for it."""
+        super().__init__(detail, **members)
+        self.maybe_paid = maybe_paid
+
 
 class EmbedderAway(Unavailable):
     slug, title = "embedder-away", "An embedder does not answer right now"

@@ -180,6 +180,7 @@ class Settings(BaseSettings):
     kept_vectors_days: float = Field(
         default=30.0,
         gt=0,
+        le=36_500,
         description="For how long an embedder's answer is kept, so that nobody pays for it again; older ones are "
         "removed at start, by a repair, and before something is embedded.",
     )

@@ -20,7 +20,7 @@ from app.galleries.info import GalleryInfo
 from app.galleries.leftovers import unnamed_keys
 from app.galleries.listing import EXPORT_TAG
 from app.index import CollectionRelease
-from app.leftovers import at_rest, run_names
+from app.leftovers import at_rest, forget_counts_of_gone, run_names
 from app.problems import ObjectStoreAway
 from app.storage.object_store import ObjectStore, StoredObject
 from app.storage.shared_files import shared_files
@@ -81,6 +81,7 @@ def _try_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo, re
     """As `_sweep_gallery`; what fails in one gallery alone is logged. Raises ObjectStoreAway."""
     try:
         _sweep_gallery(crosswalk, store, info, releasing)
+        forget_counts_of_gone(crosswalk, info)
     except ObjectStoreAway:
         raise
     except Exception:  # The other galleries must be swept all the same.

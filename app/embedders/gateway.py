@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -21,6 +22,10 @@ from app.problems import EmbedderAway
 T = TypeVar("T")
 
 _ATTEMPTS, _LONGEST_WAIT_SECONDS = 2, 1.0
+_TURN_SECONDS = 10.0
+"""For how long a request waits for those of other calls before it."""
+_BUSY_SECONDS = 5.0
+"""When to come again where that was too long."""
 
 
 class _Opened:
@@ -30,11 +35,26 @@ class _Opened:
         self.embedder = OpenAIEmbedder(name, options)
         self._name = name
         self._turns = asyncio.Semaphore(options.concurrency)
+        self.of_large_calls = max(1, options.concurrency - 1)
+        self._large_turns = asyncio.Semaphore(self.of_large_calls)
         self._pause = PauseAskedFor(options.longest_wait_seconds)
 
-    async def ask(self, texts: Sequence[str], call: EmbedderCall, longest_wait: float) -> EmbeddedBatch:
-        """Asks once, unless the embedder wants to be left alone for longer than that: raises EmbedderAway then."""
-        async with self._turns:
+    async def ask(
+        self, texts: Sequence[str], call: EmbedderCall, longest_wait: float, *, of_large: bool
+    ) -> EmbeddedBatch:
+        """Asks once, unless the embedder wants to be left alone for longer than that, or others are before it for too
+        long: raises EmbedderAway then. of_large: whether it is one of several requests of a call, which leave one turn
+        to the calls of one request, as far as there are several."""
+        async with AsyncExitStack() as turn:
+            try:
+                async with asyncio.timeout(_TURN_SECONDS):
+                    if of_large:
+                        await turn.enter_async_context(self._large_turns)
+                    await turn.enter_async_context(self._turns)
+            except TimeoutError:
+                raise EmbedderAway(
+                    f"Embedder {self._name!r} is busy with other requests.", connection=self._name, after=_BUSY_SECONDS
+                ) from None
             if (left := self._pause.left) > longest_wait:
                 raise EmbedderAway(
                     f"Embedder {self._name!r} asked to be left alone, for another {math.ceil(left)} s.",
@@ -70,11 +90,16 @@ class GatewayEmbedders:
         )
         prefixed = [how.choice.prefix(side) + text for text in texts]
 
+        parts = [prefixed[start : start + pace.batch] for start in range(0, len(prefixed), pace.batch)]
+        own = asyncio.Semaphore(opened.of_large_calls)  # this call's requests do not wait for a turn before each other
+
         async def asked(part: Sequence[str]) -> EmbeddedBatch:
-            answer: EmbeddedBatch = await retrying(pace)(opened.ask, part, how.call, pace.longest_wait)
+            async with own:
+                answer: EmbeddedBatch = await retrying(pace)(
+                    opened.ask, part, how.call, pace.longest_wait, of_large=len(parts) > 1
+                )
             return answer
 
-        parts = [prefixed[start : start + pace.batch] for start in range(0, len(prefixed), pace.batch)]
         if len(parts) == 1:
             return await asked(parts[0])
         answers = await all_of([asked(part) for part in parts])

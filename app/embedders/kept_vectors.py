@@ -69,6 +69,12 @@ class KeptVectors:
         kind = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
         session.execute(kind.insert(KeptVectorRow).on_conflict_do_nothing(), rows)
 
+    def forget(self, texts: Sequence[str]) -> None:
+        """Removes the vectors of texts, which are stored elsewhere by now."""
+        with self._database.session() as session:
+            for keys in _parts(sorted(self._key(text) for text in texts)):
+                session.execute(delete(KeptVectorRow).where(KeptVectorRow.key.in_(keys)))
+
     def _key(self, text: str) -> bytes:
         of = self._of.copy()
         of.update(hashlib.sha256(text.encode(errors="surrogatepass")).digest())

@@ -19,6 +19,7 @@ from app.embedders.retry_after import seconds_to_wait
 from app.problems import EmbedderAway, EmbedderWrong
 
 _TRY_AGAIN = {408, 409, 425, 429}
+_NOTHING_DONE = {429, 503}
 _BYTES_A_NUMBER, _BYTES_BESIDE = 32, 2**16
 _LONGEST_SAYING = 300
 _NO_ADDRESS = "has an address that is none: the operator corrects `url`."
@@ -26,6 +27,8 @@ _LONG = 8
 """Characters of a secret that is looked for within words too."""
 _READ_IN_THREAD = 2**19
 """Bytes of an answer from which on reading it would keep the event loop from others."""
+_CONNECT_SECONDS = 10.0
+"""One that does not take a connection for so long has read nothing: nothing was paid for."""
 _KEPT_OPEN_SECONDS = 60.0
 """An idle connection is kept for so long, unless the embedder closes it before."""
 
@@ -51,7 +54,9 @@ class OpenAIEmbedder:
         self._session = aiohttp.ClientSession(
             headers={} if credentials is None else {"authorization": credentials},
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_OPEN_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=options.timeout_seconds),
+            timeout=aiohttp.ClientTimeout(
+                total=options.timeout_seconds, sock_connect=min(options.timeout_seconds / 2, _CONNECT_SECONDS)
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
@@ -62,9 +67,11 @@ class OpenAIEmbedder:
             body["dimensions"] = call.dimensions
         try:
             content = await self._answer(body, _BYTES_BESIDE + len(texts) * call.dimension * _BYTES_A_NUMBER)
+        except aiohttp.ConnectionTimeoutError:  # before it can have read anything
+            raise self._away("did not take a connection in time") from None
         except TimeoutError:
             raise self._away(f"did not answer in {self._options.timeout_seconds:g} s", maybe_paid=True) from None
-        except aiohttp.ClientConnectorError as error:  # before it can have read anything
+        except aiohttp.ClientConnectorError as error:  # likewise
             raise self._away(f"cannot be reached ({type(error).__name__})") from None
         except aiohttp.InvalidURL:
             raise self._wrong(_NO_ADDRESS) from None
@@ -100,10 +107,12 @@ class OpenAIEmbedder:
         if (status in _TRY_AGAIN or status >= 500) and not never_again:
             after = seconds_to_wait(answer.headers.get("retry-after"))
             # A proxy's 500, 502 or 504 may follow work that was done, and charged for; 503 says that none was.
-            raise self._away(f"answered {status}", after=after, maybe_paid=status >= 500 and status != 503)
+            raise self._away(
+                f"answered {status}", after=after, maybe_paid=status >= 500 and status not in _NOTHING_DONE
+            )
         if status in (401, 403):
             raise self._wrong(f"answered {status}: it does not take the key that the operator gave the connection.")
-        raise self._wrong(f"answered {status}{self._saying(bytes(content))}")
+        raise self._wrong(f"answered {status}{self._saying(bytes(content))}", maybe_paid=status not in _NOTHING_DONE)
 
     def _saying(self, content: bytes) -> str:
         """What a refusal says, without what is nobody's business."""
@@ -117,8 +126,8 @@ class OpenAIEmbedder:
             f"Embedder {self._name!r} {why}.", connection=self._name, after=after, maybe_paid=maybe_paid
         )
 
-    def _wrong(self, why: str) -> EmbedderWrong:
-        return EmbedderWrong(f"Embedder {self._name!r} {why}", connection=self._name)
+    def _wrong(self, why: str, *, maybe_paid: bool = True) -> EmbedderWrong:
+        return EmbedderWrong(f"Embedder {self._name!r} {why}", connection=self._name, maybe_paid=maybe_paid)
 
 
 def _authorization(key: str | None, place: SplitResult) -> str | None:

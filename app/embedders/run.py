@@ -132,12 +132,10 @@ class _Work:
         try:
             async with self._turns:
                 answer = await self._answer([self._run.prefix + text for text in texts])
-        except EmbedderAway as away:
-            if not away.maybe_paid:
+        except (EmbedderAway, EmbedderWrong) as error:
+            if not error.maybe_paid:
                 await self._books.give_back(aside)
             raise
-        except EmbedderWrong:
-            raise  # whoever answers what cannot be used may charge for it
         reached(Failpoint.EMBEDDING_ANSWERED)
         vectors = dict(zip(texts, answer.vectors, strict=True))
         await self._books.keep(aside, answer.tokens, vectors)

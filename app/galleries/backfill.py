@@ -17,7 +17,7 @@ from app.galleries.orders import Order, Urgency
 from app.galleries.retirement import Retirement
 from app.galleries.schemas import Backfill, BackfillItem, BackfillPoint
 from app.galleries.service import Galleries
-from app.galleries.traffic import ItemTraffic
+from app.galleries.traffic import FoundCounts, ItemTraffic
 from app.problems import WrongState
 from app.storage.lance_table import ROW_ID
 
@@ -41,9 +41,10 @@ class Backfills:
         self._retirement = retirement
         self._findings = findings
 
-    def next(self, gallery: str, order: Order, limit: int) -> Backfill:
+    def next(self, gallery: str, order: Order, limit: int, found: FoundCounts | None = None) -> Backfill:
         """Up to `limit` items that the active generation holds transformed, the most useful to re-embed first.
 
+        found: how often the gallery's items were found, for the order `traffic`; read where it is left out.
         Raises NotFound, and WrongState where that generation is not transformed or nothing is known to order by.
         """
         info = self._galleries.info(gallery)
@@ -58,7 +59,7 @@ class Backfills:
             self._retirement.settle(gallery, generation.number)
         chosen = waiting
         if len(waiting.rows):
-            urgency = self._urgency(info, generation, waiting, current, order)
+            urgency = self._urgency(info, generation, waiting, current, order, found)
             chosen = waiting.take(orders.most_urgent(waiting.rows, urgency, limit))
         share = 1 - len(waiting.rows) / max(1, len(everyone.rows))
         metric, curve = self._curve(info, generation, order, share, len(everyone.rows))
@@ -77,14 +78,20 @@ class Backfills:
         )
 
     def _urgency(
-        self, info: GalleryInfo, generation: GenerationInfo, waiting: Standings, current: GenerationNow, order: Order
+        self,
+        info: GalleryInfo,
+        generation: GenerationInfo,
+        waiting: Standings,
+        current: GenerationNow,
+        order: Order,
+        found: FoundCounts | None,
     ) -> Urgency:
         match order:
             case "uncertainty":
                 return orders.by_uncertainty(_known_uncertainty(info, generation, waiting))
             case "traffic":
-                found = self._traffic.counts(info.id, waiting.rows)
-                return orders.by_traffic(_known_uncertainty(info, generation, waiting), found)
+                found = self._traffic.counts(info.id) if found is None else found
+                return orders.by_traffic(_known_uncertainty(info, generation, waiting), found.of(waiting.rows))
             case "random":
                 return orders.by_chance(waiting.rows)
             case "class_mean_distance":
@@ -166,7 +173,7 @@ def transformed_generation(info: GalleryInfo) -> GenerationInfo:
 
 
 def _known_uncertainty(info: GalleryInfo, generation: GenerationInfo, waiting: Standings) -> NDArray[np.float32]:
-    """The expected error of each item, (m,). Raises WrongState where that of none is known."""
+    """The expected squared error of each item's vector, (m,). Raises WrongState where that of none is known."""
     if np.isnan(waiting.uncertainty).all():
         raise WrongState(
             f"Generation {generation.number} of gallery {info.id!r} does not know how far its vectors are off: the "

@@ -8,6 +8,7 @@ from app.galleries.schemas import Followed
 from app.galleries.service import Galleries
 from app.jobs.schemas import Progress
 from app.jobs.service import Jobs
+from app.jobs.values import JobState
 from app.problems import WrongState
 from app.storage.database import Database
 
@@ -46,5 +47,8 @@ class Following:
     def step_failed(self, session: Session, subject: str, reason: str) -> None:
         """Notes with the gallery why it has not caught up. A subject that is not to follow a gallery is passed over."""
         step, _, folder = subject.partition(" ")
-        if step == STEP:
-            generations.note_not_followed(session, folder, reason)
+        if step != STEP:
+            return
+        jobs = self._jobs.of(session, subject)
+        begun = [job.started_at for job in jobs if job.state == JobState.RUNNING and job.started_at is not None]
+        generations.note_not_followed(session, folder, reason, since=max(begun))

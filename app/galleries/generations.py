@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -104,19 +105,26 @@ def published(session: Session, gallery: str, number: int, version: int, index_n
 
 
 def note_in_store(session: Session, gallery: str, number: int, change: Callable[[InStore], InStore]) -> None:
-    """Notes what was done about a generation's vectors in the user's own store. Raises Conflict."""
-    session.get(GenerationRow, (gallery, number), with_for_update=True)
-    row = _generation(session, gallery, number)
+    """Notes what was done about a generation's vectors in the user's own store. Raises NotFound."""
+    row = session.get(GenerationRow, (gallery, number), with_for_update=True)
+    if row is None or row.state == ABANDONED:
+        raise NotFound(f"Generation {number} of gallery {gallery!r} was removed.")
     if row.in_store is not None:
         row.in_store = change(InStore.from_json(row.in_store)).to_json()
 
 
-def note_not_followed(session: Session, folder: str, reason: str) -> None:
-    """Notes why what upgrades wrote into the user's own store could not catch up. folder: the gallery's."""
+def note_not_followed(session: Session, folder: str, reason: str, since: datetime) -> None:
+    """Notes why what upgrades wrote into the user's own store could not catch up, with those generations that have not
+    since then. folder: the gallery's."""
     made = select(GenerationRow).join(GalleryRow, GalleryRow.id == GenerationRow.gallery)
-    for row in session.scalars(made.where(GalleryRow.folder == folder, GenerationRow.state == READY)):
-        if row.in_store is not None:
-            row.in_store = replace(InStore.from_json(row.in_store), failed=reason).to_json()
+    made = made.where(GalleryRow.folder == folder, GenerationRow.state == READY).order_by(GenerationRow.number)
+    locked = made.with_for_update(of=GenerationRow).execution_options(populate_existing=True)
+    for row in session.scalars(locked):
+        if row.in_store is None:
+            continue
+        before = InStore.from_json(row.in_store)
+        if before.caught_up_at is None or before.caught_up_at < since:
+            row.in_store = replace(before, failed=reason).to_json()
 
 
 def ready_in_store(session: Session, gallery: str, number: int) -> None:
@@ -162,6 +170,14 @@ def galleries_of(session: Session, upgrade: str) -> list[str]:
     """The galleries in which an upgrade made a generation."""
     made = select(GenerationRow.gallery).where(GenerationRow.upgrade == upgrade).order_by(GenerationRow.gallery)
     return list(session.scalars(made))
+
+
+def upgrades_beside(session: Session, upgrade: str) -> list[str]:
+    """The upgrades that made the generations of the galleries in which this one made any, itself among them, in order.
+    No generation is loaded: what is read of them afterwards is as of then."""
+    here = select(GenerationRow.gallery).where(GenerationRow.upgrade == upgrade)
+    made = select(GenerationRow.upgrade).where(GenerationRow.gallery.in_(here), GenerationRow.state != ABANDONED)
+    return sorted({one for one in session.scalars(made) if one is not None})
 
 
 def abandon(session: Session, upgrade: str) -> list[TargetOrder]:

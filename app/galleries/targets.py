@@ -6,8 +6,9 @@ noted afterwards. Whatever is called raises GalleryStoreAway and StoreChanged as
 generation that was forgotten meanwhile, and StoreBusy where others are at work for longer than the caller's patience.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -45,12 +46,13 @@ class StoreTargets:
         with self._held(info, number) as target:
             with self._opened(info) as store:
                 store.make_target(target)
-            self._copied(info, number, target, tick)
+            copied = self._copied(info, number, target, tick)
+            self._note(info, number, partial(_as_copied, copied, utc_now()))
 
     def index(self, info: GalleryInfo, number: int) -> None:
         """Has the store index a generation's vectors, without keeping its readers or writers waiting."""
-        with self._held(info, number) as target, self._opened(info) as store:
-            store.build_index(target)
+        with self._held(info, number) as target:
+            self._indexed(info, target)
 
     def catch_up(
         self, info: GalleryInfo, number: int, tick: CopyProgress | None = None, patience: Patience = FOREVER
@@ -58,7 +60,9 @@ class StoreTargets:
         """Writes the vectors of what was written or changed since, takes out those of what is gone, and has the store
         index them."""
         with self._held(info, number, patience) as target:
-            self._caught_up(info, number, target, tick)
+            copied = self._copied(info, number, target, tick)
+            self._indexed(info, target)
+            self._note(info, number, partial(_as_copied, copied, utc_now()))
 
     @contextmanager
     def alone(self, infos: Sequence[GalleryInfo], patience: Patience = FOREVER) -> Iterator[None]:
@@ -99,7 +103,10 @@ class StoreTargets:
                 statement = store.switch(target).statement
             reached(Failpoint.STORE_SWITCHED)
             self._note(info, number, partial(_with_statement, statement))
-            self._caught_up(info, number, target, tick)
+            copied = self._copied(info, number, target, tick)
+            if copied.written or copied.erased:  # else what `catch_up` had indexed is all there is
+                self._indexed(info, target)
+            self._note(info, number, partial(_as_copied, copied, utc_now()))
 
     def switch_back(self, info: GalleryInfo) -> None:
         """Has the store's readers see the vectors again that were there before any upgrade's. Called as `switch`."""
@@ -113,18 +120,23 @@ class StoreTargets:
 
     def left_between(self) -> list[GalleryInfo]:
         """The galleries whose stores may show something else than the database says, since whoever was switching them
-        died in between. No store is asked."""
-        return [one for one in self._galleries.every() if one.elsewhere is not None and self._locks(one).left_marked]
+        died in between. No store is asked. One whose folder cannot be looked at is logged, and passed over."""
+        return [one for one in self._galleries.every() if one.elsewhere is not None and self._left_marked(one)]
 
     def drop(self, order: TargetOrder) -> None:
         """Removes from the store what an upgrade wrote there, once nobody works at it; readers that see it are switched
-        back before. Nothing where it is gone."""
-        locks = StoreLocks(self._galleries.targets_folder(order.folder))
+        back before. Nothing where it is gone. Where the gallery is too, no folder of it is left."""
+        folder = self._galleries.targets_folder(order.folder)
+        locks = StoreLocks(folder)
         with locks.switching(FOREVER), locks.writing(order.target, FOREVER):
             with opened(self._stores, Elsewhere.from_json(order.store)) as store:
                 store.switch_back(order.target)
                 store.drop(order.target)
             locks.forget(order.target)
+        if all(info.folder != order.folder for info in self._galleries.every()):  # the locks made it anew
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                folder.parent.rmdir()
 
     def _settle(self, info: GalleryInfo) -> None:
         """Brings a store that is marked to what the database says by now."""
@@ -143,6 +155,13 @@ class StoreTargets:
             self._note(now, now.active, partial(_with_statement, statement))
         locks.unmark()
 
+    def _left_marked(self, info: GalleryInfo) -> bool:
+        try:
+            return self._locks(info).left_marked
+        except OSError:
+            log.exception("a store's readers may see what the gallery does not point at", gallery=info.id)
+            return False
+
     def _locks(self, info: GalleryInfo) -> StoreLocks:
         return StoreLocks(self._galleries.targets_folder(info.folder))
 
@@ -156,13 +175,12 @@ class StoreTargets:
     def _opened(self, info: GalleryInfo) -> AbstractContextManager[Store]:
         return opened(self._stores, _elsewhere(info))
 
-    def _caught_up(self, info: GalleryInfo, number: int, target: Target, tick: CopyProgress | None) -> None:
-        self._copied(info, number, target, tick)
+    def _indexed(self, info: GalleryInfo, target: Target) -> None:
         with self._opened(info) as store:
             store.build_index(target)
 
-    def _copied(self, info: GalleryInfo, number: int, target: Target, tick: CopyProgress | None) -> None:
-        """Notes how far the store is up to date once it is. target: held by the caller."""
+    def _copied(self, info: GalleryInfo, number: int, target: Target, tick: CopyProgress | None) -> Copied:
+        """What brought the store up to date. target: held by the caller."""
         elsewhere = _elsewhere(info)
         crossing = self._galleries.lineage(info, number).crossings[-1]
 
@@ -179,11 +197,9 @@ class StoreTargets:
         )
         try:
             with told_as_problems(elsewhere):
-                done = copy_vectors(copying)
+                return copy_vectors(copying)
         except WrittenWrong as error:
             raise StoreChanged(f"In {elsewhere}: {error}. Look what else writes there, and start anew.") from None
-        at = utc_now()
-        self._note(info, number, partial(_as_copied, done, at))
 
     def _note(self, info: GalleryInfo, number: int, change: Callable[[InStore], InStore]) -> None:
         with self._database.session() as session:

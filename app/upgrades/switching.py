@@ -50,7 +50,10 @@ class UpgradeSwitching:
             wanted = [one for one in made if not one.serves or one.gallery.active == one.number]
             self._switch_stores([(one.gallery, one.number) for one in wanted], patience)
             with self._database.session() as session:
-                row = rows.lock(session, upgrade)
+                # All at once, and in order: two that are activated at one moment do not wait for each other.
+                for beside in sorted({upgrade, *generations.upgrades_beside(session, upgrade)}):
+                    rows.lock(session, beside)
+                row = rows.find(session, upgrade)
                 behind = self._behind(session, row, caller)
                 if row.state != UpgradeState.ACTIVE:
                     rows.move(row, Event.ACTIVATED)
@@ -94,9 +97,11 @@ class UpgradeSwitching:
             give_up(session, self._jobs, gallery, number)
 
     def _galleries_of(self, upgrade: str) -> list[GalleryInfo]:
-        """Raises NotFound."""
+        """All that the upgrade was asked for and that are still there, whether it has a generation there by now or not:
+        that may change while others are waited for. Raises NotFound."""
         with self._database.read() as session:
-            return [one.gallery for one in made_generations(session, self._galleries, rows.find(session, upgrade))]
+            asked = set(rows.find(session, upgrade).galleries)
+        return [info for info in self._galleries.every() if info.id in asked]
 
     def _behind(self, session: Session, row: UpgradeRow, caller: Access) -> list[MadeGeneration]:
         """What galleries are to be switched to for the upgrade to be active. Raises WrongState where it cannot be."""

@@ -278,3 +278,14 @@ def test_answers_of_embedders_are_removed_once_they_are_old(crosswalk: Crosswalk
                 session.execute(update(KeptVectorRow).values(created_at=utc_now() - timedelta(days=31)))
     sweep_leftovers(crosswalk)
     assert list(kept.find(["old", "fresh"])) == ["fresh"]
+
+
+def test_how_often_items_were_found_is_forgotten_with_them(crosswalk: Crosswalk) -> None:
+    store, info = gallery(crosswalk), crosswalk.galleries.info("faq")
+    ((row,),) = (batch.column("_rowid").to_pylist() for batch in store.items.scan([]))
+    crosswalk.traffic.found(info, np.array([row, row, row + 1]))
+    crosswalk.traffic.close()
+    counted = np.array([row, row + 1])
+    assert crosswalk.traffic.counts("faq").of(counted).tolist() == [2, 1]
+    sweep_leftovers(crosswalk)
+    assert crosswalk.traffic.counts("faq").of(counted).tolist() == [2, 0]

@@ -33,6 +33,10 @@ class OpenedEmbedder:
         """
         return self._runner.run(self._run.embed(texts, progress))
 
+    def forget(self, texts: Sequence[str]) -> None:
+        """Removes the kept answers of texts whose vectors are stored elsewhere by now."""
+        self._run.kept.forget(texts)
+
 
 @contextmanager
 def opened_embedder(

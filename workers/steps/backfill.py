@@ -8,6 +8,7 @@ from app.backfills.service import BackfillOrder
 from app.composition import Crosswalk, compose
 from app.embedders.configured import ModelEmbedder
 from app.galleries.schemas import Backfill
+from app.galleries.traffic import FoundCounts
 from app.problems import NotFound
 from workers.context import StepContext, StepFailed
 from workers.embedders.opening import OpenedEmbedder, opened_embedder
@@ -24,7 +25,8 @@ def run(context: StepContext) -> None:
     with opened_embedder(
         context.settings, context.database, how, "document", subject=order.id, budget=order.asked.budget
     ) as embedder:
-        outcome = _Backfilling(context, crosswalk, order, embedder).done()
+        found = crosswalk.traffic.counts(order.gallery) if order.asked.order == "traffic" else None
+        outcome = _Backfilling(context, crosswalk, order, embedder, found).done()
     context.finish(lambda session: crosswalk.backfill_runs.finish(session, order.id, outcome))
 
 
@@ -39,12 +41,13 @@ def _embedder(crosswalk: Crosswalk, order: BackfillOrder) -> ModelEmbedder:
 
 @dataclass(frozen=True)
 class _Backfilling:
-    """One attempt at a backfill."""
+    """One attempt at a backfill. found: how often items were found as it began, for the order that goes by it."""
 
     context: StepContext
     crosswalk: Crosswalk
     order: BackfillOrder
     embedder: OpenedEmbedder
+    found: FoundCounts | None
 
     def done(self) -> str:
         """Works until the budget is spent or nothing is left; what it came to, in a sentence."""
@@ -64,7 +67,8 @@ class _Backfilling:
                 return self._told(self._next(0), without, "The budget is spent")
 
     def _next(self, passed_over: int) -> Backfill:
-        part = self.crosswalk.backfills.next(self.order.gallery, self.order.asked.order, _AT_ONCE + passed_over)
+        asked = self.order.asked.order
+        part = self.crosswalk.backfills.next(self.order.gallery, asked, _AT_ONCE + passed_over, self.found)
         if part.generation != self.order.generation:
             raise StepFailed(
                 f"Gallery {self.order.gallery!r} was switched to generation {part.generation} meanwhile. Start a "
@@ -93,6 +97,7 @@ class _Backfilling:
             )
             info = self.crosswalk.galleries.info(self.order.gallery)
             self.crosswalk.retirement.after_put(info, part.model)
+            self.embedder.forget(list(embedded.values()))  # the gallery keeps them from now on
         return bool(done.has.all())
 
     def _told(self, part: Backfill, without: set[str], why: str) -> str:

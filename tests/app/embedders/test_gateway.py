@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.embedders import gateway
 from app.embedders.choice import EmbedderChoice
 from app.embedders.configured import ModelEmbedder
 from app.embedders.gateway import GatewayEmbedders, all_of
@@ -16,6 +17,7 @@ from app.embedders.options import OpenAIOptions
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall
 from app.problems import EmbedderAway
 from tests.embedding_server import EmbeddingServer, embedding_server, hashed
+from tests.waiting import PATIENCE_SECONDS
 from tests.worlds import Floats
 
 CALLS = 6
@@ -62,6 +64,45 @@ def test_no_more_requests_are_under_way_than_a_connection_takes_whoever_asks() -
         answers = ask(server, [[str(number)] for number in range(CALLS)], concurrency=1)
         assert all(isinstance(one, EmbeddedBatch) for one in answers)
         assert most == 1
+
+
+def test_a_call_of_one_request_does_not_stand_behind_one_of_many() -> None:
+    single = threading.Event()
+
+    def embed(text: str) -> Floats:
+        if text == "single":
+            single.set()
+        else:
+            assert single.wait(PATIENCE_SECONDS)
+        return hashed(5)(text)
+
+    with embedding_server(embed) as server:
+        large, one = ask(server, [[str(number) for number in range(CALLS)], ["single"]], concurrency=2, batch=1)
+        assert isinstance(large, EmbeddedBatch)
+        assert isinstance(one, EmbeddedBatch)
+
+
+def test_a_call_does_not_wait_for_others_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "_TURN_SECONDS", 0.01)
+    away = threading.Event()
+
+    def embed(text: str) -> Floats:
+        assert away.wait(PATIENCE_SECONDS)
+        return hashed(5)(text)
+
+    async def asked(how: ModelEmbedder) -> None:
+        embedders = GatewayEmbedders()
+        before = asyncio.create_task(embedders.embedded(how, "query", ["before"]))
+        await asyncio.sleep(0)
+        with pytest.raises(EmbedderAway, match="is busy"):
+            await embedders.embedded(how, "query", ["behind"])
+        away.set()
+        assert (await before).vectors.shape == (1, 5)
+        await embedders.close()
+
+    with embedding_server(embed) as server:
+        options = OpenAIOptions(url=f"{server.url}/v1", concurrency=1)
+        asyncio.run(asked(ModelEmbedder("e5", options, EmbedderChoice(connection="e5"), EmbedderCall("test-model", 5))))
 
 
 def test_an_embedder_that_wants_to_be_left_alone_is_not_asked_by_others() -> None:

@@ -1,14 +1,17 @@
 """An embedder over HTTP: its answers are checked, its wishes heeded, and its secrets stay where they are."""
 
 import asyncio
+import socket
 import traceback
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.embedders import openai_protocol
 from app.embedders.openai_protocol import OpenAIEmbedder
 from app.embedders.options import OpenAIOptions
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall
@@ -114,6 +117,19 @@ def test_what_may_pass_is_told_apart_with_the_pause_and_whether_it_may_have_been
 def test_an_embedder_that_is_not_there_was_certainly_not_paid() -> None:
     with pytest.raises(EmbedderAway) as raised:
         embedded(EmbeddingServer(hashed(5), url="http://127.0.0.1:1"))
+    assert not raised.value.maybe_paid
+
+
+def test_an_embedder_that_takes_no_connection_was_certainly_not_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_protocol, "_CONNECT_SECONDS", 0.1)
+    with ExitStack() as held:
+        full = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # more than are kept until somebody accepts them
+            waits = held.enter_context(socket.socket())
+            waits.setblocking(False)
+            waits.connect_ex(full.getsockname())
+        with pytest.raises(EmbedderAway, match="did not take a connection") as raised:
+            embedded(EmbeddingServer(hashed(5), url=f"http://127.0.0.1:{full.getsockname()[1]}"))
     assert not raised.value.maybe_paid
 
 

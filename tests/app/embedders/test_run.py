@@ -97,6 +97,22 @@ def test_answers_that_came_before_a_failure_are_kept(desk: Desk, server: Embeddi
     assert server.charged.count(TEXTS[0]) == 1
 
 
+def test_a_refusal_that_is_final_and_of_which_nothing_was_done_costs_nothing(
+    desk: Desk, server: EmbeddingServer
+) -> None:
+    server.then("429 x-should-retry: false")
+    with pytest.raises(EmbedderWrong):
+        desk.embed(TEXTS[:3], EmbeddingBudget(items=3))
+    assert desk.spent.items == 0
+
+
+def test_what_is_stored_elsewhere_is_forgotten(each_database: Database, server: EmbeddingServer) -> None:
+    Desk(each_database, server).embed(TEXTS[:6])
+    kept = KeptVectors(each_database, "e5", f"{server.url}/v1", CALL, "")
+    kept.forget(TEXTS[:4])
+    assert sorted(kept.find(TEXTS)) == TEXTS[4:6]
+
+
 @pytest.mark.parametrize("faults", [[], ["drop", "429 Retry-After: 0", "drop", "500", "stall", None, "drop"]])
 @pytest.mark.parametrize(("concurrency", "items"), [(1, 20), (4, 20), (7, 1)])
 def test_a_budget_of_items_is_never_exceeded(

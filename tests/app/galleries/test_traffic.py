@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
+from typing import Any
+
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from app.composition import compose
 from app.galleries import traffic
@@ -15,6 +20,7 @@ from app.index import PADDING
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import Database
+from tests.waiting import PATIENCE_SECONDS
 
 NEVER_SOON = 3600.0
 ROWS = np.arange(5)
@@ -34,7 +40,7 @@ def counted(database: Database, info: GalleryInfo, *answers: list[list[int]], se
     for answer in answers:
         gateway.found(info, np.array(answer, np.int64))
     gateway.close()
-    return [int(count) for count in gateway.counts("shop", ROWS)]
+    return [int(count) for count in gateway.counts("shop").of(ROWS)]
 
 
 def test_what_gateways_found_is_added_up(shop: GalleryInfo, each_database: Database) -> None:
@@ -53,8 +59,53 @@ def test_of_more_than_is_written_at_one_time_the_most_frequent_are(
 def test_memory_for_what_waits_is_bounded(
     shop: GalleryInfo, each_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traffic, "_MOST_NUMBERS", 3)
+    monkeypatch.setattr(traffic, "_MOST_NUMBERS", 3 + 2 * 32)
     assert counted(each_database, shop, [[0, 1]], [[2, 3]], [[4]]) == [1, 1, 0, 0, 1]
+    assert counted(each_database, shop, [[], [], []], [[0, 1]], [[4]], [[4]]) == [2, 2, 0, 0, 2]
+
+
+def test_what_waits_keeps_no_more_than_itself(shop: GalleryInfo, each_database: Database) -> None:
+    gateway = ItemTraffic(each_database, NEVER_SOON)
+    rows = np.array([[1, 2], [3, 4]])
+    of_all = weakref.ref(rows)
+    gateway.found(shop, rows[:1])
+    del rows
+    assert of_all() is None
+    gateway.close()
+    assert gateway.counts("shop").of(ROWS).tolist() == [0, 1, 1, 0, 0]
+
+
+def test_closing_waits_for_a_thread_that_is_writing(
+    shop: GalleryInfo, each_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+    write = ItemTraffic._write
+
+    def begun(self: ItemTraffic) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            writing.set()
+            assert go_on.wait(PATIENCE_SECONDS)
+        write(self)
+
+    monkeypatch.setattr(ItemTraffic, "_write", begun)
+    gateway = ItemTraffic(each_database, 0.001)
+    gateway.found(shop, np.array([[1, 1]]))
+    assert writing.wait(PATIENCE_SECONDS)
+    gateway.close()
+    assert gateway.counts("shop").of(ROWS).tolist() == [0, 2, 0, 0, 0]
+    go_on.set()
+
+
+def test_what_is_counted_at_one_time_is_one_commit(
+    shop: GalleryInfo, each_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "_ROWS_AT_ONCE", 2)
+    gateway, commits = ItemTraffic(each_database, NEVER_SOON), list[Any]()
+    gateway.found(shop, ROWS.reshape(1, -1))
+    event.listen(each_database.engine, "commit", commits.append)
+    gateway.close()
+    assert len(commits) == 1
+    assert gateway.counts("shop").of(ROWS).tolist() == [1] * 5
 
 
 def test_a_gallery_registered_anew_inherits_no_counts(shop: GalleryInfo, each_settings: Settings) -> None:
@@ -65,7 +116,7 @@ def test_a_gallery_registered_anew_inherits_no_counts(shop: GalleryInfo, each_se
     made.galleries.delete("shop")
     made.galleries.create(NewGallery(id="shop", model="old"))
     gateway.close()
-    assert gateway.counts("shop", ROWS).tolist() == [0] * 5
+    assert gateway.counts("shop").of(ROWS).tolist() == [0] * 5
     made.close()
 
 

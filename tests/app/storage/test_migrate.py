@@ -1,5 +1,6 @@
 """Migrations make the tables that the code declares, whoever applies them, and however many at once."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,15 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 import app
+from app.galleries.generations import TargetOrder
+from app.jobs.tables import JobRow
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.migrate import configuration, migrate, pending
+from app.stores.protocol import Target
 from app.tables import metadata
 from tests.waiting import PATIENCE_SECONDS
 
@@ -97,4 +101,45 @@ def test_upgrades_of_an_older_database_are_kept(empty: Database) -> None:
     with empty.read() as session:
         assert session.execute(text("SELECT id, source, target FROM upgrades")).all() == [("u", "old", "new")]
         assert inspect(session.connection()).get_foreign_keys("upgrades") == []
+    empty.close()
+
+
+@pytest.mark.parametrize(("folder", "named"), [("faq-1234abcd", "faq-1234abcd"), ("faq-5678abcd", "gone-1234abcd")])
+def test_what_an_older_release_was_about_to_drop_is_still_dropped(empty: Database, folder: str, named: str) -> None:
+    store = {"connection": "shop", "place": {"table": "items"}}
+    target = {"name": "crosswalk_1234abcd_2", "dimension": 2, "metric": "ip"}
+    order = {"upgrade": "u", "store": store, "target": target}
+    config = configuration()
+    with empty.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0010")
+        now = "'2026-01-01 00:00:00'"
+        connection.execute(text(f"INSERT INTO models (id, dimension, metric, created_at) VALUES ('m', 2, 'ip', {now})"))
+        connection.execute(
+            text(
+                "INSERT INTO galleries (id, folder, model, index_options, active, created_at) "
+                f"VALUES ('faq', '{folder}', 'm', '{{}}', 1, {now})"
+            )
+        )
+        for job, state, arguments in (
+            ("waits", "queued", order),
+            ("runs", "running", order),
+            ("ended", "succeeded", order),
+            ("new", "queued", {"folder": "faq-1234abcd", "store": store, "target": target}),
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO jobs (id, step, subject, arguments, state, attempts, available_at, cancel_requested, "
+                    f"checkpoint, created_at) VALUES ('{job}', 'drop_target', 's', :arguments, '{state}', 0, {now}, "
+                    f"false, '{{}}', {now})"
+                ),
+                {"arguments": json.dumps(arguments)},
+            )
+    migrate(empty)
+    with empty.read() as session:
+        jobs = {job.id: job.arguments for job in session.scalars(select(JobRow))}
+    drop = TargetOrder(named, store, Target("crosswalk_1234abcd_2", 2, "ip"))
+    assert TargetOrder.from_json(jobs["waits"]) == TargetOrder.from_json(jobs["runs"]) == drop
+    assert jobs["ended"] == order
+    assert jobs["new"]["folder"] == "faq-1234abcd"
     empty.close()

@@ -263,6 +263,25 @@ def test_dropped_vectors_are_forgotten_at_once_and_go_by_a_job(shop: TableGaller
         shop.crosswalk.upgrades.activate("upg", EVERYTHING)
 
 
+def test_what_is_dropped_after_its_gallery_was_deleted_leaves_no_folder(shop: TableGallery) -> None:
+    folder = shop.crosswalk.galleries.folder(shop.info()).folder
+    shop.crosswalk.upgrades.activate("upg", EVERYTHING)
+    shop.crosswalk.upgrades.roll_back("upg", EVERYTHING)
+    shop.crosswalk.upgrades.drop("faq", 2, EVERYTHING)
+    shop.crosswalk.galleries.delete("faq")
+    assert do_step(shop.crosswalk) == "drop_target"
+    assert (shop.table.added(), folder.exists()) == ([], False)
+
+
+def test_a_generation_that_is_given_up_while_it_catches_up_is_not_found(shop: TableGallery) -> None:
+    def given_up(*_: int) -> None:
+        if 2 in shop.info().generations:
+            shop.crosswalk.upgrades.cancel("upg")
+
+    with pytest.raises(NotFound, match="was removed"):
+        shop.crosswalk.store_targets.catch_up(shop.info(), 2, given_up)
+
+
 class Holding:
     """Another thread that holds something while the context is open."""
 
@@ -326,6 +345,19 @@ def test_why_a_gallery_could_not_catch_up_is_shown_until_it_has(shop: TableGalle
     crosswalk.following.ask("faq")
     assert do_step(crosswalk) == "follow"
     assert told() == [None, None]
+
+
+def test_a_generation_that_caught_up_is_not_said_to_have_failed_with_another(shop: TableGallery) -> None:
+    crosswalk = shop.crosswalk
+    shop.upgrade("next", ["faq"])
+    crosswalk.following.ask("faq")
+    leases = Leases(crosswalk.database, crosswalk.settings, crosswalk.step_failed)
+    lease = leases.claim(["follow"])
+    assert lease is not None
+    crosswalk.store_targets.catch_up(shop.info(), 2)
+    leases.fail(lease, "The column is gone.")
+    told = {number: one.in_store and one.in_store.failed for number, one in shop.info().generations.items()}
+    assert told == {1: None, 2: None, 3: "The column is gone."}
 
 
 def write_index(path: Path, vectors: Floats) -> None:
