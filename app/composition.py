@@ -138,6 +138,7 @@ class Crosswalk:
         await self.asked_embedders.close()
 
     def close(self) -> None:
+        self.search.close()
         self.vector_keeper.close()
         self.traffic.close()
         self.key_ring.note_last_use()

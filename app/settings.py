@@ -236,7 +236,10 @@ class Settings(BaseSettings):
         default=1_000, gt=10, description="Most candidates that a cascade re-ranks for 10 answers."
     )
     cascade_memory_bytes: int = Field(
-        default=2**28, ge=0, description="Most memory for the transformed rows of one cascade, kept for later queries."
+        default=2**28,
+        ge=0,
+        description="Most memory for the transformed rows of one cascade, kept for later queries. Where the "
+        "crossing is not linear, it is filled beside searches from the first one on; 0 keeps none.",
     )
     reranked_candidates: int = Field(
         default=50, gt=0, le=10_000, description="Candidates that route `reranked` ranks by their real vectors."

@@ -69,6 +69,15 @@ class Search:
         self._reranked = reranked
         self._traffic = traffic
 
+    @property
+    def works_ahead(self) -> bool:
+        """Whether rows are being transformed that no query waits for."""
+        return self._reranking.works_ahead
+
+    def close(self) -> None:
+        """Ends what is done beside searches."""
+        self._reranking.close()
+
     def search(
         self,
         resolved: ResolvedSearch,

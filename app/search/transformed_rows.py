@@ -23,6 +23,15 @@ class TransformedRows:
         self._rows, self._versions = np.full(slots, -1), np.full(slots, -1)
         self._vectors = np.empty((slots, dimension), np.float32)  # takes memory slot by slot, as it is written to
 
+    @property
+    def slots(self) -> int:
+        """How many rows there is room for."""
+        return len(self._rows)
+
+    def vacant(self, rows: RowIds) -> npt.NDArray[np.bool_]:
+        """Which of the rows (n,) would take no other's place: (n,) bool."""
+        return np.asarray(self._rows[rows % len(self._rows)] < 0)
+
     def take(self, rows: RowIds, versions: RowIds) -> tuple[Vectors, npt.NDArray[np.bool_]]:
         """Vectors (n, d) of the rows (n,) as of the versions (n,), and which of them are here (n,) bool."""
         slots = rows % len(self._rows)
@@ -30,11 +39,16 @@ class TransformedRows:
             here = (self._rows[slots] == rows) & (self._versions[slots] == versions)
             return self._vectors[slots], here
 
-    def keep(self, rows: RowIds, versions: RowIds, vectors: Vectors) -> None:
-        """Keeps vectors (n, d) of the rows (n,), none twice, as of the versions (n,)."""
+    def keep(self, rows: RowIds, versions: RowIds, vectors: Vectors) -> Vectors:
+        """Keeps vectors (n, d) of the rows (n,), none twice, as of the versions (n,). Returns them, (n, d), with what
+        was made first in the place of what another made meanwhile of the same row: the two may round differently."""
         _, last = np.unique((rows % len(self._rows))[::-1], return_index=True)
         chosen = len(rows) - 1 - last  # of rows that share a slot, one: its three parts must be of the same row
-        slots = rows[chosen] % len(self._rows)
+        slots = rows % len(self._rows)
         with self._lock:
+            here = (self._rows[slots] == rows) & (self._versions[slots] == versions)
+            standing = np.where(here[:, None], self._vectors[slots], vectors) if here.any() else vectors
+            slots = slots[chosen]
             self._rows[slots], self._versions[slots] = rows[chosen], versions[chosen]
-            self._vectors[slots] = vectors[chosen]
+            self._vectors[slots] = standing[chosen]
+        return standing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -23,9 +23,21 @@ from app.storage.database import Database
 from app.storage.lance_table import vector_type
 from models.portable import Array, Distance, Space
 from tests.app.crossings import network_crossing
+from tests.waiting import wait_until
 
 OLD, SIDE, NEW, ITEMS = 6, 3, 8, 60
 NAME = ("gallery", "1", "upgrade")
+
+
+@dataclass(frozen=True)
+class CountingCrossing(Crossing):
+    """A crossing that tells how many rows it has transformed, call by call."""
+
+    calls: list[int] = field(default_factory=list)
+
+    def apply(self, embeddings: Array, side: Array | None, has_side: np.ndarray) -> Array:
+        self.calls.append(len(embeddings))
+        return super().apply(embeddings, side, has_side)
 
 
 @dataclass
@@ -94,6 +106,7 @@ def scene(request: pytest.FixtureRequest, settings: Settings, database: Database
     beside = [None if row % 5 == 0 else side[row] for row in range(ITEMS)]
     made.put(id=[f"i{row}" for row in range(ITEMS)], embedding=list(vectors), side_information=beside)
     yield made
+    made.reranking.close()
     crosswalk.close()
 
 
@@ -136,6 +149,41 @@ def test_answers_are_the_best_of_the_candidates_that_the_push_proposes_whatever_
         alone, _ = scene.search(query[None], k, candidates)
         np.testing.assert_array_equal(alone.rows[0], hits.rows[number])
         np.testing.assert_array_equal(alone.scores[0], hits.scores[number])
+
+
+def counted(crossing: Crossing) -> CountingCrossing:
+    return CountingCrossing(crossing.chosen, crossing.plain)
+
+
+def test_after_a_first_search_candidates_that_no_query_had_are_transformed_already(scene: RerankingScene) -> None:
+    scene.crossing = crossing = counted(scene.crossing)
+    scene.search(random(1, NEW, 5), 1, 2)
+    wait_until(lambda: not scene.reranking.works_ahead, "every row to be transformed")
+    ahead = sum(crossing.calls)
+    assert ITEMS <= ahead <= ITEMS + 2  # the query's own candidates may be transformed by both
+    scene.same(random(9, NEW, 6), 10)
+    assert sum(crossing.calls) == ahead + ITEMS  # which the rewritten gallery took, to compare with
+    scene.put(id=["i1"], embedding=list(random(1, OLD, 7)))
+    scene.same(random(9, NEW, 6), 10)
+
+
+def test_rows_are_transformed_ahead_only_where_there_is_room_and_a_network_is_to_be_spared(
+    scene: RerankingScene,
+) -> None:
+    room = 10
+    scene.crossing = crossing = counted(scene.crossing)
+    scene.reranking = Reranking(room * (4 * NEW + 16))
+    scene.search(random(1, NEW, 5), 1, 2)
+    wait_until(lambda: not scene.reranking.works_ahead, "the room to be filled")
+    assert room <= sum(crossing.calls) <= room + 2
+    scene.same(random(9, NEW, 6), 10)
+    for spared, reranking in (
+        (scene.crossing, Reranking(0)),
+        (replace(crossing, chosen=crossing.plain), Reranking(99)),
+    ):
+        scene.crossing, scene.reranking = spared, reranking
+        scene.search(random(1, NEW, 5), 1, 2)
+        assert not scene.reranking.works_ahead
 
 
 def test_rows_are_transformed_again_where_there_is_no_room_to_keep_them(scene: RerankingScene) -> None:
