@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from sqlalchemy import event
 
 from app.composition import Crosswalk, compose
 from app.galleries import generations
@@ -91,3 +94,19 @@ def test_what_a_gallery_is_searched_through_cannot_be_cancelled(crosswalk: Cross
     crosswalk.upgrades.switch("a", 1, EVERYTHING)
     crosswalk.upgrades.cancel("both")
     assert _now(crosswalk) == ("cancelled", 1, 1)
+
+
+@pytest.mark.parametrize("each_settings", ["postgresql"], indirect=True)
+def test_activating_locks_upgrades_in_order_and_before_galleries(crosswalk: Crosswalk) -> None:
+    store_upgrade(crosswalk.database, "also", UpgradeState.READY, ["b"])
+    _build(crosswalk, "also", "b")
+    locked: list[str] = []
+
+    def noted(_connection: Any, _cursor: Any, statement: str, parameters: dict[str, str], *_: Any) -> None:
+        if "FOR UPDATE" in statement:
+            name = next(iter(parameters.values()))
+            locked.append(f"upgrade {name}" if "FROM upgrades" in statement else f"gallery {name}")
+
+    event.listen(crosswalk.database.engine, "before_cursor_execute", noted)
+    crosswalk.upgrades.activate("both", EVERYTHING)
+    assert list(dict.fromkeys(locked)) == ["upgrade also", "upgrade both", "gallery a", "gallery b"]
