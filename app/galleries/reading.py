@@ -103,7 +103,8 @@ class ItemsInStore:
         return self.by_id(found, columns)
 
     def _named(self, columns: Sequence[str] | None) -> list[str]:
-        return list(self._columns if columns is None else columns)
+        """The columns to read: all but images, which are large, where none are named."""
+        return [name for name in self._columns if name != IMAGE] if columns is None else list(columns)
 
     def _read(self, names: Sequence[str]) -> list[Column]:
         return list(dict.fromkeys(["id", *(self._columns[name] for name in names)]))
