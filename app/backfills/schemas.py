@@ -36,9 +36,15 @@ class NewBackfillRun(BaseModel):
     order: Annotated[Order, Field(description="Which items first, as in GET /galleries/{gallery}/backfill.")] = (
         "uncertainty"
     )
-    text: Annotated[str, Field(min_length=1, max_length=256, description="The field of payloads that is embedded.")] = (
-        "text"
-    )
+    text: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="The field of payloads that is embedded: a text, or an image as base64 where the model embeds "
+            "images.",
+        ),
+    ] = "text"
 
 
 class BackfillRun(BaseModel):

@@ -76,9 +76,10 @@ class BackfillRuns:
 
     def require_work(self, gallery: str, request: NewBackfillRun) -> None:
         """What takes too long for a transaction: raises NotFound, WrongState where the items of a gallery cannot be put
-        into the order that is asked for, and Unprocessable where they have no texts."""
-        self._backfills.next(gallery, request.order, 1)
-        self._checks.have_texts([gallery], request.text)
+        into the order that is asked for or a model that embeds by itself is not trained yet, and Unprocessable where
+        they have no texts, or images where these are embedded."""
+        model = self._backfills.next(gallery, request.order, 1).model
+        self._checks.have_texts(model, [gallery], request.text)
 
     def get(self, gallery: str, run: str) -> BackfillRun:
         """Raises NotFound."""

@@ -130,7 +130,7 @@ def re_embed(
     budget: Annotated[float | None, typer.Option(help="Most money that embedding may cost.")] = None,
     items: Annotated[int | None, typer.Option(help="Most items that are embedded.")] = None,
     order: Annotated[str, typer.Option(help="As of `backfill`.")] = "uncertainty",
-    text: Annotated[str, typer.Option(help="The field of payloads that is embedded.")] = "text",
+    text: Annotated[str, typer.Option(help="The field of payloads with texts, or images as base64.")] = "text",
     follow: Annotated[bool, typer.Option("--follow", help="Show progress until it ends.")] = False,
     url: Url = None,
 ) -> None:

@@ -12,7 +12,7 @@ def upgrade_by_embedding(
     to: Annotated[str, typer.Option(help="The model to cross to; it names an embedder.")],
     pairs: Annotated[int, typer.Option(help="How many items are chosen and embedded, to learn from.")] = 1000,
     gallery: Annotated[list[str] | None, typer.Option(help="Which galleries. [default: all in the old space]")] = None,
-    text: Annotated[str, typer.Option(help="The field of payloads that is embedded.")] = "text",
+    text: Annotated[str, typer.Option(help="The field of payloads with texts, or images as base64.")] = "text",
     budget: Annotated[float | None, typer.Option(help="Most money that embedding may cost.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(help="Most tokens that may be embedded.")] = None,
     budget_items: Annotated[int | None, typer.Option(help="Most texts that may be embedded.")] = None,

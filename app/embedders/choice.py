@@ -11,6 +11,9 @@ from app.ids import Line, ResourceId
 EmbeddingSide = Literal["query", "document"]
 """What a text is, which some models are told by a prefix."""
 
+EmbedderInput = Literal["text", "image"]
+"""What an embedder reads of an item. An image is handed on as base64 of its encoded file, as texts are."""
+
 
 class EmbedderChoice(BaseModel):
     """What a model says of its embedder. The address and the key are the operator's, and never said here."""
@@ -38,3 +41,24 @@ class EmbedderChoice(BaseModel):
 
     def prefix(self, side: EmbeddingSide) -> str:
         return self.query_prefix if side == "query" else self.document_prefix
+
+
+class TrainedHere(BaseModel):
+    """The embedder that a model has which was trained here, unless it names another: itself. It needs no connection,
+    since its weights are among the artifacts of what trained it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Annotated[
+        Literal["trained_here"], Field(description="The model itself, once it is trained; workers embed with it.")
+    ] = "trained_here"
+    run: Annotated[str, Field(description="What trained it: its `trained_by`.")]
+    reads: Annotated[EmbedderInput, Field(description="Of items: their texts, or their images.")]
+
+    def prefix(self, side: EmbeddingSide) -> str:
+        """None: it embeds queries as it embeds documents."""
+        return ""
+
+
+ModelsEmbedder = EmbedderChoice | TrainedHere
+"""What makes a model's vectors, as the registry knows it."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from app.connections.file import ConfiguredConnection
 from app.connections.options import checked_options
 from app.embedders.budget import EmbeddingBudget
-from app.embedders.choice import EmbedderChoice, EmbeddingSide
+from app.embedders.choice import EmbedderChoice, EmbedderInput, EmbeddingSide, ModelsEmbedder, TrainedHere
 from app.embedders.kept_vectors import KeptVectors
-from app.embedders.options import EMBEDDER_KINDS, LocalOptions, OpenAIOptions
+from app.embedders.options import EMBEDDER_KINDS, LocalOptions, OpenAIOptions, TrainedHereOptions
 from app.embedders.protocol import EmbedderCall, TextEmbedder
 from app.embedders.run import EmbeddingRun
 from app.embedders.spending import Spending
@@ -21,12 +21,18 @@ from models.portable import Distance
 
 @dataclass(frozen=True)
 class ModelEmbedder:
-    """How the vectors of one model are made. connection: its name; call: what is asked with each batch."""
+    """How the vectors of one model are made. connection: its name, or of a model that was trained here what trained it;
+    call: what is asked with each batch."""
 
     connection: str
-    options: OpenAIOptions | LocalOptions
-    choice: EmbedderChoice
+    options: OpenAIOptions | LocalOptions | TrainedHereOptions
+    choice: ModelsEmbedder
     call: EmbedderCall
+
+    @property
+    def reads(self) -> EmbedderInput:
+        """What of an item is embedded."""
+        return self.choice.reads if isinstance(self.choice, TrainedHere) else "text"
 
     def run(
         self,
@@ -79,9 +85,12 @@ class ConfiguredEmbedders:
                 pointer=f"{pointer}/dimensions",
             )
 
-    def of(self, choice: EmbedderChoice, dimension: int, metric: Distance) -> ModelEmbedder:
+    def of(self, choice: ModelsEmbedder, dimension: int, metric: Distance) -> ModelEmbedder:
         """The embedder of a model of so many dimensions, whose vectors are compared by `metric`. Raises EmbedderWrong
         where the operator has taken its connection away since the model was registered."""
+        if isinstance(choice, TrainedHere):
+            call = EmbedderCall(choice.run, dimension, cosine=metric == "cosine")
+            return ModelEmbedder(choice.run, TrainedHereOptions(run=choice.run), choice, call)
         options = self._options.get(choice.connection)
         if options is None:
             raise EmbedderWrong(

@@ -47,6 +47,11 @@ class EmbedderOptions(ConnectionOptions, ABC):
 
     @property
     @abstractmethod
+    def told(self) -> str:
+        """What such an embedder is, as a sentence names it."""
+
+    @property
+    @abstractmethod
     def place(self) -> str:
         """Where the embedder is, by which it is told from one that had the same name before. It is never shown."""
 
@@ -62,6 +67,10 @@ class OpenAIOptions(EmbedderOptions):
     encoding: Literal["float", "base64"] = "float"
 
     @property
+    def told(self) -> str:
+        return "a server"
+
+    @property
     def place(self) -> str:
         return self.url
 
@@ -74,8 +83,27 @@ class LocalOptions(EmbedderOptions):
     max_tokens: Annotated[int, Field(gt=0, le=65_536)] | None = None
 
     @property
+    def told(self) -> str:
+        return "a folder"
+
+    @property
     def place(self) -> str:
         return str(self.folder)
+
+
+class TrainedHereOptions(EmbedderOptions):
+    """A model that was trained here; no connection is of this kind. run: what trained it, whose artifacts hold its
+    weights."""
+
+    run: str
+
+    @property
+    def told(self) -> str:
+        return "the model itself, which was trained here"
+
+    @property
+    def place(self) -> str:
+        return self.run
 
 
 EMBEDDER_KINDS: Mapping[str, type[OpenAIOptions] | type[LocalOptions]] = MappingProxyType(

@@ -14,8 +14,8 @@ from app.storage.lance_table import ROW_ID, embedding_column
 from app.stores.kinds import ConfiguredStores
 from app.stores.protocol import Column, StoreDescription
 
-TEXT = "text"
-"""The column of what a model embeds, of items in a store of the user's own whose gallery says where it is."""
+TEXT, IMAGE = "text", "image"
+"""The columns of what a model embeds, of items in a store of the user's own whose gallery says where it is."""
 
 _IDS_AT_ONCE = 2_000
 
@@ -55,6 +55,8 @@ class ItemsInStore:
         }
         if elsewhere.place.text is not None:
             self._columns[TEXT] = "text"
+        if elsewhere.place.image is not None:
+            self._columns[IMAGE] = "image"
 
     def describe(self, *, roughly: bool = False) -> StoreDescription:
         """roughly: as `Store.describe`."""
@@ -101,7 +103,8 @@ class ItemsInStore:
         return self.by_id(found, columns)
 
     def _named(self, columns: Sequence[str] | None) -> list[str]:
-        return list(self._columns if columns is None else columns)
+        """The columns to read: all but images, which are large, where none are named."""
+        return [name for name in self._columns if name != IMAGE] if columns is None else list(columns)
 
     def _read(self, names: Sequence[str]) -> list[Column]:
         return list(dict.fromkeys(["id", *(self._columns[name] for name in names)]))

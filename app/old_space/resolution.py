@@ -10,7 +10,7 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.fusions import has_fusion, open_fusion
 from app.artifacts.shared import SharedArtifacts
 from app.embedders.configured import ConfiguredEmbedders, ModelEmbedder
-from app.embedders.options import LocalOptions
+from app.embedders.options import OpenAIOptions
 from app.keys.access import Access
 from app.problems import NoRoute
 from app.registry.service import Models
@@ -107,10 +107,13 @@ class OldSpaceResolver:
         new = None if target.embedder is None else self._embedders.of(target.embedder, target.dimension, target.metric)
         if new is None:
             raise _none(served, f"Model {target.id!r} names no embedder, so its vectors cannot be made here.")
-        if isinstance(new.options, LocalOptions):
-            raise _none(served, f"The embedder of {target.id!r} is a folder, which workers load, and not the gateway.")
+        if not isinstance(new.options, OpenAIOptions):
+            raise _none(
+                served,
+                f"The embedder of {target.id!r} is {new.options.told}, which workers load, and not the gateway.",
+            )
         old = None if source.embedder is None else self._embedders.of(source.embedder, source.dimension, source.metric)
-        if old is not None and isinstance(old.options, LocalOptions):
+        if old is not None and not isinstance(old.options, OpenAIOptions):
             old = None
         self._shared.refresh()
         artifacts = UpgradeArtifacts(self._settings.artifacts_dir, served.id)

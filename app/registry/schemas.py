@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.embedders.choice import EmbedderChoice
+from app.embedders.choice import EmbedderChoice, ModelsEmbedder
 from app.ids import Line, ResourceId
 from app.jobs.schemas import Progress
 from app.validation import wrong
@@ -39,8 +39,8 @@ QuerySide = Literal["same", "apart"]
 """Whether a model embeds queries as it embeds documents."""
 
 
-class NewModel(BaseModel):
-    """What registers one version of an embedding model. It may be a black box of which only vectors are known."""
+class ModelBase(BaseModel):
+    """What is said of one version of an embedding model."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -70,12 +70,17 @@ class NewModel(BaseModel):
             "with a prefix or an encoder of its own (`apart`): then only judged queries can prove an upgrade."
         ),
     ] = "same"
+    modality: Annotated[Line | None, Field(max_length=64, description="What it embeds: text, image, …")] = None
+    description: Line | None = None
+
+
+class NewModel(ModelBase):
+    """What registers one version of an embedding model. It may be a black box of which only vectors are known."""
+
     embedder: Annotated[
         EmbedderChoice | None,
         Field(description="What makes its vectors of texts, where the service is to do that: nothing else does."),
     ] = None
-    modality: Annotated[Line | None, Field(max_length=64, description="What it embeds: text, image, …")] = None
-    description: Line | None = None
 
     @model_validator(mode="after")
     def _prefixes_of_one_side(self) -> "NewModel":
@@ -96,9 +101,16 @@ class TrainingStatus(BaseModel):
     reason: Annotated[str | None, Field(description="Why it failed, and what to do about it.")]
 
 
-class Model(NewModel):
+class Model(ModelBase):
     """A model version as registered."""
 
+    embedder: Annotated[
+        ModelsEmbedder | None,
+        Field(
+            description="What makes its vectors, where the service does that: what it names, or else, where it was "
+            "trained here, the model itself."
+        ),
+    ] = None
     trained_by: Annotated[
         str | None, Field(description="The upgrade that trained it here, or the run that trained an encoder.")
     ]

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.embedders.choice import EmbedderChoice
+from app.embedders.choice import EmbedderChoice, ModelsEmbedder, TrainedHere
 from app.problems import IdTaken, InUse, NotFound, Unprocessable
 from app.registry.schemas import Model, NewModel, QuerySide
 from app.registry.tables import ModelRow
@@ -187,6 +187,8 @@ def _in_use(model: str, used_by: Sequence[str]) -> InUse:
 def _unless_other(registered: Model, new: NewModel) -> Model:
     """The registered model, where registering `new` means that very one. Raises IdTaken where their bodies differ."""
     known = registered.model_dump()
+    if isinstance(registered.embedder, TrainedHere):
+        known["embedder"] = None  # it has that without having named it
     differing = [name for name, value in new.model_dump().items() if known[name] != value]
     if differing:
         raise IdTaken(
@@ -205,10 +207,19 @@ def _wire(row: ModelRow) -> Model:
         dimension=row.dimension,
         metric=metric,
         queries=queries,
-        embedder=None if row.embedder is None else EmbedderChoice.model_validate(row.embedder),
+        embedder=_embedder(row),
         modality=row.modality,
         description=row.description,
         trained_by=row.trained_by,
         compatible_with=row.compatible_with,
         created_at=row.created_at,
     )
+
+
+def _embedder(row: ModelRow) -> ModelsEmbedder | None:
+    """What a model names, or the model itself where it was trained here."""
+    if row.embedder is not None:
+        return EmbedderChoice.model_validate(row.embedder)
+    if row.trained_by is None or row.modality not in ("text", "image"):
+        return None
+    return TrainedHere(run=row.trained_by, reads="image" if row.modality == "image" else "text")

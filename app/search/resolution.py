@@ -164,7 +164,7 @@ class SearchResolver:
         elif how is None:
             why = f"Model {model!r} names no embedder. Name it: PUT /models/{model}/embedder."
         elif not isinstance(how.options, OpenAIOptions):
-            why = f"The embedder of {model!r} is a folder, which workers load, and not the gateway."
+            why = f"The embedder of {model!r} is {how.options.told}, which workers load, and not the gateway."
         if how is None or why is not None:
             raise NoRoute(
                 f"{why} Or leave `route` out: gallery {info.id!r} answers by `{route.name}`.",

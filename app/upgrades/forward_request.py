@@ -41,7 +41,13 @@ class ForwardUpgrade(UpgradeRequest):
         ),
     ] = None
     text: Annotated[
-        str, Field(min_length=1, max_length=256, description="Of `pairs`: the field of payloads that is embedded.")
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="Of `pairs`: the field of payloads that is embedded: a text, or an image as base64 where the "
+            "model embeds images.",
+        ),
     ] = "text"
     budget: Annotated[
         EmbeddingBudget | None,

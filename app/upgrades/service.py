@@ -98,7 +98,8 @@ class Upgrades:
         return self._wire(session, row)
 
     def require_texts(self, source: str, request: ForwardUpgrade | CompatibleUpgrade) -> None:
-        """Raises Unprocessable where pairs are to be embedded and a gallery has no texts, and what reading a gallery
+        """Raises Unprocessable where pairs are to be embedded and a gallery has no texts, or images where these are
+        embedded, or where a model that embeds by itself is not trained yet; and what reading a gallery
         raises whose items lie elsewhere: what may take too long for the transaction that `start` is called in."""
         if not isinstance(request, ForwardUpgrade) or request.pairs is None:
             return
@@ -107,7 +108,7 @@ class Upgrades:
             galleries = self._checks.galleries(session, source, request)
             self._checks.in_space(session, source, galleries)
             self._embedding.pairs(session, request)
-        self._embedding.have_texts(galleries, request.text)
+        self._embedding.have_texts(request.to, galleries, request.text)
 
     def get(self, upgrade: str) -> Upgrade:
         """Raises NotFound."""

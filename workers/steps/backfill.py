@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.backfills.service import BackfillOrder
 from app.composition import Crosswalk, compose
+from app.embedders.choice import EmbedderInput
 from app.embedders.configured import ModelEmbedder
 from app.galleries.schemas import Backfill
 from app.galleries.traffic import FoundCounts
@@ -13,8 +14,9 @@ from app.problems import NotFound
 from workers.context import StepContext, StepFailed
 from workers.embedders.opening import OpenedEmbedder, opened_embedder
 
-_AT_ONCE = 2_048
-"""Items that are chosen, embedded and stored at a time: the order is worked out anew for each such part."""
+_AT_ONCE = {"text": 2_048, "image": 256}
+"""Items that are chosen, embedded and stored at a time, by what is embedded of them: the order is worked out anew for
+each such part, and images are held whole."""
 
 
 def run(context: StepContext) -> None:
@@ -26,7 +28,7 @@ def run(context: StepContext) -> None:
         context.settings, context.database, how, "document", subject=order.id, budget=order.asked.budget
     ) as embedder:
         found = crosswalk.traffic.counts(order.gallery) if order.asked.order == "traffic" else None
-        outcome = _Backfilling(context, crosswalk, order, embedder, found).done()
+        outcome = _Backfilling(context, crosswalk, order, embedder, found, how.reads).done()
     context.finish(lambda session: crosswalk.backfill_runs.finish(session, order.id, outcome))
 
 
@@ -48,6 +50,7 @@ class _Backfilling:
     order: BackfillOrder
     embedder: OpenedEmbedder
     found: FoundCounts | None
+    reads: EmbedderInput
 
     def done(self) -> str:
         """Works until the budget is spent or nothing is left; what it came to, in a sentence."""
@@ -60,15 +63,15 @@ class _Backfilling:
             texts = self._texts(part, without)
             without |= {one.id for one in part.next} - texts.keys()
             if not texts:
-                if len(part.next) < _AT_ONCE + passed_over:
+                if len(part.next) < _AT_ONCE[self.reads] + passed_over:
                     return self._told(part, without, "Nothing more is left to embed")
                 continue
             if not self._embed(part, first, texts):
                 return self._told(self._next(0), without, "The budget is spent")
 
     def _next(self, passed_over: int) -> Backfill:
-        asked = self.order.asked.order
-        part = self.crosswalk.backfills.next(self.order.gallery, asked, _AT_ONCE + passed_over, self.found)
+        asked, rows = self.order.asked.order, _AT_ONCE[self.reads] + passed_over
+        part = self.crosswalk.backfills.next(self.order.gallery, asked, rows, self.found)
         if part.generation != self.order.generation:
             raise StepFailed(
                 f"Gallery {self.order.gallery!r} was switched to generation {part.generation} meanwhile. Start a "
@@ -77,10 +80,10 @@ class _Backfilling:
         return part
 
     def _texts(self, part: Backfill, without: set[str]) -> dict[str, str]:
-        """The texts of the next items, the most useful first, by id."""
-        ids = [one.id for one in part.next if one.id not in without][:_AT_ONCE]
-        found = self.crosswalk.texts.of(self.order.gallery, ids, self.order.asked.text)
-        return {item: found[item] for item in ids if item in found}
+        """The texts, or images, of the next items, the most useful first, by id."""
+        ids = [one.id for one in part.next if one.id not in without][: _AT_ONCE[self.reads]]
+        found = self.crosswalk.texts.of(self.order.gallery, ids, self.order.asked.text, self.reads)
+        return self.embedder.readable({item: found[item] for item in ids if item in found})
 
     def _embed(self, part: Backfill, first: int, texts: dict[str, str]) -> bool:
         """Embeds and stores; whether the budget was enough for all of these."""
@@ -103,5 +106,6 @@ class _Backfilling:
     def _told(self, part: Backfill, without: set[str], why: str) -> str:
         waiting = part.items - part.native_items
         told = f"{why}: {part.native_items:,} of {part.items:,} items have vectors that {part.model!r} made of them"
-        lacking = f"; {len(without):,} have no text in the field {self.order.asked.text!r}" if without else ""
+        what = "text" if self.reads == "text" else "image that can be decoded"
+        lacking = f"; {len(without):,} have no {what} in the field {self.order.asked.text!r}" if without else ""
         return f"{told}, and {waiting:,} are transformed{lacking}."

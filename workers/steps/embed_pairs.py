@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.composition import Crosswalk, compose
+from app.embedders.configured import ModelEmbedder
 from app.galleries.samples import SampleRequest
 from app.storage.lance_table import vector_type
 from app.upgrades.enough import FEWEST_PAIRS
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import Event
 from workers.context import StepContext, StepFailed
-from workers.embedders.opening import opened_embedder
+from workers.embedders.opening import OpenedEmbedder, opened_embedder
 from workers.rows.chosen_sample import choose_sample
+
+_IMAGES_AT_ONCE = 256
+"""Images that are read, embedded and let go of at a time."""
+
+_Chosen = list[tuple[str, list[str]]]
+"""Each gallery with the ids of items of it."""
 
 
 def run(context: StepContext) -> None:
@@ -25,26 +33,25 @@ def run(context: StepContext) -> None:
     is not embedded again."""
     crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.begin(context.lease.subject, Event.EMBEDDING_STARTED)
-    texts = _texts(crosswalk, upgrade, _chosen(context, crosswalk, upgrade))
-    ids = list(texts)
+    chosen = _chosen(context, crosswalk, upgrade)
     registered = crosswalk.models.get(upgrade.target)
     assert registered.embedder is not None, "the upgrade was refused without one"
     how = crosswalk.embedders.of(registered.embedder, registered.dimension, registered.metric)
-    progress = partial(context.progress, total=len(set(texts.values())), step="embed")
     budget = upgrade.forward.budget
     with opened_embedder(
         context.settings, context.database, how, "document", subject=upgrade.id, budget=budget
     ) as embedder:
-        done = embedder.embed(list(texts.values()), progress)
-    if done.has.sum() < FEWEST_PAIRS:
+        made = _embedded(context, crosswalk, upgrade, how, embedder, chosen)
+    if len(made) < FEWEST_PAIRS:
         raise StepFailed(
-            f"The budget was enough to embed {done.has.sum()} items, and at least {FEWEST_PAIRS} pairs are needed, "
+            f"The budget was enough to embed {len(made)} items, and at least {FEWEST_PAIRS} pairs are needed, "
             "some hundreds to do well. Start the upgrade anew with a larger budget: what was embedded is kept."
         )
-    named = [item for item, has in zip(ids, done.has, strict=True) if has]
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(done.vectors[done.has].ravel()), registered.dimension)
+    values = np.concatenate(list(made.values()))
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values), registered.dimension)
     schema = pa.schema({"id": pa.string(), f"embedding.{upgrade.target}": vector_type(registered.dimension)})
-    rows = pa.RecordBatch.from_arrays([pa.array(named, pa.string()), vectors.cast(schema.field(1).type)], schema=schema)
+    ids = pa.array(list(made), pa.string())
+    rows = pa.RecordBatch.from_arrays([ids, vectors.cast(schema.field(1).type)], schema=schema)
     crosswalk.datasets.store(upgrade.asked.dataset).put(schema, lambda: iter([rows]))
 
     def apply(session: Session) -> None:
@@ -53,7 +60,47 @@ def run(context: StepContext) -> None:
     context.finish(apply)
 
 
-def _chosen(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo) -> list[tuple[str, list[str]]]:
+def _embedded(
+    context: StepContext,
+    crosswalk: Crosswalk,
+    upgrade: UpgradeInfo,
+    how: ModelEmbedder,
+    embedder: OpenedEmbedder,
+    chosen: _Chosen,
+) -> dict[str, NDArray[np.float32]]:
+    """The vectors (d,) of the chosen items by id, of as many as the budget allows; items without a text, or without an
+    image that can be decoded, are passed over. Raises StepFailed where too few have one."""
+    parts = list(_parts(chosen, _IMAGES_AT_ONCE)) if how.reads == "image" else [chosen]
+    left = sum(len(ids) for _, ids in chosen)
+    seen: set[str] = set()
+    begun = 0
+    made: dict[str, NDArray[np.float32]] = {}
+    for part in parts:
+        left -= sum(len(ids) for _, ids in part)
+        inputs = embedder.readable(_inputs(crosswalk, upgrade, how, part, seen))
+        seen |= inputs.keys()
+        if len(seen) + left < FEWEST_PAIRS:
+            raise _too_few(crosswalk, upgrade, how, chosen, len(seen))
+        different = len(set(inputs.values()))
+        before, total = begun, begun + different + left
+
+        def progress(done: int, before: int = before, total: int = total) -> None:
+            context.progress(before + done, total, step="embed")
+
+        done = embedder.embed(list(inputs.values()), progress)
+        begun += different
+        made |= {item: done.vectors[place] for place, item in enumerate(inputs) if done.has[place]}
+    return made
+
+
+def _parts(chosen: _Chosen, items: int) -> Iterator[_Chosen]:
+    """The chosen items, so many at a time."""
+    for gallery, ids in chosen:
+        for start in range(0, len(ids), items):
+            yield [(gallery, ids[start : start + items])]
+
+
+def _chosen(context: StepContext, crosswalk: Crosswalk, upgrade: UpgradeInfo) -> _Chosen:
     """The items chosen of each gallery: those of the first attempt, whatever was written since."""
     if "wanted" not in context.lease.checkpoint:
         wanted = _wanted(crosswalk, upgrade.galleries, upgrade.forward.pairs or 0)
@@ -89,19 +136,21 @@ def by_largest_remainders(total: int, sizes: Sequence[int]) -> list[int]:
     return parts
 
 
-def _texts(crosswalk: Crosswalk, upgrade: UpgradeInfo, chosen: Sequence[tuple[str, list[str]]]) -> dict[str, str]:
-    """The texts of the chosen items, by id; items without one are passed over. Raises StepFailed where too few have
-    one."""
-    field = upgrade.forward.text
-    texts: dict[str, str] = {}
-    places: list[str] = []
-    for gallery, ids in chosen:
-        places.append(crosswalk.texts.place(gallery, field))
-        found = crosswalk.texts.of(gallery, ids, field)
-        texts |= {item: found[item] for item in ids if item in found and item not in texts}
-    if len(texts) < FEWEST_PAIRS:
-        raise StepFailed(
-            f"Of {sum(len(ids) for _, ids in chosen)} items that were chosen, {len(texts)} have a text "
-            f"{' or '.join(dict.fromkeys(places))}; at least {FEWEST_PAIRS} are needed."
-        )
-    return texts
+def _inputs(
+    crosswalk: Crosswalk, upgrade: UpgradeInfo, how: ModelEmbedder, part: _Chosen, seen: set[str]
+) -> dict[str, str]:
+    """The texts, or images, of items by id, of those that have one and were not seen before."""
+    inputs: dict[str, str] = {}
+    for gallery, ids in part:
+        found = crosswalk.texts.of(gallery, ids, upgrade.forward.text, how.reads)
+        inputs |= {item: found[item] for item in ids if item in found and item not in inputs and item not in seen}
+    return inputs
+
+
+def _too_few(crosswalk: Crosswalk, upgrade: UpgradeInfo, how: ModelEmbedder, chosen: _Chosen, found: int) -> StepFailed:
+    places = [crosswalk.texts.place(gallery, upgrade.forward.text, how.reads) for gallery, _ in chosen]
+    what = "a text" if how.reads == "text" else "an image that can be decoded"
+    return StepFailed(
+        f"Of {sum(len(ids) for _, ids in chosen)} items that were chosen, {found} have {what} "
+        f"{' or '.join(dict.fromkeys(places))}; at least {FEWEST_PAIRS} are needed."
+    )

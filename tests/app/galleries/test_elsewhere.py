@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from app.composition import compose
 from app.settings import Settings
 from tests.serving import serving
 from tests.vector_table import TABLE, VECTOR, VectorTable, connections_file
@@ -107,6 +109,23 @@ def test_item_is_read_from_the_table_and_all_else_is_refused_by_naming_it(shop: 
         assert f"connection 'shop', '{TABLE}'" in answer.json()["detail"]
     assert shop.client.post("/galleries/faq/follow").status_code == 409
     assert shop.client.delete("/galleries/faq/generations/1").status_code == 422
+
+
+def test_images_of_a_table_are_read_as_base64_and_only_where_they_are_asked_for(
+    shop: Shop, settings: Settings, tmp_path: Path
+) -> None:
+    shop.table.execute(f"ALTER TABLE {TABLE} ADD COLUMN picture bytea")
+    shop.table.execute(f"UPDATE {TABLE} SET picture = %s WHERE id = 'a'", [b"\x89PNG"])
+    place = {"connection": "shop", "table": TABLE, "image": "picture"}
+    assert shop.register(store=place).status_code == 201
+    assert shop.register(id="mute", store={**PLACE, "image": None}).status_code == 201
+    made = compose(settings.model_copy(update={"connections": tmp_path / "connections.toml"}))
+    assert made.texts.of("faq", ["a", "b/c"], "picture", "image") == {"a": base64.b64encode(b"\x89PNG").decode()}
+    assert made.texts.any_in("faq", "picture", "image")
+    assert not made.texts.any_in("mute", "picture", "image")
+    info = made.galleries.info("faq")
+    assert "image" not in made.galleries.items(info).by_id(["a"]).column_names
+    made.close()
 
 
 def test_gallery_is_removed_and_the_table_is_not(shop: Shop, settings: Settings) -> None:
