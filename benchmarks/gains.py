@@ -24,8 +24,6 @@ from benchmarks.migrations import known_rows
 from models.arrays import Floats
 from models.proof.expected_gain import GainRelation
 
-STANDARD_ERRORS = 2 * 1.959964  # that a 95 % interval is wide
-
 
 @dataclass(frozen=True)
 class MeasuredGains:
@@ -41,14 +39,10 @@ class MeasuredGains:
         def share(row: CheckedMigration, figure: float) -> float:
             return figure / (1 - row.old.measured)
 
-        def error(row: CheckedMigration) -> float:
-            _, low, high = row.gains["fused"]
-            return (high - low) / STANDARD_ERRORS
-
         return cls(
             np.array([share(row, row.gains["crossing"][0]) for row in rows]),
             np.array([share(row, row.gains["fused"][0]) for row in rows]),
-            np.array([share(row, error(row)) for row in rows]),
+            np.array([share(row, row.error_of_gain("fused")) for row in rows]),
         )
 
     def fitted(self) -> GainRelation:

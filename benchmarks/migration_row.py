@@ -20,7 +20,7 @@ from models.evaluation.bootstrap import Interval, paired_bootstrap
 from models.evaluation.retrieval_metrics import NEIGHBOURS, recall_at_k, top_k
 from models.proof.gate import AcceptanceGate
 from models.proof.report import ProofReport
-from models.re_embedding.backfill_curve import values_along
+from models.re_embedding.backfill_curve import NORMAL_95, values_along
 from workers.reporting.backfill_curves import HeldOutSample, predict_curves
 from workers.rows.pairs import DatasetPairs
 
@@ -114,13 +114,17 @@ class CheckedMigration:
     @property
     def difference_with_scatter(self) -> Predicted:
         """The interval of the difference, widened by the scatter of the fresh queries that it was measured with."""
-        return _widened(self.difference, 1.96 * self.scatter)
+        return _widened(self.difference, NORMAL_95 / 2 * self.scatter)
 
     @property
     def expected_with_scatter(self) -> Predicted | None:
         """The same of what both models' queries were expected to gain, where the report said so."""
-        _, low, high = self.gains["fused"]
-        return None if self.expected is None else _widened(self.expected, (high - low) / 2)
+        return None if self.expected is None else _widened(self.expected, NORMAL_95 / 2 * self.error_of_gain("fused"))
+
+    def error_of_gain(self, search: str) -> float:
+        """The standard error of what a search, as `gains` names it, was measured to gain."""
+        _, low, high = self.gains[search]
+        return (high - low) / NORMAL_95
 
 
 def _widened(figure: Predicted, scatter: float) -> Predicted:

@@ -12,8 +12,9 @@ import numpy as np
 from scipy.stats import norm
 
 from benchmarks.migration_row import WORTH, CheckedMigration
+from models.re_embedding.backfill_curve import NORMAL_95
 
-_NORMAL_95 = 1.959964
+_NORMAL_95 = NORMAL_95 / 2  # from the middle of an interval to its end, in standard errors
 
 
 def told_by_interval(row: CheckedMigration, times: float = 1.0) -> float:
@@ -53,6 +54,5 @@ def best_conceivable(rows: Sequence[CheckedMigration]) -> str:
 
 def _gains(row: CheckedMigration, times: float) -> list[tuple[float, float]]:
     """Of the crossing and of both models' queries: the measured gain, and the standard error of such an estimate."""
-    gains = [row.gains["crossing"], row.gains["fused"]]
     shrunk = np.sqrt(row.queries / (times * row.pairs))
-    return [(mean, max((high - low) / (2 * _NORMAL_95) * shrunk, 1e-6)) for mean, low, high in gains]
+    return [(row.gains[search][0], max(row.error_of_gain(search) * shrunk, 1e-6)) for search in ("crossing", "fused")]
