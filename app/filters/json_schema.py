@@ -12,6 +12,7 @@ _EXAMPLES: list[dict[str, Any]] = [
 ]
 _SEVERAL = {"type": "array", "minItems": 1, "items": {"$ref": f"{_COMPONENTS}/Filter"}}
 _ONE = {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}
+_VALUES: dict[str, Any] = {"type": "array", "minItems": 1, "items": _ONE}
 _END = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 _CONDITIONS = {"$ref": f"{_COMPONENTS}/FilterConditions"}
 
@@ -26,6 +27,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": {
             "id": _CONDITIONS,
             "label": _CONDITIONS,
+            "ids": _VALUES | {"minItems": 0, "description": "Short for `in` of `id`."},
+            "labels": _VALUES | {"minItems": 0, "description": "Short for `in` of `label`."},
             "and": _SEVERAL | {"description": "Each of these must hold."},
             "or": _SEVERAL | {"description": "One of these must hold."},
             "not": {"$ref": f"{_COMPONENTS}/Filter", "description": "This must not hold."},
@@ -41,7 +44,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "element is a value; null is none. Numbers, strings and booleans are never equal to each other.",
         "properties": {
             "eq": _ONE | {"description": "Equal to this."},
-            "in": {"type": "array", "minItems": 1, "items": _ONE, "description": "Equal to one of these."},
+            "in": _VALUES | {"description": "Equal to one of these."},
             "gt": _END | {"description": "Greater than this number; or after this string, by code points."},
             "gte": _END | {"description": "As `gt`, or equal."},
             "lt": _END | {"description": "Less than this number; or before this string, by code points."},

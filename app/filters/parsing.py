@@ -35,6 +35,9 @@ MOST_VALUES = 10_000
 
 _RANGE: tuple[Literal["gt", "gte", "lt", "lte"], ...] = ("gt", "gte", "lt", "lte")
 _OPERATORS = ("eq", "in", *_RANGE, "exists")
+_OF_LISTS: Mapping[str, Literal["id", "label"]] = {"ids": "id", "labels": "label"}
+"""Short for `in`: `{"labels": ["a", "b"]}` is `{"label": {"in": ["a", "b"]}}`. Such a list may be empty, and lets
+nothing through: it is as a rule one that a program has gathered."""
 _INTEGERS = range(-(2**63), 2**63)
 _HINTS = {
     "ne": '`{"not": {"FIELD": {"eq": …}}}` says so',
@@ -132,6 +135,8 @@ class _Reader:
         self._conditions += 1
         if self._conditions > MOST_CONDITIONS:
             raise BadFilter(pointer, f"is one condition too many: a filter takes at most {MOST_CONDITIONS}")
+        if name in _OF_LISTS:
+            return FieldCondition(FilterField(_OF_LISTS[name]), self._several(value, pointer))
         if fault := fault_of_text(name):
             raise BadFilter(pointer, f"its name {fault}")
         try:
@@ -155,20 +160,21 @@ class _Reader:
 
     def _among(self, conditions: Mapping[str, Any], pointer: str) -> tuple[Scalar, ...] | None:
         """The values that `eq` and `in` leave, if either is given."""
-        listed = conditions.get("in")
-        if "in" in conditions:
-            if not isinstance(listed, list):
-                raise BadFilter(f"{pointer}/in", "is no list")
-            if not listed:
-                raise BadFilter(f"{pointer}/in", "is empty, and nothing is in it; list at least one value")
-            self._values += len(listed)
-            if self._values > MOST_VALUES:
-                raise BadFilter(f"{pointer}/in", f"lists too many values: a filter takes at most {MOST_VALUES}")
-            listed = tuple(_scalar(one, f"{pointer}/in/{place}") for place, one in enumerate(listed))
+        listed = self._several(conditions["in"], f"{pointer}/in") if "in" in conditions else None
+        if listed == ():
+            raise BadFilter(f"{pointer}/in", "is empty, and nothing is in it; list at least one value")
         if "eq" not in conditions:
             return listed
         only = _scalar(conditions["eq"], f"{pointer}/eq")
         return (only,) if listed is None or any(same_scalar(one, only) for one in listed) else ()
+
+    def _several(self, values: Any, pointer: str) -> tuple[Scalar, ...]:
+        if not isinstance(values, list):
+            raise BadFilter(pointer, "is no list")
+        self._values += len(values)
+        if self._values > MOST_VALUES:
+            raise BadFilter(pointer, f"lists too many values: a filter takes at most {MOST_VALUES}")
+        return tuple(_scalar(one, f"{pointer}/{place}") for place, one in enumerate(values))
 
 
 def _bounds(conditions: Mapping[str, Any], pointer: str) -> tuple[Bound, ...]:

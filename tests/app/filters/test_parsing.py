@@ -26,8 +26,9 @@ def _deep(levels: int) -> dict[str, Any]:
 
 BAD: list[tuple[Any, str, str]] = [
     ([], "", "object"),
-    ({"labels": {"eq": "x"}}, "/labels", "Did you mean `label`?"),
-    ({"ids": ["a"]}, "/ids", "Did you mean `id`?"),
+    ({"label s": {"eq": "x"}}, "/label s", "Did you mean `label`?"),
+    ({"labels": {"eq": "x"}}, "/labels", "is no list"),
+    ({"ids": ["a", None]}, "/ids/1", "is null"),
     ({"price": {"eq": 1}}, "/price", "`payload.<member>`"),
     ({"payload": {"exists": True}}, "/payload", "`payload.<member>`"),
     ({"payload.": {"eq": 1}}, "/payload.", "path"),
@@ -102,6 +103,13 @@ def test_filters_up_to_every_limit_are_taken() -> None:
     Filter.of({"id": {"in": ["a"] * MOST_VALUES}})
     Filter.of({})
     Filter.of({"and": [{}] * (MOST_FILTERS - 1)})
+
+
+@pytest.mark.parametrize(("short", "field"), [("ids", "id"), ("labels", "label")])
+def test_lists_of_ids_and_labels_are_short_for_in(short: str, field: str) -> None:
+    assert Filter.of({short: ["a", "b"]}).condition == Filter.of({field: {"in": ["a", "b"]}}).condition
+    nothing = Filter.of({short: []}).condition
+    assert nothing == Filter.of({field: {"eq": "a", "in": ["b"]}}).condition
 
 
 def test_a_byte_order_mark_before_a_filter_is_passed_over() -> None:
