@@ -50,6 +50,11 @@ class Bitmap:
         bits = np.concatenate([self.bits[: tail >> 3], np.packbits(np.concatenate([kept, members]), bitorder="little")])
         return Bitmap(bits, self.size + len(members), self.count + int(members.sum()))
 
+    def after(self, start: int) -> Bitmap:
+        """The members from `start` on, a multiple of 8, as positions that count from there."""
+        bits = self.bits[start >> 3 :]
+        return Bitmap(bits, self.size - start, int(np.bitwise_count(bits).sum()))
+
     def without(self, positions: Positions) -> Bitmap:
         gone = np.unique(positions[self.has(positions)])
         if not len(gone):

@@ -1,4 +1,4 @@
-"""The rows written since a snapshot: appended, never moved under a reader, searched exactly."""
+"""The rows written since a snapshot: appended, never moved under a reader."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock, as_indexed
+from app.index.groups import Groups
 from app.index.leading import Axes, ReducedRows
 from app.index.numbered_rows import NumberedRows
 from app.index.protocol import RowIds, Vectors
@@ -43,7 +44,9 @@ class Delta:
 
     @property
     def nbytes(self) -> int:
-        return 2 * self._rows.nbytes + self._vectors.nbytes + self._reduced.nbytes + self.block.ranked.bits.nbytes
+        of_groups = self.block.groups.nbytes if self.block.groups else 0
+        of_rows = 2 * self._rows.nbytes + self._vectors.nbytes + self._reduced.nbytes
+        return of_rows + self.block.ranked.bits.nbytes + of_groups
 
     def replace(self, gone: RowIds, rows: RowIds, vectors: Vectors, version: int) -> None:
         """Takes out those of the rows `gone` (g,) that are here, then adds others, all of them in `gone`.
@@ -72,7 +75,16 @@ class Delta:
         self._reduced = np.empty((len(self._rows), axes.width), np.float32)
         self._reduced[:known] = reduced
         self._reduced[known:end] = axes.reduce(self._vectors[known:end])
-        self.block = dataclasses.replace(self.block, reduced=self._reduced_rows(end))
+        self.block = dataclasses.replace(self.block, reduced=self._reduced_rows(end), groups=None)
+        return True
+
+    def search_in(self, groups: Groups, block: VectorBlock) -> bool:
+        """Has the first rows looked for in their groups from now on, which were made of those of `block`; whether that
+        is so: not where they have moved to other buffers since it was handed out, or are compared otherwise."""
+        reduced, other = self.block.reduced, block.reduced
+        if block.vectors.base is not self._vectors or (reduced and reduced.axes) is not (other and other.axes):
+            return False
+        self.block = dataclasses.replace(self.block, groups=groups)
         return True
 
     def only(self, rows: RowIds) -> Delta:
@@ -109,6 +121,7 @@ class Delta:
             np.concatenate([block.zeros, start + np.flatnonzero(~ranked)]),
             max(block.longest, longest),
             self._reduced_rows(end),
+            block.groups,
         )
 
     def _move(self, more: int) -> None:
@@ -134,6 +147,7 @@ class Delta:
             np.flatnonzero(~ranked),
             self.block.longest,
             self._reduced_rows(len(kept)),
+            self.block.groups if len(kept) == len(self.block.rows) else None,  # else all but these stand elsewhere
         )
 
     def _reduced_rows(self, end: int) -> ReducedRows | None:

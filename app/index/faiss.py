@@ -13,6 +13,8 @@ from app.index.axes_choice import choose_axes
 from app.index.block import LEAST_REDUCED, VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
+from app.index.group_reach import reach_for
+from app.index.groups import Groups
 from app.index.leading import Axes
 from app.index.numbered_rows import NumberedRows
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
@@ -26,8 +28,11 @@ _REBUILD_SHARE, _REBUILD_MOST = 0.1, 200_000  # of the snapshot's rows, and rows
 _RESTAMPS_MOST = 200_000  # rows; every write sorts as many anew
 _GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built anew but grown
 
-SEEKING_AXES = "seeking axes"
-"""The name of threads that look whether rows are sooner searched by fewer coordinates."""
+_UNGROUPED_LEAST, _UNGROUPED_SHARE = 4_096, 0.0625  # rows written since others were grouped, and of those grouped
+_LEARNED_ANEW = 2  # times as many rows as groups were learned from, before others are learned
+
+ARRANGING = "arranging rows"
+"""The name of threads that have rows written since the snapshot searched sooner than one after the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +54,7 @@ class _State:
 
 
 class LiveIndex:
-    """A `VectorIndex` over a snapshot and an exact delta.
+    """A `VectorIndex` over a snapshot and a delta, of which as much is found as the snapshot finds of its own rows.
 
     Searches take no lock, run on the calling thread alone and release the GIL while they compare. Without a snapshot
     every row is in the delta: an exact index in memory.
@@ -66,6 +71,7 @@ class LiveIndex:
         self._selections = Selections()
         self._delta = Delta(metric, dimension)
         self._axes_sought = False
+        self._arranging = False
         self._written = NumberedRows.none()  # the version of its last write since the snapshot, if not restamped
         self._state = self._state_of(version, None, None, NumberedRows.none())
         self._since = version
@@ -136,7 +142,8 @@ class LiveIndex:
                 parts.append(state.snapshot.search(base, queries, k, score, effort))
             if delta.ranked.count or not parts:
                 floor = parts[0].scores[:, -1] if parts else None  # what is no better is not among the k nearest
-                parts.append(delta.search(queries, k, score, floor=floor))
+                approximate = score == self.metric and effort is None and not self._exact(state)
+                parts.append(delta.search(queries, k, score, floor=floor, exact=not approximate))
         hits = _merged(parts, k, score)
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None and len(block.zeros)]
         return _with_zeros(hits, np.sort(np.concatenate(zeros)), queries, score) if zeros else hits
@@ -188,7 +195,9 @@ class LiveIndex:
             if state.snapshot is not None and base is not None:
                 base = base.without(state.snapshot.ids.positions(touched))
             self._state = self._state_of(version, state.snapshot, base, restamps.without(touched))
-            self._seek_axes()
+            if not self._arranging and (self._axes_due() or self._groups_due()):
+                self._arranging = True
+                threading.Thread(target=self._arrange, name=ARRANGING, daemon=True).start()
 
     def _held_already(self, state: _State, rows: RowIds, vectors: Vectors) -> npt.NDArray[np.bool_]:
         """Which of the rows (n,) can be found in the base with these very vectors (n, d), to the bit. Those
@@ -242,20 +251,47 @@ class LiveIndex:
         delta = self._delta
         return _State(version, snapshot, base, delta.block, delta.slots, delta.versions, restamps)
 
-    def _seek_axes(self) -> None:
-        """Once, when many rows were written: looks beside searches and writes, since it takes tenths of a second,
-        whether the rows are sooner searched by fewer coordinates."""
-        if self._axes_sought or self._state.delta.ranked.count < LEAST_REDUCED:
-            return
-        self._axes_sought = True
-        arguments = self._delta, self.frozen()
-        threading.Thread(target=self._reduce, args=arguments, name=SEEKING_AXES, daemon=True).start()
+    @staticmethod
+    def _exact(state: _State) -> bool:
+        """Whether every answer must be exact, since the snapshot finds all, or there is none."""
+        return state.snapshot is None or state.snapshot.manifest.tuning(state.snapshot.manifest.metric) is None
+
+    def _axes_due(self) -> bool:
+        """Whether nobody has looked yet whether the delta is sooner searched by fewer coordinates, once it is large."""
+        return not self._axes_sought and self._state.delta.ranked.count >= LEAST_REDUCED
+
+    def _groups_due(self) -> bool:
+        """Whether many rows of a large delta are in no group yet. Without published rows, groups are of no use."""
+        delta, base = self._state.delta, self._state.base
+        if base is None or not base.ranked.count or delta.ranked.count < LEAST_REDUCED:
+            return False
+        grouped = delta.groups.count if delta.groups else 0
+        return len(delta.rows) - grouped >= max(_UNGROUPED_LEAST, _UNGROUPED_SHARE * grouped)
+
+    def _arrange(self) -> None:
+        """In a thread, beside searches and writes, since it takes tenths of a second: has the delta searched by fewer
+        coordinates and in groups, for as long as there is something to do."""
+        try:
+            with one_thread():
+                while True:
+                    with self._writing:
+                        written, now, seek = self._delta, self.frozen(), self._axes_due()
+                        if not seek and not self._groups_due():
+                            self._arranging = False
+                            return
+                        self._axes_sought = True
+                    if seek:
+                        self._reduce(written, now)
+                    else:
+                        self._group(written, now)
+        except BaseException:
+            self._arranging = False  # the next write tries again
+            raise
 
     def _reduce(self, written: Delta, now: LiveIndex) -> None:
         """Has rows that were written searched by fewer coordinates, where that is sooner done in the index as it is
         now; unless they come to be in a snapshot, or in another delta, meanwhile."""
-        with one_thread():
-            axes = now._axes()
+        axes = now._axes()
         while axes is not None:
             block = written.block
             reduced = axes.reduce(block.vectors)
@@ -263,9 +299,41 @@ class LiveIndex:
                 if written is not self._delta:
                     return
                 if written.search_by(axes, block, reduced):
-                    state = self._state
-                    self._state = self._state_of(state.version, state.snapshot, state.base, state.restamps)
+                    self._renew_state()
                     return
+
+    def _group(self, written: Delta, now: LiveIndex) -> None:
+        """Has the rows that were written by now searched in groups, unless they are elsewhere meanwhile."""
+        state = now._state
+        block, groups = state.delta, state.delta.groups
+        end = len(block.rows) & ~7  # as `Bitmap.after` takes it
+        compared = (block.reduced.vectors if block.reduced else block.vectors)[:end]
+        if groups is not None and end < _LEARNED_ANEW * groups.learned_from:
+            groups = groups.with_more(compared[groups.count :])
+        else:
+            groups = Groups.learned(compared)
+            snapshot, base = state.snapshot, state.base
+            if snapshot is not None and base is not None and len(base.vectors) and not self._exact(state):
+                manifest = snapshot.manifest
+                groups = groups.reaching(
+                    reach_for(
+                        groups,
+                        block,
+                        state.slots,
+                        base.vectors,
+                        lambda queries, k: snapshot.search(base, queries, k, self.metric),
+                        self.metric,
+                        manifest.options.recall_for(manifest.rows),
+                    )
+                )
+        with self._writing:
+            if written is self._delta and written.search_in(groups, block):
+                self._renew_state()
+
+    def _renew_state(self) -> None:
+        """Has searches see the delta as it is now, of the same version."""
+        state = self._state
+        self._state = self._state_of(state.version, state.snapshot, state.base, state.restamps)
 
     def _axes(self) -> Axes | None:
         """Those by which the delta is searched soonest, if any."""

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.index.bitmap import Bitmap, Positions
-from app.index.exact import Propose, Scan, rounding
 from app.index.protocol import Vectors
-from models.portable import Distance
 
 _AT_ONCE = 8192  # rows reduced at once, in float64
 
@@ -57,15 +54,3 @@ class ReducedRows:
 
     axes: Axes
     vectors: Vectors
-
-    def propose(self, score: Distance, longest: float) -> Propose:
-        """The fast pass over these. longest: no vector of the block is longer."""
-        scan = Scan(self.vectors, score)
-
-        def by_leading(queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
-            positions, bound = scan(self.axes.reduce(queries), fetch, selected)
-            # What is lost where reduced vectors are rounded to float32 is less than what float32 sums of d terms lose.
-            lost = rounding(queries, longest, score)
-            return positions, (bound + lost).astype(np.float32)
-
-        return by_leading

@@ -1,0 +1,164 @@
+"""Rows written since an index was published, grouped around centroids, of which a search looks into a few groups only.
+
+A search knows beforehand what it must find to add anything: the score at place k among the published rows. No row of a
+group is nearer to a query than its centroid less the distance to the group's furthest row (Cauchy–Schwarz, or the
+triangle inequality), so that groups are passed over with certainty. Where the published index is approximate itself,
+and so need not be certain, a part of that distance is counted on: the *reach*, measured as the least that finds what
+the index promises. It is 1 where every answer must be exact. Unlike a number of groups that is the same for all, it
+lets a query look into as many as it needs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from app.index.bitmap import Bitmap, Positions
+from app.index.exact import left_out
+from app.index.protocol import PADDING, Vectors
+from models.portable import Distance
+
+EXACT_REACH = 1.0
+_TRAINING_ROWS = 40  # per group
+_ROUNDS = 10
+_SEED = 19
+_UNCERTAIN = 1e-5  # share of the lengths compared that a bound is widened by, for what float32 loses
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Near:
+    """Which groups each query looks into: (m, c) bool; and the share of the rows that these have, (m,)."""
+
+    groups: npt.NDArray[np.bool_]
+    share: npt.NDArray[np.float64]
+
+    def of(self, which: npt.NDArray[np.bool_] | Positions) -> Near:
+        """Those of some of the queries."""
+        return Near(self.groups[which], self.share[which])
+
+    def listed(self) -> Positions:
+        """The numbers of the groups of each query, -1 after the last: (m, most) int64."""
+        if len(self.groups) == 1:
+            return np.flatnonzero(self.groups[0])[None, :]
+        counts = self.groups.sum(axis=1)
+        first = np.argsort(~self.groups, axis=1, kind="stable")[:, : counts.max(initial=0)]
+        return np.where(np.arange(first.shape[1]) < counts[:, None], first, -1)
+
+
+class Groups:
+    """The first `count` rows of vectors (n, w) float32, as they are compared, by their nearest centroid.
+
+    learned_from: how many rows there were when the centroids were learned. reach: of a search that need not be exact.
+    """
+
+    def __init__(
+        self, index: faiss.IndexIVFFlat, radii: Vectors, sizes: Positions, learned_from: int, reach: float
+    ) -> None:
+        """index: the groups' rows, copied, by l2. radii: (c,) how far the furthest row of each is from its centroid.
+        sizes: (c,) how many rows each has."""
+        self._index = index
+        self._centroids = index.quantizer.reconstruct_n(0, index.nlist)
+        self._each = np.arange(index.nlist)
+        self._radii = radii
+        self._sizes = sizes
+        self.count = int(index.ntotal)
+        self.learned_from = learned_from
+        self.reach = reach
+        self._by_product = faiss.IndexIVFFlat(index.quantizer, index.d, index.nlist, faiss.METRIC_INNER_PRODUCT)
+        self._by_product.replace_invlists(index.invlists, False)
+        self._by_product.ntotal = index.ntotal
+
+    @classmethod
+    def learned(cls, vectors: Vectors) -> Groups:
+        """Of all these vectors (n, w), n > 0: some 2·√n groups, by k-means; exact until `reaching`."""
+        count, width = vectors.shape
+        groups = math.ceil(2 * math.sqrt(count))
+        chosen = np.random.default_rng(_SEED).choice(count, min(count, groups * _TRAINING_ROWS), replace=False)
+        means = faiss.Kmeans(width, groups, niter=_ROUNDS, seed=_SEED, min_points_per_centroid=1)
+        means.train(np.ascontiguousarray(vectors[np.sort(chosen)]))
+        centroids = faiss.IndexFlatL2(width)
+        centroids.add(means.centroids)
+        index = faiss.IndexIVFFlat(centroids, width, groups)
+        empty = cls(index, np.zeros(groups, np.float32), np.zeros(groups, np.int64), count, EXACT_REACH)
+        return empty.with_more(vectors)
+
+    @property
+    def nbytes(self) -> int:
+        return (4 * int(self._index.d) + 8) * self.count + 2 * int(self._centroids.nbytes)
+
+    def with_more(self, vectors: Vectors) -> Groups:
+        """With the rows (m, w) that come next. These groups stay as they are, for whoever searches them."""
+        given = np.ascontiguousarray(vectors)
+        distances, nearest = (found[:, 0].copy() for found in self._index.quantizer.search(given, 1))
+        index = faiss.clone_index(self._index)
+        index.add_core(len(given), faiss.swig_ptr(given), None, faiss.swig_ptr(nearest))
+        radii = self._radii.copy()
+        np.maximum.at(radii, nearest, np.sqrt(np.maximum(distances, 0)))
+        sizes = self._sizes + np.bincount(nearest, minlength=len(self._sizes))
+        return Groups(index, radii, sizes, self.learned_from, self.reach)
+
+    def reaching(self, reach: float) -> Groups:
+        """The same groups with another reach."""
+        return Groups(self._index, self._radii, self._sizes, self.learned_from, reach)
+
+    def near(self, queries: Vectors, floor: npt.NDArray[np.float64], score: Distance, reach: float) -> Near:
+        """The groups that each query (m, w) looks into for rows that are more similar than its floor (m,).
+
+        floor: inner products or, by `l2`, squared distances negated. reach: 1 to pass over none that has such a row.
+        """
+        to_centroids, lengths = self._to_centroids(queries, score), _lengths(queries)
+        if score == "l2":
+            furthest = np.sqrt(np.maximum(-floor, 0))
+            furthest += _UNCERTAIN * (furthest + lengths)
+            groups = to_centroids - reach * self._radii <= furthest[:, None]
+        else:
+            least = floor - _UNCERTAIN * (np.abs(floor) + lengths)
+            groups = to_centroids + reach * lengths[:, None] * self._radii >= least[:, None]
+        return Near(groups, (groups @ self._sizes) / max(self.count, 1))
+
+    def reach_to(
+        self, queries: Vectors, floor: npt.NDArray[np.float64], score: Distance, rows: Vectors
+    ) -> npt.NDArray[np.float64]:
+        """The least reach with which each query (m, w) looks into the group of a row, each its own (m, w): (m,)."""
+        nearest = self._index.quantizer.search(np.ascontiguousarray(rows), 1)[1][:, 0]
+        to_centroids = self._to_centroids(queries, score)[np.arange(len(queries)), nearest]
+        radii = self._radii[nearest].astype(np.float64)
+        missing = to_centroids - np.sqrt(np.maximum(-floor, 0)) if score == "l2" else floor - to_centroids
+        reached = radii if score == "l2" else radii * _lengths(queries)
+        needed = np.full(len(queries), -np.inf)
+        np.divide(missing, reached, out=needed, where=reached > 0)
+        return needed
+
+    def propose(
+        self, queries: Vectors, fetch: int, selected: Bitmap, near: Near, score: Distance
+    ) -> tuple[Positions, npt.NDArray[np.float32]]:
+        """As `exact.Propose`, among the rows of the groups that are near. selected: of all n rows."""
+        lists, m, at = near.listed(), len(queries), faiss.swig_ptr
+        values, positions = np.empty((m, fetch), np.float32), np.full((m, fetch), PADDING)
+        if not lists.shape[1]:
+            return positions, np.full(m, -np.inf, np.float32)
+        every = selected.count == selected.size
+        how = faiss.SearchParametersIVF(nprobe=lists.shape[1], sel=None if every else selected.selector())
+        unused = np.zeros(lists.shape, np.float32)  # distances to centroids, which lists of whole vectors do without
+        index = self._index if score == "l2" else self._by_product
+        out = at(values), at(positions)
+        index.search_preassigned_c(m, at(queries), fetch, at(lists), at(unused), *out, False, how)
+        return positions, left_out(-values if score == "l2" else values, positions)
+
+    def _to_centroids(self, queries: Vectors, score: Distance) -> npt.NDArray[np.float64]:
+        """(m, c) distances or inner products, by a kernel that sees one pair at a time: what a query looks into does
+        not turn on those that it came in with."""
+        m, at = len(queries), faiss.swig_ptr
+        pairs = np.ascontiguousarray(np.broadcast_to(self._each, (m, len(self._each))))
+        found = np.empty(pairs.shape, np.float32)
+        kernel = faiss.fvec_L2sqr_by_idx if score == "l2" else faiss.fvec_inner_products_by_idx
+        kernel(at(found), at(queries), at(self._centroids), at(pairs), queries.shape[1], *pairs.shape)
+        return np.asarray(np.sqrt(found) if score == "l2" else found, np.float64)
+
+
+def _lengths(queries: Vectors) -> npt.NDArray[np.float64]:
+    return np.asarray(np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1)))

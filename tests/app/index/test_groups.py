@@ -1,0 +1,116 @@
+"""Rows written since an index was published, in groups: where answers are exact nothing near is missed, and else no
+more than the index promises."""
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.index import IndexOptions, LiveIndex, Snapshot, Vectors, publish
+from app.index.block import LEAST_REDUCED, VectorBlock
+from app.index.exact import similarity_of
+from app.index.faiss import ARRANGING
+from app.index.groups import EXACT_REACH, Groups
+from app.index.leading import Axes, ReducedRows
+from models.portable import Distance
+from tests.app.index.oracle import assert_same
+from tests.app.index.test_leading import SCORES, WIDE, alike, block, unlike
+
+PUBLISHED, WRITTEN = 3_000, LEAST_REDUCED + 3_000
+GRAPH, EVERY_ROW = IndexOptions(kind="hnsw", ef_construction=40), IndexOptions(kind="flat")
+
+
+def grouped(vectors: Vectors, count: int, reduced: ReducedRows | None = None) -> VectorBlock:
+    """All vectors, the first `count` of them in groups, a part of which came after the groups were learned."""
+    compared = vectors if reduced is None else reduced.vectors
+    half = count // 16 * 8
+    groups = Groups.learned(compared[:half]).with_more(compared[half:count])
+    return dataclasses.replace(block(vectors, reduced), groups=groups)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("by_axes", [True, False])
+def test_no_row_above_the_floor_is_missed_where_answers_are_exact(by_axes: bool, score: Distance) -> None:
+    random = np.random.default_rng(1)
+    vectors = np.concatenate([alike(random, LEAST_REDUCED), unlike(random, 2_000) / 4, alike(random, 1_000)])
+    axes = Axes.of(vectors[:256], 31)
+    rows = grouped(vectors, 14_008, ReducedRows(axes, axes.reduce(vectors)) if by_axes else None)
+    queries = np.concatenate([alike(random, 30), unlike(random, 10), vectors[5:6], np.zeros((1, WIDE), np.float32)])
+    queries[3] *= 100
+    whole, gone = block(vectors), np.arange(0, len(vectors), 3)
+    for some, every in ((rows, whole), (rows.without(gone), whole.without(gone))):
+        for k in (1, 10):
+            expected = every.search(queries, k, score)
+            for above in (k, k + 5):
+                floor = every.search(queries, above, score).scores[:, -1]
+                assert_same(some.search(queries, k, score, floor=floor), expected)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_most_groups_of_rows_in_clusters_are_passed_over_with_certainty(score: Distance) -> None:
+    random = np.random.default_rng(2)
+    centres = 5 * random.standard_normal((40, WIDE))
+    vectors = (centres[random.integers(40, size=6_000)] + 0.1 * random.standard_normal((6_000, WIDE))).astype(
+        np.float32
+    )
+    groups = Groups.learned(vectors)
+    found = block(vectors).search(vectors[:50], 10, score)
+    near = groups.near(vectors[:50], similarity_of(found.scores[:, -1], score), score, EXACT_REACH)
+    assert near.share.mean() < 0.2
+    listed = near.listed()
+    assert [set(line[line >= 0]) for line in listed] == [set(np.flatnonzero(looked)) for looked in near.groups]
+
+
+def written(options: IndexOptions, vectors: Vectors, folder: Path) -> LiveIndex:
+    """The first rows are published, and the others written since, in parts that are grouped meanwhile."""
+    rows = np.arange(len(vectors))
+    first = [(rows[:PUBLISHED], vectors[:PUBLISHED])]
+    path = publish(folder, first, metric="cosine", dimension=WIDE, version=1, options=options)
+    index = LiveIndex("cosine", WIDE, snapshot=Snapshot.load(path))
+    for number, part in enumerate(np.array_split(rows[PUBLISHED:], 4)):
+        index.upsert(part, vectors[part], version=2 + number)
+        for thread in threading.enumerate():
+            if thread.name == ARRANGING:
+                thread.join()
+    return index
+
+
+def test_above_a_graph_as_much_is_found_of_rows_written_since_as_it_promises_in_any_batch(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    vectors = alike(random, PUBLISHED + WRITTEN)
+    index = written(GRAPH, vectors, tmp_path)
+    groups = index.frozen()._state.delta.groups
+    assert groups is not None
+    assert groups.count >= LEAST_REDUCED
+    assert groups.reach < EXACT_REACH
+    exact = LiveIndex("cosine", WIDE)
+    exact.upsert(np.arange(len(vectors)), vectors, version=1)
+    queries = alike(random, 200)
+    found, truth = index.search(queries, 10), exact.search(queries, 10).rows
+    since = [np.isin(true[true >= PUBLISHED], rows) for true, rows in zip(truth, found.rows, strict=True)]
+    assert np.concatenate(since).mean() >= 0.98
+    for start in range(0, 200, 7):
+        part = index.search(queries[start : start + 7], 10)
+        np.testing.assert_array_equal(part.rows, found.rows[start : start + 7])
+
+
+def test_above_published_rows_that_are_all_compared_nothing_is_missed(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    vectors = np.concatenate([alike(random, PUBLISHED + WRITTEN - 500), unlike(random, 500)])
+    index = written(EVERY_ROW, vectors, tmp_path)
+    groups = index.frozen()._state.delta.groups
+    assert groups is not None
+    assert groups.reach == EXACT_REACH
+    again, gone = np.arange(PUBLISHED, PUBLISHED + 200), np.arange(PUBLISHED + 200, PUBLISHED + 900)
+    index.apply(again, -vectors[again], gone, version=9)
+    vectors[again] = -vectors[again]
+    kept = np.setdiff1d(np.arange(len(vectors)), gone)
+    exact = LiveIndex("cosine", WIDE)
+    exact.upsert(kept, vectors[kept], version=1)
+    queries = np.concatenate([alike(random, 40), unlike(random, 20), vectors[again[:5]]])
+    for score in sorted(index.scores):
+        assert_same(index.search(queries, 10, score_as=score), exact.search(queries, 10, score_as=score))
+    allowed = kept[::2]
+    assert_same(index.search(queries, 10, allowed=allowed), exact.search(queries, 10, allowed=allowed))
