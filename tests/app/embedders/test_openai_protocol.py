@@ -56,6 +56,11 @@ def test_dimensions_are_sent_along_where_they_are_asked_for(server: EmbeddingSer
     assert server.received[-1].body["dimensions"] == 5
 
 
+def test_what_texts_are_is_sent_along_where_a_server_is_to_be_told(server: EmbeddingServer) -> None:
+    embedded(server, EmbedderCall("test-model", 5, input_type="passage"))
+    assert server.received[-1].body["input_type"] == "passage"
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
