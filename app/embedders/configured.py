@@ -33,7 +33,9 @@ class ModelEmbedder:
     @property
     def reads(self) -> EmbedderInput:
         """What of an item is embedded."""
-        return self.choice.reads if isinstance(self.choice, TrainedHere) else "text"
+        if isinstance(self.choice, TrainedHere):
+            return self.choice.reads
+        return self.options.reads if isinstance(self.options, LocalOptions) else "text"
 
     def run(
         self,
@@ -82,6 +84,12 @@ class ConfiguredEmbedders:
             raise Unprocessable.at(
                 f"Connection {choice.connection!r} names no model of its own: name in `model` which one to ask for.",
                 pointer=f"{pointer}/model",
+            )
+        prefixed = next((side for side in get_args(EmbeddingSide) if choice.prefix(side)), None)
+        if isinstance(options, LocalOptions) and options.reads == "image" and prefixed is not None:
+            raise Unprocessable.at(
+                f"Connection {choice.connection!r} embeds images, before which nothing is put. Leave the prefixes out.",
+                pointer=f"{pointer}/{prefixed}_prefix",
             )
         told = next((side for side in get_args(EmbeddingSide) if choice.input_type(side) is not None), None)
         if isinstance(options, LocalOptions) and told is not None:
