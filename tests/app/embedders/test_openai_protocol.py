@@ -90,6 +90,11 @@ def test_a_vector_of_zeros_is_one_where_no_cosine_is_taken(server: EmbeddingServ
     assert not embedded(server).vectors[-1].any()
 
 
+def test_tokens_that_no_texts_can_be_are_not_believed(server: EmbeddingServer) -> None:
+    server.then("untold tokens")
+    assert embedded(server).tokens is None
+
+
 def test_a_model_may_answer_by_the_name_that_the_operator_gave_it(server: EmbeddingServer) -> None:
     server.then("other model")
     assert embedded(server, answers_as="another-model").vectors.shape == (3, 5)
@@ -107,6 +112,8 @@ def test_a_model_may_answer_by_the_name_that_the_operator_gave_it(server: Embedd
         ("503 Retry-After: 2", 2.0, False),
         ("drop", None, True),
         ("stall", None, True),
+        ("cut", None, True),
+        ("half", None, True),
     ],
 )
 def test_what_may_pass_is_told_apart_with_the_pause_and_whether_it_may_have_been_paid(
@@ -115,7 +122,7 @@ def test_what_may_pass_is_told_apart_with_the_pause_and_whether_it_may_have_been
     server.then(fault)
     with pytest.raises(EmbedderAway) as raised:
         # So long that the server has taken the request, and with it the fault, however busy the machine is.
-        embedded(server, timeout_seconds=2.0 if fault == "stall" else 60.0)
+        embedded(server, timeout_seconds=2.0 if fault in ("stall", "half") else 60.0)
     assert (raised.value.after, raised.value.maybe_paid) == (after, maybe_paid)
 
 
