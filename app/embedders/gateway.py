@@ -89,14 +89,14 @@ class GatewayEmbedders:
             longest_wait=min(how.options.longest_wait_seconds, _LONGEST_WAIT_SECONDS),
         )
         prefixed = [how.choice.prefix(side) + text for text in texts]
-
+        call = how.call_for(side)
         parts = [prefixed[start : start + pace.batch] for start in range(0, len(prefixed), pace.batch)]
         own = asyncio.Semaphore(opened.of_large_calls)  # this call's requests do not wait for a turn before each other
 
         async def asked(part: Sequence[str]) -> EmbeddedBatch:
             async with own:
                 answer: EmbeddedBatch = await retrying(pace)(
-                    opened.ask, part, how.call, pace.longest_wait, of_large=len(parts) > 1
+                    opened.ask, part, call, pace.longest_wait, of_large=len(parts) > 1
                 )
             return answer
 

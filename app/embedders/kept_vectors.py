@@ -45,6 +45,8 @@ class KeptVectors:
         self._database = database
         where = hashlib.sha256(place.encode()).hexdigest()
         told = [connection, where, call.model, call.dimension, call.dimensions, prefix]
+        if call.input_type is not None:
+            told.append(call.input_type)
         self._of = hashlib.sha256(json.dumps(told).encode())
 
     def find(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:

@@ -65,6 +65,8 @@ class OpenAIEmbedder:
         body: dict[str, Any] = {"model": call.model, "input": list(texts), "encoding_format": self._options.encoding}
         if call.dimensions is not None:
             body["dimensions"] = call.dimensions
+        if call.input_type is not None:
+            body["input_type"] = call.input_type
         try:
             content = await self._answer(body, _BYTES_BESIDE + len(texts) * call.dimension * _BYTES_A_NUMBER)
         except aiohttp.ConnectionTimeoutError:  # before it can have read anything

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.connections.options import ConnectionOptions
+from app.embedders.choice import EmbedderInput
 from app.embedders.protocol import EmbedderPace, EmbedderPrices
 
 _Count = Annotated[int, Field(gt=0)]
@@ -76,10 +77,11 @@ class OpenAIOptions(EmbedderOptions):
 
 
 class LocalOptions(EmbedderOptions):
-    """A folder of a sentence-transformers or Hugging Face model on the worker's machine. max_tokens: what is longer is
-    cut; left out, as long as the model takes."""
+    """A folder of a sentence-transformers or Hugging Face model on the worker's machine. reads: what it embeds;
+    max_tokens: what is longer is cut; left out, as long as the model takes."""
 
     folder: Path
+    reads: EmbedderInput = "text"
     max_tokens: Annotated[int, Field(gt=0, le=65_536)] | None = None
 
     @property

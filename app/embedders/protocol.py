@@ -16,13 +16,15 @@ class EmbedderCall:
 
     model: the name that it is asked for. dimension: components that each vector must have. dimensions: what is sent as
     `dimensions`, to an embedder that makes vectors of several lengths; None sends nothing. cosine: whether the vectors
-    are compared by cosine, which no vector of zeros can be.
+    are compared by cosine, which no vector of zeros can be. input_type: what is sent as `input_type`, to a server that
+    is told so whether texts are queries; None sends nothing.
     """
 
     model: str
     dimension: int
     dimensions: int | None = None
     cosine: bool = False
+    input_type: str | None = None
 
 
 @dataclass(frozen=True)

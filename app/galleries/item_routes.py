@@ -103,8 +103,8 @@ async def put_items(
     of it, or nothing; durable when it answers, and seen by every search after that.
 
     Vectors that newer models made of an item stay as long as its vector of `model` stays the same; where that changes,
-    they are dropped, and `dropped` counts them. Vectors that are another model's beyond doubt are refused, or warned
-    of, as `CROSSWALK_SPACE_GUARD` says."""
+    they are dropped, as is what the service's embedder made of a text that is another now, and `dropped` counts them.
+    Vectors that are another model's beyond doubt are refused, or warned of, as `CROSSWALK_SPACE_GUARD` says."""
     info = await run_sync(parts.galleries.info, gallery)
     expected = await run_sync(parts.items.expected, info, model)
     refuse_retired(info, model)
@@ -118,6 +118,8 @@ async def put_items(
     streamed = parts.streams.saw_each("items", gallery, inspected.few)
     afterwards(background, parts.spaces.learn, inspected)
     await run_sync(parts.retirement.after_put, written_to, model)
+    if done.dropped:
+        await run_sync(parts.retirement.after_drop, gallery)
     afterwards(background, parts.search.warm, gallery)
     return done.model_copy(update={"warnings": [*inspected.warnings, *streamed]})
 
@@ -125,6 +127,7 @@ async def put_items(
 @router.patch(
     "/{gallery}/items",
     summary="Change labels and payloads in bulk",
+    response_model_exclude_defaults=True,
     responses=problems(
         NotFound, ItemsElsewhere, Unprocessable, InvalidUpload, InvalidRows, TooLarge, UnsupportedMediaType
     ),
@@ -141,15 +144,18 @@ async def put_items(
 async def patch_items(
     gallery: GalleryId, body: BulkBody, request: Request, parts: Parts, background: BackgroundTasks
 ) -> ItemsChanged:
-    """Gives items that are there other labels or payloads, and leaves their vectors as they are. What a row leaves out
-    keeps its value, `null` clears it, and a payload takes the place of the whole payload, all as in PUT. All of it, or
-    nothing: an id that no item has refuses the request. Every search after the answer sees it."""
+    """Gives items that are there other labels or payloads, and leaves their vectors as they are, but for those that the
+    service's embedder made of a text that is another now: these are dropped, and `dropped` counts them. What a row
+    leaves out keeps its value, `null` clears it, and a payload takes the place of the whole payload, all as in PUT. All
+    of it, or nothing: an id that no item has refuses the request. Every search after the answer sees it."""
     info = await run_sync(parts.galleries.info, gallery)
     require_here(info)
     async with parts.uploads.rows(body, request.headers, Expected.changes()) as rows:
-        updated = await run_sync(parts.items.change, info, rows)
+        changed = await run_sync(parts.items.change, info, rows)
+    if changed.dropped:
+        await run_sync(parts.retirement.after_drop, gallery)
     afterwards(background, parts.search.warm, gallery)
-    return ItemsChanged(updated=updated)
+    return changed
 
 
 @router.patch(
@@ -164,16 +170,19 @@ async def patch_item(
     parts: Parts,
     background: BackgroundTasks,
 ) -> Item:
-    """Changes what is given, and leaves the rest, vectors above all. A payload takes the place of the whole payload."""
+    """Changes what is given, and leaves the rest, vectors above all, but for those that the service's embedder made of
+    a text that is another now: they are dropped. A payload takes the place of the whole payload."""
     info = await run_sync(parts.galleries.info, gallery)
     require_here(info)
     if not change.model_fields_set:
         raise Unprocessable.at("Nothing is to change: send `label`, or `payload`, or both.", pointer="")
     try:
         async with parts.uploads.row(Expected.changes(), {"id": item} | change.model_dump(exclude_unset=True)) as rows:
-            await run_sync(parts.items.change, info, rows)
+            changed = await run_sync(parts.items.change, info, rows)
     except InvalidRows as wrong:
         raise _of_one_item(wrong, gallery, item) from None
+    if changed.dropped:
+        await run_sync(parts.retirement.after_drop, gallery)
     afterwards(background, parts.search.warm, gallery)
     return await run_sync(parts.items.get, gallery, item)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from app.embedders.choice import EmbedderInput
+from app.galleries.embedded_texts import text_in
 from app.galleries.reading import IMAGE, TEXT, ReadableItems
 from app.galleries.service import Galleries
 
@@ -92,9 +92,3 @@ def _is_base64(text: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     return True
-
-
-def text_in(payload: str | None, field: str) -> str | None:
-    """The text in a field of a payload, as it is stored; None where there is none, or nothing but white space."""
-    value = None if payload is None else json.loads(payload).get(field)
-    return value if isinstance(value, str) and value.strip() else None

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from app.filters import Filter, FilteredRows, has_empty_part
 from app.galleries import schemas
+from app.galleries.embedded_texts import note_of, text_in
 from app.galleries.info import GalleryInfo
-from app.galleries.item_texts import text_in
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.service import Galleries, require_here
 from app.kept_cells import given_columns
@@ -80,9 +80,9 @@ class GalleryItems:
         done = schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
         return done, now
 
-    def change(self, info: GalleryInfo, rows: UploadedRows) -> int:
-        """Gives items that are there the labels and payloads of validated rows, as of `Expected.changes`; how many.
-        Durable when it returns: all of them, or nothing.
+    def change(self, info: GalleryInfo, rows: UploadedRows) -> schemas.ItemsChanged:
+        """Gives items that are there the labels and payloads of validated rows, as of `Expected.changes`. Vectors that
+        an embedder made here of another text go. Durable when it returns: all of it, or nothing.
 
         info: the gallery as it was when the body began to come. Raises Unprocessable where the rows change nothing,
         InvalidRows where an id is no item's, and NotFound where the gallery has been deleted since.
@@ -91,9 +91,10 @@ class GalleryItems:
             raise Unprocessable(
                 "The body says nothing that is to change. Send `label`, or `payload`, or both, beside each `id`."
             )
-        return self._galleries.store(self._as_it_is(info)).change(
+        changed = self._galleries.store(self._as_it_is(info)).change(
             rows.schema, rows.batches, lambda unknown: _refuse_unknown(info.id, unknown, rows)
         )
+        return schemas.ItemsChanged(updated=changed.updated, dropped=changed.dropped)
 
     def re_embed(self, gallery: str, model: str, texts: Mapping[str, str], vectors: np.ndarray, field: str) -> int:
         """Gives items the vectors (n, d) float32 that a model of the gallery made of their texts, by id, in one commit;
@@ -106,7 +107,7 @@ class GalleryItems:
             now = [text_in(payload, field) for payload in stored.column("payload").to_pylist()]
             return np.array([one == text for one, text in zip(now, wanted, strict=True)], bool)
 
-        return store.re_embed(model, list(texts), vectors, same)
+        return store.re_embed(model, list(texts), vectors, [note_of(text, field) for text in wanted], same)
 
     def _as_it_is(self, info: GalleryInfo) -> GalleryInfo:
         """The gallery now. Raises NotFound where it was deleted since, though another may have its id."""

@@ -59,6 +59,14 @@ class Retirement:
             if model in made_by[:-1] or (model == made_by[-1] and generation.retired_at is None):
                 self.settle(info.id, generation.number)
 
+    def after_drop(self, gallery: str) -> None:
+        """To be called when vectors were dropped, while others of their items stay: what is all native may not be any
+        more."""
+        info = self._galleries.info(gallery)
+        for generation in _transformed(info):
+            if generation.retired_at is not None:
+                self.settle(gallery, generation.number)
+
     def after_delete(self, gallery: str) -> None:
         """To be called when items were deleted: those left may all be native, or none may be left."""
         info = self._galleries.info(gallery)

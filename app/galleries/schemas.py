@@ -268,8 +268,9 @@ class UpsertedItems(Upserted):
         dict[str, int],
         Field(
             description="By model: vectors that were dropped, since their items' vectors of the model that `model` "
-            "names changed, and they were made of what the items were before; left out where none was. Embed these "
-            "items anew: GET /galleries/{id}/backfill lists them. An item put again unchanged keeps them.",
+            "names changed, and they were made of what the items were before, or since the service's embedder made "
+            "them of a text that is another now; left out where none was. Embed these items anew: "
+            "GET /galleries/{id}/backfill lists them. An item put again unchanged keeps them.",
         ),
     ] = {}
 
@@ -278,6 +279,14 @@ class ItemsChanged(BaseModel):
     """What changing items did. It is durable, and the next search sees it."""
 
     updated: Annotated[int, Field(description="Items that are now as given.")]
+    dropped: Annotated[
+        dict[str, int],
+        Field(
+            description="By model: vectors that were dropped, since the service's embedder made them of a text that is "
+            "another now; left out where none was. GET /galleries/{id}/backfill lists their items, and route "
+            "`reranked` embeds them anew. Vectors that were put stay.",
+        ),
+    ] = {}
 
 
 class ItemChange(BaseModel):

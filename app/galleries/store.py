@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from app.galleries.embedded_texts import made_of_column
 from app.galleries.generation_store import GenerationStore
 from app.galleries.lineage import SIDE_INFORMATION, Lineage, Projected
-from app.kept_cells import either, given_columns, kept_columns, with_kept
+from app.galleries.written_over import WrittenOver
 from app.storage.lance_table import (
     Changes,
     StoredRows,
@@ -23,7 +24,6 @@ from app.storage.lance_table import (
     embedding_column,
     embedding_model,
     vector_type,
-    vectors_of,
 )
 from app.storage.removal import remove_folder
 from app.storage.shared_files import SharedFiles
@@ -43,6 +43,15 @@ class WrittenItems:
     """What an upsert of items did. `dropped`: by model, how many vectors went since they were made of an older item."""
 
     inserted: int
+    updated: int
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ChangedItems:
+    """What a change of labels and payloads did. `dropped`: by model, how many vectors went since an embedder made them
+    of another text."""
+
     updated: int
     dropped: dict[str, int]
 
@@ -102,7 +111,7 @@ class GalleryStore(GalleryFolder):
         `schema` has `id`, `embedding` and whichever of the other item columns were given; rows may keep cells
         (`app.kept_cells`). `newer`: the models that replace this one in some generation, as of when it is called. Where
         an item's vector of this model changes, its vectors of the newer models were made of what it was before, and are
-        dropped. What `newer` raises is raised.
+        dropped; and so is whatever an embedder made here of a text that is another now. What `newer` raises is raised.
         """
         own = embedding_column(model)
         self.items.ensure_column(pa.field(own, vector_type(dimension)))
@@ -117,29 +126,37 @@ class GalleryStore(GalleryFolder):
             derived = [
                 stored.schema.field(name) for name in map(embedding_column, newer()) if name in stored.schema.names
             ]
+            over = WrittenOver(stored, model, derived, dropped)
             given = (pa.RecordBatch.from_arrays(batch.columns, schema=named) for batch in batches())
-            return pa.RecordBatchReader.from_batches(
-                pa.schema([*given_columns(named), *derived]),
-                (_written_over(batch, stored, own, derived, dropped) for batch in given),
-            )
+            return pa.RecordBatchReader.from_batches(over.schema(named), map(over.rows, given))
 
         done = self.items.upsert_over(rows)
         return WrittenItems(done.inserted, done.updated, _by_model(dropped))
 
     def re_embed(
-        self, model: str, ids: Sequence[str], vectors: np.ndarray, unchanged: Callable[[pa.Table], np.ndarray]
+        self,
+        model: str,
+        ids: Sequence[str],
+        vectors: np.ndarray,
+        notes: Sequence[str],
+        unchanged: Callable[[pa.Table], np.ndarray],
     ) -> int:
         """Gives items that are there vectors (n, d) float32 of a model, in one commit; how many there were.
 
-        `unchanged` tells of the stored `payload` of these items (null where an item is gone), which of them, (n,) bool,
-        are still what the vectors were made of: the others are passed over.
+        `notes`: of which texts they were made (`app.galleries.embedded_texts`). `unchanged` tells of the stored
+        `payload` of these items (null where an item is gone), which of them, (n,) bool, are still what the vectors were
+        made of: the others are passed over.
         """
         own = embedding_column(model)
         kind = vector_type(vectors.shape[1])
+        made_of = pa.field(made_of_column(model), pa.string())
         self.items.ensure_column(pa.field(own, kind))
-        schema = pa.schema([pa.field("id", pa.string()), pa.field(own, kind)])
+        self.items.ensure_column(made_of)
+        schema = pa.schema([pa.field("id", pa.string()), pa.field(own, kind), made_of])
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]).cast(kind)
-        given = pa.RecordBatch.from_arrays([pa.array(ids, pa.string()), column], schema=schema)
+        given = pa.RecordBatch.from_arrays(
+            [pa.array(ids, pa.string()), column, pa.array(notes, pa.string())], schema=schema
+        )
 
         def rows(stored: StoredRows) -> pa.RecordBatchReader:
             still = unchanged(stored.of(given.column("id"), ["payload"]))
@@ -152,24 +169,24 @@ class GalleryStore(GalleryFolder):
         schema: pa.Schema,
         batches: Callable[[], Iterator[pa.RecordBatch]],
         refuse_unknown: Callable[[np.ndarray], None],
-    ) -> int:
-        """Gives items that are there other labels or payloads, in one commit; how many there were. All else of them
-        stays to the bit, their vectors too.
+    ) -> ChangedItems:
+        """Gives items that are there other labels or payloads, in one commit. All else of them stays to the bit, their
+        vectors too, but for those that an embedder made here of a text that is another now, which are dropped.
 
         `schema` has `id` and what was given of `label` and `payload`; rows may keep cells (`app.kept_cells`).
         `refuse_unknown` is told which of the rows, (n,) bool, no item has the id of, and what it raises is raised.
         """
 
+        dropped: Counter[str] = Counter()
+
         def rows(stored: StoredRows) -> pa.RecordBatchReader:
+            dropped.clear()
             ids = pa.chunked_array([batch.column("id") for batch in batches()], pa.string())
             refuse_unknown(~stored.known(ids))
-            kept = kept_columns(schema)
-            return pa.RecordBatchReader.from_batches(
-                given_columns(schema),
-                (with_kept(batch, stored.of(batch.column("id"), kept)) if kept else batch for batch in batches()),
-            )
+            over = WrittenOver(stored, None, (), dropped)
+            return pa.RecordBatchReader.from_batches(over.schema(schema), map(over.rows, batches()))
 
-        return self.items.update_over(rows).updated
+        return ChangedItems(self.items.update_over(rows).updated, _by_model(dropped))
 
     def generation(self, number: int, dimension: int) -> GenerationStore:
         return GenerationStore(self._tables / "generations" / f"{number}.lance", dimension)
@@ -202,32 +219,6 @@ class GalleryStore(GalleryFolder):
         native = self.items.count(own) if own in present else 0
         reachable = self.items.count(" OR ".join(present)) if present else 0
         return Counts(native, reachable - native, self.items.count() - reachable)
-
-
-def _written_over(
-    given: pa.RecordBatch, stored: StoredRows, own: str, derived: Sequence[pa.Field], dropped: Counter[str]
-) -> pa.RecordBatch:
-    """Rows as they are to be written over what is stored: with the cells that they keep, and with the derived vectors
-    but for those that were made of another `own` vector, which `dropped` counts by column."""
-    kept = kept_columns(given.schema)
-    if not kept and not derived:
-        return given
-    before = stored.of(given.column("id"), [*kept, own, *(field.name for field in derived)])
-    changed = _changed(before.column(own), given.column(own)) if derived else np.empty(0, bool)
-    for field in derived:
-        cells = either(~changed, before.column(field.name), pa.nulls(given.num_rows, field.type))
-        dropped[field.name] += cells.null_count - before.column(field.name).null_count
-        given = given.append_column(field, cells)
-    return with_kept(given, before)
-
-
-def _changed(before: pa.ChunkedArray, now: pa.Array) -> np.ndarray:
-    """Which items (n,) bool had another vector before; one that had none has not changed."""
-    had, old = vectors_of(before)
-    _, new = vectors_of(now)
-    changed = np.zeros(len(now), bool)
-    changed[had] = (old != new[had]).any(axis=1)
-    return changed
 
 
 def _by_model(dropped: Counter[str]) -> dict[str, int]:

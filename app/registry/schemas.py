@@ -85,9 +85,10 @@ class NewModel(ModelBase):
     @model_validator(mode="after")
     def _prefixes_of_one_side(self) -> "NewModel":
         given = self.embedder
-        if given is not None and given.query_prefix != given.document_prefix and self.queries == "same":
+        if given is not None and given.tells_queries_apart and self.queries == "same":
             raise wrong(
-                "the embedder puts another prefix before queries than before documents: they are embedded `apart`",
+                "the embedder has another prefix or `input_type` for queries than for documents: they are embedded "
+                "`apart`",
                 "queries",
             )
         return self

@@ -72,11 +72,11 @@ class Models:
             row = _registered(session.get(ModelRow, model, with_for_update=True), model)
             if self._embedders is not None:
                 self._embedders.require(choice, row.dimension, "")
-            if choice.query_prefix != choice.document_prefix and row.queries == "same":
+            if choice.tells_queries_apart and row.queries == "same":
                 raise Unprocessable.at(
-                    f"Model {model!r} is registered to embed queries as it embeds documents, and this embedder puts "
-                    "another prefix before queries.",
-                    pointer="/query_prefix",
+                    f"Model {model!r} is registered to embed queries as it embeds documents, and this embedder has "
+                    "another prefix or `input_type` for queries.",
+                    pointer="/query_prefix" if choice.query_prefix != choice.document_prefix else "/query_input_type",
                 )
             row.embedder = choice.model_dump()
             return _wire(row)

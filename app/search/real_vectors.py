@@ -20,8 +20,8 @@ from limits.strategies import MovingWindowRateLimiter
 
 from app.embedders.configured import ModelEmbedder
 from app.embedders.gateway import GatewayEmbedders
+from app.galleries.embedded_texts import text_in
 from app.galleries.info import GalleryInfo
-from app.galleries.item_texts import text_in
 from app.index import RowIds, Vectors
 from app.problems import EmbedderAway, EmbedderWrong
 from app.search.vector_keeper import KeptFor, MadeVector, VectorKeeper

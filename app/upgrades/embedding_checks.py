@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.artifacts.folder import TrainedModelFiles
 from app.artifacts.shared import SharedArtifacts
 from app.embedders.budget import EmbeddingBudget
-from app.embedders.choice import EmbedderInput, TrainedHere
+from app.embedders.choice import TrainedHere
 from app.embedders.configured import ConfiguredEmbedders, ModelEmbedder
 from app.galleries.item_texts import ItemTexts
 from app.problems import Unprocessable
@@ -36,13 +36,16 @@ class EmbeddingChecks:
 
     def have_texts(self, model: str, galleries: Sequence[str], field: str) -> None:
         """Raises NotFound; Unprocessable where no item of one of the galleries seems to have what the model's embedder
-        reads, a text or an image, or where the model was to be trained here, and is not yet; and GalleryStoreAway or
-        StoreChanged where its items lie in a store that cannot be read. To be called outside of any
-        transaction, since such a store is asked over the network."""
-        embedder = self._models.get(model).embedder
-        if isinstance(embedder, TrainedHere):
-            self._require_weights(model, embedder)
-        reads: EmbedderInput = embedder.reads if isinstance(embedder, TrainedHere) else "text"
+        reads, a text or an image, or where the model was to be trained here, and is not yet; EmbedderWrong where its
+        connection is no longer there; and GalleryStoreAway or StoreChanged where its items lie in a store that cannot
+        be read. A model without an embedder is passed over. To be called outside of any transaction, since such a store
+        is asked over the network."""
+        registered = self._models.get(model)
+        if registered.embedder is None:
+            return  # which `embeddable` refuses
+        if isinstance(registered.embedder, TrainedHere):
+            self._require_weights(model, registered.embedder)
+        reads = self._embedders.of(registered.embedder, registered.dimension, registered.metric).reads
         for gallery in galleries:
             if not self._texts.any_in(gallery, field, reads):
                 raise Unprocessable.at(

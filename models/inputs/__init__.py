@@ -2,7 +2,7 @@
 
 from models.inputs.arrow_column import ArrowColumn
 from models.inputs.loader import Batch, Loader
-from models.inputs.preparing import FORMATS, BadInput, bad_rows
+from models.inputs.preparing import FORMATS, BadInput, bad_rows, decoded_image
 from models.inputs.preprocessing import Preprocessing, Views, learn_tokenizer
 from models.inputs.subset import Inputs, InputSubset
 
@@ -17,5 +17,6 @@ __all__ = [
     "Preprocessing",
     "Views",
     "bad_rows",
+    "decoded_image",
     "learn_tokenizer",
 ]

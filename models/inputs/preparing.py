@@ -71,6 +71,12 @@ def bad_rows(inputs: Inputs, how: Preprocessing, start: int = 0) -> Iterator[Bad
             yield error
 
 
+def decoded_image(raw: bytes) -> Image.Image:
+    """An encoded image as 8-bit RGB, in its own size. Raises BadInput, of row 0, where it cannot be decoded."""
+    with _opened([raw], 0) as image:
+        return _colours(image)
+
+
 def _image(inputs: Inputs, row: int, size: int, augment: bool, seed: int) -> Pixels:
     with _opened(inputs, row) as image:
         if image.size == (size, size) and (not augment or size <= SMALL):

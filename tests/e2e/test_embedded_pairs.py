@@ -14,6 +14,7 @@ from app.composition import compose
 from tests.e2e.embedding_town import PREFIX, TEXT_OF, Town, embedding_town
 from tests.e2e.user import problem
 from tests.workers.stepping import do_step
+from tests.worlds import NEW
 
 commands = typer.Typer()
 resources.register(commands)
@@ -61,6 +62,34 @@ def test_failed_embedding_says_why_and_the_next_upgrade_does_not_pay_again(town:
     assert {text for text in charged if charged.count(text) > 1} <= set(short.texts)
     assert all(charged.count(text) == 1 for text in paid)
     assert len(charged) <= 150 + len(short.texts)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("dimension", f"{NEW - 1} dimensions, and the model has {NEW}"),
+        ("nan", "holds a NaN"),
+        ("other model", "answered as 'another-model'"),
+    ],
+)
+def test_an_embedder_that_cannot_be_believed_fails_the_upgrade_with_the_reason_and_within_its_budget(
+    town: Town, fault: str, said: str
+) -> None:
+    scene = town.scene(model=f"of {fault}")
+    town.server.then(fault)
+    failed = scene.settles(town.start(scene, pairs=100, budget={"items": 100}))
+    assert (failed["state"], scene.active()) == ("failed", 1)
+    assert said in failed["reason"]
+    assert len(town.server.charged) <= failed["spent"]["items"] <= 100
+
+
+def test_an_embedder_that_fails_for_a_while_is_waited_for(town: Town) -> None:
+    scene = town.scene(model="of a while")
+    town.server.then("429 Retry-After: 0", "503", "drop", None, "cut", "429")
+    upgrade = scene.settles(town.start(scene, pairs=150, budget={"items": 200}))
+    assert upgrade["state"] in ("active", "rejected")
+    assert len(town.server.charged) <= upgrade["spent"]["items"] <= 200
+    assert scene.get(f"/datasets/{upgrade['dataset']}")["rows"] == 150
 
 
 def test_budget_limits_what_is_embedded_and_learned_from(town: Town) -> None:

@@ -80,6 +80,12 @@ async def _opened(settings: Settings, how: ModelEmbedder) -> _Opened:
     # What embeds here is imported here, so that nothing else loads the libraries of models.
     if isinstance(how.options, LocalOptions):
         from models.device import resolve
+
+        if how.options.reads == "image":
+            from workers.embedders.image_folder import ImageFolderEmbedder
+
+            of_images = ImageFolderEmbedder(how.connection, how.options, resolve(settings.device))
+            return _Opened(of_images, of_images.unreadable)
         from workers.embedders.local_folder import LocalEmbedder
 
         return _Opened(LocalEmbedder(how.connection, how.options, resolve(settings.device)))

@@ -140,3 +140,18 @@ def test_where_one_of_several_fails_the_others_are_broken_off() -> None:
     with pytest.raises(EmbedderAway):
         asyncio.run(all_of([waits(), fails()]))
     assert broken_off
+
+
+def test_a_server_is_told_what_texts_are_where_a_model_says_so() -> None:
+    choice = EmbedderChoice(connection="e5", query_input_type="query", document_input_type="passage")
+
+    async def asked(server: EmbeddingServer) -> None:
+        how = ModelEmbedder("e5", OpenAIOptions(url=f"{server.url}/v1"), choice, EmbedderCall("test-model", 5))
+        embedders = GatewayEmbedders()
+        await embedders.embedded(how, "query", ["where is my parcel"])
+        await embedders.embedded(how, "document", ["Parcels take a week."])
+        await embedders.close()
+
+    with embedding_server(hashed(5)) as server:
+        asyncio.run(asked(server))
+        assert [one.body["input_type"] for one in server.received] == ["query", "passage"]

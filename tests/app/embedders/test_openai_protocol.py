@@ -56,6 +56,11 @@ def test_dimensions_are_sent_along_where_they_are_asked_for(server: EmbeddingSer
     assert server.received[-1].body["dimensions"] == 5
 
 
+def test_what_texts_are_is_sent_along_where_a_server_is_to_be_told(server: EmbeddingServer) -> None:
+    embedded(server, EmbedderCall("test-model", 5, input_type="passage"))
+    assert server.received[-1].body["input_type"] == "passage"
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -85,6 +90,11 @@ def test_a_vector_of_zeros_is_one_where_no_cosine_is_taken(server: EmbeddingServ
     assert not embedded(server).vectors[-1].any()
 
 
+def test_tokens_that_no_texts_can_be_are_not_believed(server: EmbeddingServer) -> None:
+    server.then("untold tokens")
+    assert embedded(server).tokens is None
+
+
 def test_a_model_may_answer_by_the_name_that_the_operator_gave_it(server: EmbeddingServer) -> None:
     server.then("other model")
     assert embedded(server, answers_as="another-model").vectors.shape == (3, 5)
@@ -102,6 +112,8 @@ def test_a_model_may_answer_by_the_name_that_the_operator_gave_it(server: Embedd
         ("503 Retry-After: 2", 2.0, False),
         ("drop", None, True),
         ("stall", None, True),
+        ("cut", None, True),
+        ("half", None, True),
     ],
 )
 def test_what_may_pass_is_told_apart_with_the_pause_and_whether_it_may_have_been_paid(
@@ -110,7 +122,7 @@ def test_what_may_pass_is_told_apart_with_the_pause_and_whether_it_may_have_been
     server.then(fault)
     with pytest.raises(EmbedderAway) as raised:
         # So long that the server has taken the request, and with it the fault, however busy the machine is.
-        embedded(server, timeout_seconds=2.0 if fault == "stall" else 60.0)
+        embedded(server, timeout_seconds=2.0 if fault in ("stall", "half") else 60.0)
     assert (raised.value.after, raised.value.maybe_paid) == (after, maybe_paid)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,15 @@ def test_what_was_embedded_is_not_paid_for_again_but_by_another_prefix(
     assert len(server.charged) == 12
     desk.embed(TEXTS[:1], prefix="passage: ")
     assert len(server.charged) == 13
+
+
+def test_a_vector_is_kept_for_texts_that_are_of_the_same_kind_alone(
+    each_database: Database, server: EmbeddingServer
+) -> None:
+    Desk(each_database, server).embed(TEXTS[:3])
+    for input_type, kept in ((None, 3), ("query", 0), ("passage", 0)):
+        call = replace(CALL, input_type=input_type)
+        assert len(KeptVectors(each_database, "e5", f"{server.url}/v1", call, "").find(TEXTS)) == kept
 
 
 def test_answers_that_came_before_a_failure_are_kept(desk: Desk, server: EmbeddingServer) -> None:

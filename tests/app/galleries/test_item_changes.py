@@ -14,7 +14,8 @@ import pytest
 
 from app.galleries.store import GalleryStore
 from app.problems import InvalidRows
-from app.storage.lance_table import ROW_ID, Table
+from app.storage.lance_table import ROW_ID, Table, embedding_column
+from tests.app.galleries.upgraded import ITEMS as ITEMS_IN_ALL
 from tests.app.galleries.upgraded import Upgraded
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -73,6 +74,75 @@ def test_searches_of_every_model_see_a_change_and_no_vector_changes(upgraded: Up
     assert vectors_of_items(upgraded) == before
     assert (hit(upgraded, 9, "old")["score"], hit(upgraded, 9)["score"]) == (old_score, new_score)
     assert upgraded.generation(2)["native_items"] == 3
+
+
+def embedded(upgraded: Upgraded, places: range) -> None:
+    """Items whose texts the service itself had the new model's embedder read."""
+    texts = {upgraded.ids[place]: f"text {place}" for place in places}
+    patched(upgraded, [{"id": item, "payload": {"body": text}} for item, text in texts.items()])
+    vectors = upgraded.new[places.start : places.stop]
+    assert upgraded.crosswalk.items.re_embed("shop", "new", texts, vectors, "body") == len(places)
+
+
+def natives(upgraded: Upgraded) -> set[str]:
+    """The items that have a vector which the new model really made."""
+    rows = items_of(upgraded).where("true", ["id", embedding_column("new")])
+    return {row["id"] for row in rows.to_pylist() if row[embedding_column("new")] is not None}
+
+
+def test_a_vector_that_an_embedder_made_of_another_text_goes_and_is_to_be_embedded_again(upgraded: Upgraded) -> None:
+    upgraded.upgrade()
+    upgraded.put("new", range(10, 12))
+    embedded(upgraded, range(6))
+    before = vectors_of_items(upgraded)
+    ids = upgraded.ids
+    rows: list[dict[str, Any]] = [
+        {"id": ids[0], "payload": {"body": "another text"}},
+        {"id": ids[1], "payload": {"body": "text 1", "page": 2}},
+        {"id": ids[2], "label": "x"},
+        {"id": ids[3], "payload": None},
+        {"id": ids[10], "payload": {"body": "what was put is another's to know"}},
+    ]
+    assert patched(upgraded, rows).json() == {"updated": 5, "dropped": {"new": 1}}
+    assert natives(upgraded) == {*ids[1:6], *ids[10:12]}
+    after = vectors_of_items(upgraded)
+    assert {item for item in ids if after[item] != before[item]} == {ids[0]}
+    assert upgraded.generation(2)["native_items"] == 7
+    shown = upgraded.client.patch(f"{ITEMS}/{ids[4]}", json={"payload": {"body": "another text"}}).json()
+    assert set(shown["embeddings"]) == {"old"}
+    assert {ids[0], ids[4]} <= {one["id"] for one in upgraded.backfill(limit=ITEMS_IN_ALL)["next"]}
+    assert hit(upgraded, 0)["payload"] == {"body": "another text"}
+
+
+def test_a_put_with_another_text_drops_what_an_embedder_made_and_one_of_the_model_itself_takes_its_place(
+    upgraded: Upgraded,
+) -> None:
+    upgraded.upgrade()
+    embedded(upgraded, range(3))
+
+    def put(model: str, place: int, text: str) -> dict[str, int]:
+        vectors = upgraded.old if model == "old" else upgraded.new
+        row = {"id": upgraded.ids[place], "embedding": vectors[place].tolist(), "payload": {"body": text}}
+        answer = upgraded.client.put(ITEMS, params={"model": model}, json={"items": [row]})
+        assert answer.is_success, answer.text
+        return dict(answer.json().get("dropped", {}))
+
+    assert put("old", 0, "text 0") == {}
+    assert put("old", 0, "another text") == {"new": 1}
+    assert put("new", 1, "another text") == {}
+    assert put("old", 1, "and another") == {}  # the vector of `new` is the user's own by now
+    assert natives(upgraded) == {upgraded.ids[1], upgraded.ids[2]}
+
+
+def test_a_retired_transformation_is_needed_again_once_a_text_is_another(upgraded: Upgraded) -> None:
+    upgraded.upgrade()
+    embedded(upgraded, range(len(upgraded.ids)))
+    upgraded.crosswalk.retirement.after_put(upgraded.crosswalk.galleries.info("shop"), "new")
+    assert upgraded.generation(2)["retired_at"] is not None
+    patched(upgraded, [{"id": upgraded.ids[0], "label": "x"}])
+    assert upgraded.generation(2)["retired_at"] is not None
+    patched(upgraded, [{"id": upgraded.ids[0], "payload": {"body": "another text"}}])
+    assert upgraded.generation(2)["retired_at"] is None
 
 
 def test_what_a_row_leaves_out_stays_and_null_clears_it(upgraded: Upgraded) -> None:
