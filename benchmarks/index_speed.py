@@ -8,15 +8,18 @@ Rows and queries are of one distribution: a mixture in 16 dimensions, embedded i
 embeddings have far fewer directions than coordinates. They are made as they are needed and never held all at once,
 except by what keeps them in memory itself. Times are medians; a ratio above 1 is slower than the baseline named, which
 is timed in turn with what it is set against, since machines have other work. Bare FAISS has the very index that was
-published, held in memory, with the same effort. Load times and resident bytes are of a process that does nothing else,
-the files being in the page cache; resident bytes are those after a thousand queries, above what the process had before,
-and private ones are those that another process with the same index would need as well.
+published, held in memory, with the same effort. An index is built in a process that does nothing else, whose peak of
+anonymous memory is shown, above what it had before: what must fit into the machine, where mapped files need not. Load
+times and resident bytes are of a process that does nothing else, the files being in the page cache; resident bytes are
+those after a thousand queries, above what the process had before, and private ones are those that another process with
+the same index would need as well.
 """
 
 import argparse
 import multiprocessing
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -120,7 +123,7 @@ def bare(directory: Path, effort: int) -> Answer:
         index.hnsw.efSearch = effort
         index.referenced_objects = [flat]
     elif kind != "flat":
-        index.nprobe = effort
+        faiss.extract_index_ivf(index).nprobe = effort
     search = faiss_search(index)
     return lambda queries: rows[search(queries)]
 
@@ -175,12 +178,46 @@ class Loaded:
     private: int
 
 
-def loaded(directory: Path, queries: Vectors) -> Loaded:
-    def used() -> tuple[int, int]:
-        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-        kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
-        return 1024 * kib["Rss"], 1024 * kib["Anonymous"]
+def used() -> tuple[int, int]:
+    """Bytes that this process has in memory, and those of them that are of no file."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+    kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
+    return 1024 * kib["Rss"], 1024 * kib["Anonymous"]
 
+
+@dataclass(frozen=True)
+class Built:
+    """Where an index was published; the seconds of the clock and of the processor, and the most bytes of no file that
+    the process had meanwhile, above what it had before."""
+
+    directory: Path
+    seconds: float
+    processor: float
+    peak: int
+
+
+def built(folder: Path, count: int, dimension: int, options: IndexOptions) -> Built:
+    mixture, before = Mixture(dimension), used()[1]
+    peak, done = before, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.2):
+            peak = max(peak, used()[1])
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    began, processor = time.perf_counter(), time.process_time()
+    try:
+        rows = mixture.rows(count)
+        directory = publish(folder, rows, metric="cosine", dimension=dimension, version=1, options=options)
+    finally:
+        done.set()
+        watching.join()
+    return Built(directory, time.perf_counter() - began, time.process_time() - processor, peak - before)
+
+
+def loaded(directory: Path, queries: Vectors) -> Loaded:
     LiveIndex("cosine", 2).search(np.ones((1, 2), np.float32), 1)
     before, began = used(), time.perf_counter()
     snapshot = Snapshot.load(directory, check_at_once=CHECKED_AT_ONCE)
@@ -197,7 +234,7 @@ def compare(count: int, dimension: int, kinds: list[Kind], repeats: int, nlist: 
     """Prints one table."""
     mixture = Mixture(dimension)
     queries = mixture.draw(QUERIES, 0)
-    truth = nearest(mixture, count, queries[:500])
+    truth = nearest(mixture, count, queries[: 500 if count <= HELD else 200])
     print(f"\n{count:,} × {dimension}, cosine, k = {K}; one query, and {BATCH} at once")
     print(f"{'':34} {'one, ms':>9} {'batch, ms':>9} {'recall':>7} {'one':>6} {'batch':>6}  times")
 
@@ -210,13 +247,13 @@ def compare(count: int, dimension: int, kinds: list[Kind], repeats: int, nlist: 
         return float(np.mean([np.isin(t, g).mean() for t, g in zip(truth, one(queries[: len(truth)]), strict=True)]))
 
     for kind in kinds:
-        began = time.perf_counter()
         options = IndexOptions(kind=kind, nlist=nlist)
-        rows = mixture.rows(count)
-        directory = publish(folder, rows, metric="cosine", dimension=dimension, version=1, options=options)
-        built = time.perf_counter() - began
+        alone = multiprocessing.get_context("spawn")
+        with alone.Pool(1) as pool:
+            made = pool.apply(built, (folder, count, dimension, options))
+        directory = made.directory
         manifest = Snapshot.load(directory, check_at_once=0).manifest
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
+        with alone.Pool(1) as pool:
             load = pool.apply(loaded, (directory, queries))
         index = opened(directory)
         tuned = manifest.tuning("cosine")
@@ -243,8 +280,9 @@ def compare(count: int, dimension: int, kinds: list[Kind], repeats: int, nlist: 
                 line(name, pair[1], recall(answer(changed)), (kind, pair[0]))
         mebi = 2.0**-20
         print(
-            f"  {manifest.parameters or ''} recall {manifest.recall:.4f} as tuned; built in {built:.0f} s; "
-            f"{mebi * manifest.bytes:.0f} MiB; loaded in {load.seconds:.2f} s; "
+            f"  {manifest.parameters or ''} recall {manifest.recall:.4f} as tuned; built in {made.seconds:.0f} s, "
+            f"{made.processor:.0f} of the processor, {mebi * made.peak:.0f} MiB at most; "
+            f"{mebi * manifest.bytes:.0f} MiB on disk; loaded in {load.seconds:.2f} s; "
             f"resident {mebi * load.resident:.0f} MiB, {mebi * load.private:.0f} of them private",
             flush=True,
         )

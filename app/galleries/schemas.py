@@ -25,7 +25,8 @@ class IndexChoice(BaseModel):
     """How a gallery is indexed. `auto` is `flat`, which is exact, up to some thousands of items; then a graph (`hnsw`),
     and for millions an inverted file of quantised vectors (`ivf_sq8`) whose finds are scored exactly: where these,
     tuned by measured recall, are measured to be faster than `flat`, new ones by a fourth. In Milvus the number of items
-    alone decides."""
+    alone decides. `ivf_rabitq` has a bit for each component where `ivf_sq8` has a byte, for galleries of which even
+    those are too many for memory; in Milvus it is `ivf_sq8`."""
 
     model_config = ConfigDict(extra="forbid")
 

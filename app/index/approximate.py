@@ -14,6 +14,7 @@ from app.index.exact import Propose
 from app.index.graph import Graph
 from app.index.inverted_file import InvertedFile, QuantisedFile
 from app.index.protocol import Kind, MemoryUse, Vectors
+from app.index.rabitq import RaBitQFile
 from models.portable import Distance
 
 
@@ -40,5 +41,6 @@ class Approximate(Protocol):
 BUILT: dict[Kind, type[InvertedFile] | type[Graph]] = {
     "ivf_flat": InvertedFile,
     "ivf_sq8": QuantisedFile,
+    "ivf_rabitq": RaBitQFile,
     "hnsw": Graph,
 }

@@ -1,7 +1,7 @@
 """Rows grouped by their nearest of nlist centroids: a search looks into the nprobe groups nearest to the query.
 
 The lists hold the vectors themselves, or a byte for each component (a scalar quantiser): a quarter of the bytes. What
-these propose is scored by the vectors, as everything proposed is.
+these propose is scored by the vectors, as everything proposed is. `rabitq` has lists of a bit for each component.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models.portable import Distance
 TRAINING_ROWS = 40  # per cluster
 _TRAINING_BYTES = 2**28  # of the sample that clusters are learned from, at most
 _LEAST_PROBES = 8
-_SEED = 5
+SEED = 5
 
 
 class InvertedFile:
@@ -36,43 +36,58 @@ class InvertedFile:
         longest = float(np.sqrt(np.square(centroids, dtype=np.float64).sum(axis=1).max()))
         none = np.empty(0, np.int64)
         self._centroids = VectorBlock(np.arange(index.nlist), centroids, Bitmap.full(index.nlist), none, longest)
-        self._views = {metric: self._view(metric) for metric in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2)}
+        self._views = {metric: self._view(metric) for metric in self._metrics()}
 
     @classmethod
     def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> InvertedFile:
         """vectors: (n, d) float32, n >= 1, as the index holds them; read in order, but for the sample clustered."""
         n, d = vectors.shape
         nlist = options.nlist_for(n)
-        index = cls._empty(faiss.IndexFlat(d, faiss_metric(metric)), nlist, faiss_metric(metric))
-        index.cp.seed, index.cp.min_points_per_centroid = _SEED, 1
-        index.cp.max_points_per_centroid = TRAINING_ROWS
         size = min(n, nlist * TRAINING_ROWS, max(nlist, _TRAINING_BYTES // (4 * d)))
-        chosen = np.sort(np.random.default_rng(_SEED).choice(n, size, replace=False))
-        index.train(np.ascontiguousarray(vectors[chosen]))
-        file = cls(index)
+        chosen = np.sort(np.random.default_rng(SEED).choice(n, size, replace=False))
+        file = cls.trained(np.ascontiguousarray(vectors[chosen]), nlist, metric)
         file.add(vectors)
         return file
 
     @classmethod
+    def trained(cls, sample: Vectors, nlist: int, metric: Distance) -> InvertedFile:
+        """One without rows, whose clusters are learned from a sample (s, d), s ≥ nlist."""
+        return cls(cls._clustered(sample, nlist, metric))
+
+    @classmethod
     def load(cls, path: Path, vectors: Vectors, metric: Distance) -> InvertedFile:
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
-        faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # else every search starts 32 threads
-        return cls(index)
+        return cls(read_lists_where_they_are(path))
+
+    @classmethod
+    def _clustered(cls, sample: Vectors, nlist: int, metric: Distance) -> faiss.IndexIVF:
+        index = cls._empty(faiss.IndexFlat(sample.shape[1], faiss_metric(metric)), nlist, faiss_metric(metric))
+        index.cp.seed, index.cp.min_points_per_centroid = SEED, 1
+        index.cp.max_points_per_centroid = TRAINING_ROWS
+        index.train(sample)
+        return index
 
     @classmethod
     def _empty(cls, centroids: faiss.IndexFlat, nlist: int, metric: int) -> faiss.IndexIVF:
         return faiss.IndexIVFFlat(centroids, centroids.d, nlist, metric)
 
+    def _metrics(self) -> tuple[int, ...]:
+        """The distances that its lists can be searched by, as FAISS numbers them."""
+        return faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2
+
     def _view(self, metric: int) -> faiss.IndexIVF:
-        """This inverted file searched by another distance, over the same lists."""
+        """This inverted file searched by one of them, over the same lists."""
         view = self._empty(self._index.quantizer, self._index.nlist, metric)
         view.replace_invlists(self._index.invlists, False)
         view.ntotal = self._index.ntotal
         return view
 
+    def _turned(self, vectors: Vectors) -> Vectors:
+        """Vectors (m, d) float32 as the lists have them, each the same whatever came with it."""
+        return vectors
+
     def add(self, vectors: Vectors) -> None:
         for start in range(0, len(vectors), CHUNK):
-            self._index.add(np.ascontiguousarray(vectors[start : start + CHUNK]))
+            self._index.add(self._turned(np.ascontiguousarray(vectors[start : start + CHUNK])))
         for view in self._views.values():
             view.ntotal = self._index.ntotal
 
@@ -81,12 +96,13 @@ class InvertedFile:
 
     def propose(self, score: Distance, effort: int, count: int) -> Propose | None:
         nprobe = math.ceil(effort * self._index.ntotal / max(count, 1))
-        if nprobe >= self._index.nlist:
+        view = self._views.get(faiss_metric(score))
+        if nprobe >= self._index.nlist or view is None:
             return None
-        view = self._views[faiss_metric(score)]
-        by: Distance = "l2" if score == "l2" else "ip"
+        by: Distance = "l2" if view.metric_type == faiss.METRIC_L2 else "ip"
 
         def probe(queries: Vectors, fetch: int, selected: Bitmap) -> tuple[Positions, npt.NDArray[np.float32]]:
+            queries = self._turned(queries)
             # Chosen here, not by FAISS, whose choice of lists may turn on how the queries were batched.
             lists, m, at = self._centroids.search(queries, nprobe, by), len(queries), faiss.swig_ptr
             every = selected.count == selected.size
@@ -113,6 +129,14 @@ class InvertedFile:
     def memory(self) -> MemoryUse:
         lists = (self._index.code_size + 8) * self._index.ntotal
         return MemoryUse(lists, 2 * self._centroids.vectors.nbytes)
+
+
+def read_lists_where_they_are(path: Path) -> faiss.Index:
+    """An index whose inverted lists are mapped from its file."""
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+    lists = faiss.extract_index_ivf(index).invlists
+    faiss.downcast_InvertedLists(lists).prefetch_nthread = 0  # else every search starts 32 threads
+    return index
 
 
 class QuantisedFile(InvertedFile):

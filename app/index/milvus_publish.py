@@ -68,7 +68,7 @@ def publish_to_milvus(
         every = np.concatenate([np.sort(rows), np.sort(zeros)])
         RowPositions(every)  # refuses ids that are negative or come twice
         (partial / ROWS).write_bytes(every.data)
-        kind: Kind = options.kind_for(len(rows)) if metric == "cosine" else "flat"
+        kind = _kind_for(options, len(rows)) if metric == "cosine" else "flat"
         server.build(collection.name, KINDS[kind], _parameters(kind, options, len(rows)))
         if (held := server.count(collection.name)) != len(rows):
             raise IndexEngineRefuses(f"Milvus holds {held} rows of {len(rows)} that were inserted.")
@@ -152,6 +152,12 @@ def _load(
         zero_rows.append(rows[~ranked])
         server.insert(collection, rows[ranked], stored(indexed[ranked], unit))
     return np.concatenate(ranked_rows), np.concatenate(zero_rows), longest
+
+
+def _kind_for(options: IndexOptions, rows: int) -> Kind:
+    """As the options say, but for lists of bits, which Milvus Lite does not have: they are of bytes in any Milvus."""
+    kind = options.kind_for(rows)
+    return "ivf_sq8" if kind == "ivf_rabitq" else kind
 
 
 def _parameters(kind: Kind, options: IndexOptions, rows: int) -> dict[str, int]:

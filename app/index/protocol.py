@@ -28,7 +28,7 @@ import numpy.typing as npt
 from app.vectors import LONGEST as LONGEST
 from models.portable import Distance
 
-Kind = Literal["flat", "hnsw", "ivf_flat", "ivf_sq8"]
+Kind = Literal["flat", "hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"]
 AskedKind = Literal["auto", Kind]
 RowIds = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -50,10 +50,11 @@ class IndexOptions:
 
     kind: `flat` compares with every row; `hnsw` walks a graph of `m` links per row, built with a beam of
     `ef_construction` and searched with one of `ef_search`; `ivf_flat` compares with the rows of the `nprobe` nearest of
-    `nlist` clusters, and `ivf_sq8` with a byte for each of their components before the vectors themselves; `auto` is
-    flat up to `exact_rows` rows, and above what is faster: flat, or hnsw up to `graph_rows` rows and then ivf_sq8
-    (`app.index.trial`). Under 1,000 rows every kind is flat. Left out, `nlist` is 4·√rows, and `nprobe` or `ef_search`
-    the smallest whose measured recall@10 reaches `recall`; that, left out, is 0.99 up to a million rows and 0.95 above.
+    `nlist` clusters, `ivf_sq8` with a byte for each of their components before the vectors themselves, and `ivf_rabitq`
+    with a bit for each; `auto` is flat up to `exact_rows` rows, and above what is faster: flat, or hnsw up to
+    `graph_rows` rows and then ivf_sq8 (`app.index.trial`). Under 1,000 rows every kind is flat. Left out, `nlist` is
+    4·√rows, and `nprobe` or `ef_search` the smallest whose measured recall@10 reaches `recall`; that, left out, is 0.99
+    up to a million rows and 0.95 above.
     """
 
     kind: AskedKind = "auto"

@@ -56,7 +56,7 @@ class Snapshot:
         rows = _mapped(directory / ROWS, np.int64).reshape(every)
         order = _mapped(directory / ORDER, np.int64).reshape(every) if ORDER in manifest.files else None
         ids = RowPositions.ordered(rows, order)
-        quantised = manifest.kind == "ivf_sq8"
+        quantised = manifest.kind in ("ivf_sq8", "ivf_rabitq")
         floats = _mapped(directory / VECTORS, np.float32, scattered=quantised)
         vectors = floats.reshape(ranked, manifest.dimension)
         live = Bitmap.of(rows[:ranked] >= 0) if manifest.dead else Bitmap.full(ranked)

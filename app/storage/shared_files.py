@@ -120,10 +120,14 @@ class SharedFiles:
             )
 
     def names_in(self, folder: Path) -> set[str]:
-        """The names of the folders in a folder of the store; of none, where there is no store."""
+        """The names of the folders with files in a folder of the store; of none, where there is no store.
+
+        By their files, since some stores go on listing folders that have none any more.
+        """
         if self.store is None:
             return set()
-        return {key.rpartition("/")[2] for key in self.store.folders_in(self.key(folder))}
+        key = self.key(folder)
+        return {one.key.removeprefix(f"{key}/").partition("/")[0] for one in self.store.listed(key)}
 
 
 def shared_files(settings: Settings) -> SharedFiles:

@@ -98,6 +98,7 @@ EXACT: dict[str, Make] = {
 APPROXIMATE: dict[str, Make] = {
     "inverted file": published(IndexOptions(kind="ivf_flat", nlist=60)),
     "quantised file": published(IndexOptions(kind="ivf_sq8", nlist=60)),
+    "file of bits": published(IndexOptions(kind="ivf_rabitq", nlist=60)),
     "graph": published(IndexOptions(kind="hnsw", m=16, ef_construction=60)),
     "grown graph": grown,
 }

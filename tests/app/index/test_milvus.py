@@ -139,12 +139,14 @@ def test_what_a_filter_names_is_found_where_it_is_far_off_and_lists_are_longer_t
     np.testing.assert_array_equal(hits.rows[0], rows[truth])
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8"])
+@pytest.mark.parametrize(
+    ("asked", "kind"), [*((kind, kind) for kind in ("hnsw", "ivf_flat", "ivf_sq8")), ("ivf_rabitq", "ivf_sq8")]
+)
 def test_approximate_index_is_tuned_to_the_recall_asked_for(
-    milvus: MilvusProcess, random: np.random.Generator, tmp_path: Path, kind: str
+    milvus: MilvusProcess, random: np.random.Generator, tmp_path: Path, asked: str, kind: str
 ) -> None:
     (rows, vectors), engine = gallery(random, 4_000), milvus_engine(milvus)
-    index = engine.open(published(engine, tmp_path, rows, vectors, "cosine", kind))
+    index = engine.open(published(engine, tmp_path, rows, vectors, "cosine", asked))
     assert index.manifest.kind == kind
     assert index.manifest.recall >= 0.99
     queries = questions(random)

@@ -19,6 +19,7 @@ KINDS = {
     "flat": IndexOptions(kind="flat"),
     "ivf_flat": IndexOptions(kind="ivf_flat", nlist=40),
     "ivf_sq8": IndexOptions(kind="ivf_sq8", nlist=40),
+    "ivf_rabitq": IndexOptions(kind="ivf_rabitq", nlist=40),
     "hnsw": IndexOptions(kind="hnsw", m=8, ef_construction=40),
 }
 FILES = [
