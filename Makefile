@@ -11,8 +11,9 @@ demo: $(READY)
 	$(BIN)/crosswalk demo $(ARGS)
 
 # On a machine so slow or so busy that waits end in vain: CROSSWALK_TEST_PATIENCE=2 make test waits twice as long.
+# What fails is run once more, and told with its traceback even where it passes then (tests/reruns.py).
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --reruns 1
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
@@ -11,6 +12,7 @@ from app import __version__, docs, health
 from app.backfills.routes import router as backfills
 from app.composition import Crosswalk, compose
 from app.datasets.routes import router as datasets
+from app.deleted_meanwhile import why_gone
 from app.evaluations.routes import router as evaluations
 from app.galleries.choice_routes import router as choices
 from app.galleries.item_routes import router as items
@@ -59,6 +61,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         with ExitStack() as stack:
             enough_threads(settings)
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
+            app.state.why_gone = partial(why_gone, app.state.crosswalk)
             app.state.crosswalk.streams.count_in(foreign)
             yield
             await app.state.crosswalk.close_embedders()

@@ -17,9 +17,12 @@ from hypothesis.internal.conjecture import providers
 import app
 from app.settings import Settings
 from app.storage.database import Base, Database
+from tests.reruns import pytest_sessionfinish, pytest_terminal_summary
 from tests.s3_server import S3Server, s3_server
 from tests.services import MilvusProcess, RedisServer, postgres_database, postgres_server
 from tests.waiting import PATIENT
+
+__all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]
 
 # anyio imports parts of itself when they are first used, which may be in a service's thread; pytest rewrites what it
 # imports of anyio, and CPython 3.11 cannot parse in two threads at once (python/cpython#106905).

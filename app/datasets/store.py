@@ -3,7 +3,6 @@
 Apart from them, in a table made when the first come, its queries: `id`, `relevant`?, one embedding column a model.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pyarrow as pa
 from app.galleries.lineage import SIDE_INFORMATION
 from app.kept_cells import given_columns, keeps, kept_columns, with_kept
 from app.storage.lance_table import StoredRows, Table, Written, embedding_column, embedding_model, vector_type
+from app.storage.removal import remove_folder
 from app.storage.shared_files import SharedFiles
 
 RELEVANT = "relevant"
@@ -46,7 +46,7 @@ class DatasetStore:
 
     def destroy(self) -> None:
         self._shared.remove(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
     def put(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Written:
         """Upserts rows as they come from a bulk body (`embedding.<model>` columns), in one commit; rows may keep cells

@@ -20,7 +20,7 @@ from app.galleries.lineage import Projected
 from app.problems import DamagedFile
 from app.storage.lance_table import vector_type, vectors_of
 from app.storage.location import Location
-from app.storage.table_files import TableFiles
+from app.storage.table_files import TableFiles, of_a_table
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +136,7 @@ class GenerationStore:
             reached(Failpoint.GENERATION_PURGED)
         self._files.seal(self._files.latest(), over)
 
+    @of_a_table
     def scan(self, batch_rows: int = 8192) -> Iterator[Projected]:
         """Streams every vector."""
         for batch in self._files.latest().scanner(batch_size=batch_rows).to_batches():
@@ -143,12 +144,14 @@ class GenerationStore:
             standing = _standing(batch)
             yield Projected(standing.rows, vectors, standing.native, standing.uncertainty)
 
+    @of_a_table
     def standings(self) -> Standings:
         """Every item without its vector."""
         dataset = self._files.latest()
         columns = [name for name in self.schema.names if name != "embedding" and name in dataset.schema.names]
         return _standing(dataset.to_table(columns=columns).combine_chunks())
 
+    @of_a_table
     def count(self, where: str | None = None) -> int:
         return int(self._files.latest().count_rows(where))
 

@@ -5,7 +5,6 @@ galleries/<id>/generations/<n>.lance    transformed vectors, derived
 galleries/<id>/indexes/<n>/<name>/      published indexes, derived
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from app.storage.lance_table import (
     vector_type,
     vectors_of,
 )
+from app.storage.removal import remove_folder
 from app.storage.shared_files import SharedFiles
 
 
@@ -60,7 +60,7 @@ class GalleryFolder:
 
     def destroy(self) -> None:
         self.shared.remove(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
 
 class GalleryStore(GalleryFolder):

@@ -3,7 +3,7 @@
 import json
 import math
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from app.redaction import redacted, redacted_path
 from app.storage.away import is_away
 from app.storage.disk import disk_problem
 from app.storage.object_store import store_problem
+from app.storage.table_files import TableGone
 from app.uploads import media_types
 from app.validation import WRONG
 from models.portable import ArtifactError
@@ -65,9 +66,10 @@ def answering_problems(app: ASGIApp) -> ASGIApp:
     return ExceptionMiddleware(app, handlers=_handlers())
 
 
-def _handlers() -> dict[Any, Callable[[Request, Exception], Awaitable[Response]]]:
+def _handlers() -> dict[Any, Callable[[Request, Exception], Any]]:
     return {
         Problem: _problem,
+        TableGone: _gone,
         ArtifactError: _corrupt,
         PoolTimeout: _no_connection,
         DBAPIError: _database,
@@ -155,6 +157,12 @@ class LastResort:
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return answer(error, request)
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    """Which of several things that means, the database knows; asked in a thread, as this is no coroutine."""
+    assert isinstance(error, TableGone)
+    return answer(request.app.state.why_gone(error), request)
 
 
 async def _corrupt(request: Request, error: Exception) -> Response:

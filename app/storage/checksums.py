@@ -7,7 +7,6 @@ checksum, as an older release, a full disk or a crash right after a commit leave
 """
 
 import errno
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -15,10 +14,12 @@ import lance
 import structlog
 
 from app.problems import DamagedFile
+from app.storage.location import VERSIONS
+from app.storage.removal import remove_folder
 from models.portable import CorruptArtifact, check_seal, seal, seal_path
 
 _NEWEST_FIRST = 2**64 - 1  # manifests are named by what is left to this number, so that the newest is listed first
-_VERSIONS, _DATA = "_versions", "data"
+_DATA = "data"
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,7 @@ def seals_of(table: Path) -> Path:
 def remove_table(table: Path) -> None:
     """Removes a table with its checksums, if they are there."""
     for folder in (table, seals_of(table)):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 def drop_stale_seals(table: Path) -> None:
@@ -72,7 +73,7 @@ def check_table(table: Path, version: int | None = None) -> int:
     """
     folder, checked = seals_of(table), 0
     try:
-        manifests = table / _VERSIONS
+        manifests = table / VERSIONS
         newest = min(manifests.glob("*.manifest"), default=None) if version is None else manifest_path(table, version)
         if newest is not None:
             checked += check_seal(newest, folder)
@@ -114,4 +115,4 @@ def _sealed(path: Path, folder: Path) -> bool:
 
 def manifest_path(table: Path, version: int) -> Path:
     """The file that Lance creates when it commits a version of a table."""
-    return table / _VERSIONS / f"{_NEWEST_FIRST - version:020}.manifest"
+    return table / VERSIONS / f"{_NEWEST_FIRST - version:020}.manifest"

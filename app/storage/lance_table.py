@@ -19,7 +19,7 @@ from app.storage.location import Location
 from app.storage.merges import Merged, Written, delete_over, merge, merge_over
 from app.storage.newest_version import NewestVersion
 from app.storage.stored_rows import StoredRows, with_ids
-from app.storage.table_files import TableFiles, is_conflict
+from app.storage.table_files import TableFiles, TableGone, is_conflict, of_a_table
 from app.storage.table_tags import remove_tag, set_tag, tag_names
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Changes",
     "StoredRows",
     "Table",
+    "TableGone",
     "VersionGone",
     "Written",
     "embedding_column",
@@ -88,12 +89,19 @@ class VersionGone(LookupError):
 
 
 class Table:
-    """Rows keyed by `id`, on local disk or wherever Lance can write."""
+    """Rows keyed by `id`, on local disk or wherever Lance can write.
+
+    Every method raises TableGone where the table is not there, or goes meanwhile.
+    """
 
     def __init__(self, location: Location | str) -> None:
         self._files = TableFiles(location)
         self.uri = self._files.uri
-        self._newest = NewestVersion(self._latest(), self._files.folder)
+        self._newest = self._opened()
+
+    @of_a_table
+    def _opened(self) -> NewestVersion:
+        return NewestVersion(self._latest(), self._files.folder)
 
     @classmethod
     def create(cls, location: Location | str, columns: Sequence[pa.Field]) -> "Table":
@@ -116,21 +124,26 @@ class Table:
         return TableFiles(location).exist()
 
     @property
+    @of_a_table
     def version(self) -> int:
         """The newest committed version, whoever committed it."""
         return self._newest.get()
 
     @property
+    @of_a_table
     def schema(self) -> pa.Schema:
         return self._latest().schema
 
+    @of_a_table
     def columns(self, version: int | None = None) -> list[str]:
         """The names of the columns that a version has, or the newest one."""
         return list(self._at(version).schema.names)
 
+    @of_a_table
     def has(self, column: str) -> bool:
         return column in self.schema.names
 
+    @of_a_table
     def has_value(self, column: str) -> bool:
         """Whether there is such a column, and a row with a value in it. Reads no further than to the first one."""
         dataset = self._latest()
@@ -138,6 +151,7 @@ class Table:
             return False
         return bool(dataset.to_table(columns=["id"], filter=f"`{column}` IS NOT NULL", limit=1).num_rows)
 
+    @of_a_table
     def ensure_column(self, field: pa.Field) -> None:
         """Adds a column of nulls; where another writer came first, theirs is as good.
 
@@ -161,10 +175,12 @@ class Table:
                 if not (conflict or self.has(field.name)):
                     raise
 
+    @of_a_table
     def upsert(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Written:
         """Inserts or updates by `id`, in one commit. Columns left out keep their values in rows that are there."""
         return self._settled(merge(self._files, schema, batches, insert=True))
 
+    @of_a_table
     def upsert_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
         """Upserts rows that depend on those they are written over, in one commit.
 
@@ -174,18 +190,22 @@ class Table:
         """
         return self._settled(merge_over(self._files, rows, insert=True))
 
+    @of_a_table
     def update_over(self, rows: Callable[[StoredRows], pa.RecordBatchReader]) -> Written:
         """As `upsert_over`, but that rows of ids that are not there are passed over."""
         return self._settled(merge_over(self._files, rows, insert=False))
 
+    @of_a_table
     def update(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
         """Updates the given columns of rows that are there, by `id`, in one commit; how many there were."""
         return self._settled(merge(self._files, schema, batches, insert=False)).updated
 
+    @of_a_table
     def known(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Which of many ids, (n,) strings without a null, some row has: (n,) bool, in one pass over the rows."""
         return StoredRows(self._latest()).known(ids)
 
+    @of_a_table
     def delete(self, ids: Sequence[str]) -> int:
         """Removes rows by id, in one commit; how many there were."""
         keys = pa.table({"id": pa.array(sorted(set(ids)), pa.string())})
@@ -196,6 +216,7 @@ class Table:
         self._files.seal(dataset, over)
         return int(done["num_deleted_rows"])
 
+    @of_a_table
     def delete_rows(self, matching: Callable[[int], np.ndarray]) -> int:
         """Removes the rows whose row ids, (m,) int64, `matching` gives of a version, in one commit; how many.
 
@@ -221,11 +242,13 @@ class Table:
             kept.append(batch.select(["id"]).filter(pa.array(np.isin(read, rows))))
         return pa.Table.from_batches(kept)
 
+    @of_a_table
     def check(self, version: int | None = None) -> int:
         """Compares the files of a version, or of the newest, with their checksums; how many have one. Raises
         DamagedFile."""
         return self._files.check(version)
 
+    @of_a_table
     def count(self, where: str | None = None, *, version: int | None = None) -> int:
         return int(self._at(version).count_rows(where))
 
@@ -240,10 +263,12 @@ class Table:
         listed = ", ".join(map(str, rows.tolist()))
         return self.where(f"{ROW_ID} IN ({listed})" if listed else "false", columns, version=version)
 
+    @of_a_table
     def where(self, condition: str, columns: Sequence[str] | None = None, *, version: int | None = None) -> pa.Table:
         """Rows that meet a condition, as of a version or as they are now, with their row ids."""
         return self._at(version).to_table(filter=condition, columns=_listed(columns), with_row_id=True)
 
+    @of_a_table
     def scan(
         self,
         columns: Sequence[str] | None = None,
@@ -261,6 +286,7 @@ class Table:
         )
         yield from scanner.to_batches()
 
+    @of_a_table
     def rows_after(self, after: int, limit: int, *, version: int) -> np.ndarray:
         """The row ids of up to `limit` rows after row `after` (-1: from the first on), ascending: (m,) int64.
 
@@ -286,10 +312,12 @@ class Table:
         finally:
             self.untag(name)
 
+    @of_a_table
     def fragments(self, version: int) -> list[lance.LanceFragment]:
         """The pieces of a version, each scanned on its own: the unit of work shared among workers."""
         return list(self._at(version).get_fragments())
 
+    @of_a_table
     def changes(self, since: int, columns: Sequence[str] | None = None, *, upto: int | None = None) -> Changes:
         """What was inserted, updated and deleted after version `since`, up to another version, or to now.
 
@@ -312,14 +340,17 @@ class Table:
             written = [batch.select(kept) for batch in written]
         return Changes(now, removed, [batch for batch in written if batch.num_rows])
 
+    @of_a_table
     def tag(self, name: str, version: int) -> None:
         """Keeps a version readable until `untag`; tagging again moves the tag."""
         set_tag(self._latest, name, version)
 
+    @of_a_table
     def tags(self) -> list[str]:
         """The names of all tags."""
         return tag_names(self._latest)
 
+    @of_a_table
     def untag(self, name: str) -> None:
         """Removes a tag, if there is one. A table that is gone has none."""
         remove_tag(self._latest, name)

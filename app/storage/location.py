@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+VERSIONS = "_versions"
+"""The folder in which a Lance table has a manifest for each of its versions."""
+
 
 @dataclass(frozen=True)
 class ObjectFolder:

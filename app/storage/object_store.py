@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from app.problems import ObjectStoreAway
 from app.storage.error_causes import causes_of
-from app.storage.location import ObjectFolder
+from app.storage.location import VERSIONS, ObjectFolder
 
 _PROBE = ".crosswalk-probe-"
 _KEPT_OPEN = 256
@@ -92,8 +92,12 @@ class ObjectStore:
                 obstore.delete(self._store, keys)
 
     def remove_folder(self, folder: str) -> None:
-        """Removes every object below a folder."""
-        self.remove([one.key for one in self.listed(folder)])
+        """Removes every object below a folder; first what names the versions of tables, so that whoever reads one
+        meanwhile can tell that it is gone from that it is damaged."""
+        keys = [one.key for one in self.listed(folder)]
+        manifests = [key for key in keys if f"/{VERSIONS}/" in f"/{key}"]
+        self.remove(manifests)
+        self.remove(sorted({*keys} - {*manifests}))
 
     def refuses_to_overwrite(self) -> bool:
         """Whether the store takes `If-None-Match: *` for what it says. Two writers of a table would otherwise both be

@@ -5,10 +5,13 @@ checksums, which it compares when they are written and while they lie there: our
 """
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import wraps
+from inspect import isgeneratorfunction
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
 
 import lance
 import structlog
@@ -17,7 +20,7 @@ from app.failpoints import Failpoint, reached
 from app.problems import DamagedFile
 from app.storage.checksums import check_table, drop_stale_seals, remove_table, seal_data, seal_table, table_files
 from app.storage.disk import disk_problem
-from app.storage.location import Location, ObjectFolder
+from app.storage.location import VERSIONS, Location, ObjectFolder
 from app.storage.object_store import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -25,8 +28,17 @@ log = structlog.get_logger(__name__)
 Kept = Collection[Path]
 """The files of a version that have their checksums; of a table in an object store, none."""
 
-_VERSIONS, _DATA = "_versions", "data"
+_DATA = "data"
 _CONFLICTS = ("Too many concurrent writers", "commit conflict")
+
+
+class TableGone(LookupError):
+    """The table is not there, or went while it was read or written."""
+
+    def __init__(self, uri: str) -> None:
+        """uri: where it was."""
+        super().__init__(f"there is no table at {uri}")
+        self.uri = uri
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -58,8 +70,19 @@ class TableFiles:
     def exist(self) -> bool:
         """Whether a version was committed; the folders alone are what a full disk leaves."""
         if isinstance(self.location, ObjectFolder):
-            return ObjectStore(self.uri).holds_any(_VERSIONS)
-        return any((self.location / _VERSIONS).glob("*.manifest"))
+            return ObjectStore(self.uri).holds_any(VERSIONS)
+        return any((self.location / VERSIONS).glob("*.manifest"))
+
+    def raise_if_gone(self, error: Exception) -> None:
+        """Raises TableGone where something went wrong because the table is not there."""
+        if not isinstance(error, TableGone) and self._is_gone():
+            raise TableGone(self.uri) from error
+
+    def _is_gone(self) -> bool:
+        try:
+            return not self.exist()
+        except Exception:  # such as a store that does not answer, of which what went wrong tells more
+            return False
 
     def of(self, dataset: lance.LanceDataset) -> Kept:
         """What a version consists of, for `seal` to leave out."""
@@ -135,3 +158,33 @@ class TableFiles:
             if not full and not is_conflict(error):
                 raise
             log.info("fragments not merged; a later write tries again", table=self.uri, why=str(error))
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def of_a_table(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A method of what has a table's files as `_files`: it raises TableGone where that table is not there. Lance says
+    so in as many ways as there are files that it may miss."""
+    if isgeneratorfunction(method):
+
+        @wraps(method)
+        def streaming(*args: Any, **options: Any) -> Iterator[Any]:
+            try:
+                yield from cast(Any, method)(*args, **options)
+            except Exception as error:
+                args[0]._files.raise_if_gone(error)
+                raise
+
+        return cast(Callable[_P, _R], streaming)
+
+    @wraps(method)
+    def called(*args: _P.args, **options: _P.kwargs) -> _R:
+        try:
+            return method(*args, **options)
+        except Exception as error:
+            cast(Any, args[0])._files.raise_if_gone(error)
+            raise
+
+    return called

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.storage.lance_table import (
     ROW_ID,
     Changes,
     Table,
+    TableGone,
     VersionGone,
     embedding_column,
     embedding_model,
@@ -237,3 +239,58 @@ def test_a_table_that_is_removed_while_it_is_pinned_has_no_tag_left_to_remove(ta
     put(table, ("a", None, 0))
     with table.pinned("export"):
         shutil.rmtree(table.uri)
+
+
+ROWS = pa.record_batch([["a"], ["x"], [1]], schema=WHOLE)
+EVERY_USE: dict[str, Callable[[Table], object]] = {
+    "open": lambda table: Table(table.uri),
+    "version": lambda table: table.version,
+    "schema": lambda table: table.schema,
+    "columns": lambda table: table.columns(),
+    "has": lambda table: table.has("n"),
+    "has_value": lambda table: table.has_value("n"),
+    "ensure_column": lambda table: table.ensure_column(pa.field("more", pa.int64())),
+    "upsert": lambda table: table.upsert(WHOLE, [ROWS]),
+    "upsert_over": lambda table: table.upsert_over(lambda _: pa.RecordBatchReader.from_batches(WHOLE, [ROWS])),
+    "update_over": lambda table: table.update_over(lambda _: pa.RecordBatchReader.from_batches(WHOLE, [ROWS])),
+    "update": lambda table: table.update(WHOLE, [ROWS]),
+    "known": lambda table: table.known(pa.chunked_array([["a"]])),
+    "delete": lambda table: table.delete(["a"]),
+    "delete_rows": lambda table: table.delete_rows(lambda _: np.array([0])),
+    "check": lambda table: table.check(),
+    "check a version": lambda table: table.check(1),
+    "count": lambda table: table.count(),
+    "by_id": lambda table: table.by_id(["a"]),
+    "by_row": lambda table: table.by_row(np.array([0]), ["n"]),
+    "where": lambda table: table.where("true"),
+    "scan": lambda table: list(table.scan()),
+    "rows_after": lambda table: table.rows_after(-1, 1, version=1),
+    "fragments": lambda table: table.fragments(1),
+    "changes": lambda table: table.changes(1),
+    "tag": lambda table: table.tag("kept", 1),
+    "tags": lambda table: table.tags(),
+}
+
+
+@pytest.mark.parametrize("use", EVERY_USE.values(), ids=EVERY_USE)
+def test_every_use_of_a_table_that_was_removed_says_so(use: Callable[[Table], object], table: Table) -> None:
+    put(table, ("a", "x", 1))
+    shutil.rmtree(table.uri)
+    with pytest.raises(TableGone, match="there is no table at"):
+        use(table)
+
+
+def test_a_table_that_goes_while_it_is_scanned_says_so(table: Table) -> None:
+    schema = pa.schema([pa.field("id", pa.string())])
+    for part in range(4):
+        table.upsert(schema, [pa.record_batch([[f"{part}-{row}" for row in range(5_000)]], schema=schema)])
+    scan = table.scan(batch_rows=64, ahead_bytes=1)
+    next(scan)
+    shutil.rmtree(table.uri)
+    with pytest.raises(TableGone):
+        list(scan)
+
+
+def test_a_version_that_is_gone_from_a_table_that_is_there_is_no_table_gone(table: Table) -> None:
+    with pytest.raises(ValueError, match="not found"):
+        table.count(version=7)
