@@ -48,7 +48,14 @@ hypothesis.settings.register_profile("same everywhere", _untimed, derandomize=Tr
 hypothesis.settings.register_profile("explore", _untimed, derandomize=False)
 hypothesis.settings.load_profile("same everywhere")
 _constants_in_our_code, _none = providers._get_local_constants, providers._local_constants
-providers._get_local_constants = lambda: _none if hypothesis.settings.default.derandomize else _constants_in_our_code()
+
+
+def _constants_to_draw() -> providers.Constants:
+    profile = hypothesis.settings.default
+    return _none if profile is not None and profile.derandomize else _constants_in_our_code()
+
+
+providers._get_local_constants = _constants_to_draw
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)

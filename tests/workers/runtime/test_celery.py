@@ -82,7 +82,12 @@ def test_ring_is_heard_by_an_idle_worker_though_another_is_busy(
         with EmbeddedWorker(settings, SAMPLE):
             wait_until(lambda: bench.results() == [(1, 1)], "the second worker to have found work")
             before = len(woken)
-            wait_until(lambda: bell.ring() or len(woken) > before, "the second worker to listen")
+
+            def listens() -> bool:
+                bell.ring()
+                return len(woken) > before
+
+            wait_until(listens, "the second worker to listen")
             # One ring for each: were a ring delivered to one worker alone, the busy one would swallow every other.
             for _ in range(2):
                 wait_until(lambda: left_alone(bench), "the worker to find no work by itself", last=bench.all_jobs)
