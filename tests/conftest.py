@@ -13,6 +13,7 @@ import anyio
 import hypothesis
 import pytest
 from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 import app
 from app.settings import Settings
@@ -50,7 +51,7 @@ hypothesis.settings.load_profile("same everywhere")
 _constants_in_our_code, _none = providers._get_local_constants, providers._local_constants
 
 
-def _constants_to_draw() -> providers.Constants:
+def _constants_to_draw() -> Constants:
     profile = hypothesis.settings.default
     return _none if profile is not None and profile.derandomize else _constants_in_our_code()
 
