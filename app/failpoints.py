@@ -68,6 +68,7 @@ class Failpoint(StrEnum):
     LEASE_RENEWED = "lease.renewed"
     LEASE_RELEASED = "lease.released"
     CHECKPOINT_KEPT = "job.checkpoint-kept"
+    PROGRESS_TOLD = "job.progress-told"
     JOB_FINISHING = "job.finishing"
     JOB_FINISHED = "job.finished"
     JOB_FAILED = "job.failed"

@@ -4,6 +4,7 @@ import os
 import pkgutil
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import anyio
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 import app
 from app.settings import Settings
@@ -18,6 +21,7 @@ from app.storage.database import Base, Database
 from tests.reruns import pytest_sessionfinish, pytest_terminal_summary
 from tests.s3_server import S3Server, s3_server
 from tests.services import MilvusProcess, RedisServer, postgres_database, postgres_server
+from tests.waiting import PATIENT
 
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]
 
@@ -33,12 +37,26 @@ for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
 
+for _name, _value in PATIENT.items():
+    os.environ.setdefault(_name, _value)
+
 # How long an example takes, to be drawn or to be tried, says how busy the machine is, and nothing of what is tested.
 # The same examples each time: a change is judged by what it changed; `--hypothesis-profile explore` draws others.
+# Numbers and texts that stand in our code are drawn only when exploring: which there are depends on what this process
+# happens to have imported by then, and on every line that is changed anywhere.
 _untimed = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("same everywhere", _untimed, derandomize=True)
 hypothesis.settings.register_profile("explore", _untimed, derandomize=False)
 hypothesis.settings.load_profile("same everywhere")
+_constants_in_our_code, _none = providers._get_local_constants, providers._local_constants
+
+
+def _constants_to_draw() -> Constants:
+    profile = hypothesis.settings.default
+    return _none if profile is not None and profile.derandomize else _constants_in_our_code()
+
+
+providers._get_local_constants = _constants_to_draw
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
@@ -61,6 +79,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _LONGEST_FIRST.index(folder) if folder in _LONGEST_FIRST else len(_LONGEST_FIRST)
 
     items.sort(key=place)
+
+
+_LOGS, _LOG_CHARACTERS = 5, 20_000
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows the ends of what the test's services logged meanwhile: where they ran, nobody may look later."""
+    report = yield
+    if report.failed:
+        folder: Path = item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+        with suppress(OSError):  # what still runs may remove what is about to be read
+            written = {path: path.stat().st_mtime for path in folder.rglob("*.log")}
+            latest = sorted((path for path in written if written[path] >= call.start), key=written.__getitem__)
+            for path in latest[-_LOGS:]:
+                text = path.read_text(errors="replace")[-_LOG_CHARACTERS:]
+                report.sections.append((f"Logged in {path.relative_to(folder)}", text))
+    return report
 
 
 @pytest.fixture

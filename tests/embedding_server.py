@@ -64,6 +64,8 @@ class EmbeddingServer:
     received: list[Received] = field(default_factory=list)
     url: str = ""
     usage: bool = True
+    connections: int = 0
+    """That are open, or whose last request is still being read."""
     _faults: deque[Fault | None] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ending: threading.Event = field(default_factory=threading.Event)
@@ -134,6 +136,18 @@ def embedding_server(embed: Callable[[str], Floats], **more: Any) -> Iterator[Em
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            with server._lock:
+                server.connections += 1
+            super().setup()
+
+        def finish(self) -> None:
+            try:
+                super().finish()
+            finally:
+                with server._lock:
+                    server.connections -= 1
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -199,7 +199,9 @@ class MilvusProcess:
             return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
 
-_FIRST_PORT, _PORTS = 10_000, 22_000
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_PORTS = 22_000 // _PROCESSES
+_FIRST_PORT = 10_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES)
 _asked_for = count(os.getpid() * 7919)
 _asking = threading.Lock()
 
@@ -208,7 +210,7 @@ def free_port() -> int:
     """A port on loopback that nobody listens on, for a server that listens there later.
 
     None of those that the system gives to whoever asks for any: it might give this one away until then. No port comes
-    twice from one process, and processes that run side by side begin far from each other.
+    twice from one process, and each process of one run of the tests has ports of its own.
     """
     with _asking:
         for number in _asked_for:

@@ -12,6 +12,13 @@ from typing import TypeVar
 PATIENCE_SECONDS = 300.0 * float(os.environ.get("CROSSWALK_TEST_PATIENCE", "1"))
 """Seconds after which whatever is waited for is taken to have failed: an answer, a process's start or end."""
 
+PATIENT = {
+    f"CROSSWALK_{name}": str(PATIENCE_SECONDS)
+    for name in ("DATABASE_SECONDS", "MILVUS_TIMEOUT_SECONDS", "QUEUE_SECONDS", "RERANKED_SECONDS")
+}
+"""Settings of a service under test, as variables: how long a request waits before it is refused or answered otherwise.
+By default seconds, which pass on a busy machine while nothing is wrong; tests of what happens then set their own."""
+
 _LOOK_SECONDS = 0.05
 
 Seen = TypeVar("Seen")

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.artifacts.shared import StepArtifacts
+from app.failpoints import Failpoint, reached
 from app.jobs.leases import CancelRequested, Leases
 from app.jobs.values import JobProgress, Lease
 from app.settings import Settings
@@ -67,6 +68,7 @@ class StepContext:
         since, first = self._began
         eta = (total - done) * (now - since) / (done - first) if done > first else None
         self._heartbeat.progress = JobProgress(step=step or self.lease.step, done=done, total=total, eta_seconds=eta)
+        reached(Failpoint.PROGRESS_TOLD)
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Keeps what the next attempt finds in `lease.checkpoint`: small, JSON, written before this returns.

@@ -65,7 +65,7 @@ class Heartbeat:
                 self._lost()
                 return
             try:
-                self.cancel_requested = self._leases.renew(self._lease, self.progress)
+                self.cancel_requested = self._leases.renew(self._lease, lambda: self.progress)
                 renewed = time.monotonic()
             except LeaseLost:
                 if not self._ended.is_set():

@@ -96,13 +96,17 @@ class Leases:
                 raise LeaseLost(lease.job_id)
             return row.cancel_requested
 
-    def renew(self, lease: Lease, progress: JobProgress | None = None) -> bool:
-        """Keeps the lease for its full length from now; returns whether someone asked for the job to stop."""
+    def renew(self, lease: Lease, progress: Callable[[], JobProgress | None] = lambda: None) -> bool:
+        """Keeps the lease for its full length from now; returns whether someone asked for the job to stop.
+
+        progress: asked once nobody else can write to the job, so that a renewal which had to wait does not replace what
+        was written meanwhile by what was true before.
+        """
         with self._database.session() as session:
             row = self._held(session, lease)
             row.lease_expires_at = database_now(session) + self._length
-            if progress is not None:
-                row.progress = dict(progress)
+            if (told := progress()) is not None:
+                row.progress = dict(told)
             cancelled = row.cancel_requested
         reached(Failpoint.LEASE_RENEWED)
         return cancelled

@@ -19,7 +19,7 @@ from app.storage.database import Database, utc_now
 from tests.crash.arrangements import Arrangement
 from tests.crash.programs import DATABASE_AWAY
 from tests.services import free_port
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.waiting import PATIENCE_SECONDS, PATIENT, wait_until
 from tests.zygote import Zygote
 
 IMPATIENT = {
@@ -30,6 +30,7 @@ IMPATIENT = {
     "CROSSWALK_LEFTOVER_SECONDS": "0",
     "CROSSWALK_TRANSFORM_UNIT_ROWS": "20",
     "CROSSWALK_DEVICE": "cpu",
+    **PATIENT,
 }
 
 
@@ -40,6 +41,7 @@ class ForkedService:
         self.folder = folder
         self.data = folder / "data"
         self.journal = folder / "journal"
+        self._log = folder / "service.log"
         self.deaths = self.deaths_of_gateway = 0
         self._zygote = zygote
         self._environment = {
@@ -58,8 +60,7 @@ class ForkedService:
 
     @property
     def log(self) -> str:
-        path = self.folder / "log"
-        return path.read_text()[-3000:] if path.exists() else ""
+        return self._log.read_text()[-3000:] if self._log.exists() else ""
 
     def start(self) -> ForkedService:
         """Returns when requests are taken, also where the gateway dies while it starts."""
@@ -96,7 +97,7 @@ class ForkedService:
         return Database(self._environment.get("CROSSWALK_DATABASE_URL", f"sqlite:///{self.data / 'crosswalk.db'}"))
 
     def _worked(self, steps: Sequence[str]) -> int:
-        return self._wait(self._zygote.start(["worker", *steps], self._environment, self.folder / "log"))
+        return self._wait(self._zygote.start(["worker", *steps], self._environment, self._log))
 
     def _wait(self, pid: int) -> int:
         statuses: list[int] = []
@@ -123,7 +124,7 @@ class ForkedService:
 
     def _ready(self) -> bool:
         if self._dead():
-            self._gateway = self._zygote.start(["gateway", str(self._port)], self._environment, self.folder / "log")
+            self._gateway = self._zygote.start(["gateway", str(self._port)], self._environment, self._log)
         try:
             return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS).is_success
         except httpx.TransportError:

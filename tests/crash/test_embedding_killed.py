@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import func, select
 
@@ -53,8 +55,10 @@ def test_kept_answers_are_not_paid_again_and_the_budget_holds(
             step = wait_until(service.stopped_step, "the step to stop between two answers")
             assert step is not None
             service.kill()
-            step.kill()
+            with suppress(psutil.NoSuchProcess):  # it may have died with the service
+                step.kill()
             gone(step)
+            wait_until(lambda: server.connections == 0, "all that the dead step has sent to be read")
             kept, paid = how_many_kept(service), server.charged
             assert 0 < kept <= len(paid) <= kept + UNDER_WAY
 

@@ -14,6 +14,8 @@ from tests.zygote import Zygote
 
 AT_ONCE = 2
 """Lives that are lived side by side."""
+SHARES = 4
+"""Tests that the deaths are dealt out to: on a slow machine all of them take longer than any one test may."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,12 @@ def test_every_failpoint_is_reached_in_a_life(undisturbed: Undisturbed) -> None:
     assert set(Failpoint) - reached == {Failpoint.LEASE_RELEASED, Failpoint.INDEX_COLLECTION_LOADED, *elsewhere}
 
 
+@pytest.mark.parametrize("share", range(SHARES))
 def test_a_life_with_a_death_at_each_failpoint_ends_as_the_undisturbed_one(
-    undisturbed: Undisturbed, tmp_path: Path
+    undisturbed: Undisturbed, tmp_path: Path, share: int
 ) -> None:
     """Items and vectors to the bit, searches with their scores, generations, upgrades with their reports, files."""
-    cases = bounded(undisturbed.lived)
+    cases = bounded(undisturbed.lived)[share::SHARES]
 
     def lived(number: int) -> Verdict:
         return disturb(undisturbed.zygote, Embedded(), tmp_path / str(number), cases[number])

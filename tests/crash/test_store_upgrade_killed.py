@@ -16,7 +16,7 @@ from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
 from models.portable import Space
-from tests.crash.test_upgrade_killed import gone
+from tests.crash.test_upgrade_killed import killed
 from tests.e2e.service import Service
 from tests.e2e.user import Scene, checked
 from tests.vector_table import TABLE, VECTOR, VectorTable, connections_file
@@ -107,9 +107,7 @@ def test_upgrade_goes_on_and_the_application_loses_nothing(service: Service, tab
         step = wait_until(service.stopped_step, "a step to stop in the middle of writing")
         assert step is not None
         application.start()
-        service.kill()
-        step.resume()
-        gone(step)
+        killed(service, step)
         (column,) = table.added()
         assert 0 < len(table.vectors(column)) < len(table.vectors(VECTOR))
         service.start()

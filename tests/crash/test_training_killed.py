@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
+from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
 from tests.crash.test_upgrade_killed import gone
 from tests.e2e.service import Service
 from tests.e2e.studio import Studio
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ROWS, BATCH, EPOCHS = 240, 8, 6
-STEPS = ROWS * 9 // 10 // BATCH + 1  # of an epoch: a tenth of every class is held out
+STEPS = ROWS * 9 // 10 // BATCH  # of an epoch, at least: a tenth of every class is held out
 TRAINING = {"epochs": EPOCHS, "batch": BATCH, "image_size": 8, "schedule": "one_cycle"}
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, httpx.Client]]:
-    service = Service(tmp_path_factory.mktemp("crash"), {}).start()
+    """A service whose first step that trains stops in its third epoch."""
+    folder = tmp_path_factory.mktemp("crash")
+    stop = Trigger(Failpoint.PROGRESS_TOLD, "step", 2 * STEPS + STEPS // 2, "stop")
+    service = Service(folder, {FAILPOINT: str(stop), JOURNAL: str(folder / "journal")}).start()
     with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
         yield service, client
     service.kill()
@@ -37,7 +39,8 @@ def test_training_killed_after_two_epochs_ends_with_the_weights_of_an_undisturbe
         studio.put_gallery()
         studio.put_rows(studio.dataset, range(ROWS), None)
     upgrade = killed.train(training=TRAINING, instance_weights=True)
-    step = after_two_epochs(service, killed, upgrade)
+    step = wait_until(service.stopped_step, "the step to stop in the middle", last=lambda: killed.upgrade(upgrade))
+    assert step is not None
     checkpoint = service.data / "artifacts" / upgrade / "training" / "checkpoint.safetensors"
     assert checkpoint.exists()
     step.kill()
@@ -59,23 +62,3 @@ def curve(upgrade: dict[str, Any]) -> list[dict[str, Any]]:
 def weights(service: Service, upgrade: str) -> bytes:
     (path,) = (service.data / "artifacts" / upgrade / "model").glob("*.safetensors")
     return path.read_bytes()
-
-
-def after_two_epochs(service: Service, studio: Studio, upgrade: str) -> psutil.Process:
-    """The step's process, stopped once two epochs are over, with several to go."""
-    stopped: list[psutil.Process] = []
-
-    def stopped_in_time() -> bool:
-        now = studio.upgrade(upgrade)
-        assert now["state"] in ("queued", "training"), f"{now['state']}: {now['reason']}"
-        step = service.step()
-        if step is None or not now["progress"] or now["progress"]["done"] < 2 * STEPS:
-            return False
-        with suppress(psutil.NoSuchProcess):
-            step.suspend()
-            stopped.append(step)
-            return True
-        return False
-
-    wait_until(stopped_in_time, "two epochs to be over", last=lambda: studio.upgrade(upgrade))
-    return stopped[0]

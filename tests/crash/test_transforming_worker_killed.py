@@ -45,8 +45,11 @@ def shared(settings: Settings, postgres_url: str, redis_url: str) -> Iterator[Sh
 def test_the_unit_of_a_worker_that_was_killed_is_done_by_another(shared: SharedTransformation, tmp_path: Path) -> None:
     settings = shared.crosswalk.settings
     stop = Trigger(Failpoint.UNIT_CLAIMED, "step", 1, "stop")
-    with worker(settings, {FAILPOINT: str(stop), JOURNAL: str(tmp_path / "journal")}) as killed:
-        wait_until(lambda: shared.done().total and (tmp_path / "journal").exists(), "the units to be planned")
+    journal = tmp_path / "journal"
+    journal.touch()
+    with worker(settings, {FAILPOINT: str(stop), JOURNAL: str(journal)}) as killed:
+        claimed = f"{stop.kind} {stop.point}\n"
+        wait_until(lambda: claimed in journal.read_text(), "the first unit to be claimed")
         with worker(settings):
             wait_until(
                 lambda: shared.done().rows == ITEMS - GONE - UNIT_ROWS, "all but the first unit", last=shared.done

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -22,8 +20,6 @@ from tests.worlds import World, world
 ITEMS, PAIRS = 2_400, 300
 PUTS = 4
 LOOSE = {"metric": "cmc@1", "require": {"at_least": 0.5}}
-STEPS = {"training": "train", "evaluating": "evaluate", "transforming": "transform", "indexing": "index"}
-STATES = tuple(STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +61,15 @@ def filled(scene: Scene) -> Scene:
 def test_service_killed_in_the_middle_ends_its_upgrade_when_it_is_back(
     service: Service, client: httpx.Client, lasting: World, undisturbed: Scene
 ) -> None:
+    service.stop()
+    service.arm(Trigger(Failpoint.FUSION_SAVED, "step", 1, "stop"))
+    service.start()
     scene = filled(Scene(client, lasting))
     upgrade = scene.start(gate=LOOSE)
-    killed(service, caught(service, scene, upgrade, "evaluating"))
+    killed_in(service, scene, upgrade, "evaluating")
     service.arm(Trigger(Failpoint.UNIT_CLAIMED, "step", 1, "stop"))
     service.start()
-    step = wait_until(service.stopped_step, "a step to stop in the middle of transforming")
-    assert step is not None
-    assert scene.upgrade(upgrade)["state"] == "transforming"
-    killed(service, step)
+    killed_in(service, scene, upgrade, "transforming")
     service.start()
     scene.reaches(upgrade, "active")
     same(scene, undisturbed)
@@ -95,6 +91,14 @@ def test_corrupt_index_is_noticed_answered_around_and_rebuilt(service: Service, 
     assert scene.ask(scene.new) == before
 
 
+def killed_in(service: Service, scene: Scene, upgrade: str, state: str) -> None:
+    """Kills the service once a step has stopped at its failpoint, which it does in this state of the upgrade."""
+    step = wait_until(service.stopped_step, f"a step to stop while {state}", last=lambda: scene.upgrade(upgrade))
+    assert step is not None
+    assert scene.upgrade(upgrade)["state"] == state
+    killed(service, step)
+
+
 def killed(service: Service, step: psutil.Process) -> None:
     """Kills the service, whose step has stopped."""
     service.kill()
@@ -105,45 +109,6 @@ def killed(service: Service, step: psutil.Process) -> None:
 
 def gone(step: psutil.Process) -> None:
     wait_until(lambda: not runs(step), "the step to die")
-
-
-def caught(service: Service, scene: Scene, upgrade: str, state: str) -> psutil.Process:
-    """The step that is at work in a state, stopped in the middle of it.
-
-    It runs in slices and is looked at between them, so that it does not slip past while we look.
-    """
-    stopped: list[psutil.Process] = []
-
-    def at_work() -> bool:
-        now = scene.upgrade(upgrade)
-        assert now["state"] in ("queued", *STATES[: STATES.index(state) + 1]), f"{now['state']} after {state}"
-        step = service.step()
-        if now["state"] != state or step is None:
-            return False
-        with suppress(psutil.NoSuchProcess):
-            step.suspend()
-            now = scene.upgrade(upgrade)
-            if now["state"] == state and begun(service, step, now):
-                stopped.append(step)
-                return True
-            step.resume()
-        return False
-
-    wait_until(at_work, f"a step to be at work in {state}")
-    return stopped[0]
-
-
-def begun(service: Service, step: psutil.Process, now: dict[str, Any]) -> bool:
-    """Whether this process does the work of the state and, where that lasts, is in the middle of it."""
-    words = step.cmdline()
-    if "workers.runtime.step" not in words:  # it has just ended
-        return False
-    _, job, *_ = words[words.index("workers.runtime.step") :]
-    with closing(sqlite3.connect(service.data / "crosswalk.db")) as database:
-        (name,) = database.execute("SELECT step FROM jobs WHERE id = ?", (job,)).fetchone()
-    if name != STEPS[now["state"]]:
-        return False
-    return now["state"] != "evaluating" or bool(now["progress"] and now["progress"]["total"])
 
 
 def gallery_folder(service: Service, scene: Scene) -> Path:

@@ -42,7 +42,10 @@ class Browser:
             self.errors.append(message.text)
 
     def _failed(self, request: Request) -> None:
-        self.errors.append(f"{request.url}: {request.failure}")
+        """A request that the browser gave up itself, as it does with what is under way when it goes to another page, is
+        no failure."""
+        if request.failure != "net::ERR_ABORTED":
+            self.errors.append(f"{request.url}: {request.failure}")
 
 
 @contextmanager

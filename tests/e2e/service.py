@@ -23,7 +23,7 @@ from app.jobs.tables import JobRow
 from app.jobs.values import JobState
 from app.storage.database import Database, utc_now
 from tests.services import free_port, runs
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.waiting import PATIENCE_SECONDS, PATIENT, wait_until
 from tests.zygote import crosswalk_zygote
 
 IMPATIENT = {
@@ -32,6 +32,7 @@ IMPATIENT = {
     "CROSSWALK_SWEEP_SECONDS": "0.3",
     "CROSSWALK_DEVICE": "cpu",
     "OMP_NUM_THREADS": "1",
+    **PATIENT,
 }
 
 

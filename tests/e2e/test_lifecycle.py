@@ -186,9 +186,11 @@ def test_of_many_upgrades_started_at_once_on_one_gallery_one_starts(scene: NewSc
     s = scene()
     s.put(s.world.gallery)
     s.put_pairs(s.world.pairs(20))
+    gate = {"metric": "cmc@1", "require": {"at_least": 0}}
+    body = {**_body(s), "gate": gate, "activate": "manually"}  # so that it is not over when the last is asked for
 
     def start(_: int) -> int:
-        return httpx.post(f"{service.url}/models/{s.old}/upgrade", json=_body(s), timeout=PATIENCE_SECONDS).status_code
+        return httpx.post(f"{service.url}/models/{s.old}/upgrade", json=body, timeout=PATIENCE_SECONDS).status_code
 
     with ThreadPoolExecutor(6) as pool:
         statuses = sorted(pool.map(start, range(6)))

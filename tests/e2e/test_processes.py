@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 
 import httpx
 import psutil
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
 from tests.e2e.service import Service
+from tests.e2e.user import checked
 from tests.services import RedisServer, postgres_database
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.workers.job_bench import command_line
@@ -136,12 +138,13 @@ def test_steps_are_done_by_one_worker_which_is_in_the_process_that_answers_nothi
         fill(client)
         items = [{"id": str(number), "embedding": [number, 1]} for number in range(20)]
         client.put("/galleries/g/items?model=m", json={"items": items}).raise_for_status()
-        asked = pool.submit(client.get, "/galleries/g/sample?n=3")
+        choose = partial(client.get, "/galleries/g/sample?n=3")
+        asked = pool.submit(wait_until, lambda: checked(choose()), "the sample to be chosen")
         step = wait_until(embedded.stopped_step, "the step to stop at its failpoint")
         assert step is not None
         above = step.parents()[1].pid  # its parent is what steps are forked from
         step.resume()
-        assert len(asked.result(PATIENCE_SECONDS).raise_for_status().json()["ids"]) == 3
+        assert len(asked.result(PATIENCE_SECONDS)["ids"]) == 3
     assert above == embedded.gateway().pid
 
 
@@ -163,6 +166,9 @@ def test_processes_end_with_the_one_that_started_them(embedded: Service) -> None
 def test_asked_to_stop_all_processes_end_once_they_have_answered(embedded: Service) -> None:
     with httpx.Client(base_url=embedded.url, timeout=PATIENCE_SECONDS) as client:
         fill(client)
+    first = partial(httpx.put, f"{embedded.url}/galleries/g/items?model=m", timeout=PATIENCE_SECONDS)
+    with ThreadPoolExecutor(8) as pool:  # so that neither process has to start first what decodes
+        list(pool.map(lambda number: checked(first(json=[{"id": f"{number}", "embedding": [0, 1]}])), range(8)))
     processes = gateways(embedded)
     body = json.dumps({"items": [{"id": "late", "embedding": [1, 0]}]}).encode()
     port = int(embedded.url.rpartition(":")[2])

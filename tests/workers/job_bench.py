@@ -144,7 +144,7 @@ def alive(pid: int) -> bool:
     """Whether a process runs; one that is dead and waits to be noticed does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or after
         return False
 
 
@@ -163,5 +163,5 @@ def only_step(worker: WorkerProcess | None = None) -> int:
 def command_line(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return b""

@@ -21,6 +21,10 @@ from workers.runtime.death import Death, explain
 from workers.runtime.program import Program
 
 _GRACE_SECONDS = 1.0
+_LAST_WORDS_SECONDS = 10.0
+"""How long a process's output is waited for once it is dead: its reader may be slow to be woken on a busy machine, and
+without it nobody learns why the step ended. It only takes so long where something outlived it that writes there, too.
+"""
 BEGUN = "The step has begun."
 """What a step's process prints once it keeps its lease itself."""
 
@@ -133,7 +137,7 @@ class Child:
             self.wait(0)
             self._signal(signal.SIGKILL)
         self._process.close()
-        self._listener.join(_GRACE_SECONDS)
+        self._listener.join(_LAST_WORDS_SECONDS)
 
     def _signal(self, which: signal.Signals) -> int | None:
         """Sends a signal to the process and all that it started; their group, None where there is none yet."""

@@ -24,7 +24,7 @@ CALL = EmbedderCall("test-model", 5)
 TEXTS = ["a", "some words", "ünïcödé 🙂"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server() -> Iterator[EmbeddingServer]:
     with embedding_server(hashed(5)) as server:
         yield server

@@ -77,7 +77,8 @@ def test_many_processes_claim_each_job_once(world: JobsWorld) -> None:
 
 
 def claim_all_from(url: str) -> list[str]:
-    leases = Leases(Database(url), Settings(), lambda session, subject, reason: None)
+    # A process may be started when others have long claimed all: no lease is to be over by then.
+    leases = Leases(Database(url), Settings(lease_seconds=600.0), lambda session, subject, reason: None)
     return [lease.job_id for lease in (leases.claim(STEPS) for _ in range(60)) if lease is not None]
 
 
@@ -99,6 +100,29 @@ def test_renewed_lease_does_not_expire(world: JobsWorld) -> None:
     assert world.leases.claim(STEPS) is None
 
 
+def test_a_renewal_that_had_to_wait_does_not_set_the_progress_back(world: JobsWorld) -> None:
+    world.enqueue()
+    lease, done = claimed(world), 1
+
+    def told() -> JobProgress:
+        return JobProgress(step="work", done=done, total=9, eta_seconds=None)
+
+    with ThreadPoolExecutor(1) as heartbeat:
+        with world.leases.holding(lease) as session:
+            renewing = heartbeat.submit(world.leases.renew, lease, told)
+            wait_for_a_lock(world, session)
+            done = 2
+        renewing.result(PATIENCE_SECONDS)
+    assert world.job().progress == told()
+
+
+def wait_for_a_lock(world: JobsWorld, session: Session) -> None:
+    """Returns when another transaction waits for this one; SQLite does not tell who waits for its one writer."""
+    if world.database.engine.dialect.name == "postgresql":
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        wait_until(lambda: session.scalar(waiting), "another to wait")
+
+
 def test_holder_of_a_lost_lease_can_change_nothing(world: JobsWorld) -> None:
     world.enqueue()
     lost = claimed(world)
@@ -107,7 +131,7 @@ def test_holder_of_a_lost_lease_can_change_nothing(world: JobsWorld) -> None:
     before = world.job()
     for attempt in (
         lambda: world.leases.taken(lost.job_id, lost.token),
-        lambda: world.leases.renew(lost, JobProgress(step="work", done=9, total=9, eta_seconds=0.0)),
+        lambda: world.leases.renew(lost, lambda: JobProgress(step="work", done=9, total=9, eta_seconds=0.0)),
         lambda: world.leases.checkpoint(lost, {"rows": 9}),
         lambda: world.leases.finish(lost, never),
         lambda: world.leases.fail(lost, "because"),
@@ -188,9 +212,7 @@ def test_cancel_that_waits_for_a_finishing_step_reaches_what_the_step_enqueued(w
             world.jobs.enqueue(session, "work", "s")
             cancelling.append(thread.submit(lock_and_cancel))
             assert asking.wait(PATIENCE_SECONDS)
-            if world.database.engine.dialect.name == "postgresql":  # SQLite does not tell who waits for its one writer.
-                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                wait_until(lambda: session.scalar(waiting), "the cancel to wait for the subject")
+            wait_for_a_lock(world, session)
 
         world.leases.finish(lease, apply)
         cancelling[0].result(PATIENCE_SECONDS)

@@ -46,7 +46,7 @@ def test_progress_is_of_the_unfinished_step(world: JobsWorld) -> None:
     assert lease is not None
     with world.database.read() as session:
         assert world.jobs.progress(session, "s") == JobProgress(step="work", done=0, total=0, eta_seconds=None)
-    world.leases.renew(lease, JobProgress(step="work", done=3, total=10, eta_seconds=7.5))
+    world.leases.renew(lease, lambda: JobProgress(step="work", done=3, total=10, eta_seconds=7.5))
     with world.database.read() as session:
         assert world.jobs.progress(session, "s") == JobProgress(step="work", done=3, total=10, eta_seconds=7.5)
     world.leases.finish(lease, lambda session: None)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from app.keys import limits as limits_of_keys
 from app.keys.access import Access, KeyScope
 from app.keys.limits import KeyLimits
 from app.keys.valid_keys import ValidKey
@@ -16,6 +17,7 @@ from app.problems import TooManyRequests
 from app.settings import Settings
 from tests.services import RedisServer
 from tests.serving import serving
+from tests.waiting import PATIENCE_SECONDS
 
 ADMIN = "not-a-real-admin-key-0123456789abcdef"
 
@@ -75,7 +77,9 @@ def test_as_many_at_one_time_as_a_key_may_and_no_more() -> None:
     assert not limits._at_once
 
 
-def test_gateways_on_one_redis_count_together(redis_url: str) -> None:
+def test_gateways_on_one_redis_count_together(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits_of_keys, "_REDIS_SECONDS", PATIENCE_SECONDS)
+
     async def counted() -> None:
         settings = Settings(broker_url=redis_url)
         one, other, key = KeyLimits(settings), KeyLimits(settings), _key("together", "3/hour")

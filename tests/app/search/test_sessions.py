@@ -77,10 +77,12 @@ class SearchedGallery:
 @pytest.fixture
 def world(each_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[SearchedGallery]:
     """On SQLite and on PostgreSQL in turn, over a small pool of connections. The API keys, which are read once a second
-    whatever is searched, are read once in all, and nothing looks at the queries after they are answered."""
+    whatever is searched, are read once in all, and nothing looks at the queries after they are answered, nor counts
+    what was found."""
     monkeypatch.setattr("app.keys.ring.FRESH_SECONDS", float("inf"))
     applications: list[FastAPI] = []
-    settings = each_settings.model_copy(update={"database_connections": CONNECTIONS, "space_guard": "off"})
+    quiet = {"database_connections": CONNECTIONS, "space_guard": "off", "traffic_seconds": 0.0}
+    settings = each_settings.model_copy(update=quiet)
     with serving(settings, more=applications.append) as client:
         yield SearchedGallery(client, applications[0].state.crosswalk)
 

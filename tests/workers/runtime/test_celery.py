@@ -14,6 +14,7 @@ from tests.waiting import wait_until
 from tests.workers.job_bench import JobBench
 from tests.workers.sample import SAMPLE
 from workers.runtime.celery import EmbeddedWorker
+from workers.runtime.supervisor import Supervisor
 
 NEVER = 3600.0
 
@@ -61,8 +62,16 @@ def test_ring_wakes_a_worker_that_is_not_looking(settings: Settings, database: D
 
 
 def test_ring_is_heard_by_an_idle_worker_though_another_is_busy(
-    settings: Settings, database: Database, redis_url: str
+    settings: Settings, database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    woken: list[Supervisor] = []
+    wake = Supervisor.wake
+
+    def counted(supervisor: Supervisor) -> None:
+        woken.append(supervisor)
+        wake(supervisor)
+
+    monkeypatch.setattr(Supervisor, "wake", counted)
     settings = settings.model_copy(update={"broker_url": redis_url, "sweep_seconds": NEVER})
     bench = JobBench.on(settings, database)
     bell = Doorbell(settings)
@@ -72,7 +81,13 @@ def test_ring_is_heard_by_an_idle_worker_though_another_is_busy(
         bench.enqueue("count", n=1)
         with EmbeddedWorker(settings, SAMPLE):
             wait_until(lambda: bench.results() == [(1, 1)], "the second worker to have found work")
-            found_only_by_ringing(bench, bell)
+            before = len(woken)
+
+            def listens() -> bool:
+                bell.ring()
+                return len(woken) > before
+
+            wait_until(listens, "the second worker to listen")
             # One ring for each: were a ring delivered to one worker alone, the busy one would swallow every other.
             for _ in range(2):
                 wait_until(lambda: left_alone(bench), "the worker to find no work by itself", last=bench.all_jobs)

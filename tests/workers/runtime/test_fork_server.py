@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from app.settings import Settings
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.workers.job_bench import JobBench, alive, command_line, only_step
 from tests.workers.sample import SAMPLE
+from workers.runtime import supervisor
 from workers.runtime.celery import EmbeddedWorker
 from workers.runtime.child_process import Child, environment
 
@@ -38,7 +39,13 @@ def forks(settings: Settings) -> Iterator[ForkServer]:
 def servers() -> list[psutil.Process]:
     """Those of steps, which alone are given settings."""
     found = [child for child in psutil.Process().children() if SERVER.encode() in command_line(child.pid)]
-    return [server for server in found if "CROSSWALK_DATA_DIR" in server.environ()]
+    return [server for server in found if _is_given_settings(server)]
+
+
+def _is_given_settings(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+        return "CROSSWALK_DATA_DIR" in process.environ()
+    return False
 
 
 def said(output: int) -> str:
@@ -222,7 +229,10 @@ def test_a_worker_that_is_killed_leaves_no_process_behind(bench: JobBench) -> No
     wait_until(lambda: not alive(pid) and not alive(server), "step and fork server to die")
 
 
-def test_a_shutdown_that_asks_everyone_to_end_costs_no_attempt(bench: JobBench) -> None:
+def test_a_shutdown_that_asks_everyone_to_end_costs_no_attempt(
+    bench: JobBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_LINGER_SECONDS", PATIENCE_SECONDS)  # until the worker is asked, too
     with EmbeddedWorker(bench.settings, SAMPLE):
         bench.enqueue("count", n=2, wait_at=1)
         bench.reaches_number(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class Upgrading:
         store = {"connection": "shop", "table": TABLE, "text": "body", "label": "topic", "max_writes_per_second": 10**5}
         checked(client.post("/galleries", json={"id": "faq", "model": "old", "store": store}), 201)
         checked(client.post("/datasets", json={"id": "pairs"}), 201)
-        sample = checked(client.get("/galleries/faq/sample", params={"n": 120}))["ids"]
+        choose = partial(client.get, "/galleries/faq/sample", params={"n": 120})
+        sample = wait_until(lambda: checked(choose()), "the sample to be chosen")["ids"]
         place = {one: number for number, one in enumerate(self.items.id)}
         new = self.items.new[[place[one] for one in sample]]
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(new.ravel()), NEW)
