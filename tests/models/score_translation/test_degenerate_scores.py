@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.arrays import Floats
 from models.portable import Distance, ScoreCurve
 from models.score_translation import FittedTranslation, draw_score_pairs, fit_score_translation, shown_scores
 from tests.models.degenerate import (
@@ -28,13 +29,17 @@ metrics = st.sampled_from(METRICS)
 
 def fitted(old: np.ndarray, new: np.ndarray, source: Distance, target: Distance) -> FittedTranslation:
     """What the first `PAIRS` vectors score by the other `QUERIES`, translated; old, new: (270, d)."""
-    scores = [
-        shown_scores(rows[PAIRS:], rows[:PAIRS], metric)
-        for rows, metric in ((np.asarray(old, np.float32), source), (np.asarray(new, np.float32), target))
-    ]
-    assert all(np.isfinite(each).all() for each in scores)
-    pairs = draw_score_pairs(*scores, np.arange(QUERIES), NOBODY, source=source, target=target, seed=0)
+    by_old, by_new = scores_of(old, source, PAIRS), scores_of(new, target, PAIRS)
+    pairs = draw_score_pairs(by_old, by_new, np.arange(QUERIES), NOBODY, source=source, target=target, seed=0)
     return fit_score_translation(pairs, source, target, items=PAIRS)
+
+
+def scores_of(vectors: np.ndarray, metric: Distance, items: int) -> Floats:
+    """What the first `items` vectors score by the last `QUERIES`: (QUERIES, items)."""
+    rows = np.asarray(vectors, np.float32)
+    scores = shown_scores(rows[PAIRS:], rows[:items], metric)
+    assert np.isfinite(scores).all()
+    return scores
 
 
 def at_shares(curve: ScoreCurve) -> np.ndarray:
@@ -54,10 +59,9 @@ def test_dead_dimensions_change_no_translation_and_units_change_it_by_the_unit(
 ) -> None:
     old, new, _ = plain_vectors()
     plain = fitted(old, new, source, target).translation
-    wider = (
-        with_dead_dimensions(rows, scale) * unit for rows, scale, unit in zip((old, new), dead, units, strict=True)
+    changed = fitted(
+        with_dead_dimensions(old, dead[0]) * units[0], with_dead_dimensions(new, dead[1]) * units[1], source, target
     )
-    changed = fitted(*wider, source, target)
     by_old, by_new = unit_of_score(units[0], source), unit_of_score(units[1], target)
     for curve, wanted, unit in (
         (changed.translation.to_new, plain.to_new, by_new),
@@ -118,16 +122,13 @@ def test_old_scores_that_are_tied_are_translated_whatever_their_values_round_to(
 def test_one_item_has_a_translation_and_no_item_has_none() -> None:
     """Each query has one score of it by either model, and the likeliest is translated into the likeliest."""
     old, new, _ = plain_vectors()
-    scores = [
-        shown_scores(np.asarray(rows[PAIRS:], np.float32), np.asarray(rows[:1], np.float32), "l2")
-        for rows in (old, new)
-    ]
-    asking = {"source": "l2", "target": "l2", "seed": 0}
-    pairs = draw_score_pairs(*scores, np.arange(QUERIES), NOBODY, **asking)
+    by_old, by_new = scores_of(old, "l2", 1), scores_of(new, "l2", 1)
+    asking = np.arange(QUERIES)
+    pairs = draw_score_pairs(by_old, by_new, asking, NOBODY, source="l2", target="l2", seed=0)
     found = fit_score_translation(pairs, "l2", "l2", items=1)
     assert found.kept == (), "no threshold keeps one item of one for some queries and not for others"
-    assert found.translation.to_new(np.median(scores[0])).value == pytest.approx(np.median(scores[1]), rel=0.05)
+    assert found.translation.to_new(np.median(by_old)).value == pytest.approx(np.median(by_new), rel=0.05)
     itself = [np.zeros(1, np.int64)] * QUERIES
-    nothing = draw_score_pairs(*scores, np.arange(QUERIES), itself, **asking)
+    nothing = draw_score_pairs(by_old, by_new, asking, itself, source="l2", target="l2", seed=0)
     with pytest.raises(ValueError, match="0 queries do not tell"):
         fit_score_translation(nothing, "l2", "l2", items=1)
