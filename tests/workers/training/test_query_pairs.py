@@ -86,24 +86,6 @@ def test_queries_that_judge_are_not_learned_from(bench: Bench) -> None:
     assert not bench.learned_from_log(upgrade)
 
 
-def instant_of(bench: Bench, upgrade: str) -> float:
-    advice = bench.report(upgrade)["galleries"][bench.gallery]["advice"]
-    return float(next(rung for rung in advice if rung["name"] == "instant")["quality"]["mean"])
-
-
-def test_pairs_that_come_after_their_texts_were_learned_from_as_queries_are_held_out_as_any_other(bench: Bench) -> None:
-    """The proof says the same of `instant` as where they had been there from the first, and nothing was a query."""
-    bench.put_log()
-    late = bench.start(dry_run=True)
-    assert do_step(bench.crosswalk) == "train"
-    assert bench.learned_from_log(late)
-    bench.put_pairs(bench.world.pairs(PAIRS + LOG))
-    with_late_pairs = instant_of(bench, late)
-    anew = bench.start(dry_run=True)
-    assert instant_of(bench, anew) == pytest.approx(with_late_pairs, abs=0.01)
-    assert not bench.learned_from_log(anew)
-
-
 def test_rows_of_an_evaluation_set_that_come_after_they_were_learned_from_judge_nothing(bench: Bench) -> None:
     bench.put_log()
     bench.post("/datasets", {"id": "held-out"}, 201)
