@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.crossing import Task
-from benchmarks.migration_worlds import world_named
+from benchmarks.migration_worlds import FITTED_TO_THE_GALLERY, world_named
 from models.proof.inputs import PlacedPairs
 from models.re_embedding.sampling import choose
 from models.transformations.pairs import Pairs
@@ -45,6 +45,11 @@ class PlannedMigration:
         models = f"{self.old}{' + side' if self.side else ''} → {self.new}"
         drawn = f"{self.pairs} {'chosen' if self.chosen else 'random'}"
         return ", ".join([self.world, models, drawn, *([self.trouble] if self.trouble else [])])
+
+    @property
+    def old_is_fitted_to_the_gallery(self) -> bool:
+        """Whether the old model has learned from the very items that are searched."""
+        return self.old in FITTED_TO_THE_GALLERY
 
     @property
     def seed(self) -> int:

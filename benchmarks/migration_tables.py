@@ -8,6 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.fused_coverage import Predicted
+from benchmarks.migration_plan import PLAN
 from benchmarks.migration_row import CheckedMigration
 from benchmarks.perfect_estimate import best_conceivable
 
@@ -94,6 +95,13 @@ def summary(rows: Sequence[CheckedMigration]) -> Iterator[str]:
             f" mean error {100 * np.mean(np.abs(error)):.2f}, half width"
             f" {100 * np.mean([(each.high - each.low) / 2 for each in found]):.1f}"
         )
+    fitted = {each.name for each in PLAN if each.old_is_fitted_to_the_gallery}
+    holding = {row.name for row in rows if row.difference_with_scatter.holds}
+    by_fit = [[row.name in holding for row in rows if (row.name in fitted) == which] for which in (True, False)]
+    yield (
+        f"crossing over old, with that scatter: held {sum(by_fit[0])} of {len(by_fit[0])} where the old model was"
+        f" fitted to the gallery itself, {sum(by_fit[1])} of {len(by_fit[1])} elsewhere"
+    )
     told = [row for row in rows if row.beyond_doubt]
     agree = sum(row.agrees for row in told)
     silent = sum(row.said == "cannot tell" for row in told)

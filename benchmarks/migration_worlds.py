@@ -80,6 +80,10 @@ def world_named(name: str, data: Path) -> World:
     return _texts(data) if name == "clinc150" else _images(data)
 
 
+FITTED_TO_THE_GALLERY = frozenset({"tf-idf", "words", "characters"})
+"""The models that were fitted to the gallery's own texts, which they so embed better than fresh queries."""
+
+
 @cache
 def _texts(data: Path) -> World:
     """Gallery train (18,000), queries test (4,500); side-information: character n-gram SVD."""

@@ -40,6 +40,7 @@ ADVANTAGE = 0.5
 AT_HOME = 0.4
 _STRANGE = 0.3
 _SAME_POINT = 0.005
+_UNUSED = 1e-4  # of the largest value of any dimension
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class _Ellipsoid:
 class SpaceScale:
     """A signature's ellipsoid, and the scores that are 0 and 1 of its scale, of lower quantiles and of single rows.
 
+    1 is of directions drawn uniformly among the dimensions that the model uses: one that holds nothing but zeros, in
+    every vector of many a model, is no sign of any.
     row_limit: the position from which on a single row is rather a stranger's: halfway between where hardly any own row
     comes and where hardly any stranger's does not.
     """
@@ -100,7 +103,7 @@ class SpaceScale:
     def of(cls, learnt: AnyArray, held_out: AnyArray) -> SpaceScale:
         ellipsoid = _Ellipsoid.around(learnt)
         noise = np.random.default_rng(0).standard_normal((512, learnt.shape[1]), np.float32)
-        strange = ellipsoid.scores(unit_rows(noise))
+        strange = ellipsoid.scores(unit_rows(noise * _used(learnt)))
         own = ellipsoid.scores(held_out)
         low, typical = float(np.quantile(own, _QUANTILE)), float(np.median(own))
         gap_row = float(np.median(strange)) - typical
@@ -239,9 +242,20 @@ def unit_rows(vectors: AnyArray) -> AnyArray:
     return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True), np.float32)
 
 
+def _used(directions: AnyArray) -> AnyArray:
+    """Which dimensions of unit vectors (n, d) hold more than next to nothing, by their largest value: (d,) bool."""
+    largest = np.abs(directions).max(axis=0)
+    return np.asarray(largest > _UNUSED * largest.max())
+
+
 def _distinct(directions: AnyArray, squared: float) -> AnyArray:
-    """Places of rows of which no two are nearer than a squared distance: the first of each heap of near-copies."""
-    near = 2 - 2 * (directions @ directions.T) < squared
+    """Places of rows of which no two are nearer than a squared distance: the first of each heap of near-copies.
+
+    In float64 and about their mean, since vectors that are all nearly alike differ by less than float32 rounds to.
+    """
+    off = directions - directions.mean(axis=0, dtype=np.float64)
+    squares = np.square(off).sum(axis=1)
+    near = squares[:, None] + squares - 2 * off @ off.T < squared
     kept: list[int] = []
     for row in range(len(directions)):
         if not near[row, kept].any():
@@ -253,9 +267,10 @@ def _clusters(directions: AnyArray) -> list[AnyArray]:
     """Which rows are in each cluster that is large enough to be judged and leaves enough to judge it by."""
     from scipy.cluster.vq import kmeans2  # slow to import, and of no use to whoever only applies
 
+    clusters = min(_CLUSTERS, len(np.unique(directions, axis=0)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an empty cluster is passed over
-        _, labels = kmeans2(directions, _CLUSTERS, iter=10, minit="++", seed=0)
+        _, labels = kmeans2(directions, clusters, iter=10, minit="++", seed=0)
     sizes = np.bincount(labels, minlength=_CLUSTERS)
     return [labels == one for one in np.flatnonzero((sizes >= _SMALLEST_CLUSTER) & (sizes <= len(labels) // 2))]
 

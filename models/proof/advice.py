@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from models.proof.evidence_needed import POWER, SMALLEST_THAT_MATTERS, in_words
-from models.proof.gate import VerdictInputs, figures_of
+from models.proof.gate import NEIGHBOURS_DECIDE, VerdictInputs, figures_of
 from models.proof.judged_queries import compared_by_queries
 from models.proof.report import EvidenceNeeded, Leaning, Quantity, Recommendation, Rung, RungName
 
@@ -38,6 +38,8 @@ def _recommended(inputs: VerdictInputs, accepted: bool) -> Recommendation:
     rests_on = f"{figures_of(inputs)}; {inputs.cross.basis}."
     if accepted:
         return Recommendation(_accepted(inputs), _switch(inputs), rests_on)
+    if inputs.untold is not None:
+        return Recommendation("cannot_tell", _untold(inputs), f"{rests_on} {NEIGHBOURS_DECIDE}")
     if inputs.worse_beyond_doubt:
         return Recommendation("stay", _no_gain(inputs), rests_on)
     if not inputs.judgeable:
@@ -72,7 +74,7 @@ def unrewritten(said: Recommendation, rungs: Sequence[Rung]) -> tuple[Recommenda
     if said.action != "transform":
         return said, tuple(rungs)
     best: RungName = "cascade" if any(rung.name == "cascade" for rung in rungs) else "instant"
-    sentence = said.sentence.replace(_SWITCH["transform"][1:], _SWITCH[best][1:])  # in lower case after an "if"
+    sentence = said.sentence.replace(_SWITCH["transform"], _SWITCH[best])
     chosen = tuple(replace(rung, recommended=rung.name == best) for rung in rungs)
     return replace(said, action=best, sentence=sentence), chosen
 
@@ -95,12 +97,17 @@ def _switch(inputs: VerdictInputs) -> str:
         quality = inputs.instant
     elif action == "fused" and inputs.fused is not None:
         quality = inputs.fused.quality
-    if not inputs.labelled:
-        what = (
-            "Cannot tell whether the new model is better than the old one, since nothing says which answers are right;"
-            f" if you know that it is, {what[0].lower()}{what[1:]}"
-        )
-    return f"{what}: {_compared(inputs, quality)}."
+    rest = "" if inputs.labelled else ". Whether the new model is itself the better one was not measured"
+    return f"{what}: {_compared(inputs, quality)}{rest}."
+
+
+def _untold(inputs: VerdictInputs) -> str:
+    """What is not known where nothing says which answers are right, and what would tell."""
+    return (
+        "Cannot tell whether what was asked for is reached, since nothing says which answers are right, and labels or"
+        " judged queries would; if you know that the new model is the better one: with it"
+        f" {_compared(inputs, inputs.cross)}."
+    )
 
 
 def _no_gain(inputs: VerdictInputs) -> str:

@@ -44,9 +44,9 @@ class GainRelation:
 
 
 OVER_MIGRATIONS = GainRelation(centre=0.106, steepness=2.89, spread=0.15)
-"""Learned from 65 migrations measured in full: queries answered right at rank 1 (`benchmarks.gains`). Nearly all are of
-texts, and their own spread is 0.08; those of images and digits lie 0.13 to 0.17 from what texts foretell, and what is
-upgraded here may be of any kind."""
+"""Learned from 65 migrations measured in full: queries answered right at rank 1. Their own spread around it is 0.08; in
+use is about how far images and digits, of which few are, lie from what texts foretell, since what is upgraded here may
+be of any kind. `benchmarks.gains` prints both beside each other."""
 
 
 @dataclass(frozen=True)

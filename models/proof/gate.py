@@ -17,6 +17,10 @@ Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]
 
 
 MARGIN = 0.01  # how far under the old model "not worse" may reach
+NEIGHBOURS_DECIDE = (
+    "If you know that the new model is the better one, ask for as much of that as is enough: a gate of the metric"
+    " recall@10 that requires `at_least` a share."
+)
 NAMED = 5  # groups spelled out in a reason; the report lists all
 
 
@@ -136,6 +140,9 @@ class VerdictInputs:
     """Whether judged queries say what is right, and not labels."""
     labelled: bool = True
     """Whether labels say what is right, and not only what full re-embedding would find."""
+    untold: AcceptanceGate | None = None
+    """The gate that was asked for, where there is nothing to tell its metric by: `gate` is then of what was measured in
+    its place, and decides nothing."""
     trained: bool = False
     """Whether the new model was trained to be compatible, so that no vector is rewritten."""
     fused: FusedResult | None = None
@@ -148,7 +155,8 @@ class VerdictInputs:
     @property
     def crossing_passes(self) -> bool:
         """Whether the crossing alone is to be accepted."""
-        return self.judgeable and not self.new_is_worse and self.gate.passed(self.cross, self.difference)
+        told = self.untold is None and self.judgeable and not self.new_is_worse
+        return told and self.gate.passed(self.cross, self.difference)
 
     @property
     def standing(self) -> Standing:
@@ -192,7 +200,7 @@ class VerdictInputs:
         The new model may itself be the worse one, and still know something that the old one does not; then both
         together must be better than the old model beyond doubt, whatever the gate asks.
         """
-        if self.fused is None or not self.fuses or not self.judgeable:
+        if self.fused is None or not self.fuses or not self.judgeable or self.untold is not None:
             return False
         better = self.fused.difference.low > 0
         return self.gate.passed(self.fused.quality, self.fused.difference) and (better or not self.new_is_worse)
@@ -201,6 +209,13 @@ class VerdictInputs:
 def verdict(inputs: VerdictInputs) -> tuple[bool, str]:
     """Accepted or not, with a reason that a person can act on."""
     figures = figures_of(inputs)
+    if inputs.untold is not None:
+        return False, (
+            f"It cannot be told whether the gate is met ({inputs.untold}): nothing says which answers are right. Labels"
+            " of the items, or judged queries, would tell. How much of what embedding everything anew would find the"
+            f" crossing finds was measured ({figures}), which says nothing of which model is the better one."
+            f" {NEIGHBOURS_DECIDE}"
+        )
     if inputs.fused_passes and not inputs.crossing_passes:
         alone = (
             "The new model alone is no better than the old"

@@ -69,12 +69,16 @@ def write_report(
 ) -> ProofReport:
     """The whole report, with the gate's verdict.
 
-    A gate on a metric that needs labels is read as one on recall@10 where the gallery has none, and a note says so.
+    A gate on a metric that needs labels cannot be told where the gallery has none: recall@10 is measured in its place,
+    and nothing is accepted.
     """
-    coverage, notes = setup.coverage, list(setup.notes)
+    coverage, notes, untold = setup.coverage, list(setup.notes), None
     if gate.metric in BY_LABEL and not setup.bench.labelled:
-        notes.append(f"The gate asks for {gate.metric}, which needs labels; recall@10 was judged in its place.")
-        gate = AcceptanceGate(gate.judged_in(labelled=False), gate.require, gate.level)
+        notes.append(
+            f"The gate asks for {gate.metric}, which needs labels; recall@10 was measured in its place, and decides"
+            " nothing."
+        )
+        untold, gate = gate, AcceptanceGate(gate.judged_in(labelled=False), gate.require, gate.level)
     if measured.fused is not None and not setup.bench.labelled:
         notes.append(
             "How much the new query weighs beside the old one was chosen by what the new model would find, and so leans"
@@ -124,6 +128,7 @@ def write_report(
         needed=_needed(setup, whole, gate, trained=measured.trained),
         fused_needed=None if together is None else _needed(setup, together, gate, trained=False),
         labelled=setup.bench.labelled,
+        untold=untold,
         trained=measured.trained,
         may_fuse=may_fuse,
         fused_expected=expected,
@@ -133,7 +138,7 @@ def write_report(
     return ProofReport(
         accepted=accepted,
         reason=reason,
-        gate=str(gate),
+        gate=str(untold or gate),
         metrics=tuple(_result(metric, d, basis) for metric, d in figures.items()),
         strata=summaries,
         flips=tuple(_flips(part) for part in parts) if setup.bench.labelled else (),

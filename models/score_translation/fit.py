@@ -133,9 +133,12 @@ def _reached(scores: Floats, weight: Floats, shares: Floats) -> Floats:
 
 
 def _rising(at: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """The knots with those that are at the same score made one, whose value is the mean of theirs."""
-    unique, place = np.unique(at, return_inverse=True)
-    return unique, np.bincount(place, value) / np.bincount(place)
+    """The knots with those that are at the same score made one, whose value is the mean of theirs, (k,) rising each.
+
+    Rounding may carry a mean of equal values beyond them, and so beyond the next knot's.
+    """
+    unique, first, place, many = np.unique(at, return_index=True, return_inverse=True, return_counts=True)
+    return unique, np.clip(np.bincount(place, value) / many, value[first], value[first + many - 1])
 
 
 def _curve(whole: _Knots, held_out: Sequence[_HeldOut], source: Distance, target: Distance) -> ScoreCurve:

@@ -14,6 +14,7 @@ from app.galleries.lineage import SIDE_INFORMATION, Lineage
 from app.storage.lance_table import ROW_ID, embedding_column
 from app.upgrades.enough import FEWEST_PAIRS, too_few_pairs
 from app.upgrades.info import UpgradeInfo
+from models.arrays import RowNumbers
 from models.portable import Affine, Space
 from models.proof.inputs import PlacedPairs
 from models.transformations.pairs import Pairs
@@ -38,6 +39,11 @@ class DatasetPairs:
     def has_side(self) -> NDArray[np.bool_]:
         """(n,) bool: the pairs that have side-information of their own."""
         return np.full(len(self.ids), self.pairs.side is not None) if self.own_side is None else self.own_side
+
+    def subset(self, rows: RowNumbers) -> DatasetPairs:
+        """The pairs at these places, (k,), at least one."""
+        own = None if self.own_side is None else self.own_side[rows]
+        return DatasetPairs(self.ids[rows], self.pairs.subset(rows), own)
 
     def without_side(self) -> DatasetPairs:
         """The pairs without their side-information."""

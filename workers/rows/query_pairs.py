@@ -53,10 +53,22 @@ class LoggedQueries:
 
     def among(self, rows: Evaluated, model: str) -> NDArray[np.bool_]:
         """Which rows are such a query, by its id or by its vector of the new `model`: (m,) bool."""
-        ids, digests = set(self.ids.tolist()), {row_digest(vector) for vector in self.pairs.new}
-        vectors = rows.vectors[model].values
-        known = [id in ids or row_digest(vector) in digests for id, vector in zip(rows.id, vectors, strict=True)]
-        return np.array(known, bool)
+        ids = set(self.ids.tolist())
+        return np.array([id in ids for id in rows.id], bool) | holds(self.pairs.new, rows.vectors[model].values)
+
+    def apart_from(self, pairs: Pairs) -> LoggedQueries | None:
+        """The queries that are none of these pairs, told by the vector of the new model; None where none is left.
+
+        A pair that was uploaded after a crossing had learned from its text as a query is so held out as any other.
+        """
+        apart = np.flatnonzero(~holds(pairs.new, self.pairs.new))
+        return LoggedQueries(self.ids[apart], self.pairs.subset(apart)) if len(apart) else None
+
+
+def holds(vectors: Array, asked: Array) -> NDArray[np.bool_]:
+    """Which of the vectors asked about (m, d) are among `vectors` (n, d), to the last bit: (m,) bool."""
+    digests = {row_digest(vector) for vector in vectors}
+    return np.array([row_digest(vector) in digests for vector in asked], bool)
 
 
 def unjudged_queries(crosswalk: Crosswalk, upgrade: UpgradeInfo) -> LoggedQueries | None:

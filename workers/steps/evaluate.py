@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from app.artifacts.crossings import Crossing, open_crossing
@@ -28,7 +29,7 @@ from workers.reporting.gallery_report import GalleryReport, early_end, report_ga
 from workers.reporting.provisional import marked_provisional
 from workers.rows.judged_queries import judged_gallery
 from workers.rows.pairs import DatasetPairs, load_pairs
-from workers.rows.query_pairs import LoggedQueries
+from workers.rows.query_pairs import LoggedQueries, holds
 from workers.serving.prepare import ServingMeasurements, prepare_serving
 from workers.training.gallery_fusion import keep_fusion
 from workers.training.query_pairs import refit_beside
@@ -41,11 +42,16 @@ def run(context: StepContext) -> None:
     crosswalk = compose(context.settings, context.database)
     upgrade = crosswalk.upgrade_steps.info(context.lease.subject)
     learned_from = load_pairs(crosswalk, upgrade, upgrade.asked.dataset)
+    logged = LoggedQueries.load(UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id).logged)
     evaluation = upgrade.asked.evaluation
-    judged_on = None
+    judged_on: DatasetPairs | None = None
+    notes: tuple[str, ...] = ()
     if evaluation and not of_queries_alone(crosswalk.datasets, evaluation, upgrade.source, upgrade.target):
-        judged_on = load_pairs(crosswalk, upgrade, evaluation)
-    proofs = {name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on) for name in upgrade.galleries}
+        judged_on, notes = _not_logged(load_pairs(crosswalk, upgrade, evaluation), evaluation, logged)
+    proofs = {
+        name: _prove(context, crosswalk, upgrade, name, learned_from, judged_on, logged, notes)
+        for name in upgrade.galleries
+    }
     serving: dict[str, ServingMeasurements] = {}
     if upgrade.asked.dry_run or all(proof.accepted for proof in proofs.values()):
         progress = partial(context.progress, step="serve")
@@ -54,6 +60,22 @@ def run(context: StepContext) -> None:
     reports = report_galleries(crosswalk, upgrade, crossing, proofs, serving, learned_from)
     keep_charts(crosswalk, upgrade.id, reports)
     context.finish(lambda session: _conclude(session, crosswalk, upgrade, reports))
+
+
+def _not_logged(
+    judged_on: DatasetPairs, evaluation: str, logged: LoggedQueries | None
+) -> tuple[DatasetPairs, tuple[str, ...]]:
+    """The evaluation set without the rows that `instant` has learned from as queries, since they came to the set only
+    after it had, and a note for the report. Raises StepFailed where no row is left."""
+    if logged is None or not (known := holds(logged.pairs.new, judged_on.pairs.new)).any():
+        return judged_on, ()
+    if known.all():
+        raise StepFailed(
+            f"Every row of dataset {evaluation!r} with vectors of both models is a query that the crossing learned from"
+            " as a log, and judges nothing. Start the upgrade again: what the set holds by then is not learned from."
+        )
+    note = f"{known.sum()} rows of the evaluation set are left out: the crossing learned from them as a log of queries."
+    return judged_on.subset(np.flatnonzero(~known)), (note,)
 
 
 def _conclude(
@@ -79,19 +101,21 @@ def _prove(
     name: str,
     learned_from: DatasetPairs,
     judged_on: DatasetPairs | None,
+    logged: LoggedQueries | None,
+    notes: tuple[str, ...],
 ) -> ProofReport:
     """The proof of the crossing on the gallery of this name, as it will be served, by judged queries where there are
     enough; what fuses it with the old model's queries there is kept among the artifacts.
 
-    judged_on: the evaluation set, if the upgrade names one, in place of pairs held out of refits. Raises StepFailed
-    where the pairs known cannot judge the crossing.
+    judged_on: the evaluation set, if the upgrade names one, in place of pairs held out of refits; logged: the queries
+    that `instant` learned from besides, None where it did from none; notes: for the report. Raises StepFailed where the
+    pairs known cannot judge the crossing.
     """
     source, target = crosswalk.models.space(upgrade.source), crosswalk.models.space(upgrade.target)
     crossing = _crossing(context, crosswalk, upgrade)
     info = crosswalk.galleries.info(name)
     gate = gate_of(upgrade)
     artifacts = UpgradeArtifacts(context.settings.artifacts_dir, upgrade.id)
-    logged = LoggedQueries.load(artifacts.logged)
     judged = judged_gallery(crosswalk, upgrade, info, gate, SEED, logged)
     items = judged.items
     weights = crosswalk.samples.weights(info, learned_from.ids)
@@ -110,8 +134,8 @@ def _prove(
         return predict_side(crossing.chosen.stand_in or learned_from.stand_in(source), old, source)
 
     chosen, instant = learner(crossing.chosen), learner(crossing.plain)
-    if logged is not None:
-        instant = Refittable(crossing.plain, refit_beside(instant.refit, logged.pairs))
+    if logged is not None and (beside := logged.apart_from(learned_from.pairs)) is not None:
+        instant = Refittable(crossing.plain, refit_beside(instant.refit, beside.pairs))
     mixture = Refittable(
         crossing,
         lambda pairs: Crossing(replace(chosen.refit(pairs), stand_in=crossing.chosen.stand_in), instant.refit(pairs)),
@@ -156,7 +180,7 @@ def _prove(
             )
     except NothingToJudge as error:
         raise StepFailed(f"The crossing cannot be judged on gallery {name!r}: {error}.") from error
-    proof = marked_provisional(crosswalk, upgrade, replace(proof, notes=(*proof.notes, *judged.notes)))
+    proof = marked_provisional(crosswalk, upgrade, replace(proof, notes=(*proof.notes, *judged.notes, *notes)))
     if proof.accepted and not upgrade.asked.dry_run:
         keep_fusion(artifacts, name, crossing, proof, items)
         reached(Failpoint.FUSION_SAVED)

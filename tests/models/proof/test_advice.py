@@ -385,15 +385,41 @@ def test_gate_that_asks_for_a_level_is_spoken_of_as_such() -> None:
     )
 
 
-def test_without_labels_it_is_not_said_that_the_new_model_is_better() -> None:
-    unlabelled = replace(GOOD, gate=AcceptanceGate("recall@10"), labelled=False)
-    accepted, reason = verdict(unlabelled)
-    assert accepted
-    assert "whether the new model is itself the better one was not measured" in reason
-    assert "was not measured" not in verdict(GOOD)[1]
-    first = recommend(unlabelled, accepted)
-    assert first.sentence.startswith("Cannot tell whether the new model is better than the old one")
-    assert "if you know that it is, switch to the new model by rewriting" in first.sentence
-    as_they_are, _ = unrewritten(first, advise(unlabelled, accepted))
-    assert "if you know that it is, switch to the new model at once" in as_they_are.sentence
+UNLABELLED = replace(GOOD, gate=AcceptanceGate("recall@10"), labelled=False)
+
+
+def test_without_labels_nothing_is_accepted_that_labels_would_have_to_tell_and_the_advice_says_the_same() -> None:
+    """However much more of what the new model would find the crossing finds: the old model is bound to find less."""
+    for asked in (
+        AcceptanceGate(),
+        AcceptanceGate("map", "not_worse_than_old", 0.01),
+        AcceptanceGate("cmc@5", "at_least", 0.1),
+    ):
+        untold = replace(UNLABELLED, untold=asked, fused=FUSED)
+        accepted, reason = verdict(untold)
+        assert not accepted
+        assert f"cannot be told whether the gate is met ({asked})" in reason
+        assert "Labels of the items, or judged queries, would tell" in reason
+        assert "recall@10 that requires `at_least` a share" in reason
+        first = recommend(untold, accepted)
+        assert (first.action, recommended(untold)) == ("cannot_tell", "stay")
+        assert first.sentence.startswith("Cannot tell whether what was asked for is reached")
+        assert "85.0% of the ten nearest that embedding everything anew would find are found" in first.sentence
+        assert first.leaning is None
+
+
+def test_a_gate_of_agreement_with_full_re_embedding_is_told_without_labels_and_what_it_leaves_open_is_said() -> None:
+    for gate in (AcceptanceGate("recall@10", "at_least", 0.8), AcceptanceGate("recall@10")):
+        agreeing = replace(UNLABELLED, gate=gate)
+        accepted, reason = verdict(agreeing)
+        assert accepted
+        assert "whether the new model is itself the better one was not measured" in reason
+        first = recommend(agreeing, accepted)
+        assert first.action == "transform"
+        assert first.sentence.startswith("Switch to the new model by rewriting")
+        assert first.sentence.endswith("Whether the new model is itself the better one was not measured.")
+        as_they_are, _ = unrewritten(first, advise(agreeing, accepted))
+        assert as_they_are.sentence.startswith("Switch to the new model at once")
+    assert "was not measured" not in verdict(GOOD)[1] + recommend(GOOD, True).sentence
+    assert not verdict(replace(UNLABELLED, gate=AcceptanceGate("recall@10", "at_least", 0.84)))[0]
     assert "the crossing looks" in said(replace(OPEN, gate=AcceptanceGate("recall@10"), labelled=False))[1]

@@ -199,7 +199,9 @@ def test_unlabelled_data_is_judged_by_neighbours_and_the_report_says_so(unlabell
     assert unlabelled.backfilled is None
     text = " ".join(unlabelled.notes)
     assert "cannot be known" in text
-    assert "recall@10 was judged in its place" in text
+    assert "recall@10 was measured in its place, and decides nothing" in text
+    assert (unlabelled.accepted, unlabelled.recommendation.action) == (False, "cannot_tell")
+    assert unlabelled.gate == "cmc@1 better than the old model"
     assert unlabelled.fused is not None
     assert (unlabelled.fused.metric, unlabelled.fused.flips) == ("recall@10", ())
     assert "leans to the new model" in text

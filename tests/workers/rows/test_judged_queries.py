@@ -21,6 +21,7 @@ from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.info import UpgradeInfo
 from app.upgrades.states import UpgradeState
 from models.proof.gate import AcceptanceGate
+from models.transformations.pairs import Pairs
 from workers.context import StepFailed
 from workers.rows.items import whole_gallery
 from workers.rows.judged_queries import JudgedGallery, judged_gallery
@@ -211,3 +212,14 @@ def test_queries_that_were_learned_from_before_they_were_judged_do_not_judge(
     everything = judged(crosswalk, NDCG).queries
     assert everything is not None
     assert len(everything) == 50
+
+
+def test_a_pair_that_came_after_it_was_learned_from_as_a_query_is_apart_from_the_queries_beside_refits() -> None:
+    """So that what is learned with the pair held out has not seen it as a query either, under whatever id."""
+    old, new = vectors_of_put(10)
+    learned = LoggedQueries(np.array([f"log-{row}" for row in range(10)], object), Pairs(old, new))
+    beside = learned.apart_from(Pairs(old[3:5], new[3:5]))
+    assert beside is not None
+    assert beside.ids.tolist() == [f"log-{row}" for row in range(10) if row not in (3, 4)]
+    np.testing.assert_array_equal(beside.pairs.new, np.delete(new, (3, 4), axis=0))
+    assert learned.apart_from(Pairs(old, new)) is None

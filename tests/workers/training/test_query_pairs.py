@@ -14,6 +14,7 @@ from app.settings import Settings
 from tests.e2e.user import NPZ, Scene, checked, npz
 from tests.serving import serving
 from tests.workers.stepping import do_step
+from tests.worlds import Items
 from workers.rows.query_pairs import LoggedQueries
 
 PAIRS, LOG = 60, 300
@@ -83,3 +84,24 @@ def test_queries_that_judge_are_not_learned_from(bench: Bench) -> None:
     upgrade = bench.start(dry_run=True)
     assert bench.report(upgrade)["learned"]["query_pairs"] is None
     assert not bench.learned_from_log(upgrade)
+
+
+def test_rows_of_an_evaluation_set_that_come_after_they_were_learned_from_judge_nothing(bench: Bench) -> None:
+    bench.put_log()
+    bench.post("/datasets", {"id": "held-out"}, 201)
+    items = bench.world.pairs(PAIRS + LOG)
+    others = items.take(np.arange(40))
+    others.id[:] = [f"other-{row}" for row in range(40)]
+
+    def put(some: Items) -> None:
+        vectors = {f"embedding.{bench.old}": some.old, f"embedding.{bench.new}": some.new}
+        body = npz(id=some.id, label=some.label, **vectors)
+        checked(bench.client.put("/datasets/held-out/rows", content=body, headers={"content-type": NPZ}))
+
+    put(others)
+    upgrade = bench.start(dry_run=True, evaluation="held-out")
+    assert do_step(bench.crosswalk) == "train"
+    put(items.take(np.arange(PAIRS, PAIRS + 25)))
+    report = bench.report(upgrade)["galleries"][bench.gallery]
+    assert any("25 rows of the evaluation set are left out" in note for note in report["notes"])
+    assert {stratum["queries"] for stratum in report["strata"] if stratum["judged_on"].startswith("evaluation")} <= {40}
