@@ -10,7 +10,17 @@ from app.composition import Parts
 from app.http.openapi import problems
 from app.idempotency import Once, StoredAnswer
 from app.ids import GalleryId
-from app.problems import Conflict, EmbedderWrong, KeyReused, NotFound, Unprocessable, WrongState
+from app.problems import (
+    Conflict,
+    EmbedderWrong,
+    GalleryStoreAway,
+    ItemsElsewhere,
+    KeyReused,
+    NotFound,
+    StoreChanged,
+    Unprocessable,
+    WrongState,
+)
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 
@@ -22,11 +32,23 @@ RunId = Annotated[str, Path(description="The id that starting it answered.")]
     summary="Re-embed items",
     status_code=202,
     response_model=BackfillRun,
-    responses=problems(NotFound, Conflict, WrongState, KeyReused, Unprocessable, EmbedderWrong),
+    responses=problems(
+        NotFound,
+        Conflict,
+        WrongState,
+        ItemsElsewhere,
+        StoreChanged,
+        KeyReused,
+        Unprocessable,
+        EmbedderWrong,
+        GalleryStoreAway,
+    ),
 )
 def re_embed_items(gallery: GalleryId, request: NewBackfillRun, parts: Parts, once: Once) -> Response:
     """Embeds transformed items with the new model's embedder, the most useful first, and stores their real vectors as
     they come, until the budget is spent or none is left. An item that changes meanwhile is left as it was written.
+    Where the items lie in a store of your own, their texts are read there, and their vectors take the place of the
+    transformed ones; what the old model made stays.
     Long work: `Location` names what to follow."""
     parts.backfill_runs.require_work(gallery, request)
 

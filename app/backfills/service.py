@@ -76,9 +76,10 @@ class BackfillRuns:
 
     def require_work(self, gallery: str, request: NewBackfillRun) -> None:
         """What takes too long for a transaction: raises NotFound, WrongState where the items of a gallery cannot be put
-        into the order that is asked for or a model that embeds by itself is not trained yet, and Unprocessable where
-        they have no texts, or images where these are embedded."""
-        model = self._backfills.next(gallery, request.order, 1).model
+        into the order that is asked for or a model that embeds by itself is not trained yet; Unprocessable where they
+        have no texts, or images where these are embedded; and of a gallery in a store of the user's own, ItemsElsewhere
+        for an order that is not known there, and GalleryStoreAway or StoreChanged where the store cannot be read."""
+        model = self._backfills.require_order(gallery, request.order)
         self._checks.have_texts(model, [gallery], request.text)
 
     def get(self, gallery: str, run: str) -> BackfillRun:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from app.galleries import orders
-from app.galleries.generation_now import GenerationNow
+from app.galleries.generation_now import TransformedNow
 from app.galleries.generation_store import Standings
 from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.orders import Order, Urgency
@@ -18,7 +19,7 @@ from app.galleries.retirement import Retirement
 from app.galleries.schemas import Backfill, BackfillItem, BackfillPoint
 from app.galleries.service import Galleries
 from app.galleries.traffic import FoundCounts, ItemTraffic
-from app.problems import WrongState
+from app.problems import ItemsElsewhere, WrongState
 from app.storage.lance_table import ROW_ID
 
 
@@ -45,17 +46,18 @@ class Backfills:
         """Up to `limit` items that the active generation holds transformed, the most useful to re-embed first.
 
         found: how often the gallery's items were found, for the order `traffic`; read where it is left out.
-        Raises NotFound, and WrongState where that generation is not transformed or nothing is known to order by.
+        Of a gallery in a store of the user's own, a pass over that store; items that were written or changed since the
+        generation was last caught up are left out. Raises NotFound; WrongState where that generation is not transformed
+        or nothing is known to order by; and, for such a gallery, ItemsElsewhere where the order is by `traffic`, and
+        GalleryStoreAway or StoreChanged where its store cannot be read.
         """
         info = self._galleries.info(gallery)
         generation = transformed_generation(info)
-        lineage = self._galleries.lineage(info, generation.number, uncertainty=True)
-        current = GenerationNow.of(
-            self._galleries.store(info), lineage, generation.number, generation.store_version or 0
-        )
+        _require_known_traffic(info, order)
+        current = self._galleries.transformed_now(info, generation)
         everyone = current.standings()
         waiting = everyone.take(~everyone.native)
-        if not len(waiting.rows) or generation.retired_at is not None:
+        if info.elsewhere is None and (not len(waiting.rows) or generation.retired_at is not None):
             self._retirement.settle(gallery, generation.number)
         chosen = waiting
         if len(waiting.rows):
@@ -77,12 +79,28 @@ class Backfills:
             complete=not len(waiting.rows),
         )
 
+    def require_order(self, gallery: str, order: Order) -> str:
+        """Raises as `next` does where items cannot be put into an order, as far as that is known without a pass over a
+        store of the user's own; returns the model of the generation."""
+        info = self._galleries.info(gallery)
+        if info.elsewhere is None:
+            return self.next(gallery, order, 1).model
+        generation = transformed_generation(info)
+        _require_known_traffic(info, order)
+        if order == "uncertainty":
+            lineage = self._galleries.lineage(info, generation.number, uncertainty=True)
+            if any(crossing.uncertainty is None for crossing in lineage.crossings):
+                raise _unknown_uncertainty(info, generation)
+        if order == "old_model_poor" and not self._findings.rows_of_training(_older(info, generation)):
+            raise _never_trained(info, generation)
+        return generation.space.model
+
     def _urgency(
         self,
         info: GalleryInfo,
         generation: GenerationInfo,
         waiting: Standings,
-        current: GenerationNow,
+        current: TransformedNow,
         order: Order,
         found: FoundCounts | None,
     ) -> Urgency:
@@ -95,24 +113,19 @@ class Backfills:
             case "random":
                 return orders.by_chance(waiting.rows)
             case "class_mean_distance":
-                labels = self._galleries.store(info).items.where("true", ["label"])
+                labels = pa.Table.from_batches(list(self._galleries.items(info).scan(["label"])))
                 return orders.by_class_mean_distance(waiting.rows, labels, current.scan, generation.space.metric)
             case "old_model_poor":
                 return self._by_old_model_poor(info, generation, waiting)
 
     def _by_old_model_poor(self, info: GalleryInfo, generation: GenerationInfo, waiting: Standings) -> Urgency:
         """By the newest training that knows any of the items."""
-        older = [earlier.space.model for earlier in info.ancestry(generation.number)[:-1]]
-        for path in self._findings.rows_of_training(older):
-            items = self._galleries.store(info).items.scan(["id"])
+        for path in self._findings.rows_of_training(_older(info, generation)):
+            items = self._galleries.items(info).scan(["id"])
             urgency = orders.by_old_model_poor(waiting.rows, items, path)
             if np.isfinite(urgency).any():
                 return urgency
-        raise WrongState(
-            f"No training has found out where {' or '.join(map(repr, older))} is poor on items of gallery {info.id!r}. "
-            f"POST /models/{older[-1]}/upgrade with strategy `compatible`, "
-            '{"instance_weights": true} and a dataset whose ids are those of the items does; or choose another order.'
-        )
+        raise _never_trained(info, generation)
 
     def _curve(
         self, info: GalleryInfo, generation: GenerationInfo, order: Order, share: float, items: int
@@ -126,7 +139,7 @@ class Backfills:
 
     def _items(self, info: GalleryInfo, chosen: Standings) -> list[BackfillItem]:
         """The chosen items as the answer lists them. One deleted since they were chosen is left out."""
-        table = self._galleries.store(info).items.by_row(chosen.rows, ["id", "label"])
+        table = self._galleries.items(info).by_row(chosen.rows, ["id", "label"])
         known = {row[ROW_ID]: row for row in table.to_pylist()}
         return [
             BackfillItem(
@@ -175,10 +188,37 @@ def transformed_generation(info: GalleryInfo) -> GenerationInfo:
 def _known_uncertainty(info: GalleryInfo, generation: GenerationInfo, waiting: Standings) -> NDArray[np.float32]:
     """The expected squared error of each item's vector, (m,). Raises WrongState where that of none is known."""
     if np.isnan(waiting.uncertainty).all():
-        raise WrongState(
-            f"Generation {generation.number} of gallery {info.id!r} does not know how far its vectors are off: the "
-            "upgrade that made it learned no uncertainty, or its items lack the side-information that it reads. "
-            "Choose another order, such as `class_mean_distance` or `random`; or upgrade anew from generation "
-            f"{generation.parent}."
-        )
+        raise _unknown_uncertainty(info, generation)
     return waiting.uncertainty
+
+
+def _unknown_uncertainty(info: GalleryInfo, generation: GenerationInfo) -> WrongState:
+    return WrongState(
+        f"Generation {generation.number} of gallery {info.id!r} does not know how far its vectors are off: the "
+        "upgrade that made it learned no uncertainty, or its items lack the side-information that it reads. "
+        "Choose another order, such as `class_mean_distance` or `random`; or upgrade anew from generation "
+        f"{generation.parent}."
+    )
+
+
+def _never_trained(info: GalleryInfo, generation: GenerationInfo) -> WrongState:
+    older = _older(info, generation)
+    return WrongState(
+        f"No training has found out where {' or '.join(map(repr, older))} is poor on items of gallery {info.id!r}. "
+        f"POST /models/{older[-1]}/upgrade with strategy `compatible`, "
+        '{"instance_weights": true} and a dataset whose ids are those of the items does; or choose another order.'
+    )
+
+
+def _older(info: GalleryInfo, generation: GenerationInfo) -> list[str]:
+    """The models from the gallery's first to the one before the generation's own."""
+    return [earlier.space.model for earlier in info.ancestry(generation.number)[:-1]]
+
+
+def _require_known_traffic(info: GalleryInfo, order: Order) -> None:
+    """Raises ItemsElsewhere where an order asks how often items are found that are not searched here."""
+    if order == "traffic" and info.elsewhere is not None:
+        raise ItemsElsewhere(
+            f"The items of gallery {info.id!r} are searched in {info.elsewhere}, so that nobody here counts how often "
+            "each is found. Choose another order than `traffic`, such as `uncertainty`."
+        )

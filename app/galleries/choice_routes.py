@@ -11,7 +11,7 @@ from app.galleries.samples import SampleRequest, Samples
 from app.galleries.schemas import Backfill, Sample
 from app.http.openapi import problems
 from app.ids import GalleryId
-from app.problems import ItemsElsewhere, NotFound, Unprocessable, WrongState
+from app.problems import GalleryStoreAway, ItemsElsewhere, NotFound, StoreChanged, Unprocessable, WrongState
 
 router = APIRouter(prefix="/galleries", tags=["galleries"])
 
@@ -59,7 +59,7 @@ def _chosen_soon(samples: Samples, wanted: SampleRequest) -> bool:
 @router.get(
     "/{gallery}/backfill",
     summary="Choose items to re-embed next",
-    responses=problems(NotFound, ItemsElsewhere, WrongState),
+    responses=problems(NotFound, ItemsElsewhere, StoreChanged, WrongState, GalleryStoreAway),
 )
 def backfill(
     gallery: GalleryId,
@@ -77,5 +77,8 @@ def backfill(
 ) -> Backfill:
     """Which transformed items to re-embed with the new model, the most useful first, and the predicted quality at every
     budget. PUT them with `model=` the new model: each is searched as it really is from then on. Once none is left, the
-    transformation is retired, and items of the old model are taken no longer."""
+    transformation is retired, and items of the old model are taken no longer.
+
+    Of a gallery in a store of your own this is a pass over the store, of the items that are there as they were when the
+    upgrade's vectors last caught up with them; POST has the service embed them and write their vectors there."""
     return parts.backfills.next(gallery, order, limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from app.galleries.generation_store import GenerationStore, Standings
 from app.galleries.lineage import Lineage, Projected
 from app.galleries.store import GalleryStore
 from app.storage.lance_table import VersionGone
+
+
+class TransformedNow(Protocol):
+    """How a generation's items stand, and its vectors."""
+
+    def standings(self) -> Standings: ...
+
+    def scan(self) -> Iterator[Projected]: ...
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ class Standings:
     uncertainty: np.ndarray
 
     @classmethod
-    def of(cls, parts: Sequence[Projected]) -> "Standings":
-        """The standings of the items in these projections."""
+    def of(cls, parts: Sequence["Projected | Standings"]) -> "Standings":
+        """The standings of the items in these projections, or in these parts."""
         return cls(
             np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)]),
             np.concatenate([np.empty(0, bool), *(part.native for part in parts)]),

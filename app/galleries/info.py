@@ -21,7 +21,8 @@ ABANDONED = "abandoned"
 class InStore:
     """A generation whose vectors an upgrade writes into the user's own store, as of when it was last caught up.
 
-    items: how many have their vector there; behind: how many were found to differ by then,
+    items: how many have their vector there; native: those of them that have one which the generation's own model made,
+    in place of a transformed one; behind: how many were found to differ by then,
     as they are changed all the time; caught_up_at: None
     before the first time; statement: what the user's application has to do, as the gallery was last switched; None for
     nothing. failed: why it was asked to catch up and could not, unless it has since.
@@ -29,6 +30,7 @@ class InStore:
 
     target: Target
     items: int = 0
+    native: int = 0
     behind: int = 0
     caught_up_at: datetime | None = None
     statement: str | None = None
@@ -40,6 +42,7 @@ class InStore:
         return cls(
             Target(**kept["target"]),
             kept.get("items", 0),
+            kept.get("native", 0),
             kept.get("behind", 0),
             None if at is None else datetime.fromisoformat(at),
             kept.get("statement"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
@@ -12,10 +11,16 @@ import pyarrow as pa
 from app.galleries.elsewhere import Elsewhere, opened
 from app.storage.lance_table import ROW_ID, embedding_column
 from app.stores.kinds import ConfiguredStores
+from app.stores.ledger import id_hashes
 from app.stores.protocol import Column, StoreDescription
 
 TEXT, IMAGE = "text", "image"
 """The columns of what a model embeds, of items in a store of the user's own whose gallery says where it is."""
+
+MARK = "mark"
+"""The column of what is another number once an item in a store of the user's own has another vector."""
+
+_ONLY_IF_NAMED = (IMAGE, MARK)
 
 _IDS_AT_ONCE = 2_000
 
@@ -51,6 +56,7 @@ class ItemsInStore:
             "id": "id",
             "label": "label",
             "payload": "payload",
+            MARK: "mark",
             embedding_column(model): "vector",
         }
         if elsewhere.place.text is not None:
@@ -103,18 +109,18 @@ class ItemsInStore:
         return self.by_id(found, columns)
 
     def _named(self, columns: Sequence[str] | None) -> list[str]:
-        """The columns to read: all but images, which are large, where none are named."""
-        return [name for name in self._columns if name != IMAGE] if columns is None else list(columns)
+        """The columns to read; where none are named, all that say something of an item, but images, which are large."""
+        return [name for name in self._columns if name not in _ONLY_IF_NAMED] if columns is None else list(columns)
 
     def _read(self, names: Sequence[str]) -> list[Column]:
         return list(dict.fromkeys(["id", *(self._columns[name] for name in names)]))
 
     def _as_items(self, batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
         columns = {name: batch.column(self._columns[name]) for name in names}
-        return pa.record_batch(columns | {ROW_ID: _row_ids(batch.column("id"))})
+        return pa.record_batch(columns | {ROW_ID: pa.array(row_ids(batch.column("id")))})
 
 
-def _row_ids(ids: pa.Array) -> pa.Array:
-    """A number of 63 bits made of each id: among ten million, two ids share one with odds of 1 to 180,000."""
-    digests = b"".join(blake2b(one.encode(), digest_size=8).digest() for one in ids.to_pylist())
-    return pa.array(np.frombuffer(digests, np.uint64) >> np.uint64(1), pa.uint64())
+def row_ids(ids: pa.Array) -> np.ndarray:
+    """(n,) uint64, a number of 63 bits made of each id: among ten million, two ids share one with odds of 1 to
+    180,000."""
+    return id_hashes(ids.to_pylist()) >> np.uint64(1)

@@ -392,7 +392,7 @@ class Backfill(BaseModel):
 
     gallery: str
     generation: Annotated[int, Field(description="The active generation, whose transformed vectors are replaced.")]
-    model: Annotated[str, Field(description="Embed the items with this one, and PUT them with `model=` it.")]
+    model: Annotated[str, Field(description="The one to embed the items with.")]
     items: Annotated[int, Field(description="How many items the generation holds.")]
     native_items: Annotated[int, Field(description="Those whose vector the model really made.")]
     share: Annotated[float, Field(description="native_items / items: how far the backfill is, from 0 to 1.")]
@@ -400,4 +400,4 @@ class Backfill(BaseModel):
     next: Annotated[list[BackfillItem], Field(description="The most useful to re-embed first.")]
     metric: Annotated[str | None, Field(description="What the curve is of; null where nothing could be predicted.")]
     curve: Annotated[list[BackfillPoint], Field(description="Predicted quality against budget, from now on.")]
-    complete: Annotated[bool, Field(description="Nothing is left: the transformation is retired.")]
+    complete: Annotated[bool, Field(description="Nothing is left to re-embed.")]

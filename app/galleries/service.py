@@ -17,6 +17,8 @@ from app.artifacts.shared import SharedArtifacts
 from app.failpoints import Failpoint, reached
 from app.galleries import generations, schemas
 from app.galleries.elsewhere import Elsewhere, opened
+from app.galleries.generation_in_store import GenerationInStore
+from app.galleries.generation_now import GenerationNow, TransformedNow
 from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo, InStore
 from app.galleries.lineage import Lineage
 from app.galleries.reading import ItemsInStore, ReadableItems
@@ -161,6 +163,16 @@ class Galleries:
         if info.elsewhere is None:
             return self.store(info).items
         return ItemsInStore(self._stores, info.elsewhere, info.model)
+
+    def transformed_now(self, info: GalleryInfo, generation: GenerationInfo) -> TransformedNow:
+        """A transformed generation as it is now, wherever its vectors lie, with the errors expected of them. Raises
+        CorruptArtifact."""
+        lineage = self.lineage(info, generation.number, uncertainty=True)
+        if info.elsewhere is None or generation.in_store is None:
+            return GenerationNow.of(self.store(info), lineage, generation.number, generation.store_version or 0)
+        return GenerationInStore(
+            self._stores, info.elsewhere, lineage, generation.in_store.target, self.targets_folder(info.folder)
+        )
 
     def index_options(self, info: GalleryInfo) -> IndexOptions:
         """How a gallery's generations are indexed."""
@@ -367,7 +379,8 @@ class Galleries:
         if generation.parent is None:
             described = ItemsInStore(self._stores, info.elsewhere, info.model).describe(roughly=True)
             return Counts(described.rows, 0, 0)
-        return Counts(0, 0 if generation.in_store is None else generation.in_store.items, 0)
+        made = generation.in_store
+        return Counts(0, 0, 0) if made is None else Counts(made.native, made.items - made.native, 0)
 
     def _wire_generation(self, info: GalleryInfo, generation: GenerationInfo) -> schemas.Generation:
         counts = self._counts(info, generation)

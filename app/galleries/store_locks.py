@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from app.problems import StoreBusy
+from app.stores.ledger import ledger_file
 from app.stores.protocol import Target
 from models.portable import publish
 
@@ -86,7 +87,7 @@ class StoreLocks:
 
     def forget(self, target: Target) -> None:
         """Removes what was noted of a target that is dropped."""
-        (self._folder / f"{target.name}.ledger").unlink(missing_ok=True)
+        ledger_file(self._folder, target.name).unlink(missing_ok=True)
 
 
 @contextmanager

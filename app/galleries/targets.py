@@ -12,8 +12,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import structlog
 
 from app.failpoints import Failpoint, reached
@@ -27,6 +29,9 @@ from app.problems import NotFound, StoreChanged
 from app.storage.database import Database, utc_now
 from app.stores.copying import Copied, Copying, CopyProgress, WrittenWrong, copy_vectors
 from app.stores.kinds import ConfiguredStores
+from app.stores.ledger import ledger_file
+from app.stores.native_vectors import write_native
+from app.stores.pacing import WritePace
 from app.stores.protocol import Store, Target
 from models.portable import Array
 
@@ -48,6 +53,23 @@ class StoreTargets:
                 store.make_target(target)
             copied = self._copied(info, number, target, tick)
             self._note(info, number, partial(_as_copied, copied, utc_now()))
+
+    def re_embed(self, info: GalleryInfo, number: int, items: pa.RecordBatch) -> list[str]:
+        """Puts vectors that the generation's own model made in place of transformed ones, at the pace that the gallery
+        allows. items: as `write_native` takes them. The ids of those that have theirs, durably; the others were changed
+        or deleted since, and are left as they are."""
+        pace = WritePace(_elsewhere(info).max_writes_per_second)
+        at_once = pace.most_at_once(max(1, items.num_rows))
+        written: list[str] = []
+        for start in range(0, items.num_rows, at_once):
+            some = items.slice(start, at_once)
+            pace.wait(some.num_rows)
+            with self._held(info, number) as target, self._opened(info) as store:
+                done = write_native(store, target, ledger_file(self._folder(info), target.name), some)
+            self._note(info, number, partial(_with_natives, len(done)))
+            written += done
+        pace.wait(0)  # what the last of these take at that pace
+        return written
 
     def index(self, info: GalleryInfo, number: int) -> None:
         """Has the store index a generation's vectors, without keeping its readers or writers waiting."""
@@ -162,8 +184,11 @@ class StoreTargets:
             log.exception("a store's readers may see what the gallery does not point at", gallery=info.id)
             return False
 
+    def _folder(self, info: GalleryInfo) -> Path:
+        return self._galleries.targets_folder(info.folder)
+
     def _locks(self, info: GalleryInfo) -> StoreLocks:
-        return StoreLocks(self._galleries.targets_folder(info.folder))
+        return StoreLocks(self._folder(info))
 
     @contextmanager
     def _held(self, info: GalleryInfo, number: int, patience: Patience = FOREVER) -> Iterator[Target]:
@@ -191,7 +216,7 @@ class StoreTargets:
             open=lambda: self._stores.open(elsewhere.connection, elsewhere.place),
             target=target,
             transform=transform,
-            folder=self._galleries.targets_folder(info.folder),
+            folder=self._folder(info),
             max_writes_per_second=elsewhere.max_writes_per_second,
             progress=tick,
         )
@@ -225,5 +250,9 @@ def _with_statement(statement: str | None, before: InStore) -> InStore:
     return replace(before, statement=statement)
 
 
+def _with_natives(more: int, before: InStore) -> InStore:
+    return replace(before, native=min(before.items, before.native + more))
+
+
 def _as_copied(done: Copied, at: datetime, before: InStore) -> InStore:
-    return replace(before, items=done.items, behind=done.behind, caught_up_at=at, failed=None)
+    return replace(before, items=done.items, native=done.native, behind=done.behind, caught_up_at=at, failed=None)

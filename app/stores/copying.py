@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.failpoints import Failpoint, reached
 from app.stores.ahead import Behind, read_ahead
 from app.stores.batches import FloatRows, item_batch, vector_array, vectors_of
-from app.stores.ledger import BEGUN, NOTHING, Hashes, Ledger, id_hashes
+from app.stores.ledger import NOTHING, Hashes, Ledger, id_hashes, ledger_file, native_marks
+from app.stores.noted_writes import write_noted
 from app.stores.pacing import WritePace
 from app.stores.protocol import Column, Store, Target
 
@@ -49,12 +49,14 @@ class WrittenWrong(Exception):
 class Copied:
     """What a call has done.
 
-    items: that have their vector in the target. without_vector: items of the store that have none. written, erased:
-    what this call did. rounds: how often all items were compared. behind: how many the last round found to differ; 0
+    items: that have their vector in the target. native: those of them whose vector there the target's own model made;
+    the others' are transformed. without_vector: items of the store that have none. written, erased: what this call did.
+    rounds: how often all items were compared. behind: how many the last round found to differ; 0
     where the target was up to date when it began.
     """
 
     items: int
+    native: int
     without_vector: int
     written: int
     erased: int
@@ -87,7 +89,7 @@ def copy_vectors(copying: Copying) -> Copied:
     The target is there already (`make_target`). Raises StoreAway and WrongPlace as the store does, ValueError for a
     transformation that gives no finite vectors of the target's dimension, and WrittenWrong.
     """
-    with closing(Ledger(_ledger_file(copying))) as ledger, closing(copying.open()) as store:
+    with closing(Ledger(ledger_file(copying.folder, copying.target.name))) as ledger, closing(copying.open()) as store:
         copy = _Copy(copying, ledger, store)
         rounds, found = 0, 1
         with copy.writing() as writing:
@@ -95,11 +97,7 @@ def copy_vectors(copying: Copying) -> Copied:
                 found = copy.round(writing)
                 rounds += 1
         copy.check_sample()
-        return Copied(len(ledger), copy.without_vector, copy.written, copy.erased, rounds, found)
-
-
-def _ledger_file(copying: Copying) -> Path:
-    return copying.folder / f"{copying.target.name}.ledger"
+        return Copied(len(ledger), copy.native, copy.without_vector, copy.written, copy.erased, rounds, found)
 
 
 class _Copy:
@@ -114,13 +112,13 @@ class _Copy:
         self._at_once = self._batch_rows
         self._sample: dict[str, int] = {}
         self._draw = np.random.default_rng(0)
-        self.written = self.erased = self.without_vector = 0
+        self.written = self.erased = self.without_vector = self.native = 0
 
     def round(self, writing: Behind[pa.RecordBatch]) -> int:
         """How many items were found to differ from the target, and are now written or erased."""
         ledger = self._ledger
         held = self._held()
-        self._sample, self.without_vector = {}, 0
+        self._sample, self.without_vector, self.native = {}, 0, 0
         seen: list[Hashes] = []
         found = 0
         for batch in self._differing(held, seen):
@@ -178,16 +176,19 @@ class _Copy:
         yield from self._with_vectors(waiting)
 
     def _differs(self, batch: pa.RecordBatch, held: Hashes, seen: list[Hashes]) -> npt.NDArray[np.bool_]:
-        """(n,) whether an item has a vector, and the target not that of the same mark."""
+        """(n,) whether an item has a vector, and the target none that goes with it: neither that one transformed, nor
+        what the target's own model made when the item had the same."""
         ids = batch.column("id").to_pylist()
         hashes, marks = id_hashes(ids), batch.column("mark").to_numpy()
         there = marks != NOTHING
-        same = there & (self._ledger.marks(hashes) == marks) & _within(hashes, held)
+        known, there_still = self._ledger.marks(hashes), there & _within(hashes, held)
+        transformed, native = there_still & (known == marks), there_still & (known == native_marks(marks))
         seen.append(hashes[there])
         self.without_vector += int(np.count_nonzero(~there))
-        for row in np.flatnonzero(same & (self._draw.random(len(ids)) < _CHECKED / max(1, self._rows))):
+        self.native += int(np.count_nonzero(native))
+        for row in np.flatnonzero(transformed & (self._draw.random(len(ids)) < _CHECKED / max(1, self._rows))):
             self._sample[ids[row]] = int(marks[row])
-        differs: npt.NDArray[np.bool_] = there & ~same
+        differs: npt.NDArray[np.bool_] = there & ~(transformed | native)
         return differs
 
     def _with_vectors(self, ids: list[str]) -> Iterator[pa.RecordBatch]:
@@ -231,14 +232,7 @@ class _Copy:
             self._at_once = max(_FEWEST_ROWS, min(self._batch_rows, fitting, 2 * self._at_once))
 
     def _write(self, store: Store, batch: pa.RecordBatch) -> None:
-        hashes = id_hashes(batch.column("id").to_pylist())
-        self._ledger.note(hashes, BEGUN)
-        reached(Failpoint.STORE_BATCH_BEGUN)
-        refused = id_hashes(store.write(self._copying.target, batch))
-        reached(Failpoint.STORE_BATCH_WRITTEN)
-        done = ~np.isin(hashes, refused)
-        self._ledger.note(hashes[done], batch.column("mark").to_numpy()[done])
-        reached(Failpoint.STORE_BATCH_NOTED)
+        done = write_noted(store, self._copying.target, self._ledger, batch, batch.column("mark").to_numpy())
         self.written += int(np.count_nonzero(done))
         self._tell(min(self._rows, len(self._ledger) + self.written))
 

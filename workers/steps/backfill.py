@@ -13,10 +13,11 @@ from app.galleries.traffic import FoundCounts
 from app.problems import NotFound
 from workers.context import StepContext, StepFailed
 from workers.embedders.opening import OpenedEmbedder, opened_embedder
+from workers.serving.re_embedding import ItemsHere, ItemsInStore, ReEmbedded
 
 _AT_ONCE = {"text": 2_048, "image": 256}
-"""Items that are chosen, embedded and stored at a time, by what is embedded of them: the order is worked out anew for
-each such part, and images are held whole."""
+"""Items that are embedded and stored at a time, by what is embedded of them: images are held whole. The order is worked
+out anew for each such part, but in a store of the user's own, where that takes a pass over it."""
 
 
 def run(context: StepContext) -> None:
@@ -28,7 +29,8 @@ def run(context: StepContext) -> None:
         context.settings, context.database, how, "document", subject=order.id, budget=order.asked.budget
     ) as embedder:
         found = crosswalk.traffic.counts(order.gallery) if order.asked.order == "traffic" else None
-        outcome = _Backfilling(context, crosswalk, order, embedder, found, how.reads).done()
+        items = _items(crosswalk, order, how.reads)
+        outcome = _Backfilling(context, crosswalk, order, embedder, found, how.reads, items).done()
     context.finish(lambda session: crosswalk.backfill_runs.finish(session, order.id, outcome))
 
 
@@ -41,6 +43,14 @@ def _embedder(crosswalk: Crosswalk, order: BackfillOrder) -> ModelEmbedder:
     return crosswalk.embedders.of(model.embedder, model.dimension, model.metric)
 
 
+def _items(crosswalk: Crosswalk, order: BackfillOrder, reads: EmbedderInput) -> ReEmbedded:
+    info = crosswalk.galleries.info(order.gallery)
+    if info.elsewhere is not None:
+        return ItemsInStore(crosswalk, order.gallery, order.generation, order.asked.text, reads)
+    model = info.generations[order.generation].space.model
+    return ItemsHere(crosswalk, order.gallery, model, order.asked.text, reads, _AT_ONCE[reads])
+
+
 @dataclass(frozen=True)
 class _Backfilling:
     """One attempt at a backfill. found: how often items were found as it began, for the order that goes by it."""
@@ -51,61 +61,70 @@ class _Backfilling:
     embedder: OpenedEmbedder
     found: FoundCounts | None
     reads: EmbedderInput
+    items: ReEmbedded
 
     def done(self) -> str:
         """Works until the budget is spent or nothing is left; what it came to, in a sentence."""
+        self.items.begin()
         without: set[str] = set()
+        changed: set[str] = set()
         first: int | None = None
         while True:
-            passed_over = len(without)
-            part = self._next(passed_over)
-            first = part.native_items if first is None else first
-            texts = self._texts(part, without)
-            without |= {one.id for one in part.next} - texts.keys()
-            if not texts:
-                if len(part.next) < _AT_ONCE[self.reads] + passed_over:
-                    return self._told(part, without, "Nothing more is left to embed")
-                continue
-            if not self._embed(part, first, texts):
-                return self._told(self._next(0), without, "The budget is spent")
+            chosen = self._next(len(without) + len(changed))
+            first = chosen.native_items if first is None else first
+            waiting = [one.id for one in chosen.next if one.id not in without and one.id not in changed]
+            if not waiting:
+                without &= {one.id for one in chosen.next}  # those that are still there
+                return self._told(chosen, len(without), "Nothing more is left to embed")
+            embedded = chosen.native_items
+            for start in range(0, len(waiting), _AT_ONCE[self.reads]):
+                part = waiting[start : start + _AT_ONCE[self.reads]]
+                self._require_active(self.crosswalk.galleries.info(self.order.gallery).active)
+                read = self.items.texts(part)
+                texts = self.embedder.readable({item: read[item] for item in part if item in read})
+                without |= set(part) - texts.keys()
+                enough, kept = self._embed(texts, embedded - first, chosen.items - first)
+                embedded += len(kept)
+                if not enough:
+                    now = self.crosswalk.backfills.next(self.order.gallery, self.order.asked.order, 1, self.found)
+                    return self._told(now, len(without), "The budget is spent")
+                changed |= texts.keys() - kept
 
     def _next(self, passed_over: int) -> Backfill:
-        asked, rows = self.order.asked.order, _AT_ONCE[self.reads] + passed_over
-        part = self.crosswalk.backfills.next(self.order.gallery, asked, rows, self.found)
-        if part.generation != self.order.generation:
+        budget = self.order.asked.budget
+        rows = self.items.chosen_at_once
+        if budget is not None and budget.items is not None:
+            rows = min(rows, max(budget.items, _AT_ONCE[self.reads]))
+        rows += passed_over
+        chosen = self.crosswalk.backfills.next(self.order.gallery, self.order.asked.order, rows, self.found)
+        self._require_active(chosen.generation)
+        return chosen
+
+    def _require_active(self, generation: int) -> None:
+        if generation != self.order.generation:
             raise StepFailed(
-                f"Gallery {self.order.gallery!r} was switched to generation {part.generation} meanwhile. Start a "
+                f"Gallery {self.order.gallery!r} was switched to generation {generation} meanwhile. Start a "
                 "backfill of that one, if it is to be backfilled."
             )
-        return part
 
-    def _texts(self, part: Backfill, without: set[str]) -> dict[str, str]:
-        """The texts, or images, of the next items, the most useful first, by id."""
-        ids = [one.id for one in part.next if one.id not in without][: _AT_ONCE[self.reads]]
-        found = self.crosswalk.texts.of(self.order.gallery, ids, self.order.asked.text, self.reads)
-        return self.embedder.readable({item: found[item] for item in ids if item in found})
-
-    def _embed(self, part: Backfill, first: int, texts: dict[str, str]) -> bool:
-        """Embeds and stores; whether the budget was enough for all of these."""
-        before = part.native_items - first
-        total = part.items - first
+    def _embed(self, texts: dict[str, str], before: int, total: int) -> tuple[bool, set[str]]:
+        """Embeds and stores; whether the budget was enough for all of these, and the items that have their vectors.
+        before, total: items that are done, and that there are to do, for what is told of the progress."""
+        if not texts:
+            return True, set()
         done = self.embedder.embed(
             list(texts.values()),
             lambda many: self.context.progress(min(before + many, total), total, step="embed"),
         )
         embedded = {item: text for (item, text), has in zip(texts.items(), done.has, strict=True) if has}
-        if embedded:
-            self.crosswalk.items.re_embed(
-                self.order.gallery, part.model, embedded, done.vectors[done.has], self.order.asked.text
-            )
-            info = self.crosswalk.galleries.info(self.order.gallery)
-            self.crosswalk.retirement.after_put(info, part.model)
-            self.embedder.forget(list(embedded.values()))  # the gallery keeps them from now on
-        return bool(done.has.all())
+        kept = self.items.keep(embedded, done.vectors[done.has]) if embedded else set()
+        self.embedder.forget([embedded[item] for item in kept])  # the gallery keeps them from now on
+        return bool(done.has.all()), kept
 
-    def _told(self, part: Backfill, without: set[str], why: str) -> str:
-        waiting = part.items - part.native_items
-        told = f"{why}: {part.native_items:,} of {part.items:,} items have vectors that {part.model!r} made of them"
+    def _told(self, now: Backfill, without: int, why: str) -> str:
+        waiting = now.items - now.native_items
+        told = f"{why}: {now.native_items:,} of {now.items:,} items have vectors that {now.model!r} made of them"
         what = "text" if self.reads == "text" else "image that can be decoded"
-        lacking = f"; {len(without):,} have no {what} in the field {self.order.asked.text!r}" if without else ""
+        place = self.crosswalk.texts.place(self.order.gallery, self.order.asked.text, self.reads)
+        lacking = f"; {without:,} have no {what} {place}" if without else ""
         return f"{told}, and {waiting:,} are transformed{lacking}."

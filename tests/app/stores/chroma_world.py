@@ -46,7 +46,7 @@ class ChromaWorld:
 
     def ids(self, count: int) -> list[str]:
         odd = ["a/b c?d=e&f#g", "書店 \"'é\n", "0", "00", "-", " "]
-        return [*odd, *(f"item {n * 37 % 101}" for n in range(count))][:count]
+        return [*odd, *(f"item {n * 37 % 1009}" for n in range(count))][:count]
 
     def insert(self, items: Sequence[UserItem]) -> None:
         for some in ([item for item in items if item.text is None], [item for item in items if item.text is not None]):

@@ -50,7 +50,7 @@ class ElasticsearchWorld:
 
     def ids(self, count: int) -> list[str]:
         odd = ["a/b c?d=e&f#g", "書店 \"'é", "0", "00", "-", ".."]
-        return [*odd, *(f"item {n * 37 % 101}" for n in range(count))][:count]
+        return [*odd, *(f"item {n * 37 % 1009}" for n in range(count))][:count]
 
     def insert(self, items: Sequence[UserItem]) -> None:
         lines: list[Any] = []

@@ -58,6 +58,8 @@ class PgvectorWorld:
     """One table in a schema of its own."""
 
     dimension, without_vectors = 8, True
+    secrets: Sequence[str]
+    wrong_places: Sequence[tuple[Place, str]]
 
     def __init__(self, url: str, sort: TableSort) -> None:
         self.sort, self._url = sort, url

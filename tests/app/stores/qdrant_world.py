@@ -58,19 +58,23 @@ class QdrantWorld:
         odd = [str(2**64 - 1), "0", "ffffffff-ffff-ffff-ffff-ffffffffffff", "6f1b1d1c-6b1d-0b1d-0b1d-1b1d1b1d1b1d"]
         return [*odd, *(str(UUID(int=7 * n)) if n % 2 else str(11 * n) for n in range(1, count))][:count]
 
+    @property
+    def _collection(self) -> str:
+        """Its own name, whatever an alias leads to by now."""
+        return self.place.collection if self.named else "faq-2024"
+
     def insert(self, items: Sequence[UserItem]) -> None:
-        self.client.upsert(self.place.collection, [self._point(item) for item in items])
+        self.client.upsert(self._collection, [self._point(item) for item in items])
 
     def change(self, item: UserItem) -> None:
         self.insert([item])
 
     def delete(self, ids: Sequence[str]) -> None:
-        self.client.delete(self.place.collection, [point_key(id) for id in ids])
+        self.client.delete(self._collection, [point_key(id) for id in ids])
 
     def everything(self) -> dict[str, bytes]:
-        collection = self.place.collection if self.named else "faq-2024"
         wanted = ["old", "other"] if self.named else [""]
-        points, _ = self.client.scroll(collection, limit=10_000, with_vectors=wanted)
+        points, _ = self.client.scroll(self._collection, limit=10_000, with_vectors=wanted)
         return {str(point.id): json.dumps([point.payload, point.vector], sort_keys=True).encode() for point in points}
 
     def take_name(self, target: Target) -> None:
