@@ -12,6 +12,8 @@ demo: $(READY)
 
 # On a machine so slow or so busy that waits end in vain: CROSSWALK_TEST_PATIENCE=2 make test waits twice as long.
 # What fails is run once more, and told with its traceback even where it passes then (tests/reruns.py).
+# Hundreds of processes are started, which would each compile the code anew where the environment has Python keep nothing.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --reruns 1
 

@@ -4,19 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
 
-from fastapi import Depends, FastAPI
-from fastapi.routing import APIRoute
+from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from app import __version__, docs, health
-from app.backfills.routes import router as backfills
+from app import __version__
 from app.composition import Crosswalk, compose
-from app.datasets.routes import router as datasets
 from app.deleted_meanwhile import why_gone
-from app.evaluations.routes import router as evaluations
-from app.galleries.choice_routes import router as choices
-from app.galleries.item_routes import router as items
-from app.galleries.routes import router as galleries
 from app.http.body_limit import BodyLimit
 from app.http.forwarded import Forwarded
 from app.http.head_requests import HeadAsGet
@@ -24,30 +17,24 @@ from app.http.hosts import KnownHosts
 from app.http.openapi import DESCRIPTION, TAGS, Documented
 from app.http.origins import CrossOrigin
 from app.http.problem_answers import LastResort, answer_problems
-from app.http.request_checks import RequestChecks
 from app.http.security_headers import SecurityHeaders
 from app.http.telemetry import Metrics, Telemetry
-from app.keys.admission import Admission, refuse_unruled
+from app.keys.admission import Admission
 from app.keys.limits import KeyLimits
 from app.keys.openapi import document_rules
-from app.keys.routes import router as keys
 from app.keys.rules import RULES, Rules
 from app.leftovers import sweep_leftovers
-from app.old_space.routes import router as old_space
 from app.overload.queues import QueueMetrics, Queues, lines_of
 from app.overload.shedding import Shedding
 from app.overload.threads import enough_threads
 from app.overload.work import Work
-from app.registry.routes import router as models
+from app.routes import ROUTES, checks, operation_id
 from app.search.quick_answers import QuickAnswers
 from app.search.routes import router as search
 from app.settings import Settings
-from app.side_information.routes import router as side_information
 from app.spaces.watch import foreign_streams
 from app.storage.migrate import migrate
 from app.store_leftovers import sweeping_store
-from app.upgrades.routes import router as upgrades
-from app.upgrades.routes import starting
 
 Worker = Callable[[Settings], AbstractContextManager[object]]
 """Makes the worker that lives inside the service process in the embedded arrangement."""
@@ -80,8 +67,9 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         document_access=document_rules,
-        dependencies=[Depends(refuse_unruled), Depends(RequestChecks())],
-        generate_unique_id_function=_operation_id,
+        routes=ROUTES,
+        dependencies=checks(),  # of routes that are added to these
+        generate_unique_id_function=operation_id,
     )
     app.state.metrics = metrics
     app.state.plain_path = search.prefix
@@ -101,24 +89,6 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Telemetry, metrics=metrics)
     answer_problems(app)
-    for router in (
-        search,  # first, since routers are asked in turn, and little is called as often
-        models,
-        galleries,
-        items,
-        choices,
-        backfills,
-        datasets,
-        side_information,
-        starting,
-        upgrades,
-        evaluations,
-        old_space,
-        keys,
-        health.router,
-        docs.router,
-    ):
-        app.include_router(router)
     return app
 
 
@@ -139,7 +109,3 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
 
 def _rules(settings: Settings) -> Rules:
     return RULES.with_open(("GET", "/metrics")) if settings.metrics_without_key else RULES
-
-
-def _operation_id(route: APIRoute) -> str:
-    return f"{route.tags[0]}_{route.name.rstrip('_')}" if route.tags else route.name

@@ -1,5 +1,6 @@
 """What every test may ask for: settings of its own, and databases and a broker that are the real thing."""
 
+import gc
 import os
 import pkgutil
 import signal
@@ -15,9 +16,9 @@ import pytest
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
-import app
 from app.settings import Settings
-from app.storage.database import Base, Database
+from app.storage.database import Database
+from tests.newest_schema import migrated_postgres, put_sqlite
 from tests.reruns import pytest_sessionfinish, pytest_terminal_summary
 from tests.s3_server import S3Server, s3_server
 from tests.services import MilvusProcess, RedisServer, postgres_database, postgres_server
@@ -66,6 +67,17 @@ def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     return cores if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + 2
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays until the end: it is not looked through for garbage, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 _LONGEST_FIRST = ("chaos", "crash", "fuzz", "e2e", "workers", "app", "models")
 
 
@@ -110,7 +122,10 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     """SQLite with every table, empty."""
-    yield from _with_tables(settings.sqlalchemy_url)
+    put_sqlite(settings)
+    database = Database(settings.sqlalchemy_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +139,20 @@ def postgres() -> Iterator[str]:
 def postgres_url(postgres: str) -> Iterator[str]:
     """SQLAlchemy URL of an empty PostgreSQL database of the test's own."""
     with postgres_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: str) -> Iterator[str]:
+    """The name of a database with every table, empty, for others to be made from."""
+    with migrated_postgres(postgres) as name:
+        yield name
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres: str, postgres_template: str) -> Iterator[str]:
+    """SQLAlchemy URL of a PostgreSQL database of the test's own, with every table, empty."""
+    with postgres_database(postgres, postgres_template) as url:
         yield url
 
 
@@ -173,22 +202,17 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def each_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """The settings twice: on SQLite, and on PostgreSQL."""
+    """The settings twice: on SQLite, and on PostgreSQL, where every table is there."""
     if request.param == "sqlite":
         return settings
-    return settings.model_copy(update={"database_url": request.getfixturevalue("postgres_url")})
+    return settings.model_copy(update={"database_url": request.getfixturevalue("migrated_postgres_url")})
 
 
 @pytest.fixture
 def each_database(each_settings: Settings) -> Iterator[Database]:
     """SQLite and PostgreSQL in turn, with every table, empty."""
-    yield from _with_tables(each_settings.sqlalchemy_url)
-
-
-def _with_tables(url: str) -> Iterator[Database]:
-    for module in sorted(Path(app.__file__).parent.glob("*/tables.py")):
-        import_module(f"app.{module.parent.name}.tables")
-    database = Database(url)
-    Base.metadata.create_all(database.engine)
+    if each_settings.database_url is None:
+        put_sqlite(each_settings)
+    database = Database(each_settings.sqlalchemy_url)
     yield database
     database.close()

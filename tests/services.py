@@ -111,11 +111,11 @@ def _log(path: Path) -> str:
 
 
 @contextmanager
-def postgres_database(server: str) -> Iterator[str]:
-    """An empty database; yields its SQLAlchemy URL."""
+def postgres_database(server: str, template: str = "template1") -> Iterator[str]:
+    """A database, empty or like another that nobody is connected to; yields its SQLAlchemy URL."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         try:
             yield server.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
         finally:

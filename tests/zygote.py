@@ -9,6 +9,7 @@ reads one in JSON from each line of its standard input, and answers each with a 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -24,6 +25,8 @@ from typing import Any
 
 import psutil
 
+from app.routes import ROUTES
+from app.storage.migrate import heads
 from tests.waiting import PATIENCE_SECONDS
 
 _PR_SET_PDEATHSIG = 1
@@ -88,9 +91,17 @@ def crosswalk_zygote() -> Zygote:
     return Zygote("tests.chaos.programs")
 
 
+def know_the_gateway() -> None:
+    """Works out what a gateway otherwise would when its first request comes: its routes, and the newest schema."""
+    heads()
+    for route in ROUTES:
+        route.matches({"type": "http", "method": "GET", "path": "/", "root_path": ""})
+
+
 def take_orders(become: Become) -> None:
     """Forks what it is told to until standard input ends. To be called when everything is imported."""
     ended: dict[int, int] = {}
+    gc.freeze()  # what is here already is not looked through for garbage, and so not copied, by what is forked
     signal.signal(signal.SIGCHLD, lambda *_: _reap(ended))  # the dead leave nothing behind but how they died
     while line := sys.stdin.readline():
         order = json.loads(line)

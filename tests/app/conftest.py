@@ -28,7 +28,7 @@ def each_shared_client(
             yield client
         return
     with (
-        postgres_database(request.getfixturevalue("postgres")) as url,
+        postgres_database(request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")) as url,
         serving(settings.model_copy(update={"database_url": url})) as client,
     ):
         yield client

@@ -11,6 +11,7 @@ import httpx
 
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import History, Operation, Outcome, What
+from tests.loopback import NO_TLS
 from tests.waiting import PATIENCE_SECONDS
 
 _AWAY_SECONDS = 0.25
@@ -25,7 +26,7 @@ class Caller:
         self._history = history
         limits = httpx.Limits(max_keepalive_connections=1)
         self._clients = [
-            httpx.Client(base_url=str(gateway.url), timeout=PATIENCE_SECONDS, limits=limits)
+            httpx.Client(base_url=str(gateway.url), timeout=PATIENCE_SECONDS, verify=NO_TLS, limits=limits)
             for gateway in cluster.gateways
         ]
 

@@ -14,6 +14,7 @@ from typing import Literal
 import httpx
 import psutil
 
+from tests.loopback import NO_TLS
 from tests.services import PostgresServer, RedisServer, free_port, runs
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.zygote import Zygote
@@ -127,7 +128,7 @@ class Program:
     def _answers(self) -> bool:
         self.keep_up()
         with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/healthz", timeout=PATIENCE_SECONDS).is_success
+            return httpx.get(f"{self.url}/healthz", timeout=PATIENCE_SECONDS, verify=NO_TLS).is_success
         return False
 
     def _last_log(self) -> str:

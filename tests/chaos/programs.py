@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-from tests.zygote import take_orders
+from tests.zygote import know_the_gateway, take_orders
 
 _IMPORTED = (
     "app.cli.command",
@@ -22,6 +22,7 @@ _IMPORTED = (
 def main() -> None:
     for module in _IMPORTED:
         import_module(module)
+    know_the_gateway()
     take_orders(_crosswalk)
 
 

@@ -18,6 +18,7 @@ from app.jobs.values import JobState
 from app.storage.database import Database, utc_now
 from tests.crash.arrangements import Arrangement
 from tests.crash.programs import DATABASE_AWAY
+from tests.loopback import NO_TLS
 from tests.services import free_port
 from tests.waiting import PATIENCE_SECONDS, PATIENT, wait_until
 from tests.zygote import Zygote
@@ -126,7 +127,7 @@ class ForkedService:
         if self._dead():
             self._gateway = self._zygote.start(["gateway", str(self._port)], self._environment, self._log)
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS).is_success
+            return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS, verify=NO_TLS).is_success
         except httpx.TransportError:
             return False
 

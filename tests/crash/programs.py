@@ -28,7 +28,7 @@ from app.jobs.tables import JobRow
 from app.main import create_app
 from app.settings import Settings
 from app.storage.database import Database
-from tests.zygote import forked, take_orders
+from tests.zygote import forked, know_the_gateway, take_orders
 from workers.runtime import step
 from workers.runtime.death import explain
 from workers.runtime.program import CROSSWALK
@@ -40,6 +40,7 @@ _LOOK_SECONDS = 0.01
 
 
 def main() -> None:
+    know_the_gateway()
     take_orders(_program)
 
 

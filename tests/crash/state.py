@@ -20,6 +20,7 @@ from app.storage.database import Database
 from app.upgrades.tables import UpgradeRow
 from tests.crash.life import WORLD
 from tests.crash.user import NEW, NEWEST, OLD, SearchAnswer, search
+from tests.loopback import NO_TLS
 from tests.waiting import PATIENCE_SECONDS
 
 _PASSING = ("_at", "seconds")
@@ -33,7 +34,7 @@ QUERIES = {
 
 def seen(url: str) -> dict[str, Any]:
     """What users see: every resource, and every search."""
-    with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as http:
+    with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS, verify=NO_TLS) as http:
         assert http.get("/readyz").is_success
         pages = {name: _page(http, f"/{name}") for name in ("models", "galleries", "datasets", "upgrades")}
         for gallery in pages["galleries"]:

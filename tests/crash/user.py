@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from tests.loopback import NO_TLS
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 GALLERY, PAIRS = "faq", "pairs"
@@ -30,7 +31,7 @@ class PersistentUser:
         self.ledger = ledger or Ledger()
         self.url = url
         self._revive = revive
-        self._http = httpx.Client(base_url=url, timeout=PATIENCE_SECONDS)
+        self._http = httpx.Client(base_url=url, timeout=PATIENCE_SECONDS, verify=NO_TLS)
 
     def close(self) -> None:
         self._http.close()
@@ -134,7 +135,7 @@ class Reader(threading.Thread):
         assert not self.is_alive()
 
     def run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=PATIENCE_SECONDS) as http:
+        with httpx.Client(base_url=self._url, timeout=PATIENCE_SECONDS, verify=NO_TLS) as http:
             while not self._ended.is_set():
                 for model, vector in self._queries.items():
                     self._read(http, model, vector)

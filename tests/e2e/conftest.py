@@ -12,6 +12,7 @@ from app.settings import Settings
 from tests.e2e.browser import Browser, installed_browser
 from tests.e2e.service import Service
 from tests.e2e.user import Answer, Scene
+from tests.loopback import NO_TLS
 from tests.services import RedisServer, postgres_database
 from tests.serving import serving
 from tests.waiting import PATIENCE_SECONDS
@@ -60,7 +61,7 @@ def service(
 
 @pytest.fixture(scope="session")
 def client(service: Service | ServiceInside) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS, verify=NO_TLS) as client:
         yield client
 
 

@@ -22,6 +22,7 @@ from app.failpoints import FAILPOINT, JOURNAL, Trigger
 from app.jobs.tables import JobRow
 from app.jobs.values import JobState
 from app.storage.database import Database, utc_now
+from tests.loopback import NO_TLS
 from tests.services import free_port, runs
 from tests.waiting import PATIENCE_SECONDS, PATIENT, wait_until
 from tests.zygote import crosswalk_zygote
@@ -135,6 +136,6 @@ class Service:
     def _ready(self) -> bool:
         assert runs(self._processes[0]), self._last_log()
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS).is_success
+            return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS, verify=NO_TLS).is_success
         except httpx.TransportError:
             return False

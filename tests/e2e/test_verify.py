@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,9 +21,9 @@ from app.maintenance.findings import Finding, IndexedGeneration
 from app.maintenance.repair import repair
 from app.maintenance.verify import verify
 from app.settings import Settings
+from tests.command import run_command
 from tests.e2e.user import Scene
 from tests.serving import serving
-from tests.waiting import PATIENCE_SECONDS
 from tests.workers.stepping import WorkerInside, do_step
 from tests.worlds import world
 
@@ -241,5 +240,4 @@ def test_command_repairs_says_what_it_did_and_refuses_a_folder_without_a_databas
 
 
 def _verify(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", "verify", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    return run_command("verify", *arguments)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import app
 from app.composition import compose
 from app.settings import Settings
+from tests.command import run_command
 from tests.serving import serving
 from tests.versions import Versions
-from tests.waiting import PATIENCE_SECONDS
 from tests.workers.stepping import WorkerInside
-
-ROOT = Path(app.__file__).parent.parent
 
 
 @pytest.fixture
@@ -35,8 +31,7 @@ def test_a_pair_is_evaluated_followed_and_shown(versions: Versions) -> None:
     url = ("--url", str(s.client.base_url))
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.cli", "evaluations", *arguments, *url]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        return run_command("evaluations", *arguments, *url)
 
     options = ("--queries", s.new, "--gallery", s.new, "--against", s.old, s.old, "--slice", "label", "--metric", "map")
     done = run("start", s.dataset, *options, "--follow")
@@ -65,8 +60,7 @@ def test_judged_queries_are_put_from_a_file_and_asked(versions: Versions, tmp_pa
     file.write_text(json.dumps(queries))
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "app.cli", *arguments, "--url", str(s.client.base_url)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        done = run_command(*arguments, "--url", str(s.client.base_url))
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import app
 from app.composition import compose
 from app.settings import Settings
 from models.embedding_model import load
 from tests.app.upgrades.training import ARCHITECTURE, Training
+from tests.command import run_command
 from tests.serving import serving
-from tests.waiting import PATIENCE_SECONDS
-
-ROOT = Path(app.__file__).parent.parent
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +29,7 @@ def test_a_model_is_trained_downloaded_and_its_rows_are_listed(training: Trainin
     url = ("--url", str(training.client.base_url))
     model = ("--to", "new", "--architecture", json.dumps(ARCHITECTURE), "--dataset", "photos")
     how = ("--epochs", "3", "--training", '{"batch": 8}', "--instance-weights", "--gallery", "shop", "--manual")
-    started = _run("upgrades", "train", "old", *model, *how, *url)
+    started = run_command("upgrades", "train", "old", *model, *how, *url)
     assert started.returncode == 0, started.stderr
     upgrade = started.stdout.strip()
     shown = training.client.get(f"/upgrades/{upgrade}").json()
@@ -47,20 +37,20 @@ def test_a_model_is_trained_downloaded_and_its_rows_are_listed(training: Trainin
     assert shown["instance_weights"] is not None
 
     out = tmp_path / "new.zip"
-    early = _run("models", "artifact", "new", "--out", str(out), *url)
+    early = run_command("models", "artifact", "new", "--out", str(out), *url)
     assert early.returncode == 1
     assert "still queued" in early.stderr
     assert list(tmp_path.iterdir()) == []
     training.train(upgrade)
-    done = _run("models", "artifact", "new", "--out", str(out), *url)
+    done = run_command("models", "artifact", "new", "--out", str(out), *url)
     assert done.returncode == 0, done.stderr
     assert load(out).card.id == "new"
-    rows = _run("upgrades", "rows", upgrade, "--order", "outlier", "--limit", "2", *url)
+    rows = run_command("upgrades", "rows", upgrade, "--order", "outlier", "--limit", "2", *url)
     assert [row["id"] for row in json.loads(rows.stdout)] == ["r2", "r0"]
 
 
 def test_json_that_is_none_is_told_plainly() -> None:
-    done = _run(
+    done = run_command(
         "upgrades", "train", "old", "--to", "x", "--architecture", "{", "--dataset", "d", "--url", "http://[::1]:1"
     )
     assert done.returncode == 2

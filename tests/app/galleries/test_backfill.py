@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,9 @@ from app.artifacts.folder import UpgradeArtifacts
 from app.galleries.backfill import from_now_on
 from app.upgrades.states import UpgradeState
 from tests.app.galleries.upgraded import ITEMS, PREDICTED, Upgraded, curve
+from tests.command import run_command
 from tests.e2e.user import problem
 from tests.upgrade_rows import store_upgrade
-from tests.waiting import PATIENCE_SECONDS
 
 
 def ids(backfill: dict[str, Any]) -> list[str]:
@@ -143,8 +141,7 @@ def test_share_between_two_points_of_a_curve_is_interpolated() -> None:
 
 def test_command_lists_what_to_re_embed_next(upgraded: Upgraded) -> None:
     upgraded.upgrade()
-    arguments = ["galleries", "backfill", "shop", "--limit", "2", "--order", "random"]
-    command = [sys.executable, "-m", "app.cli", *arguments, "--url", str(upgraded.client.base_url)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    options = ("--limit", "2", "--order", "random", "--url", str(upgraded.client.base_url))
+    done = run_command("galleries", "backfill", "shop", *options)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == upgraded.backfill(limit=2, order="random")

@@ -15,13 +15,14 @@ from app.overload.queues import QueueMetrics, Queues
 from app.overload.waiting_line import WaitingLine
 from app.overload.work import Work
 from tests.app.overload.gated import Gated
+from tests.loopback import NO_TLS
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 QUERY = "/search?gallery=g&model=m&vector=1,0"
 
 
 def _another(client: httpx.Client) -> httpx.Client:
-    return httpx.Client(base_url=client.base_url, timeout=PATIENCE_SECONDS)
+    return httpx.Client(base_url=client.base_url, timeout=PATIENCE_SECONDS, verify=NO_TLS)
 
 
 def _model(name: str) -> dict[str, object]:

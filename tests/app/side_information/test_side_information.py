@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import app
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import compose
 from app.settings import Settings
@@ -22,10 +19,9 @@ from app.upgrades.states import Event
 from models.portable import Transformation, save_transformation
 from tests.app.crossings import affine
 from tests.app.galleries.upgraded import OLD, Upgraded
+from tests.command import run_command
 from tests.e2e.user import ARROW, NPZ, PARQUET, arrow, npz, parquet, problem
-from tests.waiting import PATIENCE_SECONDS
 
-ROOT = Path(app.__file__).parent.parent
 SIDE = 2
 ENCODER: dict[str, Any] = {"id": "side-v1", "dataset": "photos", "architecture": "small-resnet", "dimension": 16}
 
@@ -138,8 +134,7 @@ def test_what_is_not_there_is_said(deployed: httpx.Client) -> None:
 
 def test_it_is_done_by_the_command_too(client: httpx.Client, tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "app.cli", *arguments, "--url", str(client.base_url)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        done = run_command(*arguments, "--url", str(client.base_url))
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -24,9 +24,10 @@ from tests.waiting import PATIENCE_SECONDS
 ROOT = Path(app.__file__).parent.parent
 
 
-@pytest.fixture
-def empty(each_settings: Settings) -> Database:
-    return Database(each_settings.sqlalchemy_url)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, settings: Settings) -> Database:
+    """A database without a table."""
+    return Database(settings.sqlalchemy_url if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
 
 
 def test_migrations_make_exactly_the_declared_tables(empty: Database) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 
@@ -13,9 +11,9 @@ import pytest
 
 from app.composition import Crosswalk, compose
 from app.settings import Settings
+from tests.command import run_command
 from tests.e2e.user import NPZ, Scene, checked, npz, problem
 from tests.serving import serving
-from tests.waiting import PATIENCE_SECONDS
 from tests.workers.stepping import do_step
 from tests.worlds import NEW
 
@@ -80,10 +78,9 @@ def test_a_translated_threshold_keeps_as_many_items_in_the_new_search_as_in_the_
     page = bench.client.get(f"/upgrades/{upgrade}/report", headers={"accept": "text/html"}).text
     assert "What thresholds become" in page
 
-    command = [sys.executable, "-m", "app.cli", "upgrades", "scores", upgrade, "--old", "0.7"]
-    command += ["--url", str(bench.client.base_url)]
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
-    assert json.loads(printed) == bench.get(url, old=0.7)
+    printed = run_command("upgrades", "scores", upgrade, "--old", "0.7", "--url", str(bench.client.base_url))
+    assert printed.returncode == 0, printed.stderr
+    assert json.loads(printed.stdout) == bench.get(url, old=0.7)
 
     for wrong in ("", "old=0.7&new=0.7", "old=nan", "old=0.7&route=fused"):
         problem(bench.client.get(f"{url}?{wrong}"), 422, "validation-error")
