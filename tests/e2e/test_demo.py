@@ -92,7 +92,7 @@ def test_service_ends_by_itself_where_the_demonstration_is_killed(tmp_path: Path
             end(service)
 
 
-def test_kept_service_ends_with_the_demonstration_whose_screen_holds_no_warning(tmp_path: Path) -> None:
+def test_kept_service_ends_with_the_demonstration_which_foretells_what_it_measures(tmp_path: Path) -> None:
     with demonstration(tmp_path, "--keep") as process:
         screen = printed(tmp_path, process, "The service stays up", _WHOLE_SECONDS)
         service = descendants(process.pid)
@@ -101,7 +101,13 @@ def test_kept_service_ends_with_the_demonstration_whose_screen_holds_no_warning(
         wait_until(lambda: gone(service), "the service to be gone")
     assert list((tmp_path / "tmp").glob("crosswalk-demo-*")) == []
     assert "warning" not in screen.lower()
+    screen = " ".join(screen.split())
     assert re.search(r"of \d+ items were not re-embedded", screen)
+    predicted = re.search(r"by what others taught: [\d.]+% \(([\d.]+)% to ([\d.]+)%\)", screen)
+    measured = re.search(r"h\(old\)[^%]*?([\d.]+)%", screen)
+    assert predicted, screen
+    assert measured, screen
+    assert float(predicted[1]) <= float(measured[1]) <= float(predicted[2]), screen
 
 
 def test_table_of_the_users_own_is_upgraded_and_what_was_in_it_stays_to_the_bit(tmp_path: Path) -> None:
