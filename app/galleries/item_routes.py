@@ -44,7 +44,6 @@ from app.problems import (
     WrongState,
 )
 from app.spaces.query import AskedSpaceCheck
-from app.storage.untold import told_afterwards
 from app.uploads import Expected, media_types
 from app.uploads.openapi_body import bulk_body
 
@@ -112,9 +111,7 @@ async def put_items(
         inspected = await run_sync(
             partial(parts.spaces.inspect, rows, {model: "embedding"}, space, trusted=not caller.bound)
         )
-        with told_afterwards():
-            done, written_to = await run_sync(parts.items.put, info, model, rows)
-            await run_sync(parts.search.take_in, written_to)
+        done, written_to = await run_sync(parts.items.put, info, model, rows)
     streamed = parts.streams.saw_each("items", gallery, inspected.few)
     afterwards(background, parts.spaces.learn, inspected)
     await run_sync(parts.retirement.after_put, written_to, model)

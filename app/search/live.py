@@ -55,13 +55,6 @@ class LiveIndexes:
         later does not change it, so that it stays the items as of its `version`."""
         return self._followed(info, number).level(info)
 
-    def take_in(self, info: GalleryInfo) -> None:
-        """Brings the index of the active generation level with the items, if it was searched, while searches go on: for
-        whoever has written, before that is acknowledged, so that no search need wait for it."""
-        followed = self._open.get((info.folder, info.active, info.generations[info.active].upgrade))
-        if followed is not None:
-            followed.take_in(info)
-
     def pair(self, info: GalleryInfo, number: int) -> LivePair:
         """The indexes of a transformed generation and of its parent, as `index`, of one version of the items.
 
@@ -72,7 +65,7 @@ class LiveIndexes:
             raise ValueError(f"generation {number} of {info.id} was derived from none")
         ends = self._followed(info, number), self._followed(info, generation.parent)
         for _ in range(_TRIES):
-            derived = ends[0].level(info, ends[0].newest)
+            derived = ends[0].level(info)
             parent = ends[1].level(info, derived.version)
             if derived.version == parent.version:
                 return LivePair(derived, parent)
@@ -118,8 +111,7 @@ class _Followed:
 
     def level(self, info: GalleryInfo, version: int | None = None) -> VectorIndex:
         """The index, level with the items as of a version, which is known to be no longer ago than the caller's
-        request; left out, with all of them that anybody may know of by now. Those who need what it is catching up with
-        wait for it."""
+        request; left out, as they are now. Those who come while it catches up wait for it."""
         generation = info.generations[self._number]
         index = None if self._index is None else self._index.frozen()
         later = index is not None and self._taken_over_later(index.snapshot, info, generation)
@@ -127,7 +119,7 @@ class _Followed:
             index is not None
             and not index.lost
             and (later or not self._newly_published(generation))
-            and not (self._store.items.known_since(index.version) if version is None else index.version < version)
+            and index.version >= (self._store.items.version if version is None else version)
         ):
             return index
         with self._lock:
@@ -142,22 +134,6 @@ class _Followed:
                 self._index = self._opened(info, None)
             self._ask_if_due(info, self._index)
             return self._index.frozen()
-
-    @property
-    def newest(self) -> int:
-        """The version of the items as they are now."""
-        return self._store.items.version
-
-    def take_in(self, info: GalleryInfo) -> None:
-        """Brings the index level with the items, if there is one; a search sees to whatever stands in the way."""
-        with self._lock:
-            if self._index is None or self._index.lost:
-                return
-            try:
-                self._follow(self._index)
-            except VersionGone:
-                return
-            self._ask_if_due(info, self._index)
 
     def _newly_published(self, generation: GenerationInfo) -> bool:
         """Whether there is another index than the one taken. What was read before that one was published, and comes

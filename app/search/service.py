@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import structlog
 
 from app.artifacts.cascade import open_cascade
 from app.artifacts.crossings import open_crossing
@@ -33,8 +32,6 @@ from app.search.resolution import ResolvedSearch
 from app.settings import Settings
 from app.uploads import refuse_zero_queries
 from models.portable import Distance, PushedQueries, Space
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,14 +136,6 @@ class Search:
         """Brings the active generation's index level with the items, so that the next search need not."""
         info = self._galleries.info(gallery)
         self._live.index(info, info.active)
-
-    def take_in(self, info: GalleryInfo) -> None:
-        """Brings a gallery's index level with what was written, as `LiveIndexes.take_in`. Never fails: what was
-        written is there, and searches look for it themselves."""
-        try:
-            self._live.take_in(info)
-        except Exception as error:
-            log.warning("what was written is left for searches to take in", gallery=info.id, error=repr(error))
 
     def _check(self, resolved: ResolvedSearch, k: int, queries: int, options: SearchOptions) -> None:
         if k > self._settings.search_k_limit:

@@ -21,7 +21,6 @@ from app.storage.newest_version import NewestVersion
 from app.storage.stored_rows import StoredRows, with_ids
 from app.storage.table_files import TableFiles, TableGone, is_conflict, of_a_table
 from app.storage.table_tags import remove_tag, set_tag, tag_names
-from app.storage.untold import all_untold, committed
 
 __all__ = [
     "ROW_ID",
@@ -129,12 +128,6 @@ class Table:
     def version(self) -> int:
         """The newest committed version, whoever committed it."""
         return self._newest.get()
-
-    def known_since(self, version: int) -> bool:
-        """Whether something newer than a version was committed that anybody may know of: all but what this process has
-        committed and not answered yet."""
-        newest = self.version
-        return newest > version and not all_untold(self.uri, range(version + 1, newest + 1))
 
     @property
     @of_a_table
@@ -364,7 +357,6 @@ class Table:
 
     def _settled(self, merged: Merged) -> Written:
         """What a merge wrote, after which the table has its checksums, and few fragments."""
-        committed(self.uri, merged.written.version)
         self._files.compact(_FRAGMENTS_BEFORE_COMPACTION, _KEEP_VERSIONS, merged.over)
         return merged.written
 

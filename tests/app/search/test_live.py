@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,6 @@ from app.search.service import Search
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import vector_type
-from app.storage.untold import told_afterwards
 from tests.services import MilvusProcess, free_port
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from workers.serving.indexing import Built, build_index, settle
@@ -125,33 +123,6 @@ def test_every_write_is_seen_by_the_next_search_before_and_after_an_index_is_pub
     bench.publish()
     assert bench.scores() == [5, 1]
     assert bench.rebuilds == []
-
-
-def test_a_write_that_nobody_was_told_of_is_not_waited_for_and_is_seen_once_it_was_taken_in(bench: LiveBench) -> None:
-    bench.put(x=1)
-    assert bench.scores() == [1]
-    with told_afterwards():
-        bench.put(x=2)
-        assert bench.scores() == [1]
-        bench.live.take_in(bench.info)
-        assert bench.scores() == [2]
-        bench.put(x=3)
-        assert bench.scores() == [2]
-    assert bench.scores() == [3]
-
-
-def test_what_another_has_told_meanwhile_is_seen_with_all_before_it(bench: LiveBench) -> None:
-    bench.put(x=1)
-    assert bench.scores() == [1]
-    with told_afterwards():
-        bench.put(y=2)
-        other = threading.Thread(target=bench.put, kwargs={"z": 3})  # without this one's context, as another process
-        other.start()
-        other.join()
-        assert bench.scores() == [3, 2, 1]
-        bench.put(x=5)
-        assert bench.scores() == [3, 2, 1]
-    assert bench.scores() == [5, 3, 2]
 
 
 def test_what_a_search_was_given_stays_as_of_its_version(bench: LiveBench) -> None:
