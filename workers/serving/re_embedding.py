@@ -33,6 +33,9 @@ class ReEmbedded(Protocol):
         """Has items keep the vectors (n, d) that were made of these texts of theirs, durably. The ids of those that do:
         one that is gone, or has changed since its text was read, is left as it is."""
 
+    def end(self) -> None:
+        """Has what was kept be indexed, where that has to be asked for."""
+
 
 @dataclass(frozen=True)
 class ItemsHere:
@@ -55,6 +58,8 @@ class ItemsHere:
         self.crosswalk.items.re_embed(self.gallery, self.model, texts, vectors, self.field)
         self.crosswalk.retirement.after_put(self.crosswalk.galleries.info(self.gallery), self.model)
         return set(texts)
+
+    def end(self) -> None: ...
 
 
 class ItemsInStore:
@@ -91,6 +96,9 @@ class ItemsInStore:
 
         info = self._crosswalk.galleries.info(self._gallery)
         return set(self._crosswalk.store_targets.re_embed(info, self._generation, items, unchanged))
+
+    def end(self) -> None:
+        self._crosswalk.store_targets.index(self._crosswalk.galleries.info(self._gallery), self._generation)
 
     def _texts(self, ids: Sequence[str]) -> dict[str, str]:
         return self._crosswalk.texts.of(self._gallery, ids, self._field, self._reads)

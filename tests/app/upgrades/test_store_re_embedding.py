@@ -1,20 +1,23 @@
-"""Real vectors that are written into a store of the user's own, at its pace, while its application goes on."""
+"""Real vectors that are written into a store of the user's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from app.composition import compose
 from app.galleries.reading import MARK
 from app.galleries.schemas import NewGallery, StoreChoice
 from app.settings import Settings
 from app.storage.database import Database
 from app.stores.batches import item_batch, vector_array
-from tests.app.upgrades.store_switching import NEW, VECTORS, TableGallery
+from tests.app.upgrades.store_switching import NEW, OLD, VECTORS, StoreGallery, TableGallery
 from tests.vector_table import TABLE
+from workers.serving.re_embedding import ItemsInStore
 
 A_SECOND, LATE = 15, "19"
 """How many may be written in a second, and an item whose turn comes after these."""
@@ -52,3 +55,36 @@ def test_an_item_whose_text_changes_before_its_turn_comes_keeps_its_transformed_
     made = shop.info("slow").generations[2].in_store
     assert made is not None
     assert made.native == len(IDS) - 1
+
+
+def test_what_a_backfill_wrote_is_indexed_by_a_store_that_has_to_be_asked(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    shelf = lancedb.connect(str(tmp_path / "shelf"))
+    old = np.random.default_rng(2).normal(size=(300, OLD)).astype(np.float32)
+    ids = [f"item-{number:03d}" for number in range(len(old))]
+    rows = {"key": ids, "vector": vector_array(old), "text": [f"text of {one}" for one in ids]}
+    shelf.create_table("faq", pa.table(rows)).create_index(metric="dot", index_type="IVF_FLAT", num_partitions=1)
+    connections = tmp_path / "connections.toml"
+    connections.write_text(f'[shop]\nkind = "lancedb"\nuri = "{tmp_path / "shelf"}"\n')
+    crosswalk = compose(settings.model_copy(update={"connections": connections}), database)
+    shop = StoreGallery(crosswalk)
+    shop.register_models()
+    store = StoreChoice(connection="shop", table="faq", id="key", vector="vector", text="text")
+    crosswalk.galleries.create(NewGallery(id="faq", model="old", store=store))
+    shop.upgrade("upg", ["faq"])
+    crosswalk.store_targets.index(shop.info(), 2)
+
+    def unindexed() -> int:
+        table = shelf.open_table(f"faq.{shop.column()}")
+        (index,) = table.list_indices()
+        found = table.index_stats(index.name)
+        assert found is not None
+        return found.num_unindexed_rows
+
+    assert unindexed() == 0
+    items = ItemsInStore(crosswalk, "faq", 2, "text", "text")
+    assert items.keep(texts := items.texts(ids[:5]), REAL[:5]) == texts.keys() == set(ids[:5])
+    assert unindexed() == 5
+    items.end()
+    assert unindexed() == 0
