@@ -38,7 +38,8 @@ def resnet_folder(path: Path, dtype: torch.dtype) -> Path:
     """A ResNet whose weights are kept in numbers of this type."""
     torch.manual_seed(0)
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, DIMENSION], depths=[1, 1])
-    ResNetModel(config).to(dtype).save_pretrained(path)
+    model: Any = ResNetModel(config)
+    model.to(dtype).save_pretrained(path)
     return _with_processor(path, "ViTImageProcessor")
 
 

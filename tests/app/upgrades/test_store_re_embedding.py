@@ -80,7 +80,7 @@ def test_what_a_backfill_wrote_is_indexed_by_a_store_that_has_to_be_asked(
         (index,) = table.list_indices()
         found = table.index_stats(index.name)
         assert found is not None
-        return found.num_unindexed_rows
+        return int(found.num_unindexed_rows)
 
     assert unindexed() == 0
     items = ItemsInStore(crosswalk, "faq", 2, "text", "text")
