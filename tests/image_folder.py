@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
+from transformers import CLIPConfig, CLIPModel, ResNetConfig, ResNetModel, ViTConfig, ViTModel
 
 DIMENSION, SIDE = 24, 16
 _SMALL: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -32,6 +32,15 @@ def clip_folder(path: Path) -> Path:
     vision = {**_SMALL, "image_size": SIDE, "patch_size": 8}
     CLIPModel(CLIPConfig(vision_config=vision, text_config=_SMALL, projection_dim=DIMENSION)).save_pretrained(path)
     return _with_processor(path, "CLIPImageProcessor")
+
+
+def resnet_folder(path: Path, dtype: torch.dtype) -> Path:
+    """A ResNet whose weights are kept in numbers of this type."""
+    torch.manual_seed(0)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, DIMENSION], depths=[1, 1])
+    model: Any = ResNetModel(config)
+    model.to(dtype).save_pretrained(path)
+    return _with_processor(path, "ViTImageProcessor")
 
 
 def _with_processor(path: Path, kind: str) -> Path:

@@ -116,7 +116,7 @@ async def put_items(
     afterwards(background, parts.spaces.learn, inspected)
     await run_sync(parts.retirement.after_put, written_to, model)
     if done.dropped:
-        await run_sync(parts.retirement.after_drop, gallery)
+        await run_sync(_settle_after_drop, parts, gallery)
     afterwards(background, parts.search.warm, gallery)
     return done.model_copy(update={"warnings": [*inspected.warnings, *streamed]})
 
@@ -150,7 +150,7 @@ async def patch_items(
     async with parts.uploads.rows(body, request.headers, Expected.changes()) as rows:
         changed = await run_sync(parts.items.change, info, rows)
     if changed.dropped:
-        await run_sync(parts.retirement.after_drop, gallery)
+        await run_sync(_settle_after_drop, parts, gallery)
     afterwards(background, parts.search.warm, gallery)
     return changed
 
@@ -179,7 +179,7 @@ async def patch_item(
     except InvalidRows as wrong:
         raise _of_one_item(wrong, gallery, item) from None
     if changed.dropped:
-        await run_sync(parts.retirement.after_drop, gallery)
+        await run_sync(_settle_after_drop, parts, gallery)
     afterwards(background, parts.search.warm, gallery)
     return await run_sync(parts.items.get, gallery, item)
 
@@ -312,6 +312,11 @@ def delete_items(gallery: GalleryId, which: ItemsToDelete, parts: Parts, backgro
     parts.retirement.after_delete(gallery)
     afterwards(background, parts.search.warm, gallery)
     return Deleted(deleted=deleted)
+
+
+def _settle_after_drop(parts: Parts, gallery: str) -> None:
+    """Has transformations be needed again by items whose vectors were dropped."""
+    parts.retirement.after_drop(parts.galleries.info(gallery))
 
 
 def _of_one_item(wrong: InvalidRows, gallery: str, item: str) -> Problem:

@@ -59,13 +59,12 @@ class Retirement:
             if model in made_by[:-1] or (model == made_by[-1] and generation.retired_at is None):
                 self.settle(info.id, generation.number)
 
-    def after_drop(self, gallery: str) -> None:
+    def after_drop(self, info: GalleryInfo) -> None:
         """To be called when vectors were dropped, while others of their items stay: what is all native may not be any
-        more."""
-        info = self._galleries.info(gallery)
+        more. info: the gallery as it was after that."""
         for generation in _transformed(info):
-            if generation.retired_at is not None:
-                self.settle(gallery, generation.number)
+            # Whether or not it is retired yet: whoever retires it at this moment counted before they were dropped.
+            self.settle(info.id, generation.number)
 
     def after_delete(self, gallery: str) -> None:
         """To be called when items were deleted: those left may all be native, or none may be left."""

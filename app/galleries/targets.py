@@ -54,19 +54,27 @@ class StoreTargets:
             copied = self._copied(info, number, target, tick)
             self._note(info, number, partial(_as_copied, copied, utc_now()))
 
-    def re_embed(self, info: GalleryInfo, number: int, items: pa.RecordBatch) -> list[str]:
+    def re_embed(
+        self, info: GalleryInfo, number: int, items: pa.RecordBatch, unchanged: Callable[[list[str]], np.ndarray]
+    ) -> list[str]:
         """Puts vectors that the generation's own model made in place of transformed ones, at the pace that the gallery
-        allows. items: as `write_native` takes them. The ids of those that have theirs, durably; the others were changed
-        or deleted since, and are left as they are."""
+        allows. The ids of those that have theirs, durably; the others were changed or deleted since, and are left as
+        they are.
+
+        items: as `write_native` takes them. unchanged: tells of some of them, by id, which (n,) bool are still what
+        their vectors were made of; asked right before these are written, as their turn may come late.
+        """
         pace = WritePace(_elsewhere(info).max_writes_per_second)
         at_once = pace.most_at_once(max(1, items.num_rows))
         written: list[str] = []
         for start in range(0, items.num_rows, at_once):
             some = items.slice(start, at_once)
             pace.wait(some.num_rows)
-            with self._held(info, number) as target, self._opened(info) as store:
-                done = write_native(store, target, ledger_file(self._folder(info), target.name), some)
-            self._note(info, number, partial(_with_natives, len(done)))
+            with self._held(info, number) as target:
+                some = some.filter(pa.array(unchanged(some.column("id").to_pylist())))
+                with self._opened(info) as store:
+                    done = write_native(store, target, ledger_file(self._folder(info), target.name), some)
+                self._note(info, number, partial(_with_natives, len(done)))
             written += done
         pace.wait(0)  # what the last of these take at that pace
         return written

@@ -55,7 +55,10 @@ class Noted:
     @classmethod
     def read(cls, file: Path) -> Noted:
         """As far as a ledger is written by now, by whoever writes it; nothing where there is none."""
-        lines = np.fromfile(file, _LINE) if file.exists() else np.empty(0, _LINE)
+        try:
+            lines = np.fromfile(file, _LINE)
+        except FileNotFoundError:
+            lines = np.empty(0, _LINE)
         return _newest(lines["id"].astype(np.uint64), lines["mark"].astype(np.uint64))
 
     def of(self, ids: Hashes) -> Hashes:

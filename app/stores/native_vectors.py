@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from app.stores.ledger import Ledger, id_hashes, native_marks
+from app.stores.ledger import NOTHING, Ledger, id_hashes, native_marks
 from app.stores.noted_writes import write_noted
 from app.stores.protocol import Store, Target
 
@@ -15,13 +15,15 @@ def write_native(store: Store, target: Target, ledger: Path, items: pa.RecordBat
     old vector changes.
 
     items: as `Store.write` takes them; `mark`: that of the old vector when it was read what `vector` was made of. One
-    is passed over whose old vector of that mark is not in the target, transformed: the next comparison writes the one
-    that it has, or has done so since. ledger: the target's file, which nobody else writes to meanwhile.
+    is passed over that had no old vector by then, or whose old vector of that mark is not in the target, transformed:
+    the next comparison writes the one that it has, or has done so since. ledger: the target's file, which nobody else
+    writes to meanwhile.
     """
     with closing(Ledger(ledger)) as opened:
         marks = items.column("mark").to_numpy()
         known = opened.marks(id_hashes(items.column("id").to_pylist()))
-        items = items.filter(pa.array((known == marks) | (known == native_marks(marks))))
+        goes_with = (known == marks) | (known == native_marks(marks))
+        items = items.filter(pa.array(goes_with & (marks != NOTHING)))
         if not items.num_rows:
             return []
         done = write_noted(store, target, opened, items, native_marks(items.column("mark").to_numpy()))

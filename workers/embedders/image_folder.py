@@ -21,6 +21,7 @@ from app.embedders.options import LocalOptions
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall
 from app.problems import EmbedderWrong
 from models.inputs import BadInput, decoded_image
+from workers.embedders.folder_faults import NOT_LOADED
 
 _ImageProcessor: Any = AutoImageProcessor  # which has no types
 _POOLING = "pooler."
@@ -38,9 +39,9 @@ class ImageFolderEmbedder:
         try:
             self._processor = _ImageProcessor.from_pretrained(options.folder, **here)
             self._model, loaded = AutoModel.from_pretrained(
-                options.folder, use_safetensors=True, output_loading_info=True, **here
+                options.folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **here
             )
-        except (OSError, ValueError, KeyError) as error:
+        except NOT_LOADED as error:
             raise self._wrong(
                 f"is a folder that holds no model of images in safetensors: {type(error).__name__}."
             ) from None

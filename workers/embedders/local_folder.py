@@ -21,6 +21,7 @@ from app.embedders.answers import wrong_vector
 from app.embedders.options import LocalOptions
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall
 from app.problems import EmbedderWrong
+from workers.embedders.folder_faults import NOT_LOADED
 
 Pooling = Literal["mean", "cls", "lasttoken", "max"]
 
@@ -51,7 +52,7 @@ class LocalEmbedder:
             self._model = AutoModel.from_pretrained(
                 self._layout.transformer, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
-        except (OSError, ValueError, KeyError, _NotTaken) as error:
+        except (*NOT_LOADED, _NotTaken) as error:
             why = str(error) if isinstance(error, _NotTaken) else type(error).__name__
             raise EmbedderWrong(
                 f"The folder of embedder {name!r} holds no model that can be loaded from safetensors: {why}.",

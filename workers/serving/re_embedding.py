@@ -33,6 +33,9 @@ class ReEmbedded(Protocol):
         """Has items keep the vectors (n, d) that were made of these texts of theirs, durably. The ids of those that do:
         one that is gone, or has changed since its text was read, is left as it is."""
 
+    def end(self) -> None:
+        """Has what was kept be indexed, where that has to be asked for."""
+
 
 @dataclass(frozen=True)
 class ItemsHere:
@@ -55,6 +58,8 @@ class ItemsHere:
         self.crosswalk.items.re_embed(self.gallery, self.model, texts, vectors, self.field)
         self.crosswalk.retirement.after_put(self.crosswalk.galleries.info(self.gallery), self.model)
         return set(texts)
+
+    def end(self) -> None: ...
 
 
 class ItemsInStore:
@@ -81,15 +86,19 @@ class ItemsInStore:
         return self._texts([one for one in ids if one in self._marks])
 
     def keep(self, texts: Mapping[str, str], vectors: NDArray[np.float32]) -> set[str]:
-        now = self._texts(list(texts))
-        places = [place for place, (item, text) in enumerate(texts.items()) if now.get(item) == text]
-        ids = [item for item, text in texts.items() if now.get(item) == text]
+        ids = list(texts)
         marks = pa.array([self._marks[item] for item in ids], pa.uint64())
-        items = item_batch(
-            ("id", "vector", "mark"), {"id": ids, "vector": vector_array(vectors[places]), "mark": marks}
-        )
+        items = item_batch(("id", "vector", "mark"), {"id": ids, "vector": vector_array(vectors), "mark": marks})
+
+        def unchanged(some: list[str]) -> NDArray[np.bool_]:
+            now = self._texts(some)
+            return np.array([now.get(item) == texts[item] for item in some], bool)
+
         info = self._crosswalk.galleries.info(self._gallery)
-        return set(self._crosswalk.store_targets.re_embed(info, self._generation, items))
+        return set(self._crosswalk.store_targets.re_embed(info, self._generation, items, unchanged))
+
+    def end(self) -> None:
+        self._crosswalk.store_targets.index(self._crosswalk.galleries.info(self._gallery), self._generation)
 
     def _texts(self, ids: Sequence[str]) -> dict[str, str]:
         return self._crosswalk.texts.of(self._gallery, ids, self._field, self._reads)

@@ -31,6 +31,7 @@ def run(context: StepContext) -> None:
         found = crosswalk.traffic.counts(order.gallery) if order.asked.order == "traffic" else None
         items = _items(crosswalk, order, how.reads)
         outcome = _Backfilling(context, crosswalk, order, embedder, found, how.reads, items).done()
+        items.end()
     context.finish(lambda session: crosswalk.backfill_runs.finish(session, order.id, outcome))
 
 

@@ -155,6 +155,24 @@ def test_old_item_that_slips_in_while_it_is_being_retired_brings_it_back(each_up
     assert shop.route() == "transformed"
 
 
+def test_vector_dropped_while_it_is_being_retired_brings_it_back(shop: Upgraded) -> None:
+    """Counted before and dropped after: whoever drops it saw a transformation that was not retired yet."""
+    before = shop.crosswalk.galleries.info("shop")
+    store = shop.crosswalk.galleries.store(before)
+
+    def says(body: str) -> dict[str, int]:
+        row = pa.table({"id": shop.ids[:1], "payload": [f'{{"body": "{body}"}}']})
+        return store.change(row.schema, lambda: iter(row.to_batches()), lambda unknown: None).dropped
+
+    says("a text")
+    shop.crosswalk.items.re_embed("shop", "new", {shop.ids[0]: "a text"}, shop.new[:1], "body")
+    shop.put("new", REST)
+    assert retired(shop)
+    assert says("another text") == {"new": 1}
+    shop.crosswalk.retirement.after_drop(before)
+    assert not retired(shop)
+
+
 def test_note_that_a_crash_left_wrong_is_put_right_by_asking(shop: Upgraded) -> None:
     with shop.crosswalk.database.session() as session:
         row = session.get(GenerationRow, ("shop", 2))

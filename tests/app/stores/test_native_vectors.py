@@ -80,6 +80,14 @@ def test_an_item_that_changed_after_its_text_was_read_gets_no_vector_of_that_tex
     assert table.holds_real() == ["3", "4"]
 
 
+def test_an_item_that_lost_its_old_vector_before_its_mark_was_read_gets_none(table: Backfilled) -> None:
+    table.run("UPDATE items SET embedding = NULL WHERE id = 0")
+    copy_vectors(table.copying())
+    assert table.write(table.read()) == IDS[1:]
+    assert table.run(f"SELECT id FROM items WHERE embedding IS NULL AND {NEW} IS NOT NULL") == []
+    assert copy_vectors(table.copying()).rounds == 1  # no write is in doubt, since none was begun
+
+
 def test_a_write_that_a_kill_left_in_doubt_is_transformed_anew_and_written_again(table: Backfilled) -> None:
     items = table.read()
     assert table.write(items) == IDS

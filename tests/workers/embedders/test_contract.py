@@ -140,6 +140,13 @@ def test_a_folder_that_is_no_such_model_is_refused_by_name(
         local(path)
 
 
+def test_a_folder_whose_weights_are_cut_short_is_refused_by_name(tmp_path: Path) -> None:
+    weights = folder_of(tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(EmbedderWrong, match="holds no model"):
+        local(tmp_path)
+
+
 def test_what_is_longer_than_a_model_takes_is_cut(folder: Path) -> None:
     assert ask(lambda: local(folder), ["lost " * 500]).tokens == 32
 

@@ -18,7 +18,7 @@ from transformers import AutoImageProcessor, CLIPModel, ViTModel
 from app.embedders.options import LocalOptions
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall
 from app.problems import EmbedderWrong
-from tests.image_folder import DIMENSION, clip_folder, vit_folder
+from tests.image_folder import DIMENSION, clip_folder, resnet_folder, vit_folder
 from workers.embedders.image_folder import ImageFolderEmbedder
 
 
@@ -68,6 +68,13 @@ def test_images_get_what_each_kind_of_model_makes_of_them_whatever_is_beside_the
         assert answer.tokens == 0
 
 
+def test_weights_of_half_precision_make_vectors_of_single_precision(tmp_path: Path) -> None:
+    whole = ask(resnet_folder(tmp_path / "whole", torch.float32), GIVEN).vectors
+    half = ask(resnet_folder(tmp_path / "half", torch.float16), GIVEN).vectors
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, whole, rtol=0.05, atol=0.01)
+
+
 def test_what_is_no_image_is_named_before_and_refused(tmp_path: Path) -> None:
     folder = vit_folder(tmp_path)
     cut = base64.b64encode(base64.b64decode(GIVEN[0])[:40]).decode()
@@ -84,3 +91,10 @@ def test_a_folder_that_is_no_such_model_or_lacks_weights_is_refused(tmp_path: Pa
         opened(tmp_path / "empty")
     with pytest.raises(EmbedderWrong, match="without 2 of its model's weights"):
         opened(vit_folder(tmp_path / "torn", without="layernorm."))
+    cut, other = vit_folder(tmp_path / "cut"), vit_folder(tmp_path / "other")
+    weights, told = cut / "model.safetensors", other / "config.json"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    told.write_text(told.read_text().replace(f'"hidden_size": {DIMENSION}', f'"hidden_size": {2 * DIMENSION}'))
+    for folder in (cut, other):
+        with pytest.raises(EmbedderWrong, match="holds no model of images"):
+            opened(folder)
