@@ -49,6 +49,30 @@ def test_no_row_above_the_floor_is_missed_where_answers_are_exact(by_axes: bool,
 
 
 @pytest.mark.parametrize("score", SCORES)
+def test_of_rows_that_are_nearly_the_same_the_furthest_out_is_found(score: Distance) -> None:
+    """Their groups are so small that a search in float32 may see no distance at all to their centroids."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((100, WIDE))
+    centres = (centres / np.linalg.norm(centres, axis=1, keepdims=True))[random.integers(100, size=LEAST_REDUCED + 8)]
+    vectors = (centres + 4e-5 * random.standard_normal(centres.shape)).astype(np.float32)
+    rows, some = grouped(vectors, len(vectors)), random.integers(len(vectors), size=1_000)
+    assert rows.groups is not None
+    centroids = rows.groups.centroids
+    nearest = np.argmax(vectors[some] @ centroids.T - np.square(centroids).sum(axis=1) / 2, axis=1)
+    out = vectors[some] - centroids[nearest]
+    out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-30)
+    queries = (vectors[some] + 0.3 * out if score == "l2" else out + 0.6 * vectors[some]).astype(np.float32)
+    expected = block(vectors).search(queries, 1, score)
+    assert_same(rows.search(queries, 1, score, floor=expected.scores[:, -1]), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_few_rows_can_be_grouped(count: int) -> None:
+    groups = Groups.learned(unlike(np.random.default_rng(5), count))
+    assert groups.count == count
+
+
+@pytest.mark.parametrize("score", SCORES)
 def test_most_groups_of_rows_in_clusters_are_passed_over_with_certainty(score: Distance) -> None:
     random = np.random.default_rng(2)
     centres = 5 * random.standard_normal((40, WIDE))
