@@ -95,10 +95,46 @@ def written(options: IndexOptions, vectors: Vectors, folder: Path) -> LiveIndex:
     index = LiveIndex("cosine", WIDE, snapshot=Snapshot.load(path))
     for number, part in enumerate(np.array_split(rows[PUBLISHED:], 4)):
         index.upsert(part, vectors[part], version=2 + number)
-        for thread in threading.enumerate():
-            if thread.name == ARRANGING:
-                thread.join()
+        wait_until_arranged()
     return index
+
+
+def wait_until_arranged() -> None:
+    for thread in threading.enumerate():
+        if thread.name == ARRANGING:
+            thread.join()
+
+
+def test_rows_that_a_newer_snapshot_does_not_hold_are_grouped_again_without_another_write(tmp_path: Path) -> None:
+    vectors = alike(np.random.default_rng(6), PUBLISHED + WRITTEN)
+    index = written(EVERY_ROW, vectors, tmp_path / "before")
+    rows = [(np.arange(PUBLISHED), vectors[:PUBLISHED])]
+    path = publish(tmp_path / "after", rows, metric="cosine", dimension=WIDE, version=1, options=EVERY_ROW)
+    index.swap(Snapshot.load(path))
+    wait_until_arranged()
+    delta = index.frozen()._state.delta
+    assert delta.ranked.count == WRITTEN
+    assert delta.groups is not None
+    assert delta.groups.count >= LEAST_REDUCED
+
+
+def test_looking_for_axes_is_tried_again_after_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+
+    def out_of_memory(_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr(np.linalg, "eigh", out_of_memory)
+        index = written(EVERY_ROW, alike(np.random.default_rng(7), PUBLISHED + WRITTEN), tmp_path)
+    assert {failure.exc_type for failure in failures} == {MemoryError}
+    assert index.frozen()._state.delta.reduced is None
+    index.remove(np.array([PUBLISHED]), version=9)
+    wait_until_arranged()
+    delta = index.frozen()._state.delta
+    assert delta.reduced is not None
+    assert delta.groups is not None
 
 
 def test_above_a_graph_as_much_is_found_of_rows_written_since_as_it_promises_in_any_batch(tmp_path: Path) -> None:
