@@ -62,8 +62,8 @@ class Groups:
         self._index = index
         self.centroids: Vectors = index.quantizer.reconstruct_n(0, index.nlist)
         """(c, w) float32"""
-        self._lengths = _lengths(self.centroids)
         self._uncertain = (index.d + 16) * 2.0**-23  # share of what is compared that float32 loses, as `exact.rounding`
+        self._lost = self._uncertain * (_lengths(self.centroids) + radii)  # of a product with a query of length 1
         self._each = np.arange(index.nlist)
         self._radii = radii
         self._sizes = sizes
@@ -122,8 +122,7 @@ class Groups:
             groups = to_centroids - reach * self._radii <= furthest
         else:
             lengths = _lengths(queries)[:, None]
-            least = floor[:, None] - self._uncertain * lengths * (self._lengths + self._radii)
-            groups = to_centroids + reach * lengths * self._radii >= least
+            groups = to_centroids + lengths * (reach * self._radii + self._lost) >= floor[:, None]
         return Near(groups, (groups @ self._sizes) / max(self.count, 1))
 
     def reach_to(
