@@ -5,7 +5,8 @@ group is nearer to a query than its centroid less the distance to the group's fu
 triangle inequality), so that groups are passed over with certainty. Where the published index is approximate itself,
 and so need not be certain, a part of that distance is counted on: the *reach*, measured as the least that finds what
 the index promises. It is 1 where every answer must be exact. Unlike a number of groups that is the same for all, it
-lets a query look into as many as it needs.
+lets a query look into as many as it needs. The group around the nearest centroid is always looked into, so that who
+writes a row and then searches by its own vector finds it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class Groups:
         self.centroids: Vectors = index.quantizer.reconstruct_n(0, index.nlist)
         """(c, w) float32"""
         self._uncertain = (index.d + 16) * 2.0**-23  # share of what is compared that float32 loses, as `exact.rounding`
-        self._lost = self._uncertain * (_lengths(self.centroids) + radii)  # of a product with a query of length 1
+        lengths = _lengths(self.centroids)
+        self._lost = self._uncertain * (lengths + radii)  # of a product with a query of length 1
+        self._squares, self._longest = np.square(lengths), lengths.max(initial=0)
         self._each = np.arange(index.nlist)
         self._radii = radii
         self._sizes = sizes
@@ -114,15 +117,19 @@ class Groups:
     def near(self, queries: Vectors, floor: npt.NDArray[np.float64], score: Distance, reach: float) -> Near:
         """The groups that each query (m, w) looks into for rows that are no less similar than its floor (m,).
 
-        floor: inner products or, by `l2`, squared distances negated. reach: 1 to pass over none that has such a row.
+        floor: inner products or, by `l2`, squared distances negated. reach: 1 to pass over none that has such a row;
+        where it is less, the group that the query itself would be of is among them.
         """
-        to_centroids = self._to_centroids(queries, score)
+        to_centroids, lengths = self._to_centroids(queries, score), _lengths(queries)[:, None]
         if score == "l2":
             furthest = np.sqrt(np.maximum(-floor, 0))[:, None] + self._uncertain * (to_centroids + self._radii)
             groups = to_centroids - reach * self._radii <= furthest
         else:
-            lengths = _lengths(queries)[:, None]
             groups = to_centroids + lengths * (reach * self._radii + self._lost) >= floor[:, None]
+        if reach < EXACT_REACH:
+            squared = np.square(to_centroids) if score == "l2" else self._squares - 2 * to_centroids
+            uncertain = self._uncertain * np.square(lengths + self._longest)
+            groups |= squared <= squared.min(axis=1, keepdims=True) + uncertain
         return Near(groups, (groups @ self._sizes) / max(self.count, 1))
 
     def reach_to(

@@ -156,6 +156,19 @@ def test_above_a_graph_as_much_is_found_of_rows_written_since_as_it_promises_in_
         np.testing.assert_array_equal(part.rows, found.rows[start : start + 7])
 
 
+def test_a_row_written_since_is_found_by_its_own_vector_among_many_that_are_nearly_the_same(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    centres = random.standard_normal((400, WIDE))[random.integers(400, size=PUBLISHED + WRITTEN)]
+    far = random.choice([0.05, 1.0], size=len(centres))[:, None]
+    vectors = (centres + far * random.standard_normal(centres.shape)).astype(np.float32)
+    index = written(GRAPH, vectors, tmp_path)
+    groups = index.frozen()._state.delta.groups
+    assert groups is not None
+    assert groups.reach < EXACT_REACH
+    own = np.arange(PUBLISHED, len(vectors), 10)
+    np.testing.assert_array_equal(index.search(vectors[own], 1).rows[:, 0], own)
+
+
 def test_above_published_rows_that_are_all_compared_nothing_is_missed(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     vectors = np.concatenate([alike(random, PUBLISHED + WRITTEN - 500), unlike(random, 500)])
