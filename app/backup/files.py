@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.index.milvus import COLLECTION
 from app.storage.lance_table import Table
+from app.storage.removal import REMOVED
 from models.portable import digest
 
 _PIECE_BYTES = 2**20
@@ -35,7 +36,7 @@ class CopiedFile:
 
 
 def copy_tree(source: Path, into: Path, base: Path) -> list[CopiedFile]:
-    """Copies a folder with everything in it but what is still being written; paths are told below `base`.
+    """Copies a folder with everything in it but what is still being written or removed; paths are told below `base`.
 
     What is deleted meanwhile is left out, and so are indexes whose vectors are in Milvus. Raises Vanished where files
     go again and again of a folder that stays.
@@ -43,7 +44,8 @@ def copy_tree(source: Path, into: Path, base: Path) -> list[CopiedFile]:
     copied: list[CopiedFile] = []
     into.mkdir(parents=True, exist_ok=True)
     for entry in sorted(source.iterdir()):
-        if entry.is_symlink() or (entry.name.startswith(".") and "partial" in entry.name):
+        passing = entry.name.startswith(".") and ("partial" in entry.name or entry.name.endswith(REMOVED))
+        if entry.is_symlink() or passing:
             continue
         if (entry / COLLECTION).exists():  # another service must not take a collection of Milvus for its own
             continue

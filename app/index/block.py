@@ -142,7 +142,7 @@ class VectorBlock:
         if self.groups is None or floor is None:
             return attempted(slice(None), None)
         reach = EXACT_REACH if exact else self.groups.reach
-        near = self.groups.near(compared, similarity_of(floor, score) - slack, score, reach)
+        near = self.groups.near(compared, similarity_of(floor, score) - slack - lost, score, reach)
         few = near.share <= _NEAR_AT_MOST
         if few.all():
             return attempted(slice(None), near)

@@ -195,9 +195,7 @@ class LiveIndex:
             if state.snapshot is not None and base is not None:
                 base = base.without(state.snapshot.ids.positions(touched))
             self._state = self._state_of(version, state.snapshot, base, restamps.without(touched))
-            if not self._arranging and (self._axes_due() or self._groups_due()):
-                self._arranging = True
-                threading.Thread(target=self._arrange, name=ARRANGING, daemon=True).start()
+            self._arrange_if_due()
 
     def _held_already(self, state: _State, rows: RowIds, vectors: Vectors) -> npt.NDArray[np.bool_]:
         """Which of the rows (n,) can be found in the base with these very vectors (n, d), to the bit. Those
@@ -243,6 +241,7 @@ class LiveIndex:
             # Their vectors are those of the snapshot before, and so those of any between that one and their versions.
             restamps = self._state.restamps.above(snapshot.version)
             self._state = self._state_of(version, snapshot, base, restamps)
+            self._arrange_if_due()  # groups were of the delta before
 
     def _state_of(
         self, version: int, snapshot: IndexSnapshot | None, base: VectorBlock | None, restamps: NumberedRows
@@ -268,6 +267,12 @@ class LiveIndex:
         grouped = delta.groups.count if delta.groups else 0
         return len(delta.rows) - grouped >= max(_UNGROUPED_LEAST, _UNGROUPED_SHARE * grouped)
 
+    def _arrange_if_due(self) -> None:
+        """To be called by whoever is writing, with the lock held."""
+        if not self._arranging and (self._axes_due() or self._groups_due()):
+            threading.Thread(target=self._arrange, name=ARRANGING, daemon=True).start()
+            self._arranging = True
+
     def _arrange(self) -> None:
         """In a thread, beside searches and writes, since it takes tenths of a second: has the delta searched by fewer
         coordinates and in groups, for as long as there is something to do."""
@@ -279,26 +284,27 @@ class LiveIndex:
                         if not seek and not self._groups_due():
                             self._arranging = False
                             return
-                        self._axes_sought = True
                     if seek:
                         self._reduce(written, now)
                     else:
                         self._group(written, now)
         except BaseException:
-            self._arranging = False  # the next write tries again
+            with self._writing:
+                self._arranging = False  # the next write tries again
             raise
 
     def _reduce(self, written: Delta, now: LiveIndex) -> None:
         """Has rows that were written searched by fewer coordinates, where that is sooner done in the index as it is
         now; unless they come to be in a snapshot, or in another delta, meanwhile."""
         axes = now._axes()
-        while axes is not None:
+        while True:
             block = written.block
-            reduced = axes.reduce(block.vectors)
+            reduced = None if axes is None else axes.reduce(block.vectors)
             with self._writing:
                 if written is not self._delta:
                     return
-                if written.search_by(axes, block, reduced):
+                if axes is None or reduced is None or written.search_by(axes, block, reduced):
+                    self._axes_sought = True
                     self._renew_state()
                     return
 

@@ -36,9 +36,11 @@ def reach_for(
     are tried, and what finds enough of either is taken.
     """
     random = np.random.default_rng(_SEED)
+    like_published = published[random.integers(len(published), size=_QUERIES)]
+    written = delta.ranked.members()
+    like_written = delta.vectors[written[random.integers(len(written), size=_QUERIES)]]
     reaches = [
-        _reach(groups, delta, slots, sample[random.integers(len(sample), size=_QUERIES)], search, metric, recall)
-        for sample in (published, delta.vectors[delta.ranked.members()])
+        _reach(groups, delta, slots, queries, search, metric, recall) for queries in (like_published, like_written)
     ]
     known = [reach for reach in reaches if reach is not None]
     return min(EXACT_REACH, max(_LEAST, *known)) if known else EXACT_REACH

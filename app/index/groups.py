@@ -5,7 +5,8 @@ group is nearer to a query than its centroid less the distance to the group's fu
 triangle inequality), so that groups are passed over with certainty. Where the published index is approximate itself,
 and so need not be certain, a part of that distance is counted on: the *reach*, measured as the least that finds what
 the index promises. It is 1 where every answer must be exact. Unlike a number of groups that is the same for all, it
-lets a query look into as many as it needs.
+lets a query look into as many as it needs. The group around the nearest centroid is always looked into, so that who
+writes a row and then searches by its own vector finds it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ EXACT_REACH = 1.0
 _TRAINING_ROWS = 40  # per group
 _ROUNDS = 10
 _SEED = 19
-_UNCERTAIN = 1e-5  # share of the lengths compared that a bound is widened by, for what float32 loses
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,12 @@ class Groups:
         """index: the groups' rows, copied, by l2. radii: (c,) how far the furthest row of each is from its centroid.
         sizes: (c,) how many rows each has."""
         self._index = index
-        self._centroids = index.quantizer.reconstruct_n(0, index.nlist)
+        self.centroids: Vectors = index.quantizer.reconstruct_n(0, index.nlist)
+        """(c, w) float32"""
+        self._uncertain = (index.d + 16) * 2.0**-23  # share of what is compared that float32 loses, as `exact.rounding`
+        lengths = _lengths(self.centroids)
+        self._lost = self._uncertain * (lengths + radii)  # of a product with a query of length 1
+        self._squares, self._longest = np.square(lengths), lengths.max(initial=0)
         self._each = np.arange(index.nlist)
         self._radii = radii
         self._sizes = sizes
@@ -76,7 +81,7 @@ class Groups:
     def learned(cls, vectors: Vectors) -> Groups:
         """Of all these vectors (n, w), n > 0: some 2·√n groups, by k-means; exact until `reaching`."""
         count, width = vectors.shape
-        groups = math.ceil(2 * math.sqrt(count))
+        groups = min(count, math.ceil(2 * math.sqrt(count)))
         chosen = np.random.default_rng(_SEED).choice(count, min(count, groups * _TRAINING_ROWS), replace=False)
         means = faiss.Kmeans(width, groups, niter=_ROUNDS, seed=_SEED, min_points_per_centroid=1)
         means.train(np.ascontiguousarray(vectors[np.sort(chosen)]))
@@ -88,16 +93,20 @@ class Groups:
 
     @property
     def nbytes(self) -> int:
-        return (4 * int(self._index.d) + 8) * self.count + 2 * int(self._centroids.nbytes)
+        return (4 * int(self._index.d) + 8) * self.count + 2 * int(self.centroids.nbytes)
 
     def with_more(self, vectors: Vectors) -> Groups:
         """With the rows (m, w) that come next. These groups stay as they are, for whoever searches them."""
         given = np.ascontiguousarray(vectors)
-        distances, nearest = (found[:, 0].copy() for found in self._index.quantizer.search(given, 1))
-        index = faiss.clone_index(self._index)
-        index.add_core(len(given), faiss.swig_ptr(given), None, faiss.swig_ptr(nearest))
+        nearest = self._index.quantizer.search(given, 1)[1]
+        index, at = faiss.clone_index(self._index), faiss.swig_ptr
+        index.add_core(len(given), at(given), None, at(nearest))
+        # Measured pair by pair: what the search above says of a close pair may be off by as much as lies between them.
+        distances, nearest = np.empty(len(given), np.float32), nearest[:, 0]
+        pairs = np.ascontiguousarray(nearest[:, None])
+        faiss.fvec_L2sqr_by_idx(at(distances), at(given), at(self.centroids), at(pairs), index.d, len(given), 1)
         radii = self._radii.copy()
-        np.maximum.at(radii, nearest, np.sqrt(np.maximum(distances, 0)))
+        np.maximum.at(radii, nearest, np.sqrt(distances))
         sizes = self._sizes + np.bincount(nearest, minlength=len(self._sizes))
         return Groups(index, radii, sizes, self.learned_from, self.reach)
 
@@ -106,18 +115,21 @@ class Groups:
         return Groups(self._index, self._radii, self._sizes, self.learned_from, reach)
 
     def near(self, queries: Vectors, floor: npt.NDArray[np.float64], score: Distance, reach: float) -> Near:
-        """The groups that each query (m, w) looks into for rows that are more similar than its floor (m,).
+        """The groups that each query (m, w) looks into for rows that are no less similar than its floor (m,).
 
-        floor: inner products or, by `l2`, squared distances negated. reach: 1 to pass over none that has such a row.
+        floor: inner products or, by `l2`, squared distances negated. reach: 1 to pass over none that has such a row;
+        where it is less, the group that the query itself would be of is among them.
         """
-        to_centroids, lengths = self._to_centroids(queries, score), _lengths(queries)
+        to_centroids, lengths = self._to_centroids(queries, score), _lengths(queries)[:, None]
         if score == "l2":
-            furthest = np.sqrt(np.maximum(-floor, 0))
-            furthest += _UNCERTAIN * (furthest + lengths)
-            groups = to_centroids - reach * self._radii <= furthest[:, None]
+            furthest = np.sqrt(np.maximum(-floor, 0))[:, None] + self._uncertain * (to_centroids + self._radii)
+            groups = to_centroids - reach * self._radii <= furthest
         else:
-            least = floor - _UNCERTAIN * (np.abs(floor) + lengths)
-            groups = to_centroids + reach * lengths[:, None] * self._radii >= least[:, None]
+            groups = to_centroids + lengths * (reach * self._radii + self._lost) >= floor[:, None]
+        if reach < EXACT_REACH:
+            squared = np.square(to_centroids) if score == "l2" else self._squares - 2 * to_centroids
+            uncertain = self._uncertain * np.square(lengths + self._longest)
+            groups |= squared <= squared.min(axis=1, keepdims=True) + uncertain
         return Near(groups, (groups @ self._sizes) / max(self.count, 1))
 
     def reach_to(
@@ -156,9 +168,9 @@ class Groups:
         pairs = np.ascontiguousarray(np.broadcast_to(self._each, (m, len(self._each))))
         found = np.empty(pairs.shape, np.float32)
         kernel = faiss.fvec_L2sqr_by_idx if score == "l2" else faiss.fvec_inner_products_by_idx
-        kernel(at(found), at(queries), at(self._centroids), at(pairs), queries.shape[1], *pairs.shape)
+        kernel(at(found), at(queries), at(self.centroids), at(pairs), queries.shape[1], *pairs.shape)
         return np.asarray(np.sqrt(found) if score == "l2" else found, np.float64)
 
 
-def _lengths(queries: Vectors) -> npt.NDArray[np.float64]:
-    return np.asarray(np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1)))
+def _lengths(vectors: Vectors) -> npt.NDArray[np.float64]:
+    return np.asarray(np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)))

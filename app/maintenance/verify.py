@@ -19,7 +19,7 @@ from app.maintenance.findings import Finding
 from app.maintenance.gallery_checks import gallery_findings
 from app.maintenance.table_checks import table_findings
 from app.problems import DamagedFile, NotFound
-from app.storage.lance_table import Table
+from app.storage.lance_table import Table, TableGone
 
 _LOOKS = 3
 
@@ -54,9 +54,14 @@ def _settled(look: Callable[[], Seen], check: Callable[[Seen], Iterator[Finding]
     """The findings about something that was the same before and after it was checked; none where it was deleted."""
     findings: list[Finding] = []
     try:
-        for _ in range(_LOOKS):
+        for number in range(1, _LOOKS + 1):
             before = look()
-            findings = list(check(before))
+            try:
+                findings = list(check(before))
+            except TableGone:  # which the next look tells the reason of
+                if number == _LOOKS:
+                    raise
+                continue
             if not findings or look() == before:
                 break
     except NotFound:

@@ -10,13 +10,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.problems import Problem
 from app.storage.away import is_away
-from app.storage.lance_table import VersionGone, is_conflict
+from app.storage.lance_table import TableGone, VersionGone, is_conflict
 from models.portable import ArtifactError
 
 UNLIKELY_TO_HEAL = 70
 """The exit status of a step that an exception ended which may well come again (sysexits' EX_SOFTWARE)."""
 
-_MAY_HEAL = (OSError, DisconnectionError, PoolTimeout, VersionGone)
+_MAY_HEAL = (OSError, DisconnectionError, PoolTimeout, VersionGone, TableGone)
 _OF_THE_DATA = (ArithmeticError, ValueError, ArtifactError)
 _LINEAR_ALGEBRA = "LinAlgError"
 """How numpy's and torch's exceptions are called; torch's is of no public class."""

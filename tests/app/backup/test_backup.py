@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from app.backup.database_copy import NotEmpty
 from app.backup.manifest import NAME, NotABackup
 from app.backup.service import CannotBackUp, back_up, check, restore
 from app.settings import Settings
+from app.storage.removal import REMOVED
 from tests.services import postgres_database
 from tests.serving import serving
 
@@ -154,6 +156,18 @@ def test_what_is_no_backup_is_refused(tmp_path: Path, written: str | None, said:
         (tmp_path / NAME).write_text(written)
     with pytest.raises(NotABackup, match=said):
         restore(tmp_path, Settings(data_dir=tmp_path / "new"))
+
+
+def test_what_the_removal_of_a_gallery_left_behind_is_in_no_backup(
+    client: httpx.Client, each_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)  # as where the process died before
+        assert client.delete("/galleries/empty").status_code == 204
+    left = [path.name for path in each_settings.galleries_dir.iterdir() if path.name.endswith(REMOVED)]
+    assert len(left) == 1
+    manifest = back_up(each_settings, tmp_path / "backup")
+    assert not [file.path for file in manifest.files if REMOVED in file.path]
 
 
 def test_a_gallery_that_is_deleted_while_it_is_copied_is_in_no_backup(

@@ -49,6 +49,30 @@ def test_no_row_above_the_floor_is_missed_where_answers_are_exact(by_axes: bool,
 
 
 @pytest.mark.parametrize("score", SCORES)
+def test_of_rows_that_are_nearly_the_same_the_furthest_out_is_found(score: Distance) -> None:
+    """Their groups are so small that a search in float32 may see no distance at all to their centroids."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((100, WIDE))
+    centres = (centres / np.linalg.norm(centres, axis=1, keepdims=True))[random.integers(100, size=LEAST_REDUCED + 8)]
+    vectors = (centres + 4e-5 * random.standard_normal(centres.shape)).astype(np.float32)
+    rows, some = grouped(vectors, len(vectors)), random.integers(len(vectors), size=1_000)
+    assert rows.groups is not None
+    centroids = rows.groups.centroids
+    nearest = np.argmax(vectors[some] @ centroids.T - np.square(centroids).sum(axis=1) / 2, axis=1)
+    out = vectors[some] - centroids[nearest]
+    out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-30)
+    queries = (vectors[some] + 0.3 * out if score == "l2" else out + 0.6 * vectors[some]).astype(np.float32)
+    expected = block(vectors).search(queries, 1, score)
+    assert_same(rows.search(queries, 1, score, floor=expected.scores[:, -1]), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_few_rows_can_be_grouped(count: int) -> None:
+    groups = Groups.learned(unlike(np.random.default_rng(5), count))
+    assert groups.count == count
+
+
+@pytest.mark.parametrize("score", SCORES)
 def test_most_groups_of_rows_in_clusters_are_passed_over_with_certainty(score: Distance) -> None:
     random = np.random.default_rng(2)
     centres = 5 * random.standard_normal((40, WIDE))
@@ -71,10 +95,46 @@ def written(options: IndexOptions, vectors: Vectors, folder: Path) -> LiveIndex:
     index = LiveIndex("cosine", WIDE, snapshot=Snapshot.load(path))
     for number, part in enumerate(np.array_split(rows[PUBLISHED:], 4)):
         index.upsert(part, vectors[part], version=2 + number)
-        for thread in threading.enumerate():
-            if thread.name == ARRANGING:
-                thread.join()
+        wait_until_arranged()
     return index
+
+
+def wait_until_arranged() -> None:
+    for thread in threading.enumerate():
+        if thread.name == ARRANGING:
+            thread.join()
+
+
+def test_rows_that_a_newer_snapshot_does_not_hold_are_grouped_again_without_another_write(tmp_path: Path) -> None:
+    vectors = alike(np.random.default_rng(6), PUBLISHED + WRITTEN)
+    index = written(EVERY_ROW, vectors, tmp_path / "before")
+    rows = [(np.arange(PUBLISHED), vectors[:PUBLISHED])]
+    path = publish(tmp_path / "after", rows, metric="cosine", dimension=WIDE, version=1, options=EVERY_ROW)
+    index.swap(Snapshot.load(path))
+    wait_until_arranged()
+    delta = index.frozen()._state.delta
+    assert delta.ranked.count == WRITTEN
+    assert delta.groups is not None
+    assert delta.groups.count >= LEAST_REDUCED
+
+
+def test_looking_for_axes_is_tried_again_after_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+
+    def out_of_memory(_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr(np.linalg, "eigh", out_of_memory)
+        index = written(EVERY_ROW, alike(np.random.default_rng(7), PUBLISHED + WRITTEN), tmp_path)
+    assert {failure.exc_type for failure in failures} == {MemoryError}
+    assert index.frozen()._state.delta.reduced is None
+    index.remove(np.array([PUBLISHED]), version=9)
+    wait_until_arranged()
+    delta = index.frozen()._state.delta
+    assert delta.reduced is not None
+    assert delta.groups is not None
 
 
 def test_above_a_graph_as_much_is_found_of_rows_written_since_as_it_promises_in_any_batch(tmp_path: Path) -> None:
@@ -94,6 +154,19 @@ def test_above_a_graph_as_much_is_found_of_rows_written_since_as_it_promises_in_
     for start in range(0, 200, 7):
         part = index.search(queries[start : start + 7], 10)
         np.testing.assert_array_equal(part.rows, found.rows[start : start + 7])
+
+
+def test_a_row_written_since_is_found_by_its_own_vector_among_many_that_are_nearly_the_same(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    centres = random.standard_normal((400, WIDE))[random.integers(400, size=PUBLISHED + WRITTEN)]
+    far = random.choice([0.05, 1.0], size=len(centres))[:, None]
+    vectors = (centres + far * random.standard_normal(centres.shape)).astype(np.float32)
+    index = written(GRAPH, vectors, tmp_path)
+    groups = index.frozen()._state.delta.groups
+    assert groups is not None
+    assert groups.reach < EXACT_REACH
+    own = np.arange(PUBLISHED, len(vectors), 10)
+    np.testing.assert_array_equal(index.search(vectors[own], 1).rows[:, 0], own)
 
 
 def test_above_published_rows_that_are_all_compared_nothing_is_missed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DisconnectionError, IntegrityError, OperationalError,
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.problems import NotFound, Unavailable
-from app.storage.lance_table import VersionGone
+from app.storage.lance_table import TableGone, VersionGone
 from models.portable import CorruptArtifact
 from workers.runtime.failure import may_heal, reason_of_data
 
@@ -56,6 +56,7 @@ def test_a_problem_is_told_in_its_own_words() -> None:
         DisconnectionError("gone"),
         PoolTimeout("all connections are taken"),
         VersionGone("gone"),
+        TableGone("galleries/g/items.lance"),
         ValueError("commit conflict: another writer"),
         OSError("Too many concurrent writers"),
         RuntimeError("Too many concurrent writers"),
