@@ -15,7 +15,7 @@ METRIC, REQUIREMENT = "cmc@1", "better_than_old"
 """What they are where they are left out."""
 
 
-def gate_of(metric: str, require: str) -> dict[str, Any]:
+def gate_body(metric: str, require: str) -> dict[str, Any]:
     """The gate as `POST /models/{id}/upgrade` takes it, which says what is wrong with it."""
     try:
         share = float(require)

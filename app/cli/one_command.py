@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.gate import METRIC, REQUIREMENT, GateMetric, Require, gate_of
+from app.cli.gate import METRIC, REQUIREMENT, GateMetric, Require, gate_body
 from app.cli.starting import start_upgrade
 
 
@@ -30,6 +30,6 @@ def upgrade_by_embedding(
     limits = {"money": budget, "tokens": budget_tokens, "items": budget_items}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     body: dict[str, Any] = {"to": to, "pairs": pairs, "text": text, "dry_run": dry_run}
-    body["gate"] = gate_of(gate_metric, require)
+    body["gate"] = gate_body(gate_metric, require)
     body |= {"budget": given} if given else {}
     start_upgrade(source, body, gallery, url, manual=manual, follow=follow)

@@ -7,7 +7,7 @@ import typer
 
 from app.cli.arguments import Id, Url
 from app.cli.client import Client
-from app.cli.gate import METRIC, REQUIREMENT, GateMetric, Require, gate_of
+from app.cli.gate import METRIC, REQUIREMENT, GateMetric, Require, gate_body
 from app.cli.options import json_object
 from app.cli.paths import path_to
 from app.cli.starting import start_upgrade
@@ -33,7 +33,7 @@ def start(
 ) -> None:
     """Starts an upgrade to a model that there is already; `train` trains one."""
     body: dict[str, Any] = {"to": to, "dataset": dataset, "method": method, "dry_run": dry_run}
-    body["gate"] = gate_of(gate_metric, require)
+    body["gate"] = gate_body(gate_metric, require)
     start_upgrade(source, body, gallery, url, manual=manual, follow=follow)
 
 

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.cli.gate import gate_of
+from app.cli.gate import gate_body
 from app.settings import Settings
 from tests.command import run_command
 from tests.e2e.user import checked, problem
@@ -132,6 +132,6 @@ def test_commands_take_the_gate_that_the_refusal_names(shop: httpx.Client) -> No
 
 
 def test_a_share_is_told_from_a_word() -> None:
-    assert gate_of("map", "0.5") == {"metric": "map", "require": {"at_least": 0.5}}
+    assert gate_body("map", "0.5") == {"metric": "map", "require": {"at_least": 0.5}}
     for word in ("better_than_old", "nan", "inf"):
-        assert gate_of("map", word) == {"metric": "map", "require": word}
+        assert gate_body("map", word) == {"metric": "map", "require": word}
