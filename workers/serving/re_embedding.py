@@ -35,7 +35,7 @@ class ReEmbedded(Protocol):
 
 
 @dataclass(frozen=True)
-class ItemsHere:
+class ReEmbeddedHere:
     """Of a gallery whose items lie here. field: of their payloads, which is embedded."""
 
     crosswalk: Crosswalk
@@ -57,7 +57,7 @@ class ItemsHere:
         return set(texts)
 
 
-class ItemsInStore:
+class ReEmbeddedInStore:
     """Of a gallery in a store of the user's own."""
 
     chosen_at_once = 65_536
