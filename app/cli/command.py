@@ -9,6 +9,7 @@ import typer
 from app.cli import resources
 from app.cli.authorization import take_key_file
 from app.cli.ending import described
+from app.cli.gate import METRIC, REQUIREMENT, GateMetric, Require
 from app.cli.keys import keys
 
 DataDir = Annotated[
@@ -162,12 +163,8 @@ def local(
         Literal["auto", "orthogonal", "ridge", "low_rank", "kernel_ridge", "residual_mlp", "fct"],
         typer.Option(help="How the crossing is learned."),
     ] = "auto",
-    gate_metric: Annotated[
-        str, typer.Option(help="Judged by: cmc@1, cmc@5, map or recall@10; or, of judged queries, ndcg@10 and such.")
-    ] = "cmc@1",
-    require: Annotated[
-        str, typer.Option(help="What it must reach: better_than_old, not_worse_than_old, or a share such as 0.85.")
-    ] = "better_than_old",
+    gate_metric: GateMetric = METRIC,
+    require: Require = REQUIREMENT,
     as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")] = False,
 ) -> None:
     """Learns, proves and applies a crossing from files alone, without a service.

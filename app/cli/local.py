@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.ending import give_up, refuse, told_in_one_line
+from app.cli.gate import gate_body
 from app.cli.settings import settings_or_end
 from app.demo.service import ended_by_signals
 from app.evaluations.schemas import RetrievalMetric
@@ -58,11 +59,7 @@ def run_local(
 def _gate(metric: str, require: str, queries: Path | None) -> dict[str, Any]:
     """The gate as upgrades are asked it; one that there is not, or that nothing can tell, ends the command."""
     by_label = ", ".join(get_args(RetrievalMetric))
-    try:
-        asked: object = {"at_least": float(require)}
-    except ValueError:
-        asked = require
-    gate = {"metric": metric, "require": asked}
+    gate = gate_body(metric, require)
     try:
         Gate.model_validate(gate)
     except ValidationError as error:

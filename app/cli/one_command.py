@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.gate import METRIC, REQUIREMENT, GateMetric, Require, gate_body
 from app.cli.starting import start_upgrade
 
 
@@ -16,6 +17,8 @@ def upgrade_by_embedding(
     budget: Annotated[float | None, typer.Option(help="Most money that embedding may cost.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(help="Most tokens that may be embedded.")] = None,
     budget_items: Annotated[int | None, typer.Option(help="Most texts that may be embedded.")] = None,
+    gate_metric: GateMetric = METRIC,
+    require: Require = REQUIREMENT,
     manual: Annotated[bool, typer.Option("--manual", help="Stop at `ready`; switch later.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the report.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show progress until it settles.")] = False,
@@ -27,5 +30,6 @@ def upgrade_by_embedding(
     limits = {"money": budget, "tokens": budget_tokens, "items": budget_items}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     body: dict[str, Any] = {"to": to, "pairs": pairs, "text": text, "dry_run": dry_run}
+    body["gate"] = gate_body(gate_metric, require)
     body |= {"budget": given} if given else {}
     start_upgrade(source, body, gallery, url, manual=manual, follow=follow)

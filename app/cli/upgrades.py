@@ -7,6 +7,7 @@ import typer
 
 from app.cli.arguments import Id, Url
 from app.cli.client import Client
+from app.cli.gate import METRIC, REQUIREMENT, GateMetric, Require, gate_body
 from app.cli.options import json_object
 from app.cli.paths import path_to
 from app.cli.starting import start_upgrade
@@ -23,6 +24,8 @@ def start(
     method: Annotated[
         str, typer.Option(help="auto, orthogonal, ridge, low_rank, kernel_ridge, residual_mlp or fct.")
     ] = "auto",
+    gate_metric: GateMetric = METRIC,
+    require: Require = REQUIREMENT,
     manual: Annotated[bool, typer.Option("--manual", help="Stop at `ready`; switch later.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the report.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show progress until it settles.")] = False,
@@ -30,6 +33,7 @@ def start(
 ) -> None:
     """Starts an upgrade to a model that there is already; `train` trains one."""
     body: dict[str, Any] = {"to": to, "dataset": dataset, "method": method, "dry_run": dry_run}
+    body["gate"] = gate_body(gate_metric, require)
     start_upgrade(source, body, gallery, url, manual=manual, follow=follow)
 
 

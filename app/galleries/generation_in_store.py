@@ -23,7 +23,7 @@ _BATCH_ROWS = 8192
 
 
 @dataclass(frozen=True)
-class GenerationInStore:
+class GenerationNowInStore:
     """Of items that are as they were when the generation was last caught up with them: what was written, or changed,
     since is none of them. Each call is a pass over the store, and raises GalleryStoreAway or StoreChanged where it
     cannot be read. folder: of the target's ledger."""

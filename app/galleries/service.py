@@ -17,7 +17,7 @@ from app.artifacts.shared import SharedArtifacts
 from app.failpoints import Failpoint, reached
 from app.galleries import generations, schemas
 from app.galleries.elsewhere import Elsewhere, opened
-from app.galleries.generation_in_store import GenerationInStore
+from app.galleries.generation_in_store import GenerationNowInStore
 from app.galleries.generation_now import GenerationNow, TransformedNow
 from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo, InStore
 from app.galleries.lineage import Lineage
@@ -170,7 +170,7 @@ class Galleries:
         lineage = self.lineage(info, generation.number, uncertainty=True)
         if info.elsewhere is None or generation.in_store is None:
             return GenerationNow.of(self.store(info), lineage, generation.number, generation.store_version or 0)
-        return GenerationInStore(
+        return GenerationNowInStore(
             self._stores, info.elsewhere, lineage, generation.in_store.target, self.targets_folder(info.folder)
         )
 

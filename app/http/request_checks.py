@@ -33,8 +33,7 @@ class RequestChecks:
     """The dependency. It remembers the parameters of the routes that it has seen."""
 
     def __init__(self) -> None:
-        self._parameters: dict[str, tuple[str, ...]] = {}
-        self._numbers: dict[str, dict[str, type[int] | type[float]]] = {}
+        self._parameters: dict[str, tuple[tuple[str, ...], dict[str, type[int] | type[float]]]] = {}
 
     async def __call__(self, request: Request) -> None:
         route = request.scope["route"]
@@ -46,11 +45,10 @@ class RequestChecks:
         await _check_body(request, route)
 
     def _check_query(self, request: Request, route: APIRoute) -> None:
-        known = self._parameters.get(route.unique_id)
-        if known is None:
-            known = self._parameters[route.unique_id] = tuple(dict.fromkeys(query_parameters(route.dependant)))
-            self._numbers[route.unique_id] = dict(_numbers(route.dependant))
-        numbers = self._numbers[route.unique_id]
+        if route.unique_id not in self._parameters:  # at once: applications in other threads ask the same dependency
+            names = tuple(dict.fromkeys(query_parameters(route.dependant)))
+            self._parameters[route.unique_id] = names, dict(_numbers(route.dependant))
+        known, numbers = self._parameters[route.unique_id]
         given: set[str] = set()
         for name, value in _query(request.scope["query_string"]):
             if name not in known:

@@ -18,6 +18,7 @@ from app.upgrades.compatible_request import CompatibleUpgrade
 from app.upgrades.enough import refuse_too_few_pairs, with_items
 from app.upgrades.forward_request import ForwardUpgrade
 from app.upgrades.judged import of_queries_alone, refuse_gate_without_queries
+from app.upgrades.labelled import refuse_gate_without_labels
 from app.upgrades.request import UpgradeRequest
 from app.upgrades.rows import named
 from app.upgrades.states import UpgradeState
@@ -114,6 +115,10 @@ class UpgradeChecks:
     def pairs(self, session: Session, source: str, request: ForwardUpgrade, galleries: Sequence[str]) -> None:
         """Raises Unprocessable for a dataset that is sure to have too few pairs to learn from, or to judge on."""
         refuse_too_few_pairs(self._galleries, self._datasets, session, source, request, galleries)
+
+    def labels(self, session: Session, source: str, request: ForwardUpgrade, galleries: Sequence[str]) -> None:
+        """Raises Unprocessable for a gate that is sure not to be told, since nothing says which answers are right."""
+        refuse_gate_without_labels(self._galleries, self._datasets, session, source, request, galleries)
 
     def in_space(self, session: Session, source: str, galleries: Sequence[str]) -> None:
         """Raises NotFound, and Unprocessable for a gallery in the space of another model."""

@@ -32,7 +32,8 @@ class Gate(BaseModel):
         Field(
             description="By label: `cmc@1`, `cmc@5`, `map`, `recall@10`. By judged queries, where the dataset holds "
             "some: `ndcg@k`, `mrr@k`, `recall@k`, `precision@k`, `hit_rate@k`, `map`; `cmc@k` is read as `hit_rate@k`. "
-            "Without labels, only `recall@10` can be told: how much of what embedding everything anew would find."
+            "Without labels, only `recall@10` can be told: how much of what embedding everything anew would find. "
+            "Another is refused where no item, row or judged query says what is right, unless it is a dry run."
         ),
     ] = "cmc@1"
     require: Literal["better_than_old", "not_worse_than_old"] | AtLeast = "better_than_old"

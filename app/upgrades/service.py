@@ -89,6 +89,7 @@ class Upgrades:
         self._checks.free(session, row.galleries, caller)
         if isinstance(request, ForwardUpgrade):
             self._checks.pairs(session, source, request, row.galleries)
+            self._checks.labels(session, source, request, row.galleries)
             self._embedding.pairs(session, request)
             request = self._with_dataset(session, row.id, request)
         row.request = request.model_dump(mode="json")

@@ -18,8 +18,8 @@ Requirement = Literal["better_than_old", "not_worse_than_old", "at_least"]
 
 MARGIN = 0.01  # how far under the old model "not worse" may reach
 NEIGHBOURS_DECIDE = (
-    "If you know that the new model is the better one, ask for as much of that as is enough: a gate of the metric"
-    " recall@10 that requires `at_least` a share."
+    "If you know that the new model is the better one, say how much is enough of what embedding everything anew would"
+    " find: a gate of the metric recall@10 that requires `at_least` a share."
 )
 NAMED = 5  # groups spelled out in a reason; the report lists all
 

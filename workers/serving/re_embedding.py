@@ -38,7 +38,7 @@ class ReEmbedded(Protocol):
 
 
 @dataclass(frozen=True)
-class ItemsHere:
+class ReEmbeddedHere:
     """Of a gallery whose items lie here. field: of their payloads, which is embedded."""
 
     crosswalk: Crosswalk
@@ -62,7 +62,7 @@ class ItemsHere:
     def end(self) -> None: ...
 
 
-class ItemsInStore:
+class ReEmbeddedInStore:
     """Of a gallery in a store of the user's own."""
 
     chosen_at_once = 65_536

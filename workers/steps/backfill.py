@@ -13,7 +13,7 @@ from app.galleries.traffic import FoundCounts
 from app.problems import NotFound
 from workers.context import StepContext, StepFailed
 from workers.embedders.opening import OpenedEmbedder, opened_embedder
-from workers.serving.re_embedding import ItemsHere, ItemsInStore, ReEmbedded
+from workers.serving.re_embedding import ReEmbedded, ReEmbeddedHere, ReEmbeddedInStore
 
 _AT_ONCE = {"text": 2_048, "image": 256}
 """Items that are embedded and stored at a time, by what is embedded of them: images are held whole. The order is worked
@@ -47,9 +47,9 @@ def _embedder(crosswalk: Crosswalk, order: BackfillOrder) -> ModelEmbedder:
 def _items(crosswalk: Crosswalk, order: BackfillOrder, reads: EmbedderInput) -> ReEmbedded:
     info = crosswalk.galleries.info(order.gallery)
     if info.elsewhere is not None:
-        return ItemsInStore(crosswalk, order.gallery, order.generation, order.asked.text, reads)
+        return ReEmbeddedInStore(crosswalk, order.gallery, order.generation, order.asked.text, reads)
     model = info.generations[order.generation].space.model
-    return ItemsHere(crosswalk, order.gallery, model, order.asked.text, reads, _AT_ONCE[reads])
+    return ReEmbeddedHere(crosswalk, order.gallery, model, order.asked.text, reads, _AT_ONCE[reads])
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.requests import Request
 
-from app.http.request_checks import query_parameters, takes_body
+from app.http import request_checks
+from app.http.request_checks import RequestChecks, query_parameters, takes_body
 from app.main import create_app
+from app.problems import Unprocessable
 from app.settings import Settings
 from app.uploads import media_types
 
@@ -295,3 +301,28 @@ def test_a_number_in_a_url_is_written_in_decimal_digits(shared_client: httpx.Cli
         url = path.replace("{", "").replace("}", "")
         problem = _refused(shared_client.request(method, url, params={name: number}))
         assert name in [error["parameter"] for error in problem["errors"]], (method, path)
+
+
+def test_a_route_may_be_asked_for_the_first_time_by_two_applications_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dependency is one for all applications of a process, whose event loops may be in several threads."""
+    checks = RequestChecks()
+    route = next(route for _, path, route in ROUTES if path == "/search" and "GET" in (route.methods or ()))
+    request = Request({"type": "http", "path": "/search", "headers": [], "query_string": b"k=ten", "route": route})
+    work_out, refusals = request_checks._numbers, []
+
+    def meanwhile(dependant: Dependant) -> Iterator[tuple[str, type[int] | type[float]]]:
+        monkeypatch.undo()
+        with ThreadPoolExecutor(1) as other:
+            refusals.append(other.submit(_refusal, checks, request).result())
+        return work_out(dependant)
+
+    monkeypatch.setattr(request_checks, "_numbers", meanwhile)
+    refusals.append(_refusal(checks, request))
+    assert [len(refusals), refusals[0]] == [2, refusals[1]]
+    assert "`k`" in refusals[0]
+
+
+def _refusal(checks: RequestChecks, request: Request) -> str:
+    with pytest.raises(Unprocessable) as refused:
+        anyio.run(checks, request)
+    return refused.value.detail

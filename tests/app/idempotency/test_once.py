@@ -106,7 +106,9 @@ def upgradable(client: httpx.Client) -> httpx.Client:
         assert client.post("/models", json=body | {"metric": "cosine"}).is_success
     assert client.post("/galleries", json={"id": "faq", "model": "old"}).is_success
     assert client.post("/datasets", json={"id": "pairs"}).is_success
-    assert client.put("/galleries/faq/items?model=old", json=[{"id": "a", "embedding": [1, 0]}]).is_success
+    assert client.put(
+        "/galleries/faq/items?model=old", json=[{"id": "a", "embedding": [1, 0], "label": "x"}]
+    ).is_success
     rows = [{"id": one, "embeddings": {"old": [1, 0], "new": [0, 1, 0]}} for one in "abcdefgh"]
     assert client.put("/datasets/pairs/rows", json={"rows": rows}).is_success
     return client

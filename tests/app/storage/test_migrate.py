@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
 import app
+from app.failpoints import Failpoint
 from app.galleries.generations import TargetOrder
 from app.jobs.tables import JobRow
 from app.settings import Settings
@@ -143,4 +144,21 @@ def test_what_an_older_release_was_about_to_drop_is_still_dropped(empty: Databas
     assert TargetOrder.from_json(jobs["waits"]) == TargetOrder.from_json(jobs["runs"]) == drop
     assert jobs["ended"] == order
     assert jobs["new"]["folder"] == "faq-1234abcd"
+    empty.close()
+
+
+def test_a_migration_that_was_cut_off_leaves_nothing_behind_and_is_done_by_the_next(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(_: Failpoint) -> None:
+        raise ConnectionAbortedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.storage.migrate.reached", cut_off)
+        with pytest.raises(ConnectionAbortedError):
+            migrate(empty)
+    assert inspect(empty.engine).get_table_names() == []
+    assert pending(empty)
+    migrate(empty)
+    assert not pending(empty)
     empty.close()

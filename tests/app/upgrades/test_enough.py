@@ -25,7 +25,7 @@ def shop(client: httpx.Client) -> httpx.Client:
 
 
 def _items(client: httpx.Client, *ids: str) -> None:
-    rows = [{"id": one, "embedding": VECTOR["old"]} for one in ids]
+    rows = [{"id": one, "embedding": VECTOR["old"], "label": "one"} for one in ids]
     checked(client.put("/galleries/shop/items?model=old", json=rows))
 
 
@@ -48,7 +48,8 @@ def test_an_empty_gallery_is_refused_and_an_unnamed_one_left_out(shop: httpx.Cli
     assert "empty" in _refused(shop)["detail"]
     assert "empty" in _refused(shop, galleries=None)["detail"]
     checked(shop.post("/galleries", json={"id": "full", "model": "old"}))
-    checked(shop.put("/galleries/full/items?model=old", json=[{"id": "a", "embedding": VECTOR["old"]}]))
+    item = {"id": "a", "embedding": VECTOR["old"], "label": "one"}
+    checked(shop.put("/galleries/full/items?model=old", json=[item]))
     assert "empty" in _refused(shop, galleries=["full", "shop"])["detail"]
     started = checked(shop.post("/models/old/upgrade", json=ASKED | {"galleries": None}), 202)
     assert started["galleries"] == ["full"]
