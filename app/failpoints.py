@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -152,7 +153,8 @@ class _Armed:
         if trigger is None or (trigger.point, trigger.kind) != (point, self.kind):
             return
         if self._journal.read_bytes().splitlines(keepends=True).count(line) == trigger.time:
-            os.kill(os.getpid(), signal.SIGKILL if trigger.action == "kill" else signal.SIGSTOP)
+            # To this thread: another would hear of a stop first, and this one go on until it has.
+            signal.pthread_kill(threading.get_ident(), signal.SIGKILL if trigger.action == "kill" else signal.SIGSTOP)
 
 
 _armed: _Armed | None = None

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger, arm
+from tests.waiting import wait_until
 
 PROGRAM = """
 from app.failpoints import Failpoint, arm, reached
@@ -16,6 +18,17 @@ arm("step")
 for _ in range(3):
     reached(Failpoint.INDEX_RENAMED)
 print("alive")
+"""
+IN_A_THREAD = """
+import threading
+from app.failpoints import Failpoint, arm, reached
+arm("step")
+def work():
+    reached(Failpoint.INDEX_RENAMED)
+    print("went on", flush=True)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
 """
 
 
@@ -35,6 +48,16 @@ def test_a_process_dies_at_the_time_named_counted_over_processes_and_only_once(t
     assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "")
     assert run(journal, "index.renamed@step*5=kill").stdout == "alive\n"
     assert journal.read_text() == "step index.renamed\n" * 8
+
+
+def test_a_thread_stops_where_it_is(tmp_path: Path) -> None:
+    variables = os.environ | {JOURNAL: str(tmp_path / "journal"), FAILPOINT: "index.renamed@step*1=stop"}
+    command = [sys.executable, "-c", IN_A_THREAD]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "the process to stop")
+        process.kill()
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
 
 
 def test_another_kind_of_process_goes_on(tmp_path: Path) -> None:

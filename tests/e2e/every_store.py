@@ -123,16 +123,18 @@ class StoreUser:
         vector = self._draw.normal(size=self.place.dimension).astype(np.float32)
         vector /= np.linalg.norm(vector)
         if self.done % 3 == 0:
-            self.insert(self._unused.pop(0), vector)
+            self.insert(self.unused(), vector)
         elif self.done % 3 == 1:
             self.change(some, vector)
         else:
-            self._touched.add(some)
             self._unused.append(some)
-            del self.items[some]
-            self.place.delete([some])
+            self.delete(some)
         self.done += 1
         self._last = time.monotonic()
+
+    def unused(self) -> str:
+        """An id that no item has."""
+        return self._unused.pop(0)
 
     def insert(self, id: str, vector: Floats) -> None:
         self._touched.add(id)
@@ -143,6 +145,11 @@ class StoreUser:
         self._touched.add(id)
         self.items[id] = replace(self.items[id], vector=vector)
         self.place.change(self.items[id])
+
+    def delete(self, id: str) -> None:
+        self._touched.add(id)
+        del self.items[id]
+        self.place.delete([id])
 
     def finds_all_as_it_wrote_it(self) -> bool:
         """Whether the items are those that it knows of, and what it has not changed is what it was bit for bit."""
@@ -204,7 +211,13 @@ def same(found: Vectors, wanted: Vectors) -> bool:
 
 
 def _by_id(batches: Iterator[pa.RecordBatch]) -> Vectors:
-    return {id: vector for batch in batches for id, vector in vectors_by_id(batch).items()}
+    vectors: Vectors = {}
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows - batch.column("vector").null_count
+        vectors |= vectors_by_id(batch)
+    assert rows == len(vectors), "an item is there twice"
+    return vectors
 
 
 def _item(id: str, vector: Floats, label: str) -> UserItem:

@@ -64,7 +64,7 @@ class Service:
         if self._killed:
             self._expire_leases()
         self._run("serve", "--port", str(self._port), *self._options)
-        wait_until(self._ready, "the service to be ready", last=self._last_log)
+        wait_until(self._ready, "the service to be ready", last=self.last_log)
         if self._distributed:
             self._run("worker")
         return self
@@ -104,6 +104,9 @@ class Service:
             return step if step is not None and step.status() == psutil.STATUS_STOPPED else None
         return None
 
+    def last_log(self) -> str:
+        return self._log.read_text()[-2000:]
+
     def _run(self, *command: str) -> None:
         if not self._interpreters:
             pid = crosswalk_zygote().start(command, self._environment, self._log)
@@ -121,9 +124,6 @@ class Service:
             process.wait(PATIENCE_SECONDS)
         self._processes.clear()
 
-    def _last_log(self) -> str:
-        return self._log.read_text()[-2000:]
-
     def _expire_leases(self) -> None:
         """What time would do: nobody who held one is alive."""
         database = Database(self._database_url)
@@ -134,7 +134,7 @@ class Service:
         self._killed = False
 
     def _ready(self) -> bool:
-        assert runs(self._processes[0]), self._last_log()
+        assert runs(self._processes[0]), self.last_log()
         try:
             return httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS, verify=NO_TLS).is_success
         except httpx.TransportError:

@@ -9,127 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
-from app.artifacts.folder import UpgradeArtifacts
-from app.composition import compose
 from app.settings import Settings
 from app.stores.protocol import StoreAway, Target
-from app.upgrades.states import UpgradeState
-from models.portable import Space, save_transformation, save_uncertainty
-from tests.app.crossings import affine, uncertainty
-from tests.e2e.every_store import KINDS, StoreUser, Vectors, choice, configured, same
-from tests.e2e.user import SETTLED, checked, problem
-from tests.embedding_server import EmbeddingServer, embedding_server
+from tests.e2e.every_store import KINDS, StoreUser, choice, configured, same
+from tests.e2e.store_owner import GALLERY, Owner, real
+from tests.e2e.user import problem
+from tests.embedding_server import embedding_server
 from tests.serving import serving
-from tests.upgrade_rows import FORWARD_REQUEST, store_upgrade
 from tests.waiting import wait_until
 from tests.workers.stepping import WorkerInside
-from tests.worlds import NEW, Floats
+from tests.worlds import NEW
 
-SAMPLE, BUDGET, CHANGES = 20, 10, 9
-GALLERY, UPGRADE = "theirs", "upg"
-
-
-class Owner:
-    """The user, as a client of the service."""
-
-    def __init__(self, user: StoreUser, client: httpx.Client, settings: Settings, embedder: EmbeddingServer) -> None:
-        self.user, self.client, self.settings, self.embedder = user, client, settings, embedder
-        old, new = Space("old", user.place.dimension, "cosine"), Space("new", NEW, "cosine")
-        self.crossing = affine(old, new)
-        for space in (old, new):
-            more = {"embedder": {"connection": "reader"}} if space is new else {}
-            self.post("/models", {"id": space.model, "dimension": space.dimension, "metric": "cosine", **more}, 201)
-
-    def get(self, url: str, **query: Any) -> Any:
-        return checked(self.client.get(url, params=query))
-
-    def post(self, url: str, body: object = None, status: int | None = None) -> Any:
-        return checked(self.client.post(url, json=body), status)
-
-    def register(self) -> None:
-        body = {"id": GALLERY, "model": "old", "store": self.user.registration()}
-        self.post("/galleries", body, 201)
-        self.post("/galleries", body, 200)
-
-    def has_a_crossing_accepted(self) -> None:
-        """As if it had been learned from pairs, and proved: what is left of the upgrade begins."""
-        crosswalk = compose(self.settings)
-        files = UpgradeArtifacts(self.settings.artifacts_dir, UPGRADE)
-        for folder in (files.chosen, files.plain):
-            save_transformation(self.crossing, folder)
-        save_uncertainty(uncertainty(self.crossing), files.uncertainty)
-        request = {**FORWARD_REQUEST, "activate": "manually"}
-        store_upgrade(crosswalk.database, UPGRADE, UpgradeState.TRANSFORMING, [GALLERY], request=request)
-        with crosswalk.database.session() as session:
-            crosswalk.jobs.enqueue(session, "transform", UPGRADE)
-        crosswalk.close()
-
-    def waits_until_it_is_ready(self) -> None:
-        """The application goes on meanwhile, for so long: where a comparison takes longer than the time between two
-        changes, there are 20 of each pass."""
-        now: dict[str, Any] = {}
-
-        def settled() -> bool:
-            if self.user.done < CHANGES:
-                self.user.goes_on()
-            now.update(self.get(f"/upgrades/{UPGRADE}"))
-            return now["state"] in SETTLED and self.user.done >= 3
-
-        wait_until(settled, "the upgrade to settle", last=lambda: now)
-        assert now["state"] == "ready", now["reason"]
-
-    def does(self, action: str) -> dict[str, Any]:
-        return dict(self.post(f"/upgrades/{UPGRADE}/{action}"))
-
-    def follows(self) -> None:
-        checked(self.client.post(f"/galleries/{GALLERY}/follow"), 202)
-
-    @property
-    def made(self) -> dict[str, Any]:
-        """The generation that the upgrade made."""
-        (_, made) = self.get(f"/galleries/{GALLERY}/generations")["items"]
-        return dict(made)
-
-    @property
-    def target(self) -> Target:
-        return Target(self.made["in_store"]["target"], NEW, "cosine")
-
-    def h(self, old: Vectors) -> Vectors:
-        """Old vectors transformed."""
-        rows = self.crossing.apply(np.stack(list(old.values())))
-        return dict(zip(old, rows, strict=True))
-
-    def backfilled(self, **body: Any) -> dict[str, Any]:
-        """A backfill that is run, as it ends."""
-        url = f"/galleries/{GALLERY}/backfill"
-        run = self.post(url, body, 202)["id"]
-        now: dict[str, Any] = {}
-
-        def ended() -> bool:
-            now.update(self.get(f"{url}s/{run}"))
-            return now["state"] not in ("queued", "running")
-
-        wait_until(ended, "the backfill to end", last=lambda: now)
-        assert now["state"] == "done", now["reason"]
-        return now
+SAMPLE, BUDGET = 20, 10
 
 
 @pytest.fixture(params=KINDS.values(), ids=list(KINDS))
 def user(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreUser]:
     with request.param(tmp_path, lambda: request.getfixturevalue("postgres")) as place:
         yield StoreUser(place)
-
-
-def real(user: StoreUser) -> dict[str, Floats]:
-    """What the new model makes of each text."""
-    gallery = user.world.gallery
-    return {f"text of {id}": vector for id, vector in zip(gallery.id, gallery.new, strict=True)}
 
 
 @pytest.fixture
@@ -141,7 +42,9 @@ def owner(user: StoreUser, tmp_path: Path) -> Iterator[Owner]:
         connections.write_text("\n".join([*tables, embedder.connection("reader", batch=4)]))
         settings = Settings(data_dir=tmp_path / "data", connections=connections, device="cpu")
         with serving(settings, WorkerInside) as client:
-            yield Owner(user, client, settings, embedder)
+            owner = Owner(user, client, settings, embedder)
+            owner.register_models()
+            yield owner
 
 
 def test_gallery_is_upgraded_switched_back_and_forth_backfilled_and_left_as_its_application_wrote_it(
