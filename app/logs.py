@@ -13,6 +13,7 @@ _CHATTY = {
     "alembic": logging.WARNING,
     "celery": logging.WARNING,
     "elastic_transport": logging.ERROR,  # shows the addresses of stores that do not answer
+    "faiss.loader": logging.WARNING,  # tells at every start which builds of FAISS its wheel does not hold
     "httpx": logging.WARNING,
     "kombu": logging.ERROR,  # warns that memory:// names no host
     "uvicorn": logging.WARNING,

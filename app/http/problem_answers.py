@@ -48,6 +48,14 @@ _LOGGED = "crosswalk.logged"
 """The member of the ASGI scope that holds the error that was logged already, on its way out of a half-sent answer."""
 _OF_A_MEMBER = ("missing", WRONG)
 """The types of validation errors whose path ends in the name of a member, which the body may lack."""
+_SAID = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "model_type": "Input should be an object",
+    "model_attributes_type": "Input should be an object",
+    "dict_type": "Input should be an object",
+}
+"""What is said of validation errors, by type, where pydantic speaks of its own ways or of Python."""
 _BY_STATUS: Mapping[int, type[Problem]] = {
     kind.status: kind for kind in (BadRequest, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType)
 }
@@ -234,20 +242,30 @@ def _from_validation(error: RequestValidationError, request: Request) -> Problem
             if sent
             else "The body has no Content-Type; send application/json."
         )
-    errors = [_place_and_message(fault, error.body) for fault in faults[:_ERRORS_SHOWN]]
-    count = "One thing is" if len(faults) == 1 else f"{len(faults)} things are"
+    errors = _innermost([_place_and_message(fault, error.body) for fault in faults])
+    count = "One thing is" if len(errors) == 1 else f"{len(errors)} things are"
     where = errors[0].get("pointer") or errors[0].get("parameter")
     return Unprocessable(
-        f"{count} wrong with the request{', first' if len(faults) > 1 else ''}: {where or 'the body'}: "
+        f"{count} wrong with the request{', first' if len(errors) > 1 else ''}: {where or 'the body'}: "
         f"{errors[0]['message']}.",
-        errors=errors,
+        errors=errors[:_ERRORS_SHOWN],
     )
+
+
+def _innermost(errors: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Leaves out what is said of an object in which another error lies: of a member that may be a word or an object,
+    and is an object, pydantic says what is wrong inside, and that it is none of the words."""
+    around: set[str] = set()
+    for error in errors:
+        pointer = error.get("pointer", "")
+        around.update(pointer[:end] for end, sign in enumerate(pointer) if sign == "/" and end > 0)
+    return [error for error in errors if error.get("pointer") not in around]
 
 
 def _place_and_message(fault: Mapping[str, Any], body: Any) -> dict[str, str]:
     """An entry of `errors`: where (a JSON pointer into the body, or a parameter's name) and what, never the input."""
     place, *path = fault["loc"]
-    message = str(fault["msg"])
+    message = _SAID.get(fault["type"], str(fault["msg"]))
     if place == "body":
         if isinstance(body, (dict, list)):
             path = _members(path, body, missing=fault["type"] in _OF_A_MEMBER)

@@ -105,8 +105,10 @@ def test_a_wrong_parameter_is_named(shared_client: httpx.Client) -> None:
     ("upgrade", "pointers"),
     [
         ({"gate": {"require": "no_gate"}}, {"/gate/require"}),
-        ({"gate": {"require": {"at_least": "much"}}}, {"/gate/require", "/gate/require/at_least"}),
-        ({"gate": {"require": {}}}, {"/gate/require", "/gate/require/at_least"}),
+        ({"gate": {"require": {"at_least": "much"}}}, {"/gate/require/at_least"}),
+        ({"gate": {"require": {"at_least": 85}}}, {"/gate/require/at_least"}),
+        ({"gate": {"require": {"atleast": 0.85}}}, {"/gate/require/at_least", "/gate/require/atleast"}),
+        ({"gate": {"require": {}}}, {"/gate/require/at_least"}),
         ({"galleries": ["g", "G!"]}, {"/galleries/1"}),
         ({"literal['x']": 1}, {"/literal['x']"}),
     ],
@@ -118,6 +120,17 @@ def test_a_pointer_leads_into_the_body(
     answer = shared_client.post("/models/m/upgrade", json=body, headers={"Idempotency-Key": "k"})
     assert answer.status_code == 422, answer.text
     assert {error["pointer"] for error in answer.json()["errors"]} == pointers
+
+
+def test_what_is_wrong_is_said_plainly(shared_client: httpx.Client) -> None:
+    problem = shared_client.post("/models", json={"id": "m", "metric": "cosine", "dim": 3}).json()
+    assert problem["errors"] == [
+        {"pointer": "/dimension", "message": "is missing"},
+        {"pointer": "/dim", "message": "is not known here"},
+    ]
+    assert problem["detail"] == "2 things are wrong with the request, first: /dimension: is missing."
+    problem = shared_client.post("/models", json=[]).json()
+    assert problem["detail"] == "One thing is wrong with the request: the body: Input should be an object."
 
 
 def test_a_member_that_is_missing_has_a_pointer(shared_client: httpx.Client) -> None:
