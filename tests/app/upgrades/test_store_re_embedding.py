@@ -17,7 +17,7 @@ from app.storage.database import Database
 from app.stores.batches import item_batch, vector_array
 from tests.app.upgrades.store_switching import NEW, OLD, VECTORS, StoreGallery, TableGallery
 from tests.vector_table import TABLE
-from workers.serving.re_embedding import ItemsInStore
+from workers.serving.re_embedding import ReEmbeddedInStore
 
 A_SECOND, LATE = 15, "19"
 """How many may be written in a second, and an item whose turn comes after these."""
@@ -83,7 +83,7 @@ def test_what_a_backfill_wrote_is_indexed_by_a_store_that_has_to_be_asked(
         return int(found.num_unindexed_rows)
 
     assert unindexed() == 0
-    items = ItemsInStore(crosswalk, "faq", 2, "text", "text")
+    items = ReEmbeddedInStore(crosswalk, "faq", 2, "text", "text")
     assert items.keep(texts := items.texts(ids[:5]), REAL[:5]) == texts.keys() == set(ids[:5])
     assert unindexed() == 5
     items.end()
