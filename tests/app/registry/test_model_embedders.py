@@ -48,7 +48,7 @@ def test_a_model_shows_how_it_is_embedded_and_not_where(client: httpx.Client) ->
         ({"embedder": {"connection": "e6"}}, "/embedder/connection", "No connection that embeds is named 'e6'"),
         ({"embedder": {"connection": "nameless"}}, "/embedder/model", "which one to ask for"),
         ({"embedder": {"connection": "e5", "dimensions": 256}}, "/embedder/dimensions", "384 dimensions"),
-        ({"embedder": {"connection": "e5", "url": "http://elsewhere"}}, "/embedder/url", "not permitted"),
+        ({"embedder": {"connection": "e5", "url": "http://elsewhere"}}, "/embedder/url", "not known"),
         ({"embedder": {"connection": "e5", "query_prefix": "q: "}, "queries": "same"}, "/queries", "apart"),
         ({"embedder": {"connection": "e5", "query_input_type": "query"}, "queries": "same"}, "/queries", "apart"),
         (
