@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.stores.ledger import BEGUN, Noted
 from app.stores.protocol import Target
 from tests.crash.test_upgrade_killed import gone, killed
-from tests.e2e.every_store import KINDS, StoreUser, configured, same
+from tests.e2e.every_store import KINDS, StoreUser, configured, dropped, same
 from tests.e2e.service import Service
 from tests.e2e.store_owner import GALLERY, Owner, real
 from tests.embedding_server import embedding_server
@@ -135,7 +135,7 @@ def test_upgrade_goes_on_where_it_was(shop: Shop) -> None:
     owner.does("activate")
     owner.does("rollback")
     assert owner.client.delete(f"/galleries/{GALLERY}/generations/2").status_code == 204
-    wait_until(lambda: not user.new(target), "the new vectors to be dropped")
+    wait_until(lambda: dropped(user, target), "the new vectors to be dropped")
     wait_until(lambda: not shop.left_over(target), "all else of them to go", last=lambda: shop.left_over(target))
     assert user.finds_all_as_it_wrote_it()
 

@@ -16,7 +16,7 @@ import psycopg
 import pyarrow as pa
 
 from app.connections.file import ConfiguredConnection
-from app.stores.protocol import Store, Target, WrongPlace
+from app.stores.protocol import Store, StoreAway, Target, WrongPlace
 from tests.app.stores.chroma_world import ChromaWorld
 from tests.app.stores.contract import vectors_by_id
 from tests.app.stores.elasticsearch_world import ElasticsearchWorld
@@ -208,6 +208,14 @@ def same(found: Vectors, wanted: Vectors) -> bool:
     """Whether two stores' vectors have the same directions, but for rounding, for the same items."""
     one, other = directions(found), directions(wanted)
     return one.keys() == other.keys() and all(np.allclose(one[id], other[id], rtol=0, atol=1e-4) for id in one)
+
+
+def dropped(user: StoreUser, target: Target) -> bool:
+    """Whether the target holds nothing any more. One whose files go while it is read is about to be."""
+    try:
+        return not user.new(target)
+    except StoreAway:
+        return False
 
 
 def _by_id(batches: Iterator[pa.RecordBatch]) -> Vectors:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from app.settings import Settings
-from app.stores.protocol import StoreAway, Target
-from tests.e2e.every_store import KINDS, StoreUser, choice, configured, same
+from app.stores.protocol import Target
+from tests.e2e.every_store import KINDS, StoreUser, choice, configured, dropped, same
 from tests.e2e.store_owner import GALLERY, Owner, real
 from tests.e2e.user import problem
 from tests.embedding_server import embedding_server
@@ -87,14 +87,6 @@ def test_gallery_is_upgraded_switched_back_and_forth_backfilled_and_left_as_its_
     assert client.delete(f"/galleries/{GALLERY}/generations/2").status_code == 204
     wait_until(lambda: dropped(user, target), "the new vectors to be dropped")
     assert user.finds_all_as_it_wrote_it()
-
-
-def dropped(user: StoreUser, target: Target) -> bool:
-    """Whether the target holds nothing any more. One whose files go while it is read is about to be."""
-    try:
-        return not user.new(target)
-    except StoreAway:
-        return False
 
 
 def backfills_as_far_as_the_budget_goes(owner: Owner, target: Target) -> None:
