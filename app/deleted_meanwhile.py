@@ -25,6 +25,8 @@ def why_gone(crosswalk: Crosswalk, error: TableGone) -> Problem:
     if not owners:
         return NotFound("What this request is about was deleted while it was answered.")
     if place.name not in _OWN:
+        # Time and again for one table, it is lost, and no removal.
+        log.warning("a table was removed while it was read", table=error.uri)
         return Unavailable("What this request was reading has just been removed. Try again.")
     log.error("a table is missing", table=error.uri)
     return DamagedFile(f"{owners[0]} has lost a table: {error.uri} is not there.", file=error.uri)
