@@ -24,6 +24,8 @@ def _split(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several names, in a variable with commas between them."""
 
+IndexDevice = Literal["auto", "cpu", "cuda"]
+
 
 class Settings(BaseSettings):
     """Where things are kept, what is refused, and how hard the workers try.
@@ -215,6 +217,11 @@ class Settings(BaseSettings):
     )
     index_engine: Literal["faiss", "milvus"] = Field(
         default="faiss", description="What keeps the indexes: FAISS, in files under data_dir, or a Milvus server."
+    )
+    index_device: IndexDevice = Field(
+        default="auto",
+        description="Where workers build FAISS's inverted files: cuda is on NVIDIA GPUs, which takes faiss-gpu; auto, "
+        "there where FAISS sees one. Graphs are built, and everything is searched, by the processor.",
     )
     milvus_uri: str | None = Field(
         default=None,
