@@ -130,6 +130,12 @@ class Settings(BaseSettings):
         default=2.0, gt=0, description="Longest that a request waits for its turn; then it is answered 429."
     )
 
+    body_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Longest that nothing more of a request's body may come; then it is answered 408. How long the "
+        "whole of it takes does not matter.",
+    )
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")
     upload_memory_bytes: int = Field(
