@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock
+from app.index.device import comparing
 from app.index.exact import Propose, left_out
 from app.index.faiss_calls import CHUNK, faiss_metric, rising
 from app.index.protocol import IndexOptions, MemoryUse, Vectors
+from app.settings import IndexDevice
 from models.portable import Distance
 
 TRAINING_ROWS = 40  # per cluster
@@ -32,6 +34,7 @@ class InvertedFile:
 
     def __init__(self, index: faiss.IndexIVF) -> None:
         self._index = index
+        self._device: IndexDevice = "cpu"
         centroids = index.quantizer.reconstruct_n(0, index.nlist)
         longest = float(np.sqrt(np.square(centroids, dtype=np.float64).sum(axis=1).max()))
         none = np.empty(0, np.int64)
@@ -39,31 +42,38 @@ class InvertedFile:
         self._views = {metric: self._view(metric) for metric in self._metrics()}
 
     @classmethod
-    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> InvertedFile:
-        """vectors: (n, d) float32, n >= 1, as the index holds them; read in order, but for the sample clustered."""
+    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions, device: IndexDevice) -> InvertedFile:
+        """vectors: (n, d) float32, n >= 1, as the index holds them; read in order, but for the sample clustered.
+
+        device: where they, and what is added later, are compared with centroids. Raises DeviceFailed.
+        """
         n, d = vectors.shape
         nlist = options.nlist_for(n)
         size = min(n, nlist * TRAINING_ROWS, max(nlist, _TRAINING_BYTES // (4 * d)))
         chosen = np.sort(np.random.default_rng(SEED).choice(n, size, replace=False))
-        file = cls.trained(np.ascontiguousarray(vectors[chosen]), nlist, metric)
+        file = cls.trained(np.ascontiguousarray(vectors[chosen]), nlist, metric, device)
+        file._device = device
         file.add(vectors)
         return file
 
     @classmethod
-    def trained(cls, sample: Vectors, nlist: int, metric: Distance) -> InvertedFile:
-        """One without rows, whose clusters are learned from a sample (s, d), s ≥ nlist."""
-        return cls(cls._clustered(sample, nlist, metric))
+    def trained(cls, sample: Vectors, nlist: int, metric: Distance, device: IndexDevice) -> InvertedFile:
+        """One without rows, whose clusters are learned on a device from a sample (s, d), s ≥ nlist."""
+        return cls(cls._clustered(sample, nlist, metric, device))
 
     @classmethod
     def load(cls, path: Path, vectors: Vectors, metric: Distance) -> InvertedFile:
         return cls(read_lists_where_they_are(path))
 
     @classmethod
-    def _clustered(cls, sample: Vectors, nlist: int, metric: Distance) -> faiss.IndexIVF:
+    def _clustered(cls, sample: Vectors, nlist: int, metric: Distance, device: IndexDevice) -> faiss.IndexIVF:
         index = cls._empty(faiss.IndexFlat(sample.shape[1], faiss_metric(metric)), nlist, faiss_metric(metric))
         index.cp.seed, index.cp.min_points_per_centroid = SEED, 1
         index.cp.max_points_per_centroid = TRAINING_ROWS
-        index.train(sample)
+        with comparing(faiss.IndexFlat(sample.shape[1], faiss_metric(metric)), device) as centroids:
+            index.clustering_index = centroids
+            index.train(sample)
+            index.clustering_index = None
         return index
 
     @classmethod
@@ -86,8 +96,12 @@ class InvertedFile:
         return vectors
 
     def add(self, vectors: Vectors) -> None:
-        for start in range(0, len(vectors), CHUNK):
-            self._index.add(self._turned(np.ascontiguousarray(vectors[start : start + CHUNK])))
+        at = faiss.swig_ptr
+        with comparing(self._index.quantizer, self._device) as centroids:
+            for start in range(0, len(vectors), CHUNK):
+                part = self._turned(np.ascontiguousarray(vectors[start : start + CHUNK]))
+                nearest = centroids.search(part, 1)[1]
+                self._index.add_core(len(part), at(part), None, at(nearest))
         for view in self._views.values():
             view.ntotal = self._index.ntotal
 
