@@ -158,6 +158,16 @@ class LiveIndex:
     def versions(self, rows: RowIds) -> RowIds:
         return self._held(self._state, rows, None)
 
+    def versions_found(self, rows: RowIds) -> RowIds:
+        state = self._state
+        versions = np.full(len(rows), -1 if state.snapshot is None else state.snapshot.version)
+        state.restamps.over(rows, versions)
+        if len(state.slots):
+            slots = state.slots.of(rows)
+            in_delta = slots >= 0
+            versions[in_delta] = state.versions[slots[in_delta]]
+        return versions
+
     def held(self, rows: RowIds) -> Held:
         vectors = np.zeros((len(rows), self.dimension), np.float32)
         return Held(vectors, self._held(self._state, rows, vectors))
