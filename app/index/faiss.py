@@ -160,7 +160,8 @@ class LiveIndex:
 
     def versions_found(self, rows: RowIds) -> RowIds:
         state = self._state
-        versions = np.full(len(rows), -1 if state.snapshot is None else state.snapshot.version)
+        versions = np.full(len(rows), -1 if state.snapshot is None else state.base_since)
+        state.settled.over(rows, versions)
         state.restamps.over(rows, versions)
         if len(state.slots):
             slots = state.slots.of(rows)

@@ -1,4 +1,4 @@
-"""The parameters of `GET /search` read at once, where there is nothing to say about them.
+"""The parameters of a search read from its URL at once, where there is nothing to say about them.
 
 FastAPI takes about as long to solve a route's parameters and dependencies as the search itself. What is not understood
 here is no error: the route's own parameters decide then, and answer what is wrong.
@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from app.id_pattern import ID_PATTERN
 from app.search.routing import AskedRoute
+from app.uploads import media_types
 
 DEFAULT_K = 10
 
@@ -24,6 +25,8 @@ _VECTOR = re.compile(r"[A-Za-z0-9_=.,\[\]-]+")
 _ROUTES = frozenset(get_args(AskedRoute)) - {"reranked"}  # which waits for an embedder
 _BODY = {b"content-length", b"transfer-encoding"}
 _FILTER = re.compile(r"[ -*,-~]+")  # without a plus, which stands for a blank in URLs
+_NPY = [media_types.NPY.encode()]
+_ANY_VECTOR = b"&vector=0"
 _NEEDED, _TAKEN = {"gallery", "model", "vector"}, {"gallery", "model", "vector", "k", "route", "filter"}
 
 
@@ -58,6 +61,18 @@ def plain_query(scope: Scope) -> PlainQuery | None:
         named = cast("AskedRoute | None", route)
         return PlainQuery(given["gallery"], given["model"], given["vector"], int(k), named, filter)
     return None
+
+
+def plain_batch(scope: Scope) -> PlainQuery | None:
+    """What the URL says of queries in npy; None where their type is another, or anything needs a second look.
+
+    It may say of them what it may say of a single query, but for the vector.
+    """
+    headers = scope["headers"]
+    types = [value for name, value in headers if name == b"content-type"]
+    if types != _NPY or any(name == b"content-encoding" for name, _ in headers):
+        return None
+    return plain_query({"headers": [], "query_string": scope["query_string"] + _ANY_VECTOR})
 
 
 def _parameters(query: bytes) -> dict[str, str] | None:

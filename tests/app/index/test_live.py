@@ -233,7 +233,10 @@ class Life(RuleBasedStateMachine):
         assert len(self.index) == len(self.oracle.vectors)
         first = self.first_snapshot
         stamps = {row: -1 if version < 0 else max(version, first) for row, version in self.last.items()}
-        assert dict(zip(stamps, self.index.versions(np.array([*stamps], np.int64)).tolist(), strict=True)) == stamps
+        rows = np.array([*stamps], np.int64)
+        assert dict(zip(stamps, self.index.versions(rows).tolist(), strict=True)) == stamps
+        found = np.array([row for row, version in stamps.items() if version >= 0], np.int64)
+        assert self.index.versions_found(found).tolist() == [stamps[row] for row in found.tolist()]
         queries = np.array([[1, 0, 0], [1, -2, 3]], np.float32)
         for score in sorted(self.index.scores):
             assert_exact(self.index, self.oracle, queries, 4, score)

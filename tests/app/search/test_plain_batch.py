@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.search.plain_query import PlainQuery
-from app.search.quick_batches import plain_batch
+from app.search.plain_query import PlainQuery, plain_batch
 from app.settings import Settings
 from app.uploads.media_types import NPY
 from tests.app.search.test_plain_query import VALUES
