@@ -88,4 +88,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP_INSTALL) --constraint constraints.txt torch
 	@echo "  2 of 2: Crosswalk and what else it needs…"
 	@$(PIP_INSTALL) --constraint constraints.txt --editable ".[$(EXTRA),dev]"
+# What the tests have of Milvus brings faiss-cpu, into the same folder: the files of faiss-gpu are to be those that stay.
+	@if [ "$(EXTRA)" = gpu ]; then \
+	    $(PIP_INSTALL) --constraint constraints.txt --force-reinstall --no-deps faiss-gpu; fi
 	@touch $@

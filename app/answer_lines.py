@@ -50,7 +50,7 @@ def as_json(record: AnswerRecord) -> str:
 
 
 def _time(record: AnswerRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _shown(value: Any) -> str:

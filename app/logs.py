@@ -65,11 +65,12 @@ def configure_logging(log_format: Literal["console", "json"]) -> None:
 
 def log_answer(name: str, **members: Any) -> None:
     """Logs that a request was answered: `members` and what is bound to the context, as a line of the logger `name`."""
-    formatters = (handler.formatter for handler in logging.getLogger().handlers)
-    if not any(isinstance(formatter, _Redacting) and formatter.answers is not None for formatter in formatters):
+    logger, handlers = logging.getLogger(name), logging.getLogger().handlers
+    if any(isinstance(one.formatter, _Redacting) and one.formatter.answers is not None for one in handlers):
+        if logger.isEnabledFor(logging.INFO):
+            logger.handle(AnswerRecord(name, members | structlog.contextvars.get_contextvars()))
+    else:
         structlog.get_logger(name).info(ANSWERED, **members)
-    elif (logger := logging.getLogger(name)).isEnabledFor(logging.INFO):
-        logger.handle(AnswerRecord(name, members | structlog.contextvars.get_contextvars()))
 
 
 def _answer_lines(log_format: Literal["console", "json"]) -> Render | None:

@@ -77,7 +77,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
     # The last one added is the outermost.
     app.add_middleware(QuickAnswers)
-    app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes)
+    app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes, seconds=settings.body_seconds)
     app.add_middleware(Queues, lines=lines)
     app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
     app.add_middleware(HeadAsGet)

@@ -14,6 +14,7 @@ Problem
 │   ├── NoRoute               no way from the query's model to the gallery's generation
 │   ├── StoreChanged          a store of the user's own is not as the gallery says
 │   └── WrongState            the operation is not possible in this state
+├── BodyStopped 408           its client sends no more of it
 ├── TooLarge 413, UriTooLong 414, UnsupportedMediaType 415
 ├── UnknownHost 421           asked by a name that is not the service's
 ├── Unprocessable 422         understood, but wrong
@@ -162,6 +163,14 @@ class NoRoute(Conflict):
 class WrongState(Conflict):
     slug, title = "wrong-state", "The operation is not possible in this state"
     remedy = "Look at `state`, and wait or act as `detail` says."
+
+
+class BodyStopped(Problem):
+    status, slug, title = 408, "body-stopped", "The body stopped coming"
+    remedy = "Nothing was done. Send the whole request again."
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Connection": "close"})
 
 
 class TooLarge(Problem):

@@ -24,6 +24,8 @@ def _split(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several names, in a variable with commas between them."""
 
+IndexDevice = Literal["auto", "cpu", "cuda"]
+
 
 class Settings(BaseSettings):
     """Where things are kept, what is refused, and how hard the workers try.
@@ -128,6 +130,12 @@ class Settings(BaseSettings):
         default=2.0, gt=0, description="Longest that a request waits for its turn; then it is answered 429."
     )
 
+    body_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Longest that nothing more of a request's body may come; then it is answered 408. How long the "
+        "whole of it takes does not matter.",
+    )
     upload_limit_bytes: int = Field(default=2**30, gt=0, description="Largest body taken by a bulk upload.")
     upload_rows_limit: int = Field(default=10_000_000, gt=0, description="Most rows in one bulk upload.")
     upload_memory_bytes: int = Field(
@@ -215,6 +223,11 @@ class Settings(BaseSettings):
     )
     index_engine: Literal["faiss", "milvus"] = Field(
         default="faiss", description="What keeps the indexes: FAISS, in files under data_dir, or a Milvus server."
+    )
+    index_device: IndexDevice = Field(
+        default="auto",
+        description="Where workers build FAISS's inverted files: cuda is on NVIDIA GPUs, which takes faiss-gpu; auto, "
+        "there where FAISS sees one. Graphs are built, and everything is searched, by the processor.",
     )
     milvus_uri: str | None = Field(
         default=None,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from rich.console import Console
 from rich.table import Table
 
-from models.re_embedding.costs import COPIES, ReEmbeddingWork, UnitCosts, cost_of
+from models.re_embedding.costs import ReEmbeddingWork, UnitCosts, cost_of
 
 MEASURED_DIMENSION = 128
 _WIDTH = 2_048  # of FCT's trunk
@@ -117,6 +117,24 @@ def query_seconds(rates: UnitRates, rows: int, shard_rows: int, dimension: int) 
     return rates.search_seconds * growth * rows / shard_rows
 
 
+def lists_bytes(rows: int, dimension: int) -> int:
+    """What searches of a quantised inverted file look through: a byte a number, and the row's id."""
+    return rows * (dimension + _ROW_ID_BYTES)
+
+
+def bytes_held(rows: int, dimension: int) -> dict[str, int]:
+    """What lies on disks, by what it is."""
+    items = rows * 4 * dimension
+    generation, lists = items + rows * 17, lists_bytes(rows, dimension)
+    return {
+        "items (vectors as given)": items,
+        "a generation (transformed vectors)": generation,
+        "its index: vectors, and a byte a number to look through": items + lists,
+        "of it, what searches look through": lists,
+        "while an upgrade runs: items, two generations, two indexes": items + 2 * generation + 2 * (items + lists),
+    }
+
+
 def ways(rates: UnitRates, fleet: Fleet, rows: int, dimension: int, shard_rows: int) -> Iterator[WayOn]:
     """Every way on, the cheapest in GPUs first."""
     yield _way("pushed into queries (instant)", rates, fleet, rows, dimension, shard_rows, None, 0.0)
@@ -141,6 +159,7 @@ def _way(
     rewritten = rows if method is not None or share else 0
     transformed = rows if method is not None else 0
     written = cost_of(ReEmbeddingWork(embedded, transformed, rewritten), dimension, 0.0, UnitCosts()).bytes_written
+    written += lists_bytes(rewritten, dimension)
     # By one process, before the first unit: every file of the items is compared with its checksum.
     alone = rows * 4 * dimension / rates.checksum_bytes if method is not None else 0.0
     transforming = rows / transform_rows(rates, method, dimension) if method is not None else 0.0
@@ -179,15 +198,7 @@ def main() -> None:
 
 def _bytes(rows: int, dimension: int, shard_rows: int) -> Table:
     table = Table("what lies where", "bytes", "of one shard", title=f"{rows:,} × {dimension} float32")
-    vectors = rows * 4 * dimension
-    lines = {
-        "items (vectors as given)": vectors,
-        "a generation (transformed vectors)": vectors + rows * 17,
-        "its index: vectors, and a byte a number to look through": vectors + rows * (dimension + _ROW_ID_BYTES),
-        "of it, what searches look through": rows * (dimension + _ROW_ID_BYTES),
-        "while an upgrade runs: items, two generations, two indexes": vectors * (1 + 2 * COPIES),
-    }
-    for name, count in lines.items():
+    for name, count in bytes_held(rows, dimension).items():
         table.add_row(name, _size(count), _size(count * shard_rows / rows))
     return table
 

@@ -55,6 +55,8 @@ def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> No
     failpoints.arm("gateway")
     listener = _listen(host, port)
     _prepare(settings)
+    if settings.embedded:
+        _refuse_missing_gpu(settings)
     _reach_database(settings)
     if processes > 1:
         _serve_with_processes(settings, listener, _url(host, listener), processes)
@@ -137,6 +139,7 @@ def work(data_dir: Path | None) -> None:
         )
         raise typer.Exit(1)
     _prepare(settings)
+    _refuse_missing_gpu(settings)
     failpoints.arm("worker")
     _migrate(settings)
     run_worker(settings)
@@ -189,6 +192,18 @@ def _prepare(settings: Settings) -> None:
         configured_connections(settings.connections)
     except WrongConnections as error:
         give_up(f"The connections cannot be used: {error}.")
+
+
+def _refuse_missing_gpu(settings: Settings) -> None:
+    """Ends the command where indexes are to be built on a GPU and cannot be; for processes that have a worker."""
+    if settings.index_device != "cuda":
+        return
+    from app.index.device import DeviceFailed, on_gpus
+
+    try:
+        on_gpus(settings.index_device)
+    except DeviceFailed as problem:
+        give_up(str(problem))
 
 
 def _listen(host: str, port: int) -> socket.socket:

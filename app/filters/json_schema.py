@@ -13,8 +13,10 @@ _EXAMPLES: list[dict[str, Any]] = [
 _SEVERAL = {"type": "array", "minItems": 1, "items": {"$ref": f"{_COMPONENTS}/Filter"}}
 _ONE = {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}
 _VALUES: dict[str, Any] = {"type": "array", "minItems": 1, "items": _ONE}
+_TEXTS: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"type": "string"}}
 _END = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 _CONDITIONS = {"$ref": f"{_COMPONENTS}/FilterConditions"}
+_TEXT_CONDITIONS = {"$ref": f"{_COMPONENTS}/FilterTextConditions"}
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Filter": {
@@ -25,10 +27,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         f"dot itself: ``payload.`a.b` ``. At most {MOST_CONDITIONS} conditions, {MOST_VALUES:,} values in lists, and "
         f"{DEEPEST} levels of `and`, `or` and `not`.",
         "properties": {
-            "id": _CONDITIONS,
-            "label": _CONDITIONS,
-            "ids": _VALUES | {"minItems": 0, "description": "Short for `in` of `id`."},
-            "labels": _VALUES | {"minItems": 0, "description": "Short for `in` of `label`."},
+            "id": _TEXT_CONDITIONS,
+            "label": _TEXT_CONDITIONS,
+            "ids": _TEXTS | {"minItems": 0, "description": "Short for `in` of `id`."},
+            "labels": _TEXTS | {"minItems": 0, "description": "Short for `in` of `label`."},
             "and": _SEVERAL | {"description": "Each of these must hold."},
             "or": _SEVERAL | {"description": "One of these must hold."},
             "not": {"$ref": f"{_COMPONENTS}/Filter", "description": "This must not hold."},
@@ -50,6 +52,22 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "lt": _END | {"description": "Less than this number; or before this string, by code points."},
             "lte": _END | {"description": "As `lt`, or equal."},
             "exists": {"type": "boolean", "description": "Whether the field is there and not null, or is not."},
+        },
+        "minProperties": 1,
+        "additionalProperties": False,
+    },
+    "FilterTextConditions": {
+        "title": "FilterTextConditions",
+        "type": "object",
+        "description": "What an item's id or label must be, which is a string: all that is given must hold.",
+        "properties": {
+            "eq": {"type": "string", "description": "Equal to this."},
+            "in": _TEXTS | {"description": "Equal to one of these."},
+            "gt": {"type": "string", "description": "After this string, by code points."},
+            "gte": {"type": "string", "description": "As `gt`, or equal."},
+            "lt": {"type": "string", "description": "Before this string, by code points."},
+            "lte": {"type": "string", "description": "As `lt`, or equal."},
+            "exists": {"type": "boolean", "description": "Whether there is one."},
         },
         "minProperties": 1,
         "additionalProperties": False,

@@ -136,7 +136,8 @@ class _Reader:
         if self._conditions > MOST_CONDITIONS:
             raise BadFilter(pointer, f"is one condition too many: a filter takes at most {MOST_CONDITIONS}")
         if name in _OF_LISTS:
-            return FieldCondition(FilterField(_OF_LISTS[name]), self._several(value, pointer))
+            listed = FilterField(_OF_LISTS[name])
+            return FieldCondition(listed, self._several(value, pointer, listed))
         if fault := fault_of_text(name):
             raise BadFilter(pointer, f"its name {fault}")
         try:
@@ -156,34 +157,34 @@ class _Reader:
         exists = value.get("exists")
         if "exists" in value and not isinstance(exists, bool):
             raise BadFilter(f"{pointer}/exists", "is no boolean; give true or false")
-        return FieldCondition(field, self._among(value, pointer), _bounds(value, pointer), exists)
+        return FieldCondition(field, self._among(value, pointer, field), _bounds(value, pointer, field), exists)
 
-    def _among(self, conditions: Mapping[str, Any], pointer: str) -> tuple[Scalar, ...] | None:
+    def _among(self, conditions: Mapping[str, Any], pointer: str, field: FilterField) -> tuple[Scalar, ...] | None:
         """The values that `eq` and `in` leave, if either is given."""
-        listed = self._several(conditions["in"], f"{pointer}/in") if "in" in conditions else None
+        listed = self._several(conditions["in"], f"{pointer}/in", field) if "in" in conditions else None
         if listed == ():
             raise BadFilter(f"{pointer}/in", "is empty, and nothing is in it; list at least one value")
         if "eq" not in conditions:
             return listed
-        only = _scalar(conditions["eq"], f"{pointer}/eq")
+        only = _scalar(conditions["eq"], f"{pointer}/eq", field)
         return (only,) if listed is None or any(same_scalar(one, only) for one in listed) else ()
 
-    def _several(self, values: Any, pointer: str) -> tuple[Scalar, ...]:
+    def _several(self, values: Any, pointer: str, field: FilterField) -> tuple[Scalar, ...]:
         if not isinstance(values, list):
             raise BadFilter(pointer, "is no list")
         self._values += len(values)
         if self._values > MOST_VALUES:
             raise BadFilter(pointer, f"lists too many values: a filter takes at most {MOST_VALUES}")
-        return tuple(_scalar(one, f"{pointer}/{place}") for place, one in enumerate(values))
+        return tuple(_scalar(one, f"{pointer}/{place}", field) for place, one in enumerate(values))
 
 
-def _bounds(conditions: Mapping[str, Any], pointer: str) -> tuple[Bound, ...]:
+def _bounds(conditions: Mapping[str, Any], pointer: str, field: FilterField) -> tuple[Bound, ...]:
     bounds: list[Bound] = []
     for operator in _RANGE:
         if operator not in conditions:
             continue
         place = f"{pointer}/{operator}"
-        value = _scalar(conditions[operator], place)
+        value = _scalar(conditions[operator], place, field)
         if isinstance(value, bool):
             raise BadFilter(place, "is a boolean, and booleans have no order; compare with a number or a string")
         if bounds and scalar_type(bounds[0].value) != scalar_type(value):
@@ -195,8 +196,9 @@ def _bounds(conditions: Mapping[str, Any], pointer: str) -> tuple[Bound, ...]:
     return tuple(bounds)
 
 
-def _scalar(value: Any, pointer: str) -> Scalar:
-    """A string, number or boolean. Raises BadFilter for anything else."""
+def _scalar(value: Any, pointer: str, field: FilterField) -> Scalar:
+    """A string, number or boolean that a field is compared with. Raises BadFilter for anything else, and for what is no
+    string where the field is none but strings, so that it would pass for a condition that no item meets."""
     if value is None:
         raise BadFilter(pointer, 'is null, and null is no value; `{"exists": false}` finds where there is none')
     if isinstance(value, dict | list):
@@ -205,6 +207,12 @@ def _scalar(value: Any, pointer: str) -> Scalar:
         if fault := fault_of_text(value):
             raise BadFilter(pointer, fault)
         return value
+    if field.root != "payload":
+        raise BadFilter(
+            pointer,
+            f"is a {scalar_type(value)}, and an item's {field.root} is a string, also where a number was put; "
+            f"give a string, like {json.dumps(json.dumps(value))}",
+        )
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -1,5 +1,9 @@
-"""How much of a request is read. Ordinary bodies are parsed in memory, and must be short; bulk bodies are streamed."""
+"""How much of a request is read, and how long it is waited for.
 
+Ordinary bodies are parsed in memory, and must be short; bulk bodies are streamed.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +12,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import TooLarge
+from app.problems import BodyStopped, TooLarge
 
 _ALLOWANCE = "crosswalk.body_allowance"
 
@@ -27,7 +31,8 @@ class _Allowance:
 
 
 class BodyLimit:
-    """Middleware: refuses a body once it is longer than `limit_bytes`, counted as it comes.
+    """Middleware: refuses a body once it is longer than `limit_bytes`, counted as it comes, and one of which nothing
+    more comes for `seconds`: until then it has a turn that others wait for, and its client may be gone unnoticed.
 
     A Content-Length beyond the limit is refused before anything is read, and no Content-Length is believed.
 
@@ -36,9 +41,10 @@ class BodyLimit:
     be lifted for a stream from within; and FastAPI's routes (0.165) take no `max_body_size`.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, seconds: float) -> None:
         self.app = app
         self.limit_bytes = limit_bytes
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,10 +54,24 @@ class BodyLimit:
         announced = Headers(scope=scope).get("content-length", "")
         declared = int(announced[:20]) if announced.isascii() and announced.isdigit() else 0
 
+        whole = False  # from then on it is only waited for that the client goes away
+
+        async def next_part() -> Message:
+            nonlocal whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout(self.seconds):
+                    message = await receive()
+            except TimeoutError:
+                raise BodyStopped(f"Nothing more of the body came for {self.seconds:g} seconds.") from None
+            whole = not message.get("more_body", False)
+            return message
+
         async def counted() -> Message:
             if allowance.limit is not None and declared > allowance.limit:
                 allowance.take(declared)
-            message = await receive()
+            message = await next_part()
             allowance.take(len(message.get("body", b"")))
             return message
 

@@ -34,7 +34,11 @@ class Forwarded:
             return
         scope[PEER] = scope["client"]
         scope["root_path"] = self._root_path
-        if scope["client"] is not None and scope["client"][0] in self._scheme_and_client.trusted_hosts:
+        client = scope["client"]
+        if (None if client is None else client[0]) not in self._scheme_and_client.trusted_hosts:
+            await self._prefixed(scope, receive, send)
+            return
+        if client is not None:
             _hear(scope)
         await self._scheme_and_client(scope, receive, send)
 

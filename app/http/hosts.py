@@ -6,8 +6,8 @@ attacker's domain.
 """
 
 import ipaddress
+from functools import lru_cache
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.peers import is_loopback
@@ -15,6 +15,7 @@ from app.problems import UnknownHost
 
 _NEVER_PUBLIC = {"localhost", "local", "internal", "test", "example", "invalid"}
 """Top-level domains that nobody can register a name in."""
+_REMEMBERED, _LONGEST_REMEMBERED = 256, 256  # Host headers, and bytes of one
 
 
 class KnownHosts:
@@ -27,32 +28,45 @@ class KnownHosts:
     def __init__(self, app: ASGIApp, allowed: tuple[str, ...] | None) -> None:
         self._app = app
         self._allowed = None if allowed is None else [name.lower() for name in allowed]
+        self._takes = lru_cache(_REMEMBERED)(self._looked_up)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._takes(name := _name(scope), scope):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        host, server = _host(scope), scope["server"]
+        takes = self._takes if len(host) <= _LONGEST_REMEMBERED else self._looked_up
+        if takes(host, None if server is None else server[0]):
+            await self._app(scope, receive, send)
+            return
+        name = _name(host)
         raise UnknownHost(
             f"This service is not called {name[:200]!r}. Name it in CROSSWALK_ALLOWED_HOSTS if it is to be, as behind "
             "a proxy that passes the Host header on."
         )
 
-    def _takes(self, name: str, scope: Scope) -> bool:
+    def _looked_up(self, host: bytes, server: str | None) -> bool:
+        """Whether a Host header is taken on the address that the connection was made to."""
+        name = _name(host)
         if _is_address(name):
             return True
         if self._allowed is None:
             public = "." in name and name.rpartition(".")[2] not in _NEVER_PUBLIC
-            server = scope["server"]
-            return not (public and server is not None and is_loopback(server[0]))
+            return not (public and server is not None and is_loopback(server))
         return any(
             pattern in ("*", name) or (pattern.startswith("*.") and name.endswith(pattern[1:]))
             for pattern in self._allowed
         )
 
 
-def _name(scope: Scope) -> str:
-    """The Host header without its port, in lower case; an IPv6 address without its brackets."""
-    host = Headers(scope=scope).get("host", "").lower()
+def _host(scope: Scope) -> bytes:
+    """The Host header, the first if there are several; empty where there is none."""
+    return next((value for name, value in scope["headers"] if name == b"host"), b"")
+
+
+def _name(header: bytes) -> str:
+    """A Host header without its port, in lower case; an IPv6 address without its brackets."""
+    host = header.decode("latin-1").lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].rstrip(".")

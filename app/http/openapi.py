@@ -10,6 +10,7 @@ from app.http.openapi_links import add_links
 from app.problems import (
     MEDIA_TYPE,
     BadRequest,
+    BodyStopped,
     Problem,
     TooLarge,
     Unprocessable,
@@ -134,7 +135,7 @@ def _document_problems(operation: dict[str, Any]) -> None:
         del responses["422"]
         add_problem(responses, "422", Unprocessable)
     if "requestBody" in operation:
-        for kind in (BadRequest, TooLarge, UnsupportedMediaType, Unprocessable):
+        for kind in (BadRequest, BodyStopped, TooLarge, UnsupportedMediaType, Unprocessable):
             add_problem(responses, str(kind.status), kind)
     responses["default"] = {"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": _reference()}}}
 

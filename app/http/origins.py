@@ -45,11 +45,11 @@ class CrossOrigin:
         self._others = _cors(app, origins or ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        origin = headers.get("origin")
-        if origin is None:
+        if scope["type"] != "http" or all(name != b"origin" for name, _ in scope["headers"]):
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        origin = headers["origin"]
         searching = get_route_path(scope) == _SEARCH
         preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
         known = _own(origin, headers.get("host", "")) or not self._origins.isdisjoint({origin, "*"})

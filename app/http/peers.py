@@ -25,6 +25,8 @@ _NAME_CLIENTS = {
 _SAY_WHERE_IT_IS_SHOWN = {f"x-forwarded-{what}" for what in ("prefix", "host", "proto", "scheme", "port")}
 """Nothing of who asks."""
 _TELL_OF_A_PROXY = ("x-forwarded", "x-original-", "cf-", "x-envoy-")
+_MAY_BE_OF_A_PROXY = (b"x-", b"via", b"forwarded", b"cf-", b"true-client-ip", b"fastly-", b"fly-")
+"""Beginnings of all the headers that are looked at, and of some that are not."""
 _WITHOUT_PORT = re.compile(r"^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?$")
 
 
@@ -34,7 +36,11 @@ def is_local(scope: Scope) -> bool:
     The headers of proxies are read to refuse, never to let in: anybody can write them.
     """
     peer = scope.get(PEER)
-    return peer is not None and _peer_is_loopback(peer[0]) and _proxies_speak_for_this_machine(Headers(scope=scope))
+    if peer is None or not _peer_is_loopback(peer[0]):
+        return False
+    if not any(name.startswith(_MAY_BE_OF_A_PROXY) for name, _ in scope["headers"]):
+        return True
+    return _proxies_speak_for_this_machine(Headers(scope=scope))
 
 
 @lru_cache(maxsize=1_024)

@@ -110,8 +110,13 @@ class Telemetry:
                 self._tell(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id), self.metrics.in_flight.track_inprogress():
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        self.metrics.in_flight.inc()
+        try:
             await self.app(scope, receive, watched)
+        finally:
+            self.metrics.in_flight.dec()
+            structlog.contextvars.reset_contextvars(**bound)
 
     def _tell(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", "unmatched")

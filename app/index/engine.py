@@ -41,6 +41,7 @@ class IndexEngine:
 
     def __init__(self, settings: Settings) -> None:
         self._publishes_to_milvus = settings.index_engine == "milvus"
+        self._device = settings.index_device
         self._prefix = settings.milvus_prefix
         self._shared = shared_files(settings)
         self._elsewhere = lru_cache(_MANIFESTS_KEPT)(self._manifest_elsewhere)  # names are of one content for good
@@ -75,6 +76,7 @@ class IndexEngine:
                 version=version,
                 options=options,
                 before=before,
+                device=self._device,
             )
             return self.share(published)
         published = publish_to_milvus(

@@ -17,6 +17,7 @@ from app.index.bitmap import Bitmap, Positions
 from app.index.exact import Propose, left_out
 from app.index.faiss_calls import CHUNK, faiss_metric, rising
 from app.index.protocol import IndexOptions, MemoryUse, Vectors
+from app.settings import IndexDevice
 from models.portable import Distance
 
 _LEAST_SHARE = 0.1  # of rows selected, below which a graph leads nowhere and looking at each is cheaper
@@ -34,8 +35,9 @@ class Graph:
         self._last: tuple[Bitmap, int, faiss.SearchParametersHNSW] | None = None
 
     @classmethod
-    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> Graph:
-        """vectors: (n, d) float32 as the index holds them, read in order and copied."""
+    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions, device: IndexDevice) -> Graph:
+        """vectors: (n, d) float32 as the index holds them, read in order and copied. On any device, FAISS builds graphs
+        on the processor."""
         index = faiss.IndexHNSWFlat(vectors.shape[1], options.m, faiss_metric(metric))
         index.hnsw.efConstruction = options.ef_construction
         graph = cls(index, None, metric == "cosine")

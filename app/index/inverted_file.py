@@ -2,10 +2,6 @@
 
 The lists hold the vectors themselves, or a byte for each component (a scalar quantiser): a quarter of the bytes. What
 these propose is scored by the vectors, as everything proposed is. `rabitq` has lists of a bit for each component.
-
-Where there are many centroids, which of them is nearest to each of many rows is found by a graph of them: that takes
-most of the time that building one takes. A row in ten thousand gets another list so, where it is looked for a little
-harder.
 """
 
 from __future__ import annotations
@@ -20,16 +16,16 @@ import numpy.typing as npt
 
 from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock
+from app.index.device import comparing
 from app.index.exact import Propose, left_out
 from app.index.faiss_calls import CHUNK, faiss_metric, rising
 from app.index.protocol import IndexOptions, MemoryUse, Vectors
+from app.settings import IndexDevice
 from models.portable import Distance
 
 TRAINING_ROWS = 40  # per cluster
 _TRAINING_BYTES = 2**28  # of the sample that clusters are learned from, at most
 _LEAST_PROBES = 8
-_LISTS_FOR_A_GRAPH = 2_000  # from how many on a graph of centroids is faster than to compare with all of them
-_LINKS, _BEAM = 16, 32  # of that graph, and of a search of it
 SEED = 5
 
 
@@ -38,6 +34,7 @@ class InvertedFile:
 
     def __init__(self, index: faiss.IndexIVF) -> None:
         self._index = index
+        self._device: IndexDevice = "cpu"
         centroids = index.quantizer.reconstruct_n(0, index.nlist)
         longest = float(np.sqrt(np.square(centroids, dtype=np.float64).sum(axis=1).max()))
         none = np.empty(0, np.int64)
@@ -45,37 +42,39 @@ class InvertedFile:
         self._views = {metric: self._view(metric) for metric in self._metrics()}
 
     @classmethod
-    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions) -> InvertedFile:
-        """vectors: (n, d) float32, n >= 1, as the index holds them; read in order, but for the sample clustered."""
+    def build(cls, vectors: Vectors, metric: Distance, options: IndexOptions, device: IndexDevice) -> InvertedFile:
+        """vectors: (n, d) float32, n >= 1, as the index holds them; read in order, but for the sample clustered.
+
+        device: where they, and what is added later, are compared with centroids. Raises DeviceFailed.
+        """
         n, d = vectors.shape
         nlist = options.nlist_for(n)
         size = min(n, nlist * TRAINING_ROWS, max(nlist, _TRAINING_BYTES // (4 * d)))
         chosen = np.sort(np.random.default_rng(SEED).choice(n, size, replace=False))
-        file = cls.trained(np.ascontiguousarray(vectors[chosen]), nlist, metric)
+        file = cls.trained(np.ascontiguousarray(vectors[chosen]), nlist, metric, device)
+        file._device = device
         file.add(vectors)
         return file
 
     @classmethod
-    def trained(cls, sample: Vectors, nlist: int, metric: Distance) -> InvertedFile:
-        """One without rows, whose clusters are learned from a sample (s, d), s ≥ nlist."""
-        return cls(cls._clustered(sample, nlist, metric))
+    def trained(cls, sample: Vectors, nlist: int, metric: Distance, device: IndexDevice) -> InvertedFile:
+        """One without rows, whose clusters are learned on a device from a sample (s, d), s ≥ nlist."""
+        return cls(cls._clustered(sample, nlist, metric, device))
 
     @classmethod
     def load(cls, path: Path, vectors: Vectors, metric: Distance) -> InvertedFile:
         return cls(read_lists_where_they_are(path))
 
     @classmethod
-    def _clustered(cls, sample: Vectors, nlist: int, metric: Distance) -> faiss.IndexIVF:
+    def _clustered(cls, sample: Vectors, nlist: int, metric: Distance, device: IndexDevice) -> faiss.IndexIVF:
         index = cls._empty(faiss.IndexFlat(sample.shape[1], faiss_metric(metric)), nlist, faiss_metric(metric))
         index.cp.seed, index.cp.min_points_per_centroid = SEED, 1
         index.cp.max_points_per_centroid = TRAINING_ROWS
-        if nlist >= _LISTS_FOR_A_GRAPH:
-            graph = _empty_graph(sample.shape[1], index.metric_type)
-            index.clustering_index = graph
+        none = faiss.IndexFlat(sample.shape[1], faiss_metric(metric))
+        with comparing(none, device, centroids=nlist, rows=len(sample)) as centroids:
+            index.clustering_index = centroids
             index.train(sample)
-            index.clustering_index = None  # which it does not own
-        else:
-            index.train(sample)
+            index.clustering_index = None
         return index
 
     @classmethod
@@ -98,22 +97,15 @@ class InvertedFile:
         return vectors
 
     def add(self, vectors: Vectors) -> None:
-        nearest, at = self._quantizer_for(len(vectors)), faiss.swig_ptr
-        for start in range(0, len(vectors), CHUNK):
-            part = self._turned(np.ascontiguousarray(vectors[start : start + CHUNK]))
-            lists = np.ascontiguousarray(nearest.search(part, 1)[1][:, 0])
-            self._index.add_core(len(part), at(part), None, at(lists))
+        at = faiss.swig_ptr
+        nlist = self._index.nlist
+        with comparing(self._index.quantizer, self._device, centroids=nlist, rows=len(vectors)) as centroids:
+            for start in range(0, len(vectors), CHUNK):
+                part = self._turned(np.ascontiguousarray(vectors[start : start + CHUNK]))
+                nearest = centroids.search(part, 1)[1]
+                self._index.add_core(len(part), at(part), None, at(nearest))
         for view in self._views.values():
             view.ntotal = self._index.ntotal
-
-    def _quantizer_for(self, rows: int) -> faiss.Index:
-        """What finds the nearest centroid of so many rows soonest."""
-        nlist = self._index.nlist
-        if nlist < _LISTS_FOR_A_GRAPH or rows < nlist:  # else building it takes longer
-            return self._index.quantizer
-        graph = _empty_graph(self._index.d, self._index.metric_type)
-        graph.add(self._centroids.vectors)
-        return graph
 
     def efforts(self) -> Iterator[int]:
         return rising(min(_LEAST_PROBES, self._index.nlist), self._index.nlist)
@@ -153,13 +145,6 @@ class InvertedFile:
     def memory(self) -> MemoryUse:
         lists = (self._index.code_size + 8) * self._index.ntotal
         return MemoryUse(lists, 2 * self._centroids.vectors.nbytes)
-
-
-def _empty_graph(dimension: int, metric: int) -> faiss.IndexHNSWFlat:
-    """A graph for centroids, which have length 1 where the metric is the inner product: FAISS clusters so."""
-    graph = faiss.IndexHNSWFlat(dimension, _LINKS, metric)
-    graph.hnsw.efSearch = _BEAM
-    return graph
 
 
 def read_lists_where_they_are(path: Path) -> faiss.Index:

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from app.index.bitmap import Positions
 from app.index.protocol import PADDING, RowIds, Vectors
 from app.problems import IndexEngineAway, IndexEngineRefuses, IndexLost, Unavailable
+from app.short_calls import leave_event_loop
 
 ROW, VECTOR = "row", "vector"
 MOST_HITS = 16_384  # of one query: Milvus's own limit
@@ -216,6 +217,7 @@ class MilvusServer:
         raise IndexEngineRefuses(f"Milvus at {self.host} releases the collection {collection!r} again and again.")
 
     def _call(self, method: str, *arguments: Any, seconds: float | None = None, **more: Any) -> Any:
+        leave_event_loop()
         from grpc import FutureTimeoutError, RpcError
         from pymilvus.exceptions import MilvusException
 

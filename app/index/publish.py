@@ -19,6 +19,7 @@ from app.index.protocol import IndexOptions, RowIds, Vectors
 from app.index.row_positions import RowPositions
 from app.index.snapshot import INDEX, ORDER, ROWS, VECTORS
 from app.index.trial import Choice, tried
+from app.settings import IndexDevice
 from models.portable import Distance
 
 SAMPLE = 256  # rows that recall is measured with
@@ -34,10 +35,12 @@ def publish(
     version: int,
     options: IndexOptions | None = None,
     before: Manifest | None = None,
+    device: IndexDevice = "auto",
 ) -> Path:
     """Builds the index of one store version in `folder` and returns its directory, for `Snapshot.load`.
 
     before: of the index that this one takes the place of, if any; what `auto` chose then is not changed lightly.
+    device: where inverted files are built, as `app.index.device` says; raises DeviceFailed.
     batches: row ids (n,) int64 and vectors (n, d) float32, read once; no id may come twice. Memory holds one batch, 8
     bytes a row, and, where the index is approximate, that index. Raises ValueError where a batch is otherwise; then
     nothing is published.
@@ -53,7 +56,7 @@ def publish(
             vectors = np.memmap(partial / VECTORS, np.float32, "r+", shape=(len(rows), dimension))
             _sample_last(rows, vectors)
             settled, seen = replace(options, nlist=options.nlist_for(len(rows))), len(rows) - SAMPLE
-            approximate = BUILT[kind].build(vectors[:seen], metric, settled)
+            approximate = BUILT[kind].build(vectors[:seen], metric, settled, device)
             block = VectorBlock(np.arange(seen), vectors[:seen], Bitmap.full(seen), np.empty(0, np.int64), longest)
             tuned = tune_for_rows(approximate, block, np.ascontiguousarray(vectors[seen:]), kind, options)
             taken = True

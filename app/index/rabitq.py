@@ -15,6 +15,7 @@ import numpy as np
 
 from app.index.inverted_file import SEED, InvertedFile, QuantisedFile, read_lists_where_they_are
 from app.index.protocol import Vectors
+from app.settings import IndexDevice
 from models.portable import Distance
 
 _CANDIDATES = 8  # times as many as are wanted: with 4, real features were found a hundredth less often
@@ -32,9 +33,9 @@ class RaBitQFile(QuantisedFile):
         super().__init__(faiss.downcast_index(turning.index))
 
     @classmethod
-    def trained(cls, sample: Vectors, nlist: int, metric: Distance) -> InvertedFile:
+    def trained(cls, sample: Vectors, nlist: int, metric: Distance, device: IndexDevice) -> InvertedFile:
         turn = faiss.HadamardRotation(sample.shape[1], SEED)
-        lists = cls._clustered(turn.apply(sample), nlist, metric)
+        lists = cls._clustered(turn.apply(sample), nlist, metric, device)
         return cls(faiss.IndexPreTransform(turn, lists), metric == "cosine")
 
     @classmethod

@@ -1,7 +1,6 @@
 """Who is let in: decided from a request's first lines, before its body is read."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -43,13 +42,7 @@ class Admission:
         path = get_route_path(scope)
         rule = self._rules.of_request(scope["method"], path)
         scope[_RULE] = rule
-        with ExitStack() as stack:
-            _refuse_keys_in_urls(scope)
-            headers = await self._enter(scope, path, rule, stack)
-            await self._app(scope, receive, _adding(headers, send) if headers else send)
-
-    async def _enter(self, scope: Scope, path: str, rule: Rule | None, stack: ExitStack) -> Mapping[str, str]:
-        """Lets the request in until `stack` is closed; the headers that its answer is to have. Raises Problem."""
+        _refuse_keys_in_urls(scope)
         ring: KeyRing = scope["app"].state.crosswalk.key_ring
         is_open = rule is not None and rule.open
         # What needs no key is answered without the database too.
@@ -57,19 +50,23 @@ class Admission:
         if not keys.in_use:
             _require_local(scope)
             scope[IN_SCOPE] = EVERYTHING
-            return {}
-        if is_open:
-            return {}
+        if is_open or not keys.in_use:
+            await self._app(scope, receive, send)
+            return
         key = _key_of(scope, ring, keys)
         scope[IN_SCOPE] = key.access
-        stack.enter_context(structlog.contextvars.bound_contextvars(key=key.access.key))
-        headers = await self._limits.count(key)
-        stack.enter_context(self._limits.at_once(key))
+        with structlog.contextvars.bound_contextvars(key=key.access.key):
+            headers = await self._limits.count(key)
+            with self._limits.at_once(key):
+                self._require(rule, key, path)
+                await self._app(scope, receive, _adding(headers, send) if headers else send)
+
+    def _require(self, rule: Rule | None, key: ValidKey, path: str) -> None:
+        """Raises Forbidden where the key may not do what is asked, and NotFound where nothing is at the path."""
         if rule is not None:
             rule.require(key.access, path)
         elif not self._rules.know(path):
             raise NotFound(f"There is nothing at {path}. GET /docs shows what there is.")
-        return headers
 
 
 async def refuse_unruled(request: Request) -> None:

@@ -70,6 +70,8 @@ class Rules:
 
     def of_request(self, method: str, path: str) -> Rule | None:
         """The rule of the route that answers this request; None where there is no rule."""
+        if (rule := self._by_route.get((method, path))) is not None:  # where there is nothing in braces
+            return rule
         return next((rule for rule in self._near(path) if rule.method == method and rule.pattern.match(path)), None)
 
     def know(self, path: str) -> bool:

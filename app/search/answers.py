@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pydantic_core import to_json
@@ -54,7 +55,7 @@ class Answers:
 
     def to_json(self) -> bytes:
         """The answers to all queries, in UTF-8."""
-        pieces = [self._head(), b',"%s":' % self._member]
+        pieces = [self._head, b',"%s":' % self._member]
         scores = _written(self.hits.scores.ravel())
         k, start = self.hits.rows.shape[1], b"["
         for query, rows in enumerate(self.hits.rows.tolist()):
@@ -66,11 +67,12 @@ class Answers:
 
     def one_to_json(self, query: int) -> bytes:
         """The answer to one of the queries, as if it had come alone, in UTF-8."""
-        pieces = [self._head(), b',"%s":' % self._member]
+        pieces = [self._head, b',"%s":' % self._member]
         self._add_found(pieces, self.hits.rows[query].tolist(), _written(self.hits.scores[query]))
         pieces.append(b"}")
         return b"".join(pieces)
 
+    @cached_property
     def _head(self) -> bytes:
         """The object without its last member and its closing brace."""
         said = {

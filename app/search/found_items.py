@@ -13,6 +13,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from app.index import RowIds
+from app.short_calls import leave_event_loop
 from app.storage.lance_table import ROW_ID, Table
 
 _OVERHEAD_BYTES = 320  # of the objects that keep one item, without its strings; 290 were measured, and dicts grow
@@ -83,6 +84,7 @@ class FoundItems:
                 found |= again
                 unknown |= {row: version for row in missing if row not in again}
         if unknown:
+            leave_event_loop()
             read = _read(items(), np.fromiter(unknown, np.int64, len(unknown)), searched)
             for row, item in read.items():
                 self._keep(gallery, unknown[row], {row: item})

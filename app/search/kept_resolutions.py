@@ -7,6 +7,7 @@ from app.keys.access import Access
 from app.problems import NoRoute
 from app.search.resolution import ResolvedSearch, SearchResolver
 from app.search.routing import AskedRoute
+from app.short_calls import leave_event_loop
 from app.storage.commits import CommitWatch, Moment
 
 _MOST = 4_096  # resolutions, which are small; what they are of exists, so that nobody makes them up
@@ -42,10 +43,13 @@ class KeptResolutions:
     ) -> ResolvedSearch:
         """As `SearchResolver.resolve`."""
         asked = (gallery, model, wanted, caller.galleries, like)
+        if not self._commits.soon:
+            leave_event_loop()
         now = self._commits.now()  # before anything is read: what is committed while it is read makes it old at once
         kept = self._kept
         known = kept.resolved.get(asked) if now is not None and now == kept.moment else None
         if known is None:
+            leave_event_loop()
             known = self._read(gallery, model, wanted, caller, like)
             if now is not None:
                 self._keep(now, asked, known)

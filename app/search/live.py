@@ -12,6 +12,7 @@ from app.galleries.service import Galleries
 from app.galleries.store import GalleryStore
 from app.index import CHECKED_AT_ONCE, CorruptIndex, IndexSnapshot, LiveIndex, VectorIndex
 from app.problems import Unavailable
+from app.short_calls import leave_event_loop
 from app.storage.lance_table import VersionGone
 
 log = structlog.get_logger(__name__)
@@ -75,6 +76,7 @@ class LiveIndexes:
         key = (info.folder, number, info.generations[number].upgrade)
         followed = self._open.get(key)
         if followed is None:
+            leave_event_loop()
             with self._opening:
                 # One of the same number is gone, with the upgrade that made it.
                 self._open = {one: kept for one, kept in self._open.items() if one[:2] != key[:2] or one == key}
@@ -122,6 +124,7 @@ class _Followed:
             and index.version >= (self._store.items.version if version is None else version)
         ):
             return index
+        leave_event_loop()
         with self._lock:
             if self._index is not None and self._index.lost:
                 self._index = None

@@ -17,12 +17,12 @@ from app.http.problem_answers import answering_problems
 from app.keys.access import IN_SCOPE
 from app.keys.admission import refuse_unruled
 from app.search.old_vectors import route_with_old_vectors
-from app.search.plain_query import plain_query
+from app.search.plain_query import PlainQuery, plain_query
 from app.search.routes import WARNING, router
 from app.uploads import media_types
 
 _PATH = router.prefix
-_QUERY = "crosswalk.plain_query"
+_ERROR = "crosswalk.plain_query_error"
 _CONTENT_TYPE = (b"content-type", media_types.JSON.encode())
 
 
@@ -31,7 +31,7 @@ class QuickAnswers:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._quick = answering_problems(_answer)
+        self._answer_problem = answering_problems(_raise)
         (self._route,) = (
             route for route in router.routes if isinstance(route, APIRoute) and "GET" in (route.methods or ())
         )
@@ -40,17 +40,25 @@ class QuickAnswers:
         if scope["type"] == "http" and scope["method"] == "GET" and get_route_path(scope) == _PATH:
             query = plain_query(scope)
             if query is not None:
-                scope[_QUERY] = query
                 scope["route"] = self._route  # by which it is ruled and measured
-                await self._quick(scope, receive, send)
+                try:
+                    await _answer(query, scope, send)
+                except Exception as error:
+                    scope[_ERROR] = error
+                    await self._answer_problem(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
+async def _raise(scope: Scope, receive: Receive, send: Send) -> None:
+    error: Exception = scope.pop(_ERROR)
+    raise error
+
+
+async def _answer(query: PlainQuery, scope: Scope, send: Send) -> None:
     await refuse_unruled(Request(scope))
     crosswalk: Crosswalk = scope["app"].state.crosswalk
-    query, caller = scope[_QUERY], scope[IN_SCOPE]
+    caller = scope[IN_SCOPE]
     caller.require_gallery(query.gallery)
     wanted = filter_of_url(query.filter)
     route_with_old_vectors(query.route, given=False, parameter="old_vector")

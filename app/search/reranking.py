@@ -20,6 +20,7 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.index import PADDING, Hits, RowIds, RowPositions, VectorIndex, Vectors, as_indexed, ranked
 from app.search.transformed_rows import TransformedRows
 from app.search.unhurried import Unhurried
+from app.short_calls import leave_event_loop
 from app.storage.lance_table import ROW_ID, Table, vectors_of
 from models.portable import Distance
 
@@ -73,6 +74,7 @@ class Reranking:
         name: of the crossing and the gallery, under which transformed rows are kept. queries: (m, d_new) float32, none
         zero under cosine; candidates: at least k. Filters and effort as the index takes them.
         """
+        leave_event_loop()
         kept = self._table(name, old)
         at_once = max(1, _CANDIDATES_AT_ONCE // candidates)
         parts, everything = [], candidates >= len(old.index)

@@ -200,8 +200,7 @@ class Search:
             labels = self._filtered.labels(info.folder, lambda: self._galleries.store(info).items, index.version)
             ranking = grouped(rank, queries, labels.among(allowed), k, options.group_size, score)
         hits = near_enough(ranking.hits, options.min_score, options.max_distance, score)
-        self._traffic.found(info, hits.rows)
-        return Answers(
+        answers = Answers(
             gallery=info.id,
             model=resolved.queries.model,
             generation=route.generation,
@@ -213,6 +212,8 @@ class Search:
             group_size=options.group_size if options.group_by else None,
             shown=ShownVectors.of(hits, index, resolved.generation.space) if options.with_vectors else None,
         )
+        self._traffic.found(info, hits.rows)  # last: what comes to something that takes long is done once more
+        return answers
 
     def _rank(self, resolved: ResolvedSearch, opened: _Opened, vectors: Vectors, old_vectors: Vectors | None) -> Rank:
         """How the route ranks items for these queries, (n, d) and (n, d_old)."""

@@ -44,6 +44,11 @@ class _Alike:
     only: Filter | None
 
 
+def _short(alike: _Alike) -> bool:
+    """Filters are worked out anew after each write, and may read all items."""
+    return alike.only is None
+
+
 class SingleQueries:
     """Answers single queries. A query's answer does not depend on those that it was searched together with."""
 
@@ -55,7 +60,9 @@ class SingleQueries:
         self._search = search
         self._streams = streams
         self._most_numbers = most_numbers
-        self._gathering = Gathering(self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER), search_threads())
+        self._gathering = Gathering(
+            self._together, os.cpu_count() or 1, min(most, _MOST_TOGETHER), search_threads(), _short
+        )
 
     async def answer(self, query: PlainQuery, caller: Access, only: Filter | None) -> SingleAnswer:
         """Among the items that a filter lets through, if one is given: that of the query, read.
@@ -76,20 +83,23 @@ class SingleQueries:
                     vectors[place] = decode_query_vector(text, resolved.dimension)
                 except Problem as problem:
                     answers[place] = problem
+            places = list(vectors)
+            stacked = np.array([vectors[place] for place in places], np.float32).reshape(
+                len(places), resolved.dimension
+            )
+            directed = stacked.any(axis=1)
             # Of a vector without a direction, the search itself may have something to say.
-            alone = [place for place, vector in vectors.items() if not vector.any()]
-            for place in alone:
+            for at in np.flatnonzero(~directed).tolist():
                 try:
-                    (answers[place],) = self._searched(resolved, alike.k, vectors.pop(place)[None, :], alike.only)
+                    (answers[places[at]],) = self._searched(resolved, alike.k, stacked[at : at + 1], alike.only)
                 except Problem as problem:
-                    answers[place] = problem
-            if vectors:
-                places, step = list(vectors), max(1, self._most_numbers // alike.k)
-                for start in range(0, len(places), step):
-                    part = places[start : start + step]
-                    found = self._searched(resolved, alike.k, np.stack([vectors[place] for place in part]), alike.only)
-                    for place, answer in zip(part, found, strict=True):
-                        answers[place] = answer
+                    answers[places[at]] = problem
+            rest, step = np.flatnonzero(directed), max(1, self._most_numbers // alike.k)
+            for start in range(0, len(rest), step):
+                part = rest[start : start + step]
+                found = self._searched(resolved, alike.k, stacked[part], alike.only)
+                for at, answer in zip(part.tolist(), found, strict=True):
+                    answers[places[at]] = answer
         except Exception as error:  # which is of none of the vectors, and so of all
             return [answer or error for answer in answers]
         return [answer for answer in answers if answer is not None]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import lance
 
+from app.short_calls import leave_event_loop
 from app.storage.checksums import manifest_path
 
 
@@ -27,6 +28,7 @@ class NewestVersion:
     def get(self) -> int:
         """The newest committed version, whoever committed it."""
         if self._folder is None:
+            leave_event_loop()
             return int(self._dataset.latest_version)
         try:
             changed = os.stat(self._manifests).st_mtime_ns
@@ -35,6 +37,7 @@ class NewestVersion:
         known = self._known
         if known is not None and known[1] == changed and not os.path.exists(known[2]):
             return known[0]
+        leave_event_loop()
         newest = int(self._dataset.latest_version)
         if manifest_path(self._folder, newest).exists():  # it is named as it is looked for
             # As the folder was before it was listed; and the path of the manifest that would come next.

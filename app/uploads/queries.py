@@ -1,6 +1,7 @@
 """Query vectors, from a URL or a body: always finite float32 of the right dimension, or a problem that says why not."""
 
 import base64
+import binascii
 import io
 import math
 import re
@@ -18,6 +19,7 @@ from app.wording import count_of
 
 _LISTED = re.compile(r"[,.\[\]]")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*={0,2}")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 _DOUBLE_BYTES = 8
 # In a URL, a plus that is not escaped arrives as a space: 1e+5 as 1e 5.
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+ -]?\d+)?\s*", re.ASCII)
@@ -38,7 +40,9 @@ def decode_query_vector(text: str, dimension: int, parameter: str = "vector") ->
     Unprocessable.
     """
     try:
-        vector = _of_numbers(text) if _is_of_numbers(text, dimension) else _of_base64(text)
+        vector = _of_plain_base64(text, dimension)
+        if vector is None:
+            vector = _of_numbers(text) if _is_of_numbers(text, dimension) else _of_base64(text)
         if len(vector) != dimension:
             raise _Unreadable(f"has {count_of(len(vector), 'number')}; the model's dimension is {dimension}")
         if not (np.abs(vector) <= largest_component(dimension)).all():
@@ -181,6 +185,20 @@ def _of_numbers(text: str) -> np.ndarray:
             raise _Unreadable(f"holds {number[:_NUMBER_CHARACTERS]!r} at position {place}, which is no finite number")
     with np.errstate(over="ignore"):
         return np.array([float(_PLUS.sub(r"\1+", number)) for number in numbers]).astype(np.float32)
+
+
+def _of_plain_base64(text: str, dimension: int) -> np.ndarray | None:
+    """What most clients send, told by its length, and read in a fifth of the time; None for anything else."""
+    digits = math.ceil(_base64_digits(dimension))
+    padding = "=" * (-digits % 4)
+    if dimension == 1 or not text.isascii() or len(text) not in (digits, digits + len(padding)):
+        return None
+    padded = text + padding[len(text) - digits :]
+    try:
+        data = binascii.a2b_base64(padded.encode().translate(_STANDARD), strict_mode=True)
+    except binascii.Error:
+        return None
+    return np.frombuffer(data, "<f4").astype(np.float32) if len(data) == 4 * dimension else None
 
 
 def _of_base64(text: str) -> np.ndarray:

@@ -19,8 +19,9 @@ _SENTENCES: dict[int, str] = {
 }
 _FAULTS = tuple(number for number in _SENTENCES if number not in (signal.SIGKILL, signal.SIGTERM))
 _REMEDY = (
-    "The same step is likely to end so again on this machine: try another device (CROSSWALK_DEVICE), another machine, "
-    "or other versions of PyTorch and its drivers; the step's log shows where it was."
+    "The same step is likely to end so again on this machine: try another device (CROSSWALK_DEVICE, "
+    "CROSSWALK_INDEX_DEVICE), another machine, or other versions of PyTorch, FAISS and their drivers; the step's log "
+    "shows where it was."
 )
 DISK_FULL = 74
 """The exit status of a step that found no space on a disk (sysexits' EX_IOERR)."""

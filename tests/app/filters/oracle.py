@@ -150,14 +150,15 @@ def _range(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(ends, values, min_size=1, max_size=2)
 
 
-def _conditions(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Mostly one condition alone: of several, few values meet all."""
+def _conditions(
+    scalars: st.SearchStrategy[Any], ends: st.SearchStrategy[dict[str, Any]]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """Mostly one condition alone: of several, few values meet all. ends: of ranges."""
     alone = st.one_of(
         st.fixed_dictionaries({"eq": scalars}),
         st.fixed_dictionaries({"in": st.lists(scalars, min_size=1, max_size=4)}),
         st.fixed_dictionaries({"exists": st.booleans()}),
-        _range(NUMBERS),
-        _range(STRINGS),
+        ends,
     )
     return alone | st.tuples(alone, alone).map(_together)
 
@@ -174,12 +175,12 @@ def filters(ids: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     named = st.fixed_dictionaries(
         {},
         optional={
-            "id": _conditions(st.sampled_from(ids) | STRINGS),
-            "label": _conditions(st.sampled_from(LABELS)),
+            "id": _conditions(st.sampled_from(ids) | STRINGS, _range(STRINGS)),
+            "label": _conditions(st.sampled_from(LABELS), _range(STRINGS)),
         },
     )
     likely = st.sampled_from(["payload.a", "payload.b", "payload.a.b"]) | st.sampled_from(list(PATHS))
-    payload = st.dictionaries(likely, _conditions(SCALARS), min_size=1, max_size=2)
+    payload = st.dictionaries(likely, _conditions(SCALARS, _range(NUMBERS) | _range(STRINGS)), min_size=1, max_size=2)
     leaf = payload | named | st.tuples(named, payload).map(lambda pair: pair[0] | pair[1])
     return st.recursive(
         leaf,

@@ -29,7 +29,7 @@ def _list_of_each_row(index: faiss.IndexIVF) -> tuple[RowIds, npt.NDArray[np.int
 @pytest.mark.parametrize(("kind", "metric"), [(InvertedFile, "cosine"), (QuantisedFile, "ip"), (QuantisedFile, "l2")])
 def test_rows_are_in_the_list_of_their_nearest_centroid(kind: type[InvertedFile], metric: Distance) -> None:
     rows = _rows(metric)
-    file = kind.build(rows[:-10], metric, IndexOptions(nlist=_LISTS))
+    file = kind.build(rows[:-10], metric, IndexOptions(nlist=_LISTS), "cpu")
     file.add(rows[-10:])  # so few that they are compared with every centroid
     held, lists = _list_of_each_row(file._index)
     assert sorted(held) == list(range(_ROWS))

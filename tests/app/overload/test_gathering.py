@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import anyio
 import pytest
 
+from app import short_calls
 from app.overload.gathering import Gathering
 from app.overload.threads import HandedOver
+from app.short_calls import leave_event_loop
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
@@ -149,3 +152,144 @@ def test_a_call_that_leaves_some_without_an_answer_is_told_to_all_of_them() -> N
                     await gathering.ask("a", number)
 
     anyio.run(ask)
+
+
+@pytest.fixture
+def everything_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a busy machine takes for it."""
+    monkeypatch.setattr(short_calls, "_SECONDS", 3600.0)
+    monkeypatch.setattr(short_calls, "_SECONDS_FOR_EACH", 60.0)
+
+
+class Tripling:
+    """Triples numbers at once; of those over 100, it has to wait."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[int], bool]] = []
+        self.told: list[str | None] = []
+
+    def __call__(self, about: str, numbers: Sequence[int]) -> list[int | Exception]:
+        self.calls.append((list(numbers), threading.current_thread() is threading.main_thread()))
+        if max(numbers) > 100:
+            leave_event_loop()
+        self.told.append(_OF_REQUEST.get())
+        return [ValueError("13") if number == 13 else 3 * number for number in numbers]
+
+
+_OF_REQUEST: ContextVar[str | None] = ContextVar("of_request", default=None)
+
+
+def _tripled(tripling: Tripling, *rounds: Sequence[int], short: bool = True, most: int = 10) -> list[dict[int, object]]:
+    """The answers to each round of numbers, whose requests come at one time."""
+
+    async def one(gathering: Gathering[str, int, int], number: int, into: dict[int, object]) -> None:
+        _OF_REQUEST.set(f"request {number}")
+        await _ask(gathering, "a", number, into)
+
+    async def ask() -> list[dict[int, object]]:
+        gathering: Gathering[str, int, int] = Gathering(
+            tripling, 1, most, HandedOver(4, "tripling"), lambda about: short
+        )
+        told: list[dict[int, object]] = []
+        for numbers in rounds:
+            told.append({})
+            async with anyio.create_task_group() as tasks:
+                for number in numbers:
+                    tasks.start_soon(one, gathering, number, told[-1])
+        return told
+
+    return anyio.run(ask)
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_short_calls_are_made_by_the_event_loop_with_all_that_came_by_then() -> None:
+    tripling = Tripling()
+    assert _tripled(tripling, [1], [2], [3, 4, 5]) == [{1: 3}, {2: 6}, {3: 9, 4: 12, 5: 15}]
+    assert tripling.calls == [([1], False), ([2], True), ([3, 4, 5], True)]
+
+
+def test_calls_that_may_not_leave_the_event_loop_are_made_in_threads() -> None:
+    tripling = Tripling()
+    assert _tripled(tripling, [1], [2], [3], short=False) == [{1: 3}, {2: 6}, {3: 9}]
+    assert tripling.calls == [([1], False), ([2], False), ([3], False)]
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_a_short_call_that_comes_to_what_takes_long_is_made_again_in_a_thread() -> None:
+    tripling = Tripling()
+    assert _tripled(tripling, [1], [2, 200, 3], [4], [5]) == [{1: 3}, {2: 6, 200: 600, 3: 9}, {4: 12}, {5: 15}]
+    assert tripling.calls == [
+        ([1], False),
+        ([2, 200, 3], True),
+        ([2, 200, 3], False),
+        ([4], True),
+        ([5], True),
+    ]
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_more_than_one_short_call_answers_are_answered_by_several() -> None:
+    tripling = Tripling()
+    assert _tripled(tripling, [1], [2, 3, 4, 5, 6], most=2)[1] == {2: 6, 3: 9, 4: 12, 5: 15, 6: 18}
+    assert tripling.calls[1:] == [([2, 3], True), ([4, 5], True), ([6], True)]
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_what_is_wrong_with_one_of_a_short_call_is_told_to_that_one_alone() -> None:
+    told = _tripled(Tripling(), [1], [2, 13, 3])[1]
+    assert isinstance(told.pop(13), ValueError)
+    assert told == {2: 6, 3: 9}
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_a_short_call_says_in_the_log_whose_it_is_where_it_is_of_one_request() -> None:
+    tripling = Tripling()
+    _tripled(tripling, [1], [2], [3, 4])
+    assert tripling.told == ["request 1", "request 2", None]
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_who_comes_while_a_call_runs_in_a_thread_waits_for_it() -> None:
+    doubling = Doubling()
+    doubling.let.set()
+
+    async def ask() -> dict[int, object]:
+        gathering: Gathering[str, int, int] = Gathering(doubling, 1, 10, HandedOver(4, "doubling"), lambda about: True)
+        told: dict[int, object] = {}
+        await _ask(gathering, "a", 1, told)
+        gathering._paces["a"].refused()  # so that the next is made in a thread
+        doubling.let.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_ask, gathering, "a", 2, told)
+            await _until(2, doubling)
+            tasks.start_soon(_ask, gathering, "a", 3, told)
+            await anyio.lowlevel.checkpoint()
+            doubling.let.set()
+        return told
+
+    assert anyio.run(ask) == {1: 2, 2: 4, 3: 6}
+    assert [numbers for _, numbers in doubling.calls] == [[1], [2], [3]]
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_a_short_call_that_takes_too_long_after_all_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    tripling = Tripling()
+
+    def answer(about: str, numbers: Sequence[int]) -> list[int | Exception]:
+        monkeypatch.setattr(short_calls, "_SECONDS", 0.0)  # as if this call had taken longer than any may
+        monkeypatch.setattr(short_calls, "_SECONDS_FOR_EACH", 0.0)
+        return tripling(about, numbers)
+
+    async def ask() -> dict[int, object]:
+        gathering: Gathering[str, int, int] = Gathering(answer, 1, 1, HandedOver(4, "tripling"), lambda about: True)
+        gathering._pace("a").took(0.0001, 1, in_loop=False)
+        told: dict[int, object] = {}
+        with anyio.fail_after(PATIENCE_SECONDS):
+            async with anyio.create_task_group() as tasks:
+                for number in (1, 2, 3):
+                    tasks.start_soon(_ask, gathering, "a", number, told)
+        return told
+
+    assert anyio.run(ask) == {1: 3, 2: 6, 3: 9}
+    assert tripling.calls[0] == ([1], True)
+    assert [in_loop for _, in_loop in tripling.calls[1:]] == [False, False]

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app import short_calls
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk
 from app.galleries import generations
@@ -69,8 +70,14 @@ class TwoGateways:
         return one.status_code, told.get("generation"), [(hit["id"], hit["label"]) for hit in told.get("results", [])]
 
 
-@pytest.fixture
-def gateways(each_settings: Settings) -> Iterator[TwoGateways]:
+@pytest.fixture(params=["threads", "event loop"])
+def gateways(
+    request: pytest.FixtureRequest, each_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TwoGateways]:
+    """Answered by threads, or by the event loop wherever nothing has to be waited for."""
+    at_most = 60.0 if request.param == "event loop" else 0.0
+    monkeypatch.setattr(short_calls, "_SECONDS", at_most)
+    monkeypatch.setattr(short_calls, "_SECONDS_FOR_EACH", at_most)
     applications: list[FastAPI] = []
     with serving(each_settings, more=applications.append) as writer, serving(each_settings) as searcher:
         yield TwoGateways(writer, searcher, applications[0].state.crosswalk)

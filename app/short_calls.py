@@ -1,0 +1,80 @@
+"""Calls so short that an event loop makes them itself, since to hand one over to a thread would take longer.
+
+Nothing else is answered meanwhile. So whatever such a call comes to that waits, or may take long, has it made again in
+a thread: by `leave_event_loop`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SECONDS = 0.002  # of one call; health checks, and whoever sends the next request, wait as long
+_SECONDS_FOR_EACH = 0.0008  # of which the interpreter takes most; what takes longer, threads do sooner, side by side
+_MOST_REFUSALS = 64
+_OLD = 0.75  # weight of what was measured before
+
+
+class TakesLong(BaseException):
+    """A call that an event loop made itself is to be made in a thread. No `Exception`, so that nothing on the way takes
+    it for a failure."""
+
+
+class _Here(threading.local):
+    is_loop = False
+
+
+_here = _Here()
+
+
+@contextmanager
+def in_event_loop() -> Iterator[None]:
+    """While this is entered, `leave_event_loop` refuses to go on in this thread."""
+    _here.is_loop = True
+    try:
+        yield
+    finally:
+        _here.is_loop = False
+
+
+def leave_event_loop() -> None:
+    """To be called before anything that waits, for a disk, a lock or a server, or takes longer than a millisecond.
+
+    Raises TakesLong where an event loop is making the call itself; nothing may have been changed before.
+    """
+    if _here.is_loop:
+        raise TakesLong
+
+
+class Pace:
+    """How long calls of one kind take, and so whether an event loop is to make the next one itself."""
+
+    def __init__(self) -> None:
+        self._seconds: float | None = None
+        self._in_threads = 0
+        self._refusals = 1
+
+    @property
+    def fit(self) -> int:
+        """How many can be answered by one call of an event loop; 0 where a thread is to make the next call."""
+        if self._seconds is None or self._in_threads or self._seconds > _SECONDS_FOR_EACH:
+            return 0
+        return int(_SECONDS / self._seconds)
+
+    def took(self, seconds: float, answered: int, *, in_loop: bool) -> None:
+        """Takes note of a call that answered so many."""
+        each = seconds / answered
+        self._seconds = each if self._seconds is None else _OLD * self._seconds + (1 - _OLD) * each
+        if not in_loop:
+            self._in_threads = max(0, self._in_threads - 1)
+        elif seconds > 2 * _SECONDS:
+            self.refused()
+        else:
+            self._refusals = 1
+
+    def refused(self) -> None:
+        """Takes note of a call that came to what takes long: the next calls are made in threads, twice as many as the
+        last time."""
+        self._in_threads = self._refusals
+        self._refusals = min(2 * self._refusals, _MOST_REFUSALS)
