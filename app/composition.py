@@ -187,7 +187,7 @@ def compose(settings: Settings, database: Database | None = None) -> Crosswalk:
     real = RealVectors(settings, database, asked, keeper)
     search = Search(settings, galleries, live, filtered, RerankedSearch(settings, galleries, real), traffic)
     sketches = Sketches(settings.spaces_dir, StoredSpaces(galleries, datasets).vectors)
-    spaces = SpaceGuard(settings, models, sketches)
+    spaces = SpaceGuard(settings, models, sketches, commits)
     streams = StreamWatch(spaces, off=settings.space_guard == "off")
     usages += [galleries.using_model, datasets.using_model, upgrades.using_model, encoders.using_model]
     leaves += [encoders.leave]

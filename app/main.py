@@ -30,6 +30,7 @@ from app.overload.threads import enough_threads
 from app.overload.work import Work
 from app.routes import ROUTES, checks, operation_id
 from app.search.quick_answers import QuickAnswers
+from app.search.quick_batches import QuickBatches
 from app.search.routes import router as search
 from app.settings import Settings
 from app.spaces.watch import foreign_streams
@@ -76,6 +77,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     if not settings.root_path:  # else each path is told with it
         app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
     # The last one added is the outermost.
+    app.add_middleware(QuickBatches)
     app.add_middleware(QuickAnswers)
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes, seconds=settings.body_seconds)
     app.add_middleware(Queues, lines=lines)

@@ -26,6 +26,7 @@ _GROWTH = 8  # how many times more are asked for in the next pass
 _BLAS_QUERIES = 4  # from how many queries on BLAS wins
 _BLAS_SHARE = 0.25  # share of selected rows below which BLAS wastes more than it wins
 _SPARSE_SHARE = 1 / 16  # of selected rows, below which a list of them is better than a look at each bit
+_MANY_LINES = 16  # from which on it pays to look whether they are in order before they are sorted
 PAIRS = 2**20  # scored at once, which bounds memory
 _LAST = np.iinfo(np.int64).max
 
@@ -205,6 +206,8 @@ def best_of(
 ) -> Hits:
     """The k best of (m, f) scored rows, ties by row id, padded where fewer are `real`."""
     every = bool(real.all())
+    if every and k <= rows.shape[1] and len(rows) >= _MANY_LINES:
+        return _best_of_sorted(rows, scores, k, score)
     if not every:
         rows, scores = np.where(real, rows, _LAST), np.where(real, scores, np.float32(WORST[score]))
     order, line = np.lexsort((rows, scores if score == "l2" else -scores), axis=-1)[:, :k], _lines(len(rows))
@@ -213,6 +216,22 @@ def best_of(
     best, filled = padding(len(rows), k, score), order.shape[1]
     best.rows[:, :filled] = np.where(real[line, order], rows[line, order], PADDING)
     best.scores[:, :filled] = scores[line, order]
+    return best
+
+
+def _best_of_sorted(
+    rows: RowIds, scores: npt.NDArray[np.float32] | npt.NDArray[np.float64], k: int, score: Distance
+) -> Hits:
+    """As `best_of`, of rows that are all real, where most lines are in order already, as a fast pass proposes them: to
+    see that takes a tenth of the time of sorting them."""
+    best = Hits(rows[:, :k].copy(), scores[:, :k].astype(np.float32))
+    nearer = np.less if score == "l2" else np.greater
+    mixed = np.flatnonzero(~nearer(scores[:, :-1], scores[:, 1:]).all(axis=1))
+    if len(mixed):
+        rows, scores = rows[mixed], scores[mixed]
+        order = np.lexsort((rows, scores if score == "l2" else -scores), axis=-1)[:, :k]
+        best.rows[mixed] = np.take_along_axis(rows, order, axis=1)
+        best.scores[mixed] = np.take_along_axis(scores, order, axis=1)
     return best
 
 

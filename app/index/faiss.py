@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from models.portable import Distance
 _REBUILD_LEAST = 10_000  # rows
 _REBUILD_SHARE, _REBUILD_MOST = 0.1, 200_000  # of the snapshot's rows, and rows at most
 _RESTAMPS_MOST = 200_000  # rows; every write sorts as many anew
+_SETTLED_MOST = 2**20  # rows, of 16 bytes
 _GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built anew but grown
 
 _UNGROUPED_LEAST, _UNGROUPED_SHARE = 4_096, 0.0625  # rows written since others were grouped, and of those grouped
@@ -40,8 +41,9 @@ class _State:
     """What a search sees: swapped as one, never changed. `base` is the snapshot's block without what was rewritten.
 
     slots: where each of the delta's rows that can be found stands. versions: (n,) int64 the version of each of the
-    delta's rows. restamps: the versions of those of the base's rows that are not as of the snapshot's version, though
-    their vectors are.
+    delta's rows. The base's rows are as of the version `base_since`, but for those in `settled`, which were written
+    between that version and the snapshot's, and for those in `restamps`, which were written since the snapshot, though
+    with the vectors that they have there: of these, both say the version.
     """
 
     version: int
@@ -51,6 +53,8 @@ class _State:
     slots: NumberedRows
     versions: RowIds
     restamps: NumberedRows
+    base_since: int
+    settled: NumberedRows
 
 
 class LiveIndex:
@@ -73,7 +77,10 @@ class LiveIndex:
         self._axes_sought = False
         self._arranging = False
         self._written = NumberedRows.none()  # the version of its last write since the snapshot, if not restamped
-        self._state = self._state_of(version, None, None, NumberedRows.none())
+        nothing = NumberedRows.none()
+        self._state = _State(
+            version, None, None, self._delta.block, self._delta.slots, self._delta.versions, nothing, version, nothing
+        )
         self._since = version
         if snapshot is not None:
             self.swap(snapshot)
@@ -151,6 +158,16 @@ class LiveIndex:
     def versions(self, rows: RowIds) -> RowIds:
         return self._held(self._state, rows, None)
 
+    def versions_found(self, rows: RowIds) -> RowIds:
+        state = self._state
+        versions = np.full(len(rows), -1 if state.snapshot is None else state.snapshot.version)
+        state.restamps.over(rows, versions)
+        if len(state.slots):
+            slots = state.slots.of(rows)
+            in_delta = slots >= 0
+            versions[in_delta] = state.versions[slots[in_delta]]
+        return versions
+
     def held(self, rows: RowIds) -> Held:
         vectors = np.zeros((len(rows), self.dimension), np.float32)
         return Held(vectors, self._held(self._state, rows, vectors))
@@ -162,7 +179,8 @@ class LiveIndex:
         if state.base is not None and state.snapshot is not None:
             places = state.snapshot.ids.located(rows)
             in_base = np.flatnonzero(state.base.finds(places))
-            stamps = np.full(len(in_base), state.snapshot.version)
+            stamps = np.full(len(in_base), state.base_since)
+            state.settled.over(rows[in_base], stamps)
             state.restamps.over(rows[in_base], stamps)
             versions[in_base] = stamps
             if vectors is not None:
@@ -194,7 +212,9 @@ class LiveIndex:
             base = state.base
             if state.snapshot is not None and base is not None:
                 base = base.without(state.snapshot.ids.positions(touched))
-            self._state = self._state_of(version, state.snapshot, base, restamps.without(touched))
+            self._state = self._with_delta(
+                replace(state, version=version, base=base, restamps=restamps.without(touched))
+            )
             self._arrange_if_due()
 
     def _held_already(self, state: _State, rows: RowIds, vectors: Vectors) -> npt.NDArray[np.bool_]:
@@ -231,6 +251,7 @@ class LiveIndex:
         with self._writing:
             if snapshot.version < self._since:
                 raise ValueError(f"version {snapshot.version} is older than {self._since}, which the index began from")
+            base_since, settled = self._settled_in(snapshot)
             self._written = self._written.above(snapshot.version)
             later = self._written.rows
             self._delta = self._delta.only(later)
@@ -240,15 +261,37 @@ class LiveIndex:
             version = max(self._state.version, snapshot.version)
             # Their vectors are those of the snapshot before, and so those of any between that one and their versions.
             restamps = self._state.restamps.above(snapshot.version)
-            self._state = self._state_of(version, snapshot, base, restamps)
+            self._state = self._with_delta(
+                replace(
+                    self._state,
+                    version=version,
+                    snapshot=snapshot,
+                    base=base,
+                    restamps=restamps,
+                    base_since=base_since,
+                    settled=settled,
+                )
+            )
             self._arrange_if_due()  # groups were of the delta before
 
-    def _state_of(
-        self, version: int, snapshot: IndexSnapshot | None, base: VectorBlock | None, restamps: NumberedRows
-    ) -> _State:
+    def _settled_in(self, snapshot: IndexSnapshot) -> tuple[int, NumberedRows]:
+        """`base_since` and `settled` with a newer snapshot: rows that were not written between the two stay as of the
+        version that they were, so that what others keep of them under it stays good.
+
+        They begin anew where it is not known what was written by the snapshot's version, or once that is too much.
+        """
+        state, until = self._state, snapshot.version
+        if state.snapshot is None or until > state.version:
+            return until, NumberedRows.none()
+        settled = state.settled
+        for written in (state.restamps.until(until), self._written.until(until)):
+            settled = settled.numbered(written.rows, written.numbers)
+        return (until, NumberedRows.none()) if len(settled) > _SETTLED_MOST else (state.base_since, settled)
+
+    def _with_delta(self, state: _State) -> _State:
         """What is searched, with the delta as it is now."""
         delta = self._delta
-        return _State(version, snapshot, base, delta.block, delta.slots, delta.versions, restamps)
+        return replace(state, delta=delta.block, slots=delta.slots, versions=delta.versions)
 
     @staticmethod
     def _exact(state: _State) -> bool:
@@ -338,8 +381,7 @@ class LiveIndex:
 
     def _renew_state(self) -> None:
         """Has searches see the delta as it is now, of the same version."""
-        state = self._state
-        self._state = self._state_of(state.version, state.snapshot, state.base, state.restamps)
+        self._state = self._with_delta(self._state)
 
     def _axes(self) -> Axes | None:
         """Those by which the delta is searched soonest, if any."""
@@ -355,7 +397,7 @@ class LiveIndex:
     def memory(self) -> MemoryUse:
         state = self._state
         use = state.snapshot.memory() if state.snapshot else MemoryUse(0, 0)
-        return MemoryUse(use.mapped, use.resident + self._delta.nbytes)
+        return MemoryUse(use.mapped, use.resident + self._delta.nbytes + state.settled.nbytes)
 
     def _matrix(self, vectors: Vectors) -> Vectors:
         vectors = np.ascontiguousarray(vectors, np.float32)

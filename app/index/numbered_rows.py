@@ -25,6 +25,10 @@ class NumberedRows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes + self.numbers.nbytes
+
     def numbered(self, rows: RowIds, numbers: npt.NDArray[np.int64] | int) -> NumberedRows:
         """With these rows (m,), none twice, of these numbers (m,), or all of one, whatever they had before."""
         if not len(rows):
@@ -49,6 +53,11 @@ class NumberedRows:
         """Those of a greater number."""
         above = self.numbers > number
         return NumberedRows(self.rows[above], self.numbers[above])
+
+    def until(self, number: int) -> NumberedRows:
+        """Those of that number or a smaller one."""
+        until = self.numbers <= number
+        return NumberedRows(self.rows[until], self.numbers[until])
 
     def of(self, rows: RowIds) -> npt.NDArray[np.int64]:
         """The number of each of the rows (m,), -1 where it is not here."""

@@ -186,6 +186,10 @@ class VectorIndex(Protocol):
     def versions(self, rows: RowIds) -> RowIds:
         """The store version as of which each of the rows (n,) is held, (n,) int64; -1 where it cannot be found."""
 
+    def versions_found(self, rows: RowIds) -> RowIds:
+        """As `versions`, of rows (n,) of which each was found by a search since the last write: in less time, since
+        those that nothing was written to since the index was published are not looked up."""
+
     def held(self, rows: RowIds) -> Held:
         """Vector and version held of each of the rows (n,) int64, in their order; a row may come twice."""
 

@@ -66,7 +66,7 @@ class FoundItems:
     def of(
         self, gallery: str, items: Callable[[], Table], rows: RowIds, versions: RowIds, searched: int
     ) -> dict[int, FoundItem]:
-        """The items of these rows, (n,), none twice, by row.
+        """The items of these rows, (n,), of which one may come twice, by row.
 
         gallery: names the items' table, which `items` opens. versions: (n,), as of which the index that found the rows
         holds them. searched: the version of the table that the index is level with.
@@ -75,10 +75,12 @@ class FoundItems:
         unknown: dict[int, int] = {}
         for version, of_version in _by_version(rows, versions):
             newer, older = self._newer.get((gallery, version), {}), self._older.get((gallery, version), {})
-            known = {row: item for row in of_version if (item := newer.get(row)) is not None}
-            found |= known
-            if len(known) < len(of_version):
-                missing = [row for row in of_version if row not in known]
+            try:  # thousands of rows are mostly all there, and are not gone through one by one then
+                found.update(zip(of_version, map(newer.__getitem__, of_version), strict=True))
+            except KeyError:
+                known = {row: item for row in of_version if (item := newer.get(row)) is not None}
+                found |= known
+                missing = [row for row in dict.fromkeys(of_version) if row not in known]
                 again = {row: item for row in missing if (item := older.get(row)) is not None}
                 self._keep(gallery, version, again)
                 found |= again

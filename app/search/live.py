@@ -28,7 +28,7 @@ _TRIES = 50
 class LoadLimits:
     """Up to how many bytes an index is loaded while searches wait, and vectors are checked before they are searched."""
 
-    loaded_at_once: int = 2**26  # read in a tenth of a second
+    loaded_at_once: int = 2**22  # read in some milliseconds
     checked_at_once: int = CHECKED_AT_ONCE
 
 

@@ -81,17 +81,23 @@ class BodyRoutes:
             raise fused if route == "fused" else plain
         return cls(plain, fused)
 
+    @property
+    def dimension(self) -> int:
+        """Of the queries' vectors."""
+        way = self.fused if isinstance(self.fused, ResolvedSearch) else self.plain
+        if isinstance(way, Problem):  # `of` has raised it
+            raise way
+        return way.dimension
+
     async def decoded(self, decode: Callable[[int, int | None], Awaitable[QueryVectors]]) -> QueryVectors:
         """The queries, by what decodes them, given the dimensions of their vectors and of the old ones.
 
         Raises what decoding raises, and, for old vectors that nothing leads to the gallery, the problem of that.
         """
         if isinstance(self.fused, ResolvedSearch):
-            return await decode(self.fused.dimension, self.fused.old_dimension)
-        if isinstance(self.plain, Problem):  # `of` has raised it
-            raise self.plain
+            return await decode(self.dimension, self.fused.old_dimension)
         try:
-            return await decode(self.plain.dimension, None)
+            return await decode(self.dimension, None)
         except Unprocessable as wrong:
             if any(error.get("column") == "old_vector" for error in wrong.members.get("errors", [])):
                 raise self.fused from None

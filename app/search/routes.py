@@ -18,7 +18,7 @@ from app.json_text import check_json, utf8
 from app.keys.access import Access, Caller
 from app.problems import InvalidUpload, ItemsElsewhere, NoRoute, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 from app.search.old_vectors import BodyRoutes, route_with_old_vectors
-from app.search.options import Asking, GroupBy, LikeItems, SearchOptions, refuse_unless_one
+from app.search.options import NO_OPTIONS, Asking, GroupBy, LikeItems, SearchOptions, refuse_unless_one
 from app.search.plain_query import DEFAULT_K, PlainQuery
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
@@ -181,12 +181,35 @@ async def search_many(
         group_by=group_by,
         group_size=group_size,
     )
+    if media_type == media_types.NPY:
+        query = PlainQuery(gallery, model, "", DEFAULT_K if k is None else k, route)
+        return await answer_npy(parts, caller, query, request, wanted, options)
     async with parts.uploads.queries(request.stream(), request.headers) as decoded:
-        ways_to = partial(BodyRoutes.of, columns=media_type != media_types.NPY)
+        ways_to = partial(BodyRoutes.of, columns=True)
         ways = await run_sync(ways_to, parts.search_resolver, gallery, model, route, caller)
         queries = await ways.decoded(decoded)
         resolved = ways.taken(queries)
     return await run_sync(_answer_many, parts, resolved, DEFAULT_K if k is None else k, queries, wanted, options)
+
+
+async def answer_npy(
+    parts: Crosswalk,
+    caller: Access,
+    query: PlainQuery,
+    request: Request,
+    wanted: Filter | None,
+    options: SearchOptions = NO_OPTIONS,
+) -> Response:
+    """The answers to the queries of a body in npy. query: what the URL says of them."""
+    decode = await parts.uploads.npy_queries(request.stream(), request.headers)
+
+    def answered() -> Response:  # once the last of a slow body has come, and in one thread
+        resolver = parts.search_resolver
+        ways = BodyRoutes.of(resolver, query.gallery, query.model, query.route, caller, columns=False)
+        queries = decode(ways.dimension)
+        return _answer_many(parts, ways.taken(queries), query.k, queries, wanted, options)
+
+    return await run_sync(answered)
 
 
 async def _answer_json(parts: Crosswalk, caller: Access, body: SearchRequest) -> Response:

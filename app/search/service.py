@@ -208,7 +208,7 @@ class Search:
             exact=ranking.exact,
             note=ranking.note,
             hits=hits,
-            items=self._items(info, index, hits),
+            items=self._items(info, index, hits, route.beside is None),
             group_size=options.group_size if options.group_by else None,
             shown=ShownVectors.of(hits, index, resolved.generation.space) if options.with_vectors else None,
         )
@@ -288,12 +288,13 @@ class Search:
             return None
         return self._filtered.rows(info.folder, lambda: self._galleries.store(info).items, only, version)
 
-    def _items(self, info: GalleryInfo, index: VectorIndex, hits: Hits) -> dict[int, FoundItem]:
-        """What the rows found are, as of the version of the items that was searched; by row."""
+    def _items(self, info: GalleryInfo, index: VectorIndex, hits: Hits, found_in_index: bool) -> dict[int, FoundItem]:
+        """What the rows found are, as of the version of the items that was searched; by row. found_in_index: whether
+        every one of them was found in this very index, and none in another beside it."""
         rows = hits.rows[hits.rows != PADDING]
-        if len(hits.rows) > 1:  # one query finds no row twice
-            rows = np.unique(rows)
-        versions = index.versions(rows)
+        if len(hits.rows) > 1:
+            rows = np.sort(rows)  # rows that lie beside one another are sooner looked up
+        versions = index.versions_found(rows) if found_in_index else index.versions(rows)
         return self._found.of(info.folder, lambda: self._galleries.store(info).items, rows, versions, index.version)
 
 

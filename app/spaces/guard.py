@@ -1,6 +1,6 @@
 """Judges what is written: whether the vectors of a bulk body are of the model that the request names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,11 +8,12 @@ import numpy as np
 import structlog
 
 from app.problems import NotFound, WrongSpace
-from app.registry.schemas import Model
 from app.registry.service import Models
 from app.settings import Settings
 from app.spaces.even_sample import EvenSample
+from app.spaces.kept_models import KeptModels, sketched
 from app.spaces.sketches import SketchedModel, Sketches
+from app.storage.commits import CommitWatch
 from app.storage.lance_table import vectors_of
 from app.uploads import UploadedRows
 from models.portable import ROWS_LOOKED_AT, ROWS_TO_JUDGE, SpaceJudgement, SpaceSignature, SpaceSketch
@@ -36,9 +37,10 @@ class Inspected:
 class SpaceGuard:
     """Knows each model by its vectors, and tells when others are passed off as its own."""
 
-    def __init__(self, settings: Settings, models: Models, sketches: Sketches) -> None:
+    def __init__(self, settings: Settings, models: Models, sketches: Sketches, commits: CommitWatch) -> None:
         self._setting = settings.space_guard
         self._models = models
+        self._kept = KeptModels(models, commits)
         self._sketches = sketches
 
     def inspect(self, rows: UploadedRows, columns: Mapping[str, str], check: SpaceCheck, *, trusted: bool) -> Inspected:
@@ -84,9 +86,9 @@ class SpaceGuard:
 
     def judge(self, model: str, vectors: np.ndarray) -> SpaceJudgement | None:
         """What the model's signature says of vectors (n, d) that are said to be its own; None for too little."""
-        own = self.known(model)
+        own, *others = self._kept.of_dimension_of(model)
         signature = self._sketches.signature(own)
-        return None if signature is None else signature.judge(vectors, self.others(own))
+        return None if signature is None else signature.judge(vectors, self._signatures(others))
 
     def signature(self, model: str) -> SpaceSignature | None:
         """What is characteristic of a model's vectors; None where too few are known. Raises NotFound."""
@@ -94,11 +96,12 @@ class SpaceGuard:
 
     def others(self, model: SketchedModel) -> dict[str, SpaceSignature]:
         """The signatures of the other models of the same dimension, as far as they are known."""
-        found: dict[str, SpaceSignature] = {}
-        for other in self._models.of_dimension(model.dimension):
-            if other.id != model.id and (signature := self._sketches.signature(_sketched(other))) is not None:
-                found[other.id] = signature
-        return found
+        of_dimension = map(sketched, self._models.of_dimension(model.dimension))
+        return self._signatures(other for other in of_dimension if other.id != model.id)
+
+    def _signatures(self, models: Iterable[SketchedModel]) -> dict[str, SpaceSignature]:
+        found = ((model.id, self._sketches.signature(model)) for model in models)
+        return {model: signature for model, signature in found if signature is not None}
 
     def learn(self, inspected: Inspected) -> None:
         """Adds what was written to what is known. For the background: it may take seconds."""
@@ -114,7 +117,7 @@ class SpaceGuard:
 
     def known(self, model: str) -> SketchedModel:
         """Raises NotFound."""
-        return _sketched(self._models.get(model))
+        return sketched(self._models.get(model))
 
     def _read(self, model: SketchedModel, rows: UploadedRows, column: str) -> tuple[SpaceSketch, np.ndarray]:
         """The sketch of a column's vectors, and up to about ROWS_LOOKED_AT of them, evenly from first to last."""
@@ -142,10 +145,6 @@ class SpaceGuard:
             position=round(judgement.position, 2),
             rows_judged=judgement.rows,
         )
-
-
-def _sketched(model: Model) -> SketchedModel:
-    return SketchedModel(model.id, model.dimension, model.created_at)
 
 
 def explain(model: str, judgement: SpaceJudgement) -> str:

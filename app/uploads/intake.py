@@ -74,23 +74,15 @@ class Uploads:
     async def queries(
         self, stream: AsyncIterator[bytes], headers: Mapping[str, str]
     ) -> AsyncIterator[Callable[[int, int | None], Awaitable[QueryVectors]]]:
-        """Receives the query vectors of a body, npy, or npz or Arrow with a column `vector` and perhaps one
-        `old_vector`. Yields what decodes them while the context is open, given the dimension that they must have, and
-        that of the old vectors, None where there must be none: (n, dimension) float32, finite.
+        """Receives the query vectors of a body, npz or Arrow with a column `vector` and perhaps one `old_vector`.
+        Yields what decodes them while the context is open, given the dimension that they must have, and that of the old
+        vectors, None where there must be none: (n, dimension) float32, finite.
 
         So nothing that decides how they are searched is read before the last of a slow body has come. Raises
         UnsupportedMediaType and TooLarge; decoding raises InvalidUpload, TooLarge and Unprocessable.
         """
-        media_type = _media_type(headers, media_types.QUERIES)
+        media_type = _media_type(headers, media_types.QUERY_COLUMNS)
         limits = replace(self._limits, rows=self._queries_limit)
-        if media_type == media_types.NPY:
-            array = await received(stream, limits.json_bytes, _length(headers))
-
-            async def decoded_npy(dimension: int, old_dimension: int | None) -> QueryVectors:
-                return QueryVectors(await run_sync(vectors_of_npy, array, dimension, limits.rows))
-
-            yield decoded_npy
-            return
         async with receive(stream, self._directory, limits.json_bytes, _length(headers)) as body:
 
             async def decoded(dimension: int, old_dimension: int | None) -> QueryVectors:
@@ -101,6 +93,23 @@ class Uploads:
                 return await run_sync(vectors_of_rows, rows, dimension, old_dimension)
 
             yield decoded
+
+    async def npy_queries(
+        self, stream: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> Callable[[int], QueryVectors]:
+        """Receives the query vectors of a body in npy. Returns what decodes them, given the dimension that they must
+        have: (n, dimension) float32, finite. To be called in a thread, as a body may be long.
+
+        Raises UnsupportedMediaType where the body is compressed, and TooLarge; decoding raises InvalidUpload, TooLarge
+        and Unprocessable.
+        """
+        media_types.refuse_encoded(headers.get("content-encoding"))
+        array = await received(stream, self._limits.json_bytes, _length(headers))
+
+        def decoded(dimension: int) -> QueryVectors:
+            return QueryVectors(vectors_of_npy(array, dimension, self._queries_limit))
+
+        return decoded
 
     async def judgements(
         self,

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import IO
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from app.problems import InvalidUpload
 
 _HEADER_BYTES = 10_000
+_HEADERS_KEPT = 64
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
 _KINDS = "fiubUSMm"
 
@@ -76,6 +78,7 @@ def wanted_vectors(dimension: int | str) -> str:
     )
 
 
+@lru_cache(_HEADERS_KEPT)  # requests of one client mostly have the same, and Python's parser takes its time
 def _parse(version: tuple[int, int], rest: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     # Version 3 is version 2 with utf8 field names, and a dtype with fields is refused anyway.
     parse = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

@@ -47,12 +47,14 @@ async def received(stream: AsyncIterator[bytes], limit_bytes: int, announced_byt
     """A body that is short enough for memory. Raises TooLarge as `receive`."""
     if announced_bytes is not None and announced_bytes > limit_bytes:
         raise _too_large(limit_bytes)
-    body = bytearray()
+    pieces: list[bytes] = []
+    length = 0
     async for piece in stream:
-        body += piece
-        if len(body) > limit_bytes:
+        pieces.append(piece)
+        length += len(piece)
+        if length > limit_bytes:
             raise _too_large(limit_bytes)
-    return bytes(body)
+    return b"".join(filter(None, pieces))  # which is the piece itself where it came in one
 
 
 async def _write(stream: AsyncIterator[bytes], body: Path, limit_bytes: int) -> None:

@@ -256,6 +256,8 @@ def _distinct(directions: AnyArray, squared: float) -> AnyArray:
     off = directions - directions.mean(axis=0, dtype=np.float64)
     squares = np.square(off).sum(axis=1)
     near = squares[:, None] + squares - 2 * off @ off.T < squared
+    if not np.tril(near, -1).any():  # as in most batches: nothing to go through row by row
+        return np.arange(len(directions))
     kept: list[int] = []
     for row in range(len(directions)):
         if not near[row, kept].any():

@@ -152,6 +152,9 @@ def test_rows_are_held_as_indexed_with_the_version_of_their_last_write(
     requested = random.permutation(np.concatenate([rows[:300], rows[:3], [5, 2**62]]))
     held = index.held(requested)
     assert np.array_equal(index.versions(requested), held.versions)
+    found = index.search(questions(random, 30), 10).rows
+    found = found[found != PADDING]
+    assert np.array_equal(index.versions_found(found), index.versions(found))
     present = np.array([row in oracle.vectors for row in requested.tolist()])
     assert (held.versions >= 0).tolist() == present.tolist()
     assert not held.vectors[~present].any()

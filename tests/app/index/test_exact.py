@@ -7,7 +7,7 @@ import pytest
 
 from app.index import Hits, LiveIndex
 from app.index.bitmap import Bitmap
-from app.index.exact import Propose, Scan, nearest
+from app.index.exact import Propose, Scan, best_of, nearest
 from models.portable import Distance
 
 Vectors = np.ndarray
@@ -100,3 +100,21 @@ def test_a_fast_pass_that_errs_is_asked_again() -> None:
 
     again = searched(rows, queries, 7, "ip", spiteful)
     np.testing.assert_array_equal(again.rows, truth.rows)
+
+
+@pytest.mark.parametrize("score", ["ip", "l2"])
+@pytest.mark.parametrize("lines", [1, 40])
+@pytest.mark.parametrize("k", [1, 4, 6])
+def test_the_best_of_lines_that_are_and_are_not_in_order(score: Distance, lines: int, k: int) -> None:
+    random = np.random.default_rng(k)
+    scores = np.sort(random.integers(0, 60, (lines, 6)).astype(np.float32), axis=1)  # some are equal
+    if score == "ip":
+        scores = scores[:, ::-1].copy()
+    scores[::3] = random.permuted(scores[::3], axis=1)
+    rows = random.permuted(np.broadcast_to(np.arange(6), (lines, 6)), axis=1)
+    hits = best_of(rows, scores, np.ones(rows.shape, bool), k, score)
+    sign = 1 if score == "l2" else -1
+    for line in range(lines):
+        ranking = sorted(zip((sign * scores[line]).tolist(), rows[line].tolist(), strict=True))[:k]
+        assert hits.rows[line].tolist() == [row for _, row in ranking]
+        assert (sign * hits.scores[line]).tolist() == [value for value, _ in ranking]

@@ -114,6 +114,21 @@ def test_rows_written_again_with_the_vectors_that_they_have_are_as_of_another_ve
     assert index.versions(rows[:5]).tolist() == [4, 4, -1, 5, 3]
 
 
+def test_rows_that_were_not_written_between_two_snapshots_stay_as_of_the_version_that_they_were(
+    metric: Distance, tmp_path: Path
+) -> None:
+    rows, vectors = gallery(np.random.default_rng(3), 1_000)
+    index = LiveIndex(metric, DIMENSION, snapshot=snapshot(tmp_path, metric, rows, vectors, 1))
+    index.upsert(rows[:2], vectors[2:4], version=2)
+    index.upsert(rows[2:3], vectors[2:3], version=3)
+    now = np.concatenate([vectors[2:4], vectors[2:]])
+    index.upsert(rows[4:5], vectors[5:6], version=4)
+    index.swap(snapshot(tmp_path, metric, rows, now, 3))
+    assert index.versions(rows[:6]).tolist() == [2, 2, 3, 1, 4, 1]
+    index.swap(snapshot(tmp_path, metric, rows, now, 6))  # of what was written in 5 and 6, nothing is known here
+    assert set(index.versions(rows).tolist()) == {6}
+
+
 def test_rewriting_one_row_for_ever_takes_no_more_memory() -> None:
     index = LiveIndex("l2", 4)
     for version in range(3_000):
@@ -181,6 +196,7 @@ class Life(RuleBasedStateMachine):
         self.past = [(0, *self.oracle.batch())]
         self.given: dict[int, Vectors] = {}
         self.last: dict[int, int] = {}
+        self.first_snapshot = 0
 
     @rule(data=st.data(), rows=ROWS, removed=ROWS)
     def write(self, data: st.DataObject, rows: RowIds, removed: RowIds) -> None:
@@ -206,6 +222,8 @@ class Life(RuleBasedStateMachine):
         served = self.index.snapshot.version if self.index.snapshot else 0
         version, rows, vectors = data.draw(st.sampled_from([past for past in self.past if past[0] >= served]))
         vectors = vectors.reshape(-1, 3)
+        if self.index.snapshot is None:
+            self.first_snapshot = version
         self.index.swap(snapshot(self.folder, self.index.metric, rows, vectors, version))
 
     @invariant()
@@ -213,8 +231,8 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "index"):
             return
         assert len(self.index) == len(self.oracle.vectors)
-        base = self.index.snapshot.version if self.index.snapshot else 0
-        stamps = {row: -1 if version < 0 else max(version, base) for row, version in self.last.items()}
+        first = self.first_snapshot
+        stamps = {row: -1 if version < 0 else max(version, first) for row, version in self.last.items()}
         assert dict(zip(stamps, self.index.versions(np.array([*stamps], np.int64)).tolist(), strict=True)) == stamps
         queries = np.array([[1, 0, 0], [1, -2, 3]], np.float32)
         for score in sorted(self.index.scores):

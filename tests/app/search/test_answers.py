@@ -24,6 +24,14 @@ ITEMS = st.tuples(TEXT, st.none() | TEXT, st.none() | st.dictionaries(TEXT, VALU
 FOUND = st.lists(
     st.lists(st.tuples(ITEMS, st.floats(-(2.0**90), 2.0**90, width=32)), max_size=3), min_size=1, max_size=3
 )
+ALL_FOUND = st.integers(1, 3).flatmap(
+    lambda queries: st.lists(
+        st.lists(st.tuples(ITEMS, st.floats(-(2.0**90), 2.0**90, width=32)), min_size=3, max_size=3),
+        min_size=queries,
+        max_size=queries,
+    )
+)
+"""Of each query as many as are asked for."""
 
 Found = list[list[tuple[tuple[str, str | None, dict[str, Any] | None], float]]]
 
@@ -45,12 +53,14 @@ def _answers(found: Found, note: str | None) -> tuple[Answers, list[list[Hit]]]:
     return Answers("g", "m", 2, "instant", False, note, Hits(rows, scores), items), expected
 
 
-@given(FOUND, st.none() | TEXT)
+@given(FOUND | ALL_FOUND, st.none() | TEXT)
 def test_answers_are_those_of_the_schemas(found: Found, note: str | None) -> None:
     answers, expected = _answers(found, note)
     said: dict[str, Any] = {"gallery": "g", "model": "m", "generation": 2, "route": "instant", "exact": False}
     many = SearchAnswers.model_validate_json(answers.to_json(), strict=True)
     assert many == SearchAnswers(**said, note=note, results=expected)
+    ones = [answers.one_to_json(query).partition(b'"results":')[2][:-1] for query in range(len(expected))]
+    assert answers.to_json().endswith(b'"results":[%s]}' % b",".join(ones))
     for query, hits in enumerate(expected):
         one = SearchAnswer.model_validate_json(answers.one_to_json(query), strict=True)
         assert one == SearchAnswer(**said, note=note, results=hits)

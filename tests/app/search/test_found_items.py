@@ -59,6 +59,15 @@ def test_what_was_found_before_is_not_read_again(items: Items) -> None:
     assert one.before_score + b"0.5" + one.after_score == b'{"id":"a","score":0.5,"label":"first","payload":{"n":1}}'
 
 
+def test_a_row_may_come_twice(items: Items) -> None:
+    rows = np.repeat(items.rows(), 2)
+    found = FoundItems(10**6)
+    unknown, known = (found.of("g", items, rows, np.ones(len(rows), np.int64), 2) for _ in range(2))
+    assert unknown == known
+    assert sorted(known) == sorted(items.rows().tolist())
+    assert items.opened == 1
+
+
 def test_a_row_of_a_later_version_is_read_anew_as_of_the_version_that_is_searched(items: Items) -> None:
     found = FoundItems(10**6)
     labels(found, items, 1)

@@ -325,6 +325,24 @@ def test_damage_found_after_searches_began_ends_them_and_a_rebuild_is_asked_for(
     assert bench.rebuilds == [("g", 1)]
 
 
+def test_items_not_written_between_two_indexes_are_as_of_the_same_version_in_both(bench: LiveBench) -> None:
+    bench.put(x=1, y=2, z=3)
+    built = bench.publish()
+
+    def stamped() -> dict[float, int]:
+        index = bench.live.index(bench.info, 1)
+        hits = index.search(np.array([[1.0, 0.0]], np.float32), 3)
+        return dict(zip(hits.scores[0].tolist(), index.versions(hits.rows[0]).tolist(), strict=True))
+
+    assert stamped() == {1: built.version, 2: built.version, 3: built.version}
+    bench.put_labelled("other", y=2)
+    before = stamped()
+    assert before[2] > built.version
+    newer = bench.publish()
+    assert newer.version >= before[2]
+    assert stamped() == before == {1: built.version, 2: before[2], 3: built.version}
+
+
 def test_forgotten_gallery_is_opened_anew(bench: LiveBench) -> None:
     bench.put(x=1)
     bench.damage(bench.publish())

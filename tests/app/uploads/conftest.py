@@ -62,8 +62,8 @@ def take(uploads: Uploads, bodies: Settings) -> Take:
     async def taken(body: bytes, media_type: str, expected: Expected) -> pa.Table:
         headers = {"content-type": media_type}
         if media_type == NPY:
-            async with uploads.queries(pieces(body), headers) as queries:
-                return (await queries(expected.columns[1].dimension, None)).vectors
+            decoded = await uploads.npy_queries(pieces(body), headers)
+            return decoded(expected.columns[1].dimension).vectors
         async with uploads.rows(pieces(body), headers, expected) as rows:
             return pa.Table.from_batches(rows.batches(), rows.schema)
 

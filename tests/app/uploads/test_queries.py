@@ -98,7 +98,10 @@ def _ask_both(
     uploads: Uploads, body: bytes, media_type: str, dimension: int = 3, old_dimension: int | None = 2
 ) -> QueryVectors:
     async def taken() -> QueryVectors:
-        async with uploads.queries(pieces(body), {"content-type": media_type}) as decoded:
+        headers = {"content-type": media_type}
+        if media_type == NPY:
+            return (await uploads.npy_queries(pieces(body), headers))(dimension)
+        async with uploads.queries(pieces(body), headers) as decoded:
             return await decoded(dimension, old_dimension)
 
     return asyncio.run(taken())
