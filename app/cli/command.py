@@ -11,6 +11,7 @@ from app.cli.authorization import take_key_file
 from app.cli.ending import described
 from app.cli.gate import METRIC, REQUIREMENT, GateMetric, Require
 from app.cli.keys import keys
+from app.memory import rare_collections
 
 DataDir = Annotated[
     Path | None,
@@ -241,6 +242,7 @@ def apply(
 
 def main() -> None:
     """The entry point that the package installs."""
+    rare_collections()
     commands.add_typer(keys, name="keys")
     resources.register(commands)
     try:

@@ -29,7 +29,7 @@ from app.http.server import server_config
 from app.http.sharing import NOBODY, ConnectionLoads, SharingServer
 from app.http.telemetry import METRICS_DIR
 from app.logs import configure_logging
-from app.memory import give_memory_back
+from app.memory import give_memory_back, rare_collections
 from app.settings import Settings
 
 _LOOK_SECONDS = 0.5
@@ -95,6 +95,7 @@ def _remove_abandoned() -> None:
 
 def _gateway(settings: Settings) -> ASGIApp:
     """The application of one process, made when it has begun."""
+    rare_collections()
     from app.main import create_app
 
     give_memory_back()

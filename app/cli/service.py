@@ -21,8 +21,7 @@ from app.connections.file import WrongConnections
 from app.http.listener import listen
 from app.http.server import server_config
 from app.logs import configure_logging
-from app.memory import give_memory_back
-from app.overload.threads import rare_collections
+from app.memory import give_memory_back, rare_collections
 from app.settings import Settings
 from app.storage import migrate as migrations
 from app.storage.database import Database

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 import uvicorn
 
-from app.overload.threads import rare_collections
+from app.memory import rare_collections
 
 NOBODY = 2**31 - 1
 """The load of a process that takes no connections: it has not started yet, or is no more."""

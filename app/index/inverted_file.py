@@ -70,7 +70,8 @@ class InvertedFile:
         index = cls._empty(faiss.IndexFlat(sample.shape[1], faiss_metric(metric)), nlist, faiss_metric(metric))
         index.cp.seed, index.cp.min_points_per_centroid = SEED, 1
         index.cp.max_points_per_centroid = TRAINING_ROWS
-        with comparing(faiss.IndexFlat(sample.shape[1], faiss_metric(metric)), device) as centroids:
+        none = faiss.IndexFlat(sample.shape[1], faiss_metric(metric))
+        with comparing(none, device, centroids=nlist, rows=len(sample)) as centroids:
             index.clustering_index = centroids
             index.train(sample)
             index.clustering_index = None
@@ -97,7 +98,8 @@ class InvertedFile:
 
     def add(self, vectors: Vectors) -> None:
         at = faiss.swig_ptr
-        with comparing(self._index.quantizer, self._device) as centroids:
+        nlist = self._index.nlist
+        with comparing(self._index.quantizer, self._device, centroids=nlist, rows=len(vectors)) as centroids:
             for start in range(0, len(vectors), CHUNK):
                 part = self._turned(np.ascontiguousarray(vectors[start : start + CHUNK]))
                 nearest = centroids.search(part, 1)[1]

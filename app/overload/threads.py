@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -17,7 +16,6 @@ from anyio.to_thread import current_default_thread_limiter
 from app.settings import Settings
 
 _SWITCH_SECONDS = 0.0005
-_OBJECTS_UNTIL_COLLECTION = 20_000
 _OTHERS = 24  # streams of events that look again, what is left for after answers, files that are sent
 _EXPORTS = 4
 
@@ -46,15 +44,6 @@ def enough_threads(settings: Settings) -> None:
 def export_threads() -> anyio.CapacityLimiter:
     """Threads in which the parts of exports are made, apart from those of requests, however many exports there are."""
     return anyio.CapacityLimiter(_EXPORTS)
-
-
-def rare_collections() -> None:
-    """Has Python look for garbage in cycles rarely, and not in what is there by now, which stays: called once a gateway
-    has started. By default it would look every 700 objects, which a few requests under way are already, and each time
-    at all of them; and now and then at every item that is kept in memory.
-    """
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_UNTIL_COLLECTION, 10, 10)
 
 
 class HandedOver:

@@ -41,7 +41,7 @@ def built(folder: Path, kind: Kind, metric: Distance, device: IndexDevice) -> Sn
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_without_a_gpu_the_processor_is_used(device: IndexDevice) -> None:
     flat = faiss.IndexFlat(4)
-    with comparing(flat, device) as centroids:
+    with comparing(flat, device, centroids=flat.ntotal, rows=1) as centroids:
         assert centroids is flat
 
 
@@ -89,7 +89,7 @@ def test_what_compares_with_centroids_need_not_be_the_index_s_own(
     copies = 0
 
     @contextmanager
-    def comparing_elsewhere(flat: faiss.IndexFlat, device: IndexDevice) -> Iterator[faiss.Index]:
+    def comparing_elsewhere(flat: faiss.IndexFlat, device: IndexDevice, **sizes: int) -> Iterator[faiss.Index]:
         nonlocal copies
         copies += 1
         yield faiss.clone_index(flat)
@@ -122,5 +122,8 @@ def test_a_file_that_a_gpu_built_is_as_good_and_answers_as_true(kind: Kind, metr
 def test_what_fails_on_a_gpu_is_told_with_what_to_do() -> None:
     flat = faiss.IndexFlat(4)
     flat.add(np.eye(4, dtype=np.float32))
-    with pytest.raises(DeviceFailed, match="CROSSWALK_INDEX_DEVICE=cpu"), comparing(flat, "cuda") as centroids:
+    with (
+        pytest.raises(DeviceFailed, match="CROSSWALK_INDEX_DEVICE=cpu"),
+        comparing(flat, "cuda", centroids=1, rows=1) as centroids,
+    ):
         centroids.search(np.eye(4, dtype=np.float32), 100_000)  # more neighbours than a GPU can sort
