@@ -31,7 +31,7 @@ from app.storage.migrate import heads
 from tests.waiting import PATIENCE_SECONDS
 
 _PR_SET_PDEATHSIG = 1
-_ROOM = " " * 256  # among its arguments, for the longer ones of the steps that are forked
+ROOM = " " * 256  # among its arguments, for the longer ones of the steps that are forked
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads do not outlive a fork
 
 Become = Callable[[list[str]], int]
@@ -44,7 +44,7 @@ class Zygote:
     def __init__(self, module: str) -> None:
         self._asking = threading.Lock()
         ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
-        command, pipe = [sys.executable, "-m", module, _ROOM], subprocess.PIPE
+        command, pipe = [sys.executable, "-m", module, ROOM], subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**ours, **_ONE_THREAD}, text=True)
 
     def start(
@@ -105,7 +105,7 @@ def take_orders(become: Become, prepare: Callable[[list[str]], None] = lambda _:
     """Forks what it is told to until standard input ends. To be called when everything is imported that every process
     needs; prepare: imports what a command needs beside it, before it is forked."""
     ended: dict[int, int] = {}
-    signal.signal(signal.SIGCHLD, lambda *_: _reap(ended))  # the dead leave nothing behind but how they died
+    signal.signal(signal.SIGCHLD, lambda *_: reap(ended))  # the dead leave nothing behind but how they died
     while line := sys.stdin.readline():
         order = json.loads(line)
         answer: dict[str, int | None]
@@ -141,7 +141,7 @@ def forked(do: Callable[[], int]) -> int:
     os._exit(status)
 
 
-def _reap(ended: dict[int, int]) -> None:
+def reap(ended: dict[int, int]) -> None:
     """Notes how every child ended that has ended by now."""
     with suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:

@@ -39,7 +39,7 @@ def _prepare(command: list[str]) -> None:
 
 def _crosswalk(command: list[str]) -> NoReturn:
     if command and command[0] in _WITH_STEPS:
-        forked_process.start_interpreter = Nursery().start
+        forked_process.start_interpreter = Nursery.forked().start
     sys.argv = ["crosswalk", *command]
     import_module("app.cli").main()
     sys.exit(0)
