@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from app.storage.migrate import heads
 from tests.waiting import PATIENCE_SECONDS
 
 _PR_SET_PDEATHSIG = 1
-ROOM = " " * 256  # among its arguments, for the longer ones of the steps that are forked
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads do not outlive a fork
 
 Become = Callable[[list[str]], int]
@@ -44,7 +42,7 @@ class Zygote:
     def __init__(self, module: str) -> None:
         self._asking = threading.Lock()
         ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
-        command, pipe = [sys.executable, "-m", module, ROOM], subprocess.PIPE
+        command, pipe = [sys.executable, "-m", module], subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**ours, **_ONE_THREAD}, text=True)
 
     def start(
@@ -96,24 +94,21 @@ def crosswalk_zygote() -> Zygote:
 def know_the_gateway() -> None:
     """Works out what a gateway otherwise would when its first request comes: its routes, and the newest schema."""
     heads()
-    import_module("anyio._backends._asyncio")  # as anyio does then
     for route in ROUTES:
         route.matches({"type": "http", "method": "GET", "path": "/", "root_path": ""})
 
 
-def take_orders(become: Become, prepare: Callable[[list[str]], None] = lambda _: None) -> None:
-    """Forks what it is told to until standard input ends. To be called when everything is imported that every process
-    needs; prepare: imports what a command needs beside it, before it is forked."""
+def take_orders(become: Become) -> None:
+    """Forks what it is told to until standard input ends. To be called when everything is imported."""
     ended: dict[int, int] = {}
-    signal.signal(signal.SIGCHLD, lambda *_: reap(ended))  # the dead leave nothing behind but how they died
+    gc.freeze()  # what is here already is not looked through for garbage, and so not copied, by what is forked
+    signal.signal(signal.SIGCHLD, lambda *_: _reap(ended))  # the dead leave nothing behind but how they died
     while line := sys.stdin.readline():
         order = json.loads(line)
         answer: dict[str, int | None]
         if "poll" in order:
             answer = {"status": ended.pop(order["poll"], None)}  # told once: the pid may be given again
         else:
-            prepare(order["command"])
-            gc.freeze()  # what is here already is not looked through for garbage, and so not copied, by what is forked
             answer = {"pid": forked(partial(_begin, become, **order))}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
@@ -141,7 +136,7 @@ def forked(do: Callable[[], int]) -> int:
     os._exit(status)
 
 
-def reap(ended: dict[int, int]) -> None:
+def _reap(ended: dict[int, int]) -> None:
     """Notes how every child ended that has ended by now."""
     with suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from app.forking.fork_orders import BORN, ForkOrder, hear
 
@@ -25,36 +24,12 @@ _LOOK_SECONDS = 15.0
 _GRACE_SECONDS = 1.0
 
 
-class ServerProcess(Protocol):
-    """The process of a fork server, as `subprocess.Popen` is one."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Returns when it has ended. Raises subprocess.TimeoutExpired where it has not after so many seconds."""
-
-    def kill(self) -> None: ...
-
-
-def start_interpreter(orders: socket.socket, environment: Mapping[str, str]) -> ServerProcess:
-    """A fork server that takes its orders from this socket, with nothing imported yet. Raises OSError."""
-    return subprocess.Popen(
-        # -P: the folder that the service was started from may hold modules of the same names as ours.
-        [sys.executable, "-P", "-m", _MODULE, str(orders.fileno()), _ROOM],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        pass_fds=[orders.fileno()],
-        start_new_session=True,
-    )
-
-
 @dataclass(frozen=True)
 class _Running:
     """A fork server's process, the socket that it takes orders from, whether it is to get no more of them, and what it
     was asked to import ahead."""
 
-    process: ServerProcess
+    process: subprocess.Popen[bytes]
     orders: socket.socket
     dismissed: threading.Event = field(default_factory=threading.Event)
     prepared: set[str] = field(default_factory=set)
@@ -228,10 +203,18 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                return _Running(start_interpreter(theirs, self._environment), ours)
+                process = subprocess.Popen(
+                    # -P: the folder that the service was started from may hold modules of the same names as ours.
+                    [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), _ROOM],
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
             except OSError:
                 ours.close()
                 raise
+        return _Running(process, ours)
 
     def _end(self) -> None:
         if self._server is not None:

@@ -6,10 +6,7 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-from app.forking import forked_process
-from tests.nursery import Nursery
 from tests.zygote import know_the_gateway, take_orders
-from workers.runtime.program import CROSSWALK
 
 _IMPORTED = (
     "app.cli.command",
@@ -20,26 +17,16 @@ _IMPORTED = (
     "psycopg",
     "redis",
 )
-_WITH_STEPS = ("serve", "worker")
-"""Commands that start steps, which are forked as well."""
 
 
 def main() -> None:
     for module in _IMPORTED:
         import_module(module)
     know_the_gateway()
-    take_orders(_crosswalk, _prepare)
-
-
-def _prepare(command: list[str]) -> None:
-    if command and command[0] in _WITH_STEPS:
-        for module in (CROSSWALK.entry, *CROSSWALK.steps.values()):
-            import_module(module)
+    take_orders(_crosswalk)
 
 
 def _crosswalk(command: list[str]) -> NoReturn:
-    if command and command[0] in _WITH_STEPS:
-        forked_process.start_interpreter = Nursery.forked().start
     sys.argv = ["crosswalk", *command]
     import_module("app.cli").main()
     sys.exit(0)

@@ -18,8 +18,6 @@ from workers.runtime.supervisor import Supervisor
 
 NEVER = 3600.0
 
-pytestmark = pytest.mark.usefixtures("quick_fork_servers")
-
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:

@@ -15,8 +15,6 @@ from tests.workers.slow import SLOW
 from workers.runtime import supervisor
 from workers.runtime.celery import EmbeddedWorker
 
-pytestmark = pytest.mark.usefixtures("quick_fork_servers")
-
 
 @pytest.fixture
 def worker(bench: JobBench) -> Iterator[EmbeddedWorker]:
