@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: demo test lint chaos serve bench fuzz clean
+.PHONY: demo test lint style types pytest chaos serve bench fuzz clean
 
 demo: $(READY)
 	$(BIN)/crosswalk demo $(ARGS)
@@ -13,13 +13,21 @@ demo: $(READY)
 # On a machine so slow or so busy that waits end in vain: CROSSWALK_TEST_PATIENCE=2 make test waits twice as long.
 # What fails is run once more, and told with its traceback even where it passes then (tests/reruns.py).
 # Hundreds of processes are started, which would each compile the code anew where the environment has Python keep nothing.
+# Types are checked by one process for minutes where nothing of it is kept from before, and so beside the tests.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: lint
+test: style
+	$(MAKE) --no-print-directory --jobs=2 types pytest
+
+pytest: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --reruns 1
 
-lint: $(READY)
+lint: style types
+
+style: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
