@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SECONDS = 0.002  # of one call; health checks, and whoever sends the next request, wait as long
-_SECONDS_FOR_EACH = 0.0008  # of which the interpreter takes most; what takes longer, threads do sooner, side by side
+_SECONDS_FOR_EACH = 0.001  # of which the interpreter takes most; what takes longer, threads do sooner, side by side
+_WORTH_A_TRY = 1.5  # times as long, in a thread, which also waits for caches that the event loop has used meanwhile
 _MOST_REFUSALS = 64
 _OLD = 0.75  # weight of what was measured before
 
@@ -51,24 +52,31 @@ class Pace:
     """How long calls of one kind take, and so whether an event loop is to make the next one itself."""
 
     def __init__(self) -> None:
-        self._seconds: float | None = None
+        self._thread_seconds: float | None = None
+        self._loop_seconds: float | None = None
         self._in_threads = 0
         self._refusals = 1
 
     @property
     def fit(self) -> int:
         """How many can be answered by one call of an event loop; 0 where a thread is to make the next call."""
-        if self._seconds is None or self._in_threads or self._seconds > _SECONDS_FOR_EACH:
+        if self._in_threads or self._thread_seconds is None:
             return 0
-        return int(_SECONDS / self._seconds)
+        if self._loop_seconds is not None:
+            return max(1, int(_SECONDS / self._loop_seconds))
+        if self._thread_seconds > _WORTH_A_TRY * _SECONDS_FOR_EACH:
+            return 0
+        return max(1, int(_SECONDS / self._thread_seconds))
 
     def took(self, seconds: float, answered: int, *, in_loop: bool) -> None:
         """Takes note of a call that answered so many."""
-        each = seconds / answered
-        self._seconds = each if self._seconds is None else _OLD * self._seconds + (1 - _OLD) * each
+        each = max(seconds, 1e-9) / answered  # clocks have steps
         if not in_loop:
+            self._thread_seconds = _followed(self._thread_seconds, each)
             self._in_threads = max(0, self._in_threads - 1)
-        elif seconds > 2 * _SECONDS:
+            return
+        self._loop_seconds = _followed(self._loop_seconds, each)
+        if seconds > 2 * _SECONDS or self._loop_seconds > _SECONDS_FOR_EACH:
             self.refused()
         else:
             self._refusals = 1
@@ -78,3 +86,8 @@ class Pace:
         last time."""
         self._in_threads = self._refusals
         self._refusals = min(2 * self._refusals, _MOST_REFUSALS)
+
+
+def _followed(before: float | None, now: float) -> float:
+    """A mean of what was measured, of which the last is a fourth."""
+    return now if before is None else _OLD * before + (1 - _OLD) * now

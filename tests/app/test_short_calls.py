@@ -49,6 +49,21 @@ def test_calls_that_take_long_stay_in_threads() -> None:
     assert pace.fit == 0
 
 
+def test_calls_that_turn_out_long_in_the_event_loop_go_back_to_threads_and_are_tried_again() -> None:
+    pace = Pace()
+    pace.took(0.0012, 1, in_loop=False)
+    assert pace.fit == 1
+    for calls in (1, 2, 4):
+        pace.took(0.0012, 1, in_loop=True)
+        for _ in range(calls):
+            assert pace.fit == 0
+            pace.took(0.0012, 1, in_loop=False)
+        assert pace.fit == 1
+    for _ in range(9):
+        pace.took(0.0004, 1, in_loop=True)
+    assert pace.fit == 4
+
+
 def test_who_came_to_what_takes_long_tries_again_after_twice_as_many_calls_each_time() -> None:
     pace = Pace()
     pace.took(0.0002, 1, in_loop=False)
