@@ -18,6 +18,7 @@ from app.search.plain_query import PlainQuery
 from app.search.resolution import ResolvedSearch
 from app.search.routing import AskedRoute
 from app.search.service import Search
+from app.short_calls import leave_event_loop
 from app.spaces.watch import StreamWatch
 from app.uploads import decode_query_vector
 
@@ -88,13 +89,16 @@ class SingleQueries:
                 len(places), resolved.dimension
             )
             directed = stacked.any(axis=1)
+            step = max(1, self._most_numbers // alike.k)
+            if len(places) > step or not directed.all():
+                leave_event_loop()  # of several searches, one that takes long would have the others noted twice
             # Of a vector without a direction, the search itself may have something to say.
             for at in np.flatnonzero(~directed).tolist():
                 try:
                     (answers[places[at]],) = self._searched(resolved, alike.k, stacked[at : at + 1], alike.only)
                 except Problem as problem:
                     answers[places[at]] = problem
-            rest, step = np.flatnonzero(directed), max(1, self._most_numbers // alike.k)
+            rest = np.flatnonzero(directed)
             for start in range(0, len(rest), step):
                 part = rest[start : start + step]
                 found = self._searched(resolved, alike.k, stacked[part], alike.only)

@@ -165,6 +165,15 @@ def test_milvus_is_asked_by_threads(settings: Settings, milvus: object, monkeypa
         MilvusServer.__new__(MilvusServer)._call("list_collections")
 
 
+def test_several_searches_at_once_are_left_to_threads_so_that_none_is_noted_twice(here: SearchedHere) -> None:
+    here.found()
+    zero = base64.urlsafe_b64encode(np.zeros(2, "<f4").tobytes()).decode()
+    counted = here.traffic()
+    with in_event_loop(), pytest.raises(TakesLong):
+        here.crosswalk.single_queries._together(_Alike("g", "m", 10, None, EVERYTHING, None), [QUERY, zero])
+    assert here.traffic() == counted
+
+
 def test_zero_and_wrong_vectors_among_others_are_answered_as_if_they_had_come_alone(here: SearchedHere) -> None:
     zero = base64.urlsafe_b64encode(np.zeros(2, "<f4").tobytes()).decode()
     alike = _Alike("g", "m", 10, None, EVERYTHING, None)
