@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
@@ -15,8 +14,9 @@ from app.keys.access import Access
 from app.problems import NoRoute
 from app.registry.service import Models
 from app.settings import Settings
-from app.storage.commits import CommitWatch, Moment
+from app.storage.commits import CommitWatch
 from app.storage.database import Database
+from app.storage.kept_until_commit import KeptUntilCommit
 from app.upgrades.served_upgrades import ProvedQuality, ServedUpgrade, served_upgrade
 from models.portable import Fusion, Space, Transformation
 
@@ -46,15 +46,6 @@ _Asked = tuple[str, frozenset[str] | None]
 """An upgrade, and the galleries that the caller's key is bound to."""
 
 
-@dataclass(frozen=True)
-class _KeptRoutes:
-    """What was resolved while the database stood at one moment, or after it: used only where that has not passed. One
-    thread may read both while another puts others in their place, so that they are kept together."""
-
-    moment: Moment | None = None
-    routes: dict[_Asked, OldSpaceRoute] = field(default_factory=dict)
-
-
 class OldSpaceResolver:
     """Resolves upgrades, and keeps what was found for as long as nothing is committed to the database."""
 
@@ -71,34 +62,16 @@ class OldSpaceResolver:
         self._database = database
         self._models = models
         self._embedders = embedders
-        self._commits = commits
-        self._keeping = threading.Lock()
-        self._kept = _KeptRoutes()
+        self._kept: KeptUntilCommit[_Asked, OldSpaceRoute] = KeptUntilCommit(commits, _MOST)
 
     def resolve(self, upgrade: str, caller: Access) -> OldSpaceRoute:
         """Raises NotFound, WrongState and NoRoute where the upgrade cannot answer; and EmbedderWrong where
         its embedder's connection is no longer there."""
-        now = self._commits.now()  # before anything is read: what is committed while it is read makes it old at once
-        known = self._known(now, (upgrade, caller.galleries))
-        if known is None:
-            known = self._read(upgrade, caller)
-            if now is not None:
-                self._keep(now, (upgrade, caller.galleries), known)
-        return known
+        return self._kept.get((upgrade, caller.galleries), lambda: self._read(upgrade, caller))
 
     def known(self, upgrade: str, caller: Access) -> OldSpaceRoute | None:
         """What `resolve` would answer, where that takes no more than microseconds; None where it has to be called."""
-        return self._known(self._commits.now(), (upgrade, caller.galleries)) if self._commits.soon else None
-
-    def _known(self, now: Moment | None, asked: _Asked) -> OldSpaceRoute | None:
-        kept = self._kept
-        return kept.routes.get(asked) if now is not None and now == kept.moment else None
-
-    def _keep(self, moment: Moment, asked: _Asked, route: OldSpaceRoute) -> None:
-        with self._keeping:
-            if self._kept.moment != moment or len(self._kept.routes) >= _MOST:
-                self._kept = _KeptRoutes(moment)
-            self._kept.routes[asked] = route
+        return self._kept.known((upgrade, caller.galleries))
 
     def _read(self, upgrade: str, caller: Access) -> OldSpaceRoute:
         with self._database.read() as session:

@@ -1,19 +1,12 @@
 """The models that vectors are told apart by, kept in memory for as long as nothing is committed to the database."""
 
-from dataclasses import dataclass, field
-
 from app.registry.schemas import Model
 from app.registry.service import Models
 from app.spaces.sketches import SketchedModel
-from app.storage.commits import CommitWatch, Moment
+from app.storage.commits import CommitWatch
+from app.storage.kept_until_commit import KeptUntilCommit
 
-
-@dataclass(frozen=True)
-class _Kept:
-    """What was read while the database stood at one moment, or after it: used only where that has not passed."""
-
-    moment: Moment | None = None
-    by_id: dict[str, tuple[SketchedModel, ...]] = field(default_factory=dict)
+_MOST = 256  # models, each with the others of its dimension
 
 
 class KeptModels:
@@ -22,21 +15,17 @@ class KeptModels:
 
     def __init__(self, models: Models, commits: CommitWatch) -> None:
         self._models = models
-        self._commits = commits
-        self._kept = _Kept()
+        self._kept: KeptUntilCommit[str, tuple[SketchedModel, ...]] = KeptUntilCommit(commits, _MOST)
 
     def of_dimension_of(self, model: str) -> tuple[SketchedModel, ...]:
         """A model, and after it all others whose vectors have as many components. Raises NotFound."""
-        now = self._commits.now()  # before anything is read: what is committed while it is read makes it old at once
-        kept = self._kept
-        if now is None or now != kept.moment:
-            kept = self._kept = _Kept(now)
-        known = kept.by_id.get(model)
-        if known is None:
+
+        def read() -> tuple[SketchedModel, ...]:
             own = self._models.get(model)
             others = (other for other in self._models.of_dimension(own.dimension) if other.id != own.id)
-            known = kept.by_id[model] = sketched(own), *map(sketched, others)
-        return known
+            return sketched(own), *map(sketched, others)
+
+        return self._kept.get(model, read)
 
 
 def sketched(model: Model) -> SketchedModel:

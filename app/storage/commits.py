@@ -7,6 +7,8 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
+from app.short_calls import leave_event_loop
+
 _ASKS = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT pg_current_snapshot()::text"}
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,8 @@ class CommitWatch:
         What is read after an earlier moment that equals this one is what would be read now. Raises as a session does
         where the database cannot be reached.
         """
+        if not self.soon:
+            leave_event_loop()
         before = self._asked
         with self._asking:
             if self._asked == before:
