@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from app.search.plain_query import PlainQuery, plain_batch
 from app.settings import Settings
 from app.uploads.media_types import NPY
+from tests.app.search.plain_gallery import plain_gallery
 from tests.app.search.test_plain_query import VALUES
-from tests.serving import serving
 
 
 def _npy(vectors: Any, dtype: str = "<f4") -> bytes:
@@ -45,12 +45,7 @@ PARAMETERS = {name: values for name, values in VALUES.items() if name != "vector
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), json_limit_bytes=2_000, search_queries_limit=100)
-    with serving(settings) as client:
-        for model in ("m", "stranger"):
-            client.post("/models", json={"id": model, "dimension": 2, "metric": "cosine"}).raise_for_status()
-        client.post("/galleries", json={"id": "g", "model": "m"}).raise_for_status()
-        items = [{"id": "a", "embedding": [1, 0], "label": "x", "payload": {"n": 1}}, {"id": "b", "embedding": [0, 1]}]
-        client.put("/galleries/g/items?model=m", json={"items": items}).raise_for_status()
+    with plain_gallery(settings) as client:
         yield client
 
 

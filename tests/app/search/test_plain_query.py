@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app.search.plain_query import PlainQuery, plain_query
 from app.settings import Settings
-from tests.serving import serving
+from tests.app.search.plain_gallery import plain_gallery
 
 PLAIN = urlsafe_b64encode(np.array([1, 0], "<f4").tobytes()).decode()
 IDS = ["g", "m", "stranger", "missing", "", "G", "g%0A", "%67", "g+", "%ff", "a" * 64]
@@ -66,12 +66,7 @@ GOOD = {"gallery": "g", "model": "m", "vector": PLAIN}
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with serving(Settings(data_dir=tmp_path_factory.mktemp("data"))) as client:
-        for model in ("m", "stranger"):
-            client.post("/models", json={"id": model, "dimension": 2, "metric": "cosine"}).raise_for_status()
-        client.post("/galleries", json={"id": "g", "model": "m"}).raise_for_status()
-        items = [{"id": "a", "embedding": [1, 0], "label": "x", "payload": {"n": 1}}, {"id": "b", "embedding": [0, 1]}]
-        client.put("/galleries/g/items?model=m", json={"items": items}).raise_for_status()
+    with plain_gallery(Settings(data_dir=tmp_path_factory.mktemp("data"))) as client:
         yield client
 
 
