@@ -24,6 +24,10 @@ HEAD_LIMIT_BYTES = 2**18
 
 _LINGER_SECONDS = 5.0
 
+_IDLE_SECONDS = 75
+"""How long a connection is kept for the next request. Longer than load balancers and clients keep theirs (60 s for
+most), so that it is they who close it: whoever closes may do so just as the other sends."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -38,6 +42,7 @@ def server_config(application: ASGIApp | Callable[[], ASGIApp], **options: Any) 
         access_log=False,
         lifespan="on",
         proxy_headers=False,
+        timeout_keep_alive=_IDLE_SECONDS,
         **options,
     )
 

@@ -24,7 +24,7 @@ _MOST_PACES = 1_024
 AnswerAll = Callable[[About, Sequence[One]], Sequence[Answer | Exception]]
 """Answers each of several, in their order, or says what is wrong with it. Called in threads."""
 
-Asked = list[tuple[One, "asyncio.Future[Answer]"]]
+Unanswered = list[tuple[One, "asyncio.Future[Answer]"]]
 """Those that wait for an answer."""
 
 
@@ -54,7 +54,7 @@ class Gathering(Generic[About, One, Answer]):
         self._threads = threads
         self._short = short
         self._running: Counter[About] = Counter()
-        self._waiting: dict[About, Asked[One, Answer]] = {}
+        self._waiting: dict[About, Unanswered[One, Answer]] = {}
         self._paces: dict[About, Pace] = {}
 
     async def ask(self, about: About, one: One) -> Answer:
@@ -75,13 +75,13 @@ class Gathering(Generic[About, One, Answer]):
             self._threads.submit(partial(copy_context().run, self._call, loop, about, [(one, future)]))
         return await future
 
-    def _wait(self, loop: asyncio.AbstractEventLoop, about: About, asked: Asked[One, Answer]) -> None:
+    def _wait(self, loop: asyncio.AbstractEventLoop, about: About, asked: Unanswered[One, Answer]) -> None:
         """Has these answered once a call has ended, or has taken long."""
         self._waiting[about] = asked
         if self._running[about] < self._calls:
             loop.call_later(_LONG_SECONDS, self._begin_another, loop, about, asked)
 
-    def _begin_another(self, loop: asyncio.AbstractEventLoop, about: About, waiting: Asked[One, Answer]) -> None:
+    def _begin_another(self, loop: asyncio.AbstractEventLoop, about: About, waiting: Unanswered[One, Answer]) -> None:
         """Has those that still wait answered beside the call that runs on."""
         if self._waiting.get(about) is waiting and self._running[about] < self._calls:
             self._running[about] += 1
@@ -137,7 +137,7 @@ class Gathering(Generic[About, One, Answer]):
         if not self._running[about]:
             del self._running[about]
 
-    def _call(self, loop: asyncio.AbstractEventLoop, about: About, taken: Asked[One, Answer]) -> None:
+    def _call(self, loop: asyncio.AbstractEventLoop, about: About, taken: Unanswered[One, Answer]) -> None:
         """In a thread: answers all that were taken, and tells the event loop."""
         began = time.thread_time()
         answers = self._answers(about, taken)
@@ -145,7 +145,7 @@ class Gathering(Generic[About, One, Answer]):
         with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
             loop.call_soon_threadsafe(self._answered, loop, about, taken, answers, seconds)
 
-    def _answers(self, about: About, taken: Asked[One, Answer]) -> Sequence[Answer | Exception]:
+    def _answers(self, about: About, taken: Unanswered[One, Answer]) -> Sequence[Answer | Exception]:
         """The answer to each of them, or what is wrong."""
         try:
             answers = self._answer(about, [one for one, _ in taken])
@@ -159,7 +159,7 @@ class Gathering(Generic[About, One, Answer]):
         self,
         loop: asyncio.AbstractEventLoop,
         about: About,
-        taken: Asked[One, Answer],
+        taken: Unanswered[One, Answer],
         answers: Sequence[Answer | Exception],
         seconds: float,
     ) -> None:
@@ -175,11 +175,11 @@ class Gathering(Generic[About, One, Answer]):
         return self._paces.setdefault(about, Pace())
 
 
-def _still_waiting(asked: Asked[One, Answer]) -> Asked[One, Answer]:
+def _still_waiting(asked: Unanswered[One, Answer]) -> Unanswered[One, Answer]:
     return [(one, future) for one, future in asked if not future.done()]  # others have gone away
 
 
-def _tell(asked: Asked[One, Answer], answers: Sequence[Answer | Exception]) -> None:
+def _tell(asked: Unanswered[One, Answer], answers: Sequence[Answer | Exception]) -> None:
     for (_, future), answer in zip(asked, answers, strict=True):
         if future.done():
             continue

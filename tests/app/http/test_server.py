@@ -7,8 +7,9 @@ from contextlib import suppress
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
-from app.http.server import HEAD_LIMIT_BYTES
+from app.http.server import HEAD_LIMIT_BYTES, server_config
 from tests.waiting import PATIENCE_SECONDS
 
 WHOLE = 10**9
@@ -110,3 +111,8 @@ def test_a_vector_of_4096_numbers_fits_a_url(shared_client: httpx.Client, addres
         assert (status, answer["results"]) == (200, [])
     shared_client.delete("/galleries/wide")
     shared_client.delete("/models/wide")
+
+
+def test_a_connection_is_kept_longer_than_load_balancers_and_clients_keep_theirs() -> None:
+    """They use one again within a minute, and must not meet a server that closes it at that moment."""
+    assert server_config(Starlette()).timeout_keep_alive > 60
