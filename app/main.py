@@ -13,7 +13,7 @@ from app.deleted_meanwhile import why_gone
 from app.http.body_limit import BodyLimit
 from app.http.forwarded import Forwarded
 from app.http.head_requests import HeadAsGet
-from app.http.hosts import KnownHosts
+from app.http.hosts import HostNames, KnownHosts
 from app.http.openapi import DESCRIPTION, TAGS, Documented
 from app.http.origins import CrossOrigin
 from app.http.problem_answers import LastResort, answer_problems
@@ -29,6 +29,7 @@ from app.overload.shedding import Shedding
 from app.overload.threads import enough_threads
 from app.overload.work import Work
 from app.routes import ROUTES, checks, operation_id
+from app.search.answered_by_protocol import Doors, ProtocolSearches
 from app.search.quick_answers import QuickAnswers
 from app.search.routes import router as search
 from app.settings import Settings
@@ -72,19 +73,22 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     app.state.metrics = metrics
+    hosts, rules, limits = HostNames(settings.allowed_hosts), _rules(settings), KeyLimits(settings)
     app.state.plain_path = search.prefix
     if not settings.root_path:  # else each path is told with it
         app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
+        doors = Doors(app.state, hosts, rules, limits, lines[Work.SEARCHES], metrics)
+        app.state.plain_answering = partial(ProtocolSearches, doors)
     # The last one added is the outermost.
     app.add_middleware(QuickAnswers)
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes, seconds=settings.body_seconds)
     app.add_middleware(Queues, lines=lines)
-    app.add_middleware(Admission, rules=_rules(settings), limits=KeyLimits(settings))
+    app.add_middleware(Admission, rules=rules, limits=limits)
     app.add_middleware(HeadAsGet)
     app.add_middleware(LastResort, data_dir=settings.data_dir)
     app.add_middleware(CrossOrigin, origins=settings.cors_origins)
     app.add_middleware(Forwarded, trusted=settings.trusted_proxies, root_path=settings.root_path)
-    app.add_middleware(KnownHosts, allowed=settings.allowed_hosts)
+    app.add_middleware(KnownHosts, hosts=hosts)
     app.add_middleware(LastResort, data_dir=settings.data_dir)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Telemetry, metrics=metrics)

@@ -177,6 +177,13 @@ class Settings(BaseSettings):
         "a worker that dies loses so many.",
     )
     worker_concurrency: int = Field(default=1, gt=0, description="Steps that one worker runs at a time.")
+    step_niceness: int = Field(
+        default=10,
+        ge=0,
+        le=19,
+        description="How far steps stand back where others want the processor too, as the gateway of the same machine "
+        "does; 0: not at all.",
+    )
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a running step renews its lease.")
     sweep_seconds: float = Field(default=2.0, gt=0, description="How often lost doorbells and leases are looked for.")

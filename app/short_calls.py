@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SECONDS = 0.002  # of one call; health checks, and whoever sends the next request, wait as long
-_SECONDS_FOR_EACH = 0.001  # of which the interpreter takes most; what takes longer, threads do sooner, side by side
+_SECONDS_FOR_EACH = 0.0015  # of which the interpreter takes most; what takes longer, threads do sooner, side by side
 _WORTH_A_TRY = 1.5  # times as long, in a thread, which also waits for caches that the event loop has used meanwhile
 _MOST_REFUSALS = 64
 _OLD = 0.75  # weight of what was measured before
@@ -68,15 +68,19 @@ class Pace:
             return 0
         return max(1, int(_SECONDS / self._thread_seconds))
 
-    def took(self, seconds: float, answered: int, *, in_loop: bool) -> None:
-        """Takes note of a call that answered so many."""
+    def took(self, seconds: float, answered: int, *, in_loop: bool, kept: float = 0.0) -> None:
+        """Takes note of a call that answered so many.
+
+        seconds: of a processor, so that calls are not taken for long ones where others use the processor. kept: seconds
+        by the clock that the event loop was kept for.
+        """
         each = max(seconds, 1e-9) / answered  # clocks have steps
         if not in_loop:
             self._thread_seconds = _followed(self._thread_seconds, each)
             self._in_threads = max(0, self._in_threads - 1)
             return
         self._loop_seconds = _followed(self._loop_seconds, each)
-        if seconds > 2 * _SECONDS or self._loop_seconds > _SECONDS_FOR_EACH:
+        if kept > 2 * _SECONDS or self._loop_seconds > _SECONDS_FOR_EACH:
             self.refused()
         else:
             self._refusals = 1

@@ -16,7 +16,8 @@ server's process took, all its threads together.
 Then queries that reach the gallery by other routes take turns with those that do so by `direct`, over one connection.
 
 Then half of what `GET /search` did at its best is offered over 8 connections, by clients that do not wait for one
-another: alone, and while 10,000 new items a second flow in.
+another: to the bare endpoint, which shows what the machine itself has them wait for; to the gateway alone; and to it
+while 10,000 new items a second flow in.
 """
 
 import argparse
@@ -54,6 +55,7 @@ K, BATCH, QUERIES = 10, 256, 2_048
 TUNED_ON, RECALL = 200, 0.99
 PAIRS = 2_000
 NEW_ITEMS_A_SECOND = 10_000
+_BESIDE = f"while {NEW_ITEMS_A_SECOND:,} items/s flow in"
 FLAT = "flat"
 NPY = "application/x-npy"
 BARE_1, BARE_8 = "bare FastAPI endpoint, 1 connection", "bare FastAPI endpoint, 8 connections"
@@ -257,10 +259,11 @@ def main() -> None:
 
             show_routes(measured({route: on_route(asked) for route, asked in by_route.items()}, chosen.rounds))
             half = turns[GET_8].load.rate / 2
+            floor = offered(bare, [get("/")], half, 8, 10 * seconds).accepted
             alone = offered(ours, singles, half, 8, 10 * seconds).accepted
             with items_flowing_in(ours, chosen.items, chosen.dimension, NEW_ITEMS_A_SECOND):
                 beside = offered(ours, singles, half, 8, 10 * seconds).accepted
-            show_half(half, alone, beside)
+            show_half(half, {"bare FastAPI endpoint": floor, "alone": alone, _BESIDE: beside})
 
 
 def show(chosen: argparse.Namespace, kind: str, turns: dict[str, Turn], recalls: dict[str, float]) -> None:
@@ -308,11 +311,11 @@ def show_routes(turns: dict[str, Turn]) -> None:
     Console(width=150).print(table)
 
 
-def show_half(rate: float, alone: Load, beside: Load) -> None:
+def show_half(rate: float, loads: dict[str, Load]) -> None:
     table = Table(title=f"GET /search, {rate:,.0f} requests/s offered over 8 connections: half of the most")
     for heading in ("", "answered/s", "p50 ms", "p99 ms", "p99 / p50"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, one in (("alone", alone), (f"while {NEW_ITEMS_A_SECOND:,} items/s flow in", beside)):
+    for name, one in loads.items():
         table.add_row(name, f"{one.rate:,.0f}", f"{one.p50:.2f}", f"{one.p99:.2f}", f"{one.p99 / one.p50:.1f}")
     Console(width=150).print(table)
 

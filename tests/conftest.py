@@ -116,7 +116,13 @@ def pytest_runtest_makereport(
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """The embedded arrangement in a folder of its own, impatient, but for leases: a slow step keeps its job."""
-    return Settings(data_dir=tmp_path / "data", sweep_seconds=0.2, heartbeat_seconds=0.2, lease_seconds=600.0)
+    return Settings(
+        data_dir=tmp_path / "data",
+        sweep_seconds=0.2,
+        heartbeat_seconds=0.2,
+        lease_seconds=600.0,
+        step_niceness=0,  # tests wait for steps, while other tests want the processor
+    )
 
 
 @pytest.fixture

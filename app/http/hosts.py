@@ -18,35 +18,23 @@ _NEVER_PUBLIC = {"localhost", "local", "internal", "test", "example", "invalid"}
 _REMEMBERED, _LONGEST_REMEMBERED = 256, 256  # Host headers, and bytes of one
 
 
-class KnownHosts:
-    """Middleware: refuses requests for hosts that are not `allowed`: names, `*.` and a domain, or `*` for any.
+class HostNames:
+    """Tells which Host headers are taken: those that are `allowed`, which are names, `*.` and a domain, or `*` for any.
 
     Where `allowed` is None, connections to a loopback address take no name that someone can register, and those to
     other addresses take any. An address in the place of a name is always taken: no domain points to itself.
     """
 
-    def __init__(self, app: ASGIApp, allowed: tuple[str, ...] | None) -> None:
-        self._app = app
+    def __init__(self, allowed: tuple[str, ...] | None) -> None:
         self._allowed = None if allowed is None else [name.lower() for name in allowed]
-        self._takes = lru_cache(_REMEMBERED)(self._looked_up)
+        self._remembered = lru_cache(_REMEMBERED)(self._looked_up)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        host, server = _host(scope), scope["server"]
-        takes = self._takes if len(host) <= _LONGEST_REMEMBERED else self._looked_up
-        if takes(host, None if server is None else server[0]):
-            await self._app(scope, receive, send)
-            return
-        name = _name(host)
-        raise UnknownHost(
-            f"This service is not called {name[:200]!r}. Name it in CROSSWALK_ALLOWED_HOSTS if it is to be, as behind "
-            "a proxy that passes the Host header on."
-        )
+    def take(self, host: bytes, server: tuple[str, int | None] | None) -> bool:
+        """Whether a Host header is taken on the address, with its port, that the connection was made to."""
+        look_up = self._remembered if len(host) <= _LONGEST_REMEMBERED else self._looked_up
+        return look_up(host, None if server is None else server[0])
 
     def _looked_up(self, host: bytes, server: str | None) -> bool:
-        """Whether a Host header is taken on the address that the connection was made to."""
         name = _name(host)
         if _is_address(name):
             return True
@@ -56,6 +44,24 @@ class KnownHosts:
         return any(
             pattern in ("*", name) or (pattern.startswith("*.") and name.endswith(pattern[1:]))
             for pattern in self._allowed
+        )
+
+
+class KnownHosts:
+    """Middleware: refuses requests for hosts that are not taken."""
+
+    def __init__(self, app: ASGIApp, hosts: HostNames) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._hosts.take(host := _host(scope), scope["server"]):
+            await self._app(scope, receive, send)
+            return
+        name = _name(host)
+        raise UnknownHost(
+            f"This service is not called {name[:200]!r}. Name it in CROSSWALK_ALLOWED_HOSTS if it is to be, as behind "
+            "a proxy that passes the Host header on."
         )
 
 

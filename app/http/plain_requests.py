@@ -7,47 +7,102 @@ it, and the application is told the same.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.types import Message
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, RequestResponseCycle
 
 _LONGEST = 2**16  # bytes; longer heads are rare, and h11's are limited elsewhere
-_HEAD = re.compile(rb"GET (/[!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n")
+_LINE = re.compile(rb"GET (/[!-~]*) HTTP/1\.1")
+_LINES = re.compile(rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n")
 _HOST = b"host"
 _KEEPS = (b"connection", b"keep-alive")
 _NOT_PLAIN = {b"connection", b"content-length", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 
 Headers = list[tuple[bytes, bytes]]
+Address = tuple[str, int | None]
+PlainDone = Callable[[Headers | None, bytes], None]
+"""Told the headers and the body of an answer of status 200; no headers where the application is to answer after all."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlainHead:
     """The head of a GET. query: what follows the path's question mark; headers: names in lower case."""
 
+    path: str
     query: bytes
     headers: Headers
 
 
-def plain_head(received: bytes, path: bytes) -> PlainHead | None:
-    """The head that was received, where it is a plain one of a GET of this path; None where h11 is to read it."""
-    if len(received) > _LONGEST or not received.startswith(b"GET %s?" % path):
-        return None
-    found = _HEAD.fullmatch(received)
+class PlainHeads:
+    """Reads the plain heads of one connection, whose header lines are mostly those of the head before."""
+
+    def __init__(self, path: str) -> None:
+        """path: that of the GETs that are read."""
+        self._path = path
+        self._begin = b"GET %s?" % path.encode()
+        self._lines: bytes | None = None
+        self._headers: Headers | None = None
+
+    def read(self, received: bytes) -> PlainHead | None:
+        """The head that was received, where it is a plain one; None where h11 is to read it. Its headers are the very
+        same list as those of the head before, if their lines were the same."""
+        if len(received) > _LONGEST or not received.startswith(self._begin):
+            return None
+        first, _, lines = received.partition(b"\r\n")
+        line = _LINE.fullmatch(first)
+        if lines != self._lines:
+            self._lines, self._headers = lines, _plain_headers(lines)
+        if line is None or self._headers is None:
+            return None
+        return PlainHead(self._path, line[1][len(self._begin) - len(b"GET ") :], self._headers)
+
+
+def _plain_headers(lines: bytes) -> Headers | None:
+    """The headers in the lines of a head that follow its first, names in lower case; None where they are not plain."""
+    found = _LINES.fullmatch(lines)
     if found is None:
         return None
     headers: Headers = []
     hosts = 0
-    for line in found[2].split(b"\r\n")[:-1]:
+    for line in found[1].split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
         header = name.lower(), value.strip(b" \t")
         hosts += header[0] == _HOST
         if header[0] in _NOT_PLAIN and (header[0], header[1].lower()) != _KEEPS:
             return None
         headers.append(header)
-    return PlainHead(found[1][len(path) + 1 :], headers) if hosts == 1 else None
+    return headers if hosts == 1 else None
+
+
+class PlainAnswering(Protocol):
+    """What answers plain requests of one connection by itself, one at a time."""
+
+    def begin(self, head: PlainHead, done: PlainDone) -> bool:
+        """Begins to answer a request; whether it did. `done` is told later, unless `give_up` is called before."""
+
+    def give_up(self) -> None:
+        """Has what was begun last, and is not done, not answered: its client went away."""
+
+
+class PlainAnswer:
+    """Stands, while a request is answered by a `PlainAnswering`, where uvicorn looks for its cycle."""
+
+    message_event = asyncio.Event()  # that nobody waits for
+
+    def __init__(self) -> None:
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+
+    def bytes_of(self, headers: Headers, body: bytes) -> bytes:
+        """A whole answer of status 200. headers: all of them, but for whether the connection is kept."""
+        return _answer_head(200, headers if self.keep_alive else [*headers, CLOSE_HEADER]) + body
 
 
 class PlainCycle(RequestResponseCycle):
@@ -63,7 +118,13 @@ class PlainCycle(RequestResponseCycle):
             return
         kind = message["type"]
         if not self.response_started and kind == "http.response.start":
-            self._begun = self._head(message["status"], [*self.default_headers, *message.get("headers", ())])
+            headers = [*self.default_headers, *message.get("headers", ())]
+            said = {name.lower() for name, _ in headers}
+            if b"connection" in said or b"content-length" not in said:
+                self.keep_alive = False
+            if not self.keep_alive and b"connection" not in said:
+                headers.append(CLOSE_HEADER)
+            self._begun = _answer_head(message["status"], headers)
             self.response_started = True
         elif self.response_started and not self.response_complete and kind == "http.response.body":
             self.transport.write(self._begun + message.get("body", b""))
@@ -73,22 +134,18 @@ class PlainCycle(RequestResponseCycle):
         else:
             raise RuntimeError(f"{kind} is not what is to be sent next")
 
-    def _head(self, status: int, headers: Headers) -> bytes:
-        said = {name.lower() for name, _ in headers}
-        if b"connection" in said or b"content-length" not in said:
-            self.keep_alive = False
-        if not self.keep_alive and b"connection" not in said:
-            headers.append(CLOSE_HEADER)
-        lines = [b"HTTP/1.1 %d %s\r\n" % (status, STATUS_PHRASES[status])]
-        lines += [b"%s: %s\r\n" % header for header in headers]
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
-            raise RuntimeError("a header holds a line break")
-        return head + b"\r\n"
-
     def _complete(self) -> None:
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def _answer_head(status: int, headers: Headers) -> bytes:
+    lines = [b"HTTP/1.1 %d %s\r\n" % (status, STATUS_PHRASES[status])]
+    lines += [b"%s: %s\r\n" % header for header in headers]
+    head = b"".join(lines)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        raise RuntimeError("a header holds a line break")
+    return head + b"\r\n"

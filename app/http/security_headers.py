@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Iterable
 from hashlib import sha256
 
 from starlette.responses import HTMLResponse
@@ -38,14 +39,20 @@ class SecurityHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = message["headers"] = list(message.get("headers", ()))
-                names = {name.lower() for name, _ in headers}
-                headers += [(name, value) for name, value in _EVERY_ANSWER if name not in names]
-                if _CACHE not in names:
-                    headers.append((_CACHE, b"private, no-cache" if b"etag" in names else b"no-store"))
+                message["headers"] = secured(message.get("headers", ()))
             await send(message)
 
         await self.app(scope, receive, with_headers)
+
+
+def secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer, and those of every answer that are not among them."""
+    secured = list(headers)
+    names = {name.lower() for name, _ in secured}
+    secured += [(name, value) for name, value in _EVERY_ANSWER if name not in names]
+    if _CACHE not in names:
+        secured.append((_CACHE, b"private, no-cache" if b"etag" in names else b"no-store"))
+    return secured
 
 
 def page(html: str) -> HTMLResponse:

@@ -7,6 +7,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +17,15 @@ from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.http.plain_requests import PlainCycle, PlainHead, plain_head
+from app.http.plain_requests import (
+    Address,
+    Headers,
+    PlainAnswer,
+    PlainAnswering,
+    PlainCycle,
+    PlainHead,
+    PlainHeads,
+)
 from app.problems import MEDIA_TYPE, BadRequest, HeadersTooLarge, Problem, UriTooLong
 
 HEAD_LIMIT_BYTES = 2**18
@@ -27,6 +36,9 @@ _LINGER_SECONDS = 5.0
 _IDLE_SECONDS = 75
 """How long a connection is kept for the next request. Longer than load balancers and clients keep theirs (60 s for
 most), so that it is they who close it: whoever closes may do so just as the other sends."""
+
+_AnsweringOf = Callable[[Address | None, Address | None], PlainAnswering]
+"""What answers on a connection, by its client's address and its own."""
 
 log = structlog.get_logger(__name__)
 
@@ -91,10 +103,20 @@ class RequestProtocol(H11Protocol):
         # What the application may have to refuse a request by before it is read: `app.overload.shedding`.
         state = getattr(self.app, "state", None)
         self._shed: Callable[[bytes], bytes | None] | None = getattr(state, "shed", None)
-        # The path, if any, of which a plain GET is worth not to be read by h11: `app.http.plain_requests`.
-        self._plain_path: str | None = getattr(state, "plain_path", None)
-        self._plain: PlainCycle | None = None
+        # The path, if any, of which a plain GET is worth not to be read by h11, and what may answer one without a task.
+        path: str | None = getattr(state, "plain_path", None)
+        self._plain_heads = None if path is None else PlainHeads(path)
+        self._answering_of: Callable[[Address | None, Address | None], PlainAnswering] | None = getattr(
+            state, "plain_answering", None
+        )
+        self._answering: PlainAnswering | None = None
+        self._plain: PlainCycle | PlainAnswer | None = None
         self._later = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self._answering_of is not None:
+            self._answering = self._answering_of(self.client, self.server)
 
     def data_received(self, data: bytes) -> None:
         if self._refused is not None:
@@ -111,8 +133,8 @@ class RequestProtocol(H11Protocol):
                     self.timeout_keep_alive, self.timeout_keep_alive_handler
                 )
                 return
-            if self._plain_path is not None and (head := plain_head(data, self._plain_path.encode())) is not None:
-                self._answer_plain(self._plain_path, head)
+            if self._plain_heads is not None and (head := self._plain_heads.read(data)) is not None:
+                self._answer_plain(head)
                 return
         super().data_received(data)
 
@@ -120,10 +142,31 @@ class RequestProtocol(H11Protocol):
         """Whether what comes next is the beginning of a request, and no answer is under way."""
         return self.conn.our_state is h11.IDLE and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
 
-    def _answer_plain(self, path: str, head: PlainHead) -> None:
-        """As `handle_events` does once h11 has read a whole request."""
+    def _answer_plain(self, head: PlainHead) -> None:
         self._unset_keepalive_if_required()
-        self.headers = head.headers
+        answer = PlainAnswer()
+        done = partial(self._answered_plain, head, answer)
+        if self._answering is not None and not self.flow.write_paused and self._answering.begin(head, done):
+            self.cycle = self._plain = answer  # type: ignore[assignment]
+        else:
+            self._answer_by_application(head)
+
+    def _answered_plain(self, head: PlainHead, answer: PlainAnswer, headers: Headers | None, body: bytes) -> None:
+        if answer.disconnected:
+            return
+        if headers is None:
+            self._answer_by_application(head)
+            self.cycle.keep_alive = answer.keep_alive
+            return
+        self.transport.write(answer.bytes_of([*self.server_state.default_headers, *headers], body))
+        answer.response_complete = True
+        if not answer.keep_alive:
+            self.transport.close()
+        self._complete_plain()
+
+    def _answer_by_application(self, head: PlainHead) -> None:
+        """As `handle_events` does once h11 has read a whole request."""
+        self.headers = list(head.headers)
         self.scope = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -133,10 +176,10 @@ class RequestProtocol(H11Protocol):
             "scheme": self.scheme,  # type: ignore[typeddict-item]
             "method": "GET",
             "root_path": self.root_path,
-            "path": self.root_path + path,
-            "raw_path": (self.root_path + path).encode(),
+            "path": self.root_path + head.path,
+            "raw_path": (self.root_path + head.path).encode(),
             "query_string": head.query,
-            "headers": head.headers,
+            "headers": self.headers,
             "state": self.app_state.copy(),
         }
         self.cycle = self._plain = PlainCycle(
@@ -149,7 +192,7 @@ class RequestProtocol(H11Protocol):
             access_log=False,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            on_response=self._plain_answered,
+            on_response=self._complete_plain,
         )
         self.cycle.more_body = False
         self.cycle.message_event.set()
@@ -157,7 +200,7 @@ class RequestProtocol(H11Protocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _plain_answered(self) -> None:
+    def _complete_plain(self) -> None:
         self.on_response_complete()
         if self._later and not self.transport.is_closing():
             later, self._later = self._later, b""
@@ -166,6 +209,8 @@ class RequestProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._refused is not None:
             self._refused.cancel()
+        if self._answering is not None:
+            self._answering.give_up()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:

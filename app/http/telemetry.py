@@ -27,7 +27,7 @@ from app.redaction import redacted, redacted_path
 REQUEST_ID = "X-Request-Id"
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of the folder that several gateway processes count in; prometheus_client reads it when imported."""
-_REQUEST_ID = REQUEST_ID.lower().encode()
+REQUEST_ID_HEADER = REQUEST_ID.lower().encode()
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -100,13 +100,13 @@ class Telemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(next((value for name, value in scope["headers"] if name == _REQUEST_ID), None))
+        request_id = _request_id(next((value for name, value in scope["headers"] if name == REQUEST_ID_HEADER), None))
         scope.setdefault("state", {})["request_id"] = request_id
         begun = time.perf_counter()
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID_HEADER, request_id.encode())]
                 self._tell(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
@@ -121,11 +121,16 @@ class Telemetry:
     def _tell(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        self.metrics.tell_answer(method, route, status, seconds)
-        if route in _QUIET:
-            return
         # As it was sent: decoded, it may hold line breaks, and forge lines of the log.
         path = redacted_path(scope["raw_path"].decode("latin-1"))[:_LONGEST_PATH]
+        tell_answer(self.metrics, method, route, path, status, seconds)
+
+
+def tell_answer(metrics: Metrics, method: str, route: str, path: str, status: int, seconds: float) -> None:
+    """Counts and logs an answer, with what is bound to the context. route: its template; path: as it was sent, without
+    secrets; seconds: until the answer began."""
+    metrics.tell_answer(method, route, status, seconds)
+    if route not in _QUIET:
         log_answer(__name__, method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
 
 
@@ -133,10 +138,10 @@ def _request_id(header: bytes | None) -> str:
     """The client's, where it could not disturb a log and holds no key; else a new one."""
     sent = None if header is None else header.decode("latin-1")
     sane = sent is not None and _SANE_REQUEST_ID.fullmatch(sent) and redacted(sent) == sent
-    return sent if sent is not None and sane else _new_request_id()
+    return sent if sent is not None and sane else new_request_id()
 
 
-def _new_request_id() -> str:
+def new_request_id() -> str:
     """Told from every other, and no secret: it need not be unguessable. The system's own random numbers would take a
     call that gives the interpreter to another thread each time, and a wait until that gives it back."""
     return f"{_random.getrandbits(128):032x}"

@@ -1,6 +1,6 @@
 """Who is let in: decided from a request's first lines, before its body is read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -10,12 +10,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.peers import is_local
-from app.keys.access import EVERYTHING, IN_SCOPE
+from app.keys.access import EVERYTHING, IN_SCOPE, Access
 from app.keys.limits import KeyLimits
 from app.keys.ring import KeyRing
 from app.keys.rules import Rule, Rules
 from app.keys.valid_keys import ValidKey, ValidKeys
-from app.problems import BadRequest, Forbidden, NotFound, Unauthorized
+from app.problems import BadRequest, Forbidden, NotFound, Problem, Unauthorized
 from app.redaction import holds_key
 
 _RULE = "crosswalk.rule"
@@ -82,6 +82,36 @@ async def refuse_unruled(request: Request) -> None:
         raise Forbidden(f"No rule says who may use {request.method} {template}, so nobody may. Report this.")
 
 
+def caller_without_waiting(
+    ring: KeyRing,
+    limits: KeyLimits,
+    rules: Rules,
+    method: str,
+    path: str,
+    query: bytes,
+    sent: Sequence[bytes],
+    *,
+    local: bool,
+) -> Access | None:
+    """What the sender of a request may do, where `Admission` would let it in at once, and count nothing; None where
+    that is to look at it itself.
+
+    query: what the path's URL says, by names that are known and none of a key's. sent: its headers Authorization.
+    local: whether it is of this machine itself, through no proxy.
+    """
+    keys, rule = ring.fresh(), rules.of_route(method, path)
+    if keys is None or rule is None or holds_key(query.decode("latin-1")):
+        return None
+    if not keys.in_use:
+        return EVERYTHING if local else None
+    try:
+        key = ring.identify(keys, _sent_key([value.decode("latin-1") for value in sent]))
+        rule.require(key.access, path)
+    except Problem:
+        return None
+    return None if limits.bind(key) else key.access
+
+
 def _require_local(scope: Scope) -> None:
     if not is_local(scope):
         raise Forbidden(
@@ -92,13 +122,17 @@ def _require_local(scope: Scope) -> None:
 
 def _key_of(scope: Scope, ring: KeyRing, keys: ValidKeys) -> ValidKey:
     """The key that was sent. Raises Unauthorized."""
-    sent = Headers(scope=scope).getlist("authorization")
+    return ring.identify(keys, _sent_key(Headers(scope=scope).getlist("authorization")))
+
+
+def _sent_key(sent: Sequence[str]) -> str:
+    """The key in the headers Authorization. Raises Unauthorized."""
     if not sent:
         raise Unauthorized("A key is needed. Send it as `Authorization: Bearer <key>`.")
     scheme, _, key = sent[0].partition(" ")
     if len(sent) > 1 or scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized("The header Authorization is not understood. Send `Authorization: Bearer <key>`, once.")
-    return ring.identify(keys, key.strip())
+    return key.strip()
 
 
 def _refuse_keys_in_urls(scope: Scope) -> None:

@@ -41,6 +41,11 @@ class KeyLimits:
         self._together = _together(settings.broker_url)
         self._alone_until = float("-inf")
 
+    def bind(self, key: ValidKey) -> bool:
+        """Whether there is any limit on the requests of a key."""
+        rate, at_once = key.rate or self._default_rate, key.concurrency or self._default_concurrency
+        return rate is not None or at_once is not None
+
     async def count(self, key: ValidKey) -> Mapping[str, str]:
         """Counts a request of a key against its rate; the headers that say what is left of it.
 

@@ -55,12 +55,16 @@ class KeyRing:
 
     async def current(self) -> ValidKeys:
         """The keys as they are, or were less than a second ago. Raises Unavailable where they cannot be read."""
-        if (fresh := self._fresh()) is not None:
+        if (fresh := self.fresh()) is not None:
             return fresh
         async with self._reading:
-            if (fresh := self._fresh()) is not None:
+            if (fresh := self.fresh()) is not None:
                 return fresh
             return await run_sync(self.read, limiter=self._thread)
+
+    def fresh(self) -> ValidKeys | None:
+        """The keys as they were less than a second ago; None where they are to be read anew."""
+        return self._read if self._clock() - self._read_at < FRESH_SECONDS else None
 
     def last_read(self) -> ValidKeys | None:
         """The keys as they were read last, however long ago; None where they never were."""
@@ -115,9 +119,6 @@ class KeyRing:
         if self._used and self._clock() - self._noted_at >= LAST_USE_SECONDS:
             self._noted_at = self._clock()
             threading.Thread(target=self.note_last_use, name="last use of keys", daemon=True).start()
-
-    def _fresh(self) -> ValidKeys | None:
-        return self._read if self._clock() - self._read_at < FRESH_SECONDS else None
 
     def _all_valid(self) -> ValidKeys:
         stored = self._keys.valid()

@@ -59,6 +59,11 @@ class Gathering(Generic[About, One, Answer]):
 
     async def ask(self, about: About, one: One) -> Answer:
         """Raises what the function says is wrong with this one."""
+        return await self.begin(about, one)
+
+    def begin(self, about: About, one: One) -> asyncio.Future[Answer]:
+        """The answer to this one, once it is there; or what the function says is wrong with it. To be called in the
+        event loop. Cancelled before its turn, it is not asked for."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         waiting = self._waiting.get(about)
@@ -73,7 +78,7 @@ class Gathering(Generic[About, One, Answer]):
             self._running[about] += 1
             # Alone it keeps the context that it was asked in, and with it what log lines say of its request.
             self._threads.submit(partial(copy_context().run, self._call, loop, about, [(one, future)]))
-        return await future
+        return future
 
     def _wait(self, loop: asyncio.AbstractEventLoop, about: About, asked: Unanswered[One, Answer]) -> None:
         """Has these answered once a call has ended, or has taken long."""
@@ -109,7 +114,7 @@ class Gathering(Generic[About, One, Answer]):
         taken = _still_waiting(taken)
         if not taken:
             return
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         # This runs in the context that the first of them was asked in.
         answer = partial(self._answers, about, taken)
         try:
@@ -120,7 +125,8 @@ class Gathering(Generic[About, One, Answer]):
             self._running[about] += 1
             self._threads.submit(partial(copy_context().run, self._call, loop, about, taken))
             return
-        pace.took(time.perf_counter() - began, len(taken), in_loop=True)
+        worked, kept = time.thread_time() - worked, time.perf_counter() - began
+        pace.took(worked, len(taken), in_loop=True, kept=kept)
         _tell(taken, answers)
 
     def _next(self, loop: asyncio.AbstractEventLoop, about: About) -> None:

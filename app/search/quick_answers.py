@@ -23,6 +23,7 @@ from app.keys.admission import refuse_unruled
 from app.search.old_vectors import route_with_old_vectors
 from app.search.plain_query import PlainQuery, plain_batch, plain_query
 from app.search.routes import WARNING, answer_npy, router
+from app.search.single_queries import SingleAnswer
 from app.uploads import media_types
 
 _PATH = router.prefix
@@ -86,11 +87,16 @@ async def _answer_one(query: PlainQuery, caller: Access, request: Request, send:
     wanted = filter_of_url(query.filter)
     route_with_old_vectors(query.route, given=False, parameter="old_vector")
     answer = await _crosswalk(request).single_queries.answer(query, caller, wanted)
+    await send({"type": "http.response.start", "status": 200, "headers": headers_of(answer)})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def headers_of(answer: SingleAnswer) -> list[tuple[bytes, bytes]]:
+    """The headers that an answer's route sends with it."""
     headers = [(b"content-length", b"%d" % len(answer.body)), _CONTENT_TYPE]
     if answer.warning is not None:
         headers.append((WARNING.lower().encode(), answer.warning.encode("latin-1")))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    return headers
 
 
 async def _answer_batch(query: PlainQuery, caller: Access, request: Request, send: Send) -> None:

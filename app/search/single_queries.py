@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,8 +71,12 @@ class SingleQueries:
 
         Raises as `resolve`, `decode_query_vector` and `Search.search`.
         """
+        return await self.begin(query, caller, only)
+
+    def begin(self, query: PlainQuery, caller: Access, only: Filter | None) -> asyncio.Future[SingleAnswer]:
+        """What `answer` is going to say. To be called in the event loop; cancelled, it may not be searched for."""
         alike = _Alike(query.gallery, query.model, query.k, query.route, caller, only)
-        return await self._gathering.ask(alike, query.vector)
+        return self._gathering.begin(alike, query.vector)
 
     def _together(self, alike: _Alike, texts: Sequence[str]) -> list[SingleAnswer | Exception]:
         """The answer to each of the vectors, as they are written in URLs, or what is wrong with it."""

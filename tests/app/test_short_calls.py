@@ -51,13 +51,13 @@ def test_calls_that_take_long_stay_in_threads() -> None:
 
 def test_calls_that_turn_out_long_in_the_event_loop_go_back_to_threads_and_are_tried_again() -> None:
     pace = Pace()
-    pace.took(0.0012, 1, in_loop=False)
+    pace.took(0.0017, 1, in_loop=False)
     assert pace.fit == 1
     for calls in (1, 2, 4):
-        pace.took(0.0012, 1, in_loop=True)
+        pace.took(0.0017, 1, in_loop=True)
         for _ in range(calls):
             assert pace.fit == 0
-            pace.took(0.0012, 1, in_loop=False)
+            pace.took(0.0017, 1, in_loop=False)
         assert pace.fit == 1
     for _ in range(9):
         pace.took(0.0004, 1, in_loop=True)
@@ -83,7 +83,7 @@ def test_a_call_that_kept_the_event_loop_for_long_has_the_next_made_in_a_thread(
     pace = Pace()
     for _ in range(20):
         pace.took(0.0001, 1, in_loop=False)
-    pace.took(0.005, 16, in_loop=True)
+    pace.took(0.0001, 16, in_loop=True, kept=0.005)
     assert pace.fit == 0
     pace.took(0.0001, 1, in_loop=False)
     assert pace.fit

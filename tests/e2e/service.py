@@ -31,6 +31,7 @@ IMPATIENT = {
     "CROSSWALK_LEASE_SECONDS": "600",  # a step that is slow to start keeps its job
     "CROSSWALK_HEARTBEAT_SECONDS": "0.3",
     "CROSSWALK_SWEEP_SECONDS": "0.3",
+    "CROSSWALK_STEP_NICENESS": "0",
     "CROSSWALK_DEVICE": "cpu",
     "OMP_NUM_THREADS": "1",
     **PATIENT,

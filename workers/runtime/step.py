@@ -48,6 +48,7 @@ def main(program: Program, arguments: list[str]) -> int:
     faulthandler.enable()  # A native library's fault says in the log which line of Python led to it.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    os.nice(settings.step_niceness)  # a step takes minutes, and whoever searches meanwhile waits for milliseconds
     database = Database(settings.sqlalchemy_url, settings.database_connections, settings.database_seconds)
     leases = Leases(database, settings, program.failed(settings))
     try:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.http.plain_requests import plain_head
+from app.http.plain_requests import PlainHeads
 from tests.waiting import PATIENCE_SECONDS
 
-PATH = b"/search"
+PATH = "/search"
 PLAIN = b"GET /search?gallery=plain&model=plain&vector=1,0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 BY_H11 = PLAIN.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\n\r\n")
 
@@ -31,7 +31,7 @@ TARGETS = st.lists(st.sampled_from([b"/search", b"?", b"a=1", b"&", b"#", b"%20"
 @example(b"/search?a=1", b"Host:x\t \r\nconnection: Keep-Alive\r\naccept:", b"\r\n\r\n")
 def test_what_is_taken_for_plain_is_what_h11_reads(target: bytes, headers: bytes, end: bytes) -> None:
     received = b"GET " + target + b" HTTP/1.1\r\n" + headers + end
-    head = plain_head(received, PATH)
+    head = PlainHeads(PATH).read(received)
     if head is None:
         return
     connection = h11.Connection(h11.SERVER)
@@ -41,13 +41,13 @@ def test_what_is_taken_for_plain_is_what_h11_reads(target: bytes, headers: bytes
     assert isinstance(connection.next_event(), h11.EndOfMessage)
     assert connection.their_state is h11.DONE  # and not to be closed
     assert connection.trailing_data == (b"", False)
-    assert (request.method, request.target) == (b"GET", PATH + b"?" + head.query)
+    assert (request.method, request.target) == (b"GET", PATH.encode() + b"?" + head.query)
     assert list(request.headers) == head.headers
 
 
 @pytest.mark.parametrize("received", [PLAIN, PLAIN.replace(b"Host", b"Accept: */*\r\nConnection: keep-alive\r\nHOST")])
 def test_a_plain_search_is_taken(received: bytes) -> None:
-    head = plain_head(received, PATH)
+    head = PlainHeads(PATH).read(received)
     assert head is not None
     assert head.query == b"gallery=plain&model=plain&vector=1,0"
     assert head.headers[-1] == (b"host", b"127.0.0.1")
@@ -72,7 +72,7 @@ def test_a_plain_search_is_taken(received: bytes) -> None:
     ],
 )
 def test_what_is_not_plain_is_left_to_h11(received: bytes) -> None:
-    assert plain_head(received, PATH) is None
+    assert PlainHeads(PATH).read(received) is None
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from app.jobs.values import JobState
@@ -48,6 +49,16 @@ def test_step_killed_midway_resumes_and_ends_as_if_undisturbed(bench: JobBench) 
     bench.reaches(JobState.SUCCEEDED)
     assert bench.results() == [(15, 2)]
     assert bench.diary() == ["1 1", "1 2", "1 3", "2 4", "2 5"]
+
+
+def test_a_step_stands_back_where_others_want_the_processor(bench: JobBench) -> None:
+    settings = bench.settings.model_copy(update={"step_niceness": 7})
+    with EmbeddedWorker(settings, SAMPLE):
+        bench.enqueue("count", n=5, wait_at=3)
+        bench.reaches_number(3)
+        assert psutil.Process(only_step()).nice() == psutil.Process().nice() + 7
+        bench.open_gate("count")
+        bench.reaches(JobState.SUCCEEDED)
 
 
 @pytest.mark.parametrize(
