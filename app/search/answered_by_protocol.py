@@ -39,7 +39,19 @@ PATH = router.prefix
 _METHOD = "GET"
 _HOST, _AUTHORIZATION = b"host", b"authorization"
 _LOOKED_AT_HERE = frozenset({_HOST, _AUTHORIZATION})
-_LOOKED_AT_NOWHERE = frozenset({b"accept", b"accept-encoding", b"accept-language", b"connection", b"user-agent"})
+_LOOKED_AT_NOWHERE = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"connection",
+        b"pragma",
+        b"traceparent",
+        b"tracestate",
+        b"user-agent",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -126,13 +138,20 @@ class ProtocolSearches:
         if caller.key is not None:
             structlog.contextvars.bind_contextvars(key=caller.key)
         self._doors.metrics.in_flight.inc()
-        return self._doors.crosswalk.single_queries.begin(query, caller, wanted)
+        try:
+            return self._doors.crosswalk.single_queries.begin(query, caller, wanted)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        """Ends the turn that `_ask` took."""
+        self._doors.line.give_back()
+        self._doors.metrics.in_flight.dec()
 
     def _answered(self, caller: Access, began: float, done: PlainDone, future: asyncio.Future[SingleAnswer]) -> None:
-        doors = self._doors
         self._future = None
-        doors.line.give_back()
-        doors.metrics.in_flight.dec()
+        self._leave()
         if future.cancelled():
             return
         if future.exception() is not None:  # found again, and answered, by the application
@@ -140,5 +159,5 @@ class ProtocolSearches:
             return
         answer = future.result()
         request_id: str = structlog.contextvars.get_contextvars()["request_id"]
-        tell_answer(doors.metrics, _METHOD, PATH, PATH, 200, time.perf_counter() - began)
+        tell_answer(self._doors.metrics, _METHOD, PATH, PATH, 200, time.perf_counter() - began)
         done([*secured(headers_of(answer)), (REQUEST_ID_HEADER, request_id.encode())], answer.body)
