@@ -26,8 +26,8 @@ _NOT_PLAIN = {b"connection", b"content-length", b"expect", b"te", b"trailer", b"
 
 Headers = list[tuple[bytes, bytes]]
 Address = tuple[str, int | None]
-PlainDone = Callable[[Headers | None, bytes], None]
-"""Told the headers and the body of an answer of status 200; no headers where the application is to answer after all."""
+PLAIN_ERROR = "crosswalk.plain_error"
+"""The member of the ASGI scope that holds the error which the application is to answer a plain request with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,18 @@ def _plain_headers(lines: bytes) -> Headers | None:
     return headers if hosts == 1 else None
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of status 200. headers: all but those that every answer of the server has."""
+
+    headers: Headers
+    body: bytes
+
+
+PlainDone = Callable[[Answer | Exception], None]
+"""Told the answer, or the error that the application is to answer with."""
+
+
 class PlainAnswering(Protocol):
     """What answers plain requests of one connection by itself, one at a time."""
 
@@ -90,7 +102,7 @@ class PlainAnswering(Protocol):
         """Has what was begun last, and is not done, not answered: its client went away."""
 
 
-class PlainAnswer:
+class AnsweredCycle:
     """Stands, while a request is answered by a `PlainAnswering`, where uvicorn looks for its cycle."""
 
     message_event = asyncio.Event()  # that nobody waits for
@@ -100,9 +112,10 @@ class PlainAnswer:
         self.disconnected = False
         self.keep_alive = True
 
-    def bytes_of(self, headers: Headers, body: bytes) -> bytes:
-        """A whole answer of status 200. headers: all of them, but for whether the connection is kept."""
-        return _answer_head(200, headers if self.keep_alive else [*headers, CLOSE_HEADER]) + body
+    def bytes_of(self, answer: Answer, of_every: Headers) -> bytes:
+        """All that is sent. of_every: the headers that every answer has."""
+        closing = [] if self.keep_alive else [CLOSE_HEADER]
+        return _answer_head(200, [*of_every, *answer.headers, *closing]) + answer.body
 
 
 class PlainCycle(RequestResponseCycle):

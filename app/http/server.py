@@ -18,9 +18,10 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.http.plain_requests import (
+    PLAIN_ERROR,
     Address,
-    Headers,
-    PlainAnswer,
+    Answer,
+    AnsweredCycle,
     PlainAnswering,
     PlainCycle,
     PlainHead,
@@ -110,7 +111,7 @@ class RequestProtocol(H11Protocol):
             state, "plain_answering", None
         )
         self._answering: PlainAnswering | None = None
-        self._plain: PlainCycle | PlainAnswer | None = None
+        self._plain: PlainCycle | AnsweredCycle | None = None
         self._later = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -144,28 +145,28 @@ class RequestProtocol(H11Protocol):
 
     def _answer_plain(self, head: PlainHead) -> None:
         self._unset_keepalive_if_required()
-        answer = PlainAnswer()
-        done = partial(self._answered_plain, head, answer)
+        cycle = AnsweredCycle()
+        done = partial(self._answered_plain, head, cycle)
         if self._answering is not None and not self.flow.write_paused and self._answering.begin(head, done):
-            self.cycle = self._plain = answer  # type: ignore[assignment]
+            self.cycle = self._plain = cycle  # type: ignore[assignment]
         else:
             self._answer_by_application(head)
 
-    def _answered_plain(self, head: PlainHead, answer: PlainAnswer, headers: Headers | None, body: bytes) -> None:
-        if answer.disconnected:
+    def _answered_plain(self, head: PlainHead, cycle: AnsweredCycle, answer: Answer | Exception) -> None:
+        if cycle.disconnected:
             return
-        if headers is None:
-            self._answer_by_application(head)
-            self.cycle.keep_alive = answer.keep_alive
+        if isinstance(answer, Exception):
+            self._answer_by_application(head, answer)
+            self.cycle.keep_alive = cycle.keep_alive
             return
-        self.transport.write(answer.bytes_of([*self.server_state.default_headers, *headers], body))
-        answer.response_complete = True
-        if not answer.keep_alive:
+        self.transport.write(cycle.bytes_of(answer, self.server_state.default_headers))
+        cycle.response_complete = True
+        if not cycle.keep_alive:
             self.transport.close()
         self._complete_plain()
 
-    def _answer_by_application(self, head: PlainHead) -> None:
-        """As `handle_events` does once h11 has read a whole request."""
+    def _answer_by_application(self, head: PlainHead, error: Exception | None = None) -> None:
+        """As `handle_events` does once h11 has read a whole request. error: what it is to be answered with."""
         self.headers = list(head.headers)
         self.scope = {
             "type": "http",
@@ -182,6 +183,8 @@ class RequestProtocol(H11Protocol):
             "headers": self.headers,
             "state": self.app_state.copy(),
         }
+        if error is not None:
+            self.scope[PLAIN_ERROR] = error  # type: ignore[literal-required]
         self.cycle = self._plain = PlainCycle(
             scope=self.scope,
             conn=self.conn,

@@ -2,7 +2,8 @@
 
 A task, and a coroutine for each middleware and its answers, take longer than half a search does. What each middleware
 does is done here by the same functions; a request for which one of them would do anything else goes to all of them:
-headers that any of them looks at, keys with limits, a line in which it would have to wait, whatever is wrong.
+headers that any of them looks at, keys with limits, a line in which it would have to wait, whatever is wrong. What a
+search raises, they answer, and do not search again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from app.composition import Crosswalk
 from app.filters import filter_of_url
 from app.http.hosts import HostNames
 from app.http.peers import is_loopback
-from app.http.plain_requests import Address, Headers, PlainDone, PlainHead
+from app.http.plain_requests import Address, Answer, Headers, PlainDone, PlainHead
 from app.http.security_headers import secured
 from app.http.telemetry import REQUEST_ID_HEADER, Metrics, new_request_id, tell_answer
 from app.keys.access import Access
@@ -103,7 +104,7 @@ class ProtocolSearches:
         if future is None:
             return False
         self._future = future
-        future.add_done_callback(partial(self._answered, caller, began, done), context=context)
+        future.add_done_callback(partial(self._answered, began, done), context=context)
         return True
 
     def give_up(self) -> None:
@@ -149,15 +150,17 @@ class ProtocolSearches:
         self._doors.line.give_back()
         self._doors.metrics.in_flight.dec()
 
-    def _answered(self, caller: Access, began: float, done: PlainDone, future: asyncio.Future[SingleAnswer]) -> None:
+    def _answered(self, began: float, done: PlainDone, future: asyncio.Future[SingleAnswer]) -> None:
         self._future = None
         self._leave()
         if future.cancelled():
             return
-        if future.exception() is not None:  # found again, and answered, by the application
-            done(None, b"")
+        if (error := future.exception()) is not None:
+            if not isinstance(error, Exception):
+                raise error
+            done(error)
             return
         answer = future.result()
         request_id: str = structlog.contextvars.get_contextvars()["request_id"]
         tell_answer(self._doors.metrics, _METHOD, PATH, PATH, 200, time.perf_counter() - began)
-        done([*secured(headers_of(answer)), (REQUEST_ID_HEADER, request_id.encode())], answer.body)
+        done(Answer([*secured(headers_of(answer)), (REQUEST_ID_HEADER, request_id.encode())], answer.body))

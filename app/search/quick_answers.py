@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.composition import Crosswalk
 from app.filters import filter_of_url
+from app.http.plain_requests import PLAIN_ERROR
 from app.http.problem_answers import answering_problems
 from app.keys.access import IN_SCOPE, Access
 from app.keys.admission import refuse_unruled
@@ -65,6 +66,8 @@ class QuickAnswers:
                     await refuse_unruled(request)
                     caller: Access = scope[IN_SCOPE]
                     caller.require_gallery(query.gallery)
+                    if (found := scope.get(PLAIN_ERROR)) is not None:
+                        raise found
                     await quick.answer(query, caller, request, send)
                 except Exception as error:
                     scope[_ERROR] = error

@@ -15,6 +15,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.problems import Unavailable
+from app.search.service import Search
 from app.settings import Settings
 from tests.serving import serving
 from tests.waiting import PATIENCE_SECONDS, wait_until
@@ -164,6 +166,20 @@ def test_answers_are_the_applications(searched: Searched, parameters: dict[str, 
 def test_headers_are_minded_as_by_the_application(searched: Searched, headers: dict[str, str], status: int) -> None:
     searched.passes_by()
     assert _same(searched, headers).status_code == status
+
+
+def test_a_search_that_fails_is_not_made_again(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched.passes_by()
+    made: list[int] = []
+
+    def fail(*_: object) -> None:
+        made.append(1)
+        raise Unavailable("The store does not answer.")
+
+    monkeypatch.setattr(Search, "search", fail)
+    answer = searched.search()
+    assert (answer.status_code, answer.json()["detail"]) == (503, "The store does not answer.")
+    assert len(made) == 1
 
 
 def test_a_request_has_the_id_that_its_client_gave_it(searched: Searched) -> None:
