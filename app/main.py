@@ -29,7 +29,7 @@ from app.overload.shedding import Shedding
 from app.overload.threads import enough_threads
 from app.overload.work import Work
 from app.routes import ROUTES, checks, operation_id
-from app.search.answered_by_protocol import Doors, ProtocolSearches
+from app.search.answered_by_protocol import ProtocolSearches, SharedWithMiddleware
 from app.search.quick_answers import QuickAnswers
 from app.search.routes import router as search
 from app.settings import Settings
@@ -77,9 +77,10 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.state.plain_path = search.prefix
     if not settings.root_path:  # else each path is told with it
         app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
-        doors = Doors(app.state, hosts, rules, limits, lines[Work.SEARCHES], metrics)
-        app.state.plain_answering = partial(ProtocolSearches, doors)
-    # The last one added is the outermost.
+        shared = SharedWithMiddleware(app.state, hosts, rules, limits, lines[Work.SEARCHES], metrics)
+        app.state.plain_answering = partial(ProtocolSearches, shared)
+    # The last one added is the outermost. Plain searches pass none of them: `app.search.answered_by_protocol`, which is
+    # to do, or leave to them, whatever another would do to a search.
     app.add_middleware(QuickAnswers)
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes, seconds=settings.body_seconds)
     app.add_middleware(Queues, lines=lines)

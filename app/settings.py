@@ -181,8 +181,8 @@ class Settings(BaseSettings):
         default=10,
         ge=0,
         le=19,
-        description="How far steps stand back where others want the processor too, as the gateway of the same machine "
-        "does; 0: not at all.",
+        description="How far steps stand back where others of their machine (or container) want the processor too, as "
+        "a gateway beside them does; 0: not at all.",
     )
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a running step renews its lease.")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SECONDS = 0.002  # of one call; health checks, and whoever sends the next request, wait as long
-_SECONDS_FOR_EACH = 0.0015  # of which the interpreter takes most; what takes longer, threads do sooner, side by side
+_SECONDS_FOR_EACH = 0.002  # what takes longer, threads do sooner, side by side
 _WORTH_A_TRY = 1.5  # times as long, in a thread, which also waits for caches that the event loop has used meanwhile
 _MOST_REFUSALS = 64
 _OLD = 0.75  # weight of what was measured before

@@ -46,7 +46,8 @@ class RunningService:
         if self._process is None:
             return []
         children = psutil.Process(self._process.pid).children()
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        servers = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+        return [gateway for server in servers for gateway in server.children()]
 
     def connections(self) -> list[int]:
         """How many connections each gateway process has with clients."""

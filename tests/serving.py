@@ -19,9 +19,14 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 
 @contextmanager
 def serving(
-    settings: Settings, worker: Worker | None = None, *, more: Callable[[FastAPI], None] = lambda _: None
+    settings: Settings,
+    worker: Worker | None = None,
+    *,
+    more: Callable[[FastAPI], None] = lambda _: None,
+    finish_seconds: int | None = None,
 ) -> Iterator[httpx.Client]:
-    """A client of a service that listens while the context is open; `more` may add routes to it.
+    """A client of a service that listens while the context is open; `more` may add routes to it. finish_seconds: how
+    long it waits at its end for what it is still answering; left out, for as long as that takes.
 
     On SQLite it finds an empty database of the newest schema, as if it had been started before.
     """
@@ -30,7 +35,7 @@ def serving(
     application = create_app(settings, worker)
     more(application)
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(server_config(application))
+    server = uvicorn.Server(server_config(application, timeout_graceful_shutdown=finish_seconds))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -4,6 +4,7 @@ They accept from one listening socket, which the parent holds open: where one of
 accepted yet go to the others, which they would not where each had a socket of its own (SO_REUSEPORT).
 """
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -15,12 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
 from starlette.types import ASGIApp
 from uvicorn import Config
+from uvicorn._subprocess import subprocess_started
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
@@ -29,14 +32,15 @@ from app.http.server import server_config
 from app.http.sharing import NOBODY, ConnectionLoads, SharingServer
 from app.http.telemetry import METRICS_DIR
 from app.logs import configure_logging
-from app.memory import give_memory_back, rare_collections
 from app.settings import Settings
 
-_LOOK_SECONDS = 0.5
 _HUNG_SECONDS = 120
 """A process that does not answer its parent for so long is taken for hung, and another takes its place."""
 _RETRY_SECONDS = 2.0
 """How long a process that could not start is not tried again, as while the database is away."""
+
+_forking = multiprocessing.get_context("forkserver")
+_IMPORTED = "app.cli.gateway_imports"
 
 _LOADS = "connections"
 _FOLDER = "crosswalk-processes-"
@@ -46,14 +50,23 @@ log = structlog.get_logger(__name__)
 
 
 def serve_with_processes(
-    settings: Settings, listener: socket.socket, count: int, *, finish_seconds: int, started: Callable[[], None]
+    settings: Settings,
+    listener: socket.socket,
+    count: int,
+    *,
+    finish_seconds: int,
+    prepare: Callable[[], None],
+    started: Callable[[], None],
 ) -> bool:
     """Serves with `count` processes until SIGINT or SIGTERM, and lets them finish what they are answering; whether they
-    could start. started: called once all of them take requests.
+    could start. prepare: called before any of them begins; started: once all of them take requests.
 
     SIGHUP replaces them, one after the other.
     """
     with _shared_folder() as folder:
+        _forking.set_forkserver_preload([_IMPORTED])
+        ensure_running()  # it imports while the rest is prepared
+        prepare()
         config = server_config(
             partial(_gateway, settings),
             factory=True,
@@ -95,22 +108,20 @@ def _remove_abandoned() -> None:
 
 def _gateway(settings: Settings) -> ASGIApp:
     """The application of one process, made when it has begun."""
-    rare_collections()
     from app.main import create_app
 
-    give_memory_back()
     configure_logging(settings.log_format)
     failpoints.arm("gateway")
-    parent = os.getppid()
-    threading.Thread(target=_stop_without, args=(parent,), name="parent", daemon=True).start()
+    threading.Thread(target=_stop_without_parent, name="parent", daemon=True).start()
     return create_app(settings)
 
 
-def _stop_without(parent: int) -> None:
-    """Has this process stop in good order once its parent is gone, however that ended."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
+def _stop_without_parent() -> None:
+    """Has this process stop in good order once the one that keeps it there is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Gateway(Process):
@@ -120,6 +131,9 @@ class _Gateway(Process):
         self._folder = folder
         self._place = place
         super().__init__(config, [listener])
+        # uvicorn starts an interpreter for each, which imports everything anew, and for itself.
+        known = {"config": config, "target": self.target, "sockets": [listener], "stdin_fileno": None}
+        self.process = _forking.Process(target=subprocess_started, kwargs=known)  # type: ignore[assignment]
 
     def start(self) -> None:
         super().start()

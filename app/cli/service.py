@@ -85,7 +85,6 @@ def _serve_with_processes(settings: Settings, listener: socket.socket, url: str,
     """
     from app.cli.processes import serve_with_processes
 
-    _migrate(settings)
     with listener, ExitStack() as stack:
 
         def started() -> None:
@@ -95,7 +94,14 @@ def _serve_with_processes(settings: Settings, listener: socket.socket, url: str,
                 stack.enter_context(EmbeddedWorker(settings))
             _tell_started(url, settings, count)
 
-        served = serve_with_processes(settings, listener, count, finish_seconds=_FINISH_SECONDS, started=started)
+        served = serve_with_processes(
+            settings,
+            listener,
+            count,
+            finish_seconds=_FINISH_SECONDS,
+            prepare=lambda: _migrate(settings),
+            started=started,
+        )
     if not served:
         raise typer.Exit(1)
 

@@ -6,6 +6,7 @@ attacker's domain.
 """
 
 import ipaddress
+from collections.abc import Iterable
 from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -55,7 +56,7 @@ class KnownHosts:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._hosts.take(host := _host(scope), scope["server"]):
+        if scope["type"] != "http" or self._hosts.take(host := host_of(scope["headers"]), scope["server"]):
             await self._app(scope, receive, send)
             return
         name = _name(host)
@@ -65,9 +66,9 @@ class KnownHosts:
         )
 
 
-def _host(scope: Scope) -> bytes:
+def host_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The Host header, the first if there are several; empty where there is none."""
-    return next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return next((value for name, value in headers if name == b"host"), b"")
 
 
 def _name(header: bytes) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.types import Message
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
@@ -26,8 +26,8 @@ _NOT_PLAIN = {b"connection", b"content-length", b"expect", b"te", b"trailer", b"
 
 Headers = list[tuple[bytes, bytes]]
 Address = tuple[str, int | None]
-PLAIN_ERROR = "crosswalk.plain_error"
-"""The member of the ASGI scope that holds the error which the application is to answer a plain request with."""
+FAILED = "crosswalk.failed"
+"""The member of the ASGI scope that holds what a plain request `Failed` by, which the application is to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +88,30 @@ class Answer:
     body: bytes
 
 
-PlainDone = Callable[[Answer | Exception], None]
-"""Told the answer, or the error that the application is to answer with."""
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What a plain request failed by. began: when it was received, by `time.perf_counter`; request_id: that it has."""
+
+    error: Exception
+    began: float
+    request_id: str
+
+
+PlainDone = Callable[[Answer | Failed], None]
+"""Told the answer, or what the application is to answer in its place."""
 
 
 class PlainAnswering(Protocol):
     """What answers plain requests of one connection by itself, one at a time."""
 
-    def begin(self, head: PlainHead, done: PlainDone) -> bool:
-        """Begins to answer a request; whether it did. `done` is told later, unless `give_up` is called before."""
+    def begin(self, head: PlainHead, done: PlainDone) -> asyncio.Future[Any] | None:
+        """Begins to answer a request, and has `done` told later; None where the application is to answer.
 
-    def give_up(self) -> None:
-        """Has what was begun last, and is not done, not answered: its client went away."""
+        What is begun is cancelled where the server ends before it is done, and told then too.
+        """
 
 
-class AnsweredCycle:
+class CycleWithoutTask:
     """Stands, while a request is answered by a `PlainAnswering`, where uvicorn looks for its cycle."""
 
     message_event = asyncio.Event()  # that nobody waits for
@@ -112,7 +121,7 @@ class AnsweredCycle:
         self.disconnected = False
         self.keep_alive = True
 
-    def bytes_of(self, answer: Answer, of_every: Headers) -> bytes:
+    def whole(self, answer: Answer, of_every: Headers) -> bytes:
         """All that is sent. of_every: the headers that every answer has."""
         closing = [] if self.keep_alive else [CLOSE_HEADER]
         return _answer_head(200, [*of_every, *answer.headers, *closing]) + answer.body

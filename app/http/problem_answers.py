@@ -97,6 +97,14 @@ def answer(problem: Problem, request: Request, headers: Mapping[str, str] | None
     return Response(text.encode("utf-8", "backslashreplace"), problem.status, headers or problem.headers, MEDIA_TYPE)
 
 
+def ended_before() -> Unavailable:
+    """What is answered where the service ends, after it has waited for a request for as long as it waits."""
+    return Unavailable(
+        "The service ended before this request was done; it may have been done all the same. Try again in a moment: "
+        "what writes can be done twice (a POST that starts work needs its Idempotency-Key)."
+    )
+
+
 def prefix(request: Request) -> str:
     """The path under which a proxy shows the service to this client; empty where none does."""
     root_path: str = request.scope.get("root_path", "")
@@ -131,13 +139,8 @@ class LastResort:
         except ClientDisconnect:
             log.info("the client went away in the middle of its request")
         except CancelledError:
-            # The service was asked to end, and has waited for this request for as long as it waits.
             if not started:
-                ended = Unavailable(
-                    "The service ended before this request was done; it may have been done all the same. Try again in "
-                    "a moment: what writes can be done twice (a POST that starts work needs its Idempotency-Key)."
-                )
-                await answer(ended, Request(scope))(scope, receive, send)
+                await answer(ended_before(), Request(scope))(scope, receive, send)
             raise
         except Exception as error:
             if isinstance(error, Problem) and not started:

@@ -18,10 +18,11 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.http.plain_requests import (
-    PLAIN_ERROR,
+    FAILED,
     Address,
     Answer,
-    AnsweredCycle,
+    CycleWithoutTask,
+    Failed,
     PlainAnswering,
     PlainCycle,
     PlainHead,
@@ -107,11 +108,9 @@ class RequestProtocol(H11Protocol):
         # The path, if any, of which a plain GET is worth not to be read by h11, and what may answer one without a task.
         path: str | None = getattr(state, "plain_path", None)
         self._plain_heads = None if path is None else PlainHeads(path)
-        self._answering_of: Callable[[Address | None, Address | None], PlainAnswering] | None = getattr(
-            state, "plain_answering", None
-        )
+        self._answering_of: _AnsweringOf | None = getattr(state, "plain_answering", None)
         self._answering: PlainAnswering | None = None
-        self._plain: PlainCycle | AnsweredCycle | None = None
+        self._plain: PlainCycle | CycleWithoutTask | None = None
         self._later = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -145,28 +144,31 @@ class RequestProtocol(H11Protocol):
 
     def _answer_plain(self, head: PlainHead) -> None:
         self._unset_keepalive_if_required()
-        cycle = AnsweredCycle()
-        done = partial(self._answered_plain, head, cycle)
-        if self._answering is not None and not self.flow.write_paused and self._answering.begin(head, done):
-            self.cycle = self._plain = cycle  # type: ignore[assignment]
-        else:
+        cycle, begun = CycleWithoutTask(), None
+        if self._answering is not None and not self.flow.write_paused:
+            begun = self._answering.begin(head, partial(self._answered_plain, head, cycle))
+        if begun is None:
             self._answer_by_application(head)
+            return
+        self.cycle = self._plain = cycle  # type: ignore[assignment]
+        self.tasks.add(begun)  # type: ignore[arg-type]  # which the server waits for when it ends, and cancels
+        begun.add_done_callback(self.tasks.discard)
 
-    def _answered_plain(self, head: PlainHead, cycle: AnsweredCycle, answer: Answer | Exception) -> None:
+    def _answered_plain(self, head: PlainHead, cycle: CycleWithoutTask, answer: Answer | Failed) -> None:
         if cycle.disconnected:
             return
-        if isinstance(answer, Exception):
+        if isinstance(answer, Failed):
             self._answer_by_application(head, answer)
             self.cycle.keep_alive = cycle.keep_alive
             return
-        self.transport.write(cycle.bytes_of(answer, self.server_state.default_headers))
+        self.transport.write(cycle.whole(answer, self.server_state.default_headers))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
         self._complete_plain()
 
-    def _answer_by_application(self, head: PlainHead, error: Exception | None = None) -> None:
-        """As `handle_events` does once h11 has read a whole request. error: what it is to be answered with."""
+    def _answer_by_application(self, head: PlainHead, failed: Failed | None = None) -> None:
+        """As `handle_events` does once h11 has read a whole request. failed: what to answer, where that is known."""
         self.headers = list(head.headers)
         self.scope = {
             "type": "http",
@@ -183,8 +185,8 @@ class RequestProtocol(H11Protocol):
             "headers": self.headers,
             "state": self.app_state.copy(),
         }
-        if error is not None:
-            self.scope[PLAIN_ERROR] = error  # type: ignore[literal-required]
+        if failed is not None:
+            self.scope[FAILED] = failed  # type: ignore[literal-required]
         self.cycle = self._plain = PlainCycle(
             scope=self.scope,
             conn=self.conn,
@@ -212,8 +214,6 @@ class RequestProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._refused is not None:
             self._refused.cancel()
-        if self._answering is not None:
-            self._answering.give_up()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:

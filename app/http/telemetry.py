@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.plain_requests import FAILED, Failed
 from app.logs import log_answer
 from app.redaction import redacted, redacted_path
 
@@ -35,6 +36,7 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONGEST_PATH = 500
 _random = random.Random()  # begins with the system's random numbers
+os.register_at_fork(after_in_child=_random.seed)  # else processes that are forked would give out the same ids
 _QUIET = {"/healthz", "/readyz", "/metrics"}
 """Asked every few seconds by machines, for as long as the service runs: not worth a line."""
 
@@ -100,9 +102,15 @@ class Telemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(next((value for name, value in scope["headers"] if name == REQUEST_ID_HEADER), None))
+        failed: Failed | None = scope.get(FAILED)
+        if failed is None:
+            begun = time.perf_counter()
+            request_id = _request_id(
+                next((value for name, value in scope["headers"] if name == REQUEST_ID_HEADER), None)
+            )
+        else:
+            begun, request_id = failed.began, failed.request_id
         scope.setdefault("state", {})["request_id"] = request_id
-        begun = time.perf_counter()
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.plain_requests import FAILED
 from app.overload.waiting_line import WaitingLine
 from app.overload.work import Work, work_of
 from app.settings import Settings
@@ -29,7 +30,8 @@ class Queues:
         self._lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        work = work_of(scope) if scope["type"] == "http" else None
+        # What has failed already has had its turn.
+        work = work_of(scope) if scope["type"] == "http" and FAILED not in scope else None
         if work is None:
             await self._app(scope, receive, send)
             return

@@ -7,6 +7,7 @@ What is not understood here goes on to the route, which answers the same, or wha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.composition import Crosswalk
 from app.filters import filter_of_url
-from app.http.plain_requests import PLAIN_ERROR
+from app.http.plain_requests import FAILED, Failed
 from app.http.problem_answers import answering_problems
 from app.keys.access import IN_SCOPE, Access
 from app.keys.admission import refuse_unruled
@@ -64,11 +65,10 @@ class QuickAnswers:
                 try:
                     request = Request(scope, receive)
                     await refuse_unruled(request)
-                    caller: Access = scope[IN_SCOPE]
-                    caller.require_gallery(query.gallery)
-                    if (found := scope.get(PLAIN_ERROR)) is not None:
-                        raise found
-                    await quick.answer(query, caller, request, send)
+                    failed: Failed | None = scope.get(FAILED)
+                    if failed is not None:
+                        raise failed.error
+                    await quick.answer(query, scope[IN_SCOPE], request, send)
                 except Exception as error:
                     scope[_ERROR] = error
                     await self._answer_problem(scope, receive, send)
@@ -87,11 +87,17 @@ def _crosswalk(request: Request) -> Crosswalk:
 
 
 async def _answer_one(query: PlainQuery, caller: Access, request: Request, send: Send) -> None:
-    wanted = filter_of_url(query.filter)
-    route_with_old_vectors(query.route, given=False, parameter="old_vector")
-    answer = await _crosswalk(request).single_queries.answer(query, caller, wanted)
+    answer = await begin_plain(_crosswalk(request), query, caller)
     await send({"type": "http.response.start", "status": 200, "headers": headers_of(answer)})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def begin_plain(crosswalk: Crosswalk, query: PlainQuery, caller: Access) -> asyncio.Future[SingleAnswer]:
+    """The answer to a single query, once it is there. To be called in the event loop. Raises Problem."""
+    caller.require_gallery(query.gallery)
+    wanted = filter_of_url(query.filter)
+    route_with_old_vectors(query.route, given=False, parameter="old_vector")
+    return crosswalk.single_queries.begin(query, caller, wanted)
 
 
 def headers_of(answer: SingleAnswer) -> list[tuple[bytes, bytes]]:
@@ -103,5 +109,6 @@ def headers_of(answer: SingleAnswer) -> list[tuple[bytes, bytes]]:
 
 
 async def _answer_batch(query: PlainQuery, caller: Access, request: Request, send: Send) -> None:
+    caller.require_gallery(query.gallery)
     answer = await answer_npy(_crosswalk(request), caller, query, request, filter_of_url(query.filter))
     await answer(request.scope, request.receive, send)

@@ -51,15 +51,15 @@ def test_calls_that_take_long_stay_in_threads() -> None:
 
 def test_calls_that_turn_out_long_in_the_event_loop_go_back_to_threads_and_are_tried_again() -> None:
     pace = Pace()
-    pace.took(0.0017, 1, in_loop=False)
+    pace.took(0.0025, 1, in_loop=False)
     assert pace.fit == 1
     for calls in (1, 2, 4):
-        pace.took(0.0017, 1, in_loop=True)
+        pace.took(0.0025, 1, in_loop=True)
         for _ in range(calls):
             assert pace.fit == 0
-            pace.took(0.0017, 1, in_loop=False)
+            pace.took(0.0025, 1, in_loop=False)
         assert pace.fit == 1
-    for _ in range(9):
+    for _ in range(12):
         pace.took(0.0004, 1, in_loop=True)
     assert pace.fit == 4
 

@@ -61,7 +61,12 @@ def all_at_work(service: Service) -> None:
 
 def gateways(service: Service) -> list[psutil.Process]:
     """The processes that requests are answered by."""
-    return [one for one in service.gateway().children() if b"--multiprocessing-fork" in command_line(one.pid)]
+    forked = b"multiprocessing.forkserver"
+    return [
+        one
+        for one in service.gateway().children(recursive=True)
+        if forked in command_line(one.pid) and forked in command_line(one.ppid())
+    ]
 
 
 def at_work(service: Service) -> set[int]:

@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
 from app import failpoints
 from app.artifacts.shared import StepArtifacts
@@ -48,7 +50,7 @@ def main(program: Program, arguments: list[str]) -> int:
     faulthandler.enable()  # A native library's fault says in the log which line of Python led to it.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings()
-    os.nice(settings.step_niceness)  # a step takes minutes, and whoever searches meanwhile waits for milliseconds
+    _stand_back(settings.step_niceness)
     database = Database(settings.sqlalchemy_url, settings.database_connections, settings.database_seconds)
     leases = Leases(database, settings, program.failed(settings))
     try:
@@ -113,6 +115,17 @@ def _embedder_away(error: EmbedderAway) -> int:
         sys.stdout.write(f"{ASKED_TO_WAIT}{min(error.after, _LONGEST_WAIT_SECONDS)}\n")
     sys.stdout.write(f"{error.detail}\n")
     return EMBEDDER_IN_VAIN if error.in_vain or error.maybe_paid else SERVER_AWAY
+
+
+def _stand_back(niceness: int) -> None:
+    """Leaves the processor to whoever wants it too: a step takes minutes, and who searches meanwhile waits for it.
+
+    Where Linux schedules by sessions, of which each step has one of its own, a process's niceness counts within its
+    session alone, and that of the session among others (sched(7), "The autogroup feature").
+    """
+    os.nice(niceness)
+    with suppress(OSError):  # there is none, or it may not be written
+        Path("/proc/self/autogroup").write_text(str(os.nice(0)))
 
 
 def _die_with(supervisor: int) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -16,8 +19,11 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.problems import Unavailable
+from app.search.answers import Answers
 from app.search.service import Search
 from app.settings import Settings
+from app.short_calls import leave_event_loop
+from tests.loopback import NO_TLS
 from tests.serving import serving
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
@@ -61,13 +67,33 @@ class Searched:
         self.search(headers, **parameters)
         return len(self.seen) > before
 
+    def connected(self) -> socket.socket:
+        base = self.client.base_url
+        return socket.create_connection((base.host, base.port), timeout=PATIENCE_SECONDS)
+
+    def head(self) -> bytes:
+        """What a client of its own sends for a search."""
+        return f"GET /search?{urlencode(SEARCH)} HTTP/1.1\r\nHost: {self.client.base_url.host}\r\n\r\n".encode()
+
+    def searched_by_another(self) -> httpx.Response:
+        """By a client whose connections outlive this one's."""
+        return httpx.get(f"{self.client.base_url}/search", params=SEARCH, timeout=PATIENCE_SECONDS, verify=NO_TLS)
+
+    def metrics(self) -> str:
+        return self.ask("GET", "/metrics").text
+
+    def idle(self) -> bool:
+        """Whether nothing is answered but the request for metrics."""
+        told = self.metrics()
+        return 'in_turn{work="searches"} 0.0' in told and "requests_in_flight 1.0" in told
+
     def passes_by(self) -> None:
         """Waits until a search is answered without the application, as all but one a second are."""
         wait_until(lambda: not self.saw_next(), "a search to be answered by the protocol")
 
 
 @contextmanager
-def _searched(settings: Settings, key: str | None = None) -> Iterator[Searched]:
+def _searched(settings: Settings, key: str | None = None, finish_seconds: int | None = None) -> Iterator[Searched]:
     seen: list[str] = []
 
     class Seen:
@@ -84,7 +110,7 @@ def _searched(settings: Settings, key: str | None = None) -> Iterator[Searched]:
     def watched(application: FastAPI) -> None:
         application.add_middleware(Seen)
 
-    with serving(settings, more=watched) as client:
+    with serving(settings, more=watched, finish_seconds=finish_seconds) as client:
         made = Searched(client, seen, key)
         made.fill()
         yield made
@@ -177,9 +203,11 @@ def test_a_search_that_fails_is_not_made_again(searched: Searched, monkeypatch: 
         raise Unavailable("The store does not answer.")
 
     monkeypatch.setattr(Search, "search", fail)
+    before = len(searched.seen)
     answer = searched.search()
     assert (answer.status_code, answer.json()["detail"]) == (503, "The store does not answer.")
-    assert len(made) == 1
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert (len(made), len(searched.seen)) == (1, before + 1)
 
 
 def test_a_request_has_the_id_that_its_client_gave_it(searched: Searched) -> None:
@@ -229,7 +257,7 @@ def test_a_revoked_key_is_refused_at_once(keyed: Searched) -> None:
 
 def test_it_is_counted_and_logged_as_any_other(searched: Searched, capfd: pytest.CaptureFixture[str]) -> None:
     def counted() -> float:
-        told = searched.ask("GET", "/metrics").text
+        told = searched.metrics()
         found = re.search(r'crosswalk_http_requests_total{method="GET",route="/search",status="200"} (\S+)', told)
         assert re.search(r'crosswalk_queue_in_turn{work="searches"} 0.0', told)
         assert re.search(r"crosswalk_http_requests_in_flight 1.0", told)  # the request for metrics itself
@@ -245,17 +273,90 @@ def test_it_is_counted_and_logged_as_any_other(searched: Searched, capfd: pytest
     assert len(lines) == 10
 
 
+@dataclass
+class Slow:
+    """Searches that last until they are told to end."""
+
+    begun: threading.Event = field(default_factory=threading.Event)
+    ends: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self, searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
+        search = Search.search
+
+        def slow(*given: Any) -> Answers:
+            leave_event_loop()
+            self.begun.set()
+            assert self.ends.wait(PATIENCE_SECONDS)
+            return search(*given)
+
+        searched.passes_by()
+        monkeypatch.setattr(Search, "search", slow)
+
+
+def test_who_goes_away_has_a_turn_for_as_long_as_the_search_takes(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow()
+    slow.begin(searched, monkeypatch)
+    with searched.connected() as connection:
+        connection.sendall(searched.head())
+        assert slow.begun.wait(PATIENCE_SECONDS)
+    seen = len(searched.seen)
+    for _ in range(3):
+        assert 'crosswalk_queue_in_turn{work="searches"} 1.0' in searched.metrics()
+    slow.ends.set()
+    wait_until(searched.idle, "the turn to be given back")
+    assert len(searched.seen) == seen
+
+
+def test_what_comes_while_a_search_lasts_is_answered_after_it(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow()
+    slow.begin(searched, monkeypatch)
+    with searched.connected() as connection:
+        connection.sendall(searched.head())
+        assert slow.begun.wait(PATIENCE_SECONDS)
+        last = searched.head().replace(b"Host", b"Connection: close\r\nHost")
+        for part in (searched.head(), last[:9], last[9:]):
+            connection.sendall(part)
+        slow.ends.set()
+        answers = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert answers.count(b"HTTP/1.1 200") == 3
+
+
+def test_a_service_that_ends_waits_for_the_search_that_lasts(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow()
+    with ThreadPoolExecutor(1) as pool:
+        with _searched(settings) as searched:
+            slow.begin(searched, monkeypatch)
+            asked = pool.submit(searched.searched_by_another)
+            assert slow.begun.wait(PATIENCE_SECONDS)
+            threading.Timer(0.5, slow.ends.set).start()
+        assert asked.result(PATIENCE_SECONDS).status_code == 200
+
+
+def test_a_search_that_lasts_for_too_long_is_told_that_the_service_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow()
+    with ThreadPoolExecutor(1) as pool:
+        with _searched(settings, finish_seconds=1) as searched:
+            slow.begin(searched, monkeypatch)
+            asked = pool.submit(searched.searched_by_another)
+            assert slow.begun.wait(PATIENCE_SECONDS)
+            asked.add_done_callback(lambda _: slow.ends.set())
+        answer = asked.result(PATIENCE_SECONDS)
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    assert "ended before" in answer.json()["detail"]
+
+
 def test_who_goes_away_leaves_nothing_behind(searched: Searched) -> None:
     searched.passes_by()
-    host, port = searched.client.base_url.host, searched.client.base_url.port
-    head = f"GET /search?gallery=g&model=m&vector=1,0 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     for _ in range(50):
-        with socket.create_connection((host, port), timeout=PATIENCE_SECONDS) as connection:
-            connection.sendall(head)
+        with searched.connected() as connection:
+            connection.sendall(searched.head())
     assert searched.search().is_success
-
-    def idle() -> bool:
-        told = searched.ask("GET", "/metrics").text
-        return 'in_turn{work="searches"} 0.0' in told and "requests_in_flight 1.0" in told
-
-    wait_until(idle, "all turns to be given back")
+    wait_until(searched.idle, "all turns to be given back")
