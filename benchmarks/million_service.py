@@ -43,11 +43,14 @@ class RunningService:
 
     def gateways(self) -> list[psutil.Process]:
         """The processes that take requests."""
+        return [gateway for server in self._fork_servers() for gateway in server.children()]
+
+    def _fork_servers(self) -> list[psutil.Process]:
+        """The process that those are forked from."""
         if self._process is None:
             return []
         children = psutil.Process(self._process.pid).children()
-        servers = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
-        return [gateway for server in servers for gateway in server.children()]
+        return [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
 
     def connections(self) -> list[int]:
         """How many connections each gateway process has with clients."""
@@ -60,8 +63,8 @@ class RunningService:
         ]
 
     def resident(self) -> int:
-        """Bytes in memory of all gateway processes, what they share counted once."""
-        return sum(_proportional(gateway.pid) for gateway in self.gateways())
+        """Bytes in memory of all gateway processes and of what they are forked from, what they share counted once."""
+        return sum(_proportional(process.pid) for process in (*self._fork_servers(), *self.gateways()))
 
 
 def _proportional(pid: int) -> int:
