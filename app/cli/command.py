@@ -1,6 +1,7 @@
 """The commands and their options; what they do is in the modules beside this one."""
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,11 +49,17 @@ def serve(
     ] = False,
 ) -> None:
     """Serves the HTTP interface; in the embedded arrangement (no broker set) the worker too."""
-    from app.cli.service import serve, stop_when_stdin_closes
+    with ExitStack() as stack:
+        shared = None
+        if processes > 1:
+            from app.cli.forking_gateways import begun_to_import
 
-    if until_stdin_closes:
-        stop_when_stdin_closes()
-    serve(host, port, data_dir, processes)
+            shared = stack.enter_context(begun_to_import())
+        from app.cli.service import serve, stop_when_stdin_closes
+
+        if until_stdin_closes:
+            stop_when_stdin_closes()
+        serve(host, port, data_dir, processes, shared)
 
 
 @commands.command()

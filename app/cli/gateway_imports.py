@@ -1,4 +1,4 @@
-"""What gateway processes import, imported once by the process that they are forked from: `app.cli.processes`.
+"""What gateway processes import, imported once by the process that they are forked from: `app.cli.forking_gateways`.
 
 Each of them then begins in a moment, and what was imported is in memory once. Threads, connections and random numbers
 do not outlive a fork in working order: nothing that is imported here may begin any.

@@ -6,17 +6,12 @@ accepted yet go to the others, which they would not where each had a socket of i
 
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
+from collections.abc import Callable
 from functools import partial
-from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import structlog
@@ -28,9 +23,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app import failpoints
+from app.cli.forking_gateways import forking
 from app.http.server import server_config
 from app.http.sharing import NOBODY, ConnectionLoads, SharingServer
-from app.http.telemetry import METRICS_DIR
 from app.logs import configure_logging
 from app.settings import Settings
 
@@ -39,12 +34,7 @@ _HUNG_SECONDS = 120
 _RETRY_SECONDS = 2.0
 """How long a process that could not start is not tried again, as while the database is away."""
 
-_forking = multiprocessing.get_context("forkserver")
-_IMPORTED = "app.cli.gateway_imports"
-
 _LOADS = "connections"
-_FOLDER = "crosswalk-processes-"
-_OWNED = "owned"
 
 log = structlog.get_logger(__name__)
 
@@ -54,56 +44,25 @@ def serve_with_processes(
     listener: socket.socket,
     count: int,
     *,
+    shared: Path,
     finish_seconds: int,
-    prepare: Callable[[], None],
     started: Callable[[], None],
 ) -> bool:
     """Serves with `count` processes until SIGINT or SIGTERM, and lets them finish what they are answering; whether they
-    could start. prepare: called before any of them begins; started: once all of them take requests.
+    could start. shared: the folder of `begun_to_import`; started: called once all of them take requests.
 
     SIGHUP replaces them, one after the other.
     """
-    with _shared_folder() as folder:
-        _forking.set_forkserver_preload([_IMPORTED])
-        ensure_running()  # it imports while the rest is prepared
-        prepare()
-        config = server_config(
-            partial(_gateway, settings),
-            factory=True,
-            workers=count,
-            timeout_graceful_shutdown=finish_seconds,
-            timeout_worker_healthcheck=_HUNG_SECONDS,
-        )
-        processes = _Processes(config, listener, folder, started)
-        processes.run()
-        return not processes.failed
-
-
-@contextmanager
-def _shared_folder() -> Iterator[Path]:
-    """A folder in which every process keeps what it counts, so that each can tell of all of them: what a process that
-    has ended counted stays in the sums. Those of services that were killed are removed."""
-    _remove_abandoned()
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
-    os.environ[METRICS_DIR] = str(folder)
-    try:
-        making = folder / f".{_OWNED}"
-        with making.open("w") as owned:
-            flock(owned, LOCK_EX | LOCK_NB)  # until this process ends, however it does
-            making.rename(folder / _OWNED)  # its name appears once it is locked
-            yield folder
-    finally:
-        del os.environ[METRICS_DIR]
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_abandoned() -> None:
-    """Removes the folders whose service has ended and left them. One that was made this moment is not owned yet, and
-    has no lock to take."""
-    for owned in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*/{_OWNED}"):
-        with suppress(OSError), owned.open("r+") as file:  # another's, which is taken or may not be touched
-            flock(file, LOCK_EX | LOCK_NB)
-            shutil.rmtree(owned.parent)
+    config = server_config(
+        partial(_gateway, settings),
+        factory=True,
+        workers=count,
+        timeout_graceful_shutdown=finish_seconds,
+        timeout_worker_healthcheck=_HUNG_SECONDS,
+    )
+    processes = _Processes(config, listener, shared, started)
+    processes.run()
+    return not processes.failed
 
 
 def _gateway(settings: Settings) -> ASGIApp:
@@ -133,7 +92,7 @@ class _Gateway(Process):
         super().__init__(config, [listener])
         # uvicorn starts an interpreter for each, which imports everything anew, and for itself.
         known = {"config": config, "target": self.target, "sockets": [listener], "stdin_fileno": None}
-        self.process = _forking.Process(target=subprocess_started, kwargs=known)  # type: ignore[assignment]
+        self.process = forking.Process(target=subprocess_started, kwargs=known)  # type: ignore[assignment]
 
     def start(self) -> None:
         super().start()

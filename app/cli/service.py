@@ -46,8 +46,9 @@ class _Server(uvicorn.Server):
             _tell_started(self._url, self._settings)
 
 
-def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> None:
-    """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start."""
+def serve(host: str, port: int, data_dir: Path | None, processes: int = 1, shared: Path | None = None) -> None:
+    """Serves until SIGINT or SIGTERM. Exits with status 1 where it cannot listen or start. shared: where there are
+    several processes, the folder of `begun_to_import`."""
     give_memory_back()
     settings = settings_or_end(data_dir)
     configure_logging(settings.log_format)
@@ -58,8 +59,8 @@ def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> No
     if settings.embedded:
         _refuse_missing_gpu(settings)
     _reach_database(settings)
-    if processes > 1:
-        _serve_with_processes(settings, listener, _url(host, listener), processes)
+    if shared is not None:
+        _serve_with_processes(settings, listener, _url(host, listener), processes, shared)
         return
     from app.main import create_app
 
@@ -77,7 +78,7 @@ def serve(host: str, port: int, data_dir: Path | None, processes: int = 1) -> No
         raise typer.Exit(1)
 
 
-def _serve_with_processes(settings: Settings, listener: socket.socket, url: str, count: int) -> None:
+def _serve_with_processes(settings: Settings, listener: socket.socket, url: str, count: int, shared: Path) -> None:
     """Serves with several processes; the embedded worker is in this one, which takes no requests itself.
 
     They import the gateway, which this one does not, and so does not keep them waiting; nor does the worker, which
@@ -85,6 +86,7 @@ def _serve_with_processes(settings: Settings, listener: socket.socket, url: str,
     """
     from app.cli.processes import serve_with_processes
 
+    _migrate(settings)
     with listener, ExitStack() as stack:
 
         def started() -> None:
@@ -98,8 +100,8 @@ def _serve_with_processes(settings: Settings, listener: socket.socket, url: str,
             settings,
             listener,
             count,
+            shared=shared,
             finish_seconds=_FINISH_SECONDS,
-            prepare=lambda: _migrate(settings),
             started=started,
         )
     if not served:

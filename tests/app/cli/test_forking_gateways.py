@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import processes
-from app.cli.processes import _shared_folder
+from app.cli import forking_gateways
+from app.cli.forking_gateways import _shared_folder
 
 
 def test_a_folder_goes_with_its_service_and_those_of_services_that_were_killed_with_the_next(
@@ -32,10 +32,10 @@ def test_a_folder_that_is_being_made_is_not_taken_for_one_that_was_left(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def after_another_has_looked(file: TextIOBase, how: int) -> None:
-        monkeypatch.setattr(processes, "flock", flock)
-        processes._remove_abandoned()
+        monkeypatch.setattr(forking_gateways, "flock", flock)
+        forking_gateways._remove_abandoned()
         flock(file, how)
 
-    monkeypatch.setattr(processes, "flock", after_another_has_looked)
+    monkeypatch.setattr(forking_gateways, "flock", after_another_has_looked)
     with _shared_folder() as folder:
         assert (folder / "owned").exists()
