@@ -79,8 +79,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         app.state.shed = Shedding(lines[Work.SEARCHES]).refusal
         shared = SharedWithMiddleware(app.state, hosts, rules, limits, lines[Work.SEARCHES], metrics)
         app.state.plain_answering = partial(ProtocolSearches, shared)
-    # The last one added is the outermost. Plain searches pass none of them: `app.search.answered_by_protocol`, which is
-    # to do, or leave to them, whatever another would do to a search.
+    # The last one added is the outermost. Plain searches pass none of them: whatever a new one would do to a search,
+    # `app.search.answered_by_protocol` is to do as well, or to leave to it.
     app.add_middleware(QuickAnswers)
     app.add_middleware(BodyLimit, limit_bytes=settings.json_limit_bytes, seconds=settings.body_seconds)
     app.add_middleware(Queues, lines=lines)

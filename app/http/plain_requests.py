@@ -32,7 +32,7 @@ FAILED = "crosswalk.failed"
 
 @dataclass(frozen=True, slots=True)
 class PlainHead:
-    """The head of a GET. query: what follows the path's question mark; headers: names in lower case."""
+    """The head of a GET. path, query: before and after the question mark; headers: names in lower case."""
 
     path: str
     query: bytes

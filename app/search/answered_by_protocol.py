@@ -56,7 +56,7 @@ _LOOKED_AT_NOWHERE = frozenset(
 
 @dataclass(frozen=True)
 class SharedWithMiddleware:
-    """What middlewares do their work with, and plain searches are passed by in the same way.
+    """What the middlewares decide by, and what they count in.
 
     state: the application's, which holds its `Crosswalk` once it has begun.
     """
