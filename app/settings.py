@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     )
     worker_concurrency: int = Field(default=1, gt=0, description="Steps that one worker runs at a time.")
     step_niceness: int = Field(
-        default=10,
+        default=5,
         ge=0,
         le=19,
         description="How far steps stand back where others of their machine (or container) want the processor too, as "
