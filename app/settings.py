@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         ge=0,
         le=19,
         description="How far steps stand back where others of their machine (or container) want the processor too, as "
-        "a gateway beside them does; 0: not at all.",
+        "a gateway beside them does; 0: not at all, 19: so far that they hardly go on there.",
     )
     lease_seconds: float = Field(default=15.0, gt=0, description="A step silent for this long is given to another.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a running step renews its lease.")

@@ -6,6 +6,7 @@ Importing what a gateway needs takes seconds, which pass beside all that the com
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +16,11 @@ from pathlib import Path
 
 from app.http.telemetry import METRICS_DIR
 
-forking = multiprocessing.get_context("forkserver")
-"""What starts processes that have imported `app.cli.gateway_imports`."""
+_FORKS = sys.platform == "linux"  # what other systems' libraries set up when they are imported does not outlive a fork
+forking = multiprocessing.get_context("forkserver") if _FORKS else multiprocessing.get_context("spawn")
+"""What starts gateway processes: on Linux, forked from one that has imported `app.cli.gateway_imports`."""
 
+_SAFE_PATH = "PYTHONSAFEPATH"
 _IMPORTED = "app.cli.gateway_imports"
 _FOLDER = "crosswalk-processes-"
 _OWNED = "owned"
@@ -25,11 +28,23 @@ _OWNED = "owned"
 
 @contextmanager
 def begun_to_import() -> Iterator[Path]:
-    """Has a process begin to import what gateways are forked with, and ends it. Returns the folder that they share."""
+    """Has the process begin to import that gateways are forked from, and that ends after this one. Returns the folder
+    that they share."""
     with _shared_folder() as folder:
-        forking.set_forkserver_preload([_IMPORTED])
-        ensure_running()
-        yield folder
+        if not _FORKS:
+            yield folder
+            return
+        # The folder that the command was started from may hold modules of the same names as ours.
+        before = os.environ.get(_SAFE_PATH)
+        os.environ[_SAFE_PATH] = "1"
+        try:
+            forking.set_forkserver_preload([_IMPORTED])
+            ensure_running()
+            yield folder
+        finally:
+            del os.environ[_SAFE_PATH]
+            if before is not None:
+                os.environ[_SAFE_PATH] = before
 
 
 @contextmanager

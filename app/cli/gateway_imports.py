@@ -4,14 +4,21 @@ Each of them then begins in a moment, and what was imported is in memory once. T
 do not outlive a fork in working order: nothing that is imported here may begin any.
 """
 
+import signal
 import warnings
 
-from app.memory import give_memory_back, rare_collections
+# First of all: asked to end together with everyone else, this goes on until all that it forked has ended.
+ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+
+from app.memory import give_memory_back, rare_collections  # noqa: E402
 
 give_memory_back()
-rare_collections()
+rare_collections()  # before the rest is imported, and after it
 
-import app.main  # noqa: E402, F401  (its objects are not to be looked at for garbage)
+import app.cli.command  # noqa: E402
+import app.cli.processes  # noqa: E402
+import app.main  # noqa: E402, F401
 
 rare_collections()
-warnings.filterwarnings("ignore", message="lance is not fork-safe")  # it is, before it has begun to work
+warnings.filterwarnings("ignore", message="lance is not fork-safe")  # it begins its threads when it is first used

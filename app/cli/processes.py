@@ -61,7 +61,11 @@ def serve_with_processes(
         timeout_worker_healthcheck=_HUNG_SECONDS,
     )
     processes = _Processes(config, listener, shared, started)
-    processes.run()
+    try:
+        processes.run()
+    except BaseException:
+        processes.terminate_all()  # else those that serve would keep this process from ending
+        raise
     return not processes.failed
 
 
@@ -101,6 +105,9 @@ class _Gateway(Process):
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """What the process does."""
+        from app.cli.gateway_imports import ENDINGS
+
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
         # Made before the thread that answers the parent begins, which asks this very server whether it has started.
         self._server = SharingServer(self.config, ConnectionLoads(self._folder / _LOADS), self._place)
         super().target(sockets)
@@ -138,7 +145,7 @@ class _Processes(Multiprocess):
                     return
                 self._not_before = time.monotonic() + _RETRY_SECONDS
             log.warning("a gateway process ended; another takes its place", pid=process.pid, status=process.exitcode)
-            self.processes[place] = self._new(place)
+            self._replace(place)
         if self._tell_started is not None and all(process.is_ready(_HUNG_SECONDS) for process in self.processes):
             self._tell_started()
             self._tell_started = None
@@ -152,7 +159,7 @@ class _Processes(Multiprocess):
         for place, process in enumerate(self.processes):
             process.terminate()
             self._bury(place)
-            self.processes[place] = self._new(place)
+            self._replace(place)
             if not self.processes[place].wait_until_ready(_HUNG_SECONDS, self.should_exit):
                 log.warning("a new gateway process is not ready; the other processes stay as they are")
                 return
@@ -167,6 +174,15 @@ class _Processes(Multiprocess):
         process = _Gateway(self.config, self._listener, self._folder, place)
         process.start()
         return process
+
+    def _replace(self, place: int) -> None:
+        """Begins a new process in a place; where that cannot be, as while there is no memory for one, it is tried again
+        later."""
+        try:
+            self.processes[place] = self._new(place)
+        except (OSError, EOFError) as error:  # EOFError: what it was to be forked from died over it
+            log.error("a gateway process cannot be started; it is tried again", error=repr(error))
+            self._not_before = time.monotonic() + _RETRY_SECONDS
 
     def _bury(self, place: int) -> None:
         """Waits for the end of a process, and takes back what it said of itself."""

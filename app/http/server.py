@@ -7,6 +7,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable
+from contextvars import Context
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -161,7 +162,12 @@ class RequestProtocol(H11Protocol):
             self._answer_by_application(head, answer)
             self.cycle.keep_alive = cycle.keep_alive
             return
-        self.transport.write(cycle.whole(answer, self.server_state.default_headers))
+        try:
+            whole = cycle.whole(answer, self.server_state.default_headers)
+        except Exception:
+            self.transport.abort()  # its client is not to wait
+            raise
+        self.transport.write(whole)
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
@@ -209,7 +215,7 @@ class RequestProtocol(H11Protocol):
         self.on_response_complete()
         if self._later and not self.transport.is_closing():
             later, self._later = self._later, b""
-            self.data_received(later)
+            Context().run(self.data_received, later)  # what log lines say is of the request before
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._refused is not None:

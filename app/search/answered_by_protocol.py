@@ -135,8 +135,8 @@ class ProtocolSearches:
             if isinstance(answer, BaseException):
                 raise answer
             headers = [*secured(headers_of(answer)), (REQUEST_ID_HEADER, request_id.encode())]
+            tell_answer(self._shared.metrics, _METHOD, PATH, PATH, 200, time.perf_counter() - began)
         except Exception as error:
             done(Failed(error, began, request_id))
             return
-        tell_answer(self._shared.metrics, _METHOD, PATH, PATH, 200, time.perf_counter() - began)
         done(Answer(headers, answer.body))

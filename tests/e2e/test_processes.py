@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import httpx
 import psutil
@@ -19,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
 from tests.e2e.service import Service
 from tests.e2e.user import checked
-from tests.services import RedisServer, postgres_database
+from tests.services import RedisServer, postgres_database, runs
 from tests.waiting import PATIENCE_SECONDS, wait_until
 from tests.workers.job_bench import command_line
 
@@ -168,13 +170,16 @@ def test_processes_end_with_the_one_that_started_them(embedded: Service) -> None
     all_at_work(embedded)
 
 
-def test_asked_to_stop_all_processes_end_once_they_have_answered(embedded: Service) -> None:
+@pytest.mark.parametrize("everyone", [False, True])
+def test_asked_to_stop_all_processes_end_once_they_have_answered(embedded: Service, everyone: bool) -> None:
+    """everyone: as an init system asks all processes of a service."""
     with httpx.Client(base_url=embedded.url, timeout=PATIENCE_SECONDS) as client:
         fill(client)
     first = partial(httpx.put, f"{embedded.url}/galleries/g/items?model=m", timeout=PATIENCE_SECONDS)
     with ThreadPoolExecutor(8) as pool:  # so that neither process has to start first what decodes
         list(pool.map(lambda number: checked(first(json=[{"id": f"{number}", "embedding": [0, 1]}])), range(8)))
-    processes = gateways(embedded)
+    processes, above = gateways(embedded), embedded.gateway()
+    asked = [above, *above.children(recursive=True)] if everyone else [above]
     body = json.dumps({"items": [{"id": "late", "embedding": [1, 0]}]}).encode()
     port = int(embedded.url.rpartition(":")[2])
     with closing(socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)) as connection:
@@ -182,12 +187,47 @@ def test_asked_to_stop_all_processes_end_once_they_have_answered(embedded: Servi
         begun = f"PUT /galleries/g/items?model=m HTTP/1.1\r\n{head}\r\nExpect: 100-continue\r\n\r\n"
         connection.sendall(begun.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it is being answered
-        embedded.gateway().terminate()
+        for process in asked:
+            process.terminate()
         wait_until(lambda: refused(port), "no more connections to be taken")
+        assert runs(above)
         connection.sendall(body)
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    _, alive = psutil.wait_procs(processes, PATIENCE_SECONDS)
+    _, alive = psutil.wait_procs([*processes, above], PATIENCE_SECONDS)
     assert alive == []
+    embedded.stop()
+    embedded.start()
+    all_at_work(embedded)
+
+
+def test_where_what_they_are_forked_from_is_killed_others_take_their_places(embedded: Service) -> None:
+    before = gateways(embedded)
+    server = before[0].parent()
+    assert server is not None
+    server.kill()
+
+    def replaced() -> bool:
+        now = {process.pid for process in gateways(embedded)}
+        return len(now & at_work(embedded)) == 2 and now.isdisjoint(process.pid for process in before)
+
+    wait_until(replaced, "other processes to serve in their places")
+    _, alive = psutil.wait_procs(before, PATIENCE_SECONDS)
+    assert alive == []
+
+
+def test_a_folder_with_modules_of_the_same_names_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("raise SystemExit('not the module that was meant')")
+    (tmp_path / "data").mkdir()
+    command = [str(Path(sys.executable).with_name("crosswalk")), "serve", "--port", "0", *TWO, "--until-stdin-closes"]
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, env=ours, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as served:
+        assert served.stdin is not None
+        assert served.stdout is not None
+        assert served.stdout.readline().startswith("Crosswalk listens on ")
+        served.stdin.close()
+        assert served.wait(PATIENCE_SECONDS) == 0
 
 
 def refused(port: int) -> bool:

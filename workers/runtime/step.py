@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from workers.runtime.failure import UNLIKELY_TO_HEAL, may_heal, reason_of_data
 from workers.runtime.program import CROSSWALK, Program
 
 _PR_SET_PDEATHSIG = 1
+
+_TRIES = 5
 
 _LONGEST_WAIT_SECONDS = 86_400.0
 """What an embedder asks for beyond that is not believed."""
@@ -123,9 +125,17 @@ def _stand_back(niceness: int) -> None:
     Where Linux schedules by sessions, of which each step has one of its own, a process's niceness counts within its
     session alone, and that of the session among others (sched(7), "The autogroup feature").
     """
+    if not niceness:
+        return
     os.nice(niceness)
-    with suppress(OSError):  # there is none, or it may not be written
-        Path("/proc/self/autogroup").write_text(str(os.nice(0)))
+    for _ in range(_TRIES):
+        try:
+            Path("/proc/self/autogroup").write_text(str(niceness))
+            return
+        except BlockingIOError:  # Linux takes one such change in a tenth of a second, from all processes together
+            time.sleep(0.1)
+        except OSError:  # there are no such sessions here
+            return
 
 
 def _die_with(supervisor: int) -> None:
