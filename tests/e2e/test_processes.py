@@ -205,14 +205,10 @@ def test_where_what_they_are_forked_from_is_killed_others_take_their_places(embe
     server = before[0].parent()
     assert server is not None
     server.kill()
-
-    def replaced() -> bool:
-        now = {process.pid for process in gateways(embedded)}
-        return len(now & at_work(embedded)) == 2 and now.isdisjoint(process.pid for process in before)
-
-    wait_until(replaced, "other processes to serve in their places")
     _, alive = psutil.wait_procs(before, PATIENCE_SECONDS)
     assert alive == []
+    all_at_work(embedded)
+    assert not {process.pid for process in before} & {process.pid for process in gateways(embedded)}
 
 
 def test_a_folder_with_modules_of_the_same_names_is_not_taken_for_ours(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import get_contextvars
 
+from app.http import telemetry
 from app.problems import Unavailable
 from app.search.answers import Answers
 from app.search.service import Search
@@ -255,7 +257,13 @@ def test_a_revoked_key_is_refused_at_once(keyed: Searched) -> None:
     assert keyed.search(sent).status_code == 401
 
 
-def test_it_is_counted_and_logged_as_any_other(searched: Searched, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_is_counted_and_logged_as_any_other(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[tuple[str, str, str, int]] = []
+
+    def log(_: str, *, method: str, path: str, status: int, milliseconds: float) -> None:
+        assert milliseconds > 0
+        logged.append((get_contextvars()["request_id"], method, path, status))
+
     def counted() -> float:
         told = searched.metrics()
         found = re.search(r'crosswalk_http_requests_total{method="GET",route="/search",status="200"} (\S+)', told)
@@ -265,12 +273,11 @@ def test_it_is_counted_and_logged_as_any_other(searched: Searched, capfd: pytest
 
     searched.passes_by()
     before = counted()
+    monkeypatch.setattr(telemetry, "log_answer", log)
     ids = [searched.search().headers["x-request-id"] for _ in range(10)]
-    assert counted() == before + 10
-    logged = capfd.readouterr()
     assert len(set(ids)) == 10
-    lines = [line for line in (logged.out + logged.err).splitlines() if any(one in line for one in ids)]
-    assert len(lines) == 10
+    assert logged == [(one, "GET", "/search", 200) for one in ids]
+    assert counted() == before + 10
 
 
 @dataclass
