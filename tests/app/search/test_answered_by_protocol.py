@@ -73,6 +73,14 @@ class Searched:
         base = self.client.base_url
         return socket.create_connection((base.host, base.port), timeout=PATIENCE_SECONDS)
 
+    def refuses(self) -> bool:
+        """Whether the service takes no connections any more."""
+        try:
+            self.connected().close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def head(self) -> bytes:
         """What a client of its own sends for a search."""
         return f"GET /search?{urlencode(SEARCH)} HTTP/1.1\r\nHost: {self.client.base_url.host}\r\n\r\n".encode()
@@ -299,15 +307,22 @@ class Slow:
         searched.passes_by()
         monkeypatch.setattr(Search, "search", slow)
 
+    @contextmanager
+    def asked(self, searched: Searched) -> Iterator[socket.socket]:
+        """A connection over which a search was asked for, and has begun."""
+        with searched.connected() as connection:
+            connection.sendall(searched.head())
+            assert self.begun.wait(PATIENCE_SECONDS)
+            yield connection
+
 
 def test_who_goes_away_has_a_turn_for_as_long_as_the_search_takes(
     searched: Searched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow()
     slow.begin(searched, monkeypatch)
-    with searched.connected() as connection:
-        connection.sendall(searched.head())
-        assert slow.begun.wait(PATIENCE_SECONDS)
+    with slow.asked(searched):
+        pass  # and goes away
     seen = len(searched.seen)
     for _ in range(3):
         assert 'crosswalk_queue_in_turn{work="searches"} 1.0' in searched.metrics()
@@ -321,9 +336,7 @@ def test_what_comes_while_a_search_lasts_is_answered_after_it(
 ) -> None:
     slow = Slow()
     slow.begin(searched, monkeypatch)
-    with searched.connected() as connection:
-        connection.sendall(searched.head())
-        assert slow.begun.wait(PATIENCE_SECONDS)
+    with slow.asked(searched) as connection:
         last = searched.head().replace(b"Host", b"Connection: close\r\nHost")
         for part in (searched.head(), last[:9], last[9:]):
             connection.sendall(part)
@@ -336,12 +349,14 @@ def test_a_service_that_ends_waits_for_the_search_that_lasts(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         with _searched(settings) as searched:
             slow.begin(searched, monkeypatch)
             asked = pool.submit(searched.searched_by_another)
             assert slow.begun.wait(PATIENCE_SECONDS)
-            threading.Timer(0.5, slow.ends.set).start()
+            refused = pool.submit(wait_until, searched.refuses, "no more connections to be taken")
+            refused.add_done_callback(lambda _: slow.ends.set())
+        refused.result(PATIENCE_SECONDS)
         assert asked.result(PATIENCE_SECONDS).status_code == 200
 
 
