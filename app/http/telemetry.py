@@ -130,16 +130,17 @@ class Telemetry:
         route = getattr(scope.get("route"), "path_format", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         # As it was sent: decoded, it may hold line breaks, and forge lines of the log.
-        path = redacted_path(scope["raw_path"].decode("latin-1"))[:_LONGEST_PATH]
+        path = scope["raw_path"].decode("latin-1")
         tell_answer(self.metrics, method, route, path, status, seconds)
 
 
 def tell_answer(metrics: Metrics, method: str, route: str, path: str, status: int, seconds: float) -> None:
-    """Counts and logs an answer, with what is bound to the context. route: its template; path: as it was sent, without
-    secrets; seconds: until the answer began."""
+    """Counts and logs an answer, with what is bound to the context. route: its template; path: as it was sent;
+    seconds: until the answer began."""
     metrics.tell_answer(method, route, status, seconds)
     if route not in _QUIET:
-        log_answer(__name__, method=method, path=path, status=status, milliseconds=round(1000 * seconds, 1))
+        shown = redacted_path(path)[:_LONGEST_PATH]
+        log_answer(__name__, method=method, path=shown, status=status, milliseconds=round(1000 * seconds, 1))
 
 
 def _request_id(header: bytes | None) -> str:
