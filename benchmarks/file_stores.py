@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import faiss
 import lancedb
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from pymilvus import CollectionSchema, DataType, FieldSchema, MilvusClient
 
 from app.connections.file import ConfiguredConnection
+from app.faiss_library import faiss
 from app.stores.protocol import Place
 from benchmarks.filled_store import FilledStore, chunks
 from tests.services import MilvusProcess

@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import faiss
 import numpy as np
 from threadpoolctl import threadpool_limits
+
+from app.faiss_library import faiss
 
 SHIPPED = faiss.cvar.distance_compute_blas_threshold  # the index sets its own
 

@@ -34,7 +34,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import httpx
 import numpy as np
 import psutil
@@ -42,6 +41,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from app.faiss_library import faiss
 from app.index import RowIds, Snapshot, Vectors
 from app.index.exact import one_thread
 from benchmarks.http_load import Load, get, load, post

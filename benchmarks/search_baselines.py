@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 import psycopg
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
 
+from app.faiss_library import faiss
 from app.index import RowIds, Vectors
 from benchmarks.http_load import Load
 from tests.services import postgres_server

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import faiss
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -31,6 +30,7 @@ from rich.table import Table
 
 from app.artifacts.folder import UpgradeArtifacts
 from app.composition import Crosswalk, compose
+from app.faiss_library import faiss
 from app.galleries.schemas import IndexChoice, NewGallery
 from app.index import Snapshot
 from app.index.inverted_file import TRAINING_ROWS

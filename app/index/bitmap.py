@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
+
+from app.faiss_library import faiss
 
 Positions = npt.NDArray[np.int64]
 

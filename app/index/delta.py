@@ -16,6 +16,7 @@ from app.index.protocol import RowIds, Vectors
 from models.portable import Distance
 
 _SMALLEST = 256  # slots
+_ROOM_MOST = 8  # times as many slots as rows are made for those to come, where there were as many before
 
 
 class Delta:
@@ -33,6 +34,7 @@ class Delta:
         self._vectors: Vectors = np.empty((0, dimension), np.float32)
         self._reduced: Vectors = np.empty((0, axes.width if axes else 0), np.float32)
         self._versions: RowIds = np.empty(0, np.int64)
+        self._room = 0  # slots at least, in the next buffers
         self.slots = NumberedRows.none()
         """At which position of the block each row that can be found stands; another object with each change."""
         self.block = VectorBlock(self._rows, self._vectors, Bitmap.full(0), np.empty(0, np.int64), 0.0)
@@ -45,8 +47,8 @@ class Delta:
     @property
     def nbytes(self) -> int:
         of_groups = self.block.groups.nbytes if self.block.groups else 0
-        of_rows = 2 * self._rows.nbytes + self._vectors.nbytes + self._reduced.nbytes
-        return of_rows + self.block.ranked.bits.nbytes + of_groups
+        of_a_row: int = 16 + 4 * (self._vectors.shape[1] + self._reduced.shape[1])
+        return of_a_row * len(self.block.rows) + self.block.ranked.bits.nbytes + of_groups
 
     def replace(self, gone: RowIds, rows: RowIds, vectors: Vectors, version: int) -> None:
         """Takes out those of the rows `gone` (g,) that are here, then adds others, all of them in `gone`.
@@ -87,14 +89,18 @@ class Delta:
         self.block = dataclasses.replace(self.block, groups=groups)
         return True
 
-    def only(self, rows: RowIds) -> Delta:
-        """A delta of its own with those of the rows that can be found here, to the bit as they are."""
+    def only(self, rows: RowIds, *, grouped: bool) -> Delta:
+        """A delta of its own with those of the rows that can be found here, to the bit as they are; in the groups that
+        they are in here, or in none."""
         slots = self.slots.of(rows)
-        slots = slots[slots >= 0]
+        slots = np.sort(slots[slots >= 0])  # those in groups are the first there too
         other = Delta(self._metric, self._vectors.shape[1], self._axes if len(slots) else None)
+        other._room = min(len(self._rows), _ROOM_MOST * len(slots))
         block, reduced = self.block, self._reduced[slots]
         ranked, versions = block.ranked.has(slots), self._versions[slots]
         other._append(block.rows[slots], block.vectors[slots], reduced, versions, ranked, block.longest)
+        if grouped:
+            other.block = dataclasses.replace(other.block, groups=self._groups_of(slots))
         return other
 
     def _append(
@@ -126,8 +132,8 @@ class Delta:
 
     def _move(self, more: int) -> None:
         kept: Positions = np.sort(np.concatenate([self.block.ranked.members(), self.block.zeros]))
-        ranked = self.block.ranked.has(kept)
-        capacity = max(_SMALLEST, 2 * (len(kept) + more))
+        ranked, groups = self.block.ranked.has(kept), self._groups_of(kept)
+        capacity = max(_SMALLEST, 2 * (len(kept) + more), self._room)
         rows, versions = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
         vectors = np.empty((capacity, self._vectors.shape[1]), np.float32)
         reduced = np.empty((capacity, self._reduced.shape[1]), np.float32)
@@ -147,8 +153,18 @@ class Delta:
             np.flatnonzero(~ranked),
             self.block.longest,
             self._reduced_rows(len(kept)),
-            self.block.groups if len(kept) == len(self.block.rows) else None,  # else all but these stand elsewhere
+            groups,
         )
+
+    def _groups_of(self, kept: Positions) -> Groups | None:
+        """The groups of those of the rows at these positions (k,), ascending, that are in any: the first of them, as
+        many as `Bitmap.after` takes."""
+        groups = self.block.groups
+        if groups is None or len(kept) == len(self.block.rows):
+            return groups
+        first = kept[: int(np.searchsorted(kept, groups.count)) & ~7]
+        compared = self._reduced if self._axes else self._vectors
+        return groups.only(first, compared[first]) if len(first) else None
 
     def _reduced_rows(self, end: int) -> ReducedRows | None:
         return ReducedRows(self._axes, self._reduced[:end]) if self._axes else None

@@ -12,9 +12,9 @@ another list than comparing with all of them would.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import faiss
 import structlog
 
+from app.faiss_library import faiss
 from app.settings import IndexDevice
 
 _CENTROIDS_FOR_A_GRAPH = 2_000  # from how many on it is faster than to compare with all of them

@@ -9,10 +9,10 @@ rows alone, and stay the same when a row moves from the delta into the snapshot.
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from app.faiss_library import faiss
 from app.index.bitmap import Bitmap, Positions
 from app.index.protocol import PADDING, WORST, Hits, RowIds, Vectors
 from models.portable import Distance

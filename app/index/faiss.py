@@ -30,7 +30,7 @@ _SETTLED_MOST = 2**20  # rows, of 16 bytes
 _GROWTH_SHARE, _GROWTH_MOST = 0.05, 20_000  # of a graph, which is not built anew but grown
 
 _UNGROUPED_LEAST, _UNGROUPED_SHARE = 4_096, 0.0625  # rows written since others were grouped, and of those grouped
-_LEARNED_ANEW = 2  # times as many rows as groups were learned from, before others are learned
+_EXACT = 1.0  # recall
 
 ARRANGING = "arranging rows"
 """The name of threads that have rows written since the snapshot searched sooner than one after the other."""
@@ -149,7 +149,7 @@ class LiveIndex:
                 parts.append(state.snapshot.search(base, queries, k, score, effort))
             if delta.ranked.count or not parts:
                 floor = parts[0].scores[:, -1] if parts else None  # what is no better is not among the k nearest
-                approximate = score == self.metric and effort is None and not self._exact(state)
+                approximate = score == self.metric and effort is None and _promised(state.snapshot) != _EXACT
                 parts.append(delta.search(queries, k, score, floor=floor, exact=not approximate))
         hits = _merged(parts, k, score)
         zeros = [block.rows[block.zeros] for block in (delta, base) if block is not None and len(block.zeros)]
@@ -255,7 +255,8 @@ class LiveIndex:
             base_since, settled = self._settled_in(snapshot)
             self._written = self._written.above(snapshot.version)
             later = self._written.rows
-            self._delta = self._delta.only(later)
+            with one_thread():
+                self._delta = self._delta.only(later, grouped=_promised(snapshot) == _promised(self._state.snapshot))
             self._axes_sought = self._delta.block.reduced is not None
             self._since = snapshot.version
             base = snapshot.block.without(snapshot.ids.positions(later))
@@ -293,11 +294,6 @@ class LiveIndex:
         """What is searched, with the delta as it is now."""
         delta = self._delta
         return replace(state, delta=delta.block, slots=delta.slots, versions=delta.versions)
-
-    @staticmethod
-    def _exact(state: _State) -> bool:
-        """Whether every answer must be exact, since the snapshot finds all, or there is none."""
-        return state.snapshot is None or state.snapshot.manifest.tuning(state.snapshot.manifest.metric) is None
 
     def _axes_due(self) -> bool:
         """Whether nobody has looked yet whether the delta is sooner searched by fewer coordinates, once it is large."""
@@ -358,13 +354,14 @@ class LiveIndex:
         block, groups = state.delta, state.delta.groups
         end = len(block.rows) & ~7  # as `Bitmap.after` takes it
         compared = (block.reduced.vectors if block.reduced else block.vectors)[:end]
-        if groups is not None and end < _LEARNED_ANEW * groups.learned_from:
+        snapshot, base = state.snapshot, state.base
+        published = 0 if base is None else base.ranked.count
+        if groups is not None and not groups.origin.outgrown(end, published):
             groups = groups.with_more(compared[groups.count :])
         else:
             groups = Groups.learned(compared)
-            snapshot, base = state.snapshot, state.base
-            if snapshot is not None and base is not None and len(base.vectors) and not self._exact(state):
-                manifest = snapshot.manifest
+            promised = _promised(snapshot)
+            if snapshot is not None and base is not None and len(base.vectors) and promised != _EXACT:
                 groups = groups.reaching(
                     reach_for(
                         groups,
@@ -373,8 +370,9 @@ class LiveIndex:
                         base.vectors,
                         lambda queries, k: snapshot.search(base, queries, k, self.metric),
                         self.metric,
-                        manifest.options.recall_for(manifest.rows),
-                    )
+                        promised,
+                    ),
+                    published,
                 )
         with self._writing:
             if written is self._delta and written.search_in(groups, block):
@@ -405,6 +403,13 @@ class LiveIndex:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise ValueError(f"vectors are (n, {self.dimension}), not {vectors.shape}")
         return vectors
+
+
+def _promised(snapshot: IndexSnapshot | None) -> float:
+    """The recall that is promised of an index above this snapshot: _EXACT where that finds all, or there is none."""
+    if snapshot is None or snapshot.manifest.tuning(snapshot.manifest.metric) is None:
+        return _EXACT
+    return snapshot.manifest.options.recall_for(snapshot.manifest.rows)
 
 
 def _merged(parts: list[Hits], k: int, score: Distance) -> Hits:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-import faiss
-
+from app.faiss_library import faiss
 from models.portable import Distance
 
 CHUNK = 65_536  # rows added at once

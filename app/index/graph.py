@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from app.faiss_library import faiss
 from app.index.bitmap import Bitmap, Positions
 from app.index.exact import Propose, left_out
 from app.index.faiss_calls import CHUNK, faiss_metric, rising

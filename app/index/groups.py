@@ -12,12 +12,12 @@ writes a row and then searches by its own vector finds it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from app.faiss_library import faiss
 from app.index.bitmap import Bitmap, Positions
 from app.index.exact import left_out
 from app.index.protocol import PADDING, Vectors
@@ -27,6 +27,8 @@ EXACT_REACH = 1.0
 _TRAINING_ROWS = 40  # per group
 _ROUNDS = 10
 _SEED = 19
+_LEARNED_ANEW = 2  # times as many rows as groups were learned from, or published, before others are learned
+_GROUPED_MOST = 8  # times as many rows as that were put into them since, of which none may be left
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,18 +51,40 @@ class Near:
         return np.where(np.arange(first.shape[1]) < counts[:, None], first, -1)
 
 
-class Groups:
-    """The first `count` rows of vectors (n, w) float32, as they are compared, by their nearest centroid.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What centroids were learned from, and their reach measured with.
 
-    learned_from: how many rows there were when the centroids were learned. reach: of a search that need not be exact.
+    rows: how many there were to learn from. grouped: how many were put into groups by them since, those included.
+    reach: of a search that need not be exact. published: how many published rows it was measured beside; 0 where it was
+    not measured.
     """
 
+    rows: int
+    grouped: int = 0
+    reach: float = EXACT_REACH
+    published: int = 0
+
+    def outgrown(self, rows: int, published: int) -> bool:
+        """Whether there are so many more rows to be grouped, or published ones, or so many were grouped since, that
+        others should be learned."""
+        return (
+            rows >= _LEARNED_ANEW * self.rows
+            or (self.published > 0 and published >= _LEARNED_ANEW * self.published)
+            or self.grouped >= _GROUPED_MOST * self.rows
+        )
+
+
+class Groups:
+    """The first `count` rows of vectors (n, w) float32, as they are compared, by their nearest centroid."""
+
     def __init__(
-        self, index: faiss.IndexIVFFlat, radii: Vectors, sizes: Positions, learned_from: int, reach: float
+        self, index: faiss.IndexIVFFlat, nearest: npt.NDArray[np.int32], radii: Vectors, origin: Origin
     ) -> None:
-        """index: the groups' rows, copied, by l2. radii: (c,) how far the furthest row of each is from its centroid.
-        sizes: (c,) how many rows each has."""
+        """index: the groups' rows, copied, by l2. nearest: (n,) the group of each. radii: (c,) no row of a group is
+        further from its centroid."""
         self._index = index
+        self._nearest = nearest
         self.centroids: Vectors = index.quantizer.reconstruct_n(0, index.nlist)
         """(c, w) float32"""
         self._uncertain = (index.d + 16) * 2.0**-23  # share of what is compared that float32 loses, as `exact.rounding`
@@ -69,10 +93,9 @@ class Groups:
         self._squares, self._longest = np.square(lengths), lengths.max(initial=0)
         self._each = np.arange(index.nlist)
         self._radii = radii
-        self._sizes = sizes
+        self._sizes = np.bincount(nearest, minlength=index.nlist)
         self.count = int(index.ntotal)
-        self.learned_from = learned_from
-        self.reach = reach
+        self.origin = origin
         self._by_product = faiss.IndexIVFFlat(index.quantizer, index.d, index.nlist, faiss.METRIC_INNER_PRODUCT)
         self._by_product.replace_invlists(index.invlists, False)
         self._by_product.ntotal = index.ntotal
@@ -85,15 +108,17 @@ class Groups:
         chosen = np.random.default_rng(_SEED).choice(count, min(count, groups * _TRAINING_ROWS), replace=False)
         means = faiss.Kmeans(width, groups, niter=_ROUNDS, seed=_SEED, min_points_per_centroid=1)
         means.train(np.ascontiguousarray(vectors[np.sort(chosen)]))
-        centroids = faiss.IndexFlatL2(width)
-        centroids.add(means.centroids)
-        index = faiss.IndexIVFFlat(centroids, width, groups)
-        empty = cls(index, np.zeros(groups, np.float32), np.zeros(groups, np.int64), count, EXACT_REACH)
-        return empty.with_more(vectors)
+        none, radii = np.empty(0, np.int32), np.zeros(groups, np.float32)
+        return cls(_empty(means.centroids), none, radii, Origin(count)).with_more(vectors)
 
     @property
     def nbytes(self) -> int:
-        return (4 * int(self._index.d) + 8) * self.count + 2 * int(self.centroids.nbytes)
+        return (4 * int(self._index.d) + 12) * self.count + 2 * int(self.centroids.nbytes)
+
+    @property
+    def reach(self) -> float:
+        """That of a search that need not be exact."""
+        return self.origin.reach
 
     def with_more(self, vectors: Vectors) -> Groups:
         """With the rows (m, w) that come next. These groups stay as they are, for whoever searches them."""
@@ -102,17 +127,24 @@ class Groups:
         index, at = faiss.clone_index(self._index), faiss.swig_ptr
         index.add_core(len(given), at(given), None, at(nearest))
         # Measured pair by pair: what the search above says of a close pair may be off by as much as lies between them.
-        distances, nearest = np.empty(len(given), np.float32), nearest[:, 0]
-        pairs = np.ascontiguousarray(nearest[:, None])
+        distances, pairs = np.empty(len(given), np.float32), np.ascontiguousarray(nearest)
         faiss.fvec_L2sqr_by_idx(at(distances), at(given), at(self.centroids), at(pairs), index.d, len(given), 1)
-        radii = self._radii.copy()
+        radii, nearest = self._radii.copy(), nearest[:, 0].astype(np.int32)
         np.maximum.at(radii, nearest, np.sqrt(distances))
-        sizes = self._sizes + np.bincount(nearest, minlength=len(self._sizes))
-        return Groups(index, radii, sizes, self.learned_from, self.reach)
+        origin = replace(self.origin, grouped=self.origin.grouped + len(given))
+        return Groups(index, np.concatenate([self._nearest, nearest]), radii, origin)
 
-    def reaching(self, reach: float) -> Groups:
-        """The same groups with another reach."""
-        return Groups(self._index, self._radii, self._sizes, self.learned_from, reach)
+    def only(self, positions: Positions, vectors: Vectors) -> Groups:
+        """Of those of the rows at positions (p,), with vectors (p, w), groups around the same centroids."""
+        index, nearest, at = _empty(self.centroids), self._nearest[positions], faiss.swig_ptr
+        lists = nearest.astype(np.int64)
+        index.add_core(len(lists), at(np.ascontiguousarray(vectors)), None, at(lists))
+        return Groups(index, nearest, self._radii, self.origin)
+
+    def reaching(self, reach: float, published: int) -> Groups:
+        """The same groups with a reach that was measured beside so many published rows."""
+        origin = replace(self.origin, reach=reach, published=published)
+        return Groups(self._index, self._nearest, self._radii, origin)
 
     def near(self, queries: Vectors, floor: npt.NDArray[np.float64], score: Distance, reach: float) -> Near:
         """The groups that each query (m, w) looks into for rows that are no less similar than its floor (m,).
@@ -170,6 +202,14 @@ class Groups:
         kernel = faiss.fvec_L2sqr_by_idx if score == "l2" else faiss.fvec_inner_products_by_idx
         kernel(at(found), at(queries), at(self.centroids), at(pairs), queries.shape[1], *pairs.shape)
         return np.asarray(np.sqrt(found) if score == "l2" else found, np.float64)
+
+
+def _empty(centroids: Vectors) -> faiss.IndexIVFFlat:
+    """Groups without rows around these centroids (c, w)."""
+    count, width = centroids.shape
+    quantizer = faiss.IndexFlatL2(width)
+    quantizer.add(centroids)
+    return faiss.IndexIVFFlat(quantizer, width, count)
 
 
 def _lengths(vectors: Vectors) -> npt.NDArray[np.float64]:

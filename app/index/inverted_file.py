@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from app.faiss_library import faiss
 from app.index.bitmap import Bitmap, Positions
 from app.index.block import VectorBlock
 from app.index.device import comparing

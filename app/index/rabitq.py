@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 
+from app.faiss_library import faiss
 from app.index.inverted_file import SEED, InvertedFile, QuantisedFile, read_lists_where_they_are
 from app.index.protocol import Vectors
 from app.settings import IndexDevice

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
-import faiss
 import numpy as np
 import numpy.typing as npt
+
+from app.faiss_library import faiss
 
 VectorNumbers = npt.NDArray[np.int64]
 MadeVectors = npt.NDArray[np.float32]

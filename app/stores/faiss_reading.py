@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
+
+from app.faiss_library import faiss
 
 ReadIds = npt.NDArray[np.int64]
 ReadVectors = npt.NDArray[np.float32]

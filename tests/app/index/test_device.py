@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 
+from app.faiss_library import faiss
 from app.index import IndexEngine, IndexOptions, LiveIndex, Snapshot, publish
 from app.index import inverted_file as inverted_file_module
 from app.index.device import DeviceFailed, comparing, on_gpus

@@ -1,10 +1,10 @@
 """Rows are put into the list of their nearest centroid, also where that is found by a graph of many centroids."""
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from app.faiss_library import faiss
 from app.index.inverted_file import InvertedFile, QuantisedFile
 from app.index.protocol import IndexOptions, RowIds, Vectors
 from models.portable import Distance

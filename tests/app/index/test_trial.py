@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 
+from app.faiss_library import faiss
 from app.index import IndexOptions, Kind, LiveIndex, Manifest, Snapshot, Vectors, publish
 from app.index.manifest import Trial
 from app.index.trial import Choice

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import faiss
 import numpy as np
 import psycopg.errors
 import pyarrow as pa
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from app.faiss_library import faiss
 from app.problems import DamagedFile, DiskFailing, DiskFull, NotFound, Problem
 from app.storage.database import Database
 from app.storage.disk import disk_problem, server_disk_problem

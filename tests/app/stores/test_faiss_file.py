@@ -6,12 +6,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import psutil
 import pytest
 
 from app.connections.file import ConfiguredConnection
+from app.faiss_library import faiss
 from app.stores.faiss_file.store import FaissFileStore
 from app.stores.files.folder import Folder
 from app.stores.protocol import Place, Store, Target, WrongPlace

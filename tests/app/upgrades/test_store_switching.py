@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 from sqlalchemy import text, update
@@ -21,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.composition import Crosswalk, compose
 from app.failpoints import FAILPOINT, JOURNAL, Failpoint, Trigger
+from app.faiss_library import faiss
 from app.galleries import generations
 from app.galleries.store_locks import FOREVER, Patience, StoreLocks
 from app.jobs.leases import Leases
