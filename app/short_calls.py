@@ -54,16 +54,21 @@ class Pace:
     def __init__(self) -> None:
         self._thread_seconds: float | None = None
         self._loop_seconds: float | None = None
+        self._together = 1  # as many as one call was seen to answer in time, and one more
         self._in_threads = 0
         self._refusals = 1
 
     @property
     def fit(self) -> int:
-        """How many can be answered by one call of an event loop; 0 where a thread is to make the next call."""
+        """How many can be answered by one call of an event loop; 0 where a thread is to make the next call.
+
+        As many as would take so long one by one, or more where calls were seen to answer these in time: much of what a
+        call takes is the same however many it answers.
+        """
         if self._in_threads or self._thread_seconds is None:
             return 0
         if self._loop_seconds is not None:
-            return max(1, int(_SECONDS / self._loop_seconds))
+            return max(self._together, int(_SECONDS / self._loop_seconds))
         if self._thread_seconds > _WORTH_A_TRY * _SECONDS_FOR_EACH:
             return 0
         return max(1, int(_SECONDS / self._thread_seconds))
@@ -80,6 +85,10 @@ class Pace:
             self._in_threads = max(0, self._in_threads - 1)
             return
         self._loop_seconds = _followed(self._loop_seconds, each)
+        if seconds > _SECONDS:
+            self._together = max(1, min(answered - 1, int(answered * _SECONDS / seconds)))
+        elif answered >= self._together:
+            self._together = answered + 1
         if kept > 2 * _SECONDS or self._loop_seconds > _SECONDS_FOR_EACH:
             self.refused()
         else:

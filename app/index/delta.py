@@ -132,6 +132,7 @@ class Delta:
 
     def _move(self, more: int) -> None:
         kept: Positions = np.sort(np.concatenate([self.block.ranked.members(), self.block.zeros]))
+        every = len(kept) == len(self.block.rows)
         ranked, groups = self.block.ranked.has(kept), self._groups_of(kept)
         capacity = max(_SMALLEST, 2 * (len(kept) + more), self._room)
         rows, versions = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
@@ -143,7 +144,7 @@ class Delta:
             (reduced, self._reduced),
             (versions, self._versions),
         ):
-            new[: len(kept)] = old[kept]
+            new[: len(kept)] = old[: len(kept)] if every else old[kept]
         self._rows, self._vectors, self._reduced, self._versions = rows, vectors, reduced, versions
         self.slots = NumberedRows.none().numbered(rows[: len(kept)], np.arange(len(kept)))
         self.block = VectorBlock(

@@ -97,15 +97,13 @@ class Gathering(Generic[About, One, Answer]):
         waiting = self._waiting.pop(about, None)
         if not waiting:
             return
-        if self._running[about]:
-            self._wait(loop, about, waiting)
-            return
         pace = self._pace(about)
         fit = min(pace.fit, self._most)
         if not fit:
-            self._running[about] += 1
-            self._waiting[about] = waiting
-            self._next(loop, about)
+            self._wait(loop, about, waiting)
+            if not self._running[about]:
+                self._running[about] += 1
+                self._next(loop, about)
             return
         taken, left = waiting[:fit], waiting[fit:]
         if left:
@@ -122,6 +120,9 @@ class Gathering(Generic[About, One, Answer]):
                 answers = answer() if len(taken) == 1 else Context().run(answer)
         except TakesLong:
             pace.refused()
+            if self._running[about] >= self._calls:  # one of them will see to these
+                self._waiting[about] = [*taken, *self._waiting.get(about, [])]
+                return
             self._running[about] += 1
             self._threads.submit(partial(copy_context().run, self._call, loop, about, taken))
             return
@@ -139,9 +140,7 @@ class Gathering(Generic[About, One, Answer]):
             if taken:
                 self._threads.submit(partial(self._call, loop, about, taken))
                 return
-        self._running[about] -= 1
-        if not self._running[about]:
-            del self._running[about]
+        self._give_up(about)
 
     def _call(self, loop: asyncio.AbstractEventLoop, about: About, taken: Unanswered[One, Answer]) -> None:
         """In a thread: answers all that were taken, and tells the event loop."""
@@ -170,10 +169,26 @@ class Gathering(Generic[About, One, Answer]):
         seconds: float,
     ) -> None:
         """seconds: of a processor that the call took."""
-        self._next(loop, about)
         if self._short(about):
             self._pace(about).took(seconds, len(taken), in_loop=False)
+        self._go_on(loop, about)
         _tell(taken, answers)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, about: About) -> None:
+        """As `_next`, but that the event loop answers those that wait, where it is to make the next call. A thread would
+        share the interpreter with it, and each would wait for the other many times a search."""
+        pace = self._paces.get(about)
+        if about in self._waiting and pace is not None and pace.fit:
+            self._give_up(about)
+            loop.call_soon(self._at_once, loop, about)
+        else:
+            self._next(loop, about)
+
+    def _give_up(self, about: About) -> None:
+        """Gives up the place of a call that has ended."""
+        self._running[about] -= 1
+        if not self._running[about]:
+            del self._running[about]
 
     def _pace(self, about: About) -> Pace:
         if about not in self._paces and len(self._paces) >= _MOST_PACES:

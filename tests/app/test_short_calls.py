@@ -87,3 +87,26 @@ def test_a_call_that_kept_the_event_loop_for_long_has_the_next_made_in_a_thread(
     assert pace.fit == 0
     pace.took(0.0001, 1, in_loop=False)
     assert pace.fit
+
+
+def test_as_many_are_answered_by_one_call_as_are_in_time_however_long_one_takes_alone() -> None:
+    pace = Pace()
+    pace.took(0.0012, 1, in_loop=False)
+    seen = [pace.fit]
+    while len(seen) < 12:
+        pace.took(0.0010 + 0.0002 * seen[-1], seen[-1], in_loop=True)
+        seen.append(pace.fit)
+    assert seen == [1, 2, 3, 4, 5, 6, 5, 6, 5, 6, 5, 6]
+    pace.took(0.02, 6, in_loop=True)
+    assert pace.fit == 1
+
+
+def test_calls_that_became_longer_answer_fewer_at_once() -> None:
+    pace = Pace()
+    pace.took(0.0001, 1, in_loop=False)
+    for _ in range(4):
+        pace.took(0.0001 * pace.fit, pace.fit, in_loop=True)
+    assert pace.fit >= 20
+    for _ in range(8):
+        pace.took(0.001 * pace.fit, pace.fit, in_loop=True)
+    assert pace.fit <= 3

@@ -292,4 +292,33 @@ def test_a_short_call_that_takes_too_long_after_all_leaves_nobody_waiting(monkey
 
     assert anyio.run(ask) == {1: 3, 2: 6, 3: 9}
     assert tripling.calls[0] == ([1], True)
-    assert [in_loop for _, in_loop in tripling.calls[1:]] == [False, False]
+    assert tripling.calls[1] == ([2], False)
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_those_who_wait_for_a_call_in_a_thread_are_answered_by_the_event_loop_once_it_has_ended() -> None:
+    tripling = Tripling()
+    let = threading.Event()
+
+    def answer(about: str, numbers: Sequence[int]) -> list[int | Exception]:
+        if max(numbers) > 100:
+            leave_event_loop()
+            assert let.wait(PATIENCE_SECONDS)
+        return tripling(about, [min(number, 100) for number in numbers])
+
+    async def ask() -> dict[int, object]:
+        gathering: Gathering[str, int, int] = Gathering(answer, 1, 10, HandedOver(4, "tripling"), lambda about: True)
+        gathering._pace("a").took(0.0001, 1, in_loop=False)
+        told: dict[int, object] = {}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_ask, gathering, "a", 200, told)
+            while not gathering._running["a"]:
+                await anyio.lowlevel.checkpoint()
+            for number in (2, 3):
+                tasks.start_soon(_ask, gathering, "a", number, told)
+            await anyio.lowlevel.checkpoint()
+            let.set()
+        return told
+
+    assert anyio.run(ask) == {200: 300, 2: 6, 3: 9}
+    assert tripling.calls == [([100], False), ([2, 3], True)]
