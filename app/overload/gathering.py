@@ -175,8 +175,8 @@ class Gathering(Generic[About, One, Answer]):
         _tell(taken, answers)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, about: About) -> None:
-        """As `_next`, but that the event loop answers those that wait, where it is to make the next call. A thread would
-        share the interpreter with it, and each would wait for the other many times a search."""
+        """As `_next`, but that the event loop answers those that wait, where it is to make the next call. A thread
+        would share the interpreter with it, and each would wait for the other many times a search."""
         pace = self._paces.get(about)
         if about in self._waiting and pace is not None and pace.fit:
             self._give_up(about)
