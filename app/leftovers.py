@@ -7,8 +7,11 @@ gallery's folder is left over as soon as nothing works on that gallery.
 """
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from app.galleries.rebuilds import rebuild_of
 from app.index import CollectionRelease, RowIds
 from app.keys.access import EVERYTHING
 from app.problems import NotFound
-from app.storage.lance_table import ROW_ID
+from app.storage.lance_table import ROW_ID, TableGone
 from app.storage.shared_files import FETCHING
 
 _TABLES = ("datasets/*/*", "galleries/*/*", "galleries/*/generations/*")
@@ -52,8 +55,8 @@ def leftovers(crosswalk: Crosswalk) -> Iterator[Path]:
 
 
 def sweep_leftovers(crosswalk: Crosswalk) -> None:
-    """Removes what nothing names, answers of embedders that were kept for long, and how often items were found that are
-    gone. What cannot be removed is logged, and left to the next sweep."""
+    """Removes what nothing names, and answers of embedders that were kept for long. What cannot be removed is logged,
+    and left to the next sweep."""
     releasing = crosswalk.galleries.index_engine.releasing()
     for path in _untouched_for_long(crosswalk):
         _remove(path, releasing)
@@ -65,8 +68,6 @@ def sweep_leftovers(crosswalk: Crosswalk) -> None:
                     lock(session, [info.id])
                     for path in _of_gallery(crosswalk, info, session):
                         _remove(path, releasing)
-            if crosswalk.settings.storage_url is None:  # else once the service has started (`app.store_leftovers`)
-                forget_counts_of_gone(crosswalk, info)
         except Exception:  # The service must start all the same.
             log.exception("leftovers of a gallery stay until the next sweep", gallery=info.id)
     try:
@@ -98,17 +99,25 @@ def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:
         yield from (path for path in old if path.name not in kept)
 
 
-def forget_counts_of_gone(crosswalk: Crosswalk, info: GalleryInfo) -> None:
-    """Removes how often items of a gallery were found that have been removed from it."""
-    if info.elsewhere is not None:
-        return
+def forget_counts_of_gone(crosswalk: Crosswalk, ending: threading.Event | None = None) -> None:
+    """Removes how often items were found that are in no gallery any more. What fails is logged, and left to the next
+    sweep. ending: set where it is to stop before the next gallery."""
+    try:
+        for info in crosswalk.galleries.every():
+            if ending is not None and ending.is_set():
+                return
+            if info.elsewhere is None:
+                with suppress(TableGone):  # deleted meanwhile, and its counts with it
+                    crosswalk.traffic.forget_gone(info.id, partial(_rows_of, crosswalk, info))
+    except Exception:  # The service must go on all the same.
+        log.exception("counts of items that are gone stay until the next sweep")
 
-    def there() -> RowIds:
-        scanned = crosswalk.galleries.store(info).items.scan([])
-        rows = [batch.column(ROW_ID).to_numpy().astype(np.int64) for batch in scanned]
-        return np.concatenate([np.empty(0, np.int64), *rows])
 
-    crosswalk.traffic.forget_gone(info.id, there)
+def _rows_of(crosswalk: Crosswalk, info: GalleryInfo) -> RowIds:
+    """The row ids of all items of a gallery."""
+    scanned = crosswalk.galleries.store(info).items.scan([])
+    rows = [batch.column(ROW_ID).to_numpy().astype(np.int64) for batch in scanned]
+    return np.concatenate([np.empty(0, np.int64), *rows])
 
 
 def run_names(crosswalk: Crosswalk) -> set[str]:

@@ -35,7 +35,7 @@ from app.search.routes import router as search
 from app.settings import Settings
 from app.spaces.watch import foreign_streams
 from app.storage.migrate import migrate
-from app.store_leftovers import sweeping_store
+from app.sweeping import sweeping
 
 Worker = Callable[[Settings], AbstractContextManager[object]]
 """Makes the worker that lives inside the service process in the embedded arrangement."""
@@ -108,7 +108,7 @@ def _open(settings: Settings, worker: Worker | None, stack: ExitStack) -> Crossw
     crosswalk.key_ring.read()
     if worker is not None:
         stack.enter_context(worker(settings))
-    stack.enter_context(sweeping_store(crosswalk))
+    stack.enter_context(sweeping(crosswalk))
     return crosswalk
 
 

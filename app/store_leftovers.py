@@ -6,13 +6,10 @@ An object appears wholly or not at all, so none is unfinished; what was cut off 
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from fnmatch import fnmatch
-from functools import partial
 
 import structlog
-from filelock import FileLock, Timeout
 
 from app.composition import Crosswalk
 from app.galleries.generations import lock
@@ -20,42 +17,16 @@ from app.galleries.info import GalleryInfo
 from app.galleries.leftovers import unnamed_keys
 from app.galleries.listing import EXPORT_TAG
 from app.index import CollectionRelease
-from app.leftovers import at_rest, forget_counts_of_gone, run_names
+from app.leftovers import at_rest, run_names
 from app.problems import ObjectStoreAway
 from app.storage.object_store import ObjectStore, StoredObject
 from app.storage.shared_files import shared_files
 
 _PARTS = ("generations", "indexes", "items.lance/_refs")
 """Where in a gallery's folder leftovers may be."""
-_LOCK = "store-leftovers.lock"
-_GRACE_SECONDS = 5.0
 _EXPORTS = f"galleries/*/items.lance/_refs/tags/{EXPORT_TAG}*.json"
 
 log = structlog.get_logger(__name__)
-
-
-@contextmanager
-def sweeping_store(crosswalk: Crosswalk) -> Iterator[None]:
-    """Has the object store swept beside what goes on here, by one of the processes that share a data directory: the
-    one that sweeps keeps the others from it for as long as it lives."""
-    ending = threading.Event()
-    lock = FileLock(crosswalk.settings.data_dir / _LOCK, thread_local=False)  # let go of by any thread
-    try:
-        if crosswalk.settings.storage_url is not None:
-            lock.acquire(blocking=False)
-    except Timeout:
-        yield
-        return
-    sweep = threading.Thread(target=partial(sweep_store, crosswalk, ending), name="store leftovers", daemon=True)
-    if lock.is_locked:
-        sweep.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        if lock.is_locked:
-            sweep.join(_GRACE_SECONDS)  # a store that hangs keeps nobody from ending
-            lock.release()
 
 
 def sweep_store(crosswalk: Crosswalk, ending: threading.Event | None = None) -> None:
@@ -81,7 +52,6 @@ def _try_gallery(crosswalk: Crosswalk, store: ObjectStore, info: GalleryInfo, re
     """As `_sweep_gallery`; what fails in one gallery alone is logged. Raises ObjectStoreAway."""
     try:
         _sweep_gallery(crosswalk, store, info, releasing)
-        forget_counts_of_gone(crosswalk, info)
     except ObjectStoreAway:
         raise
     except Exception:  # The other galleries must be swept all the same.

@@ -84,9 +84,10 @@ class ItemTraffic:
         query = select(ItemTrafficRow.row, ItemTrafficRow.found).where(ItemTrafficRow.gallery == gallery)
         with self._database.read() as session:
             read = session.execute(query.execution_options(yield_per=_READ_AT_ONCE))
-            parts = [np.array(part, np.int64).reshape(-1, 2) for part in read.partitions()]
-        known = np.concatenate([np.empty((0, 2), np.int64), *parts])
-        return FoundCounts(known[:, 0], known[:, 1])
+            # A column at a time: numpy takes ten times as long to look into each row of the database.
+            parts = [np.array(tuple(zip(*part, strict=True)), np.int64) for part in read.partitions()]
+        rows, found = np.concatenate([np.empty((2, 0), np.int64), *parts], axis=1)
+        return FoundCounts(rows, found)
 
     def forget_gone(self, gallery: str, there: Callable[[], RowIds]) -> None:
         """Removes the counts of items that are gone. there: reads the rows of all items that are there; called once the

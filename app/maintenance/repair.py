@@ -7,7 +7,7 @@ import lance
 from app.composition import Crosswalk
 from app.galleries.rebuilds import Rebuilds
 from app.jobs.service import Jobs
-from app.leftovers import sweep_leftovers
+from app.leftovers import forget_counts_of_gone, sweep_leftovers
 from app.maintenance.findings import Finding, IndexedGeneration
 from app.storage.checksums import seal_table
 from models.portable import seal_path
@@ -21,6 +21,7 @@ def repair(crosswalk: Crosswalk, findings: Iterable[Finding]) -> list[IndexedGen
     findings = list(findings)
     if any(finding.kind == "leftover" for finding in findings):
         sweep_leftovers(crosswalk)  # which looks anew: something may have been taken into use meanwhile
+        forget_counts_of_gone(crosswalk)
     for finding in findings:
         if finding.kind == "damaged" and finding.remedy == "remove":
             finding.path.unlink(missing_ok=True)

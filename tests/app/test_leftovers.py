@@ -27,6 +27,7 @@ from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import utc_now
 from app.storage.migrate import migrate
+from app.sweeping import sweeping
 from models.portable import check_seal, publish, seal
 from tests.services import free_port
 from tests.waiting import wait_until
@@ -287,5 +288,6 @@ def test_how_often_items_were_found_is_forgotten_with_them(crosswalk: Crosswalk)
     crosswalk.traffic.close()
     counted = np.array([row, row + 1])
     assert crosswalk.traffic.counts("faq").of(counted).tolist() == [2, 1]
-    sweep_leftovers(crosswalk)
+    with sweeping(crosswalk):
+        wait_until(lambda: len(crosswalk.traffic.counts("faq").rows) == 1, "the count to go")
     assert crosswalk.traffic.counts("faq").of(counted).tolist() == [2, 0]

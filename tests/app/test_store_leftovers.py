@@ -17,7 +17,8 @@ from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.migrate import migrate
 from app.storage.object_store import ObjectStore, StoredObject
-from app.store_leftovers import sweep_store, sweeping_store
+from app.store_leftovers import sweep_store
+from app.sweeping import sweeping
 from tests.waiting import wait_until
 
 
@@ -107,11 +108,11 @@ def test_store_is_swept_by_one_of_the_processes_that_share_a_data_directory(cros
         return not objects.holds_any(leftover)
 
     objects = left(crosswalk, f"{leftover}/data/1")
-    with sweeping_store(crosswalk):
+    with sweeping(crosswalk):
         wait_until(swept, "the leftover to go")
         left(crosswalk, f"{leftover}/data/1")
-        with sweeping_store(crosswalk):
+        with sweeping(crosswalk):
             pass
     assert not swept(), "one sweep is enough for a gateway"
-    with sweeping_store(crosswalk):
+    with sweeping(crosswalk):
         wait_until(swept, "the leftover to go with the next start")
