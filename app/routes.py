@@ -63,4 +63,10 @@ def _included() -> Sequence[BaseRoute]:
     return tuple(together.routes)
 
 
+def make_ready() -> None:
+    """Has FastAPI make of every route what answers with it, which it does at the first request otherwise."""
+    for route in ROUTES:
+        route.matches({"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []})
+
+
 ROUTES = _included()

@@ -19,6 +19,8 @@ rare_collections()  # before the rest is imported, and after it
 import app.cli.command  # noqa: E402
 import app.cli.processes  # noqa: E402
 import app.main  # noqa: E402, F401
+import app.routes  # noqa: E402
 
+app.routes.make_ready()
 rare_collections()
 warnings.filterwarnings("ignore", message="lance is not fork-safe")  # it begins its threads when it is first used
