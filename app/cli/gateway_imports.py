@@ -18,7 +18,7 @@ rare_collections()  # before the rest is imported, and after it
 
 import app.cli.command  # noqa: E402
 import app.cli.processes  # noqa: E402
-import app.main  # noqa: E402, F401
+import app.main  # noqa: E402
 import app.routes  # noqa: E402
 
 app.routes.make_ready()
