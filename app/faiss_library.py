@@ -12,19 +12,24 @@ from pathlib import Path
 
 import numpy  # noqa: F401 -- first: its own OpenBLAS knows younger processors, and is not to be told
 
-__all__ = ["faiss", "kernels_for"]
+__all__ = ["faiss", "kernels_for", "processor_flags"]
 
 _CORE_TYPE = "OPENBLAS_CORETYPE"
-_HASWELL = {"avx2", "fma"}
+_KERNELS = {
+    "SKYLAKEX": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma"},
+    "HASWELL": {"avx2", "fma"},
+}
+"""What a processor must be able to do to run some kernels, by what OpenBLAS calls these; the fastest first."""
 
 
 def kernels_for(machine: str, flags: set[str]) -> str | None:
-    """What OpenBLAS calls the kernels that every processor with AVX2 runs, where one of these flags does; else None,
-    and it chooses by itself."""
-    return "HASWELL" if machine.lower() in ("x86_64", "amd64") and flags >= _HASWELL else None
+    """The fastest kernels that run on a processor with these flags; None where OpenBLAS is to choose by itself."""
+    if machine.lower() not in ("x86_64", "amd64"):
+        return None
+    return next((kernels for kernels, needed in _KERNELS.items() if needed <= flags), None)
 
 
-def _flags() -> set[str]:
+def processor_flags() -> set[str]:
     """What this processor can do, as Linux names it; nothing on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -33,7 +38,7 @@ def _flags() -> set[str]:
     return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
-_kernels = None if _CORE_TYPE in os.environ else kernels_for(platform.machine(), _flags())
+_kernels = None if _CORE_TYPE in os.environ else kernels_for(platform.machine(), processor_flags())
 if _kernels is not None:
     os.environ[_CORE_TYPE] = _kernels
 try:

@@ -10,8 +10,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -29,7 +27,7 @@ from app.galleries.listing import EXPORT_TAG
 from app.galleries.rebuilds import rebuild_of
 from app.index import CollectionRelease, RowIds
 from app.keys.access import EVERYTHING
-from app.problems import NotFound
+from app.problems import NotFound, ObjectStoreAway
 from app.storage.lance_table import ROW_ID, TableGone
 from app.storage.shared_files import FETCHING
 
@@ -99,25 +97,45 @@ def _untouched_for_long(crosswalk: Crosswalk) -> Iterator[Path]:
         yield from (path for path in old if path.name not in kept)
 
 
+class _Ending(Exception):
+    """What was going on is to stop."""
+
+
 def forget_counts_of_gone(crosswalk: Crosswalk, ending: threading.Event | None = None) -> None:
     """Removes how often items were found that are in no gallery any more. What fails is logged, and left to the next
-    sweep. ending: set where it is to stop before the next gallery."""
+    sweep. ending: set where it is to stop."""
+    ending = ending or threading.Event()
     try:
         for info in crosswalk.galleries.every():
-            if ending is not None and ending.is_set():
-                return
-            if info.elsewhere is None:
-                with suppress(TableGone):  # deleted meanwhile, and its counts with it
-                    crosswalk.traffic.forget_gone(info.id, partial(_rows_of, crosswalk, info))
+            if info.elsewhere is None and not ending.is_set():
+                _forget_counts_in(crosswalk, info, ending)
+    except _Ending:
+        return
+    except ObjectStoreAway as problem:
+        log.warning("counts of items that are gone stay until the next sweep", why=problem.detail)
     except Exception:  # The service must go on all the same.
         log.exception("counts of items that are gone stay until the next sweep")
 
 
-def _rows_of(crosswalk: Crosswalk, info: GalleryInfo) -> RowIds:
-    """The row ids of all items of a gallery."""
-    scanned = crosswalk.galleries.store(info).items.scan([])
-    rows = [batch.column(ROW_ID).to_numpy().astype(np.int64) for batch in scanned]
-    return np.concatenate([np.empty(0, np.int64), *rows])
+def _forget_counts_in(crosswalk: Crosswalk, info: GalleryInfo, ending: threading.Event) -> None:
+    """Of one gallery. Raises _Ending and ObjectStoreAway."""
+
+    def there() -> RowIds:
+        rows = [np.empty(0, np.int64)]
+        for batch in crosswalk.galleries.store(info).items.scan([]):
+            if ending.is_set():
+                raise _Ending
+            rows.append(batch.column(ROW_ID).to_numpy().astype(np.int64))
+        return np.concatenate(rows)
+
+    try:
+        crosswalk.traffic.forget_gone(info.id, there, ending)
+    except TableGone:  # deleted meanwhile, and its counts with it
+        return
+    except (_Ending, ObjectStoreAway):
+        raise
+    except Exception:  # The other galleries must be looked through all the same.
+        log.exception("counts of items that are gone stay until the next sweep", gallery=info.id)
 
 
 def run_names(crosswalk: Crosswalk) -> set[str]:

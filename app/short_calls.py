@@ -87,8 +87,8 @@ class Pace:
         self._loop_seconds = _followed(self._loop_seconds, each)
         if seconds > _SECONDS:
             self._together = max(1, min(answered - 1, int(answered * _SECONDS / seconds)))
-        elif answered >= self._together:
-            self._together = answered + 1
+        else:  # where fewer come, what many took is of less and less use
+            self._together = max(answered + 1, self._together - 1)
         if kept > 2 * _SECONDS or self._loop_seconds > _SECONDS_FOR_EACH:
             self.refused()
         else:

@@ -22,7 +22,8 @@ class RunningService:
         self.log = folder / "service.log"
         self._command = [sys.executable, "-m", "app.cli", "serve", "--processes", str(processes)]
         self._command += ["--port", str(self.port), "--data-dir", str(folder / "data")]
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("CROSSWALK_")}
+        ours = ("CROSSWALK_", "PYTHONDONTWRITEBYTECODE")  # an installation has its bytecode
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:

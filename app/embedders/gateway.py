@@ -13,6 +13,7 @@ import numpy as np
 
 from app.embedders.choice import EmbeddingSide
 from app.embedders.configured import ModelEmbedder
+from app.embedders.openai_protocol import OpenAIEmbedder
 from app.embedders.options import OpenAIOptions
 from app.embedders.patience import PauseAskedFor, retrying
 from app.embedders.protocol import EmbeddedBatch, EmbedderCall
@@ -31,8 +32,6 @@ class _Opened:
     """A connection that is open, with the turns at it and the pause that it asked for, which all calls share."""
 
     def __init__(self, name: str, options: OpenAIOptions) -> None:
-        from app.embedders.openai_protocol import OpenAIEmbedder  # aiohttp, for those alone who have such a connection
-
         self.embedder = OpenAIEmbedder(name, options)
         self._name = name
         self._turns = asyncio.Semaphore(options.concurrency)

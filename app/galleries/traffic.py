@@ -89,12 +89,14 @@ class ItemTraffic:
         rows, found = np.concatenate([np.empty((2, 0), np.int64), *parts], axis=1)
         return FoundCounts(rows, found)
 
-    def forget_gone(self, gallery: str, there: Callable[[], RowIds]) -> None:
+    def forget_gone(self, gallery: str, there: Callable[[], RowIds], ending: threading.Event) -> None:
         """Removes the counts of items that are gone. there: reads the rows of all items that are there; called once the
-        counts are read, and only where there are any."""
+        counts are read, and only where there are any. ending: set where it is to stop."""
         counted = self.counts(gallery).rows
         gone = np.setdiff1d(counted, there()) if len(counted) else counted
         for start in range(0, len(gone), _ROWS_AT_ONCE):
+            if ending.is_set():
+                return
             rows = gone[start : start + _ROWS_AT_ONCE].tolist()
             with self._database.session() as session:  # short ones: nobody waits for long
                 here = ItemTrafficRow.gallery == gallery

@@ -14,7 +14,7 @@ from app.index.block import LEAST_REDUCED, VectorBlock, as_indexed
 from app.index.delta import Delta
 from app.index.exact import best_of, one_thread
 from app.index.group_reach import reach_for
-from app.index.groups import Groups
+from app.index.groups import EXACT_REACH, Groups
 from app.index.leading import Axes
 from app.index.numbered_rows import NumberedRows
 from app.index.protocol import PADDING, Held, Hits, MemoryUse, RowIds, Vectors
@@ -208,7 +208,8 @@ class LiveIndex:
             restamps = state.restamps.numbered(rows[same], version)
             rows, vectors = rows[~same], vectors[~same]
             touched = np.union1d(rows, np.asarray(removed, np.int64))
-            self._delta.replace(touched, rows, vectors, version)
+            with one_thread():  # groups may move
+                self._delta.replace(touched, rows, vectors, version)
             self._written = self._written.numbered(touched, version)
             base = state.base
             if state.snapshot is not None and base is not None:
@@ -255,8 +256,12 @@ class LiveIndex:
             base_since, settled = self._settled_in(snapshot)
             self._written = self._written.above(snapshot.version)
             later = self._written.rows
+            groups, published = self._delta.block.groups, snapshot.block.ranked.count
+            grouped = groups is not None and not groups.origin.passed(published)
             with one_thread():
-                self._delta = self._delta.only(later, grouped=_promised(snapshot) == _promised(self._state.snapshot))
+                self._delta = self._delta.only(
+                    later, grouped=grouped and _promised(snapshot) == _promised(self._state.snapshot)
+                )
             self._axes_sought = self._delta.block.reduced is not None
             self._since = snapshot.version
             base = snapshot.block.without(snapshot.ids.positions(later))
@@ -300,10 +305,13 @@ class LiveIndex:
         return not self._axes_sought and self._state.delta.ranked.count >= LEAST_REDUCED
 
     def _groups_due(self) -> bool:
-        """Whether many rows of a large delta are in no group yet. Without published rows, groups are of no use."""
+        """Whether many rows of a large delta are in no group yet, or groups were measured beside far fewer published
+        rows. Without published rows, groups are of no use."""
         delta, base = self._state.delta, self._state.base
         if base is None or not base.ranked.count or delta.ranked.count < LEAST_REDUCED:
             return False
+        if delta.groups is not None and delta.groups.origin.stale(base.ranked.count):
+            return True
         grouped = delta.groups.count if delta.groups else 0
         return len(delta.rows) - grouped >= max(_UNGROUPED_LEAST, _UNGROUPED_SHARE * grouped)
 
@@ -354,29 +362,30 @@ class LiveIndex:
         block, groups = state.delta, state.delta.groups
         end = len(block.rows) & ~7  # as `Bitmap.after` takes it
         compared = (block.reduced.vectors if block.reduced else block.vectors)[:end]
-        snapshot, base = state.snapshot, state.base
-        published = 0 if base is None else base.ranked.count
-        if groups is not None and not groups.origin.outgrown(end, published):
-            groups = groups.with_more(compared[groups.count :])
+        published = 0 if state.base is None else state.base.ranked.count
+        if groups is None or groups.origin.outgrown(end, published):
+            groups, measured = Groups.learned(compared), False
         else:
-            groups = Groups.learned(compared)
-            promised = _promised(snapshot)
-            if snapshot is not None and base is not None and len(base.vectors) and promised != _EXACT:
-                groups = groups.reaching(
-                    reach_for(
-                        groups,
-                        block,
-                        state.slots,
-                        base.vectors,
-                        lambda queries, k: snapshot.search(base, queries, k, self.metric),
-                        self.metric,
-                        promised,
-                    ),
-                    published,
-                )
+            measured = not groups.origin.stale(published)
+            groups = groups.with_more(compared[groups.count :]) if groups.count < end else groups
+        if not measured:
+            groups = groups.reaching(*self._measured(groups, state))
         with self._writing:
             if written is self._delta and written.search_in(groups, block):
                 self._renew_state()
+
+    def _measured(self, groups: Groups, state: _State) -> tuple[float, int]:
+        """The reach of groups of the delta, and beside how many published rows it was measured: 0 where every answer
+        must be exact, or the published vectors are not here."""
+        snapshot, base, promised = state.snapshot, state.base, _promised(state.snapshot)
+        if snapshot is None or base is None or not len(base.vectors) or promised == _EXACT:
+            return EXACT_REACH, 0
+
+        def search(queries: Vectors, k: int) -> Hits:
+            return snapshot.search(base, queries, k, self.metric)
+
+        reach = reach_for(groups, state.delta, state.slots, base.vectors, search, self.metric, promised)
+        return reach, base.ranked.count
 
     def _renew_state(self) -> None:
         """Has searches see the delta as it is now, of the same version."""

@@ -28,6 +28,7 @@ _TRAINING_ROWS = 40  # per group
 _ROUNDS = 10
 _SEED = 19
 _LEARNED_ANEW = 2  # times as many rows as groups were learned from, or published, before others are learned
+_MEASURED_ANEW = 1.1  # times as many rows published as the reach was measured beside, before it is again
 _GROUPED_MOST = 8  # times as many rows as that were put into them since, of which none may be left
 
 
@@ -68,11 +69,15 @@ class Origin:
     def outgrown(self, rows: int, published: int) -> bool:
         """Whether there are so many more rows to be grouped, or published ones, or so many were grouped since, that
         others should be learned."""
-        return (
-            rows >= _LEARNED_ANEW * self.rows
-            or (self.published > 0 and published >= _LEARNED_ANEW * self.published)
-            or self.grouped >= _GROUPED_MOST * self.rows
-        )
+        return rows >= _LEARNED_ANEW * self.rows or self.passed(published) or self.grouped >= _GROUPED_MOST * self.rows
+
+    def passed(self, published: int) -> bool:
+        """Whether there are so many more published rows that the reach says little of a search beside these."""
+        return 0 < _LEARNED_ANEW * self.published <= published
+
+    def stale(self, published: int) -> bool:
+        """Whether there are enough more published rows that the reach should be measured anew."""
+        return 0 < _MEASURED_ANEW * self.published <= published
 
 
 class Groups:

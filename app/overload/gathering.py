@@ -73,7 +73,7 @@ class Gathering(Generic[About, One, Answer]):
             self._wait(loop, about, [(one, future)])
         elif (pace := self._paces.get(about)) is not None and pace.fit:
             self._waiting[about] = [(one, future)]
-            loop.call_soon(self._at_once, loop, about)  # with those whose requests have come by now too
+            loop.call_soon(self._at_once, loop, about, future)  # with those whose requests have come by now too
         else:
             self._running[about] += 1
             # Alone it keeps the context that it was asked in, and with it what log lines say of its request.
@@ -92,8 +92,11 @@ class Gathering(Generic[About, One, Answer]):
             self._running[about] += 1
             self._next(loop, about)
 
-    def _at_once(self, loop: asyncio.AbstractEventLoop, about: About) -> None:
-        """Answers those that wait, as many as the event loop can by itself; the others by threads, or soon."""
+    def _at_once(
+        self, loop: asyncio.AbstractEventLoop, about: About, first: asyncio.Future[Answer] | None = None
+    ) -> None:
+        """Answers those that wait, as many as the event loop can by itself; the others by threads, or soon. first:
+        whose context this runs in, if anybody's."""
         waiting = self._waiting.pop(about, None)
         if not waiting:
             return
@@ -112,19 +115,20 @@ class Gathering(Generic[About, One, Answer]):
         taken = _still_waiting(taken)
         if not taken:
             return
+        own = len(taken) == 1 and taken[0][1] is first
         began, worked = time.perf_counter(), time.thread_time()
-        # This runs in the context that the first of them was asked in.
         answer = partial(self._answers, about, taken)
         try:
             with in_event_loop():
-                answers = answer() if len(taken) == 1 else Context().run(answer)
+                answers = answer() if own else Context().run(answer)
         except TakesLong:
             pace.refused()
             if self._running[about] >= self._calls:  # one of them will see to these
                 self._waiting[about] = [*taken, *self._waiting.get(about, [])]
                 return
             self._running[about] += 1
-            self._threads.submit(partial(copy_context().run, self._call, loop, about, taken))
+            call = partial(self._call, loop, about, taken)
+            self._threads.submit(partial(copy_context().run, call) if own else call)
             return
         worked, kept = time.thread_time() - worked, time.perf_counter() - began
         pace.took(worked, len(taken), in_loop=True, kept=kept)

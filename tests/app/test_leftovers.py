@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from app.composition import Crosswalk, compose
 from app.embedders.kept_vectors import KeptVectors
@@ -22,7 +23,7 @@ from app.galleries.schemas import NewGallery
 from app.galleries.store import GalleryStore
 from app.index.milvus import COLLECTION, CollectionName
 from app.index.milvus_server import MilvusServer
-from app.leftovers import leftovers, sweep_leftovers
+from app.leftovers import forget_counts_of_gone, leftovers, sweep_leftovers
 from app.registry.schemas import NewModel
 from app.settings import Settings
 from app.storage.database import utc_now
@@ -291,3 +292,19 @@ def test_how_often_items_were_found_is_forgotten_with_them(crosswalk: Crosswalk)
     with sweeping(crosswalk):
         wait_until(lambda: len(crosswalk.traffic.counts("faq").rows) == 1, "the count to go")
     assert crosswalk.traffic.counts("faq").of(counted).tolist() == [2, 0]
+
+
+def test_a_gallery_that_cannot_be_read_keeps_no_other_from_forgetting_what_is_gone(crosswalk: Crosswalk) -> None:
+    gallery(crosswalk)
+    for name in ("damaged", "whole"):
+        crosswalk.galleries.create(NewGallery(id=name, model="old"))
+        crosswalk.traffic.found(crosswalk.galleries.info(name), np.arange(10_001))  # more than are read at once
+    crosswalk.traffic.close()
+    damaged = crosswalk.galleries.store(crosswalk.galleries.info("damaged"))
+    for manifest in (damaged.folder / "items.lance" / "_versions").iterdir():
+        manifest.write_bytes(b"damaged")
+    assert len(crosswalk.traffic.counts("whole").rows) == 10_001
+    with capture_logs() as logs:
+        forget_counts_of_gone(crosswalk)
+    assert [len(crosswalk.traffic.counts(name).rows) for name in ("damaged", "whole")] == [10_001, 0]
+    assert [line["gallery"] for line in logs if line["log_level"] == "error"] == ["damaged"]

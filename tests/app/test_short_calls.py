@@ -94,7 +94,7 @@ def test_as_many_are_answered_by_one_call_as_are_in_time_however_long_one_takes_
     pace.took(0.0012, 1, in_loop=False)
     seen = [pace.fit]
     while len(seen) < 12:
-        pace.took(0.0010 + 0.0002 * seen[-1], seen[-1], in_loop=True)
+        pace.took(0.00095 + 0.0002 * seen[-1], seen[-1], in_loop=True)
         seen.append(pace.fit)
     assert seen == [1, 2, 3, 4, 5, 6, 5, 6, 5, 6, 5, 6]
     pace.took(0.02, 6, in_loop=True)
@@ -110,3 +110,13 @@ def test_calls_that_became_longer_answer_fewer_at_once() -> None:
     for _ in range(8):
         pace.took(0.001 * pace.fit, pace.fit, in_loop=True)
     assert pace.fit <= 3
+
+
+def test_that_many_were_answered_in_time_is_forgotten_while_fewer_come() -> None:
+    pace = Pace()
+    pace.took(0.0001, 1, in_loop=False)
+    for _ in range(20):
+        pace.took(0.00005 * pace.fit, pace.fit, in_loop=True)
+    for _ in range(40):
+        pace.took(0.0015, 1, in_loop=True)
+    assert pace.fit == 2

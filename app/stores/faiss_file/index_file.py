@@ -21,7 +21,7 @@ _SECONDS = 600.0
 """That one answer may take: a file is read from a disk, perhaps a slow one."""
 _MOST_WORDS = 2**16
 _PACKAGES = Path(__file__).resolve().parents[3]
-_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE")
 _TYPES = ("Flat", "HNSW", "IVF")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 

@@ -118,6 +118,78 @@ def test_rows_that_a_newer_snapshot_does_not_hold_are_grouped_again_without_anot
     assert delta.groups.count >= LEAST_REDUCED
 
 
+def test_groups_are_kept_for_the_rows_that_a_newer_snapshot_does_not_hold(tmp_path: Path) -> None:
+    """Their reach is measured anew, since more published rows leave less for the others to add."""
+    vectors, published, held = unlike(np.random.default_rng(9), 50_000), 20_000, 35_000
+    rows = np.arange(len(vectors))
+
+    def snapshot(count: int, version: int) -> Snapshot:
+        part = [(rows[:count], vectors[:count])]
+        path = publish(tmp_path, part, metric="cosine", dimension=WIDE, version=version, options=GRAPH)
+        return Snapshot.load(path)
+
+    index = LiveIndex("cosine", WIDE, snapshot=snapshot(published, 1))
+    for version, part in ((2, rows[published:held]), (3, rows[held:])):
+        index.upsert(part, vectors[part], version=version)
+        wait_until_arranged()
+    before = index.frozen()._state.delta.groups
+    assert before is not None
+    index.swap(snapshot(held, 2))
+    delta = index.frozen()._state.delta
+    assert len(delta.rows) == len(rows) - held
+    assert delta.groups is not None
+    assert delta.groups.count == len(delta.rows)
+    wait_until_arranged()
+    after = index.frozen()._state.delta.groups
+    assert after is not None
+    np.testing.assert_array_equal(after.centroids, before.centroids)
+    assert (before.origin.published, after.origin.published) == (published, held)
+    exact = LiveIndex("cosine", WIDE)
+    exact.upsert(rows, vectors, version=1)
+    queries = unlike(np.random.default_rng(10), 200)
+    found, truth = index.search(queries, 10), exact.search(queries, 10).rows
+    since = [np.isin(true[true >= held], rows) for true, rows in zip(truth, found.rows, strict=True)]
+    assert np.concatenate(since).mean() >= 0.98
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_written_and_published_rows_in_groups_are_found_as_if_each_were_compared(
+    seed: int, score: Distance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("app.index.block.LEAST_REDUCED", "app.index.faiss.LEAST_REDUCED", "app.index.faiss._UNGROUPED_LEAST"):
+        monkeypatch.setattr(name, 64)
+    monkeypatch.setattr("app.index.block._FEW", 0)
+    random, grouped = np.random.default_rng(seed), 0
+    now: dict[int, Vectors] = dict(enumerate(unlike(random, 200)))
+    index, states = LiveIndex(score, WIDE), [(1, dict(now))]
+    index.upsert(np.array(list(now)), np.array(list(now.values())), version=1)
+    for version in range(2, 14):
+        rows = random.choice(900, random.integers(1, 250), replace=False)
+        gone = random.choice(900, random.integers(0, 40), replace=False)
+        vectors, gone = unlike(random, len(rows)), np.setdiff1d(gone, rows)
+        index.apply(rows, vectors, gone, version=version)
+        now |= dict(zip(rows.tolist(), vectors, strict=True))
+        now = {row: vector for row, vector in now.items() if row not in gone}
+        states.append((version, dict(now)))
+        if version % 3 == 0:
+            since, held = states[-2]
+            part = [(np.array(list(held)), np.array(list(held.values())))]
+            path = publish(tmp_path, part, metric=score, dimension=WIDE, version=since, options=EVERY_ROW)
+            index.swap(Snapshot.load(path))
+        if random.random() < 0.5:
+            wait_until_arranged()
+        groups = index.frozen()._state.delta.groups
+        grouped += groups is not None and groups.count > 0
+        exact = LiveIndex(score, WIDE)
+        exact.upsert(np.array(list(now)), np.array(list(now.values())), version=1)
+        queries = np.concatenate([unlike(random, 20), np.array(list(now.values()))[:5]])
+        for k in (1, 10):
+            assert_same(index.search(queries, k), exact.search(queries, k))
+    wait_until_arranged()
+    assert grouped >= 3
+
+
 def test_looking_for_axes_is_tried_again_after_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)

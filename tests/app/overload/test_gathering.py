@@ -296,6 +296,38 @@ def test_a_short_call_that_takes_too_long_after_all_leaves_nobody_waiting(monkey
 
 
 @pytest.mark.usefixtures("everything_is_short")
+def test_who_waited_for_a_call_in_a_thread_is_not_taken_for_who_asked_for_that_in_the_log() -> None:
+    tripling = Tripling()
+    let = threading.Event()
+
+    def answer(about: str, numbers: Sequence[int]) -> list[int | Exception]:
+        if max(numbers) > 100:
+            leave_event_loop()
+            assert let.wait(PATIENCE_SECONDS)
+        return tripling(about, [min(number, 100) for number in numbers])
+
+    async def one(gathering: Gathering[str, int, int], number: int, told: dict[int, object]) -> None:
+        _OF_REQUEST.set(f"request {number}")
+        await _ask(gathering, "a", number, told)
+
+    async def ask() -> None:
+        gathering: Gathering[str, int, int] = Gathering(answer, 1, 10, HandedOver(4, "tripling"), lambda about: True)
+        gathering._pace("a").took(0.0001, 1, in_loop=False)
+        told: dict[int, object] = {}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one, gathering, 200, told)
+            while not gathering._running["a"]:
+                await anyio.lowlevel.checkpoint()
+            tasks.start_soon(one, gathering, 2, told)
+            await anyio.lowlevel.checkpoint()
+            let.set()
+
+    anyio.run(ask)
+    assert tripling.calls == [([100], False), ([2], True)]
+    assert tripling.told == ["request 200", None]
+
+
+@pytest.mark.usefixtures("everything_is_short")
 def test_those_who_wait_for_a_call_in_a_thread_are_answered_by_the_event_loop_once_it_has_ended() -> None:
     tripling = Tripling()
     let = threading.Event()
