@@ -59,6 +59,11 @@ def configure_logging(log_format: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Has libraries log no more than somebody who runs the service wants to read."""
     for chatty, level in _CHATTY.items():
         logging.getLogger(chatty).setLevel(level)
 

@@ -296,7 +296,7 @@ class Settings(BaseSettings):
         if self.index_engine == "milvus" and self.milvus_uri is None:
             raise ValueError("index_engine is milvus, so milvus_uri must say where Milvus is")
         if self.milvus_uri is not None and find_spec("pymilvus") is None:
-            raise ValueError("milvus_uri is set, but pymilvus is not installed: pip install 'crosswalk[milvus]'")
+            raise ValueError("milvus_uri is set, but pymilvus is not installed: pip install '.[milvus]'")
         return self
 
     def admin_secret(self) -> str | None:

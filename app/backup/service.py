@@ -25,6 +25,8 @@ from app.tables import DatasetRow, GalleryRow
 from models.portable import sync
 
 _DATABASE = "database.sqlite"
+_LOCK_SUFFIX = ".lock"
+"""Of files that processes tell each other by that they are at something: there is nothing in them."""
 _DATA = "data"
 _ATTEMPTS = 5
 
@@ -134,7 +136,7 @@ def _copied(settings: Settings, part: Path) -> BackupManifest | None:
             continue
         if entry.is_dir():
             files += copy_tree(entry, part / _DATA / entry.name, part)
-        elif entry.is_file():
+        elif entry.is_file() and entry.suffix != _LOCK_SUFFIX:
             files.append(copy_file(entry, part / _DATA / entry.name, part))
     if not _is_whole(part):
         return None

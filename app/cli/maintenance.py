@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import typer
-from sqlalchemy import make_url
 
-from app.cli.settings import settings_or_end
+from app.cli.settings import missing_database, settings_or_end
 from app.composition import Crosswalk, compose
 from app.galleries import rebuilds
 from app.jobs.service import Jobs
@@ -84,10 +83,8 @@ def _rebuilt(crosswalk: Crosswalk, generations: Sequence[IndexedGeneration]) -> 
 
 
 def _refuse_what_is_not_there(settings: Settings) -> None:
-    """Looking must not make an empty database where a folder was misspelt."""
-    url = make_url(settings.sqlalchemy_url)
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
-        _refuse(f"There is no database {url.database}. Name the service's folder with --data-dir.")
+    if missing := missing_database(settings):
+        _refuse(missing)
 
 
 def _refuse_object_store(settings: Settings) -> None:

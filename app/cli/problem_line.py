@@ -1,6 +1,7 @@
 """A problem that the service answered, as one line for a person: what kind, what was wrong, and where."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _PLACES_SHOWN = 5
@@ -13,7 +14,10 @@ def problem_line(body: object) -> str | None:
         return None
     line = f"{body['title']}: {body['detail']}"
     # What the detail tells already is not told twice.
-    more = [place for place in _places(body) if place not in line]
+    told = list(_places(body))
+    if len(told) == 1 and told[0].message in line:
+        told = [_Told(told[0].place, "")]
+    more = [one.text for one in told if one.text not in line]
     if more:
         line += f" [{'; '.join(more[:_PLACES_SHOWN])}{'; …' if len(more) > _PLACES_SHOWN else ''}]"
     status = body.get("status")
@@ -22,7 +26,19 @@ def problem_line(body: object) -> str | None:
     return "".join(character if character.isprintable() else "�" for character in " ".join(line.split()))
 
 
-def _places(body: Mapping[str, Any]) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Told:
+    """What is wrong, and where; either may be empty."""
+
+    place: str
+    message: str
+
+    @property
+    def text(self) -> str:
+        return ": ".join(filter(None, (self.place, self.message)))
+
+
+def _places(body: Mapping[str, Any]) -> Iterator[_Told]:
     """What is wrong where, and what needs the thing: each entry of the problem's `errors` and `used_by`."""
     for one in _entries(body, "errors"):
         if isinstance(one, dict):
@@ -30,8 +46,8 @@ def _places(body: Mapping[str, Any]) -> Iterator[str]:
             where = (
                 str(place) if place else ", ".join(f"{name} {one[name]}" for name in ("row", "column") if name in one)
             )
-            yield f"{where or 'the body'}: {one.get('message', '')}"
-    yield from map(str, _entries(body, "used_by"))
+            yield _Told(where, str(one.get("message", "")))
+    yield from (_Told("", str(one)) for one in _entries(body, "used_by"))
 
 
 def _entries(body: Mapping[str, Any], member: str) -> list[Any]:

@@ -31,6 +31,10 @@ def search_once(
         typer.Option(help="The same query by the old model, given as VECTOR is: items are scored by both models."),
     ] = None,
     like: Annotated[str | None, typer.Option(help="An item's id, in the place of a vector: what is like it.")] = None,
+    route: Annotated[
+        str | None,
+        typer.Option(help="instant, cascade, fused or reranked, where the gallery would answer by another."),
+    ] = None,
     k: Annotated[int, typer.Option(help="How many items, or groups, to find.")] = 10,
     min_score: Annotated[float | None, typer.Option(help="Only items of at least this score.")] = None,
     max_distance: Annotated[float | None, typer.Option(help="Under l2: only items at most this far away.")] = None,
@@ -46,8 +50,9 @@ def search_once(
     """Searches with one query."""
     if (given is None) + (vector is None) + (like is None) != 2:
         refuse("Give one vector, as the second argument or with --vector; or, with --like, an item's id.")
-    asked = {"gallery": gallery, "model": model, "k": k, "min_score": min_score, "max_distance": max_distance}
-    asked |= {"group_by": group_by, "group_size": group_size, "with_vectors": with_vectors or None, "filter": filter}
+    asked: dict[str, Any] = {"gallery": gallery, "model": model, "route": route, "k": k, "filter": filter}
+    asked |= {"min_score": min_score, "max_distance": max_distance, "with_vectors": with_vectors or None}
+    asked |= {"group_by": group_by, "group_size": group_size}
     parameters: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if like is not None:
         if old_vector is not None:

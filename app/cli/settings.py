@@ -34,3 +34,11 @@ def settings_or_end(data_dir: Path | None) -> Settings:
         # The error's own words are left out: they may quote the URL, and with it its password.
         give_up(f"CROSSWALK_DATABASE_URL is no URL of a database that can be used: {type(error).__name__}.")
     return settings
+
+
+def missing_database(settings: Settings) -> str | None:
+    """What to say where there is no database: a command that looks must not make an empty one in a wrong folder."""
+    url = make_url(settings.sqlalchemy_url)
+    if url.get_backend_name() != "sqlite" or Path(str(url.database)).is_file():
+        return None
+    return f"There is no database {url.database}. Name the service's folder with --data-dir."

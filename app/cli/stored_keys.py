@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.settings import settings_or_end
+from app.cli.ending import refuse
+from app.cli.settings import missing_database, settings_or_end
 from app.http.peers import is_loopback
-from app.keys.access import KeyScope
 from app.keys.schemas import CreatedKey, Key, NewKey
 from app.keys.service import Keys
 from app.settings import Settings
@@ -49,19 +49,26 @@ def create(data_dir: Path | None, given: Mapping[str, Any]) -> None:
         first = error.errors(include_url=False, include_input=False)[0]
         option = "".join(str(step) for step in first["loc"][:1]).replace("expires_at", "expires")
         raise typer.BadParameter(first["msg"], param_hint=f"--{option}" if option else None) from None
-    with _opened(settings_or_end(data_dir)) as service:
+    settings = settings_or_end(data_dir)
+    made = "a new database, made just now" if missing_database(settings) else "the database"
+    with _opened(settings) as service:
+        opened = not service.valid().in_use
         _show(service.create(new))
+    where = settings.data_dir.resolve() if settings.database_url is None else "CROSSWALK_DATABASE_URL"
+    typer.echo(f"It is in {made} of {where}.", err=True)
+    if opened:
+        typer.echo("From now on every request needs a key. They are managed here, or by an admin's key.", err=True)
 
 
 def show_all(data_dir: Path | None) -> None:
     """Prints a table of all keys."""
-    with _opened(settings_or_end(data_dir)) as service:
+    with _opened(_of_a_service(data_dir)) as service:
         _print(_all(service))
 
 
 def revoke(data_dir: Path | None, key: str) -> None:
     """Ends a key."""
-    settings = settings_or_end(data_dir)
+    settings = _of_a_service(data_dir)
     with _opened(settings) as service:
         admin_left = service.revoke(key, even_last_admin=True)
     typer.echo(f"Key {key} is revoked: a running service refuses it within a second.")
@@ -75,7 +82,7 @@ def revoke(data_dir: Path | None, key: str) -> None:
 
 def rotate(data_dir: Path | None, key: str, until: datetime | None) -> None:
     """Makes a key in place of another, which ends at `until`, and prints it."""
-    with _opened(settings_or_end(data_dir)) as service:
+    with _opened(_of_a_service(data_dir)) as service:
         _show(service.rotate(key, until))
 
 
@@ -110,6 +117,14 @@ def _on_loopback(host: str) -> bool:
     except OSError:
         return True  # there is no such address: listening says so
     return all(is_loopback(str(address[4][0])) for address in found)
+
+
+def _of_a_service(data_dir: Path | None) -> Settings:
+    """The settings of a service that has a database; where there is none, the command ends."""
+    settings = settings_or_end(data_dir)
+    if missing := missing_database(settings):
+        refuse(missing)
+    return settings
 
 
 @contextmanager
@@ -166,10 +181,6 @@ def _bound(names: list[str] | None, unbound: str) -> str:
 def _show(created: CreatedKey) -> None:
     """The key alone on standard output, so that it can be piped into a secret store."""
     typer.echo(f"Key {created.id} ({created.name}). It is shown this once; only its hash is stored.", err=True)
-    if KeyScope.ADMIN not in created.scopes:
-        typer.echo(
-            "From the first key on, every request needs one. Keys are managed here, or by an admin's key.", err=True
-        )
     typer.echo(created.key)
 
 

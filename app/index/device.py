@@ -38,7 +38,7 @@ def on_gpus(device: IndexDevice) -> bool:
     if device == "cuda" and not found:
         raise DeviceFailed(
             "CROSSWALK_INDEX_DEVICE is cuda, and FAISS sees no GPU here: that takes the package faiss-gpu "
-            "(pip install 'crosswalk[gpu]') and an NVIDIA driver. Set it to auto, or to cpu."
+            "(pip install '.[gpu]') and an NVIDIA driver. Set it to auto, or to cpu."
         )
     return found
 

@@ -79,7 +79,11 @@ class OldSpaceResolver:
             source, target = self._models.get(served.source, session), self._models.get(served.target, session)
         new = None if target.embedder is None else self._embedders.of(target.embedder, target.dimension, target.metric)
         if new is None:
-            raise _none(served, f"Model {target.id!r} names no embedder, so its vectors cannot be made here.")
+            raise _none(
+                served,
+                f"Model {target.id!r} names no embedder, so its vectors cannot be made here. Name it: PUT "
+                f"/models/{target.id}/embedder.",
+            )
         if not isinstance(new.options, OpenAIOptions):
             raise _none(
                 served,

@@ -98,7 +98,7 @@ def _kind(connection: ConfiguredConnection) -> StoreKind[Any]:
     if missing := [name for name in listed.needs if find_spec(name) is None]:
         raise WrongConnections(
             f"[{connection.name}] of the file of connections is of the kind {connection.kind!r}, which needs "
-            f"{' and '.join(missing)}: pip install 'crosswalk[{listed.extra}]'"
+            f"{' and '.join(missing)}: pip install '.[{listed.extra}]'"
         )
     kind: StoreKind[Any] = import_module(listed.module).KIND
     return kind

@@ -70,8 +70,8 @@ class EmbeddingChecks:
         registered = self._models.get(model, session)
         if registered.embedder is None:
             raise Unprocessable.at(
-                f"Model {model!r} names no embedder, so the service cannot embed with it. Register it with `embedder`, "
-                "or embed the items yourself and PUT them.",
+                f"Model {model!r} names no embedder, so the service cannot embed with it. Name it: PUT "
+                f"/models/{model}/embedder. Or embed the items yourself and PUT them.",
                 pointer=pointer,
             )
         how = self._embedders.of(registered.embedder, registered.dimension, registered.metric)

@@ -38,6 +38,7 @@ _READERS: dict[str, Reader] = {
     media_types.NDJSON: read_ndjson,
 }
 _COLUMNS_NAMED = 20
+_OF_A_MODEL = "embedding."
 
 
 def decode(body: Path, media_type: str, expected: Expected, limits: UploadLimits, into: Path) -> UploadedRows:
@@ -138,10 +139,15 @@ def _check_columns(schema: pa.Schema, expected: Expected) -> list[Column]:
 
 
 def _unknown(name: str, expected: Expected) -> str:
-    close = _close(name, expected)
-    if close:
-        return f"is not known here (did you mean {close[0]!r}?)"
     names = [column.name for column in expected.columns]
+    of_models = [one for one in names if one.startswith(_OF_A_MODEL)]
+    if of_models and (name == _OF_A_MODEL[:-1] or name.startswith(_OF_A_MODEL)):
+        # Another model's column is never suggested: who followed that would store vectors as what they are not.
+        there = ", ".join(of_models[:_COLUMNS_NAMED])
+        return f"is of no registered model; there are {there}, and POST /models registers others"
+    close = _close(name, expected)
+    if close and not close[0].startswith(_OF_A_MODEL):
+        return f"is not known here (did you mean {close[0]!r}?)"
     return f"is not known here; there are {', '.join(names[:_COLUMNS_NAMED])}"
 
 

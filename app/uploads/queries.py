@@ -85,6 +85,8 @@ def vectors_of_npy(body: bytes, dimension: int, limit_rows: int) -> np.ndarray:
     if not (kind in "iu" or (kind == "f" and size <= _DOUBLE_BYTES)):
         raise InvalidUpload(f"The body is of dtype {header.dtype}; {wanted_vectors(dimension)}.")
     rows = _query_rows(header.shape, dimension)
+    if rows is None and len(header.shape) == 1:
+        raise Unprocessable(f"The query vector has {header.shape[0]} numbers; the model's dimension is {dimension}.")
     if rows is None:
         raise Unprocessable(f"The array has shape {header.shape}; (n, {dimension}) is expected.")
     if rows > limit_rows:

@@ -17,6 +17,7 @@ from pathlib import Path
 from app import failpoints
 from app.artifacts.shared import StepArtifacts
 from app.jobs.leases import CancelRequested, LeaseLost, Leases
+from app.logs import quiet_libraries
 from app.problems import DamagedFile, DiskFull, EmbedderAway, IndexEngineAway
 from app.settings import Settings
 from app.storage.database import Database
@@ -51,6 +52,7 @@ def main(program: Program, arguments: list[str]) -> int:
     failpoints.arm("step")
     faulthandler.enable()  # A native library's fault says in the log which line of Python led to it.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    quiet_libraries()
     settings = Settings()
     _stand_back(settings.step_niceness)
     database = Database(settings.sqlalchemy_url, settings.database_connections, settings.database_seconds)

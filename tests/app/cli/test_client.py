@@ -230,6 +230,16 @@ def test_a_problem_is_told_in_words_with_the_places_that_are_wrong(url: str) -> 
     assert _run(url, "models", "show", "nothing").stderr.splitlines()[-1].startswith("There is no such resource: ")
 
 
+def test_a_problem_line_says_nothing_twice() -> None:
+    told = {"title": "Not found", "detail": "There is no item 'x'."}
+    assert problem_line(told | {"errors": [{"parameter": "like", "message": told["detail"]}]}) == (
+        "Not found: There is no item 'x'. [like]"
+    )
+    two = {"title": "t", "detail": "/a: is missing"}
+    errors = [{"pointer": place, "message": "is missing"} for place in ("/a", "/b")]
+    assert problem_line(two | {"errors": errors}) == "t: /a: is missing [/b: is missing]"
+
+
 def test_a_problem_line_holds_nothing_that_a_terminal_acts_on() -> None:
     body = {"title": "t", "status": 503, "detail": "a\x1b[31m\nb\ud800", "used_by": ["x"], "request_id": "r1"}
     assert problem_line(body) == "t: a�[31m b� [x] (request_id r1)"

@@ -22,6 +22,8 @@ def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
     data = {"CROSSWALK_DATA_DIR": str(tmp_path / "data")}
     made = run_command("keys", "create", "--name", "[/x]", "--scopes", "admin", "--expires", "90d", **data)
     assert made.returncode == 0, made.stderr
+    assert f"a new database, made just now of {tmp_path / 'data'}" in made.stderr
+    assert "From now on every request needs a key" in made.stderr
     key = made.stdout.strip()
     with serving(Settings(data_dir=tmp_path / "data")) as client:
         service = {"CROSSWALK_URL": str(client.base_url)}
@@ -38,12 +40,22 @@ def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
     assert revoked.returncode == 0
     assert "no admin's key is left" in revoked.stderr
     shop = ("--scopes", "search", "--galleries", "faq", "--rate", "7/second", "--concurrency", "42")
-    assert run_command("keys", "create", "--name", "shop", *shop, **data).returncode == 0
+    more = run_command("keys", "create", "--name", "shop", *shop, **data)
+    assert more.returncode == 0
+    assert f"the database of {tmp_path / 'data'}" in more.stderr
     listed = run_command("keys", "list", **data).stdout
     assert {"faq", "none", "7/second", "42", "created", "last used"} <= set(re.split(r"  +|\n", listed))
     assert listed.count("revoked") == 2
     assert listed.count("[/x]") == 2
     assert key not in listed
+
+
+@pytest.mark.parametrize("command", [["list"], ["revoke", "abc"], ["rotate", "abc"]])
+def test_where_there_is_no_service_no_key_is_looked_for_and_nothing_made(tmp_path: Path, command: list[str]) -> None:
+    refused = run_command("keys", *command, "--data-dir", str(tmp_path / "misspelt"))
+    assert refused.returncode == 2
+    assert "There is no database" in refused.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

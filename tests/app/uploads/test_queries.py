@@ -198,6 +198,8 @@ def test_a_second_column_is_checked_like_the_first(
 def test_bad_query_bodies_are_refused(uploads: Uploads) -> None:
     with pytest.raises(Unprocessable, match=r"\(n, 3\) is expected"):
         _ask(uploads, _npy(np.ones((2, 4))), NPY)
+    with pytest.raises(Unprocessable, match="query vector has 2 numbers; the model's dimension is 3"):
+        _ask(uploads, _npy(np.ones(2)), NPY)
     for dtype in (np.bool_, np.complex64, np.longdouble):
         with pytest.raises(InvalidUpload, match=f"dtype {np.dtype(dtype)}"):
             _ask(uploads, _npy(np.ones((2, 3), dtype)), NPY)
