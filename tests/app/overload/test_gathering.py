@@ -295,22 +295,21 @@ def test_a_short_call_that_takes_too_long_after_all_leaves_nobody_waiting(monkey
     assert tripling.calls[1] == ([2], False)
 
 
-@pytest.mark.usefixtures("everything_is_short")
-def test_who_waited_for_a_call_in_a_thread_is_not_taken_for_who_asked_for_that_in_the_log() -> None:
-    tripling = Tripling()
+def _behind_a_thread(tripling: Tripling, *numbers: int) -> dict[int, object]:
+    """The answers to 200, whose call a thread makes until the others have come, and to those."""
     let = threading.Event()
 
-    def answer(about: str, numbers: Sequence[int]) -> list[int | Exception]:
-        if max(numbers) > 100:
+    def answer(about: str, asked: Sequence[int]) -> list[int | Exception]:
+        if max(asked) > 100:
             leave_event_loop()
             assert let.wait(PATIENCE_SECONDS)
-        return tripling(about, [min(number, 100) for number in numbers])
+        return tripling(about, [min(number, 100) for number in asked])
 
     async def one(gathering: Gathering[str, int, int], number: int, told: dict[int, object]) -> None:
         _OF_REQUEST.set(f"request {number}")
         await _ask(gathering, "a", number, told)
 
-    async def ask() -> None:
+    async def ask() -> dict[int, object]:
         gathering: Gathering[str, int, int] = Gathering(answer, 1, 10, HandedOver(4, "tripling"), lambda about: True)
         gathering._pace("a").took(0.0001, 1, in_loop=False)
         told: dict[int, object] = {}
@@ -318,39 +317,24 @@ def test_who_waited_for_a_call_in_a_thread_is_not_taken_for_who_asked_for_that_i
             tasks.start_soon(one, gathering, 200, told)
             while not gathering._running["a"]:
                 await anyio.lowlevel.checkpoint()
-            tasks.start_soon(one, gathering, 2, told)
+            for number in numbers:
+                tasks.start_soon(one, gathering, number, told)
             await anyio.lowlevel.checkpoint()
             let.set()
+        return told
 
-    anyio.run(ask)
-    assert tripling.calls == [([100], False), ([2], True)]
-    assert tripling.told == ["request 200", None]
+    return anyio.run(ask)
 
 
 @pytest.mark.usefixtures("everything_is_short")
 def test_those_who_wait_for_a_call_in_a_thread_are_answered_by_the_event_loop_once_it_has_ended() -> None:
     tripling = Tripling()
-    let = threading.Event()
-
-    def answer(about: str, numbers: Sequence[int]) -> list[int | Exception]:
-        if max(numbers) > 100:
-            leave_event_loop()
-            assert let.wait(PATIENCE_SECONDS)
-        return tripling(about, [min(number, 100) for number in numbers])
-
-    async def ask() -> dict[int, object]:
-        gathering: Gathering[str, int, int] = Gathering(answer, 1, 10, HandedOver(4, "tripling"), lambda about: True)
-        gathering._pace("a").took(0.0001, 1, in_loop=False)
-        told: dict[int, object] = {}
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_ask, gathering, "a", 200, told)
-            while not gathering._running["a"]:
-                await anyio.lowlevel.checkpoint()
-            for number in (2, 3):
-                tasks.start_soon(_ask, gathering, "a", number, told)
-            await anyio.lowlevel.checkpoint()
-            let.set()
-        return told
-
-    assert anyio.run(ask) == {200: 300, 2: 6, 3: 9}
+    assert _behind_a_thread(tripling, 2, 3) == {200: 300, 2: 6, 3: 9}
     assert tripling.calls == [([100], False), ([2, 3], True)]
+
+
+@pytest.mark.usefixtures("everything_is_short")
+def test_who_waited_for_a_call_in_a_thread_is_not_taken_for_who_asked_for_that_in_the_log() -> None:
+    tripling = Tripling()
+    assert _behind_a_thread(tripling, 2) == {200: 300, 2: 6}
+    assert tripling.told == ["request 200", None]
