@@ -77,7 +77,7 @@ def test_what_a_client_says_of_its_address_when_it_is_opened_is_not_passed_on() 
 def test_a_kind_whose_client_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = ListedKind("app.stores.pgvector", needs=("no_such_client",), extra="pgvector")
     monkeypatch.setattr(kinds, "STORE_KINDS", {**STORE_KINDS, "pgvector": listed})
-    with pytest.raises(WrongConnections, match=r"no_such_client: pip install 'crosswalk\[pgvector\]'"):
+    with pytest.raises(WrongConnections, match=r"no_such_client: pip install '\.\[pgvector\]'"):
         ConfiguredStores({"faq": ConfiguredConnection("faq", "pgvector", {"url": "dbname=x"})})
 
 
