@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 import structlog
 
 from app.composition import Crosswalk
+from app.galleries.info import GalleryInfo
 from app.problems import DamagedFile, NotFound, Problem, Unavailable
 from app.storage.lance_table import TableGone
 
@@ -15,18 +16,40 @@ log = structlog.get_logger(__name__)
 
 
 def why_gone(crosswalk: Crosswalk, error: TableGone) -> Problem:
-    """The problem of a request for which a table was missing: NotFound where the gallery or dataset that it belonged to
-    is deleted by now, Unavailable where it was of what can be removed from one, since asking again leads to what has
-    taken its place, and DamagedFile where it should be there."""
+    """The problem of a request for which a table was missing: as `deleted_since` where it should be missing, and else
+    Unavailable of what can be removed from a gallery, since asking again leads to what has taken its place, and
+    DamagedFile of what should be there."""
     place = PurePosixPath(error.uri)
-    galleries, datasets = crosswalk.galleries.every(), crosswalk.datasets.every()
-    owners = [f"Gallery {one.id!r}" for one in galleries if one.folder in place.parts]
-    owners += [f"Dataset {one.id!r}" for one in datasets if one.folder in place.parts]
-    if not owners:
-        return NotFound("What this request is about was deleted while it was answered.")
+    if (deleted := deleted_since(crosswalk, error.uri)) is not None:
+        return deleted
     if place.name not in _OWN:
         # Time and again for one table, it is lost, and no removal.
         log.warning("a table was removed while it was read", table=error.uri)
-        return Unavailable("What this request was reading has just been removed. Try again.")
+        return _removed()
     log.error("a table is missing", table=error.uri)
-    return DamagedFile(f"{owners[0]} has lost a table: {error.uri} is not there.", file=error.uri)
+    of = f"Gallery {gallery.id!r}" if (gallery := _gallery_of(crosswalk, place)) else "A dataset"
+    return DamagedFile(f"{of} has lost a table: {error.uri} is not there.", file=error.uri)
+
+
+def deleted_since(crosswalk: Crosswalk, table: str) -> Problem | None:
+    """The problem of a request for which something went wrong with a table: NotFound where the gallery or dataset that
+    it belonged to is deleted by now, Unavailable where its generation is; None where neither is.
+
+    Such a table can fail in any way: whoever was writing it when it was removed may have made some of its files anew.
+    table: where it is or was.
+    """
+    place = PurePosixPath(table)
+    gallery = _gallery_of(crosswalk, place)
+    if gallery is None and all(one.folder not in place.parts for one in crosswalk.datasets.every()):
+        return NotFound("What this request is about was deleted while it was answered.")
+    if gallery is not None and place.parent.name == "generations" and int(place.stem) not in gallery.generations:
+        return _removed()
+    return None
+
+
+def _gallery_of(crosswalk: Crosswalk, place: PurePosixPath) -> GalleryInfo | None:
+    return next((one for one in crosswalk.galleries.every() if one.folder in place.parts), None)
+
+
+def _removed() -> Unavailable:
+    return Unavailable("What this request was reading has just been removed. Try again.")

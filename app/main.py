@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import __version__
 from app.composition import Crosswalk, compose
-from app.deleted_meanwhile import why_gone
+from app.deleted_meanwhile import deleted_since, why_gone
 from app.http.body_limit import BodyLimit
 from app.http.forwarded import Forwarded
 from app.http.head_requests import HeadAsGet
@@ -50,6 +50,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
             enough_threads(settings)
             app.state.crosswalk = await run_in_threadpool(_open, settings, worker, stack)
             app.state.why_gone = partial(why_gone, app.state.crosswalk)
+            app.state.deleted_since = partial(deleted_since, app.state.crosswalk)
             app.state.crosswalk.streams.count_in(foreign)
             yield
             await app.state.crosswalk.close_embedders()

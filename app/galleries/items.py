@@ -13,6 +13,7 @@ from app.galleries.embedded_texts import note_of, text_in
 from app.galleries.info import GalleryInfo
 from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.service import Galleries, require_here
+from app.galleries.writing import writing
 from app.kept_cells import given_columns
 from app.problems import NotFound, Unprocessable
 from app.registry.service import Models
@@ -76,7 +77,8 @@ class GalleryItems:
             return sorted(after | of_none)
 
         dimension = self._models.space(model).dimension
-        written = self._galleries.store(now).put(model, dimension, newer, rows.schema, rows.batches)
+        with writing(self._galleries, now) as store:
+            written = store.put(model, dimension, newer, rows.schema, rows.batches)
         done = schemas.UpsertedItems(inserted=written.inserted, updated=written.updated, dropped=written.dropped)
         return done, now
 
@@ -91,23 +93,22 @@ class GalleryItems:
             raise Unprocessable(
                 "The body says nothing that is to change. Send `label`, or `payload`, or both, beside each `id`."
             )
-        changed = self._galleries.store(self._as_it_is(info)).change(
-            rows.schema, rows.batches, lambda unknown: _refuse_unknown(info.id, unknown, rows)
-        )
+        with writing(self._galleries, self._as_it_is(info)) as store:
+            changed = store.change(rows.schema, rows.batches, lambda unknown: _refuse_unknown(info.id, unknown, rows))
         return schemas.ItemsChanged(updated=changed.updated, dropped=changed.dropped)
 
     def re_embed(self, gallery: str, model: str, texts: Mapping[str, str], vectors: np.ndarray, field: str) -> int:
         """Gives items the vectors (n, d) float32 that a model of the gallery made of their texts, by id, in one commit;
         how many there were. An item that is gone, or has another text by now in that field of its payload, is passed
         over. Durable when it returns. Raises NotFound for the gallery."""
-        store = self._galleries.store(self._galleries.info(gallery))
         wanted = list(texts.values())
 
         def same(stored: pa.Table) -> np.ndarray:
             now = [text_in(payload, field) for payload in stored.column("payload").to_pylist()]
             return np.array([one == text for one, text in zip(now, wanted, strict=True)], bool)
 
-        return store.re_embed(model, list(texts), vectors, [note_of(text, field) for text in wanted], same)
+        with writing(self._galleries, self._galleries.info(gallery)) as store:
+            return store.re_embed(model, list(texts), vectors, [note_of(text, field) for text in wanted], same)
 
     def _as_it_is(self, info: GalleryInfo) -> GalleryInfo:
         """The gallery now. Raises NotFound where it was deleted since, though another may have its id."""
@@ -127,7 +128,8 @@ class GalleryItems:
 
     def delete(self, gallery: str, ids: Sequence[str]) -> int:
         """Removes items in one commit. Returns how many of the ids were items. Raises NotFound for the gallery."""
-        return self._galleries.store(self._galleries.info(gallery)).items.delete(ids)
+        with writing(self._galleries, self._galleries.info(gallery)) as store:
+            return store.items.delete(ids)
 
     def delete_matching(self, gallery: str, only: Filter) -> int:
         """Removes the items that a filter lets through as of one version, in one commit; how many there were.
@@ -143,14 +145,14 @@ class GalleryItems:
                 pointer="/filter",
             )
         info = self._galleries.info(gallery)
-        items = self._galleries.store(info).items
+        with writing(self._galleries, info) as store:
 
-        def matching(version: int) -> np.ndarray:
-            rows = self._filtered.rows(info.folder, lambda: items, only, version)
-            assert rows is not None, "a filter without an empty part looks at some field"
-            return rows
+            def matching(version: int) -> np.ndarray:
+                rows = self._filtered.rows(info.folder, lambda: store.items, only, version)
+                assert rows is not None, "a filter without an empty part looks at some field"
+                return rows
 
-        return items.delete_rows(matching)
+            return store.items.delete_rows(matching)
 
 
 def _refuse_unknown(gallery: str, unknown: np.ndarray, rows: UploadedRows) -> None:

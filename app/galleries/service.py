@@ -139,6 +139,11 @@ class Galleries:
             raise NotFound(f"There is no gallery {gallery!r}. Register it with POST /galleries.")
         return info
 
+    def is_there(self, info: GalleryInfo) -> bool:
+        """Whether a gallery is still registered; another that has its id by now is not it."""
+        with self._database.session() as session:
+            return session.scalar(select(GalleryRow.folder).where(GalleryRow.id == info.id)) == info.folder
+
     def every(self) -> list[GalleryInfo]:
         """All galleries, in order of their ids, as the database describes them: no file of theirs is touched."""
         return self._infos(true())

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect
@@ -37,7 +38,7 @@ from app.redaction import redacted, redacted_path
 from app.storage.away import is_away
 from app.storage.disk import disk_problem
 from app.storage.object_store import store_problem
-from app.storage.table_files import TableGone
+from app.storage.table_files import TableGone, failed_table
 from app.uploads import media_types
 from app.validation import WRONG
 from models.portable import ArtifactError
@@ -112,8 +113,9 @@ def prefix(request: Request) -> str:
 
 
 class LastResort:
-    """Middleware: answers what the middleware and routes within it raise. A Problem is answered as what it is, as is a
-    full or failing disk; any other error is logged with its traceback, and answered without it.
+    """Middleware: answers what the middleware and routes within it raise. A Problem is answered as what it is, as are a
+    full or failing disk, and a table that was deleted meanwhile; any other error is logged with its traceback, and
+    answered without it.
 
     It stands twice: within CrossOrigin, so that a web page may read its answers, and around all that can fail.
     data_dir: the folder that a failing disk most likely is about.
@@ -148,6 +150,9 @@ class LastResort:
                 return
             if scope.get(_LOGGED) is error:
                 raise
+            if not started and (deleted := await _deleted_since(Request(scope), error)) is not None:
+                await answer(deleted, Request(scope))(scope, receive, send)
+                return
             disk = store_problem(error) or disk_problem(error, self.data_dir)
             if disk is None:
                 log.exception("unhandled error")
@@ -174,6 +179,19 @@ def _gone(request: Request, error: Exception) -> Response:
     """Which of several things that means, the database knows; asked in a thread, as this is no coroutine."""
     assert isinstance(error, TableGone)
     return answer(request.app.state.why_gone(error), request)
+
+
+async def _deleted_since(request: Request, error: Exception) -> Problem | None:
+    """The problem where an error came of a table that was deleted meanwhile; None where it did not, or where the
+    database cannot be asked."""
+    if (table := failed_table(error)) is None:
+        return None
+    try:
+        deleted: Problem | None = await run_in_threadpool(request.app.state.deleted_since, table)
+    except Exception as not_known:  # what went wrong first tells more
+        log.warning("it is not known whether what failed was deleted", table=table, error=repr(not_known))
+        return None
+    return deleted
 
 
 async def _corrupt(request: Request, error: Exception) -> Response:

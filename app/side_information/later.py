@@ -18,6 +18,7 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.schemas import SideInformationStored
 from app.galleries.service import Galleries, require_here
 from app.galleries.tables import GalleryRow
+from app.galleries.writing import writing
 from app.problems import NotFound, Unprocessable
 from app.registry.service import Models
 from app.settings import Settings
@@ -86,9 +87,10 @@ class LaterSideInformation:
                 raise NotFound(f"There is no gallery {gallery!r}; it was deleted meanwhile.")
             row.side_dimension = _agreed(gallery, row.side_dimension, dimension)
         reached(Failpoint.DIMENSION_AGREED)
-        items = self._galleries.store(info).items
-        items.ensure_column(rows.schema.field(SIDE_INFORMATION).with_nullable(True))
-        updated = items.update(rows.schema, rows.batches())
+        with writing(self._galleries, info) as store:
+            items = store.items
+            items.ensure_column(rows.schema.field(SIDE_INFORMATION).with_nullable(True))
+            updated = items.update(rows.schema, rows.batches())
         return SideInformationStored(
             updated=updated, items=items.count(), items_without=items.count(f"{SIDE_INFORMATION} IS NULL")
         )

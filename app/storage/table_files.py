@@ -20,6 +20,7 @@ from app.failpoints import Failpoint, reached
 from app.problems import DamagedFile
 from app.storage.checksums import check_table, drop_stale_seals, remove_table, seal_data, seal_table, table_files
 from app.storage.disk import disk_problem
+from app.storage.error_causes import causes_of
 from app.storage.location import VERSIONS, Location, ObjectFolder
 from app.storage.object_store import ObjectStore
 
@@ -29,6 +30,8 @@ Kept = Collection[Path]
 """The files of a version that have their checksums; of a table in an object store, none."""
 
 _DATA = "data"
+_OF_TABLE = "of_table"
+"""The attribute of an exception that says which table it is about."""
 _CONFLICTS = ("Too many concurrent writers", "commit conflict")
 
 
@@ -39,6 +42,11 @@ class TableGone(LookupError):
         """uri: where it was."""
         super().__init__(f"there is no table at {uri}")
         self.uri = uri
+
+
+def failed_table(error: BaseException) -> str | None:
+    """Where the table is that an exception of `of_a_table` is about, or what led to it; None for any other."""
+    return next((str(of) for one in causes_of(error) if (of := getattr(one, _OF_TABLE, None)) is not None), None)
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -73,10 +81,14 @@ class TableFiles:
             return ObjectStore(self.uri).holds_any(VERSIONS)
         return any((self.location / VERSIONS).glob("*.manifest"))
 
-    def raise_if_gone(self, error: Exception) -> None:
-        """Raises TableGone where something went wrong because the table is not there."""
-        if not isinstance(error, TableGone) and self._is_gone():
+    def explain(self, error: Exception) -> None:
+        """Raises TableGone where something went wrong because the table is not there; else notes in the exception which
+        table it is about, for `failed_table`."""
+        if isinstance(error, TableGone):
+            return
+        if self._is_gone():
             raise TableGone(self.uri) from error
+        setattr(error, _OF_TABLE, self.uri)
 
     def _is_gone(self) -> bool:
         try:
@@ -165,8 +177,9 @@ _R = TypeVar("_R")
 
 
 def of_a_table(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """A method of what has a table's files as `_files`: it raises TableGone where that table is not there. Lance says
-    so in as many ways as there are files that it may miss."""
+    """A method of what has a table's files as `_files`: it raises TableGone where that table is not there, which Lance
+    says in as many ways as there are files that it may miss. Any other exception passes, and `failed_table` knows which
+    table it is about."""
     if isgeneratorfunction(method):
 
         @wraps(method)
@@ -174,7 +187,7 @@ def of_a_table(method: Callable[_P, _R]) -> Callable[_P, _R]:
             try:
                 yield from cast(Any, method)(*args, **options)
             except Exception as error:
-                args[0]._files.raise_if_gone(error)
+                args[0]._files.explain(error)
                 raise
 
         return cast(Callable[_P, _R], streaming)
@@ -184,7 +197,7 @@ def of_a_table(method: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return method(*args, **options)
         except Exception as error:
-            cast(Any, args[0])._files.raise_if_gone(error)
+            cast(Any, args[0])._files.explain(error)
             raise
 
     return called

@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from fastapi import FastAPI
 
 from app.composition import Crosswalk, compose
-from app.deleted_meanwhile import why_gone
+from app.deleted_meanwhile import deleted_since, why_gone
+from app.galleries.schemas import NewGallery
 from app.keys.access import EVERYTHING
 from app.problems import DamagedFile, NotFound, Unavailable
 from app.settings import Settings
-from app.storage.lance_table import TableGone
+from app.storage.lance_table import Table, TableGone
+from app.storage.table_files import failed_table
+from tests.late_commit import late_commit
+from tests.serving import serving
 
 ROUNDS = 5
 ITEMS = {"items": [{"id": str(number), "embedding": [1.0, float(number)]} for number in range(20)]}
@@ -95,3 +101,52 @@ def test_a_table_that_should_be_there_is_told_as_damage(client: httpx.Client, be
         client.get("/galleries/g/items"),
     )
     assert [(answer.status_code, answer.json()["type"]) for answer in answers] == [(500, "/problems/damaged-file")] * 3
+
+
+@pytest.fixture
+def made_anew(beside: Crosswalk) -> tuple[Table, int]:
+    """The table of gallery `g`, of which a late writer made a part anew after `g` was deleted, and the version that it
+    had before."""
+    folder = table_of("g", beside)
+    table, late = Table(folder), late_commit(folder)
+    version = table.version
+    beside.galleries.delete("g")
+    late()
+    return table, version
+
+
+def test_a_table_that_a_late_writer_made_anew_is_known_to_be_deleted(
+    beside: Crosswalk, made_anew: tuple[Table, int]
+) -> None:
+    table, version = made_anew
+    with pytest.raises(Exception, match="not found") as failed:
+        list(table.scan(version=version))
+    assert not isinstance(failed.value, TableGone), "a part of it is there"
+    assert failed_table(failed.value) == table.uri
+    assert isinstance(deleted_since(beside, table.uri), NotFound)
+
+
+def test_whatever_fails_of_a_table_is_answered_by_whether_it_is_deleted(
+    beside: Crosswalk, made_anew: tuple[Table, int], settings: Settings
+) -> None:
+    table, version = made_anew
+    beside.galleries.create(NewGallery(id="other", model="m"))
+    other = beside.galleries.store(beside.galleries.info("other")).items
+
+    def routes(app: FastAPI) -> None:
+        app.add_api_route("/deleted", lambda: table.by_row(np.arange(3), ["id"], version=version).num_rows)
+        app.add_api_route("/there", lambda: other.count(version=999))
+
+    with serving(settings, more=routes) as client:
+        answers = [client.get(path) for path in ("/deleted", "/there")]
+    assert [(answer.status_code, answer.json()["type"]) for answer in answers] == [
+        (404, "/problems/not-found"),
+        (500, "/problems/internal-error"),
+    ]
+
+
+def test_a_generation_that_is_removed_is_worth_another_try_however_it_failed(beside: Crosswalk) -> None:
+    generations = table_of("g", beside).parent / "generations"
+    assert isinstance(deleted_since(beside, str(generations / "2.lance")), Unavailable)
+    assert deleted_since(beside, str(generations / "1.lance")) is None
+    assert deleted_since(beside, str(table_of("g", beside))) is None
