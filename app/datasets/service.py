@@ -1,7 +1,8 @@
 """What can be done with datasets: register, fill, describe, remove."""
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import structlog
@@ -21,6 +22,7 @@ from app.registry.service import Models
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.lance_table import Table, embedding_column
+from app.storage.removal import removed_with
 from app.storage.shared_files import shared_files
 from app.uploads import Expected, UploadedRows
 from app.wording import count_of
@@ -110,7 +112,8 @@ class Datasets:
         dimension = rows.schema.field(SIDE_INFORMATION).type.list_size if side else None
         gave = dimension is not None and self._agree_on_side_information(dataset, dimension)
         try:
-            written = self.store(dataset).put(rows.schema, rows.batches)
+            with self._writing(dataset) as store:
+                written = store.put(rows.schema, rows.batches)
         except BaseException:
             if gave:
                 self._take_back_side_information(dataset)
@@ -127,18 +130,34 @@ class Datasets:
 
     def put_queries(self, dataset: str, queries: UploadedRows) -> Upserted:
         """Upserts validated queries; durable when it returns. Columns left out keep their values. Raises NotFound."""
-        written = self.store(dataset).put_queries(queries.schema, queries.batches)
+        with self._writing(dataset) as store:
+            written = store.put_queries(queries.schema, queries.batches)
         return Upserted(inserted=written.inserted, updated=written.updated)
 
     def put_judgements(self, dataset: str, judgements: pa.Table) -> Upserted:
         """Says of queries what is relevant to them, in place of what was said before; those that are not there yet are
         put without vectors. judgements: columns `id` and `relevant`. Durable when it returns. Raises NotFound."""
-        written = self.store(dataset).put_queries(judgements.schema, lambda: iter(judgements.to_batches()))
+        with self._writing(dataset) as store:
+            written = store.put_queries(judgements.schema, lambda: iter(judgements.to_batches()))
         return Upserted(inserted=written.inserted, updated=written.updated)
 
     def delete_queries(self, dataset: str) -> None:
         """Removes every query of a dataset, and none of its rows. Raises NotFound."""
-        self.store(dataset).delete_queries()
+        with self._writing(dataset) as store:
+            store.delete_queries()
+
+    @contextmanager
+    def _writing(self, dataset: str) -> Iterator[DatasetStore]:
+        """The files of a dataset, while they are written. Raises NotFound where it is deleted by the end."""
+        row = self._row(dataset)
+        store = self._store(row)
+
+        def is_there() -> bool:
+            now = self._find(dataset)
+            return now is not None and now.folder == row.folder
+
+        with removed_with(f"Dataset {dataset!r}", is_there, store.destroy):
+            yield store
 
     def _agree_on_side_information(self, dataset: str, dimension: int) -> bool:
         """Notes the dimension of a dataset's side-information; whether it had none before. Raises Unprocessable where

@@ -19,7 +19,7 @@ from app.problems import DamagedFile, NotFound, Unavailable
 from app.settings import Settings
 from app.storage.lance_table import Table, TableGone
 from app.storage.table_files import failed_table
-from tests.late_commit import late_commit
+from tests.late_writers import late_commit
 from tests.serving import serving
 
 ROUNDS = 5

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -15,28 +13,8 @@ from app.galleries.lineage import SIDE_INFORMATION
 from app.galleries.writing import writing
 from app.problems import Conflict, NotFound
 from app.storage.lance_table import vector_type
-from app.uploads import UploadedRows
 from tests.app.galleries.upgraded import OLD, Upgraded
-from tests.late_commit import late_commit
-
-
-@dataclass(frozen=True)
-class Interrupted(UploadedRows):
-    """Rows, when they are read to be written, `meanwhile` is called."""
-
-    meanwhile: Callable[[], object] = lambda: None
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        self.meanwhile()
-        yield from super().batches()
-
-
-def _rows(folder: Path, columns: dict[str, Any], meanwhile: Callable[[], object]) -> UploadedRows:
-    batch = pa.record_batch(columns)
-    path = folder / "rows"
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return Interrupted(path, batch.schema, batch.num_rows, meanwhile)
+from tests.late_writers import interrupted_rows, late_commit
 
 
 def _written(upgraded: Upgraded, write: str, folder: Path, meanwhile: Callable[[], object]) -> object:
@@ -44,11 +22,13 @@ def _written(upgraded: Upgraded, write: str, folder: Path, meanwhile: Callable[[
     info = crosswalk.galleries.info("shop")
     if write == "put":
         vectors = pa.array([[9.0] * OLD] * 2, vector_type(OLD))
-        return crosswalk.items.put(info, "old", _rows(folder, {"id": ids, "embedding": vectors}, meanwhile))
+        return crosswalk.items.put(info, "old", interrupted_rows(folder, {"id": ids, "embedding": vectors}, meanwhile))
     if write == "change":
-        return crosswalk.items.change(info, _rows(folder, {"id": ids, "label": ["a", "b"]}, meanwhile))
+        return crosswalk.items.change(info, interrupted_rows(folder, {"id": ids, "label": ["a", "b"]}, meanwhile))
     side = pa.array([[1.0, 2.0]] * 2, vector_type(2))
-    return crosswalk.later_side_information.put("shop", _rows(folder, {"id": ids, SIDE_INFORMATION: side}, meanwhile))
+    return crosswalk.later_side_information.put(
+        "shop", interrupted_rows(folder, {"id": ids, SIDE_INFORMATION: side}, meanwhile)
+    )
 
 
 @pytest.mark.parametrize(("write", "read"), [("put", 1), ("change", 1), ("change", 2), ("side-information", 2)])
