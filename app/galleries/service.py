@@ -1,8 +1,7 @@
 """Galleries as a resource: registered, listed, described, deleted; and how their generations' vectors come about."""
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,16 +14,17 @@ from app.artifacts.crossings import open_crossing
 from app.artifacts.folder import UpgradeArtifacts
 from app.artifacts.shared import SharedArtifacts
 from app.failpoints import Failpoint, reached
-from app.galleries import generations, schemas
+from app.galleries import generations, schemas, shown
 from app.galleries.elsewhere import Elsewhere, opened
 from app.galleries.generation_in_store import GenerationNowInStore
 from app.galleries.generation_now import GenerationNow, TransformedNow
-from app.galleries.info import ABANDONED, READY, GalleryInfo, GenerationInfo, InStore
+from app.galleries.info import READY, GalleryInfo, GenerationInfo
 from app.galleries.lineage import Lineage
 from app.galleries.reading import ItemsInStore, ReadableItems
+from app.galleries.registered import registered
 from app.galleries.store import Counts, GalleryFolder, GalleryStore
 from app.galleries.tables import GalleryRow, GenerationRow
-from app.index import CorruptIndex, IndexEngine, IndexOptions, Manifest
+from app.index import CorruptIndex, IndexEngine, IndexOptions
 from app.problems import IdTaken, InUse, ItemsElsewhere, NotFound, Problem, StoreChanged, Unprocessable
 from app.registry.service import Models
 from app.settings import Settings
@@ -32,7 +32,6 @@ from app.storage.database import Database, once_committed, utc_now
 from app.storage.lance_table import embedding_column
 from app.storage.shared_files import shared_files
 from app.stores.kinds import ConfiguredStores
-from models.portable import Space
 
 
 class Galleries:
@@ -90,7 +89,7 @@ class Galleries:
     def get(self, gallery: str) -> schemas.Gallery:
         """With what its store of the user's own says, if its items lie in one. Raises NotFound."""
         info = self.info(gallery)
-        return self._wire(info, None if info.elsewhere is None else self._store_now(info, info.elsewhere))
+        return self._shown(info, None if info.elsewhere is None else self._store_now(info, info.elsewhere))
 
     def rows_after(self, cursor: str | None, limit: int, among: Collection[str] | None = None) -> list[schemas.Gallery]:
         """Up to `limit` galleries in order of their ids, after the one named by the cursor; of these `among` alone,
@@ -100,7 +99,7 @@ class Galleries:
             page = page.where(GalleryRow.id.in_(among))
         if cursor:
             page = page.where(GalleryRow.id > cursor)
-        return [self._wire(info) for info in self._infos(GalleryRow.id.in_(page))]
+        return [self._shown(info) for info in self._infos(GalleryRow.id.in_(page))]
 
     def delete(
         self,
@@ -119,15 +118,23 @@ class Galleries:
                 leaving(session, gallery)
                 session.delete(row)
         reached(Failpoint.GALLERY_UNREGISTERED)
+        self.destroy(info)
+        reached(Failpoint.GALLERY_DESTROYED)
+
+    def destroy(self, info: GalleryInfo) -> None:
+        """Removes the files of a gallery that is registered no more, and what its engine of indexes has of it; where
+        that does not answer, both stay until leftovers are swept."""
         files = self.folder(info)
         if self.index_engine.release(files.folder):
             files.destroy()
-        reached(Failpoint.GALLERY_DESTROYED)
 
     def generations(self, gallery: str) -> list[schemas.Generation]:
         """Raises NotFound."""
         info = self.info(gallery)
-        return [self._wire_generation(info, generation) for generation in info.generations.values()]
+        return [
+            shown.generation(info, generation, self._counts(info, generation))
+            for generation in info.generations.values()
+        ]
 
     def info(self, gallery: str, within: Session | None = None) -> GalleryInfo:
         """A gallery and its generations as plain data; `within` the caller's session where there is one.
@@ -255,27 +262,12 @@ class Galleries:
         return infos[0] if infos else None
 
     def _infos(self, which: ColumnElement[bool], within: Session | None = None) -> list[GalleryInfo]:
-        """The galleries that meet a condition, in order of their ids, with all that belongs to them: two statements,
-        however many galleries and generations there are."""
-        query = (
-            select(GalleryRow, GenerationRow)
-            .join(GenerationRow, GenerationRow.gallery == GalleryRow.id)
-            .where(which, GenerationRow.state != ABANDONED)
-            .order_by(GalleryRow.id, GenerationRow.number)
-            # A caller that has locked a gallery sees what is committed by then, not what its session read before.
-            .execution_options(populate_existing=True)
-        )
         with self._database.read(within) as session:
-            generations: dict[GalleryRow, list[GenerationRow]] = {}
-            for row, generation in session.execute(query):
-                generations.setdefault(row, []).append(generation)
-            models = {generation.model for listed in generations.values() for generation in listed}
-            spaces = self._models.spaces(models, session)
-            return [_info(row, listed, spaces) for row, listed in generations.items()]
+            return registered(session, self._models, which)
 
     def _unless_other(self, registered: GalleryInfo, new: schemas.NewGallery) -> schemas.Gallery:
         """The registered gallery, where registering `new` means that very one. Raises IdTaken where they differ."""
-        gallery = self._wire(registered)
+        gallery = self._shown(registered)
         wanted = new.model_dump()
         if new.side_information is None:  # It may have come later.
             del wanted["side_information"]
@@ -320,42 +312,17 @@ class Galleries:
 
     def _store_now(self, info: GalleryInfo, elsewhere: Elsewhere) -> schemas.StoreState:
         """What a store of the user's own says now, or why it says nothing."""
-        in_store = info.current.in_store
-        statement, failed = (None, None) if in_store is None else (in_store.statement, in_store.failed)
         try:
             with opened(self._stores, elsewhere) as store:
-                found = store.describe(roughly=True)
+                return shown.store_state(info.current.in_store, store.describe(roughly=True))
         except Problem as problem:
-            return schemas.StoreState(unavailable=problem.detail, statement=statement, follow_failed=failed)
-        return schemas.StoreState(
-            rows=found.rows,
-            rows_exact=found.rows_exact,
-            metric=found.metric,
-            abilities=schemas.StoreAbilities(
-                snapshot=found.abilities.snapshot,
-                switching=found.abilities.switching,
-                conditional_write=found.abilities.conditional_write,
-            ),
-            statement=statement,
-            follow_failed=failed,
-        )
+            return shown.store_state(info.current.in_store, problem)
 
-    def _wire(self, info: GalleryInfo, store_state: schemas.StoreState | None = None) -> schemas.Gallery:
-        here = self.store(info) if info.elsewhere is None else None
-        side = schemas.SideInformation(dimension=info.side_dimension) if info.side_dimension else None
-        return schemas.Gallery(
-            id=info.id,
-            model=info.model,
-            side_information=side,
-            index=schemas.IndexChoice(**info.index_options),
-            active_generation=info.active,
-            active_model=info.current.space.model,
-            items=_rows(store_state) if here is None else here.items.count(),
-            published_index=None if here is None else self._published_index(here, info.current),
-            store=None if info.store is None else schemas.StoreChoice(**info.store),
-            store_state=store_state,
-            created_at=info.created_at,
-        )
+    def _shown(self, info: GalleryInfo, store_state: schemas.StoreState | None = None) -> schemas.Gallery:
+        if info.elsewhere is not None:
+            return shown.gallery(info, None if store_state is None else store_state.rows, store_state=store_state)
+        here = self.store(info)
+        return shown.gallery(info, here.items.count(), index=self._published_index(here, info.current))
 
     def _published_index(self, store: GalleryStore, generation: GenerationInfo) -> schemas.PublishedIndex | None:
         """What a generation's index says of itself; None where it has none, or one that does not say what was
@@ -366,15 +333,7 @@ class Galleries:
             manifest = self.index_engine.manifest(store.index_folder(generation.number) / generation.index_name)
         except CorruptIndex:  # searches find it out as well, and ask for another
             return None
-        return schemas.PublishedIndex(
-            kind=manifest.kind,
-            recall=manifest.recall,
-            parameters=manifest.parameters,
-            trial=_trial(manifest),
-            rows=manifest.rows,
-            bytes=self.index_engine.bytes_on_disk(manifest),
-            created_at=datetime.fromisoformat(manifest.created_at),
-        )
+        return shown.published_index(manifest, self.index_engine.bytes_on_disk(manifest))
 
     def _counts(self, info: GalleryInfo, generation: GenerationInfo) -> Counts:
         """Of a generation in a store of the user's own: what was written there, without asking the store; of the first
@@ -387,24 +346,6 @@ class Galleries:
         made = generation.in_store
         return Counts(0, 0, 0) if made is None else Counts(made.native, made.items - made.native, 0)
 
-    def _wire_generation(self, info: GalleryInfo, generation: GenerationInfo) -> schemas.Generation:
-        counts = self._counts(info, generation)
-        return schemas.Generation(
-            number=generation.number,
-            model=generation.space.model,
-            state="ready" if generation.state == READY else "building",
-            active=generation.number == info.active,
-            parent=generation.parent,
-            upgrade=generation.upgrade,
-            native_items=counts.native,
-            transformed_items=counts.transformed,
-            missing_items=counts.missing,
-            created_at=generation.created_at,
-            ready_at=generation.ready_at,
-            retired_at=generation.retired_at,
-            in_store=None if generation.in_store is None else _in_store(generation.in_store),
-        )
-
 
 def require_here(info: GalleryInfo) -> None:
     """Raises ItemsElsewhere where a gallery's items lie in a store of the user's own."""
@@ -413,60 +354,3 @@ def require_here(info: GalleryInfo) -> None:
             f"The items of gallery {info.id!r} lie in {info.elsewhere}: write, list and search them there. Here they "
             "are sampled, learned from, and given the vectors of a new model by an upgrade."
         )
-
-
-def _in_store(kept: InStore) -> schemas.GenerationInStore:
-    return schemas.GenerationInStore(
-        target=kept.target.name,
-        caught_up_at=kept.caught_up_at,
-        behind=kept.behind,
-        statement=kept.statement,
-        follow_failed=kept.failed,
-    )
-
-
-def _rows(store_state: schemas.StoreState | None) -> int | None:
-    return None if store_state is None else store_state.rows
-
-
-def _trial(manifest: Manifest) -> schemas.IndexTrial | None:
-    """What a published index's kind was chosen by."""
-    if (trial := manifest.trial) is None:
-        return None
-    return schemas.IndexTrial(
-        kind=trial.kind, rows=trial.rows, recall=trial.recall, ms=trial.ms, exact_ms=trial.exact_ms
-    )
-
-
-def _info(row: GalleryRow, generations: Sequence[GenerationRow], spaces: Mapping[str, Space]) -> GalleryInfo:
-    """Rows as plain data. generations: the gallery's own, oldest first. spaces: by model."""
-    return GalleryInfo(
-        id=row.id,
-        folder=row.folder,
-        model=row.model,
-        side_dimension=row.side_dimension,
-        index_options=row.index_options,
-        active=row.active,
-        created_at=row.created_at,
-        generations={
-            generation.number: _generation(generation, spaces[generation.model]) for generation in generations
-        },
-        store=row.store,
-    )
-
-
-def _generation(row: GenerationRow, space: Space) -> GenerationInfo:
-    return GenerationInfo(
-        number=row.number,
-        space=space,
-        parent=row.parent,
-        upgrade=row.upgrade,
-        transformation=row.transformation,
-        state=row.state,
-        store_version=row.store_version,
-        index_name=row.index_name,
-        created_at=row.created_at,
-        ready_at=row.ready_at,
-        retired_at=row.retired_at,
-        in_store=None if row.in_store is None else InStore.from_json(row.in_store),
-    )
