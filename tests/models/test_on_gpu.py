@@ -31,7 +31,7 @@ from tests.pictures import CLASSES, digits
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and PyTorch for CUDA")
 CPU = torch.device("cpu")
 ROUNDING = 1e-5
-"""How far float32 vectors may lie apart, as a share of their length: a convolution rounded to TF32 is off by 1e-4 or more."""
+"""How far float32 vectors may lie apart, as a share of their length: rounded to TF32, convolutions are off by 1e-4."""
 
 
 class Killed(Exception):
