@@ -1,10 +1,13 @@
 """Where the time of a training step goes: the share that the backbone's forward and backward take.
 
     python -m benchmarks.training_step [--data DIR] [--steps 40] [--device cpu]
+    python -m benchmarks.training_step --data DIR --steps 400 --device cuda --size paper --batch 1024 --workers 15
 
-Decoding, augmentation, the extra loss, instance weights and the optimiser are to be hidden or small. One epoch of the
-benchmark's small network (`benchmarks.compatible`) on Tiny ImageNet, or on pictures of noise where no data are given,
-under PyTorch's profiler; wall-clock time of the ranges that the loop is marked with.
+Decoding, augmentation, the extra loss, instance weights and the optimiser are to be hidden or small. Two epochs of one
+of the networks of `benchmarks.compatible` on Tiny ImageNet, or on pictures of noise where no data are given, under
+PyTorch's profiler: wall-clock time of the ranges that the loop is marked with. A GPU works while the loop goes on, so
+that its ranges say where the loop is, not what the GPU does: there the rows a second of a second epoch are told too,
+without the profiler, and the share of that time in which the GPU computes.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.compatible import CLASSES, Images, sizes
-from models.compatible_training import LabelledInputs, TrainingSettings, train_compatible
+from models.compatible_training import LabelledInputs, Trained, TrainingSettings, train_compatible
 from models.compatible_training.instance_weights import InstanceWeightSettings
 from models.device import resolve
 from models.inputs import Preprocessing
-from models.portable import Space
+from models.portable import Architecture, Space
 
+PROFILED = 20  # steps of an epoch on a GPU, of which the profiler keeps thousands of events each
 PARTS = ("waiting for data", "transfer", "backbone", "losses", "backward", "optimizer", "instance weights")
 
 
@@ -36,14 +40,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with tiny-imagenet-100/")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--size", choices=("small", "paper"), default="small")
+    parser.add_argument("--workers", type=int, default=1, help="processes that decode images")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args()
     rows = _rows(options.data, options.steps * options.batch)
     settings = TrainingSettings(
-        epochs=2, batch=options.batch, schedule="one_cycle", instance_weights=InstanceWeightSettings(warm_up=0)
+        epochs=2,
+        batch=options.batch,
+        schedule="one_cycle",
+        instance_weights=InstanceWeightSettings(warm_up=0),
+        workers=options.workers,
     )
-    device = resolve(options.device)
-    seconds = _profiled(rows, settings, device)
+    device, architecture = resolve(options.device), sizes()[options.size].new
+    profiled = rows if device.type == "cpu" else rows.take(np.arange(PROFILED * options.batch))
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        _train(profiled, settings, architecture, device)
+    spent = {event.key: event.cpu_time_total / 1e6 for event in profiler.key_averages()}
+    seconds = {part: spent.get(part, 0.0) for part in PARTS}
     total = sum(seconds.values())
     table = Table("part of a step", "seconds", "share")
     for name, value in seconds.items():
@@ -51,13 +65,25 @@ def main() -> None:
     console = Console()
     console.print(table)
     share = (seconds["backbone"] + seconds["backward"]) / total
-    console.print(f"forward and backward: {share:.1%} of {total:.1f} s in {2 * options.steps} steps on {device}")
+    console.print(
+        f"forward and backward: {share:.1%} of {total:.1f} s in {2 * len(profiled) // options.batch} steps on {device}"
+    )
+
+    if device.type == "cuda":
+        epoch = _train(rows, settings, architecture, device).epochs[1].seconds
+        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+            _train(rows.take(np.arange(PROFILED * options.batch)), settings, architecture, device)
+        computing = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / 2
+        computing *= options.steps / PROFILED
+        console.print(f"{len(rows) / epoch:,.0f} rows a second; {torch.cuda.get_device_name(device)} computes", end=" ")
+        console.print(f"{computing / epoch:.0%} of the time; {options.workers} processes decode")
 
 
-def _profiled(rows: LabelledInputs, settings: TrainingSettings, device: torch.device) -> dict[str, float]:
-    architecture = sizes()["small"].new
-    with tempfile.TemporaryDirectory() as folder, profile(activities=[ProfilerActivity.CPU]) as profiler:
-        train_compatible(
+def _train(
+    rows: LabelledInputs, settings: TrainingSettings, architecture: Architecture, device: torch.device
+) -> Trained:
+    with tempfile.TemporaryDirectory() as folder:
+        return train_compatible(
             rows,
             LabelledInputs([], np.empty(0, np.int64), rows.old[:0]),
             classes=CLASSES,
@@ -69,8 +95,6 @@ def _profiled(rows: LabelledInputs, settings: TrainingSettings, device: torch.de
             device=device,
             folder=Path(folder),
         )
-    seconds = {event.key: event.cpu_time_total / 1e6 for event in profiler.key_averages()}
-    return {part: seconds.get(part, 0.0) for part in PARTS}
 
 
 def _rows(data: Path | None, many: int) -> LabelledInputs:

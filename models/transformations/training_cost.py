@@ -7,7 +7,7 @@ import torch
 from models.transformations.methods import MethodName
 
 RATE_OF_CPU = 1e11  # floating-point operations per second in training, of two cores and rounded down, as the next
-RATE_OF_GPU = 2e13
+RATE_OF_GPU = 8e12  # of an H100 at the default network of 128 dimensions
 WANTED_EPOCHS: dict[MethodName, int] = {"residual_mlp": 40, "fct": 80}
 
 

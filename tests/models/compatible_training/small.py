@@ -23,10 +23,12 @@ SMALL = Architecture.from_json(
 
 
 def trained(training: LabelledInputs, folder: Path, held_out: LabelledInputs | None = None, **given: Any) -> Trained:
-    """A small model trained on the CPU in one thread; `given` go to the settings, but for those of `train`."""
+    """A small model trained on the CPU, unless another device is given; `given` go to the settings, but for those of
+    `train_compatible`."""
     own: dict[str, Any] = {
         "architecture": with_signed_features(SMALL, training.old),
         "dimension": 24,
+        "device": torch.device("cpu"),
         "processes": None,
         "progress": lambda done, total: None,
     }
@@ -48,7 +50,6 @@ def trained(training: LabelledInputs, folder: Path, held_out: LabelledInputs | N
         old=Space("old", training.old.shape[1], metric),
         preprocessing=preprocessing,
         settings=TrainingSettings(**settings),
-        device=torch.device("cpu"),
         folder=folder,
         **own,
     )

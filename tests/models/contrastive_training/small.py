@@ -23,8 +23,13 @@ BERT: dict[str, Any] = {
 
 
 def trained(inputs: Inputs, folder: Path, **given: Any) -> TrainedEncoder:
-    """A small encoder trained on the CPU in one thread; `given` go to the settings, but for those of the training."""
-    own: dict[str, Any] = {"dimension": 24, "progress": lambda done, total: None}
+    """A small encoder trained on the CPU, unless another device is given; `given` go to the settings, but for those of
+    `train_contrastive`."""
+    own: dict[str, Any] = {
+        "dimension": 24,
+        "device": torch.device("cpu"),
+        "progress": lambda done, total: None,
+    }
     if isinstance(inputs[0], str):
         own["architecture"] = Architecture.from_json({"type": "bert", "config": BERT})
         own["preprocessing"] = Preprocessing.texts(learn_tokenizer(inputs, 128), 8)  # type: ignore[arg-type]
@@ -43,4 +48,4 @@ def trained(inputs: Inputs, folder: Path, **given: Any) -> TrainedEncoder:
     settings = ContrastiveSettings.for_modality(
         own["preprocessing"].modality, **({"workers": 0, "precision": "float32"} | defaults | given)
     )
-    return train_contrastive(inputs, settings=settings, device=torch.device("cpu"), folder=folder, **own)
+    return train_contrastive(inputs, settings=settings, folder=folder, **own)
