@@ -148,11 +148,12 @@ class _Armed:
         # One write to a file opened to append: lines of several processes and threads never mix.
         handle = os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.write(handle, line)
+        end = os.lseek(handle, 0, os.SEEK_CUR)  # of this very line: others may have added theirs since
         os.close(handle)
         trigger = self.trigger
         if trigger is None or (trigger.point, trigger.kind) != (point, self.kind):
             return
-        if self._journal.read_bytes().splitlines(keepends=True).count(line) == trigger.time:
+        if self._journal.read_bytes()[:end].splitlines(keepends=True).count(line) == trigger.time:
             # To this thread: another would hear of a stop first, and this one go on until it has.
             signal.pthread_kill(threading.get_ident(), signal.SIGKILL if trigger.action == "kill" else signal.SIGSTOP)
 

@@ -31,12 +31,26 @@ thread.start()
 thread.join()
 """
 
+TOGETHER = """
+import threading
+from app.failpoints import Failpoint, arm, reached
+arm("step")
+def work():
+    for _ in range(100):
+        reached(Failpoint.INDEX_RENAMED)
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
 
-def run(journal: Path | None, trigger: str | None = None) -> "subprocess.CompletedProcess[str]":
+
+def run(journal: Path | None, trigger: str | None = None, program: str = PROGRAM) -> "subprocess.CompletedProcess[str]":
     ours = {name: value for name, value in os.environ.items() if name not in (FAILPOINT, JOURNAL)}
     asked = {} if journal is None else {JOURNAL: str(journal)}
     asked |= {} if trigger is None else {FAILPOINT: trigger}
-    command = [sys.executable, "-c", PROGRAM]
+    command = [sys.executable, "-c", program]
     return subprocess.run(command, env=ours | asked, capture_output=True, text=True, check=False)
 
 
@@ -48,6 +62,12 @@ def test_a_process_dies_at_the_time_named_counted_over_processes_and_only_once(t
     assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "")
     assert run(journal, "index.renamed@step*5=kill").stdout == "alive\n"
     assert journal.read_text() == "step index.renamed\n" * 8
+
+
+@pytest.mark.parametrize("time", [1, 100, 250])
+def test_no_time_is_passed_over_where_threads_get_there_together(tmp_path: Path, time: int) -> None:
+    killed = run(tmp_path / "journal", f"index.renamed@step*{time}=kill", TOGETHER)
+    assert killed.returncode == -signal.SIGKILL
 
 
 def test_a_thread_stops_where_it_is(tmp_path: Path) -> None:

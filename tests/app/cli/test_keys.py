@@ -14,6 +14,7 @@ from app.cli.settings import settings_or_end
 from app.settings import Settings
 from tests.command import run_command
 from tests.serving import serving
+from tests.waiting import wait_until
 
 ADMIN = "not-a-real-admin-key-0123456789abcdef"
 
@@ -34,7 +35,9 @@ def test_a_key_is_made_used_rotated_and_revoked(tmp_path: Path) -> None:
         rotated = run_command("keys", "rotate", key.split("_")[1], **data)
         assert rotated.returncode == 0, rotated.stderr
         (tmp_path / "key").write_text(rotated.stdout)
-        assert run_command("--key-file", str(tmp_path / "key"), "models", "list", **service).returncode == 0
+        asked = "--key-file", str(tmp_path / "key"), "models", "list"
+        # A running service takes and refuses keys that the command line changed within a second.
+        wait_until(lambda: run_command(*asked, **service).returncode == 0, "the new key to be taken")
         assert run_command("models", "list", **service, CROSSWALK_KEY=key).returncode == 1
     revoked = run_command("keys", "revoke", rotated.stdout.split("_")[1], **data)
     assert revoked.returncode == 0
