@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 import structlog
 
 from app.composition import Crosswalk
+from app.datasets.info import DatasetInfo
 from app.galleries.info import GalleryInfo
 from app.problems import DamagedFile, NotFound, Problem, Unavailable
 from app.storage.lance_table import TableGone
@@ -20,15 +21,16 @@ def why_gone(crosswalk: Crosswalk, error: TableGone) -> Problem:
     Unavailable of what can be removed from a gallery, since asking again leads to what has taken its place, and
     DamagedFile of what should be there."""
     place = PurePosixPath(error.uri)
-    if (deleted := deleted_since(crosswalk, error.uri)) is not None:
-        return deleted
+    owner = _owner_of(crosswalk, place)
+    if owner is None:
+        return _deleted(owner)
     if place.name not in _OWN:
         # Time and again for one table, it is lost, and no removal.
         log.warning("a table was removed while it was read", table=error.uri)
-        return _removed()
+        return _deleted(owner)
     log.error("a table is missing", table=error.uri)
-    of = f"Gallery {gallery.id!r}" if (gallery := _gallery_of(crosswalk, place)) else "A dataset"
-    return DamagedFile(f"{of} has lost a table: {error.uri} is not there.", file=error.uri)
+    kind = "Gallery" if isinstance(owner, GalleryInfo) else "Dataset"
+    return DamagedFile(f"{kind} {owner.id!r} has lost a table: {error.uri} is not there.", file=error.uri)
 
 
 def deleted_since(crosswalk: Crosswalk, table: str) -> Problem | None:
@@ -39,17 +41,27 @@ def deleted_since(crosswalk: Crosswalk, table: str) -> Problem | None:
     table: where it is or was.
     """
     place = PurePosixPath(table)
-    gallery = _gallery_of(crosswalk, place)
-    if gallery is None and all(one.folder not in place.parts for one in crosswalk.datasets.every()):
+    owner = _owner_of(crosswalk, place)
+    return _deleted(owner) if owner is None or _is_of_no_generation(owner, place) else None
+
+
+def _owner_of(crosswalk: Crosswalk, place: PurePosixPath) -> GalleryInfo | DatasetInfo | None:
+    """The gallery or dataset that a table belongs to; None where it is deleted."""
+    every: tuple[GalleryInfo | DatasetInfo, ...] = (*crosswalk.galleries.every(), *crosswalk.datasets.every())
+    return next((one for one in every if one.folder in place.parts), None)
+
+
+def _is_of_no_generation(owner: GalleryInfo | DatasetInfo, place: PurePosixPath) -> bool:
+    """Whether a table is that of a generation which its gallery does not have any more."""
+    return (
+        isinstance(owner, GalleryInfo)
+        and place.parent.name == "generations"
+        and place.stem not in map(str, owner.generations)
+    )
+
+
+def _deleted(owner: GalleryInfo | DatasetInfo | None) -> Problem:
+    """Of a table whose owner is deleted, or, where that is still there, of what was removed from it."""
+    if owner is None:
         return NotFound("What this request is about was deleted while it was answered.")
-    if gallery is not None and place.parent.name == "generations" and int(place.stem) not in gallery.generations:
-        return _removed()
-    return None
-
-
-def _gallery_of(crosswalk: Crosswalk, place: PurePosixPath) -> GalleryInfo | None:
-    return next((one for one in crosswalk.galleries.every() if one.folder in place.parts), None)
-
-
-def _removed() -> Unavailable:
     return Unavailable("What this request was reading has just been removed. Try again.")

@@ -1,7 +1,7 @@
 """Where the time of a training step goes: the share that the backbone's forward and backward take.
 
     python -m benchmarks.training_step [--data DIR] [--steps 40] [--device cpu]
-    python -m benchmarks.training_step --data DIR --steps 400 --device cuda --size paper --batch 1024 --workers 15
+    python -m benchmarks.training_step --data DIR --steps 400 --device cuda --size paper --batch 1024 --workers 1
 
 Decoding, augmentation, the extra loss, instance weights and the optimiser are to be hidden or small. Two epochs of one
 of the networks of `benchmarks.compatible` on Tiny ImageNet, or on pictures of noise where no data are given, under

@@ -148,7 +148,7 @@ class Galleries:
 
     def is_there(self, info: GalleryInfo) -> bool:
         """Whether a gallery is still registered; another that has its id by now is not it."""
-        with self._database.session() as session:
+        with self._database.read() as session:
             return session.scalar(select(GalleryRow.folder).where(GalleryRow.id == info.id)) == info.folder
 
     def every(self) -> list[GalleryInfo]:
@@ -265,9 +265,9 @@ class Galleries:
         with self._database.read(within) as session:
             return registered(session, self._models, which)
 
-    def _unless_other(self, registered: GalleryInfo, new: schemas.NewGallery) -> schemas.Gallery:
-        """The registered gallery, where registering `new` means that very one. Raises IdTaken where they differ."""
-        gallery = self._shown(registered)
+    def _unless_other(self, known: GalleryInfo, new: schemas.NewGallery) -> schemas.Gallery:
+        """The gallery that has the id, where registering `new` means that very one. Raises IdTaken where they differ."""
+        gallery = self._shown(known)
         wanted = new.model_dump()
         if new.side_information is None:  # It may have come later.
             del wanted["side_information"]

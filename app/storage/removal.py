@@ -36,4 +36,4 @@ def removed_with(owner: str, is_there: Callable[[], bool], destroy: Callable[[],
     finally:
         if not is_there():
             destroy()
-            raise NotFound(f"{owner} was deleted while this request was writing to it.")
+            raise NotFound(f"{owner} was deleted while it was written to.")
