@@ -266,7 +266,7 @@ class Galleries:
             return registered(session, self._models, which)
 
     def _unless_other(self, known: GalleryInfo, new: schemas.NewGallery) -> schemas.Gallery:
-        """The gallery that has the id, where registering `new` means that very one. Raises IdTaken where they differ."""
+        """The gallery with that id, where registering `new` means that very one. Raises IdTaken where they differ."""
         gallery = self._shown(known)
         wanted = new.model_dump()
         if new.side_information is None:  # It may have come later.
